@@ -1,0 +1,1 @@
+"""From an archive and a model directory to a deployment in a model repository."""

@@ -1,0 +1,1 @@
+"""From a lock to artifacts in the store."""

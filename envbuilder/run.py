@@ -1,0 +1,70 @@
+"""The one way in which the tool runs another program."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuilder.errors import EnvbuilderError
+
+_LAST_LINES = 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completed:
+    """What a program answered."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class CommandError(EnvbuilderError):
+    """A program failed: its command, its exit code and its last lines are in the message."""
+
+    def __init__(self, args: Sequence[str], returncode: int | None, output: str) -> None:
+        self.output = output
+        last = "\n".join(f"  | {line}" for line in output.strip().splitlines()[-_LAST_LINES:])
+        what = "ran out of time" if returncode is None else f"exited with {returncode}"
+        super().__init__(f"`{shlex.join(args)}` {what}" + (f":\n{last}" if last else ""))
+
+
+def run(
+    args: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run *args* with exactly *env*, its output captured, no standard input; *timeout* in seconds.
+
+    Raises:
+        CommandError: it could not be started, ran out of time, or (with *check*) exited with another code than 0.
+    """
+    try:
+        done = subprocess.run(
+            list(args),
+            env=dict(env),
+            cwd=cwd,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        said = (expired.stdout or b"") + (expired.stderr or b"")
+        raise CommandError(args, None, said.decode(errors="replace")) from expired
+    except OSError as error:
+        raise CommandError(args, 127, str(error)) from error
+    completed = Completed(
+        returncode=done.returncode,
+        stdout=done.stdout.decode(errors="replace"),
+        stderr=done.stderr.decode(errors="replace"),
+    )
+    if check and completed.returncode != 0:
+        raise CommandError(args, completed.returncode, completed.stdout + completed.stderr)
+    return completed

@@ -1,0 +1,108 @@
+"""What each Triton release demands of an execution environment. No other module knows release numbers.
+
+Sources: the Python backend's and the core's source on each release branch (``stub_launcher.cc``,
+``pb_env.cc``, ``pb_stub.cc``), the support matrix of the NGC images, and measurements on the server of the
+``nvidia-pytriton`` 0.7.0 wheel.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from envbuilder.errors import RecipeError
+
+Launch = Literal["sourced", "direct"]
+Extraction = Literal["plain", "secure"]
+
+PYTRITON = "pytriton-0.7.0"
+"""The release inside the ``nvidia-pytriton`` 0.7.0 wheel: server 2.51.0, that is 24.10."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """A Triton release, and what it demands of an environment."""
+
+    name: str
+    """``YY.MM``, or ``pytriton-0.7.0``."""
+    pythons: tuple[str, ...]
+    """Minor versions (``3.12``) for which the release has a stub."""
+    glibc: str | None
+    """glibc of the release's image; None where the server runs on the host's own system."""
+    glibcxx: str
+    """Highest ``GLIBCXX_`` symbol version of the libstdc++ in the image (of a host: what the stub asks)."""
+    stub_glibcxx: str
+    """Highest ``GLIBCXX_`` symbol version that the stub itself asks: the floor for a bundled libstdc++."""
+    launch: Launch
+    """``sourced``: through ``bin/activate``, in bash. ``direct``: ``bin/activate`` exists and is never run."""
+    extraction: Extraction
+    """``secure`` also refuses ``..``, absolute names, and members written through a symlinked directory."""
+    demands: tuple[str, ...]
+    """PEP 508 requirements that go into every environment for this release, unasked."""
+
+    @property
+    def wheel_glibc(self) -> str:
+        """The glibc that wheels may ask: the image's, or the least the host's server itself needs (2.34)."""
+        return self.glibc or "2.34"
+
+
+def _row(name: str) -> Release:
+    numpy_1 = ("numpy<2",)  # stubs up to 24.10: pybind11 before NumPy 2, which answers with empty tensors
+    if name == PYTRITON:
+        return Release(
+            name=name,
+            pythons=("3.8", "3.9", "3.10", "3.11", "3.12"),
+            glibc=None,
+            glibcxx="3.4.30",
+            stub_glibcxx="3.4.30",
+            launch="sourced",
+            extraction="plain",
+            demands=numpy_1,
+        )
+    if name <= "24.10":
+        return Release(
+            name=name,
+            pythons=("3.10",),
+            glibc="2.35",
+            glibcxx="3.4.30",
+            stub_glibcxx="3.4.30",
+            launch="sourced",
+            extraction="plain",
+            demands=numpy_1,
+        )
+    return Release(
+        name=name,
+        pythons=("3.12",),
+        glibc="2.39",
+        glibcxx="3.4.33",
+        stub_glibcxx="3.4.32",
+        launch="sourced" if name <= "25.07" else "direct",
+        extraction="plain" if name <= "26.05" else "secure",
+        demands=("numpy",),
+    )
+
+
+FIRST_RELEASE = "23.08"
+"""The first release whose Python backend takes execution environments as this tool writes them."""
+
+
+def find_release(name: str) -> Release:
+    """Return the facts of the release called *name*.
+
+    Releases after the newest one that was read are taken to be like it.
+
+    Raises:
+        RecipeError: no such release; the message names the nearest ones.
+    """
+    if name == PYTRITON:
+        return _row(name)
+    if re.fullmatch(r"\d\d\.(0[1-9]|1[0-2])", name) and name >= FIRST_RELEASE:
+        return _row(name)
+    examples = [PYTRITON, "23.08", "24.10", "24.11", "25.06", "25.08", "26.06"]
+    near = difflib.get_close_matches(name, examples, n=3, cutoff=0.4) or [PYTRITON, "25.06", "26.06"]
+    raise RecipeError(
+        f"no Triton release {name!r}: known are YY.MM from {FIRST_RELEASE} on, and {PYTRITON}",
+        hint=f"nearest: {', '.join(near)}",
+    )
