@@ -128,7 +128,7 @@ def find_interpreter(
             raise AssembleError(
                 f"no CPython {minor} with a shared libpython on this machine{looked}\n"
                 f"and uv could not install one: {error.message.splitlines()[-1].strip()}",
-                hint=f"install one, for instance with pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {minor}",
+                hint=f"for instance: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {minor}",
             ) from error
         interrogate.cache_clear()
         found, refused = find_interpreters(minor)

@@ -1,0 +1,261 @@
+"""A strict reader of zip directories: it finds the bytes of each member, and refuses a zip that lies.
+
+``zipfile`` reads what a zip means; here the very streams are copied into archives, so where each begins and ends
+must be beyond doubt. Checked against PKWARE's APPNOTE 6.3.10: what the central directory says of a member, its
+local header says too; nothing overlaps; names are unique, relative, and stay inside.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from zlib_ng import zlib_ng
+
+from envbuilder.errors import AssembleError
+
+STORED: Final = 0
+DEFLATED: Final = 8
+
+_END = struct.Struct("<4s4H2LH")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
+_CHUNK: Final = 2**16
+"""Bytes read at a time: a stream can give a thousand times as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a zip."""
+
+    name: str
+    method: int
+    """0: stored, 8: deflated."""
+    crc: int
+    compressed: int
+    """Bytes of the stream in the zip."""
+    size: int
+    """Bytes of the file."""
+    header_offset: int
+    mode: int
+    """Unix permission bits, 0 where the zip says none."""
+
+
+class ZipDirectory:
+    """The members of the zip in *file*, which *path* names in errors.
+
+    Raises:
+        AssembleError: it is no zip, or its directory is not true.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path | str) -> None:
+        self._fd = file.fileno()
+        self._name = str(path)
+        self._size = os.fstat(self._fd).st_size
+        self.directory_offset, self.members = self._read_directory()
+
+    # -- reading the directory ---------------------------------------------------------------------
+
+    def _read_directory(self) -> tuple[int, dict[str, Member]]:
+        offset, size, count = self._find_directory()
+        data = self._read(offset, size, "central directory")
+        members: dict[str, Member] = {}
+        position = 0
+        for number in range(count):
+            member, position = self._read_entry(data, position, number)
+            if member.name in members:
+                raise self._error(f"two members are called {member.name!r}")
+            members[member.name] = member
+        if position != size:
+            raise self._error(f"the central directory has {size} bytes, its {count} entries take {position}")
+        self._check_places(iter(members.values()), offset)
+        return offset, {name: member for name, member in members.items() if not name.endswith("/")}
+
+    def _find_directory(self) -> tuple[int, int, int]:
+        """Return offset, size and number of entries of the central directory."""
+        tail_size = min(self._size, _END.size + 0xFFFF)
+        tail = self._read(self._size - tail_size, tail_size, "end")
+        at = tail.rfind(b"PK\x05\x06")
+        while at >= 0 and len(tail) - at >= _END.size:
+            end = _END.unpack_from(tail, at)
+            if at + _END.size + end[7] == len(tail):
+                break
+            at = tail.rfind(b"PK\x05\x06", 0, at)
+        else:
+            raise self._error("no end of central directory: it is cut off, or no zip")
+        place = self._size - tail_size + at
+        _, disk, start_disk, here, count, size, offset, _ = end
+        if disk or start_disk or here != count:
+            raise self._error("it is split over several disks")
+        if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, offset):
+            offset, size, count, place = self._find_directory64(place)
+        if offset + size > place:
+            raise self._error(
+                f"its central directory ends at {offset + size}, past the record at {place} that names it"
+            )
+        return offset, size, count
+
+    def _find_directory64(self, end_place: int) -> tuple[int, int, int, int]:
+        at = end_place - _END64_LOCATOR.size
+        magic, disk, place, disks = _END64_LOCATOR.unpack(
+            self._read(at, _END64_LOCATOR.size, "zip64 locator")
+        )
+        if magic != b"PK\x06\x07" or disk or disks > 1:
+            raise self._error("its zip64 locator is missing")
+        fields = _END64.unpack(self._read(place, _END64.size, "zip64 end"))
+        if fields[0] != b"PK\x06\x06" or fields[4] or fields[5] or fields[6] != fields[7]:
+            raise self._error("its zip64 end of central directory is not true")
+        count, size, offset = fields[7], fields[8], fields[9]
+        if count > size // _CENTRAL.size:
+            raise self._error(f"its central directory claims {count} entries in {size} bytes")
+        return offset, size, count, place
+
+    def _read_entry(self, data: bytes, position: int, number: int) -> tuple[Member, int]:
+        if len(data) - position < _CENTRAL.size:
+            raise self._error(f"entry {number} of its central directory is cut off")
+        fields = _CENTRAL.unpack_from(data, position)
+        magic, made_by, _, flags, method, _, _, crc, compressed, size, n, m, k = fields[:13]
+        attributes, offset = fields[15], fields[16]
+        if magic != b"PK\x01\x02":
+            raise self._error(f"entry {number} of its central directory has no signature")
+        begin = position + _CENTRAL.size
+        if len(data) - begin < n + m + k:
+            raise self._error(f"entry {number} of its central directory is cut off")
+        raw, extra = data[begin : begin + n], data[begin + n : begin + n + m]
+        name = self._decode_name(raw, flags, number)
+        if flags & 0x2041:
+            raise self._error(f"{name}: encrypted")
+        if method not in (STORED, DEFLATED):
+            raise self._error(f"{name}: compression method {method} ({_METHODS.get(method, 'unknown')})")
+        size, compressed, offset = self._zip64(extra, size, compressed, offset, name)
+        if method == STORED and size != compressed:
+            raise self._error(f"{name}: stored, but {size} bytes are said to take {compressed}")
+        mode = attributes >> 16 & 0xFFFF if made_by >> 8 == 3 else 0
+        if mode and mode & 0o170000 not in (0, 0o100000, 0o040000):
+            raise self._error(f"{name}: neither a file nor a folder")
+        member = Member(name, method, crc, compressed, size, offset, mode & 0o777)
+        return member, begin + n + m + k
+
+    def _decode_name(self, raw: bytes, flags: int, number: int) -> str:
+        try:
+            name = raw.decode("utf-8" if flags & 0x800 else "cp437")
+        except UnicodeDecodeError:
+            raise self._error(f"the name of entry {number} says it is UTF-8 and is not: {raw!r}") from None
+        parts = (name[:-1] if name.endswith("/") else name).split("/")
+        if "\0" in name or "\\" in name or any(part in ("", ".", "..") for part in parts):
+            raise self._error(f"the name {name!r} is not a relative path that stays inside")
+        return name
+
+    def _zip64(
+        self, extra: bytes, size: int, compressed: int, offset: int, name: str
+    ) -> tuple[int, int, int]:
+        """Replace the fields that are all ones by those of the zip64 extra field, in its order."""
+        wide = [value == 0xFFFFFFFF for value in (size, compressed, offset)]
+        if not any(wide):
+            return size, compressed, offset
+        position = 0
+        while position + 4 <= len(extra):
+            kind, length = struct.unpack_from("<HH", extra, position)
+            if kind == 1:
+                body = extra[position + 4 : position + 4 + length]
+                if len(body) < 8 * sum(wide):
+                    break
+                values = iter(struct.unpack_from(f"<{sum(wide)}Q", body))
+                size, compressed, offset = (
+                    next(values) if is_wide else value
+                    for is_wide, value in zip(wide, (size, compressed, offset), strict=True)
+                )
+                return size, compressed, offset
+            position += 4 + length
+        raise self._error(f"{name}: its 64-bit lengths are missing")
+
+    def _check_places(self, members: Iterator[Member], directory: int) -> None:
+        previous, end = "", 0
+        for member in sorted(members, key=lambda member: member.header_offset):
+            if member.header_offset < end:
+                raise self._error(f"{member.name} begins at {member.header_offset}, inside {previous}")
+            previous = member.name
+            end = member.header_offset + _LOCAL.size + member.compressed
+            if end > directory:
+                raise self._error(f"{member.name} ends at {end}, past the files' end at {directory}")
+
+    # -- reading members ---------------------------------------------------------------------------
+
+    def stream_offset(self, member: Member) -> int:
+        """Return where the compressed bytes of *member* begin, after checking its local header."""
+        header = self._read(member.header_offset, _LOCAL.size, f"header of {member.name}")
+        magic, _, flags, method, _, _, crc, compressed, size, n, m = _LOCAL.unpack(header)
+        if magic != b"PK\x03\x04":
+            raise self._error(f"{member.name}: no header at {member.header_offset}")
+        raw = self._read(member.header_offset + _LOCAL.size, n, f"header of {member.name}")
+        if self._decode_name(raw, flags, -1) != member.name:
+            raise self._error(f"{member.name}: its own header calls it {raw!r}")
+        told_later = flags & 0x8  # sizes follow the data: the header's are zero
+        same = told_later or (
+            crc == member.crc
+            and compressed in (member.compressed, 0xFFFFFFFF)
+            and size in (member.size, 0xFFFFFFFF)
+        )
+        if method != member.method or not same:
+            raise self._error(f"{member.name}: its own header and the central directory differ")
+        offset: int = member.header_offset + _LOCAL.size + n + m
+        if offset + member.compressed > self.directory_offset:
+            raise self._error(f"{member.name} reaches into the central directory")
+        return offset
+
+    def chunks(self, member: Member) -> Iterator[bytes]:
+        """Yield the file's bytes, and check at the end that they are what the directory says.
+
+        Raises:
+            AssembleError: the stream is broken, or its length or CRC-32 is another.
+        """
+        offset = self.stream_offset(member)
+        left, crc, size = member.compressed, 0, 0
+        stream = zlib_ng.decompressobj(-15) if member.method == DEFLATED else None
+        while left:
+            data = self._read(offset, min(_CHUNK, left), member.name)
+            offset += len(data)
+            left -= len(data)
+            if stream is not None:
+                try:
+                    data = stream.decompress(data)
+                except zlib_ng.error as error:  # type: ignore[misc]  # its stub calls it a variable
+                    raise self._error(f"{member.name}: {error}") from error
+            crc = zlib_ng.crc32(data, crc)
+            size += len(data)
+            if size > member.size:
+                raise self._error(f"{member.name}: longer than the {member.size} bytes it claims")
+            if data:
+                yield data
+        if stream is not None and (not stream.eof or stream.unused_data):
+            raise self._error(f"{member.name}: its stream does not end where the directory says")
+        if size != member.size or crc != member.crc:
+            raise self._error(
+                f"{member.name}: {size} bytes with CRC {crc:08x}, "
+                f"where the directory says {member.size} with {member.crc:08x}"
+            )
+
+    def read(self, member: Member) -> bytes:
+        """Return the file's bytes, checked."""
+        return b"".join(self.chunks(member))
+
+    def _read(self, offset: int, size: int, what: str) -> bytes:
+        data = os.pread(self._fd, size, offset) if 0 <= offset <= self._size else b""
+        while data and len(data) < size:  # pread gives at most 2 GiB, and less where a signal comes
+            more = os.pread(self._fd, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        if len(data) != size:
+            raise self._error(f"{what}: {size} bytes at {offset} are past its end, {self._size}")
+        return data
+
+    def _error(self, text: str) -> AssembleError:
+        return AssembleError(f"{self._name} is not a sound zip: {text}")
