@@ -7,16 +7,21 @@ local header says too; nothing overlaps; names are unique, relative, and stay in
 
 from __future__ import annotations
 
+import bisect
+import io
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from zlib_ng import zlib_ng
 
 from envbuilder.errors import AssembleError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 STORED: Final = 0
 DEFLATED: Final = 8
@@ -27,6 +32,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
+_MARK_EVERY: Final = 4 * 2**20
 _CHUNK: Final = 2**16
 """Bytes read at a time: a stream can give a thousand times as much."""
 
@@ -46,6 +52,19 @@ class Member:
     header_offset: int
     mode: int
     """Unix permission bits, 0 where the zip says none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a deflate stream from which it can be read again."""
+
+    position: int
+    """Bytes of the file before it."""
+    offset: int
+    """Where the stream goes on in the zip."""
+    left: int
+    """Bytes of the stream from there."""
+    state: zlib_ng._Decompress
 
 
 class ZipDirectory:
@@ -210,8 +229,10 @@ class ZipDirectory:
             raise self._error(f"{member.name} reaches into the central directory")
         return offset
 
-    def chunks(self, member: Member) -> Iterator[bytes]:
+    def chunks(self, member: Member, marks: list[Mark] | None = None) -> Iterator[bytes]:
         """Yield the file's bytes, and check at the end that they are what the directory says.
+
+        With *marks*, note every few MiB a place from which the stream can be read again.
 
         Raises:
             AssembleError: the stream is broken, or its length or CRC-32 is another.
@@ -220,6 +241,8 @@ class ZipDirectory:
         left, crc, size = member.compressed, 0, 0
         stream = zlib_ng.decompressobj(-15) if member.method == DEFLATED else None
         while left:
+            if marks is not None and stream is not None and size >= len(marks) * _MARK_EVERY:
+                marks.append(Mark(size, offset, left, _copy(stream)))
             data = self._read(offset, min(_CHUNK, left), member.name)
             offset += len(data)
             left -= len(data)
@@ -246,6 +269,31 @@ class ZipDirectory:
         """Return the file's bytes, checked."""
         return b"".join(self.chunks(member))
 
+    def read_from(self, mark: Mark, size: int) -> bytes:
+        """Return *size* bytes of a file from *mark* on. The stream was checked when the mark was made."""
+        stream, out, offset, left = _copy(mark.state), bytearray(), mark.offset, mark.left
+        while left and len(out) < size:
+            data = self._read(offset, min(_CHUNK, left), "a member")
+            offset += len(data)
+            left -= len(data)
+            out += stream.decompress(data)
+        return bytes(out[:size])
+
+    def read_stored(self, member: Member, position: int, size: int) -> bytes:
+        """Return up to *size* bytes of a stored member from *position* on."""
+        size = min(size, member.size - position)
+        return self._read(self.stream_offset(member) + position, size, member.name)
+
+    def crc_of_bytes(self, offset: int, size: int) -> int:
+        """Return the CRC-32 of a run of the zip's own bytes."""
+        crc = 0
+        while size:
+            data = self._read(offset, min(2**20, size), "a member")
+            crc = zlib_ng.crc32(data, crc)
+            offset += len(data)
+            size -= len(data)
+        return crc
+
     def _read(self, offset: int, size: int, what: str) -> bytes:
         data = os.pread(self._fd, size, offset) if 0 <= offset <= self._size else b""
         while data and len(data) < size:  # pread gives at most 2 GiB, and less where a signal comes
@@ -259,3 +307,69 @@ class ZipDirectory:
 
     def _error(self, text: str) -> AssembleError:
         return AssembleError(f"{self._name} is not a sound zip: {text}")
+
+
+def _copy(stream: zlib_ng._Decompress) -> zlib_ng._Decompress:
+    copied: zlib_ng._Decompress = stream.copy()  # type: ignore[attr-defined]  # missing in its stub
+    return copied
+
+
+class MemberFile(io.RawIOBase):
+    """A member as a seekable file: read once whole by :meth:`scan`, then anywhere.
+
+    Libraries of a GiB are looked into this way (their section headers lie at the end) without being unpacked.
+    """
+
+    def __init__(self, wheel: ZipDirectory, member: Member) -> None:
+        self._wheel = wheel
+        self._member = member
+        self._marks: list[Mark] = []
+        self._position = 0
+        self._windows: dict[int, bytes] = {}
+
+    def scan(self) -> Iterator[bytes]:
+        """Yield the whole content, checked."""
+        return self._wheel.chunks(self._member, self._marks)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move, as files do."""
+        self._position = offset + (0, self._position, self._member.size)[whence]
+        return self._position
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Read into *buffer*, as files do."""
+        view = memoryview(buffer)
+        if self._position >= self._member.size or not len(view):
+            return 0
+        if self._member.method == STORED:
+            data = self._wheel.read_stored(self._member, self._position, len(view))
+        else:
+            number = self._window_at(self._position)
+            begin = self._position - self._marks[number].position
+            data = self._window(number)[begin : begin + len(view)]
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _window_at(self, position: int) -> int:
+        if not self._marks:
+            for _ in self.scan():
+                pass
+        return bisect.bisect_right(self._marks, position, key=lambda mark: mark.position) - 1
+
+    def _window(self, number: int) -> bytes:
+        if number not in self._windows:
+            if len(self._windows) > 8:
+                self._windows.clear()
+            ends = [mark.position for mark in self._marks[number + 1 : number + 2]] or [self._member.size]
+            mark = self._marks[number]
+            self._windows[number] = self._wheel.read_from(mark, ends[0] - mark.position)
+        return self._windows[number]

@@ -75,6 +75,8 @@ class Interpreter:
     libpython: Path
     built_at: tuple[str, ...]
     """Paths of the machine that it was compiled on: prefixes and source folders, none inside another."""
+    prefixes: tuple[str, ...]
+    """Prefixes that it was compiled for, as its ``_sysconfigdata`` says."""
     origin: str
 
     @property
@@ -199,6 +201,7 @@ def interrogate(executable: Path) -> Interpreter:
         stdlib=Path(facts["stdlib"]),
         include=Path(facts["include"]),
         libpython=libpython,
+        prefixes=tuple(sorted({path for path in facts["built_at"][:2] if path.startswith("/")})),
         built_at=_build_places([*facts["built_at"], str(prefix)]),
         origin=_origin(prefix),
     )

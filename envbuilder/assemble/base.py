@@ -1,0 +1,155 @@
+"""The base of an environment: a relocated CPython, as conda-pack describes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuilder.assemble.relocate import (
+    is_elf,
+    relocated_sysconfigdata,
+    set_runpaths,
+    without_debug,
+    without_places,
+)
+from envbuilder.assemble.segment import Excluded
+from envbuilder.assemble.writer import Entry
+from envbuilder.errors import AssembleError
+from envbuilder.pack.rules import PackRules
+from envbuilder.resolve.interpreter import Interpreter, interpreter_files, linked_libraries
+
+HISTORY = "conda-meta/history"
+"""What makes a folder a conda-style prefix, for conda-pack and for others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """A base laid out in a scratch folder."""
+
+    entries: tuple[Entry, ...]
+    """The files of the interpreter and its libraries."""
+    activation: tuple[Entry, ...]
+    """conda-pack's ``bin/activate`` and what belongs to it, and ``conda-meta/history``."""
+    excluded: tuple[Excluded, ...]
+
+
+def lay_out_base(interpreter: Interpreter, folder: Path, rules: PackRules) -> Base:
+    """Copy and relocate *interpreter* into *folder*, which must be empty, and describe it.
+
+    Everything in *folder* is a copy; nothing of the interpreter is changed or linked to.
+    """
+    excluded = _copy(interpreter, folder, rules)
+    _relocate(interpreter, folder)
+    history = folder / HISTORY
+    history.parent.mkdir()
+    history.write_text("")
+    entries, activation = _ask_conda_pack(folder)
+    return Base(entries=tuple(entries), activation=tuple(activation), excluded=tuple(excluded))
+
+
+def _copy(interpreter: Interpreter, folder: Path, rules: PackRules) -> list[Excluded]:
+    left_out: dict[str, list[int]] = {}
+    kept: list[str] = []
+    for file in interpreter_files(interpreter):
+        pattern = rules.excluded_by(file.target)
+        if pattern is not None:
+            left_out.setdefault(pattern, []).append(file.source.stat().st_size if file.source else 0)
+            continue
+        kept.append(file.target)
+        place = folder / file.target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.source is None:
+            assert file.link is not None
+            place.symlink_to(file.link)
+        else:
+            _copy_clean(file.source, place, interpreter.built_at)
+    libraries = linked_libraries(interpreter)
+    for source in sorted({path for target in kept for path in libraries.get(target, ())}):
+        _copy_clean(source, folder / "lib" / source.name, interpreter.built_at)
+    (folder / f"lib/python{interpreter.minor}/site-packages").mkdir(parents=True)
+    return [Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()]
+
+
+def _copy_clean(source: Path, place: Path, places: Sequence[str]) -> None:
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise AssembleError(f"{source} cannot be read: {error.strerror}") from error
+    if is_elf(data):
+        data = without_debug(data)
+    if not place.name.startswith("_sysconfigdata"):  # whose prefix _relocate replaces by something better
+        data = without_places(data, places)
+    place.write_bytes(data)
+    place.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+
+
+def _relocate(interpreter: Interpreter, folder: Path) -> None:
+    library = folder / "lib"
+    elf = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    elf = [path for path in elf if _starts_as_elf(path)]
+    set_runpaths(
+        {
+            "$ORIGIN/../lib": [path for path in elf if path.parent == folder / "bin"],
+            "$ORIGIN/../..": [path for path in elf if path.parent.name == "lib-dynload"],
+            "$ORIGIN": [path for path in elf if path.parent == library],
+        }
+    )
+    for path in (library / f"python{interpreter.minor}").glob("_sysconfigdata*.py"):
+        text = relocated_sysconfigdata(path.read_text(), interpreter.prefixes)
+        path.write_bytes(without_places(text.encode(), interpreter.built_at))
+
+
+def _starts_as_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_elf(file.read(4))
+
+
+class _Collector:
+    """Stands where conda-pack would write an archive, and notes what it would write."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def add(self, source: str, target: str) -> None:
+        """Note a file, link or empty folder."""
+        path = Path(source)
+        if path.is_symlink():
+            self.entries.append(Entry(target, 0o777, link=os.readlink(path)))
+        elif path.is_dir():
+            self.entries.append(Entry(target.rstrip("/") + "/", 0o755, data=b""))
+        else:
+            self.entries.append(Entry(target, _mode(path), source=path))
+
+    def add_bytes(self, source: str, data: bytes, target: str) -> None:
+        """Note a file whose content conda-pack rewrote."""
+        path = Path(source)
+        if data == path.read_bytes():
+            self.add(source, target)
+        else:
+            self.entries.append(Entry(target, _mode(path), data=data))
+
+
+def _mode(path: Path) -> int:
+    return 0o755 if path.stat().st_mode & 0o111 else 0o644
+
+
+def _ask_conda_pack(folder: Path) -> tuple[list[Entry], list[Entry]]:
+    """Return what conda-pack says belongs to the prefix, and what it adds to every archive."""
+    from conda_pack.core import CondaEnv, Packer
+
+    env = CondaEnv.from_prefix(str(folder))
+    collector = _Collector()
+    # With a destination, conda-pack rewrites prefixes itself and writes no conda-unpack, which Triton never runs.
+    # No prefix is left for it to find: _relocate saw to that.
+    packer = Packer(str(folder), collector, dest_prefix="/nowhere")
+    for file in env:
+        packer.add(file)
+    own = len(collector.entries)
+    packer.finish()
+    entries, activation = collector.entries[:own], collector.entries[own:]
+    activation += [entry for entry in entries if entry.path.startswith("conda-meta/")]
+    site_packages = [entry for entry in entries if entry.path.endswith("/site-packages/")]
+    entries = [e for e in entries if e not in site_packages and not e.path.startswith("conda-meta/")]
+    return entries, activation

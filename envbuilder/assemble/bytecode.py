@@ -1,0 +1,132 @@
+"""Bytecode that is the same each time.
+
+``marshal`` marks an object for reuse when something else refers to it, so that the same source gives other bytes
+according to what else the process has compiled. Here each file is compiled in a child that was forked from a
+process that never compiles: its state is the same each time, whatever the order.
+
+The files are of the *unchecked-hash* kind (PEP 552): no time stamp in them, and Python does not compare them with
+their source, which nothing changes in an archive. The path in them is the one in the environment, relative;
+Python puts the real one in its place when it loads them.
+"""
+
+from __future__ import annotations
+
+import queue
+import struct
+import subprocess
+import threading
+from pathlib import Path
+from typing import Final
+
+from envbuilder.errors import AssembleError
+
+_NONE: Final = 0xFFFFFFFF
+
+# Runs in the release's own Python, 3.8 and later. The child reads nothing that the parent has not read whole.
+_SERVER: Final = """
+import importlib.util, marshal, os, struct, sys
+read = sys.stdin.buffer.read
+
+def compiled(path, source):
+    code = compile(source, path, "exec", dont_inherit=True, optimize=0)
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source)
+    return head + marshal.dumps(code)
+
+def answer(request, cut):
+    try:
+        data = compiled(request[:cut].decode("utf-8", "surrogateescape"), request[cut:])
+        data = struct.pack("<I", len(data)) + data
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        data = struct.pack("<I", 0xFFFFFFFF)
+    while data:
+        data = data[os.write(1, data):]
+
+while True:
+    head = read(8)
+    if not head:
+        break
+    cut, size = struct.unpack("<II", head)
+    request = read(size)
+    child = os.fork()
+    if not child:
+        try:
+            answer(request, cut)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+class BytecodeCompiler:
+    """Compiles sources with the Python at *executable*, on *workers* processes. A context manager."""
+
+    def __init__(self, executable: Path, workers: int = 2) -> None:
+        self._executable = executable
+        self._workers = workers
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> BytecodeCompiler:
+        """Start nothing yet: a build whose segments are all in the store needs no compiler."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes."""
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+    def compile(self, path: str, source: bytes) -> bytes | None:
+        """Return the ``.pyc`` of *source*, or None where it is not valid for this Python. Thread-safe.
+
+        Raises:
+            AssembleError: the Python died.
+        """
+        process = self._take()
+        try:
+            return _ask(process, path, source)
+        except (OSError, struct.error) as error:
+            raise AssembleError(f"{self._executable} died while it compiled {path}") from error
+        finally:
+            self._idle.put(process)
+
+    def _take(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._idle.empty() and len(self._started) < self._workers:
+                self._start()
+        return self._idle.get()
+
+    def _start(self) -> None:
+        command = (str(self._executable), "-s", "-S", "-W", "ignore", "-c", _SERVER)
+        process = subprocess.Popen(
+            command,
+            # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.
+            env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._started.append(process)
+        self._idle.put(process)
+
+
+def _ask(process: subprocess.Popen[bytes], path: str, source: bytes) -> bytes | None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    name = path.encode("utf-8", "surrogateescape")
+    process.stdin.write(struct.pack("<II", len(name), len(name) + len(source)) + name + source)
+    process.stdin.flush()
+    (size,) = struct.unpack("<I", process.stdout.read(4))
+    if size == _NONE:
+        return None
+    data = process.stdout.read(size)
+    if len(data) != size:
+        raise OSError("cut off")
+    return data
+
+
+def bytecode_path(path: str, minor: str) -> str:
+    """Return where the bytecode of the module at *path* belongs: ``a/__pycache__/b.cpython-311.pyc``."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-{minor.replace('.', '')}.pyc"

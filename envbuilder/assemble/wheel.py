@@ -1,0 +1,181 @@
+"""What an installation of a wheel consists of, without installing it.
+
+Steps and names follow the *Binary distribution format* of packaging.python.org, read by pypa/installer's own parts;
+the files are those that ``uv pip install`` of the wheel writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from installer.records import parse_record_file
+from installer.scripts import InvalidScript, Script
+from installer.utils import parse_entrypoints, parse_metadata_file, parse_wheel_filename
+from packaging.utils import canonicalize_name
+
+from envbuilder.assemble.segment import Excluded, FileFacts
+from envbuilder.assemble.writer import Entry
+from envbuilder.assemble.zipdir import Member, ZipDirectory
+from envbuilder.errors import AssembleError
+from envbuilder.pack.rules import PackRules
+
+INSTALLER: Final = b"envbuilder\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WheelFiles:
+    """The files of a wheel, each with its place in an environment."""
+
+    entries: tuple[Entry, ...]
+    excluded: tuple[Excluded, ...]
+    dist_info: str
+    """``lib/python3.11/site-packages/NAME-VERSION.dist-info``."""
+    minor: str
+
+    def record(self, facts: Sequence[FileFacts]) -> Iterator[Entry]:
+        """Yield INSTALLER and RECORD, which say what was written: *facts*, bytecode left out."""
+        site_packages = posixpath.dirname(self.dist_info)
+        installer = Entry(f"{self.dist_info}/INSTALLER", data=INSTALLER)
+        yield installer
+        rows = [f"{posixpath.relpath(installer.path, site_packages)},{_hash(INSTALLER)},{len(INSTALLER)}"]
+        rows += [
+            f"{_quoted(posixpath.relpath(file.path, site_packages))},"
+            f"sha256={_base64(bytes.fromhex(file.sha256))},{file.size}"
+            for file in facts
+            if "/__pycache__/" not in file.path
+        ]
+        rows.append(f"{posixpath.relpath(self.dist_info, site_packages)}/RECORD,,")
+        yield Entry(f"{self.dist_info}/RECORD", data=("\n".join(sorted(rows)) + "\n").encode())
+
+
+def wheel_files(wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRules) -> WheelFiles:
+    """Say which files the wheel *filename* puts where, for Python *minor*.
+
+    Raises:
+        AssembleError: it is no wheel: no single ``.dist-info`` of its own name, no RECORD, an unknown version or
+            scheme, an entry point that is none.
+    """
+    dist_info = _dist_info(wheel, filename)
+    metadata = parse_metadata_file(_text(wheel, f"{dist_info}/WHEEL", filename))
+    version = str(metadata.get("Wheel-Version", ""))
+    if not version.startswith("1."):
+        raise AssembleError(f"{filename}: wheel format {version!r}, where only 1.x is known")
+    # Reading it shows that it is one; what is written is made anew, from the bytes themselves.
+    for _ in parse_record_file(_text(wheel, f"{dist_info}/RECORD", filename).splitlines()):
+        pass
+    site_packages = f"lib/python{minor}/site-packages"
+    entries: dict[str, Entry] = {}
+    left_out: dict[str, list[int]] = {}
+    for member in wheel.members.values():
+        if member.name in (f"{dist_info}/RECORD", f"{dist_info}/RECORD.jws", f"{dist_info}/INSTALLER"):
+            continue
+        entry = _place(wheel, member, filename, dist_info, minor)
+        pattern = rules.excluded_by(entry.path)
+        if pattern is not None:
+            left_out.setdefault(pattern, []).append(member.size)
+            continue
+        if entry.path in entries:
+            raise AssembleError(f"{filename}: two of its files belong at {entry.path}")
+        entries[entry.path] = entry
+    for script in _scripts(wheel, dist_info, filename, minor):
+        entries.setdefault(script.path, script)
+    return WheelFiles(
+        entries=tuple(entries.values()),
+        excluded=tuple(Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()),
+        dist_info=f"{site_packages}/{dist_info}",
+        minor=minor,
+    )
+
+
+def _dist_info(wheel: ZipDirectory, filename: str) -> str:
+    parsed = parse_wheel_filename(filename)
+    folders = {name.split("/")[0] for name in wheel.members if "/" in name}
+    found = sorted(folder for folder in folders if folder.endswith(".dist-info"))
+    own = [f for f in found if canonicalize_name(f.split("-")[0]) == canonicalize_name(parsed.distribution)]
+    if len(own) != 1:
+        raise AssembleError(
+            f"{filename}: one .dist-info folder of {parsed.distribution} expected, found {found or 'none'}"
+        )
+    return own[0]
+
+
+def _text(wheel: ZipDirectory, name: str, filename: str) -> str:
+    member = wheel.members.get(name)
+    if member is None:
+        raise AssembleError(f"{filename}: {name} is missing: it is no wheel")
+    try:
+        return wheel.read(member).decode()
+    except UnicodeDecodeError as error:
+        raise AssembleError(f"{filename}: {name} is not UTF-8: {error}") from error
+
+
+def _place(wheel: ZipDirectory, member: Member, filename: str, dist_info: str, minor: str) -> Entry:
+    """Return where a member goes: into site-packages, or where its ``.data`` scheme says."""
+    mode = 0o755 if member.mode & 0o111 else 0o644
+    site_packages = f"lib/python{minor}/site-packages"
+    top, _, rest = member.name.partition("/")
+    if top != dist_info.removesuffix(".dist-info") + ".data":
+        return Entry(f"{site_packages}/{member.name}", mode, member=member)
+    scheme, _, path = rest.partition("/")
+    distribution = parse_wheel_filename(filename).distribution
+    places = {
+        "purelib": site_packages,
+        "platlib": site_packages,
+        "headers": f"include/site/python{minor}/{distribution}",
+        "scripts": "bin",
+        "data": "",
+    }
+    if scheme not in places or not path:
+        raise AssembleError(f"{filename}: {member.name} is of no known scheme")
+    place = posixpath.join(places[scheme], path)
+    if scheme != "scripts":
+        return Entry(place, mode, member=member)
+    head = next(wheel.chunks(member), b"")[:8]
+    if not head.startswith(b"#!python"):
+        return Entry(place, 0o755, member=member)
+    _, _, body = wheel.read(member).partition(b"\n")
+    return Entry(place, 0o755, data=_shebang(minor) + body)
+
+
+def _scripts(wheel: ZipDirectory, dist_info: str, filename: str, minor: str) -> Iterator[Entry]:
+    """Yield a script for each entry point of the console and gui groups."""
+    if f"{dist_info}/entry_points.txt" not in wheel.members:
+        return
+    text = _text(wheel, f"{dist_info}/entry_points.txt", filename)
+    try:
+        for name, module, attribute, section in parse_entrypoints(text):
+            made = Script(name, module, attribute, section).generate("python", "posix")
+            _, _, body = made[1].partition(b"\n")
+            yield Entry(f"bin/{made[0]}", 0o755, data=_shebang(minor) + body)
+    except (InvalidScript, ValueError, AssertionError) as error:
+        raise AssembleError(f"{filename}: entry_points.txt: {error}") from error
+
+
+def _shebang(minor: str) -> bytes:
+    # The environment's folder is not known before it is extracted, so the first python of this minor on PATH.
+    return f"#!/usr/bin/env python{minor}\n".encode()
+
+
+def _hash(data: bytes) -> str:
+    import hashlib
+
+    return f"sha256={_base64(hashlib.sha256(data).digest())}"
+
+
+def _base64(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _quoted(path: str) -> str:
+    if not any(character in path for character in ',"\n\r'):
+        return path
+    import csv
+
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow([path])
+    return out.getvalue()

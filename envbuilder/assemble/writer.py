@@ -1,0 +1,277 @@
+"""Makes a segment of entries: tar headers, gzip members, splices and facts, on several threads.
+
+Small files come first, gathered into members of a few MiB; then each large file that is already deflated in the
+wheel, as a member of its own whose stream is the wheel's. What becomes one member depends on sizes that the entries
+say beforehand, never on threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from zlib_ng import zlib_ng
+
+from envbuilder.assemble.elf import MAGIC, read_elf
+from envbuilder.assemble.segment import Excluded, FileFacts, Piece, Segment
+from envbuilder.assemble.zipdir import DEFLATED, Member, MemberFile, ZipDirectory
+from envbuilder.pack.members import BLOCK, GZIP_HEADER, gzip_member, gzip_trailer, padding, tar_header
+
+SPLICE_THRESHOLD: Final = 16 * 1024
+"""Bytes of a deflate stream from which it is copied; smaller ones compress better together (measured)."""
+MEMBER_SIZE: Final = 4 * 2**20
+"""Bytes of tar in a member of small files."""
+_CHUNK: Final = 2**20
+_IN_FLIGHT: Final = 6
+"""Members under way at a time: bounds the memory to some tens of MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file that is to go into a segment; its content is one of *data*, *source* and *member*."""
+
+    path: str
+    mode: int = 0o644
+    data: bytes | None = None
+    source: Path | None = None
+    member: Member | None = None
+    link: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        if self.member is not None:
+            return self.member.size
+        if self.source is not None:
+            return self.source.stat().st_size
+        return len(self.data or b"")
+
+
+@dataclass(slots=True)
+class _Made:
+    """One member of the segment, done."""
+
+    literal: bytes
+    facts: list[FileFacts]
+    splice: tuple[int, int, int, int] | None = None
+    """Offset, length, CRC of the file, size of the file."""
+
+
+class SegmentWriter:
+    """Writes one segment into *folder*; *wheel* is where members are read from.
+
+    *executor* runs the work; results are taken in order.
+    """
+
+    def __init__(
+        self, folder: Path, *, level: int, executor: Executor, wheel: ZipDirectory | None = None
+    ) -> None:
+        self._folder = folder
+        self._level = level
+        self._executor = executor
+        self._wheel = wheel
+        self._pieces: list[Piece] = []
+        self._facts: list[FileFacts] = []
+        self._under_way: deque[Future[_Made]] = deque()
+        self._pending = bytearray()
+        self._pending_literal = b""
+        self._literals: BinaryIO = (folder / "literals").open("xb")
+        self._size = 0
+
+    def write(
+        self,
+        entries: Iterable[Entry],
+        last: Callable[[Sequence[FileFacts]], Iterable[Entry]] = lambda _: (),
+    ) -> None:
+        """Write *entries*, then those that *last* makes of the facts of the others (a RECORD)."""
+        small: list[Entry] = []
+        large: list[Entry] = []
+        for entry in sorted(entries, key=lambda entry: os.fsencode(entry.path)):
+            (large if self._is_large(entry) else small).append(entry)
+        for group in _groups(small):
+            self._submit(self._make_small, group)
+        for entry in large:
+            self._write_large(entry)
+        self._drain(0)
+        for group in _groups(sorted(last(tuple(self._facts)), key=lambda entry: os.fsencode(entry.path))):
+            self._submit(self._make_small, group)
+        self._drain(0)
+        self._flush_padding()
+
+    def finish(
+        self, *, key: str, label: str, artifact: str | None, excluded: Sequence[Excluded] = ()
+    ) -> Segment:
+        """Close the segment and return it, still in its folder."""
+        if self._pending_literal:
+            self._add_piece(b"", None)
+        self._literals.close()
+        return Segment(
+            key=key,
+            label=label,
+            artifact=artifact,
+            pieces=tuple(self._pieces),
+            size=self._size,
+            files=tuple(sorted(self._facts, key=lambda file: os.fsencode(file.path))),
+            excluded=tuple(excluded),
+            folder=self._folder,
+        )
+
+    def close(self) -> None:
+        """Give up: wait for what is under way and close the file."""
+        for future in self._under_way:
+            future.cancel()
+        self._literals.close()
+
+    # -- members -----------------------------------------------------------------------------------
+
+    def _is_large(self, entry: Entry) -> bool:
+        if entry.link is not None:
+            return False
+        if entry.member is not None and entry.member.method == DEFLATED:
+            return entry.member.compressed >= SPLICE_THRESHOLD
+        return entry.size > MEMBER_SIZE
+
+    def _write_large(self, entry: Entry) -> None:
+        header = tar_header(os.fsencode(entry.path), size=entry.size, mode=entry.mode)
+        if entry.member is not None and entry.member.method == DEFLATED:
+            self._submit(self._make_splice, header, entry, entry.member)
+            return
+        # Stored in the wheel, or of no wheel: compressed here, a member for each few MiB.
+        self._drain(0)
+        digest, pending, position = hashlib.sha256(), bytearray(header), 0
+        for chunk in self._content(entry):
+            digest.update(chunk)
+            pending += chunk
+            position += len(chunk)
+            if len(pending) >= MEMBER_SIZE:
+                self._submit(self._make_plain, bytes(pending))
+                pending = bytearray()
+        pending += padding(position)
+        self._submit(self._make_plain, bytes(pending))
+        self._drain(0)
+        self._facts.append(self._fact(entry, position, digest.hexdigest()))
+
+    def _make_plain(self, data: bytes) -> _Made:
+        return _Made(gzip_member(data, self._level), [])
+
+    def _make_small(self, entries: Sequence[Entry]) -> _Made:
+        out, facts = bytearray(), []
+        for entry in entries:
+            path = os.fsencode(entry.path)
+            if entry.link is not None:
+                link = os.fsencode(entry.link)
+                out += tar_header(path, mode=0o777, link=link)
+                facts.append(
+                    FileFacts(entry.path, 0o777, 0, hashlib.sha256(link).hexdigest(), link=entry.link)
+                )
+                continue
+            data = b"".join(self._content(entry))
+            out += tar_header(path, size=len(data), mode=entry.mode)
+            out += data
+            out += padding(len(data))
+            if path.endswith(b"/"):
+                continue  # an empty folder is in the archive, and is no file of it
+            facts.append(self._fact(entry, len(data), hashlib.sha256(data).hexdigest(), data))
+        return _Made(gzip_member(out, self._level), facts)
+
+    def _make_splice(self, header: bytes, entry: Entry, member: Member) -> _Made:
+        assert self._wheel is not None
+        offset = self._wheel.stream_offset(member)
+        digest = hashlib.sha256()
+        opened = MemberFile(self._wheel, member)
+        head = b""
+        for chunk in opened.scan():
+            head = head or chunk[:4]
+            digest.update(chunk)
+        facts = FileFacts(
+            entry.path,
+            entry.mode,
+            member.size,
+            digest.hexdigest(),
+            elf=read_elf(io.BufferedReader(opened)) if head == MAGIC else None,
+        )
+        splice = (offset, member.compressed, member.crc, member.size)
+        return _Made(gzip_member(header, self._level), [facts], splice)
+
+    def _content(self, entry: Entry) -> Iterator[bytes]:
+        if entry.member is not None:
+            assert self._wheel is not None
+            yield from self._wheel.chunks(entry.member)
+        elif entry.source is not None:
+            with entry.source.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+        else:
+            yield entry.data or b""
+
+    def _fact(self, entry: Entry, size: int, sha256: str, data: bytes | None = None) -> FileFacts:
+        elf = None
+        if data is not None and data.startswith(MAGIC):
+            elf = read_elf(io.BytesIO(data))
+        elif data is None and entry.source is not None:
+            with entry.source.open("rb") as file:
+                elf = read_elf(file) if file.read(4) == MAGIC else None
+        elif data is None and entry.member is not None and self._wheel is not None:
+            elf = read_elf(io.BufferedReader(MemberFile(self._wheel, entry.member)))
+        return FileFacts(entry.path, entry.mode, size, sha256, elf=elf)
+
+    # -- in order ----------------------------------------------------------------------------------
+
+    def _submit(self, make: Callable[..., _Made], *args: object) -> None:
+        self._under_way.append(self._executor.submit(make, *args))
+        self._drain(_IN_FLIGHT)
+
+    def _drain(self, leave: int) -> None:
+        while len(self._under_way) > leave:
+            made = self._under_way.popleft().result()
+            self._facts.extend(made.facts)
+            if made.splice is None:
+                self._flush_padding()
+                self._pending_literal += made.literal
+                if len(self._pending_literal) > MEMBER_SIZE:
+                    self._add_piece(b"", None)
+                continue
+            offset, length, crc, size = made.splice
+            self._flush_padding()
+            self._add_piece(made.literal + GZIP_HEADER, (offset, length))
+            self._pending_literal = gzip_trailer(crc, size)
+            self._pending += padding(size)
+
+    def _flush_padding(self) -> None:
+        """Write the zeros that follow a spliced file, a member of their own."""
+        if self._pending:
+            self._pending_literal += gzip_member(self._pending, self._level)
+            self._pending.clear()
+
+    def _add_piece(self, literal: bytes, splice: tuple[int, int] | None) -> None:
+        data = self._pending_literal + literal
+        self._pending_literal = b""
+        self._literals.write(data)
+        offset, length = splice or (0, 0)
+        crc = 0
+        if splice is not None:
+            assert self._wheel is not None
+            crc = self._wheel.crc_of_bytes(offset, length)
+        self._pieces.append(Piece(len(data), zlib_ng.crc32(data), offset, length, crc))
+        self._size += len(data) + length
+
+
+def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Cut entries into groups of about MEMBER_SIZE bytes of tar."""
+    group: list[Entry] = []
+    size = 0
+    for entry in entries:
+        group.append(entry)
+        size += BLOCK + entry.size
+        if size >= MEMBER_SIZE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
