@@ -1,0 +1,507 @@
+"""A real tritonserver: find one, start it on loopback, stop it without leaving anything behind.
+
+The one that the package index has lies in the wheel of ``nvidia-pytriton`` 0.7.0, which reports Triton 2.51.0,
+release 24.10. Its files are used; it is never installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from envbuilder.assemble.elf import read_elf
+from envbuilder.errors import VerifyError
+from envbuilder.lockfile import Artifact
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+from envbuilder.triton import PYTRITON, find_release
+
+SERVER_WHEEL: Final = Artifact(
+    name="nvidia-pytriton",
+    version="0.7.0",
+    filename="nvidia_pytriton-0.7.0-py3-none-manylinux_2_35_x86_64.whl",
+    sha256="21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df",
+    size=55369373,
+)
+_WHEEL_VERSION: Final = "2.51.0"
+_STUB: Final = "triton_python_backend_stub"
+_LAST_LINES: Final = 20
+_TERMINATE_AFTER: Final = 20.0
+"""Seconds that a server gets to unload its models before it is killed."""
+_PORT_TRIES: Final = 3
+_PORT_TAKEN: Final = re.compile(
+    r"already in use|Address already in use|failed to (?:start|bind)", re.IGNORECASE
+)
+_TABLE: Final = re.compile(r"[+|]|[IW]\d{4} .*\] *$")
+_ERROR: Final = re.compile(r"^E\d{4} |Failed to initialize Python stub|error while loading shared libraries")
+_LINE_LENGTH: Final = 600
+_EXTRACTED: Final = re.compile(rb"/tmp/python_env_[A-Za-z0-9]{6}")
+"""Triton's own choice of a folder; no variable moves it (``pb_env.cc``)."""
+# Starts the server so that it dies with the process that started it, even when that one is killed.
+_TETHER: Final = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+    "os.getppid() == int(sys.argv[1]) or sys.exit('the parent is gone'); os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunningServer:
+    """A server that is ready."""
+
+    http: str
+    """``127.0.0.1:port``."""
+    grpc: str
+    """``127.0.0.1:port``."""
+    process: subprocess.Popen[bytes]
+    log: Path
+    version: str
+    """What the server says of itself: ``2.51.0``."""
+
+    def last_lines(self, count: int = _LAST_LINES) -> str:
+        """Return the end of its log."""
+        return _last_lines(self.log, count)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TritonServer:
+    """A tritonserver on this machine."""
+
+    binary: Path
+    backends: Path
+    """The folder that holds ``python/``."""
+    stubs: Mapping[str, Path]
+    """The stub for each minor version of Python that this server has one for."""
+    libraries: tuple[Path, ...] = ()
+    """Folders its loader needs."""
+    release: str | None = None
+    """The release, where it is known: ``pytriton-0.7.0``."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """Name this server for a person."""
+        if self.release == PYTRITON:
+            return f"{PYTRITON} (Triton {_WHEEL_VERSION}, release 24.10)"
+        return str(self.binary)
+
+    @contextlib.contextmanager
+    def start(
+        self,
+        repository: Path,
+        *,
+        python: str,
+        log: Path,
+        extra_args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        ready_timeout: float = 300.0,
+        http_port: int | None = None,
+        grpc_port: int | None = None,
+        backends: Path | None = None,
+        metrics_port: int | None = None,
+    ) -> Iterator[RunningServer]:
+        """Serve *repository* on loopback with the stub for *python*, until the block is left.
+
+        Ports are free ones unless given. *env* is added to the few variables that the server gets; *backends* is a
+        folder of further backends. *ready_timeout* is in seconds.
+
+        Raises:
+            VerifyError: no stub for *python*; a given port is taken; the server dies or never gets ready.
+        """
+        if python not in self.stubs:
+            has = ", ".join(sorted(self.stubs, key=_minor)) or "none"
+            raise VerifyError(
+                f"{self.describe()} has no stub for Python {python}; it has {has}",
+                hint="name a server of the archive's release with --tritonserver",
+            )
+        for name, port in (("HTTP", http_port), ("gRPC", grpc_port), ("metrics", metrics_port)):
+            if port is not None and not _is_free(port):
+                raise VerifyError(
+                    f"{name} port {port} of 127.0.0.1 is taken", hint="leave the port to be chosen"
+                )
+        with tempfile.TemporaryDirectory(prefix="envbuilder-server-") as scratch:
+            view = self._view(Path(scratch), python, backends)
+            for attempt in range(1, _PORT_TRIES + 1):
+                session = _Session(
+                    server=self,
+                    log=log,
+                    http=f"127.0.0.1:{http_port or _free_port()}",
+                    grpc=f"127.0.0.1:{grpc_port or _free_port()}",
+                )
+                args = self._arguments(session, repository.resolve(), view, metrics_port, extra_args)
+                with session.running(args, self._environment(env)):
+                    try:
+                        ready = session.wait(ready_timeout)
+                    except _PortTaken as taken:
+                        if attempt == _PORT_TRIES:
+                            hint = "something takes ports as fast as they are found"
+                            raise VerifyError(str(taken), hint=hint) from None
+                        continue
+                    yield ready
+                    return
+
+    def _view(self, scratch: Path, python: str, backends: Path | None) -> Path:
+        """Make a folder of backends in which ``python/`` has the one stub that is wanted."""
+        view = scratch / "backends"
+        (view / "python").mkdir(parents=True)
+        for folder in (self.backends, backends):
+            for backend in sorted(folder.iterdir()) if folder is not None else ():
+                if backend.name != "python" and backend.is_dir():
+                    (view / backend.name).symlink_to(backend.resolve())
+        for file in (self.backends / "python").iterdir():
+            if file.name != _STUB:
+                (view / "python" / file.name).symlink_to(file.resolve())
+        (view / "python" / _STUB).symlink_to(self.stubs[python].resolve())
+        return view
+
+    def _arguments(
+        self,
+        session: _Session,
+        repository: Path,
+        view: Path,
+        metrics_port: int | None,
+        extra: Sequence[str],
+    ) -> list[str]:
+        metrics = ["--allow-metrics=false"]
+        if metrics_port is not None:
+            metrics = [
+                "--allow-metrics=true",
+                "--metrics-address=127.0.0.1",
+                f"--metrics-port={metrics_port}",
+            ]
+        return [
+            str(self.binary),
+            f"--id={session.name}",
+            f"--model-repository={repository}",
+            f"--backend-directory={view}",
+            "--http-address=127.0.0.1",
+            f"--http-port={_port(session.http)}",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={_port(session.grpc)}",
+            *metrics,
+            f"--backend-config=python,shm-region-prefix-name={session.name}",
+            *extra,
+        ]
+
+    def _environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        """Return what the server sees: a stub inherits it, so nothing of this process's Python is in it."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name in {"HOME", "TMPDIR"} or name.startswith(("CUDA_", "NVIDIA_"))
+        }
+        paths = [str(path) for path in self.libraries]
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            **kept,
+            **({"LD_LIBRARY_PATH": ":".join(paths)} if paths else {}),
+            **self.environment,
+            **(env or {}),
+        }
+
+
+class _PortTaken(Exception):
+    """Somebody took the port between its choice and its use."""
+
+
+@dataclass(kw_only=True)
+class _Session:
+    """One process of a server, from its start to the last file it left."""
+
+    server: TritonServer
+    log: Path
+    http: str
+    grpc: str
+    name: str = field(default_factory=lambda: f"envbuilder-{uuid.uuid4().hex[:12]}")
+    extracted: set[Path] = field(default_factory=set)
+    """Folders that this server was seen to extract environments into."""
+
+    @contextlib.contextmanager
+    def running(self, args: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.before = _extractions()
+        tethered = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *args]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                tethered,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield
+        finally:
+            self._stop()
+
+    def wait(self, timeout: float) -> RunningServer:
+        """Wait until the server is ready."""
+        deadline = time.monotonic() + timeout
+        pause = 0.05
+        while True:
+            code = self.process.poll()
+            if code is not None:
+                raise self._death(code)
+            version = self._ready()
+            if version is not None:
+                return RunningServer(
+                    http=self.http, grpc=self.grpc, process=self.process, log=self.log, version=version
+                )
+            if time.monotonic() > deadline:
+                raise VerifyError(
+                    f"{self.server.describe()} was not ready after {timeout:g} s; the last lines of its log "
+                    f"({self.log}):\n{_last_lines(self.log)}",
+                    hint="a model that loads slowly needs a longer time; one that hangs shows where in the log",
+                )
+            self._look()
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+
+    def _death(self, code: int) -> Exception:
+        how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        text = _last_lines(self.log)
+        if _PORT_TAKEN.search(text) and any(
+            address.split(":")[1] in text for address in (self.http, self.grpc)
+        ):
+            return _PortTaken(f"{self.server.describe()} could not use {self.http} or {self.grpc}:\n{text}")
+        return VerifyError(
+            f"{self.server.describe()} {how} before it was ready; the last lines of its log ({self.log}):\n{text}",
+            hint="the first error in the log is the cause: a model that does not load, or a missing library",
+        )
+
+    def _ready(self) -> str | None:
+        """Return the version of our server once it is ready, None before; another's answer does not count."""
+        connection = http.client.HTTPConnection(self.http, timeout=5)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                return None
+            connection.request("GET", "/v2")
+            about = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
+        finally:
+            connection.close()
+        return str(about.get("version", "")) if about.get("name") == self.name else None
+
+    def _look(self) -> None:
+        """Note which extraction folders are this server's: its working directory, or its stubs' libraries."""
+        for process in _group(self.process.pid):
+            with contextlib.suppress(OSError):
+                self._note(os.readlink(process / "cwd").encode())
+            for source in ("maps", "cmdline", "environ"):
+                with contextlib.suppress(OSError):
+                    self._note((process / source).read_bytes())
+
+    def _note(self, text: bytes) -> None:
+        self.extracted.update(Path(os.fsdecode(found)) for found in _EXTRACTED.findall(text))
+
+    def _stop(self) -> None:
+        self._look()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        try:
+            self.process.wait(_TERMINATE_AFTER)
+        except subprocess.TimeoutExpired:
+            self._look()
+        with contextlib.suppress(ProcessLookupError):  # stubs of a server that died live on in its group
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.returncode < 0 and not _other_servers():
+            self.extracted |= _extractions() - self.before
+        for folder in self.extracted:
+            shutil.rmtree(folder, ignore_errors=True)
+        for region in Path("/dev/shm").glob(f"{self.name}*"):
+            region.unlink(missing_ok=True)
+
+
+def _extractions() -> set[Path]:
+    """Return the folders of this user's that any server extracted environments into."""
+    found = set()
+    for folder in Path("/tmp").glob("python_env_??????"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid():
+                found.add(folder)
+    return found
+
+
+def _other_servers() -> bool:
+    """Say whether a server is running, whose new folder might be mistaken for one of ours."""
+    for name in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if name.read_text(errors="replace").strip() == "tritonserver":
+                return True
+    return False
+
+
+def _group(leader: int) -> list[Path]:
+    """Return the /proc folders of the processes in the process group of *leader*."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                status = (entry / "stat").read_text(errors="replace")
+                if int(status.rpartition(")")[2].split()[2]) == leader:
+                    found.append(entry)
+    return found
+
+
+def _last_lines(log: Path, count: int = _LAST_LINES) -> str:
+    """Return the end of a log without the server's tables, and before it the errors further up."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    told = [line[:_LINE_LENGTH] for line in lines if line.strip() and not _TABLE.match(line)]
+    errors = [line for line in told[:-count] if _ERROR.search(line)]
+    return "\n".join(f"  | {line}" for line in [*errors[-count:], *told[-count:]]) or "  | (nothing)"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
+
+
+def _minor(python: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in python.split("."))
+
+
+# -- finding one -----------------------------------------------------------------------------------
+
+
+def find_server(
+    path: Path | None, settings: Settings, store: Store, reporter: Reporter = SILENT, *, fetch: bool = True
+) -> TritonServer:
+    """Return the server at *path*, else the one on ``PATH``, else the one in the ``nvidia-pytriton`` wheel.
+
+    The wheel is fetched once (with *fetch*), known by its sha256, and unpacked into the store.
+
+    Raises:
+        VerifyError: there is no server at *path*, or (without *fetch*) none at hand.
+        FetchError: the wheel could not be had.
+    """
+    if path is not None:
+        return _installed_server(path)
+    on_path = shutil.which("tritonserver")
+    if on_path is not None:
+        return _installed_server(Path(on_path))
+    root = store.find("tools", _tool_key())
+    if root is None:
+        wheel = store.find_artifact(SERVER_WHEEL.sha256, SERVER_WHEEL.size)
+        if wheel is None:
+            if not fetch:
+                raise VerifyError(
+                    "no tritonserver on PATH, and none in the store",
+                    hint="--tritonserver PATH names one; --server fetches one from the package index",
+                )
+            from envbuilder.fetch import download  # a server at hand needs none of it
+
+            reporter.step(f"fetching {SERVER_WHEEL.filename}")
+            ((_, wheel),) = download.fetch([SERVER_WHEEL], "pypi", settings, store, reporter=reporter)
+        root = _unpack(wheel, store)
+    return _wheel_server(root)
+
+
+def _tool_key() -> str:
+    return f"tritonserver-{SERVER_WHEEL.sha256[:32]}"
+
+
+def _unpack(wheel: Path, store: Store) -> Path:
+    """Unpack the server in *wheel* into the store, whole or not at all."""
+    target = store.entry_path("tools", _tool_key())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with store.scratch("tritonserver") as folder, zipfile.ZipFile(wheel) as archive:
+        draft = folder / "server"
+        for member in archive.infolist():
+            if member.filename.startswith(("pytriton/tritonserver/", "nvidia_pytriton.libs/")):
+                file = Path(archive.extract(member, draft))
+                if not member.is_dir() and (file.name in {"tritonserver", _STUB} or ".so" in file.name):
+                    file.chmod(0o755)  # the wheel lost the run bits
+        try:
+            draft.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process unpacked the same bytes meanwhile
+                raise
+    return target
+
+
+def _wheel_server(root: Path) -> TritonServer:
+    home = root / "pytriton" / "tritonserver"
+    usable = find_release(PYTRITON).pythons
+    return TritonServer(
+        binary=home / "bin" / "tritonserver",
+        backends=home / "backends",
+        stubs={python: home / "python_backend_stubs" / python / _STUB for python in usable},
+        libraries=(root / "nvidia_pytriton.libs",),
+        release=PYTRITON,
+    )
+
+
+def _installed_server(path: Path) -> TritonServer:
+    """Describe the server at *path*: the program, or the folder that holds ``bin/tritonserver``."""
+    binary = path / "bin" / "tritonserver" if path.is_dir() else path
+    if not os.access(binary, os.X_OK) or not binary.is_file():
+        raise VerifyError(
+            f"{path}: no tritonserver that can be run",
+            hint="--tritonserver names the program, or the folder that holds bin/tritonserver",
+        )
+    home = binary.resolve().parent.parent
+    backends = home / "backends"
+    if not (backends / "python").is_dir():
+        raise VerifyError(
+            f"{binary}: no Python backend in {backends}",
+            hint="a server without the Python backend serves no environment",
+        )
+    return TritonServer(
+        binary=binary.resolve(),
+        backends=backends,
+        stubs=_stubs(backends / "python"),
+        libraries=(home / "lib",) if (home / "lib").is_dir() else (),
+    )
+
+
+def _stubs(folder: Path) -> dict[str, Path]:
+    stub = folder / _STUB
+    if not stub.is_file():
+        return {}
+    with stub.open("rb") as file:
+        facts = read_elf(file)
+    for need in facts.needs if facts is not None else ():
+        match = re.fullmatch(r"libpython(3\.\d+)\.so\.1\.0", need)
+        if match:
+            return {match[1]: stub}
+    return {}
