@@ -1,0 +1,1108 @@
+"""Serve a PyTorch model behind Triton's Python backend: a TritonPythonModel for anybody's ``nn.Module``.
+
+The same file works in three places: as ``VERSION/torch_runtime.py`` in a model directory (with
+``default_model_filename: "torch_runtime.py"``), as ``BACKENDS/NAME/model.py`` (a Python-based backend), and as
+the platform handler ``pytorch`` of Triton 23.08 and 23.09. It needs torch (2.0 and later), NumPy and Triton's
+``triton_python_backend_utils``, on Python 3.8 and later.
+
+The sections follow a model's life: environment, parameters, loading, compiling, batching, answering.
+"""
+
+# ruff: noqa: B905 - zip(strict=) is of Python 3.10
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+import inspect
+import json
+import locale
+import mmap
+import os
+import pwd
+import re
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import types
+import zipfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+if TYPE_CHECKING:
+    import torch
+
+# torch is imported in `initialize`: without --disable-auto-complete-config a second stub imports this file only
+# to ask for the configuration, and would pay for torch a second time.
+
+
+class ModelError(Exception):
+    """What a person has to change before the model can be served; the message says it in words."""
+
+
+# ---- environment -------------------------------------------------------------------------------------------
+
+
+def prepare_process(instances: int) -> None:
+    """Give this process what an activated shell would have given it; call it before torch is imported."""
+    _make_locale_utf8()
+    prefix = sys.prefix
+    # Children (the compiler, compile workers) must not load the environment's libstdc++ in place of their own.
+    path = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    kept = [part for part in path if part and os.path.normpath(part) != os.path.join(prefix, "lib")]
+    os.environ.pop("LD_LIBRARY_PATH", None)
+    if kept:
+        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
+    _restore_variables(prefix)
+    _make_caches_writable()
+    # Compile workers are children of sys.executable: none where it cannot be started, or would only wait.
+    workers = min(32, cpu_count() // instances) if os.access(sys.executable or "", os.X_OK) else 1
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, workers)))
+
+
+def _make_locale_utf8() -> None:
+    """Make ``open()`` decode UTF-8: the stub's interpreter is isolated, its locale ``C`` whatever LC_ALL says."""
+    for name in ("C.UTF-8", "C.utf8", "en_US.UTF-8"):
+        try:
+            locale.setlocale(locale.LC_CTYPE, name)
+            return
+        except locale.Error:
+            continue
+
+
+def _restore_variables(prefix: str) -> None:
+    """Set what the environment's activation would have set: servers from 25.08 on never run it."""
+    record = os.path.join(prefix, "share", "envbuilder", "environment.json")
+    if not os.path.exists(record):
+        return
+    with open(record, encoding="utf-8") as file:
+        variables = json.load(file)["variables"]
+    for name, value in variables.items():
+        os.environ.setdefault(name, value.replace("{prefix}", prefix))
+
+
+def _make_caches_writable() -> None:
+    """Name a user where the uid has none, and a cache folder where the usual one cannot be written."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("USER", "uid{}".format(os.getuid()))  # noqa: UP032 - getpass.getuser asks it
+    user = os.environ.get("USER", str(os.getuid()))
+    fallback = os.path.join(tempfile.gettempdir(), f"torchinductor_{user}")
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        usual = os.environ.get(name)
+        if usual is None and name == "TRITON_CACHE_DIR":
+            usual = os.path.join(os.path.expanduser("~"), ".triton")
+        if usual is not None and not _is_writable(usual):
+            os.environ[name] = os.path.join(fallback, name.lower())
+
+
+def _is_writable(folder: str) -> bool:
+    """Say whether *folder* can be written, or made."""
+    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use: its affinity, and the quota of its control group."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
+# ---- parameters --------------------------------------------------------------------------------------------
+
+COMPILE_OPTIONS = {
+    "fullgraph": bool,
+    "dynamic": bool,
+    "backend": str,
+    "mode": str,
+    "options": dict,
+    "disable": bool,
+}
+KNOWN_PARAMETERS = (
+    "NUM_THREADS",
+    "NUM_INTEROP_THREADS",
+    "INTRA_OP_THREAD_COUNT",
+    "INTER_OP_THREAD_COUNT",
+    "TORCH_COMPILE_OPTIONAL_PARAMETERS",
+    "INFERENCE_MODE",
+    "DISABLE_CUDNN",
+    "ENABLE_CACHE_CLEANING",
+    "ENABLE_WEIGHT_SHARING",
+    "MODEL_CLASS",
+    "MODEL_KWARGS",
+    "MODEL_FUNCTION",
+    "DTYPE",
+    "WARMUP",
+    "COMPILE_FALLBACK",
+    "RECOMPILE_LIMIT",
+)
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+class Parameters:
+    """The parameters of a configuration, each read in the constructor and checked there."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._values = {
+            key: str(value["string_value"]) for key, value in (config.get("parameters") or {}).items()
+        }
+        share = max(1, cpu_count() // instance_count(config))
+        self.threads = self._number("NUM_THREADS", "INTRA_OP_THREAD_COUNT") or share
+        self.interop_threads = self._number("NUM_INTEROP_THREADS", "INTER_OP_THREAD_COUNT") or share
+        self.compile_options = self._compile_options()
+        self.inference_mode = self._flag("INFERENCE_MODE", default=True)
+        self.disable_cudnn = self._flag("DISABLE_CUDNN")
+        self.cache_cleaning = self._flag("ENABLE_CACHE_CLEANING")
+        self.weight_sharing = self._flag("ENABLE_WEIGHT_SHARING")
+        self.model_class = self._values.get("MODEL_CLASS")
+        self.model_function = self._values.get("MODEL_FUNCTION")
+        self.model_kwargs = self._object("MODEL_KWARGS")
+        self.dtype = self._choice("DTYPE", DTYPES)
+        self.warmup = self._warmup()
+        self.fallback = self._choice("COMPILE_FALLBACK", ("error", "eager")) == "eager"
+        self.recompile_limit = self._number("RECOMPILE_LIMIT")
+        if self.model_class and self.model_function:
+            raise ModelError("MODEL_CLASS and MODEL_FUNCTION exclude each other: one thing is served")
+
+    def unknown(self) -> list[tuple[str, str]]:
+        """Return each parameter that is not ours but looks like it, with the one it looks like."""
+        near = []
+        for name in self._values:
+            if name not in KNOWN_PARAMETERS:
+                match = difflib.get_close_matches(name.upper(), KNOWN_PARAMETERS, n=1, cutoff=0.8)
+                near += [(name, match[0])] if match else []
+        return near
+
+    def _number(self, *names: str) -> int | None:
+        """Return the whole number above 0 under one of *names*, which mean the same."""
+        found = {}
+        for name in names:
+            text = self._values.get(name)
+            if text is None:
+                continue
+            if not re.fullmatch(r"\s*0*[1-9][0-9]*\s*", text):
+                raise ModelError(f"{name} must be a whole number above 0, not {text!r}")
+            found[name] = int(text)
+        if len(set(found.values())) > 1:
+            both = " and ".join(f"{name} = {number}" for name, number in found.items())
+            raise ModelError(f"{both} contradict each other: they mean the same, keep one")
+        return next(iter(found.values()), None)
+
+    def _flag(self, name: str, default: bool = False) -> bool:
+        text = self._values.get(name)
+        if text is None:
+            return default
+        if text.strip().lower() not in ("true", "1", "false", "0"):
+            raise ModelError(f"{name} must be true or false, not {text!r}")
+        return text.strip().lower() in ("true", "1")
+
+    def _choice(self, name: str, allowed: tuple[str, ...]) -> str | None:
+        text = self._values.get(name)
+        if text is not None and text not in allowed:
+            raise ModelError(f"{name} must be one of {', '.join(allowed)}, not {text!r}")
+        return text
+
+    def _json(self, name: str) -> Any:
+        text = self._values.get(name)
+        if text is None:
+            return None
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ModelError(f"{name} is not JSON: {error}; it reads {text!r}") from error
+
+    def _object(self, name: str) -> dict[str, Any]:
+        value = self._json(name)
+        if value is not None and not isinstance(value, dict):
+            raise ModelError(f"{name} must be a JSON object, not {json.dumps(value)}")
+        return value or {}
+
+    def _compile_options(self) -> dict[str, Any]:
+        name = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
+        options = self._object(name)
+        for key, value in options.items():
+            if key not in COMPILE_OPTIONS:
+                raise ModelError(f"{name} has no option {key!r}: allowed are {', '.join(COMPILE_OPTIONS)}")
+            expected = COMPILE_OPTIONS[key]
+            if not isinstance(value, expected):
+                raise ModelError(f"{name}: {key} must be a {expected.__name__}, not {json.dumps(value)}")
+        if "mode" in options and "options" in options:
+            raise ModelError(f"{name} has both mode and options: torch.compile takes one of them")
+        return options
+
+    def _warmup(self) -> dict[str, Any]:
+        """Return ``{"batch": [sizes], "dims": {input: dims}}``; or ``{"batch": []}`` for the text ``false``."""
+        value = self._json("WARMUP")
+        if value is False:
+            return {"batch": [], "dims": {}}
+        warmup = self._object("WARMUP")
+        unknown = sorted(set(warmup) - {"batch", "dims"})
+        if unknown:
+            raise ModelError(f"WARMUP has no key {unknown[0]!r}: allowed are batch, dims")
+        for size in warmup.get("batch", []):
+            if not isinstance(size, int) or size < 1:
+                raise ModelError(f"WARMUP: batch holds sizes above 0, not {json.dumps(size)}")
+        return {"batch": warmup.get("batch"), "dims": warmup.get("dims", {})}
+
+
+def instance_count(config: dict[str, Any]) -> int:
+    """Return how many instances of the model the configuration asks for."""
+    groups = config.get("instance_group") or [{}]
+    return max(1, sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", []))) for group in groups))
+
+
+# ---- loading -----------------------------------------------------------------------------------------------
+
+
+class Files(NamedTuple):
+    """The files of a version folder that are served: paths, or None."""
+
+    source: str | None
+    weights: str | None
+    exported: str | None
+
+
+def find_files(folder: str, default_name: str) -> Files:
+    """Say which files in *folder* make the model; *default_name* is ``default_model_filename``.
+
+    Raises:
+        ModelError: there is nothing to serve.
+    """
+    stem, extension = "model", ""
+    named = os.path.join(folder, default_name) if default_name else ""
+    if named and os.path.exists(named) and not os.path.samefile(named, __file__):
+        stem, extension = os.path.splitext(default_name)
+
+    def existing(*extensions: str) -> str | None:
+        paths = [os.path.join(folder, stem + extension) for extension in extensions]
+        return next((p for p in paths if os.path.exists(p) and not os.path.samefile(p, __file__)), None)
+
+    exported = existing(".pt2")
+    source = existing(".py")
+    weights = existing(".safetensors", ".pt")
+    if extension == ".pt2" or (exported and not source and not weights):
+        return Files(None, None, exported)
+    if source or weights:
+        return Files(source, weights, None)
+    raise ModelError(f"nothing to serve in {folder}: no model.py, model.pt, model.safetensors or model.pt2")
+
+
+def kind_of(path: str) -> str:
+    """Say what the file at *path* holds: ``torchscript``, ``state_dict``, ``exported`` or ``aotinductor``.
+
+    Raises:
+        ModelError: it is none of them; the message has its first bytes.
+    """
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if path.endswith(".safetensors"):
+        return "state_dict"
+    if head.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = [name.split("/", 1)[-1] for name in archive.namelist()]
+        if any(name.startswith("data/aotinductor/") for name in names):
+            return "aotinductor"
+        if any(
+            n.startswith(("models/", "serialized_exported_program")) for n in [*names, *archive.namelist()]
+        ):
+            return "exported"
+        return "torchscript" if "constants.pkl" in names else "state_dict"
+    if head.startswith(b"\x80"):
+        return "state_dict"  # the format of torch.save before 1.6
+    raise ModelError(
+        f"{os.path.basename(path)} is not a file that PyTorch wrote: it begins with {head[:32]!r} "
+        "(a download that failed, or a Git LFS pointer?)"
+    )
+
+
+def import_source(path: str, package: str) -> types.ModuleType:
+    """Import the model file at *path* as ``<package>.model``, with its folder importable.
+
+    A package of its own makes ``from .blocks import X`` work, lets objects pickle, and keeps two models with
+    helper modules of the same name apart.
+    """
+    folder = os.path.dirname(path)
+    _forget_other_folders(folder)
+    sys.path.insert(0, folder)
+    parent = types.ModuleType(package)
+    parent.__path__ = [folder]
+    sys.modules[package] = parent
+    name = f"{package}.{os.path.splitext(os.path.basename(path))[0]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ModelError(f"{os.path.basename(path)} cannot be imported: {describe(error, folder)}") from error
+    return module
+
+
+_folders = set()  # type: set[str]
+
+
+def _forget_other_folders(folder: str) -> None:
+    """Forget top-level modules imported from version folders of other models in this process."""
+    others = _folders - {folder}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and "." not in name and os.path.dirname(file) in others:
+            del sys.modules[name]
+    sys.path[:] = [part for part in sys.path if part not in _folders]
+    _folders.add(folder)
+
+
+def describe(error: BaseException, folder: str) -> str:
+    """Say *error* in one line, with the place in the user's *folder* where it was raised."""
+    text = f"{type(error).__name__}: {error}".strip().split("\n")[0]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) == folder]
+    return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else text
+
+
+def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
+    """Return the one class (a subclass of ``nn.Module``) or plain function in *module* that is to be served.
+
+    Raises:
+        ModelError: none, several, or not the one that MODEL_CLASS or MODEL_FUNCTION names.
+    """
+    import torch
+
+    file = os.path.basename(str(module.__file__))
+    own = {name: value for name, value in vars(module).items() if _is_defined_in(value, module)}
+    classes = [n for n, v in own.items() if inspect.isclass(v) and issubclass(v, torch.nn.Module)]
+    functions = [n for n, v in own.items() if inspect.isfunction(v) and not n.startswith("_")]
+    for parameter, wanted in (
+        ("MODEL_CLASS", parameters.model_class),
+        ("MODEL_FUNCTION", parameters.model_function),
+    ):
+        if not wanted:
+            continue
+        value = getattr(module, wanted, None)
+        is_class = inspect.isclass(value) and issubclass(value, torch.nn.Module)
+        if is_class if parameter == "MODEL_CLASS" else callable(value):
+            return value
+        names = classes if parameter == "MODEL_CLASS" else functions
+        raise ModelError(
+            f"{parameter}: there is no {wanted!r} in {file}; found: {', '.join(names) or 'nothing'}"
+        )
+    kind, parameter, names = ("nn.Module", "MODEL_CLASS", classes)
+    if not classes:
+        kind, parameter, names = ("function", "MODEL_FUNCTION", functions)
+    if not names:
+        raise ModelError(f"{file} defines no nn.Module and no function")
+    if len(names) > 1:
+        raise ModelError(
+            f"{file} defines several {kind}s: {', '.join(names)}; {parameter} says which is served"
+        )
+    return own[names[0]]
+
+
+def _is_defined_in(value: Any, module: types.ModuleType) -> bool:
+    return getattr(value, "__module__", None) == module.__name__
+
+
+def read_state(path: str) -> dict[str, torch.Tensor]:
+    """Read a state_dict, its tensors mapped from the file; never run code that is in it."""
+    import torch
+
+    if path.endswith(".safetensors"):
+        return _read_safetensors(path)
+    name = os.path.basename(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, **_mmap_option(path))
+    except Exception as error:
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused:
+            raise ModelError(
+                f"{name} wants {refused[1]} while it is unpickled, which could run code: refused; "
+                "save it again as torch.save(module.state_dict(), path)"
+            ) from error
+        raise ModelError(f"{name} cannot be read: {describe(error, '')}") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ModelError(f"{name} holds no state_dict but a {type(state).__name__}")
+    return dict(state)
+
+
+def _mmap_option(path: str) -> dict[str, bool]:
+    """Return ``mmap=True`` where torch (2.1 and later) and the file (a zip archive) allow it."""
+    import torch
+
+    allowed = "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path)
+    return {"mmap": True} if allowed else {}
+
+
+def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
+    """Read the format of https://github.com/huggingface/safetensors: length, JSON header, raw tensors."""
+    import torch
+
+    dtypes = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
+    dtypes.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"})
+    name = os.path.basename(path)
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length).decode("utf-8"))
+            header.pop("__metadata__", None)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        state = {}
+        for key, entry in header.items():
+            begin, end = entry["data_offsets"]
+            dtype = getattr(torch, dtypes[entry["dtype"]])
+            if begin == end:
+                state[key] = torch.empty(entry["shape"], dtype=dtype)
+                continue
+            raw = torch.frombuffer(mapped, dtype=torch.uint8, count=end - begin, offset=8 + length + begin)
+            state[key] = raw.view(dtype).reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError, struct.error, RuntimeError, MemoryError, OverflowError) as error:
+        raise ModelError(f"{name} is not a safetensors file: {describe(error, '')}") from error
+    return state
+
+
+def load_state(module: torch.nn.Module, path: str) -> None:
+    """Give *module* the state_dict in the file at *path*.
+
+    Raises:
+        ModelError: it belongs to another model; missing, unexpected and misshapen keys are named.
+    """
+    state = read_state(path)
+    expected = module.state_dict()
+    for prefix in ("module.", "_orig_mod.", "module."):
+        if not set(state) & set(expected) and all(key.startswith(prefix) for key in state):
+            state = {key[len(prefix) :]: value for key, value in state.items()}
+    problems = []
+    for what, keys in (
+        ("missing", [k for k in expected if k not in state]),
+        ("unexpected", [k for k in state if k not in expected]),
+    ):
+        if keys:
+            more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+            problems.append(f"{what}: {', '.join(keys[:8])}{more}")
+    for key in expected:
+        if key in state and state[key].shape != expected[key].shape:
+            found, wanted = list(state[key].shape), list(expected[key].shape)
+            problems.append(f"{key} has the shape {found}, the model {wanted}")
+    if problems:
+        raise ModelError(
+            f"{os.path.basename(path)} does not fit {type(module).__name__}: {'; '.join(problems)}"
+        )
+    # The parameters become the mapped pages themselves (torch 2.1 and later), in the dtype of the file.
+    option = {"assign": True} if "assign" in inspect.signature(module.load_state_dict).parameters else {}
+    module.load_state_dict(state, **option)
+
+
+def load(files: Files, package: str, parameters: Parameters, device: torch.device | None) -> Any:
+    """Load what *files* hold onto *device* (None: where the model puts itself), ready to be called."""
+    import torch
+
+    path = files.exported or (files.weights if not files.source else None)
+    if path is not None:
+        return load_saved(path, device)
+    assert files.source is not None
+    found = find_model(import_source(files.source, package), parameters)
+    if not inspect.isclass(found):
+        return found
+    try:
+        module = found(**parameters.model_kwargs)
+    except Exception as error:
+        where = describe(error, os.path.dirname(files.source))
+        raise ModelError(f"the constructor of {found.__name__} raised {where}") from error
+    assert isinstance(module, torch.nn.Module)
+    if files.weights:
+        kind = kind_of(files.weights)
+        if kind != "state_dict":
+            raise ModelError(
+                f"{os.path.basename(files.weights)} beside model.py must hold a state_dict, it holds {kind}"
+            )
+        load_state(module, files.weights)
+    elif any(True for _ in module.parameters()):
+        pb_utils.Logger.log_warn(
+            f"{found.__name__} has parameters and no weights file: served as constructed"
+        )
+    return module
+
+
+def load_saved(path: str, device: torch.device | None) -> Any:
+    """Load a file that is a model by itself."""
+    import torch
+
+    name, kind = os.path.basename(path), kind_of(path)
+    if kind == "state_dict":
+        raise ModelError(
+            f"{name} holds weights without a model: put the model.py that defines it beside them"
+        )
+    try:
+        if kind == "torchscript":
+            return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch's
+        if kind == "aotinductor":
+            return torch._inductor.aoti_load_package(path)
+        return torch.export.load(path).module()
+    except Exception as error:
+        version = torch.__version__
+        raise ModelError(f"torch {version} cannot load {name} ({kind}): {describe(error, '')}") from error
+
+
+def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
+    """Return the device of an instance; for KIND_MODEL where *module* put itself, or the first there is."""
+    import torch
+
+    if kind == "GPU":
+        return torch.device("cuda", int(device_id))
+    if kind == "CPU":
+        return torch.device("cpu")
+    if isinstance(module, torch.nn.Module):
+        for tensor in [*module.parameters(), *module.buffers()]:
+            return tensor.device
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+# ---- compiling ---------------------------------------------------------------------------------------------
+
+
+class Compiler:
+    """Compiles one model, and counts what Dynamo compiles after it said to be ready."""
+
+    def __init__(self, parameters: Parameters, device: torch.device) -> None:
+        self._options = {k: v for k, v in parameters.compile_options.items() if k != "disable"}
+        self._limit = parameters.recompile_limit
+        self.static = parameters.compile_options.get("dynamic") is False
+        graphs = self._options.get("mode") in ("reduce-overhead", "max-autotune")
+        graphs = graphs or bool(self._options.get("options", {}).get("triton.cudagraphs"))
+        self.reuses_buffers = graphs and device.type == "cuda"
+        self._graphs = 0
+
+    def compile(self, target: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *target* compiled; the work itself is done by the first calls."""
+        import torch
+        import torch._dynamo
+
+        if self._limit is not None:
+            config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
+            name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+            setattr(config, name, self._limit)
+        return torch.compile(target, **self._options)
+
+    def new_graphs(self) -> int:
+        """Return how many graphs were compiled since the last call."""
+        from torch._dynamo.utils import counters
+
+        before, self._graphs = self._graphs, int(counters["stats"].get("unique_graphs", 0))
+        return self._graphs - before
+
+
+def can_compile(target: Callable[..., Any], inputs: list[Field]) -> bool:
+    """Say whether torch.compile takes *target*: not what is compiled already, not strings (constants to it)."""
+    import torch
+
+    done = isinstance(target, torch.jit.ScriptModule) or type(target).__name__ == "AOTICompiledModel"
+    return not done and all(field.data_type != "STRING" for field in inputs)
+
+
+def mark_dynamic(values: list[Any], fields: list[Field], batched: bool) -> None:
+    """Mark the batch dimension and the ``-1`` dims of example *values*, so that one graph serves every size."""
+    import torch._dynamo
+
+    mark = getattr(torch._dynamo, "maybe_mark_dynamic", None) or torch._dynamo.mark_dynamic
+    for value, field in zip(values, fields):
+        sizes = ((-1,) if batched else ()) + field.dims
+        for axis, size in enumerate(sizes):
+            if size == -1 and value.shape[axis] > 1:
+                mark(value, axis)
+
+
+# ---- batching ----------------------------------------------------------------------------------------------
+
+TORCH_DTYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BF16": "bfloat16",
+}
+
+
+class Field(NamedTuple):
+    """One input or output of the configuration."""
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    optional: bool
+
+
+def read_fields(config: dict[str, Any], key: str) -> list[Field]:
+    """Return the inputs or outputs (*key*) of *config*, with the dims that the model itself sees."""
+    fields = []
+    for entry in config.get(key) or []:
+        dims = (entry.get("reshape") or {}).get("shape", entry["dims"])
+        data_type = entry["data_type"][len("TYPE_") :]
+        optional = bool(entry.get("optional", False))
+        fields.append(Field(entry["name"], data_type, tuple(int(size) for size in dims), optional))
+    return fields
+
+
+class Arguments:
+    """How the inputs of the configuration become the arguments of a call."""
+
+    def __init__(self, target: Callable[..., Any], inputs: list[Field]) -> None:
+        self._names = [field.name for field in inputs]
+        defaults = argument_defaults(target)
+        self.by_name = bool(defaults) and all(name in defaults for name in self._names)
+        self._defaults = list(defaults.values())
+
+    def arrange(self, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return positional and keyword arguments for *values*, None where an optional input is absent."""
+        if self.by_name:
+            return [], {name: value for name, value in zip(self._names, values) if value is not None}
+        values = list(values)
+        while values and values[-1] is None:
+            values.pop()
+        for index, value in enumerate(values):
+            if value is None:
+                values[index] = self._default(index)
+        return values, {}
+
+    def _default(self, index: int) -> Any:
+        if index < len(self._defaults) and self._defaults[index] is not inspect.Parameter.empty:
+            return self._defaults[index]
+        raise ModelError(f"input {self._names[index]!r} is absent and the model has no default for it")
+
+
+def argument_defaults(target: Any) -> dict[str, Any]:
+    """Return the parameters of a model's forward or a function, with their defaults or ``Parameter.empty``."""
+    import torch
+
+    if isinstance(target, torch.jit.ScriptModule):
+        forward: Any = target.forward
+        arguments = forward.schema.arguments[1:]
+        empty = inspect.Parameter.empty
+        return {a.name: a.default_value if a.has_default_value() else empty for a in arguments}
+    function = target.forward if isinstance(target, torch.nn.Module) else target
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind not in variadic}
+
+
+def read_request(request: Any, inputs: list[Field], on_cpu: bool) -> list[Any]:
+    """Return the inputs of *request* without a copy: arrays (tensors where NumPy has no such thing), or None."""
+    values: list[Any] = []
+    for field in inputs:
+        tensor = pb_utils.get_input_tensor_by_name(request, field.name)
+        if tensor is None:
+            if not field.optional:
+                raise ModelError(f"the input {field.name!r} is missing")
+            values.append(None)
+        elif field.data_type == "STRING" or (on_cpu and field.data_type != "BF16" and tensor.is_cpu()):
+            values.append(tensor.as_numpy())
+        else:
+            from torch.utils.dlpack import from_dlpack
+
+            values.append(from_dlpack(tensor.to_dlpack()))
+    return values
+
+
+def group_key(values: list[Any]) -> tuple[Any, ...]:
+    """Return what has to be equal for two requests to be concatenated: all dims but the first."""
+    return tuple(None if value is None else tuple(value.shape[1:]) for value in values)
+
+
+def concatenate(columns: Any) -> list[Any]:
+    """Concatenate the values of several requests, input by input."""
+    joined: list[Any] = []
+    for column in columns:
+        if column[0] is None:
+            joined.append(None)
+        elif isinstance(column[0], np.ndarray):
+            joined.append(np.concatenate(column))
+        else:
+            import torch
+
+            joined.append(torch.cat(column))
+    return joined
+
+
+def decode(array: Any, flat: bool) -> Any:
+    """Return BYTES as (nested, unless *flat*) lists of strings; what is not UTF-8 survives the way back."""
+    texts = [item.decode("utf-8", "surrogateescape") for item in array.reshape(-1)]
+    return texts if flat else np.array(texts, dtype=object).reshape(array.shape).tolist()
+
+
+def encode(texts: Any, dims: tuple[int, ...], batched: bool) -> Any:
+    """Return (nested lists of) strings or bytes as the array of bytes objects that Triton sends."""
+    array = np.array(texts, dtype=object)
+    flat = [t.encode("utf-8", "surrogateescape") if isinstance(t, str) else t for t in array.reshape(-1)]
+    shape = array.shape
+    if batched and len(shape) == 1 and dims == (1,):
+        shape = (*shape, 1)
+    result = np.empty(len(flat), dtype=object)
+    result[:] = flat
+    return result.reshape(shape)
+
+
+# ---- answering ---------------------------------------------------------------------------------------------
+
+
+def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
+    """Return the value for each of *outputs* in *result*: by name where it has names, else by position.
+
+    Raises:
+        ModelError: an output of the configuration is not there.
+    """
+    names = [field.name for field in outputs]
+    fields: dict[str, Any] | None = None
+    if isinstance(result, dict):
+        fields = dict(result)
+    elif dataclasses.is_dataclass(result):
+        fields = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+    elif isinstance(result, tuple) and hasattr(result, "_fields"):
+        fields = dict(zip(result._fields, result))
+    if fields is not None and (isinstance(result, dict) or all(name in fields for name in names)):
+        absent = [name for name in names if name not in fields]
+        if absent:
+            raise ModelError(
+                f"the model returned {', '.join(map(str, fields))}; missing: {', '.join(absent)}"
+            )
+        return [fields[name] for name in names]
+    if fields is not None:
+        result = tuple(fields.values())
+    if not isinstance(result, (tuple, list)) or (result and isinstance(result[0], (str, bytes))):
+        result = [result]
+    if len(result) < len(names):
+        count = f"{len(result)} output{'s' if len(result) != 1 else ''}"
+        raise ModelError(
+            f"the model returned {count}, the configuration names {len(names)}: {', '.join(names)}"
+        )
+    return list(result[: len(names)])
+
+
+def to_host(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
+    """Return an output as what can be sent: a contiguous array, or a tensor where NumPy cannot hold it."""
+    import torch
+
+    if field.data_type == "STRING":
+        return encode(value, field.dims, batched)
+    if not isinstance(value, torch.Tensor):
+        value = torch.as_tensor(value)
+    value = value.detach()
+    if (
+        dtype is not None
+        and value.is_floating_point()
+        and field.data_type in ("FP16", "FP32", "FP64", "BF16")
+    ):
+        value = value.to(getattr(torch, TORCH_DTYPES[field.data_type]))
+    if value.is_cuda and value.dtype is not torch.bool:
+        return value.contiguous()
+    if value.dtype is torch.bfloat16:
+        return value.contiguous()
+    return np.ascontiguousarray(value.cpu().numpy()).reshape(value.shape)  # NumPy 1 makes 0-dim arrays 1-dim
+
+
+def to_triton(name: str, value: Any) -> Any:
+    """Return *value* (an array, or a tensor that crosses by DLPack) as Triton's tensor."""
+    if isinstance(value, np.ndarray):
+        return pb_utils.Tensor(name, value)
+    from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
+
+    return pb_utils.Tensor.from_dlpack(name, to_dlpack(value))
+
+
+def check_output(value: Any, field: Field, batched: bool) -> None:
+    """Compare an output with the configuration.
+
+    Raises:
+        ModelError: its dtype or its rank is another one.
+    """
+    found = "STRING" if value.dtype == np.object_ else str(value.dtype).replace("torch.", "")
+    expected = TORCH_DTYPES.get(field.data_type, field.data_type)
+    if found != expected:
+        raise ModelError(
+            f"output {field.name!r}: expected {expected} (TYPE_{field.data_type} in the configuration), found {found}"
+        )
+    rank = len(field.dims) + batched
+    if len(value.shape) != rank:
+        raise ModelError(
+            f"output {field.name!r}: expected {rank} dimensions "
+            f"({'the batch and ' if batched else ''}dims {list(field.dims)}), found {list(value.shape)}"
+        )
+
+
+class TritonPythonModel:
+    """What Triton calls: `initialize` once, `execute` for each batch of requests, `finalize` once."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load, compile and warm the model.
+
+        Raises:
+            TritonModelException: with the model, its version, and what to change.
+        """
+        try:
+            self._initialize(args)
+        except ModelError as error:
+            name, version = args["model_name"], args["model_version"]
+            raise pb_utils.TritonModelException(f"model {name!r}, version {version}: {error}") from error
+
+    def _initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        prepare_process(instance_count(config))
+        import torch
+
+        self._name = args["model_name"]
+        self._parameters = parameters = Parameters(config)
+        for name, near in parameters.unknown():
+            pb_utils.Logger.log_warn(f"{self._name}: unknown parameter {name}, did you mean {near}?")
+        torch.set_num_threads(parameters.threads)
+        if torch.get_num_interop_threads() != parameters.interop_threads:
+            torch.set_num_interop_threads(parameters.interop_threads)
+        torch.backends.cudnn.enabled = not parameters.disable_cudnn
+        self._mode = torch.inference_mode if parameters.inference_mode else torch.no_grad
+
+        self._max_batch = int(config.get("max_batch_size", 0))
+        self._batched = self._max_batch > 0
+        self._inputs, self._outputs = read_fields(config, "input"), read_fields(config, "output")
+        self._all_outputs = len(self._outputs) == 1
+        self._load(args, config)
+        self._checked = False
+        self._warm_up()
+
+    def _load(self, args: dict[str, str], config: dict[str, Any]) -> None:
+        """Load what the version folder holds, put it on its device, wrap it in torch.compile."""
+        import torch
+
+        folder = os.path.join(args["model_repository"], args["model_version"])
+        files = find_files(folder, config.get("default_model_filename", ""))
+        package = re.sub(r"\W", "_", f"triton_model_{self._name}_{args['model_version']}")
+        kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
+        wanted = None if kind not in ("CPU", "GPU") else pick_device(kind, device_id, None)
+        target = load(files, package, self._parameters, wanted)
+        self._device = pick_device(kind, device_id, target)
+        if isinstance(target, torch.nn.Module):
+            dtype = getattr(torch, self._parameters.dtype) if self._parameters.dtype else None
+            target = target.to(device=self._device, dtype=dtype).requires_grad_(False)
+            if type(target).__module__.split(".")[0] != "torch" or isinstance(target, torch.jit.ScriptModule):
+                target.eval()  # an exported program is in the mode in which it was exported
+        self._folder = folder
+        self._on_cpu = self._device.type == "cpu"
+        self._arguments = Arguments(target, self._inputs)
+        self._eager: Any = target
+        self._target: Any = target
+        self._compiler: Compiler | None = None
+        if not self._parameters.compile_options.get("disable") and can_compile(target, self._inputs):
+            self._compiler = Compiler(self._parameters, self._device)
+            self._target = self._compiler.compile(target)
+
+    # -- warm-up: what torch.compile costs is paid here, and not by a request
+
+    def _warm_up(self) -> None:
+        began = time.monotonic()
+        for position, size in enumerate(self._warm_sizes()):
+            values = [self._example(field, size) for field in self._inputs]
+            if position == 0 and not self._runs_eagerly(values):
+                return
+            try:
+                for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
+                    self._run(self._target, values, mark=position == 0)
+            except Exception as error:
+                if self._compiler is None:
+                    raise ModelError(self._failed(f"a batch of {size}", error)) from error
+                self._fall_back(error)
+                return
+        if self._compiler:
+            graphs = self._compiler.new_graphs()
+            seconds = time.monotonic() - began
+            pb_utils.Logger.log_info(f"{self._name}: compiled {graphs} graphs in {seconds:.1f} s")
+
+    def _warm_sizes(self) -> list[int]:
+        """Return the batch sizes to warm, the one that is compiled for all first."""
+        sizes = self._parameters.warmup["batch"]
+        if sizes is not None:
+            return list(sizes)
+        if not self._batched:
+            return [1]
+        if self._compiler and self._compiler.static:
+            return list(range(1, self._max_batch + 1))
+        return sorted({1, min(2, self._max_batch), self._max_batch}, reverse=True)
+
+    def _example(self, field: Field, size: int) -> Any:
+        """Return an input of zeros in the shape that the configuration, or WARMUP, gives it."""
+        import torch
+
+        dims = self._parameters.warmup["dims"].get(field.name, field.dims)
+        # Guessed sizes differ from batch sizes: dims of one size are taken to be one by Dynamo.
+        shape = [32 + 8 * i + (32 + 8 * i == size) if d == -1 else d for i, d in enumerate(dims)]
+        shape = [size, *shape] if self._batched else shape
+        if field.data_type == "STRING":
+            array = np.empty(shape, dtype=object)
+            array.fill(b"")
+            return array
+        tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
+        return tensor if field.data_type == "BF16" else tensor.numpy()
+
+    def _runs_eagerly(self, values: list[Any]) -> bool:
+        """Run the model as it is, and check its outputs; False where it may be our guess of sizes that fails."""
+        guessed = [
+            f.name for f in self._inputs if -1 in f.dims and f.name not in self._parameters.warmup["dims"]
+        ]
+        try:
+            self._run(self._eager, values)
+        except ModelError:
+            raise
+        except Exception as error:
+            if not guessed:
+                raise ModelError(
+                    self._failed("an input of zeros as the configuration describes it", error)
+                ) from error
+            pb_utils.Logger.log_warn(
+                f"{self._name}: not warmed, the first requests will compile; {self._failed('guessed sizes', error)}; "
+                f'say WARMUP: {{"dims": {{...}}}} for {", ".join(guessed)}'
+            )
+            return False
+        return True
+
+    def _failed(self, what: str, error: BaseException) -> str:
+        return f"the model fails on {what}: {describe(error, self._folder)}"
+
+    def _fall_back(self, error: BaseException) -> None:
+        text = f"torch.compile failed: {describe(error, self._folder)}"
+        if not self._parameters.fallback:
+            hint = 'COMPILE_FALLBACK: "eager" serves it uncompiled'
+            raise ModelError(f"{text}; {hint}") from error
+        pb_utils.Logger.log_warn(f"{self._name}: {text}; served uncompiled")
+        self._target, self._compiler = self._eager, None
+
+    # -- a call
+
+    def _tensors(self, values: list[Any]) -> list[Any]:
+        """Return *values* as what the model takes: tensors on its device, and lists of strings."""
+        import torch
+
+        tensors: list[Any] = []
+        for value, field in zip(values, self._inputs):
+            if value is None:
+                tensors.append(None)
+                continue
+            if field.data_type == "STRING":
+                tensors.append(decode(value, flat=not self._batched or field.dims == (1,)))
+                continue
+            tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            if not self._on_cpu or tensor.device != self._device:
+                tensor = tensor.to(self._device)
+            if self._parameters.dtype and tensor.is_floating_point():
+                tensor = tensor.to(getattr(torch, self._parameters.dtype))
+            tensors.append(tensor)
+        return tensors
+
+    def _run(self, target: Callable[..., Any], values: list[Any], mark: bool = False) -> list[Any]:
+        """Return the outputs for *values*, in the order of the configuration, ready to be sent.
+
+        With *mark*, sizes that vary are marked so before the call.
+        """
+        with self._mode():  # the tensors too are made in it: their kind is something that compiled code asks
+            tensors = self._tensors(values)
+            if mark and self._compiler and not self._compiler.static:
+                mark_dynamic(tensors, self._inputs, self._batched)
+            positional, by_name = self._arguments.arrange(tensors)
+            result = target(*positional, **by_name)
+            outputs = [
+                to_host(value, field, self._batched, self._parameters.dtype)
+                for value, field in zip(name_outputs(result, self._outputs), self._outputs)
+            ]
+            if self._compiler and self._compiler.reuses_buffers:
+                outputs = [value if isinstance(value, np.ndarray) else value.clone() for value in outputs]
+        if not self._checked:
+            for value, field in zip(outputs, self._outputs):
+                check_output(value, field, self._batched)
+            self._checked = True
+        return outputs
+
+    # -- requests
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer *requests* with as few calls of the model as their shapes allow."""
+        responses: list[Any] = [None] * len(requests)
+        groups: dict[Any, list[tuple[int, list[Any]]]] = {}
+        for index, request in enumerate(requests):
+            try:
+                values = read_request(request, self._inputs, self._on_cpu)
+            except Exception as error:
+                responses[index] = self._refusal(error)
+                continue
+            key = group_key(values) if self._batched else index
+            groups.setdefault(key, []).append((index, values))
+        for group in groups.values():
+            self._answer(requests, group, responses)
+        return responses
+
+    def _answer(self, requests: list[Any], group: list[tuple[int, list[Any]]], responses: list[Any]) -> None:
+        """Answer one *group* of requests in one call; request by request where that fails."""
+        try:
+            members = [values for _, values in group]
+            values = members[0] if len(group) == 1 else concatenate(zip(*members))
+            counts = [self._rows(values) for _, values in group]
+            rows = sum(counts)
+            outputs = self._run(self._target if rows else self._eager, values)
+            if self._batched:
+                self._check_rows(outputs, rows)
+            start = 0
+            for (index, _), count in zip(group, counts):
+                responses[index] = self._respond(requests[index], outputs, start, start + count, len(group))
+                start += count
+        except Exception as error:
+            if len(group) == 1:
+                responses[group[0][0]] = self._refusal(error)
+                return
+            for member in group:
+                self._answer(requests, [member], responses)
+
+    def _rows(self, values: list[Any]) -> int:
+        return next((len(value) for value in values if value is not None), 1) if self._batched else 1
+
+    def _check_rows(self, outputs: list[Any], rows: int) -> None:
+        for value, field in zip(outputs, self._outputs):
+            if value.shape[0] != rows:
+                raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
+
+    def _respond(self, request: Any, outputs: list[Any], start: int, stop: int, members: int) -> Any:
+        """Return the response with rows *start* to *stop* of each requested output."""
+        requested = None if self._all_outputs else request.requested_output_names()
+        tensors = [
+            to_triton(field.name, value if members == 1 else value[start:stop])
+            for value, field in zip(outputs, self._outputs)
+            if requested is None or field.name in requested
+        ]
+        return pb_utils.InferenceResponse(output_tensors=tensors)
+
+    def _refusal(self, error: BaseException) -> Any:
+        text = str(error) if isinstance(error, ModelError) else describe(error, self._folder)
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{self._name}: {text}"))
+
+    def finalize(self) -> None:
+        """Let go of the model and of what the device holds for it."""
+        import torch
+
+        self._target = self._eager = None
+        self._compiler = None
+        if not self._on_cpu:
+            torch.cuda.empty_cache()
