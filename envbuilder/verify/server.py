@@ -164,7 +164,10 @@ class TritonServer:
                 if backend.name != "python" and backend.is_dir():
                     (view / backend.name).symlink_to(backend.resolve())
         for file in (self.backends / "python").iterdir():
-            if file.name != _STUB:
+            if file.name == "libtriton_python.so":
+                # Behind a link it lies outside the folder, and a Python-based backend that names it is refused.
+                shutil.copy(file, view / "python")
+            elif file.name != _STUB:
                 (view / "python" / file.name).symlink_to(file.resolve())
         (view / "python" / _STUB).symlink_to(self.stubs[python].resolve())
         return view
