@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import difflib
+import hashlib
+import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from envbuilder.errors import RecipeError
+from envbuilder.recipe_keys import CUDA_PATTERN, KEYS, NAME_PATTERN, schema, template
+from envbuilder.resolve.torch_builds import find_problem, newest_python, table
 from envbuilder.triton import Release, find_release
+from envbuilder.yaml_values import Value, plain, read_document, read_keys
 
-DEFAULT_EXCLUDE: tuple[str, ...] = ()
-"""Filled in by ``envbuilder.pack.rules``' owner: patterns left out of an archive by default."""
+__all__ = [
+    "PackOptions",
+    "Recipe",
+    "VerifyOptions",
+    "find_recipe",
+    "load_recipe",
+    "schema",
+    "template",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,3 +85,229 @@ class Recipe:
     def release(self) -> Release:
         """The facts of the Triton release."""
         return find_release(self.triton)
+
+    @property
+    def torch_version(self) -> str:
+        """The version of torch with its local part, as it is installed: ``2.13.0+cpu``; of ``pypi`` without."""
+        return self.torch if self.cuda == "pypi" else f"{self.torch}+{self.cuda}"
+
+    def digest(self) -> str:
+        """Return the sha256 of all that a lock or an archive depends on: not ``verify``, comments, or the folder.
+
+        The release's demands are part of it, so that a lock goes stale when this tool learns more of a release.
+        """
+        canonical = {
+            "triton": self.triton,
+            "torch": self.torch,
+            "cuda": self.cuda,
+            "python": self.python,
+            "dependencies": sorted(_canonical(dependency) for dependency in self.dependencies),
+            "provider": self.provider,
+            "compiler": self.compiler,
+            "exclude-newer": self.exclude_newer.isoformat() if self.exclude_newer else None,
+            "pack": dataclasses.asdict(self.pack),
+            "demands": sorted(self.release.demands),
+        }
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+
+def find_recipe(name_or_path: str, root: Path) -> Recipe:
+    """Load the recipe called *name_or_path* in ``root/recipes``, or the file of that path.
+
+    Raises:
+        RecipeError: there is none, or it cannot be understood.
+    """
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        return load_recipe(Path(name_or_path))
+    folder = root / "recipes"
+    path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        names = sorted(other.stem for other in folder.glob("*.yaml"))
+        near = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.5)
+        guess = f", did you mean `{near[0]}`?" if near else ""
+        known = (
+            f"recipes here: {', '.join(names)}" if names else f"`envbuilder init {name_or_path}` writes one"
+        )
+        raise RecipeError(f"no recipe {name_or_path!r} in {folder}{guess}", hint=known)
+    return load_recipe(path)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check the recipe in the file *path*.
+
+    Raises:
+        RecipeError: it cannot be read, is no recipe, or asks for what cannot be; file and line are in the message.
+    """
+    if not re.fullmatch(NAME_PATTERN, path.stem):
+        raise RecipeError(f"{path}: a recipe's name has letters, digits, - and _, for it names its lock")
+    document = read_document(path)
+    if isinstance(document.data, dict):
+        _refuse_conda(document.data)
+    found = read_keys(document, KEYS)
+    triton = found["triton"].data
+    try:
+        release = find_release(triton)
+    except RecipeError as error:
+        raise found["triton"].error(error.message, error.hint) from error
+    torch, cuda = _torch(found["torch"]), _cuda(found["cuda"])
+    python = _python(found, release, torch)
+    problem = find_problem(torch, cuda, python)
+    if problem is not None:
+        raise found.get(problem.key, found["torch"]).error(problem.message, problem.hint)
+    return Recipe(
+        name=path.stem,
+        path=path.absolute(),
+        triton=triton,
+        torch=torch,
+        cuda=cuda,
+        python=python,
+        dependencies=tuple(_dependency(item, path) for item in _items(found.get("dependencies"))),
+        provider=_plain(found, "provider", "cpython"),
+        compiler=_plain(found, "compiler", "none"),
+        exclude_newer=_plain(found, "exclude-newer", None),
+        pack=_pack(found.get("pack")),
+        verify=_verify(found.get("verify"), path),
+    )
+
+
+def _refuse_conda(found: dict[str, Value]) -> None:
+    """Say clearly that bases come from CPython alone, before ``conda`` is called an unknown key."""
+    for name, value in found.items():
+        says_conda = name in ("provider", "compiler") and value.data in ("conda", "bundled")
+        if name in ("channels", "conda") or says_conda:
+            what = f"`{name}: {value.data}`" if says_conda else f"`{name}`"
+            raise value.error(
+                f"{what} needs conda packages, and a base comes from CPython only",
+                hint="possible: provider: cpython, compiler: none or system",
+            )
+
+
+def _torch(value: Value) -> str:
+    try:
+        version = Version(value.data)
+    except InvalidVersion:
+        raise value.error(
+            f"`torch` is {value.data!r}, which is no version", 'an exact one, for instance torch: "2.11.0"'
+        ) from None
+    if version.local is not None:
+        raise value.error(
+            f"`torch` is {value.data!r}: the build is said by `cuda`, not by a local version",
+            f'torch: "{version.public}" with cuda: {version.local}',
+        )
+    if version.is_prerelease or version.is_postrelease or version.epoch or len(version.release) > 3:
+        raise value.error(f"`torch` is {value.data!r}; only releases (X.Y.Z) can be locked for good")
+    return f"{version.major}.{version.minor}.{version.micro}"
+
+
+def _cuda(value: Value) -> str:
+    cuda: str = value.data
+    if not re.fullmatch(CUDA_PATTERN, cuda):
+        dotted = re.fullmatch(r"(?:cuda|cu)?-?(\d\d)\.(\d)", cuda)
+        near = (
+            [f"cu{dotted[1]}{dotted[2]}"] if dotted else difflib.get_close_matches(cuda, _known_cuda(), n=1)
+        )
+        guess = f", did you mean `{near[0]}`?" if near else ""
+        raise value.error(
+            f"`cuda` is {cuda!r}{guess}", "cpu, cuXYZ as in cu126, or pypi (the index's own build)"
+        )
+    return cuda
+
+
+def _known_cuda() -> list[str]:
+    return sorted({variant for build in table() for variant in build.variants})
+
+
+def _python(found: dict[str, Value], release: Release, torch: str) -> str:
+    value = found.get("python")
+    if value is None:
+        return newest_python(torch, release.pythons)
+    python: str = value.data
+    if python not in release.pythons:
+        raise value.error(
+            f"`python` is {python!r}, but Triton {release.name} has a stub for {', '.join(release.pythons)} only",
+            "leave `python` out" if len(release.pythons) == 1 else None,
+        )
+    return python
+
+
+def _dependency(value: Value, path: Path) -> str:
+    """Check one requirement; local wheels become absolute ``file:`` references."""
+    text: str = value.data.strip()
+    if text.endswith(".whl") and "@" not in text:
+        text = f"{_wheel_name(value, text)} @ {text}"
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise value.error(f"{text!r} is no requirement (PEP 508): {reason}") from None
+    name = canonicalize_name(requirement.name)
+    if name == "torch":
+        raise value.error("torch among `dependencies`", "its version is said by `torch`, its build by `cuda`")
+    if requirement.url is None or re.match(r"(git\+|https?:)", requirement.url):
+        return str(requirement)
+    scheme = re.match(r"([a-z+]+):", requirement.url)
+    if scheme is not None and scheme[1] != "file":
+        raise value.error(f"{text!r}: references are git+https:, git+ssh:, https: or a local wheel")
+    wheel = path.absolute().parent / unquote(requirement.url.removeprefix("file://"))
+    if wheel.suffix != ".whl":
+        raise value.error(
+            f"{text!r} is no wheel, and only wheels can be pinned by hash", "build a wheel of it"
+        )
+    if canonicalize_name(_wheel_name(value, wheel.name)) != name:
+        raise value.error(f"{text!r}: the wheel is one of {_wheel_name(value, wheel.name)}")
+    if not wheel.is_file():
+        raise value.error(f"{text!r}: there is no file {wheel}")
+    requirement.url = Path(os.path.normpath(wheel)).as_uri()
+    return str(requirement)
+
+
+def _wheel_name(value: Value, text: str) -> str:
+    try:
+        return parse_wheel_filename(unquote(Path(text).name))[0]
+    except InvalidWheelFilename as error:
+        raise value.error(f"{text!r} is no wheel: {error}") from None
+
+
+def _canonical(dependency: str) -> str:
+    """Return *dependency* without the folder that a local wheel lies in."""
+    requirement = Requirement(dependency)
+    requirement.name = canonicalize_name(requirement.name)
+    if requirement.url is not None and requirement.url.startswith("file:"):
+        requirement.url = requirement.url.rsplit("/", 1)[-1]
+    return str(requirement)
+
+
+def _pack(value: Value | None) -> PackOptions:
+    found = {} if value is None else value.data
+    exclude = found.get("exclude")
+    return PackOptions(
+        bytecode=_plain(found, "bytecode", True),
+        level=_plain(found, "level", 4),
+        uncompressed=_plain(found, "uncompressed", False),
+        exclude=None if exclude is None else tuple(plain(exclude)),
+    )
+
+
+def _verify(value: Value | None, path: Path) -> VerifyOptions:
+    found = {} if value is None else value.data
+    options = found["compile"].data if "compile" in found else {}
+    if "mode" in options and "options" in options:
+        raise options["options"].error(
+            "`verify.compile.mode` and `verify.compile.options` exclude each other"
+        )
+    model = None
+    if "model" in found:
+        model = Path(os.path.normpath(path.absolute().parent / found["model"].data))
+    return VerifyOptions(
+        model=model,
+        compile={name: plain(option) for name, option in options.items()},
+        server=_plain(found, "server", True),
+    )
+
+
+def _plain(found: dict[str, Value], name: str, default: Any) -> Any:
+    return found[name].data if name in found else default
+
+
+def _items(value: Value | None) -> list[Value]:
+    return [] if value is None else value.data

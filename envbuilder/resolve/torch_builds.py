@@ -1,0 +1,132 @@
+"""Which torch was built for which CUDA and which Python: the table in ``torch_builds.toml``."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchBuild:
+    """One version of torch, and the builds of it that exist."""
+
+    version: str
+    cuda: tuple[str, ...]
+    """CUDA variants on PyTorch's index, oldest first; a CPU build always exists besides."""
+    pypi: str
+    """CUDA of the package index's own build, ``13.0``."""
+    pythons: tuple[str, ...]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Every value that ``cuda:`` may have with this version."""
+        return ("cpu", *self.cuda, "pypi")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """Why a combination cannot be."""
+
+    key: str
+    """The key of the recipe that is wrong: ``torch``, ``cuda`` or ``python``."""
+    message: str
+    hint: str
+
+
+@functools.cache
+def table() -> tuple[TorchBuild, ...]:
+    """Return every known version of torch, oldest first."""
+    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    series: list[dict[str, Any]] = tomllib.loads(text)["series"]
+    builds = [
+        TorchBuild(
+            version=version,
+            cuda=tuple(entry["cuda"]),
+            pypi=entry["pypi"],
+            pythons=tuple(entry["pythons"]),
+        )
+        for entry in series
+        for version in entry["versions"]
+    ]
+    return tuple(sorted(builds, key=lambda build: Version(build.version)))
+
+
+def find_build(torch: str) -> TorchBuild | None:
+    """Return what is known of *torch*, or None for a version the table does not hold."""
+    return next((build for build in table() if Version(build.version) == Version(torch)), None)
+
+
+def is_newer_than_table(torch: str) -> bool:
+    """Say whether *torch* came out after the table was made, so that nothing can be said of it."""
+    return Version(torch) > Version(table()[-1].version)
+
+
+def find_problem(torch: str, cuda: str, python: str) -> Problem | None:
+    """Say why no build of *torch* for *cuda* and *python* exists; None where one exists, or nothing is known."""
+    if is_newer_than_table(torch):
+        return None
+    build = find_build(torch)
+    if build is None:
+        return Problem(
+            key="torch", message=f"there is no torch {torch}", hint=f"nearest: {', '.join(_nearest(torch))}"
+        )
+    if cuda not in build.variants:
+        return Problem(
+            key="cuda",
+            message=f"torch {torch} was never built for {cuda} (it was for {', '.join(build.variants)})",
+            hint=f"nearest: {_nearest_pairs(build, cuda)}",
+        )
+    if python not in build.pythons:
+        known = [other for other in table() if python in other.pythons and cuda in other.variants]
+        near = sorted(known, key=lambda other: _distance(other.version, torch))[:1]
+        pairs = [f"torch {other.version} for Python {python}" for other in near]
+        return Problem(
+            key="torch",
+            message=f"torch {torch} has no wheel for Python {python} (it has for {', '.join(build.pythons)})",
+            hint=f"nearest: {', or '.join([*pairs, _nearest_python(build, torch, python)])}",
+        )
+    return None
+
+
+def newest_python(torch: str, pythons: tuple[str, ...]) -> str:
+    """Return the newest of *pythons* that *torch* has wheels for, or simply the newest where none is known."""
+    build = find_build(torch)
+    fitting = [python for python in pythons if build is None or python in build.pythons]
+    return max(fitting or pythons, key=Version)
+
+
+def _distance(one: str, other: str) -> tuple[int, int]:
+    a, b = Version(one), Version(other)
+    return abs(a.major - b.major) * 1000 + abs(a.minor - b.minor), abs(a.micro - b.micro)
+
+
+def _nearest(torch: str) -> list[str]:
+    return sorted((build.version for build in table()), key=lambda version: _distance(version, torch))[:3]
+
+
+def _nearest_pairs(build: TorchBuild, cuda: str) -> str:
+    number = int(cuda[2:]) if cuda.startswith("cu") and cuda[2:].isdigit() else 0
+    variant = min(build.cuda, key=lambda name: abs(int(name[2:]) - number))
+    pairs = [f"torch {build.version} with {variant}"]
+    with_cuda = [other for other in table() if cuda in other.cuda]
+    if with_cuda:
+        other = min(with_cuda, key=lambda other: _distance(other.version, build.version))
+        pairs.append(f"torch {other.version} with {cuda}")
+    return ", or ".join(pairs)
+
+
+def _nearest_python(build: TorchBuild, torch: str, python: str) -> str:
+    def far(other: str) -> int:
+        return abs(Version(other).minor - Version(python).minor)
+
+    return f"torch {torch} for Python {min(build.pythons, key=far)}"
