@@ -1,0 +1,294 @@
+"""From a lock to artifacts in the store: in parallel, each hashed while it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from envbuilder.errors import FetchError, IntegrityError
+from envbuilder.fetch import sources
+from envbuilder.fetch.sources import Candidate, Sources, Unavailable, check_status, open_client
+from envbuilder.lockfile import Artifact
+from envbuilder.progress import SILENT, Reporter, Task
+from envbuilder.settings import Settings
+from envbuilder.store import ArtifactWriter, Store, file_sha256
+
+STREAMS = 6
+"""Downloads at a time: enough to hide each one's start behind the others."""
+_COPY_BYTES = 2**20
+
+
+def fetch(
+    artifacts: Iterable[Artifact],
+    cuda: str,
+    settings: Settings,
+    store: Store,
+    *,
+    reporter: Reporter = SILENT,
+) -> Iterator[tuple[Artifact, Path]]:
+    """Bring *artifacts* into the store; yield each with its path as it arrives, those at hand first.
+
+    *cuda* is the lock's CUDA variant: it decides in which index the torch family is looked for.
+
+    Raises:
+        FetchError: one cannot be had, or not be written; the message says what each source answered.
+        IntegrityError: sources have a file of that name, but none with the locked sha256.
+    """
+    missing = []
+    wanted = {artifact.sha256: artifact for artifact in artifacts}
+    total = sum(artifact.size for artifact in wanted.values())
+    with reporter.task(f"Fetching {len(wanted)} artifacts", total) as task:
+        for artifact in wanted.values():
+            path = store.find_artifact(artifact.sha256, artifact.size)
+            if path is None:
+                missing.append(artifact)
+                continue
+            task.advance(artifact.size, from_store=True)
+            yield artifact, path
+        if missing:
+            yield from _fetch_missing(missing, cuda, settings, store, task, reporter)
+
+
+def fetch_into_wheelhouse(
+    artifacts: Iterable[Artifact],
+    cuda: str,
+    settings: Settings,
+    store: Store,
+    folder: Path,
+    *,
+    reporter: Reporter = SILENT,
+) -> list[Path]:
+    """Fill the wheelhouse *folder* with *artifacts*, by their file names; return the files, sorted.
+
+    Raises:
+        FetchError: one cannot be had, or not be written.
+        IntegrityError: no source has the locked bytes.
+    """
+    files = []
+    for artifact, source in fetch(artifacts, cuda, settings, store, reporter=reporter):
+        target = folder / artifact.filename
+        files.append(target)
+        if target.is_file() and file_sha256(target) == artifact.sha256:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
+                draft = Path(scratch) / "wheel"
+                shutil.copyfile(source, draft)
+                if (found := file_sha256(draft)) != artifact.sha256:
+                    raise _failure(artifact, [], [f"sha256 {found} in {source}"])
+                draft.replace(target)
+        except OSError as error:
+            raise FetchError(f"{target} cannot be written: {error.strerror or error}") from error
+    return sorted(files)
+
+
+def _fetch_missing(
+    missing: list[Artifact],
+    cuda: str,
+    settings: Settings,
+    store: Store,
+    task: Task,
+    reporter: Reporter,
+) -> Iterator[tuple[Artifact, Path]]:
+    missing.sort(key=lambda artifact: -artifact.size)  # the longest download decides when all are done
+    with open_client(settings) as client, ThreadPoolExecutor(STREAMS, "fetch") as pool:
+        run = _Run(
+            sources=Sources(client=client, settings=settings, cuda=cuda),
+            store=store,
+            task=task,
+            reporter=reporter,
+        )
+        under_way: dict[Future[Path], Artifact] = {
+            pool.submit(run.fetch_one, artifact): artifact for artifact in missing
+        }
+        try:
+            for future in as_completed(under_way):
+                yield under_way[future], future.result()
+        finally:
+            # Reached by a failure, by Ctrl-C, and by a caller that wants no more.
+            for future in under_way:
+                future.cancel()
+            run.abort()
+
+
+@dataclass(kw_only=True, slots=True)
+class _Run:
+    """What the threads of one call share."""
+
+    sources: Sources
+    store: Store
+    task: Task
+    reporter: Reporter
+    _open: set[httpx2.Response] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fetch_one(self, artifact: Artifact) -> Path:
+        """Bring one artifact into the store, from the first source that has its bytes.
+
+        Raises:
+            FetchError, IntegrityError: as :func:`fetch`.
+        """
+        absent: list[str] = []
+        wrong: list[str] = []
+        try:
+            with self.store.artifact_writer(artifact.sha256, artifact.size) as writer:
+                for candidate in self.sources.find(artifact, absent):
+                    try:
+                        self._write(candidate, artifact, writer)
+                        break
+                    except Unavailable as error:
+                        absent.append(f"{candidate.place}: {error}")
+                    except _WrongBytes as error:
+                        wrong.append(f"{error} in {candidate.place}")
+                    self._restart(writer)
+                else:
+                    raise _failure(artifact, absent, wrong)
+        except OSError as error:
+            raise FetchError(
+                f"{artifact.filename} cannot be written to the store {self.store.writable}: "
+                f"{error.strerror or error}",
+                hint=f"it takes {artifact.size} bytes; ENVBUILDER_CACHE names another folder",
+            ) from error
+        for line in wrong:
+            self.reporter.note(f"{artifact.filename}: passed over {line}, the lock names other bytes")
+        return self.store.artifact_path(artifact.sha256)
+
+    def abort(self) -> None:
+        """Make the threads end: no further pause, no further byte."""
+        self.sources.stop.set()
+        with self._lock:
+            for response in self._open:
+                connection = response.extensions["network_stream"].get_extra_info("socket")
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for bytes
+
+    def _write(self, candidate: Candidate, artifact: Artifact, writer: ArtifactWriter) -> None:
+        """Write what *candidate* has.
+
+        Raises:
+            Unavailable: it did not come.
+            _WrongBytes: it is something else.
+        """
+        if candidate.sha256 not in (None, artifact.sha256):
+            raise _WrongBytes(f"sha256 {candidate.sha256}")
+        if candidate.path is not None:
+            self._copy(candidate.path, artifact, writer)
+        elif candidate.url is not None:
+            in_pieces = self._download(candidate.url, artifact, writer)
+            if in_pieces and writer.digest != artifact.sha256:  # two answers may have been of two files
+                self._restart(writer)
+                self._download(candidate.url, artifact, writer)
+        if writer.digest != artifact.sha256:
+            raise _WrongBytes(f"sha256 {writer.digest}")
+
+    def _copy(self, path: Path, artifact: Artifact, writer: ArtifactWriter) -> None:
+        try:
+            with path.open("rb", buffering=0) as file:
+                _check_size(os.fstat(file.fileno()).st_size, artifact)
+                while chunk := file.read(_COPY_BYTES):
+                    self._add(writer, chunk, artifact)
+        except OSError as error:
+            if error.filename is None:
+                raise  # of the store's file, not of this one
+            raise Unavailable(f"cannot be read: {error.strerror}") from error
+
+    def _download(self, url: str, artifact: Artifact, writer: ArtifactWriter) -> bool:
+        """Download *url*, going on where it broke off; return whether it did."""
+        failures = 0
+        resumed = False
+        while True:
+            before = writer.written
+            try:
+                self._stream(url, artifact, writer)
+                return resumed
+            except httpx2.TransportError as error:
+                failure = Unavailable(sources.transport_reason(error), passing=True)
+            except Unavailable as error:
+                failure = error
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                failure = Unavailable(str(error))
+            failures = 1 if writer.written > before else failures + 1
+            if not failure.passing or failures > sources.RETRIES:
+                done = f" after {writer.written} of {artifact.size} bytes" if writer.written else ""
+                raise Unavailable(f"{failure}{done}")
+            resumed = resumed or writer.written > 0
+            self.sources.pause(failures - 1)
+
+    def _stream(self, url: str, artifact: Artifact, writer: ArtifactWriter) -> None:
+        """Write the bytes of *url* from where *writer* stands."""
+        headers = {"Accept-Encoding": "identity"}  # the lock's sha256 is that of the file itself
+        if writer.written:
+            headers["Range"] = f"bytes={writer.written}-"
+        with self.sources.client.stream("GET", url, headers=headers) as response, self._abortable(response):
+            if response.status_code == 416:
+                self._restart(writer)
+            check_status(response)
+            if response.status_code == 200:
+                if writer.written:
+                    self._restart(writer)  # a server that does not know Range begins at the beginning
+                if length := response.headers.get("Content-Length"):
+                    _check_size(int(length), artifact)
+            elif not response.headers.get("Content-Range", "").startswith(f"bytes {writer.written}-"):
+                self._restart(writer)
+                raise Unavailable("answered with another range of bytes", passing=True)
+            for chunk in response.iter_raw():
+                self._add(writer, chunk, artifact)
+        if writer.written < artifact.size and "Content-Length" not in response.headers:
+            raise Unavailable("broke off", passing=True)
+
+    def _add(self, writer: ArtifactWriter, chunk: bytes, artifact: Artifact) -> None:
+        if self.sources.stop.is_set():
+            raise Unavailable("stopped")
+        if writer.written + len(chunk) > artifact.size:
+            raise _WrongBytes(f"more than {artifact.size} bytes")
+        writer.write(chunk)
+        self.task.advance(len(chunk))
+
+    def _restart(self, writer: ArtifactWriter) -> None:
+        self.task.advance(-writer.written)
+        writer.restart()
+
+    @contextlib.contextmanager
+    def _abortable(self, response: httpx2.Response) -> Iterator[None]:
+        with self._lock:
+            self._open.add(response)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(response)
+
+
+class _WrongBytes(Exception):
+    """A source has a file of the right name with other bytes; the text says which."""
+
+
+def _check_size(size: int, artifact: Artifact) -> None:
+    if size != artifact.size:
+        raise _WrongBytes(f"{size} bytes")
+
+
+def _failure(artifact: Artifact, absent: list[str], wrong: list[str]) -> FetchError | IntegrityError:
+    if wrong:
+        found = "".join(f"\n  found {line}" for line in wrong)
+        return IntegrityError(
+            f"{artifact.filename}: no source has the bytes that the lock names\n"
+            f"  expected sha256 {artifact.sha256}, {artifact.size} bytes{found}",
+            hint="if the change is meant, lock again: envbuilder lock",
+        )
+    said = "".join(f"\n  {line}" for line in absent) or "\n  no source is configured"
+    return FetchError(
+        f"{artifact.filename} (sha256 {artifact.sha256}) could not be had:{said}",
+        hint="envbuilder doctor says which sources answer",
+    )

@@ -1,0 +1,94 @@
+"""What pip is configured to do on this machine, at every level, as ``pip download`` would see it.
+
+pip has no public interface for this, and the tool must work where no pip is installed (``uv tool install``), so
+the documented rules are followed here, with the same parser; the tests ask pip itself and compare.
+Source: pip's user guide, "Configuration", and ``pip config debug``.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from envbuilder.errors import RecipeError
+
+CONFIG_FILE = "PIP_CONFIG_FILE"
+PREFIX = "PIP_"
+_SECTIONS = ("global", "download", "install")
+"""Later ones win. ``install`` counts, too: it is where people write down where their packages come from."""
+_ALIASES = {"pypi-url": "index-url", "default-timeout": "timeout"}
+"""Other names of pip's own options for the same thing."""
+_NOT_OPTIONS = ("version", "help")
+
+
+def pip_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return pip's options by their long names (``find-links``), as pip's configuration and *environ* set them.
+
+    A value is the text that is written; options that take several values have them separated by white space.
+
+    Raises:
+        RecipeError: a configuration file cannot be parsed.
+    """
+    by_section: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
+    for path in pip_config_files(environ):
+        for section, key, value in _read(path):
+            if section in by_section:
+                by_section[section][key] = value
+    options: dict[str, str] = {}
+    for section in _SECTIONS:
+        # An empty value unsets nothing: pip passes over it.
+        options.update({key: value for key, value in by_section[section].items() if value})
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and value:
+            key = _normalized(name.removeprefix(PREFIX))
+            if key not in _NOT_OPTIONS:
+                options[key] = value
+    return options
+
+
+def pip_config_files(environ: Mapping[str, str]) -> list[Path]:
+    """List the files that pip reads, those that count most last; they need not exist."""
+    named = environ.get(CONFIG_FILE)
+    if named == os.devnull:
+        return []
+    files = [Path(folder, "pip", "pip.conf") for folder in _config_dirs(environ)]
+    files.append(Path("/etc/pip.conf"))
+    home = Path(environ.get("HOME") or Path.home())
+    if named is None or not Path(named).exists():  # a file named by hand stands for the user's own
+        files.append(home / ".pip" / "pip.conf")
+        files.append(Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf")
+    # pip calls this level "site": the virtual environment that is active, or that this program runs in.
+    files.append(Path(environ.get("VIRTUAL_ENV") or sys.prefix) / "pip.conf")
+    if named is not None:
+        files.append(Path(named))
+    return files
+
+
+def _config_dirs(environ: Mapping[str, str]) -> list[str]:
+    return (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
+
+
+def _read(path: Path) -> Iterator[tuple[str, str, str]]:
+    parser = configparser.RawConfigParser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: pip's configuration cannot be read: {error}") from error
+    try:
+        parser.read_string(text, source=str(path))
+    except configparser.Error as error:
+        reason = str(error).replace("\n", " ")
+        raise RecipeError(f"{path}: pip's configuration cannot be parsed: {reason}") from error
+    for section in parser.sections():
+        for key, value in parser.items(section):
+            yield section, _normalized(key), value or ""
+
+
+def _normalized(key: str) -> str:
+    key = key.lower().replace("_", "-").removeprefix("--")
+    return _ALIASES.get(key, key)
