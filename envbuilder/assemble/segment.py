@@ -70,6 +70,8 @@ class Segment:
     size: int
     """Bytes in an archive."""
     files: tuple[FileFacts, ...]
+    omitted: tuple[FileFacts, ...] = ()
+    """Files of the artifact that another artifact contributes already, byte for byte."""
     excluded: tuple[Excluded, ...] = ()
     folder: Path = field(compare=False)
 
@@ -96,10 +98,8 @@ class Segment:
             "artifact": self.artifact,
             "size": self.size,
             "pieces": [[p.literal, p.literal_crc, p.offset, p.splice, p.splice_crc] for p in self.pieces],
-            "files": [
-                [f.path, f.mode, f.size, f.sha256, f.link, asdict(f.elf) if f.elf else None]
-                for f in self.files
-            ],
+            "files": [_fields(file) for file in self.files],
+            "omitted": [_fields(file) for file in self.omitted],
             "excluded": [[e.pattern, e.files, e.size] for e in self.excluded],
         }
 
@@ -132,9 +132,15 @@ def load_segment(folder: Path, key: str) -> Segment:
         size=data["size"],
         pieces=pieces,
         files=tuple(_file(fields) for fields in data["files"]),
+        omitted=tuple(_file(fields) for fields in data["omitted"]),
         excluded=tuple(Excluded(*fields) for fields in data["excluded"]),
         folder=folder,
     )
+
+
+def _fields(file: FileFacts) -> list[Any]:
+    elf = asdict(file.elf) if file.elf else None
+    return [file.path, file.mode, file.size, file.sha256, file.link, elf]
 
 
 def _file(fields: Sequence[Any]) -> FileFacts:

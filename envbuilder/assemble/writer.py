@@ -106,7 +106,13 @@ class SegmentWriter:
         self._flush_padding()
 
     def finish(
-        self, *, key: str, label: str, artifact: str | None, excluded: Sequence[Excluded] = ()
+        self,
+        *,
+        key: str,
+        label: str,
+        artifact: str | None,
+        omitted: Sequence[FileFacts] = (),
+        excluded: Sequence[Excluded] = (),
     ) -> Segment:
         """Close the segment and return it, still in its folder."""
         if self._pending_literal:
@@ -119,6 +125,7 @@ class SegmentWriter:
             pieces=tuple(self._pieces),
             size=self._size,
             files=tuple(sorted(self._facts, key=lambda file: os.fsencode(file.path))),
+            omitted=tuple(omitted),
             excluded=tuple(excluded),
             folder=self._folder,
         )

@@ -1,0 +1,184 @@
+"""Makes segments, or takes them from the store."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Collection, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from pathlib import Path
+
+from envbuilder.assemble.base import lay_out_base
+from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
+from envbuilder.assemble.segment import DamagedSegmentError, Excluded, FileFacts, Segment, keep, load_segment
+from envbuilder.assemble.wheel import WheelFiles, wheel_files
+from envbuilder.assemble.writer import Entry, SegmentWriter
+from envbuilder.assemble.zipdir import ZipDirectory
+from envbuilder.lockfile import Artifact
+from envbuilder.pack.rules import PackRules
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.resolve.interpreter import Interpreter, describe
+from envbuilder.store import Store
+
+BASE_LABEL = "base"
+
+
+class Assembler:
+    """Makes the segments of one build. Thread-safe: several segments may be under way at a time."""
+
+    def __init__(
+        self,
+        *,
+        interpreter: Interpreter,
+        rules: PackRules,
+        store: Store,
+        executor: Executor,
+        compiler: BytecodeCompiler,
+        reporter: Reporter = SILENT,
+    ) -> None:
+        self._interpreter = interpreter
+        self._rules = rules
+        self._store = store
+        self._executor = executor
+        self._compiler = compiler
+        self._reporter = reporter
+        self._python = f"cpython-{interpreter.version}"
+        self._lock = threading.Lock()
+        self.made = 0
+        """Segments made, not found in the store."""
+
+    # -- wheels ------------------------------------------------------------------------------------
+
+    def list_wheel(self, artifact: Artifact, path: Path) -> WheelFiles:
+        """Say which files a wheel contributes."""
+        with path.open("rb") as file:
+            return wheel_files(
+                ZipDirectory(file, artifact.filename),
+                artifact.filename,
+                minor=self._interpreter.minor,
+                rules=self._rules,
+            )
+
+    def wheel(self, artifact: Artifact, path: Path, omit: Collection[str] = ()) -> Segment:
+        """Return the segment of a wheel, without the files *omit* that another wheel contributes already."""
+        key = self._key(artifact.filename, artifact.sha256, *sorted(omit))
+        found = self._find(key, artifact.filename)
+        if found is not None:
+            return found
+        with path.open("rb") as file, self._store.scratch("segment") as scratch:
+            wheel = ZipDirectory(file, artifact.filename)
+            files = wheel_files(wheel, artifact.filename, minor=self._interpreter.minor, rules=self._rules)
+            entries = [entry for entry in files.entries if entry.path not in omit]
+            omitted = [_facts_of(entry, wheel) for entry in files.entries if entry.path in omit]
+            writer = SegmentWriter(scratch, level=self._rules.level, executor=self._executor, wheel=wheel)
+            with closing(writer):
+                # RECORD names what an installation has, whichever wheel it came with.
+                writer.write(
+                    [*entries, *self._bytecode(entries, wheel)],
+                    last=lambda facts: files.record([*facts, *omitted]),
+                )
+                segment = writer.finish(
+                    key=key,
+                    label=artifact.filename,
+                    artifact=artifact.sha256,
+                    omitted=omitted,
+                    excluded=files.excluded,
+                )
+            return self._keep(segment)
+
+    # -- the base and the environment's own --------------------------------------------------------
+
+    def base(self) -> tuple[Segment, Segment]:
+        """Return the segment of the interpreter, and that of the activation that conda-pack gives it."""
+        digest = describe(self._interpreter).digest
+        base_key = self._key(BASE_LABEL, digest)
+        activation_key = self._key("activation", digest)
+        base, activation = self._find(base_key, BASE_LABEL), self._find(activation_key, "activation")
+        if base is not None and activation is not None:
+            return base, activation
+        with self._store.scratch("base") as scratch:
+            prefix = scratch / "prefix"
+            prefix.mkdir()
+            laid_out = lay_out_base(self._interpreter, prefix, self._rules)
+            bytecode = self._bytecode(laid_out.entries, None)
+            made = self._write(
+                scratch / "base-segment",
+                [*laid_out.entries, *bytecode],
+                key=base_key,
+                label=BASE_LABEL,
+                excluded=laid_out.excluded,
+            )
+            own = self._write(
+                scratch / "activation-segment", laid_out.activation, key=activation_key, label="activation"
+            )
+            return self._keep(made), self._keep(own)
+
+    def own(self, entries: Sequence[Entry], folder: Path) -> Segment:
+        """Return a segment of *entries* in *folder* that is not kept: the manifest is another each time."""
+        segment = self._write(folder, entries, key="", label="environment")
+        segment.save()
+        return segment
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    def _key(self, *parts: str) -> str:
+        text = "\0".join((*parts, self._python, self._rules.key()))
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _find(self, key: str, label: str) -> Segment | None:
+        folder = self._store.find("segments", key)
+        if folder is None:
+            return None
+        try:
+            return load_segment(folder, key)
+        except DamagedSegmentError as error:
+            self._reporter.note(f"the segment of {label} in the store was damaged ({error}): made again")
+            self._store.remove("segments", key)
+            return None
+
+    def _bytecode(self, entries: Sequence[Entry], wheel: ZipDirectory | None) -> list[Entry]:
+        if not self._rules.bytecode:
+            return []
+        library = f"lib/python{self._interpreter.minor}/"
+        sources = [e for e in entries if e.path.endswith(".py") and e.path.startswith(library) and not e.link]
+        made = self._executor.map(
+            lambda entry: self._compiler.compile(entry.path, _content(entry, wheel)), sources
+        )
+        return [
+            Entry(bytecode_path(source.path, self._interpreter.minor), data=data)
+            for source, data in zip(sources, made, strict=True)
+            if data is not None
+        ]
+
+    def _write(
+        self,
+        folder: Path,
+        entries: Sequence[Entry],
+        *,
+        key: str,
+        label: str,
+        excluded: Sequence[Excluded] = (),
+    ) -> Segment:
+        folder.mkdir()
+        writer = SegmentWriter(folder, level=self._rules.level, executor=self._executor)
+        with closing(writer):
+            writer.write(entries)
+            return writer.finish(key=key, label=label, artifact=None, excluded=excluded)
+
+    def _keep(self, segment: Segment) -> Segment:
+        with self._lock:
+            self.made += 1
+        return keep(segment, self._store)
+
+
+def _content(entry: Entry, wheel: ZipDirectory | None) -> bytes:
+    if entry.member is not None:
+        assert wheel is not None
+        return wheel.read(entry.member)
+    return entry.source.read_bytes() if entry.source is not None else entry.data or b""
+
+
+def _facts_of(entry: Entry, wheel: ZipDirectory) -> FileFacts:
+    data = _content(entry, wheel)
+    return FileFacts(entry.path, entry.mode, len(data), hashlib.sha256(data).hexdigest())

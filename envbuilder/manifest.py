@@ -1,0 +1,181 @@
+"""The manifest: what an archive holds, inside it and beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from envbuilder.errors import IntegrityError
+
+MANIFEST_PATH: Final = "share/envbuilder/manifest.json"
+"""Where it lies in an environment."""
+ENVIRONMENT_PATH: Final = "share/envbuilder/environment.json"
+"""Where an environment says which variables an activation would have set."""
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestPackage:
+    """One package of an environment."""
+
+    name: str
+    version: str
+    filename: str
+    sha256: str
+    """Of its wheel."""
+    size: int
+    """Bytes of its wheel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestFile:
+    """One file of an environment."""
+
+    path: str
+    mode: int
+    size: int
+    """Bytes."""
+    sha256: str
+    """Of the content; of a link, of its target."""
+    link: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestInterpreter:
+    """The interpreter of an environment."""
+
+    version: str
+    origin: str
+    digest: str
+    locked_digest: str
+    """Another one than *digest* where ``--interpreter-change`` allowed it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What an archive holds."""
+
+    recipe: str
+    recipe_digest: str
+    lock_digest: str
+    """sha256 of the lock file."""
+    release: str
+    python: str
+    torch: str
+    cuda: str
+    interpreter: ManifestInterpreter
+    demands: tuple[str, ...]
+    packages: tuple[ManifestPackage, ...]
+    glibc: str | None
+    """Highest version that an ELF file in it asks."""
+    glibcxx: str | None
+    """Highest version that an ELF file in it asks."""
+    pack: Mapping[str, Any]
+    """The options of packing."""
+    tools: Mapping[str, str]
+    """Name and version of what decided the bytes."""
+    unpacked_size: int
+    """Bytes of the files, the manifest not counted."""
+    files: tuple[ManifestFile, ...] = field(repr=False)
+    """Sorted by path; the manifest itself is not among them."""
+    format: int = FORMAT
+
+    def text(self) -> str:
+        """Return the JSON, one line for each file."""
+        head = {key: value for key, value in asdict(self).items() if key != "files"}
+        lines = json.dumps(head, indent=1, sort_keys=True).removesuffix("\n}")
+        return f'{lines},\n "files": [\n{_file_lines(self.files)}\n ]\n}}\n'
+
+
+def _file_lines(files: Iterable[ManifestFile]) -> str:
+    rows = []
+    for file in files:
+        row: dict[str, Any] = {"mode": file.mode, "path": file.path, "sha256": file.sha256, "size": file.size}
+        if file.link is not None:
+            row["link"] = file.link
+        rows.append("  " + json.dumps(row, sort_keys=True))
+    return ",\n".join(rows)
+
+
+def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
+    """Read a manifest's JSON; *where* names it in errors.
+
+    Raises:
+        IntegrityError: it is none, or of a newer format.
+    """
+    try:
+        data = json.loads(text)
+        if data["format"] > FORMAT:
+            raise IntegrityError(
+                f"{where}: manifest format {data['format']}, this envbuilder reads up to {FORMAT}",
+                hint="install a newer envbuilder",
+            )
+        return Manifest(
+            **{
+                **data,
+                "interpreter": ManifestInterpreter(**data["interpreter"]),
+                "demands": tuple(data["demands"]),
+                "packages": tuple(ManifestPackage(**package) for package in data["packages"]),
+                "files": tuple(ManifestFile(**file) for file in data["files"]),
+            }
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{where} is no manifest: {type(error).__name__}: {error}") from error
+
+
+def manifest_beside(archive: Path) -> Path:
+    """Return where the manifest of *archive* lies: ``NAME-DIGEST.json``."""
+    name = archive.name.removesuffix(".gz").removesuffix(".tar")
+    return archive.with_name(f"{name}.json")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest file.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    return parse_manifest(path.read_bytes(), where=str(path))
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON schema of a manifest."""
+    text, number = {"type": "string"}, {"type": "integer", "minimum": 0}
+    digest = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    maybe = {"type": ["string", "null"]}
+
+    def record(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {**required, **(optional or {})},
+            "required": sorted(required),
+            "additionalProperties": False,
+        }
+
+    package = record({"name": text, "version": text, "filename": text, "sha256": digest, "size": number})
+    file = record({"path": text, "mode": number, "size": number, "sha256": digest}, {"link": text})
+    interpreter = record({"version": text, "origin": text, "digest": digest, "locked_digest": digest})
+    schema = record(
+        {
+            "format": {"const": FORMAT},
+            **dict.fromkeys(("recipe", "release", "python", "torch", "cuda"), text),
+            **dict.fromkeys(("recipe_digest", "lock_digest"), digest),
+            "interpreter": interpreter,
+            "demands": {"type": "array", "items": text},
+            "packages": {"type": "array", "items": package},
+            "glibc": maybe,
+            "glibcxx": maybe,
+            "pack": {"type": "object"},
+            "tools": {"type": "object", "additionalProperties": text},
+            "unpacked_size": number,
+            "files": {"type": "array", "items": file},
+        }
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "envbuilder manifest",
+        **schema,
+    }
