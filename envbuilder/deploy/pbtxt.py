@@ -57,9 +57,7 @@ def locate(text: str) -> tuple[Field, ...]:
     Raises:
         TextFormatError: it is no text format after all.
     """
-    reader = _Reader(text)
-    fields = tuple(reader.fields(end=None))
-    return fields
+    return tuple(_Reader(text).fields(end=None))
 
 
 class _Reader:
@@ -168,13 +166,12 @@ def remove(text: str, name: str) -> str:
 
 def set_parameter(text: str, key: str, value: str) -> str:
     """Set ``parameters[key].string_value``, once."""
-    entries = _parameters(text, key)
-    for entry in reversed(entries[1:]):
-        text = _cut_entry(text, entry)
+    while len(entries := _parameters(text, key)) > 1:
+        text = _cut_entry(text, entries[-1])
     if not entries:
         lines = ["parameters {", f"  key: {quote(key)}", f"  value {{ string_value: {quote(value)} }}", "}"]
         return _insert(text, _newline(text).join(lines))
-    fields = {field.name: field for field in _parameters(text, key)[0].value.fields or ()}
+    fields = {field.name: field for field in entries[0].value.fields or ()}
     if "value" not in fields:
         place = fields["key"].end
         return f"{text[:place]} value {{ string_value: {quote(value)} }}{text[place:]}"
@@ -190,8 +187,8 @@ def set_parameter(text: str, key: str, value: str) -> str:
 
 def remove_parameter(text: str, key: str) -> str:
     """Remove ``parameters[key]``, however often it is there."""
-    for entry in reversed(_parameters(text, key)):
-        text = _cut_entry(text, entry)
+    while entries := _parameters(text, key):
+        text = _cut_entry(text, entries[-1])
     return text
 
 
@@ -226,10 +223,12 @@ def _cut_entry(text: str, entry: _Entry) -> str:
     if entry.index is None or len(entry.field.value.items or ()) == 1:
         return _cut(text, entry.field.start, entry.field.end)
     commas = entry.field.value.separators
-    comma = commas[entry.index] if entry.index < len(commas) else commas[entry.index - 1]
-    for start, end in sorted([(comma, comma + 1), (entry.value.start, entry.value.end)], reverse=True):
-        text = _cut(text, start, end)
-    return text
+    comma = commas[min(entry.index, len(commas) - 1)]  # the one behind it, or before the last
+    if comma > entry.value.start:
+        text = text[:comma] + text[comma + 1 :]
+        return _cut(text, entry.value.start, entry.value.end)
+    text = _cut(text, entry.value.start, entry.value.end)
+    return text[:comma] + text[comma + 1 :]
 
 
 def _cut(text: str, start: int, end: int) -> str:

@@ -7,7 +7,7 @@ import io
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -20,6 +20,7 @@ max_batch_size: 8
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
 """
+_MODES: dict[str, Literal["w", "w:gz", "w:xz"]] = {"": "w", "gz": "w:gz", "xz": "w:xz"}
 MODEL = "import torch\n\n\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x\n"
 
 
@@ -50,7 +51,7 @@ def make_manifest(**changes: Any) -> Manifest:
 def write_archive(
     folder: Path,
     *,
-    compression: str = "gz",
+    compression: Literal["", "gz", "xz"] = "gz",
     files: Mapping[str, bytes] | None = None,
     members: Callable[[tarfile.TarFile], None] | None = None,
     **changes: Any,
@@ -61,7 +62,7 @@ def write_archive(
     content[MANIFEST_PATH] = manifest.text().encode()
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / "draft"
-    with tarfile.open(draft, f"w:{compression}") as tar:
+    with tarfile.open(draft, _MODES[compression]) as tar:
         for name, data in content.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
