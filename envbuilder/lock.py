@@ -1,0 +1,162 @@
+"""Lock a recipe: check its lock, or write it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from envbuilder.errors import StaleLockError
+from envbuilder.fetch.download import fetch_into_wheelhouse
+from envbuilder.lockfile import WHEELHOUSE, Lock, LockedInterpreter, lock_path, read_lock, write_lock
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.recipe import Recipe
+from envbuilder.resolve.interpreter import describe, find_interpreter
+from envbuilder.resolve.wheels import resolve as resolve_wheels
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockResult:
+    """What became of one lock."""
+
+    lock: Lock
+    path: Path
+    changed: bool
+    """The file was written, for it was missing or different."""
+    demands: tuple[str, ...]
+    """What the release asked for, unasked."""
+    differences: tuple[str, ...] = ()
+    """What changed against the lock before, a line each: ``numpy 1.26.3 -> 1.26.4``."""
+    wheelhouse: Path | None = None
+    """The folder that was filled with the artifacts."""
+
+
+def lock_recipe(
+    recipe: Recipe,
+    *,
+    settings: Settings,
+    store: Store,
+    check: bool = False,
+    resolve: bool = False,
+    upgrade: bool = False,
+    upgrade_packages: Sequence[str] = (),
+    fetch: bool = False,
+    reporter: Reporter = SILENT,
+) -> LockResult:
+    """Write the lock of *recipe*, or with *check* only say whether it still belongs to it.
+
+    *check* needs neither solver nor network; with *resolve* it solves again and compares. *fetch* fills the
+    wheelhouse beside the lock.
+
+    Raises:
+        StaleLockError: with *check*: there is no lock, or it is not the recipe's (any more).
+        IntegrityError: the lock was edited or is broken.
+        ResolveError, FetchError: see :func:`envbuilder.resolve.wheels.resolve`.
+    """
+    path = lock_path(recipe)
+    if check:
+        lock = check_lock(recipe)
+        if resolve:
+            again = _resolve(recipe, settings, store, lock, False, (), reporter)
+            differences = compare_locks(lock, again)
+            if differences:
+                raise StaleLockError(
+                    f"{path}: solving again gives another lock: {'; '.join(differences)}",
+                    hint=f"envbuilder lock {recipe.name}",
+                )
+        result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
+    else:
+        previous = read_lock(path) if path.exists() else None
+        lock = _resolve(recipe, settings, store, previous, upgrade, upgrade_packages, reporter)
+        if previous is not None and replace(lock, tools=previous.tools) == previous:
+            lock = previous  # another uv, the same answer: no reason to touch the file
+        if lock != previous:
+            write_lock(lock, path)
+        result = LockResult(
+            lock=lock,
+            path=path,
+            changed=lock != previous,
+            demands=lock.demands,
+            differences=() if previous is None else compare_locks(previous, lock),
+        )
+    if not fetch:
+        return result
+    folder = path.parent / WHEELHOUSE
+    fetch_into_wheelhouse(lock.artifacts, lock.cuda, settings, store, folder, reporter=reporter)
+    return replace(result, wheelhouse=folder)
+
+
+def check_lock(recipe: Recipe) -> Lock:
+    """Return the lock of *recipe* if it belongs to it. Needs no network.
+
+    Raises:
+        StaleLockError: there is none, or the recipe or the release's demands changed since.
+        IntegrityError: the lock was edited or is broken.
+    """
+    path = lock_path(recipe)
+    lock = read_lock(path)
+    if lock.recipe != recipe.name:
+        raise StaleLockError(
+            f"{path}: is the lock of recipe {lock.recipe}, not of {recipe.name}",
+            hint=f"envbuilder lock {recipe.name}",
+        )
+    if lock.recipe_digest != recipe.digest():
+        raise StaleLockError(
+            f"{path}: {recipe.path.name} changed since it was locked", hint=f"envbuilder lock {recipe.name}"
+        )
+    return lock
+
+
+def compare_locks(old: Lock, new: Lock) -> tuple[str, ...]:
+    """Say in lines how *new* differs from *old*; the solvers' versions do not count."""
+    lines = []
+    before = {artifact.name: artifact for artifact in old.artifacts}
+    after = {artifact.name: artifact for artifact in new.artifacts}
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None:
+            kept = one or other
+            assert kept is not None
+            lines.append(f"{name} {kept.version} {'new' if one is None else 'gone'}")
+        elif one.version != other.version:
+            lines.append(f"{name} {one.version} -> {other.version}")
+        elif one != other:
+            lines.append(f"{name} {one.version}: another file, {other.filename}")
+    if old.interpreter != new.interpreter:
+        lines.append(f"python {_interpreter(old.interpreter)} -> {_interpreter(new.interpreter)}")
+    for what in ("recipe_digest", "release", "python", "torch", "cuda", "demands"):
+        if not lines and getattr(old, what) != getattr(new, what):
+            lines.append(f"{what.replace('_', ' ')} changed")
+    return tuple(lines)
+
+
+def _interpreter(interpreter: LockedInterpreter) -> str:
+    return f"{interpreter.version} ({interpreter.origin}, {interpreter.digest[:12]})"
+
+
+def _resolve(
+    recipe: Recipe,
+    settings: Settings,
+    store: Store,
+    previous: Lock | None,
+    upgrade: bool,
+    upgrade_packages: Sequence[str],
+    reporter: Reporter,
+) -> Lock:
+    keep = previous is not None and previous.python == recipe.python
+    if previous is not None and keep and not (upgrade or "python" in upgrade_packages):
+        interpreter = previous.interpreter  # not looked for: this machine need not have it to lock
+    else:
+        interpreter = describe(find_interpreter(recipe.python, reporter=reporter))
+    return resolve_wheels(
+        recipe,
+        settings,
+        interpreter,
+        previous=previous,
+        upgrade=upgrade,
+        upgrade_packages=[name for name in upgrade_packages if name != "python"],
+        store=store,
+        reporter=reporter,
+    )

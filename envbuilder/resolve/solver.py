@@ -1,0 +1,197 @@
+"""uv as the solver: what it is asked, in which environment, and what its refusals mean in words."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidationError
+from uv import find_uv_bin
+
+from envbuilder.errors import ResolveError
+from envbuilder.lockfile import Lock, lock_text
+from envbuilder.resolve.target import Target
+from envbuilder.run import CommandError, run
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# What uv and git may know of the user: certificates, proxies, credentials, and where tools lie. Never uv's
+# own settings (UV_INDEX and others): those are in Settings already, and must not count twice.
+_PASSED_ON = (
+    *("HOME", "PATH", "TMPDIR", "USER", "LANG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *(
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+    ),
+    *("NETRC", "UV_KEYRING_PROVIDER", "UV_CACHE_DIR", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS"),
+    *("GIT_SSL_CAINFO", "GIT_SSH_COMMAND", "GIT_CONFIG_GLOBAL", "SSH_AUTH_SOCK"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """One place that uv looks into, in the order in which they count."""
+
+    name: str
+    url: str
+    flat: bool = False
+    """A wheelhouse: a folder or page of files, not of projects."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What uv is asked."""
+
+    requirements: tuple[str, ...]
+    indexes: tuple[Index, ...]
+    """For every package that *pinned* does not name."""
+    pinned: Mapping[str, Index]
+    """Projects that come from one index and no other."""
+    constraints: tuple[str, ...] = ()
+    exclude_newer: datetime.date | None = None
+    previous: Lock | None = None
+    upgrade: bool = False
+    upgrade_packages: tuple[str, ...] = ()
+    only_wheels: bool = True
+
+
+class NoSolution(ResolveError):
+    """uv found no set of packages; ``reason`` is why, in its words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def uv_version() -> str:
+    """Return the version of the uv that solves."""
+    return importlib.metadata.version("uv")
+
+
+def solver_environment(settings: Settings, store: Store) -> dict[str, str]:
+    """Return the environment variables that uv runs with."""
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    env.setdefault("PATH", os.defpath)
+    env.setdefault("UV_CACHE_DIR", str(store.writable / "uv"))
+    env |= {"UV_NO_PROGRESS": "1", "UV_HTTP_TIMEOUT": str(round(settings.timeout)), "LC_ALL": "C.UTF-8"}
+    if settings.cert is not None:
+        env["SSL_CERT_DIR" if settings.cert.is_dir() else "SSL_CERT_FILE"] = str(settings.cert)
+    if settings.client_cert is not None:
+        env["SSL_CLIENT_CERT"] = str(settings.client_cert)
+    if settings.proxy is not None:
+        env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), settings.proxy)
+    return env
+
+
+def solve(question: Question, target: Target, settings: Settings, store: Store) -> list[Package]:
+    """Ask uv; return the packages that *target* needs, each with every file that fits it.
+
+    Raises:
+        NoSolution: the requirements contradict each other, or ask for what no index has.
+        ResolveError: an index cannot be reached, or uv failed otherwise.
+    """
+    with store.scratch("lock") as folder:
+        command = _write_question(question, target, settings, folder)
+        try:
+            run(command, env=solver_environment(settings, store), cwd=folder, timeout=1800)
+        except CommandError as error:
+            raise _refusal(error.output, folder) from error
+        document = tomllib.loads((folder / "pylock.toml").read_text(encoding="utf-8"))
+    return _needed(document, target)
+
+
+def _write_question(question: Question, target: Target, settings: Settings, folder: Path) -> list[str]:
+    """Write a project that asks *question* into *folder*, and return the command that answers it."""
+    names = {index.name: index for index in question.pinned.values()}
+    project = {
+        "project": {
+            "name": "the-recipe",
+            "version": "0",
+            "requires-python": f"=={target.minor}.*",
+            "dependencies": list(question.requirements),
+        },
+        "tool": {
+            "uv": {
+                "index": [{**_index(index), "explicit": True} for index in names.values()],
+                "sources": {name: {"index": index.name} for name, index in question.pinned.items()},
+            }
+        },
+    }
+    (folder / "pyproject.toml").write_text(tomli_w.dumps(project), encoding="utf-8")
+    indexes = [_index(index) for index in question.indexes]
+    if all(index.flat for index in question.indexes):  # no index at all; uv would take its own default
+        (folder / "nothing").mkdir()
+        indexes.append(_index(Index(name="nothing", url=(folder / "nothing").as_uri(), flat=True)))
+    indexes[-1]["default"] = True
+    (folder / "uv.toml").write_text(tomli_w.dumps({"index": indexes}), encoding="utf-8")
+    (folder / "constraints.txt").write_text("\n".join(question.constraints), encoding="utf-8")
+    if question.previous is not None:
+        (folder / "pylock.toml").write_text(lock_text(question.previous), encoding="utf-8")
+    command = [find_uv_bin(), "pip", "compile", "--config-file", "uv.toml", "--no-header", "--quiet"]
+    command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--constraint", "constraints.txt"]
+    # The first index that has a fitting version counts: wheelhouses, then the package index, then further ones.
+    command += ["--index-strategy", "unsafe-first-match", "--python", sys.executable, "--no-python-downloads"]
+    command += ["--python-version", target.python, "--python-platform", target.uv_platform]
+    command += ["--only-binary", ":all:"] if question.only_wheels else []
+    command += [part for host in settings.trusted_hosts for part in ("--allow-insecure-host", host)]
+    if question.exclude_newer is not None:
+        end = question.exclude_newer + datetime.timedelta(days=1)
+        command += ["--exclude-newer", f"{end.isoformat()}T00:00:00Z"]
+        # PyTorch's index does not say when a file was uploaded; there the recipe's exact version decides.
+        command += [part for name in question.pinned for part in ("--exclude-newer-package", f"{name}=false")]
+    command += ["--upgrade"] if question.upgrade else []
+    command += [part for name in question.upgrade_packages for part in ("--upgrade-package", name)]
+    return [*command, "pyproject.toml"]
+
+
+def _index(index: Index) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": index.name, "url": index.url}
+    return entry | ({"format": "flat"} if index.flat else {})
+
+
+def _needed(document: dict[str, Any], target: Target) -> list[Package]:
+    """Pick what *target* installs; for each package uv lists every file, the best wheel is picked later."""
+    try:
+        lock = Pylock.from_dict(document)
+        return [package for package, _ in lock.select(environment=target.markers(), tags=target.tags())]
+    except (PylockValidationError, PylockSelectError) as error:
+        raise ResolveError(f"uv's answer cannot be used: {error}") from error
+
+
+def _refusal(output: str, folder: Path) -> ResolveError:
+    text = re.sub(r"//[^/@\s]+@", "//", output.replace(f"{folder}/", ""))
+    causes = [line.strip().removeprefix("cause: ") for line in text.splitlines() if line.strip()]
+    lines = [line for line in causes if not line.startswith("warning:")]
+    said = "\n".join(lines).removeprefix("error: ").replace("the-recipe", "the recipe")
+    if said.startswith("No solution found"):
+        return NoSolution(said.split("\n", 1)[-1])
+    if "Failed to fetch" in said or "error sending request" in said or "Could not connect" in said:
+        return ResolveError(
+            f"an index does not answer:\n{_indented(said)}",
+            hint="check the address, proxy and certificates, or name a wheelhouse with --find-links",
+        )
+    return ResolveError(f"uv failed:\n{_indented(said)}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

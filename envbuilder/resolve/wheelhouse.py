@@ -1,0 +1,82 @@
+"""What lies in a wheelhouse: a folder of wheels, or a page of links to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
+from packaging.version import Version
+
+from envbuilder.errors import ResolveError
+from envbuilder.fetch.sources import Unavailable, open_client, read_page, redacted
+from envbuilder.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HouseWheel:
+    """One wheel in a wheelhouse."""
+
+    name: NormalizedName
+    version: Version
+    filename: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wheelhouse:
+    """A wheelhouse and what lies in it."""
+
+    url: str
+    wheels: tuple[HouseWheel, ...]
+
+
+def read_wheelhouses(settings: Settings) -> tuple[Wheelhouse, ...]:
+    """Return the wheelhouses of *settings*, those on the network too.
+
+    Raises:
+        ResolveError: one is not there.
+    """
+    return tuple(
+        Wheelhouse(url=_url(link), wheels=_wheels(_names(link, settings))) for link in settings.find_links
+    )
+
+
+def local_path(link: str) -> Path | None:
+    """Return the path that *link* names on this machine, or None for one on the network."""
+    parts = urlsplit(link)
+    if parts.scheme in ("http", "https"):
+        return None
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(link)
+
+
+def _url(link: str) -> str:
+    path = local_path(link)
+    return link if path is None else path.absolute().as_uri()
+
+
+def _names(link: str, settings: Settings) -> list[str]:
+    path = local_path(link)
+    try:
+        if path is not None and path.is_dir():
+            return [entry.name for entry in sorted(path.iterdir())]
+        with open_client(settings) as client:
+            return [target.filename for target in read_page(client, _url(link))]
+    except (OSError, Unavailable) as error:
+        raise ResolveError(
+            f"wheelhouse {redacted(_url(link))}: {error}",
+            hint="named by --find-links, envbuilder.toml, UV_FIND_LINKS, PIP_FIND_LINKS or pip's configuration",
+        ) from error
+
+
+def _wheels(names: list[str]) -> tuple[HouseWheel, ...]:
+    found = []
+    for name in names:
+        filename = unquote(name)  # saved from PyTorch's index, %2B often still stands for +
+        try:
+            project, version, _, _ = parse_wheel_filename(filename)
+        except InvalidWheelFilename:
+            continue
+        found.append(HouseWheel(name=project, version=version, filename=filename))
+    return tuple(found)
