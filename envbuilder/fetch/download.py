@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import queue
 import shutil
-import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -26,6 +25,8 @@ from envbuilder.store import ArtifactWriter, Store, file_sha256
 STREAMS = 6
 """Downloads at a time: enough to hide each one's start behind the others."""
 _COPY_BYTES = 2**20
+_PATIENCE_SECONDS = 2.0
+"""How long a run that ends early waits for its threads to notice and clean up."""
 
 
 def fetch(
@@ -78,19 +79,27 @@ def fetch_into_wheelhouse(
     for artifact, source in fetch(artifacts, cuda, settings, store, reporter=reporter):
         target = folder / artifact.filename
         files.append(target)
-        if target.is_file() and file_sha256(target) == artifact.sha256:
-            continue
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-                draft = Path(scratch) / "wheel"
-                shutil.copyfile(source, draft)
-                if (found := file_sha256(draft)) != artifact.sha256:
-                    raise _failure(artifact, [], [f"sha256 {found} in {source}"])
-                draft.replace(target)
-        except OSError as error:
-            raise FetchError(f"{target} cannot be written: {error.strerror or error}") from error
+        if not (target.is_file() and file_sha256(target) == artifact.sha256):
+            _copy_checked(artifact, source, target)
     return sorted(files)
+
+
+def _copy_checked(artifact: Artifact, source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
+            draft = Path(scratch) / "wheel"
+            shutil.copyfile(source, draft)
+            found = file_sha256(draft)
+            if found == artifact.sha256:
+                draft.replace(target)
+                return
+    except OSError as error:
+        raise FetchError(f"{target} cannot be written: {error.strerror or error}") from error
+    raise IntegrityError(
+        f"{artifact.filename} in the store has sha256 {found}, the lock says {artifact.sha256}",
+        hint=f"remove {source}, and run the command again",
+    )
 
 
 def _fetch_missing(
@@ -101,25 +110,31 @@ def _fetch_missing(
     task: Task,
     reporter: Reporter,
 ) -> Iterator[tuple[Artifact, Path]]:
-    missing.sort(key=lambda artifact: -artifact.size)  # the longest download decides when all are done
-    with open_client(settings) as client, ThreadPoolExecutor(STREAMS, "fetch") as pool:
-        run = _Run(
-            sources=Sources(client=client, settings=settings, cuda=cuda),
-            store=store,
-            task=task,
-            reporter=reporter,
-        )
-        under_way: dict[Future[Path], Artifact] = {
-            pool.submit(run.fetch_one, artifact): artifact for artifact in missing
-        }
+    waiting: queue.SimpleQueue[Artifact] = queue.SimpleQueue()
+    for artifact in sorted(missing, key=lambda artifact: -artifact.size):
+        waiting.put(artifact)  # the longest download decides when all are done: it begins first
+    arrived: queue.SimpleQueue[tuple[Artifact, Path | BaseException]] = queue.SimpleQueue()
+    with open_client(settings) as client:
+        found = Sources(client=client, settings=settings, cuda=cuda)
+        run = _Run(sources=found, store=store, task=task, reporter=reporter)
+        # Daemons: Ctrl-C must not wait for a server that says nothing.
+        threads = [
+            threading.Thread(target=run.work, args=(waiting, arrived), name=f"fetch-{number}", daemon=True)
+            for number in range(min(STREAMS, len(missing)))
+        ]
+        for thread in threads:
+            thread.start()
         try:
-            for future in as_completed(under_way):
-                yield under_way[future], future.result()
-        finally:
-            # Reached by a failure, by Ctrl-C, and by a caller that wants no more.
-            for future in under_way:
-                future.cancel()
-            run.abort()
+            for _ in missing:
+                artifact, result = arrived.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield artifact, result
+        finally:  # reached by a failure, by Ctrl-C, and by a caller that wants no more, too
+            found.stop.set()
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            for thread in threads:
+                thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -130,8 +145,22 @@ class _Run:
     store: Store
     task: Task
     reporter: Reporter
-    _open: set[httpx2.Response] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def work(
+        self,
+        waiting: queue.SimpleQueue[Artifact],
+        arrived: queue.SimpleQueue[tuple[Artifact, Path | BaseException]],
+    ) -> None:
+        """Fetch what is *waiting* until nothing is, or the run is over."""
+        while not self.sources.stop.is_set():
+            try:
+                artifact = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                arrived.put((artifact, self.fetch_one(artifact)))
+            except BaseException as error:  # raised again by the caller's thread
+                arrived.put((artifact, error))
 
     def fetch_one(self, artifact: Artifact) -> Path:
         """Bring one artifact into the store, from the first source that has its bytes.
@@ -164,15 +193,6 @@ class _Run:
             self.reporter.note(f"{artifact.filename}: passed over {line}, the lock names other bytes")
         return self.store.artifact_path(artifact.sha256)
 
-    def abort(self) -> None:
-        """Make the threads end: no further pause, no further byte."""
-        self.sources.stop.set()
-        with self._lock:
-            for response in self._open:
-                connection = response.extensions["network_stream"].get_extra_info("socket")
-                with contextlib.suppress(OSError):  # closed meanwhile
-                    connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for bytes
-
     def _write(self, candidate: Candidate, artifact: Artifact, writer: ArtifactWriter) -> None:
         """Write what *candidate* has.
 
@@ -183,7 +203,8 @@ class _Run:
         if candidate.sha256 not in (None, artifact.sha256):
             raise _WrongBytes(f"sha256 {candidate.sha256}")
         if candidate.path is not None:
-            self._copy(candidate.path, artifact, writer)
+            for chunk in _chunks(candidate.path, artifact):
+                self._add(writer, chunk, artifact)
         elif candidate.url is not None:
             in_pieces = self._download(candidate.url, artifact, writer)
             if in_pieces and writer.digest != artifact.sha256:  # two answers may have been of two files
@@ -191,17 +212,6 @@ class _Run:
                 self._download(candidate.url, artifact, writer)
         if writer.digest != artifact.sha256:
             raise _WrongBytes(f"sha256 {writer.digest}")
-
-    def _copy(self, path: Path, artifact: Artifact, writer: ArtifactWriter) -> None:
-        try:
-            with path.open("rb", buffering=0) as file:
-                _check_size(os.fstat(file.fileno()).st_size, artifact)
-                while chunk := file.read(_COPY_BYTES):
-                    self._add(writer, chunk, artifact)
-        except OSError as error:
-            if error.filename is None:
-                raise  # of the store's file, not of this one
-            raise Unavailable(f"cannot be read: {error.strerror}") from error
 
     def _download(self, url: str, artifact: Artifact, writer: ArtifactWriter) -> bool:
         """Download *url*, going on where it broke off; return whether it did."""
@@ -230,7 +240,7 @@ class _Run:
         headers = {"Accept-Encoding": "identity"}  # the lock's sha256 is that of the file itself
         if writer.written:
             headers["Range"] = f"bytes={writer.written}-"
-        with self.sources.client.stream("GET", url, headers=headers) as response, self._abortable(response):
+        with self.sources.client.stream("GET", url, headers=headers) as response:
             if response.status_code == 416:
                 self._restart(writer)
             check_status(response)
@@ -259,19 +269,20 @@ class _Run:
         self.task.advance(-writer.written)
         writer.restart()
 
-    @contextlib.contextmanager
-    def _abortable(self, response: httpx2.Response) -> Iterator[None]:
-        with self._lock:
-            self._open.add(response)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open.discard(response)
-
 
 class _WrongBytes(Exception):
     """A source has a file of the right name with other bytes; the text says which."""
+
+
+def _chunks(path: Path, artifact: Artifact) -> Iterator[bytes]:
+    """Read a file of a source; what cannot be read there is no failure of the store."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            _check_size(os.fstat(file.fileno()).st_size, artifact)
+            while chunk := file.read(_COPY_BYTES):
+                yield chunk
+    except OSError as error:
+        raise Unavailable(f"cannot be read: {error.strerror}") from error
 
 
 def _check_size(size: int, artifact: Artifact) -> None:
@@ -280,15 +291,15 @@ def _check_size(size: int, artifact: Artifact) -> None:
 
 
 def _failure(artifact: Artifact, absent: list[str], wrong: list[str]) -> FetchError | IntegrityError:
+    said = "".join(f"\n  {line}" for line in absent)
     if wrong:
         found = "".join(f"\n  found {line}" for line in wrong)
         return IntegrityError(
             f"{artifact.filename}: no source has the bytes that the lock names\n"
-            f"  expected sha256 {artifact.sha256}, {artifact.size} bytes{found}",
+            f"  expected sha256 {artifact.sha256}, {artifact.size} bytes{found}{said}",
             hint="if the change is meant, lock again: envbuilder lock",
         )
-    said = "".join(f"\n  {line}" for line in absent) or "\n  no source is configured"
     return FetchError(
-        f"{artifact.filename} (sha256 {artifact.sha256}) could not be had:{said}",
+        f"{artifact.filename} (sha256 {artifact.sha256}) could not be had:{said or ' no source is configured'}",
         hint="envbuilder doctor says which sources answer",
     )

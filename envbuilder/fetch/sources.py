@@ -6,6 +6,8 @@ and ``file://``. What is found is a place to try, never a proof: only the sha256
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +33,7 @@ RETRIES = 5
 """How often in a row something that may be over in a moment is tried again."""
 BACKOFF_SECONDS = 0.5
 """The first pause; each further one is twice as long."""
+logging.getLogger("unearth").addHandler(logging.NullHandler())  # our errors say what its warnings would
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 
@@ -138,7 +141,7 @@ class Sources:
         # A file saved from PyTorch's index is often named as it is in the URL, with %2B for +.
         names = dict.fromkeys((artifact.filename, quote(artifact.filename)))
         files = [path] if path.name in names else [path / name for name in names]
-        there = [file for file in files if file.is_file()]
+        there = [file for file in files if os.path.isfile(file)]  # False, too, where it may not be seen
         if not there:
             absent.append(f"{path}: {'not there' if path.is_dir() else 'no such folder'}")
         yield from (Candidate(place=str(file), path=file) for file in there)
