@@ -1,0 +1,125 @@
+"""How a release launches a program in an extracted environment, replayed without the release.
+
+``triton-contract``: the stub's launcher (``stub_launcher.cc``) either sources ``bin/activate`` in bash and puts
+``ENV/lib`` before the loader's path, or (25.08 and later) sets variables and never runs the script. The interpreter
+in the stub is embedded: isolated, no UTF-8 mode, locale ``C``.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from envbuilder.run import Completed, run
+from envbuilder.triton import Launch
+
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "sys", "dev")
+"""What of the machine a program in the new root can see. /usr/local is emptied: interpreters live there too."""
+_ENTER: Final = """
+set -e
+root=$1
+shift
+for name in $SYSTEM; do
+    if [ -d "$root/$name" ] && [ ! -L "$root/$name" ]; then mount --rbind "/$name" "$root/$name"; fi
+done
+if [ -d "$root/usr/local" ]; then mount -t tmpfs -o size=1m none "$root/usr/local"; fi
+unset SYSTEM
+exec chroot "$root" "$@"
+"""
+
+
+@functools.cache
+def _namespace() -> tuple[str, ...] | None:
+    """Return the command that begins a mount namespace, or None where this user may have none."""
+    tool = shutil.which("unshare")
+    if tool is None:
+        return None
+    command: tuple[str, ...] = (tool, "--mount", "--propagation", "private")
+    if os.geteuid() != 0:
+        command = (tool, "--user", "--map-root-user", *command[1:])
+    script = "mount -t tmpfs none /mnt && test -x /usr/sbin/chroot"
+    done = run([*command, "/bin/sh", "-c", script], env={"PATH": _PATH}, check=False)
+    return command if done.returncode == 0 else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A folder that stands for a server's root: an environment, a repository, and what a probe needs."""
+
+    root: Path
+    environment: Path
+    """Where the archive is extracted, a random folder as Triton makes one."""
+    isolated: bool
+    """Whether a program in it sees *root* and the base system, and nothing else of this machine."""
+
+    @classmethod
+    def make(cls, root: Path, *, isolate: bool = True) -> Place:
+        """Make the folders in the empty folder *root*."""
+        for name in _SYSTEM:
+            system = Path("/") / name
+            if system.is_symlink():
+                (root / name).symlink_to(os.readlink(system))
+            elif system.is_dir():
+                (root / name).mkdir()
+        environment = root / "tmp" / f"python_env_{secrets.token_hex(3)}" / "0"
+        for folder in (environment, root / "verify", root / "models"):
+            folder.mkdir(parents=True)
+        return cls(root=root, environment=environment, isolated=isolate and _namespace() is not None)
+
+    def seen(self, path: Path) -> str:
+        """Return what a program in this place calls *path*."""
+        return f"/{path.relative_to(self.root)}" if self.isolated else str(path)
+
+    def run_python(
+        self,
+        launch: Launch,
+        args: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds.
+
+        Raises:
+            CommandError: it ran out of time.
+        """
+        environment = self.seen(self.environment)
+        python = [f"{environment}/bin/python3", "-I", "-X", "utf8=0", *args]
+        env = {"PATH": _PATH, "LC_ALL": "C", **(variables or {})}
+        command, env = launched(launch, environment, python, env)
+        if self.isolated:
+            namespace = _namespace()
+            assert namespace is not None  # or this place would not be isolated
+            command = [*namespace, "/bin/sh", "-c", _ENTER, "sh", str(self.root), *command]
+            env = {**env, "SYSTEM": " ".join(_SYSTEM)}
+        return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"))
+
+
+def launched(
+    launch: Launch, environment: str, program: Sequence[str], server: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the variables with which a server, whose own are *server*, starts *program*."""
+    library = f"{environment}/lib"
+    if launch == "sourced":
+        script = (
+            f"source {shlex.quote(f'{environment}/bin/activate')} && "
+            f'exec env LD_LIBRARY_PATH={shlex.quote(library)}:"$LD_LIBRARY_PATH" {shlex.join(program)}'
+        )
+        return ["/bin/bash", "-c", script], dict(server)
+    path = ":".join([library, library, *filter(None, [server.get("LD_LIBRARY_PATH")])])
+    variables = {
+        **{name: value for name, value in server.items() if name != "PYTHONHOME"},
+        "VIRTUAL_ENV": environment,
+        "VIRTUAL_ENV_PROMPT": f"({environment.rpartition('/')[2]})",
+        "PATH": f"{environment}/bin:{server.get('PATH', '')}",
+        "LD_LIBRARY_PATH": path,
+    }
+    return list(program), variables
