@@ -1,0 +1,250 @@
+"""The verbs of the command line as functions: settings and store found as the command line finds them.
+
+Each verb imports its own stage, so that ``envbuilder store info`` does not wait for what only ``verify`` needs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.lockfile import WHEELHOUSE, lock_path
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.recipe import Recipe, find_recipe, load_recipe, template
+from envbuilder.settings import Settings, load_settings
+from envbuilder.store import Store
+
+if TYPE_CHECKING:
+    from envbuilder.build import BuildReport
+    from envbuilder.deploy.layout import Deployment
+    from envbuilder.doctor import Diagnosis
+    from envbuilder.lock import LockResult
+    from envbuilder.quickstart import Quickstart
+    from envbuilder.sizes import Sizes
+    from envbuilder.verify.report import Report
+
+
+def load_recipes(names: Sequence[str], root: Path | None = None) -> list[Recipe]:
+    """Load the recipes *names*: names in ``recipes/`` of *root* (default: the current folder), or paths; none
+    means all.
+
+    Raises:
+        RecipeError: one is not there or cannot be understood, or there is none at all.
+    """
+    root = root or Path.cwd()
+    if names:
+        return [find_recipe(name, root) for name in names]
+    found = sorted((root / "recipes").glob("*.yaml"))
+    if not found:
+        raise RecipeError(
+            f"no recipes in {root / 'recipes'}", hint="`envbuilder init NAME` writes one to start from"
+        )
+    return [load_recipe(path) for path in found]
+
+
+def init(
+    name: str,
+    *,
+    triton: str | None = None,
+    torch: str | None = None,
+    cuda: str | None = None,
+    root: Path | None = None,
+) -> Path:
+    """Write a recipe to start from, and return its path: ``recipes/NAME.yaml``, or NAME where it is a path.
+
+    Raises:
+        RecipeError: there is one already, or the values make no possible recipe.
+    """
+    path = (
+        Path(name) if name.endswith((".yaml", ".yml")) else (root or Path.cwd()) / "recipes" / f"{name}.yaml"
+    )
+    text = template(path.stem, triton=triton, torch=torch, cuda=cuda)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        load_recipe(path)
+    except RecipeError:
+        path.unlink()
+        raise
+    return path
+
+
+def lock(
+    recipe: Recipe,
+    *,
+    check: bool = False,
+    resolve: bool = False,
+    upgrade: bool = False,
+    upgrade_packages: Sequence[str] = (),
+    fetch: bool = False,
+    find_links: Sequence[str] = (),
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
+) -> LockResult:
+    """Lock a recipe, see :func:`envbuilder.lock.lock_recipe`."""
+    from envbuilder.lock import lock_recipe
+
+    return lock_recipe(
+        recipe,
+        settings=_settings(recipe, find_links),
+        store=store or Store.open(),
+        check=check,
+        resolve=resolve,
+        upgrade=upgrade,
+        upgrade_packages=upgrade_packages,
+        fetch=fetch,
+        reporter=reporter,
+    )
+
+
+def build(
+    recipe: Recipe,
+    *,
+    output: Path = Path("envs"),
+    check: bool = False,
+    interpreter_change: bool = False,
+    threads: int | None = None,
+    find_links: Sequence[str] = (),
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
+) -> BuildReport:
+    """Build the archive of a recipe's lock, see :func:`envbuilder.build.build`; with *check* build it again.
+
+    Raises:
+        StaleLockError: the lock is not the recipe's.
+        IntegrityError: with *check*: built again from nothing, the bytes are others.
+    """
+    from envbuilder.build import build as build_archive
+    from envbuilder.lock import check_lock
+
+    locked = check_lock(recipe)
+    settings = _settings(recipe, find_links)
+    store = store or Store.open()
+
+    def make(output: Path, store: Store) -> BuildReport:
+        return build_archive(
+            recipe,
+            locked,
+            output=output,
+            settings=settings,
+            store=store,
+            interpreter_change=interpreter_change,
+            threads=threads,
+            reporter=reporter,
+        )
+
+    report = make(output, store)
+    if check:
+        reporter.step("Building again from nothing, to compare")
+        with store.scratch("check") as scratch:
+            again = make(scratch / "envs", _artifacts_only(store, scratch / "store"))
+            if again.sha256 != report.sha256:
+                raise IntegrityError(
+                    f"{report.archive}: sha256 {report.sha256}, built again from nothing {again.sha256}",
+                    hint="`envbuilder store clear` and build again; if that differs too, please report it",
+                )
+    return report
+
+
+def savings(report: BuildReport) -> list[tuple[str, int, int]]:
+    """Return what each rule of exclusion left out of an archive: its name, files, bytes; largest first."""
+    from envbuilder.pack.rules import rule_of
+
+    sums: dict[str, tuple[int, int]] = {}
+    for excluded in report.excluded:
+        name = rule_of(excluded.pattern)
+        files, size = sums.get(name, (0, 0))
+        sums[name] = (files + excluded.files, size + excluded.size)
+    return sorted(((name, *both) for name, both in sums.items()), key=lambda row: (-row[2], row[0]))
+
+
+def verify(
+    archive: Path,
+    *,
+    model: Path | None = None,
+    releases: Sequence[str] = (),
+    server: bool | None = None,
+    tritonserver: Path | None = None,
+    find_links: Sequence[str] = (),
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
+) -> Report:
+    """Verify an archive, see :func:`envbuilder.verify.verify`."""
+    from envbuilder.verify import verify as verify_archive
+
+    return verify_archive(
+        archive,
+        model=model,
+        releases=releases,
+        server=server,
+        tritonserver=tritonserver,
+        settings=load_settings(Path.cwd(), find_links=find_links),
+        store=store or Store.open(),
+        reporter=reporter,
+    )
+
+
+def size(archive: Path) -> Sizes:
+    """Say where the bytes of an archive are, see :func:`envbuilder.sizes.measure`."""
+    from envbuilder.sizes import measure
+
+    return measure(archive)
+
+
+def plot_sizes(sizes: Sizes, path: Path) -> None:
+    """Draw sizes, see :func:`envbuilder.sizes.plot`."""
+    from envbuilder.sizes import plot
+
+    plot(sizes, path)
+
+
+def deploy(archive: Path, model: Path, *, repository: Path, **options: Any) -> Deployment:
+    """Deploy a model with an archive, see :func:`envbuilder.deploy.layout.deploy` for *options*."""
+    from envbuilder.deploy.layout import deploy as deploy_archive
+
+    return deploy_archive(archive, model, repository=repository, **options)
+
+
+def quickstart(
+    *, keep: Path | None = None, find_links: Sequence[str] = (), reporter: Reporter = SILENT
+) -> Quickstart:
+    """Go the whole way on an embedded default, see :func:`envbuilder.quickstart.quickstart`."""
+    from envbuilder.quickstart import quickstart as run_quickstart
+
+    return run_quickstart(keep=keep, find_links=find_links, reporter=reporter)
+
+
+def doctor(recipes: Sequence[str] = (), *, find_links: Sequence[str] = ()) -> Diagnosis:
+    """Say what this machine can do, see :func:`envbuilder.doctor.doctor`."""
+    from envbuilder.doctor import doctor as diagnose
+
+    folder = Path.cwd()
+    loaded = load_recipes(recipes) if recipes or (folder / "recipes").is_dir() else []
+    return diagnose(loaded, load_settings(folder, find_links=find_links), Store.open())
+
+
+def _settings(recipe: Recipe, find_links: Sequence[str]) -> Settings:
+    """Return the settings of the recipe's folder; the wheelhouse beside the lock counts as given."""
+    beside = lock_path(recipe).parent / WHEELHOUSE
+    own = [str(beside)] if beside.is_dir() else []
+    return load_settings(recipe.path.parent, find_links=[*find_links, *own])
+
+
+def _artifacts_only(store: Store, root: Path) -> Store:
+    """Return a store at *root* that has the artifacts of *store*, each read again, and nothing else."""
+    made = Store(root=root, limit=None)
+    for entry in store.entries():
+        if entry.kind == "artifacts" and store.check_artifact(entry.key):
+            place = made.entry_path("artifacts", entry.key)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(entry.paths[0], place)
+    return made
