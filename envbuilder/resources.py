@@ -20,3 +20,9 @@ def runtime_file() -> Path:
 def shipped_recipes() -> Path:
     """The folder of the recipes that come with the tool."""
     return _folder("recipes")
+
+
+def sample_model() -> Path:
+    """The model directory that verification loads where it is given none."""
+    installed = _PACKAGE / "_data" / "models" / "mlp"
+    return installed if installed.is_dir() else _PACKAGE.parent / "tests" / "models" / "mlp"
