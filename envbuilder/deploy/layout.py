@@ -144,11 +144,13 @@ def deploy(
             _lock(stack, repository, reporter)
             _lock(stack, folder, reporter)
             return _deploy_shared(job, folder, shared_as or folder.as_posix(), reporter)
+        called = backend or f"torch-{job.manifest.recipe}"
+        lint.check_backend_name(called)
         folder = _absolute(backends or repository.parent / "backends")
         _check_outside(folder, repository, "the folder of backends")
         _lock(stack, repository, reporter)
         _lock(stack, folder, reporter)
-        return _deploy_backend(job, folder / (backend or f"torch-{job.manifest.recipe}"), reporter)
+        return _deploy_backend(job, folder / called, reporter)
 
 
 def _prepare(
@@ -194,7 +196,10 @@ def _deploy_model(job: _Job, reporter: Reporter) -> Deployment:
     path = f"{MODEL_DIRECTORY}/{name}"
     plan = _plan(job, _python_serving(job, path), reporter)
     plan[name] = job.environment
-    return _place_model(job, "model", plan, environment=job.target / name, path=path, reporter=reporter)
+    done = _place_model(job, "model", plan, environment=job.target / name, path=path, reporter=reporter)
+    if job.environment.unpacked:
+        return replace(done, findings=(*done.findings, lint.POLLED_ENVIRONMENT))
+    return done
 
 
 def _deploy_shared(job: _Job, folder: Path, seen_as: str, reporter: Reporter) -> Deployment:
@@ -214,7 +219,6 @@ def _deploy_shared(job: _Job, folder: Path, seen_as: str, reporter: Reporter) ->
 
 
 def _deploy_backend(job: _Job, folder: Path, reporter: Reporter) -> Deployment:
-    lint.check_backend_name(folder.name)
     if job.plain:
         raise DeployError(
             f"{job.model} brings a TritonPythonModel of its own, and a backend has one for all its models",

@@ -24,7 +24,7 @@ STUB = "triton_python_backend_stub"
 _VERSION = re.compile(r"0|[1-9][0-9]*")
 _STARTS_LIKE_A_VERSION = re.compile(r"\s*[+-]?[0-9]")
 _WEIGHTS = ("model.pt", "model.safetensors")
-_PLAIN_MODEL = re.compile(r"^class\s+TritonPythonModel\b", re.MULTILINE)
+_PLAIN_MODEL = re.compile(r"^(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b", re.MULTILINE)
 _RESERVED_BACKENDS = ("python", "pytorch", "onnxruntime", "tensorrt", "tensorflow", "openvino", "dali", "fil")
 
 
@@ -37,6 +37,15 @@ class Finding:
     level: Literal["error", "warning"]
     message: str
     hint: str | None = None
+
+
+POLLED_ENVIRONMENT = Finding(
+    id="polled-environment",
+    level="warning",
+    message="the environment's folder lies in the model's: a server that polls looks at each of its files every time, "
+    "and loads the model again when one changes",
+    hint="the layout shared keeps it elsewhere",
+)
 
 
 def check_name(name: str, where: str) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import filecmp
 import gzip
 import os
+import re
 import shutil
 import tarfile
 import zlib
@@ -26,6 +27,7 @@ from envbuilder.progress import Reporter
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _CHUNK = 2**30
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,16 +156,10 @@ def _staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
     beside, inside = _staging_places(folder)
     staging = beside
     try:
-        beside.mkdir()
-        if not _renames_to(beside, folder):
-            beside.rmdir()
-            staging = inside
-    except OSError:
-        staging = inside
-    try:
-        if staging is inside:
+        if _is_mounted(folder) or not _made(beside):
             # A volume mounted at the repository itself. A server that polls may log once that it finds no model in it.
             reporter.note(f"assembling in {inside}: {folder.parent} is no place on the same file system")
+            staging = inside
             inside.mkdir()
         yield staging
     except OSError as error:
@@ -177,18 +173,24 @@ def _staging_places(folder: Path) -> tuple[Path, Path]:
     return folder.parent / f".{folder.name}.deploying", folder / ".deploying"
 
 
-def _renames_to(source: Path, folder: Path) -> bool:
-    """Whether something in *source* can be renamed into *folder* (bind mounts share a device, and cannot)."""
-    if source.stat().st_dev != folder.stat().st_dev:
-        return False
-    probe = source / ".probe"
-    probe.touch()
+def _is_mounted(folder: Path) -> bool:
+    """Whether something is mounted at *folder*: a bind mount shares the device, and still nothing renames into it."""
+    if os.path.ismount(folder):
+        return True
     try:
-        probe.rename(folder / ".deploying-probe")  # a file: no server takes it for a model
+        mounts = [line.split()[4] for line in _MOUNTS.read_text().splitlines()]
     except OSError:
-        probe.unlink()
         return False
-    (folder / ".deploying-probe").unlink()
+    return str(folder.resolve()) in [
+        re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), at) for at in mounts
+    ]
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except OSError:  # the repository's parent belongs to somebody else
+        return False
     return True
 
 
