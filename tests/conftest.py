@@ -1,0 +1,98 @@
+"""What several test files share: one store, one real archive, one real server, made once for all workers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from envbuilder import verbs
+from envbuilder.recipe import load_recipe
+from envbuilder.settings import Settings, load_settings
+from envbuilder.store import CACHE_VARIABLE, Store
+from envbuilder.verify.server import TritonServer, find_server
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(shared: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder of a name once for all workers, whole or not at all."""
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        place = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not place.exists():
+                draft = shared / f"{name}.draft-{os.getpid()}"
+                draft.mkdir()
+                fill(draft)
+                draft.rename(place)
+        return place
+
+    return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(shared: Path) -> Iterator[None]:
+    """No test reads or writes the user's own store."""
+    before = os.environ.get(CACHE_VARIABLE)
+    os.environ[CACHE_VARIABLE] = str(shared / "store")
+    yield
+    if before is None:
+        del os.environ[CACHE_VARIABLE]
+    else:
+        os.environ[CACHE_VARIABLE] = before
+
+
+@pytest.fixture(scope="session")
+def store(_own_cache: None) -> Store:
+    """The store of this run."""
+    return Store.open()
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """The sources of this machine."""
+    return load_settings(REPOSITORY)
+
+
+@pytest.fixture(scope="session")
+def cpu_archive(once: Callable[[str, Callable[[Path], None]], Path], store: Store) -> Path:
+    """The archive of the recipe ``cpu``, really built, with whatever CPython 3.11 this machine has."""
+
+    def fill(folder: Path) -> None:
+        recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
+        verbs.build(recipe, output=folder, interpreter_change=True, store=store)
+
+    (archive,) = once("envs", fill).glob("cpu-*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="session")
+def cpu_environment(once: Callable[[str, Callable[[Path], None]], Path], cpu_archive: Path) -> Path:
+    """The same, extracted. Not to be written to."""
+
+    def fill(folder: Path) -> None:
+        subprocess.run(["tar", "-xzf", cpu_archive, "-C", folder], check=True)
+
+    return once("cpu-environment", fill)
+
+
+@pytest.fixture(scope="session")
+def server(settings: Settings, store: Store, shared: Path) -> TritonServer:
+    """A real tritonserver: one on PATH, or the one in the wheel, fetched into the store of this run."""
+    with FileLock(shared / "server.lock"):
+        return find_server(None, settings, store)
