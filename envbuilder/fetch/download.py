@@ -222,14 +222,12 @@ class _Run:
             try:
                 self._stream(url, artifact, writer)
                 return resumed
-            except httpx2.TransportError as error:
-                failure = Unavailable(sources.transport_reason(error), passing=True)
             except Unavailable as error:
                 failure = error
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                failure = Unavailable(str(error))
+                failure = sources.reason(error)
             failures = 1 if writer.written > before else failures + 1
-            if not failure.passing or failures > sources.RETRIES:
+            if failures > failure.retries:
                 done = f" after {writer.written} of {artifact.size} bytes" if writer.written else ""
                 raise Unavailable(f"{failure}{done}")
             resumed = resumed or writer.written > 0
@@ -251,11 +249,11 @@ class _Run:
                     _check_size(int(length), artifact)
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {writer.written}-"):
                 self._restart(writer)
-                raise Unavailable("answered with another range of bytes", passing=True)
+                raise Unavailable("answered with another range of bytes", retries=sources.RETRIES)
             for chunk in response.iter_raw():
                 self._add(writer, chunk, artifact)
         if writer.written < artifact.size and "Content-Length" not in response.headers:
-            raise Unavailable("broke off", passing=True)
+            raise Unavailable("broke off", retries=sources.RETRIES)
 
     def _add(self, writer: ArtifactWriter, chunk: bytes, artifact: Artifact) -> None:
         if self.sources.stop.is_set():

@@ -27,10 +27,12 @@ from envbuilder.errors import RecipeError
 from envbuilder.lockfile import Artifact
 from envbuilder.settings import TORCH_FAMILY, Settings
 
-CONNECT_SECONDS = 15.0
+CONNECT_SECONDS = 10.0
 """The longest wait for a connection, however patient the settings are with one that stands."""
+CONNECT_RETRIES = 2
+"""How often a host is tried again that takes no connection: most such hosts never will."""
 RETRIES = 5
-"""How often in a row something that may be over in a moment is tried again."""
+"""How often in a row something is tried again that may be over in a moment."""
 BACKOFF_SECONDS = 0.5
 """The first pause; each further one is twice as long."""
 logging.getLogger("unearth").addHandler(logging.NullHandler())  # our errors say what its warnings would
@@ -52,10 +54,12 @@ class Candidate:
 class Unavailable(Exception):
     """A source does not answer as it should; its text says what it did instead."""
 
-    def __init__(self, reason: str, *, passing: bool = False) -> None:
+    def __init__(self, reason: str, *, retries: int = 0, unreachable: bool = False) -> None:
         super().__init__(reason)
-        self.passing = passing
-        """It may be over in a moment: a timeout, a broken connection, a server that is overloaded."""
+        self.retries = retries
+        """How often it is worth another try: more than 0 where it may be over in a moment."""
+        self.unreachable = unreachable
+        """The host takes no connection."""
 
 
 def open_client(settings: Settings, *, timeout: float | None = None) -> PyPIClient:
@@ -117,6 +121,7 @@ class Sources:
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when the run is over: pauses end."""
     _pages: dict[str, list[Link]] = field(default_factory=dict)
+    _unreachable: dict[str, Unavailable] = field(default_factory=dict)
 
     def find(self, artifact: Artifact, absent: list[str]) -> Iterator[Candidate]:
         """Yield the places that say they have *artifact*, the nearest first.
@@ -163,24 +168,23 @@ class Sources:
             )
 
     def _links(self, url: str) -> list[Link]:
-        if url not in self._pages:
-            self._pages[url] = self.retry(lambda: read_page(self.client, url))
-        return self._pages[url]
-
-    def retry(self, attempt: Callable[[], list[Link]]) -> list[Link]:
-        """Return what *attempt* returns, tried again while it fails in passing.
-
-        Raises:
-            Unavailable: it failed for good.
-        """
-        for failures in range(RETRIES + 1):
+        if url in self._pages:
+            return self._pages[url]
+        host = urlsplit(url).netloc
+        if host in self._unreachable:  # one wait is enough for all that it might have had
+            raise self._unreachable[host]
+        failures = 0
+        while True:
             try:
-                return attempt()
+                self._pages[url] = read_page(self.client, url)
+                return self._pages[url]
             except Unavailable as error:
-                if not error.passing or failures == RETRIES:
+                if failures >= error.retries:
+                    if error.unreachable:
+                        self._unreachable[host] = error
                     raise
             self.pause(failures)
-        raise AssertionError("the last failure is raised")
+            failures += 1
 
     def pause(self, failures: int) -> None:
         """Wait before the next try, the longer the more *failures* there were.
@@ -203,10 +207,8 @@ def read_page(client: PyPIClient, url: str) -> list[Link]:
         address = f"{url}index.html"
     try:
         response = client.get(address, headers={"Accept": _ACCEPT})
-    except httpx2.TransportError as error:
-        raise Unavailable(transport_reason(error), passing=True) from error
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        raise Unavailable(str(error)) from error
+        raise reason(error) from error
     check_status(response)
     content_type = response.headers.get("Content-Type", "")
     if not content_type.lower().startswith(SUPPORTED_CONTENT_TYPES):
@@ -235,13 +237,18 @@ def check_status(response: httpx2.Response) -> None:
     if code in (404, 410):
         raise Unavailable("not there")
     passing = code >= 500 or code in (408, 416, 425, 429)
-    raise Unavailable(f"answered {code} {response.reason_phrase}".rstrip(), passing=passing)
+    raise Unavailable(f"answered {code} {response.reason_phrase}".rstrip(), retries=RETRIES if passing else 0)
 
 
-def transport_reason(error: httpx2.TransportError) -> str:
-    """Say why there was no answer."""
+def reason(error: Exception) -> Unavailable:
+    """Say why there was no answer, and whether another try is worth it."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, httpx2.UnsupportedProtocol) or "CERTIFICATE_VERIFY_FAILED" in text:
+        return Unavailable(text)
     if isinstance(error, httpx2.ConnectTimeout):
-        return "no connection in time"
+        return Unavailable("no connection in time", retries=CONNECT_RETRIES, unreachable=True)
+    if isinstance(error, httpx2.ConnectError):
+        return Unavailable(text, retries=CONNECT_RETRIES, unreachable=True)
     if isinstance(error, httpx2.TimeoutException):
-        return "no answer in time"
-    return str(error) or type(error).__name__
+        return Unavailable("no answer in time", retries=RETRIES)
+    return Unavailable(text, retries=RETRIES if isinstance(error, httpx2.TransportError) else 0)

@@ -1,0 +1,1 @@
+"""Tests of envbuilder; the folders mirror the package."""

@@ -1,0 +1,415 @@
+"""From a lock to artifacts in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from envbuilder.errors import FetchError, IntegrityError
+from envbuilder.fetch.download import fetch, fetch_into_wheelhouse
+from envbuilder.lockfile import Artifact
+from envbuilder.progress import SilentReporter, Task
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+from tests.fetch.conftest import MakeIndex, leftovers, make_wheel
+from tests.fetch.server import Index, Trouble
+
+WHEEL, DATA = make_wheel("demo_pkg-1.0-py3-none-any.whl")
+OTHER = b"x" * len(DATA)
+SHORT = "demo_pkg-1.0-py3-none-any.whl"
+
+
+def fetch_one(artifact: Artifact, settings: Settings, store: Store, cuda: str = "pypi") -> bytes:
+    [(got, path)] = fetch([artifact], cuda, settings, store)
+    assert got is artifact
+    assert path == store.find_artifact(artifact.sha256)
+    return path.read_bytes()
+
+
+def failure(settings: Settings, store: Store, kind: type[FetchError | IntegrityError]) -> str:
+    with pytest.raises(kind) as caught:
+        list(fetch([WHEEL], "pypi", settings, store))
+    assert store.find_artifact(WHEEL.sha256) is None
+    assert leftovers(store) == []
+    assert caught.value.exit_code == {FetchError: 4, IntegrityError: 5}[kind]
+    return caught.value.message
+
+
+class Notes(SilentReporter):
+    """Keeps notes, and adds bytes up."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.total: int | None = None
+        self.done = 0
+        self.from_store = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextmanager
+    def task(self, text: str, total: int | None, unit: str = "bytes") -> Iterator[Task]:
+        self.total = total
+        yield self
+
+    def advance(self, amount: int, *, from_store: bool = False) -> None:
+        self.done += amount
+        self.from_store += amount if from_store else 0
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["html", "json"])
+@pytest.mark.parametrize("hashes", [False, True], ids=["unhashed", "hashed"])
+def test_an_artifact_comes_from_the_package_index(
+    make_index: MakeIndex, empty_store: Store, as_json: bool, hashes: bool
+) -> None:
+    index = make_index(as_json=as_json, hashes=hashes)
+    index.add(WHEEL.filename, DATA)
+    index.add("demo_pkg-0.9-py3-none-any.whl", OTHER)
+    assert fetch_one(WHEEL, Settings(index_url=index.url), empty_store) == DATA
+    assert [path for path, _ in index.requests] == ["/simple/demo-pkg/", f"/files/{WHEEL.filename}"]
+    assert index.requests[1][1]["accept-encoding"] == "identity"
+
+
+def test_what_is_in_the_store_is_asked_of_nobody(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    settings = Settings(index_url=index.url)
+    fetch_one(WHEEL, settings, empty_store)
+    index.requests.clear()
+    notes = Notes()
+    assert [a for a, _ in fetch([WHEEL], "pypi", settings, empty_store, reporter=notes)] == [WHEEL]
+    assert index.requests == []
+    assert (notes.total, notes.done, notes.from_store) == (len(DATA), len(DATA), len(DATA))
+
+
+def test_artifacts_come_in_the_order_of_their_arrival(index: Index, empty_store: Store) -> None:
+    made = [make_wheel(f"part{number}-1.0-py3-none-any.whl", 1000 + number) for number in range(20)]
+    for artifact, data in made:
+        index.add(artifact.filename, data)
+    index.troubles["part19-1.0-py3-none-any.whl"] = [Trouble(hang=True)]
+    settings = Settings(index_url=index.url)
+    arriving = fetch([artifact for artifact, _ in made], "pypi", settings, empty_store)
+    arrived = [next(arriving)[0].name for _ in range(19)]
+    assert sorted(arrived) == sorted(artifact.name for artifact, _ in made[:19])
+    index.stopped.set()  # lets go of the one that hangs: its connection closes, and it is asked for again
+    assert [artifact.name for artifact, _ in arriving] == ["part19"]
+
+
+def test_a_wheelhouse_counts_before_any_index(index: Index, empty_store: Store, tmp_path: Path) -> None:
+    house = tmp_path / "house"
+    house.mkdir()
+    (house / WHEEL.filename).write_bytes(DATA)
+    settings = Settings(find_links=(str(house),), index_url=index.url)
+    assert fetch_one(WHEEL, settings, empty_store) == DATA
+    assert index.requests == []
+
+
+@pytest.mark.parametrize("form", ["file: folder", "file itself", "page", "file: page", "http page"])
+def test_a_wheelhouse_has_many_forms(index: Index, empty_store: Store, tmp_path: Path, form: str) -> None:
+    house = tmp_path / "a house"
+    house.mkdir()
+    (house / WHEEL.filename).write_bytes(DATA)
+    page = house / "links.html"
+    page.write_text(f'<a href="{WHEEL.filename}">it</a>')
+    index.add(WHEEL.filename, DATA, index="links")
+    location = {
+        "file: folder": house.as_uri(),
+        "file itself": str(house / WHEEL.filename),
+        "page": str(page),
+        "file: page": page.as_uri(),
+        "http page": f"{index.base}/links/demo-pkg/",
+    }[form]
+    assert fetch_one(WHEEL, Settings(find_links=(location,), no_index=True), empty_store) == DATA
+
+
+def test_a_file_saved_under_its_quoted_name_is_found(empty_store: Store, tmp_path: Path) -> None:
+    artifact, data = make_wheel("torch-2.7.1+cu126-cp312-cp312-linux_x86_64.whl")
+    (tmp_path / artifact.filename.replace("+", "%2B")).write_bytes(data)
+    settings = Settings(find_links=(str(tmp_path),), no_index=True)
+    assert fetch_one(artifact, settings, empty_store, "cu126") == data
+
+
+def test_an_index_may_be_a_folder(empty_store: Store, tmp_path: Path) -> None:
+    project = tmp_path / "simple" / "demo-pkg"
+    project.mkdir(parents=True)
+    (tmp_path / WHEEL.filename).write_bytes(DATA)
+    (project / "index.html").write_text(f'<a href="../../{WHEEL.filename}#sha256={WHEEL.sha256}">it</a>')
+    settings = Settings(
+        index_url="http://127.0.0.1:9/simple", extra_index_urls=((tmp_path / "simple").as_uri(),)
+    )
+    assert fetch_one(WHEEL, settings, empty_store) == DATA  # and nobody waited for port 9
+
+
+def test_a_file_of_the_right_name_with_other_bytes_is_passed_over(
+    index: Index, empty_store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / WHEEL.filename).write_bytes(OTHER)
+    index.add(WHEEL.filename, DATA)
+    settings = Settings(find_links=(str(tmp_path),), index_url=index.url)
+    notes = Notes()
+    list(fetch([WHEEL], "pypi", settings, empty_store, reporter=notes))
+    assert notes.notes == [
+        f"{SHORT}: passed over sha256 {hashlib.sha256(OTHER).hexdigest()} in {tmp_path / SHORT}, "
+        "the lock names other bytes"
+    ]
+    assert notes.done == len(DATA)
+
+
+def test_wrong_bytes_everywhere_are_an_integrity_error(
+    make_index: MakeIndex, empty_store: Store, tmp_path: Path
+) -> None:
+    index = make_index(hashes=False)
+    (tmp_path / WHEEL.filename).write_bytes(b"short")
+    index.add(WHEEL.filename, OTHER)
+    settings = Settings(find_links=(str(tmp_path),), index_url=index.url)
+    assert failure(settings, empty_store, IntegrityError) == (
+        f"{SHORT}: no source has the bytes that the lock names\n"
+        f"  expected sha256 {WHEEL.sha256}, 300000 bytes\n"
+        f"  found 5 bytes in {tmp_path / SHORT}\n"
+        f"  found sha256 {hashlib.sha256(OTHER).hexdigest()} in {index.base}/files/{SHORT}"
+    )
+
+
+def test_other_bytes_that_an_index_announces_are_not_downloaded(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, OTHER)
+    message = failure(Settings(index_url=index.url), empty_store, IntegrityError)
+    assert message.endswith(
+        f"\n  found sha256 {hashlib.sha256(OTHER).hexdigest()} in {index.base}/files/{SHORT}"
+    )
+    assert index.asked(SHORT) == []
+
+
+@pytest.mark.parametrize("body", [DATA + b"more", DATA[:-1]], ids=["longer", "shorter"])
+def test_a_file_of_another_length_is_wrong(index: Index, empty_store: Store, body: bytes) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(body=body)]
+    message = failure(Settings(index_url=index.url), empty_store, IntegrityError)
+    assert message.endswith(f"\n  found {len(body)} bytes in {index.base}/files/{SHORT}")
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(break_after=100_000), Trouble(break_after=50_000)]
+    notes = Notes()
+    [(_, path)] = fetch([WHEEL], "pypi", Settings(index_url=index.url), empty_store, reporter=notes)
+    assert path.read_bytes() == DATA
+    assert [asked.get("range") for asked in index.asked(SHORT)] == [None, "bytes=100000-", "bytes=150000-"]
+    assert notes.done == len(DATA)
+
+
+def test_a_server_without_ranges_is_asked_again_from_the_start(
+    make_index: MakeIndex, empty_store: Store
+) -> None:
+    index = make_index(ranges=False)
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(break_after=100_000), Trouble(break_after=200_000)]
+    notes = Notes()
+    [(_, path)] = fetch([WHEEL], "pypi", Settings(index_url=index.url), empty_store, reporter=notes)
+    assert path.read_bytes() == DATA
+    assert len(index.asked(SHORT)) == 3
+    assert notes.done == len(DATA)
+
+
+def test_a_file_put_together_from_two_files_is_downloaded_again(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(body=OTHER, break_after=1000)]  # one mirror of two is stale
+    assert fetch_one(WHEEL, Settings(index_url=index.url), empty_store) == DATA
+    assert [asked.get("range") for asked in index.asked(SHORT)] == [None, "bytes=1000-", None]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
+def test_a_server_that_is_busy_is_asked_again(index: Index, empty_store: Store, status: int) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles["/simple/demo-pkg/"] = [Trouble(status=status)]
+    index.troubles[SHORT] = [Trouble(status=status)] * 3
+    assert fetch_one(WHEEL, Settings(index_url=index.url), empty_store) == DATA
+    assert len(index.asked("/simple/demo-pkg/")) == 2
+    assert len(index.asked(SHORT)) == 4
+
+
+def test_a_server_that_stays_busy_is_an_error(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(status=503)] * 100
+    assert failure(Settings(index_url=index.url), empty_store, FetchError) == (
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
+        f"  {index.base}/files/{SHORT}: answered 503 Service Unavailable"
+    )
+    assert len(index.asked(SHORT)) == 6
+
+
+def test_the_network_gone_in_the_middle_is_an_error(make_index: MakeIndex, empty_store: Store) -> None:
+    index = make_index()
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(break_after=1000)] + [Trouble(break_after=0)] * 100
+    assert failure(Settings(index_url=index.url), empty_store, FetchError) == (
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
+        f"  {index.base}/files/{SHORT}: peer closed connection without sending complete message body "
+        "(received 0 bytes, expected 299000) after 1000 of 300000 bytes"
+    )
+
+
+def test_no_server_at_all_is_an_error(make_index: MakeIndex, empty_store: Store) -> None:
+    with Index() as gone:
+        pass
+    assert failure(Settings(index_url=gone.url), empty_store, FetchError) == (
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
+        f"  {gone.url}/demo-pkg/: [Errno 111] Connection refused"
+    )
+
+
+def test_a_server_that_says_nothing_is_given_up(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(hang=True)] * 100
+    settings = Settings(index_url=index.url, timeout=0.05)
+    assert failure(settings, empty_store, FetchError).endswith(f"/files/{SHORT}: no answer in time")
+
+
+def test_every_source_says_why_it_has_nothing(index: Index, empty_store: Store, tmp_path: Path) -> None:
+    index.add("demo_pkg-0.9-py3-none-any.whl", OTHER)
+    settings = Settings(
+        find_links=(str(tmp_path), str(tmp_path / "nowhere")),
+        index_url=index.url,
+        extra_index_urls=(f"{index.base}/none", f"{index.base}/page"),
+    )
+    index.pages["/page/demo-pkg/"] = []
+    assert failure(settings, empty_store, FetchError) == (
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
+        f"  {tmp_path}: not there\n"
+        f"  {tmp_path / 'nowhere'}: no such folder\n"
+        f"  {index.url}/demo-pkg/: not there\n"
+        f"  {index.base}/none/demo-pkg/: not there\n"
+        f"  {index.base}/page/demo-pkg/: not there"
+    )
+    no_source = failure(Settings(no_index=True), empty_store, FetchError)
+    assert no_source == f"{SHORT} (sha256 {WHEEL.sha256}) could not be had: no source is configured"
+
+
+def test_the_torch_family_comes_from_pytorchs_index_only(make_index: MakeIndex, empty_store: Store) -> None:
+    package_index, pytorch = make_index(), make_index()
+    torch, torch_data = make_wheel("torch-2.7.1+cu126-cp312-cp312-linux_x86_64.whl")
+    package_index.add(torch.filename, torch_data)
+    package_index.add(WHEEL.filename, DATA)
+    pytorch.add(WHEEL.filename, DATA, index="whl/cu126")
+    settings = Settings(index_url=package_index.url, pytorch_index=f"{pytorch.base}/whl")
+    with pytest.raises(FetchError) as caught:
+        list(fetch([torch], "cu126", settings, empty_store))
+    assert caught.value.message.endswith(f"  {pytorch.base}/whl/cu126/torch/: not there")
+    pytorch.add(torch.filename, torch_data, index="whl/cu126")
+    pytorch.requests.clear()
+    assert len(list(fetch([torch, WHEEL], "cu126", settings, empty_store))) == 2
+    assert [path for path, _ in pytorch.requests] == ["/whl/cu126/torch/", f"/files/{torch.filename}"]
+    assert [path for path, _ in package_index.requests] == ["/simple/demo-pkg/", f"/files/{SHORT}"]
+
+
+def test_the_package_indexs_own_torch_comes_from_there(make_index: MakeIndex, empty_store: Store) -> None:
+    package_index, pytorch = make_index(), make_index()
+    torch, data = make_wheel("torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl")
+    package_index.add(torch.filename, data)
+    settings = Settings(index_url=package_index.url, pytorch_index=f"{pytorch.base}/whl")
+    assert fetch_one(torch, settings, empty_store, "pypi") == data
+    assert pytorch.requests == []
+
+
+def test_two_fetches_at_once_share_a_store(index: Index, empty_store: Store) -> None:
+    made = [make_wheel(f"part{number}-1.0-py3-none-any.whl", 50_000) for number in range(8)]
+    for artifact, data in made:
+        index.add(artifact.filename, data)
+    results: list[int] = []
+
+    def once() -> None:
+        results.append(
+            len(list(fetch([a for a, _ in made], "pypi", Settings(index_url=index.url), empty_store)))
+        )
+
+    threads = [threading.Thread(target=once) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [8, 8]
+    for artifact, data in made:
+        found = empty_store.find_artifact(artifact.sha256)
+        assert found is not None
+        assert found.read_bytes() == data
+    assert leftovers(empty_store) == []
+
+
+def test_a_caller_that_stops_early_leaves_nothing_running(index: Index, empty_store: Store) -> None:
+    made = [make_wheel(f"part{number}-1.0-py3-none-any.whl", 5000) for number in range(30)]
+    for artifact, data in made:
+        index.add(artifact.filename, data)
+    arriving = fetch([a for a, _ in made], "pypi", Settings(index_url=index.url), empty_store)
+    next(arriving)
+    arriving.close()  # type: ignore[attr-defined]  # fetch() promises an iterator, and returns a generator
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
+    assert leftovers(empty_store) == []
+
+
+def test_a_failure_ends_the_other_downloads_soon(index: Index, empty_store: Store) -> None:
+    slow, data = make_wheel("slow-1.0-py3-none-any.whl", 400_000)
+    index.add(slow.filename, data)
+    index.troubles[slow.filename] = [Trouble(hang=True)]
+    began = time.monotonic()
+    with pytest.raises(FetchError, match=r"demo_pkg-1\.0"):
+        list(fetch([slow, WHEEL], "pypi", Settings(index_url=index.url), empty_store))
+    assert time.monotonic() - began < 10  # not the timeout of 60 seconds
+
+
+def test_a_read_only_store_is_passed_by(index: Index, tmp_path: Path) -> None:
+    index.add(WHEEL.filename, DATA)
+    (tmp_path / "kept").mkdir()
+    store = Store(root=tmp_path / "kept", readonly=True, overflow=tmp_path / "overflow")
+    assert fetch_one(WHEEL, Settings(index_url=index.url), store) == DATA
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_wheelhouse_is_filled(index: Index, empty_store: Store, tmp_path: Path) -> None:
+    other, other_data = make_wheel("other-2.0-py3-none-any.whl", 1000)
+    index.add(WHEEL.filename, DATA)
+    index.add(other.filename, other_data)
+    house = tmp_path / "a" / "wheelhouse"
+    settings = Settings(index_url=index.url)
+    files = fetch_into_wheelhouse([other, WHEEL], "pypi", settings, empty_store, house)
+    assert files == [house / SHORT, house / other.filename]
+    assert [file.read_bytes() for file in files] == [DATA, other_data]
+    files[0].write_bytes(OTHER)
+    before = files[1].stat().st_ino
+    fetch_into_wheelhouse([other, WHEEL], "pypi", settings, empty_store, house)
+    assert files[0].read_bytes() == DATA
+    assert files[1].stat().st_ino == before  # what is right stays
+    assert sorted(house.iterdir()) == files
+    # and that wheelhouse does for an air-gapped machine
+    air_gapped = Settings(find_links=(str(house),), no_index=True)
+    assert len(list(fetch([WHEEL, other], "pypi", air_gapped, Store(root=tmp_path / "second")))) == 2
+
+
+def test_a_wheelhouse_gets_no_broken_artifact(index: Index, empty_store: Store, tmp_path: Path) -> None:
+    index.add(WHEEL.filename, DATA)
+    settings = Settings(index_url=index.url)
+    fetch_one(WHEEL, settings, empty_store)
+    path = empty_store.artifact_path(WHEEL.sha256)
+    path.write_bytes(OTHER)
+    with pytest.raises(IntegrityError) as caught:
+        fetch_into_wheelhouse([WHEEL], "pypi", settings, empty_store, tmp_path / "house")
+    assert str(caught.value) == (
+        f"{SHORT} in the store has sha256 {hashlib.sha256(OTHER).hexdigest()}, the lock says {WHEEL.sha256}\n"
+        f"  hint: remove {path}, and run the command again"
+    )
+    assert list((tmp_path / "house").iterdir()) == []
+
+
+def test_a_wheelhouse_that_cannot_be_written_is_an_error(
+    index: Index, empty_store: Store, tmp_path: Path
+) -> None:
+    index.add(WHEEL.filename, DATA)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FetchError) as caught:
+        fetch_into_wheelhouse(
+            [WHEEL], "pypi", Settings(index_url=index.url), empty_store, tmp_path / "file" / "house"
+        )
+    assert caught.value.message == f"{tmp_path / 'file' / 'house' / SHORT} cannot be written: Not a directory"
