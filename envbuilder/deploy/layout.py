@@ -78,6 +78,23 @@ class Deployment:
     findings: tuple[lint.Finding, ...]
     """What a server will accept, and its owner should know."""
 
+    def lines(self) -> list[str]:
+        """Say it to a person."""
+        where = (
+            self.environment_path
+            or f"{self.environment}, the default of backend {self.environment.parent.name!r}"
+        )
+        lines = [
+            f"{self.model}: {self.folder}" + ("" if self.changed else " (nothing to change)"),
+            f"environment: {where}",
+            *(f"removed: {path}" for path in self.removed),
+            *(f"not named by any model any more: {path} (--prune deletes it)" for path in self.old_archives),
+        ]
+        for finding in self.findings:
+            lines.append(f"{finding.level}: {finding.message}")
+            lines += [f"  hint: {finding.hint}"] if finding.hint else []
+        return lines
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:

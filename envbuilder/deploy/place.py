@@ -11,18 +11,16 @@ import ctypes
 import errno
 import fcntl
 import filecmp
-import gzip
 import os
 import re
 import shutil
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from envbuilder.errors import DeployError, IntegrityError
+from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import Reporter
+from envbuilder.verify.extract import extract
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -276,33 +274,21 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extract *archive* into the new folder *folder*, as the secure extraction of Triton 26.06 would.
+    """Extract *archive* into the new folder *folder*.
 
     Raises:
         IntegrityError: it is no archive that every release extracts.
     """
     folder.mkdir()
-    links: set[PurePosixPath] = set()
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # 3.10 has it from 3.10.12 on
-            for member in tar:
-                _check_member(member, links, archive)
-                tar.extract(member, folder)
-    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
-        raise IntegrityError(f"{archive} cannot be extracted: {error}") from error
-
-
-def _check_member(member: tarfile.TarInfo, links: set[PurePosixPath], archive: Path) -> None:
-    path = PurePosixPath(member.name)
-    unsafe = path.is_absolute() or ".." in path.parts or any(parent in links for parent in path.parents)
-    if unsafe or not (member.isreg() or member.isdir() or member.issym()):
+        contents = extract(archive, folder)
+    except VerifyError as error:  # the disk is full
+        raise DeployError(error.message) from error
+    problem = contents.damage or next((f"{kind}: {member}" for kind, member in contents.problems), None)
+    if problem is not None:
         raise IntegrityError(
-            f"{archive}: member {member.name!r} is not one that Triton extracts safely",
-            hint="`envbuilder verify` tells more about it",
+            f"{archive} cannot be extracted: {problem}", hint="`envbuilder verify` tells more about it"
         )
-    if member.issym():
-        links.add(path)
 
 
 def _swap(draft: Path, target: Path) -> None:

@@ -81,6 +81,7 @@ def test_model_layout(archive: Path, model: Path, repository: Path) -> None:
     assert (done.model, done.folder, done.environment) == ("net", target, target / name)
     assert (done.environment_path, done.release, done.backend_folder) == (path, "25.06", None)
     assert (done.changed, done.removed, done.old_archives, done.findings) == (True, (), (), ())
+    assert done.lines() == [f"net: {target}", f"environment: {path}"]
     assert sorted(os.listdir(repository.parent)) == ["built", "models", "repository"]
     assert (model / "config.pbtxt").read_text() == CONFIG
 
@@ -102,6 +103,8 @@ def test_model_layout_unpacked(archive: Path, model: Path, repository: Path) -> 
     assert done.environment_path == f"$$TRITON_MODEL_DIRECTORY/{name}"
     assert (done.environment / "bin" / "activate").read_bytes() == b"# nothing\n"
     assert [finding.id for finding in done.findings] == ["polled-environment"]
+    assert done.lines()[2].startswith("warning: the environment's folder lies in the model's")
+    assert done.lines()[3] == "  hint: the layout shared keeps it elsewhere"
 
 
 def test_an_unpacked_folder_is_no_version(tmp_path: Path, model: Path, repository: Path) -> None:
@@ -187,6 +190,7 @@ def test_twice_changes_nothing(
     again = deploy(archive, model, repository=repository, layout=layout, unpacked=unpacked)
 
     assert not again.changed
+    assert again.lines()[0] == f"net: {repository / 'net'} (nothing to change)"
     assert tree(repository.parent) == before
 
 
@@ -267,6 +271,10 @@ def test_another_archive_for_a_backend(tmp_path: Path, model: Path, repository: 
     new = deploy(second, model, repository=repository, layout="backend")
     assert new.old_archives == (old.environment,)
     assert os.readlink(new.environment.parent / "pb_exec_env_model.py.tar.gz") == second.name
+    assert new.lines()[1:] == [
+        f"environment: {new.environment}, the default of backend 'torch-tiny'",
+        f"not named by any model any more: {old.environment} (--prune deletes it)",
+    ]
     assert old.environment.exists()
     assert deploy(second, model, repository=repository, layout="backend", prune=True).old_archives == ()
     assert not old.environment.exists()
@@ -280,6 +288,7 @@ def test_what_the_model_directory_lost_is_gone_and_told(archive: Path, model: Pa
     (model / "2").rmdir()
     done = deploy(archive, model, repository=repository)
     assert done.removed == ("2/model.py", "2/torch_runtime.py")
+    assert done.lines()[2:] == ["removed: 2/model.py", "removed: 2/torch_runtime.py"]
     assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt", archive.name]
 
 
@@ -462,7 +471,7 @@ def test_members_that_lead_out_of_the_environment(model: Path, repository: Path,
 
     archive = write_archive(tmp_path / "built", members=escape)
     error = refused(IntegrityError, archive, model, repository=repository, unpacked=True)
-    assert error.message == f"{archive}: member '../out' is not one that Triton extracts safely"
+    assert error.message == f"{archive} cannot be extracted: parent: ../out"
     assert not (repository / "net").exists()
 
 

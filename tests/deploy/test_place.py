@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from envbuilder.deploy.place import (
     locked,
     unpack,
 )
-from envbuilder.errors import DeployError, IntegrityError
+from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import SILENT
 
 from .conftest import CONFIG, write_archive
@@ -387,8 +388,6 @@ def test_copy_file_tells_of_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_unpack(tmp_path: Path) -> None:
-    import tarfile
-
     def link(tar: tarfile.TarFile) -> None:
         member = tarfile.TarInfo("bin/python3")
         member.type, member.linkname = tarfile.SYMTYPE, "python3.12"
@@ -402,10 +401,17 @@ def test_unpack(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "empty").is_dir()
 
 
-@pytest.mark.parametrize("kind", ["..", "absolute", "through a link", "hard link", "device"])
-def test_unpack_refuses(tmp_path: Path, kind: str) -> None:
-    import tarfile
-
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("..", "parent: a/../../x"),
+        ("absolute", "absolute: /x"),
+        ("through a link", "through-link: lib64/x (through lib64 -> lib)"),
+        ("hard link", "hard-link: x (to bin/activate)"),
+        ("device", "device: x (character device)"),
+    ],
+)
+def test_unpack_refuses(tmp_path: Path, kind: str, problem: str) -> None:
     def bad(tar: tarfile.TarFile) -> None:
         member = tarfile.TarInfo(
             {"..": "a/../../x", "absolute": "/x", "through a link": "lib64/x"}.get(kind, "x")
@@ -421,8 +427,9 @@ def test_unpack_refuses(tmp_path: Path, kind: str) -> None:
         tar.addfile(member)
 
     archive = write_archive(tmp_path / "built", members=bad)
-    with pytest.raises(IntegrityError, match=r"member '.*x' is not one that Triton extracts safely"):
+    with pytest.raises(IntegrityError) as caught:
         unpack(archive, tmp_path / "out")
+    assert caught.value.message == f"{archive} cannot be extracted: {problem}"
     assert not (tmp_path / "x").exists()
 
 
@@ -447,3 +454,18 @@ def test_entries_are_what_they_are_made_from(tmp_path: Path, archive: Path) -> N
     assert is_in_place(target, plan)
     os.chmod(source, 0o600)
     assert not is_in_place(target, plan)
+
+
+def test_unpack_on_a_full_disk(
+    archive: Path, model: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(archive: Path, folder: Path) -> None:
+        (folder / "half").touch()
+        raise VerifyError("the archive cannot be extracted: x: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "extract", full)
+        with pytest.raises(DeployError) as caught:
+            deploy(archive, model, repository=repository, unpacked=True)
+    assert caught.value.message == "the archive cannot be extracted: x: No space left on device"
+    assert os.listdir(repository) == []
