@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from envbuilder.errors import StaleLockError
 from envbuilder.fetch.download import fetch_into_wheelhouse
 from envbuilder.lockfile import WHEELHOUSE, Lock, LockedInterpreter, lock_path, read_lock, write_lock
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
+from envbuilder.resolve.built import place_in_wheelhouse
 from envbuilder.resolve.interpreter import describe, find_interpreter
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store import Store, file_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +80,7 @@ def lock_recipe(
             lock = previous  # another uv, the same answer: no reason to touch the file
         if lock != previous:
             write_lock(lock, path)
+        _keep_beside(recipe, lock, store, reporter)
         result = LockResult(
             lock=lock,
             path=path,
@@ -84,8 +91,47 @@ def lock_recipe(
     if not fetch:
         return result
     folder = path.parent / WHEELHOUSE
-    fetch_into_wheelhouse(lock.artifacts, lock.cuda, settings, store, folder, reporter=reporter)
+    sources = with_wheelhouse(recipe, settings)
+    fetch_into_wheelhouse(lock.artifacts, lock.cuda, sources, store, folder, reporter=reporter)
     return replace(result, wheelhouse=folder)
+
+
+def with_wheelhouse(recipe: Recipe, settings: Settings) -> Settings:
+    """Return *settings* with what lies beside the recipe: its wheelhouse, the folders of its local wheels.
+
+    For fetching, where only hashes count. A lock is resolved without them, or a wheelhouse once filled would
+    hold every version back.
+    """
+    folders = [
+        lock_path(recipe).parent / WHEELHOUSE,
+        *(wheel.parent for wheel in _local_wheels(recipe).values()),
+    ]
+    links = [str(folder) for folder in folders if folder.is_dir()]
+    return replace(settings, find_links=tuple(dict.fromkeys([*settings.find_links, *links])))
+
+
+def _local_wheels(recipe: Recipe) -> dict[str, Path]:
+    """Return the wheels that the recipe names by their path, by project."""
+    requirements = [Requirement(text) for text in recipe.dependencies]
+    return {
+        canonicalize_name(requirement.name): Path(url2pathname(urlsplit(requirement.url).path))
+        for requirement in requirements
+        if requirement.url is not None and requirement.url.startswith("file:")
+    }
+
+
+def _keep_beside(recipe: Recipe, lock: Lock, store: Store, reporter: Reporter) -> None:
+    """Put what no index has into the wheelhouse beside the lock."""
+    requirements = [Requirement(text) for text in recipe.dependencies]
+    named = {
+        canonicalize_name(requirement.name) for requirement in requirements if requirement.url is not None
+    }
+    kept = [artifact for artifact in lock.artifacts if artifact.name in {*named, *dict(lock.built)}]
+    if kept:
+        folder = lock_path(recipe).parent / WHEELHOUSE
+        place_in_wheelhouse(kept, store, folder)
+        files = ", ".join(artifact.filename for artifact in kept)
+        reporter.note(f"no index has {files}: kept in {folder}, take it along to other machines")
 
 
 def check_lock(recipe: Recipe) -> Lock:
@@ -106,6 +152,12 @@ def check_lock(recipe: Recipe) -> Lock:
         raise StaleLockError(
             f"{path}: {recipe.path.name} changed since it was locked", hint=f"envbuilder lock {recipe.name}"
         )
+    hashes = {artifact.name: artifact.sha256 for artifact in lock.artifacts}
+    for name, wheel in _local_wheels(recipe).items():
+        if file_sha256(wheel) != hashes.get(name):
+            raise StaleLockError(
+                f"{path}: {wheel.name} changed since it was locked", hint=f"envbuilder lock {recipe.name}"
+            )
     return lock
 
 

@@ -84,6 +84,8 @@ class Lock:
     interpreter: LockedInterpreter
     tools: tuple[tuple[str, str], ...]
     """Name and version of each solver."""
+    built: tuple[tuple[str, str], ...] = ()
+    """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>`` or ``git:<commit>``."""
 
 
 def lock_path(recipe: Recipe) -> Path:
@@ -151,6 +153,8 @@ def _document(lock: Lock) -> dict[str, Any]:
         "interpreter": dataclasses.asdict(lock.interpreter),
         "tools": dict(lock.tools),
     }
+    if lock.built:
+        tool["built"] = dict(lock.built)
     document: dict[str, Any] = {
         "lock-version": "1.0",
         "environments": [
@@ -307,6 +311,9 @@ def _lock(tool: Mapping[str, Any], artifacts: tuple[Artifact, ...]) -> Lock:
         )
     with _within("tools"):
         versions = tuple((name, _get(tools, name, str)) for name in tools)
+    sources: dict[str, Any] = _get(tool, "built", dict) if "built" in tool else {}
+    with _within("built"):
+        built = tuple((name, _get(sources, name, str)) for name in sources)
     return Lock(
         recipe=_get(tool, "recipe", str),
         recipe_digest=_hash(tool, "recipe-digest"),
@@ -318,6 +325,7 @@ def _lock(tool: Mapping[str, Any], artifacts: tuple[Artifact, ...]) -> Lock:
         artifacts=artifacts,
         interpreter=locked,
         tools=versions,
+        built=built,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from envbuilder.triton import PYTRITON, find_release
+from envbuilder.resolve.torch_builds import table
+from envbuilder.triton import PYTRITON, Release, find_release
 from envbuilder.yaml_values import Key, schema_of
 
 SCHEMA_FILE = "recipe.schema.json"
@@ -99,44 +100,79 @@ def schema() -> dict[str, Any]:
     } | schema_of(KEYS)
 
 
-def template(name: str, triton: str = PYTRITON, torch: str = "2.13.0", cuda: str = "cpu") -> str:
-    """Return a commented recipe called *name* to start from.
+_DEFAULT_PYTHON = "3.11"
+"""The newest Python that every torch from 2.0 on has wheels for."""
+_DEFAULT_TORCH = "2.13.0"
+
+
+def template(name: str, triton: str | None = None, torch: str | None = None, cuda: str | None = None) -> str:
+    """Return a commented recipe called *name* to start from; what is None is chosen so that it fits the rest.
 
     Raises:
         RecipeError: no such release.
     """
+    triton, cuda = triton or PYTRITON, cuda or "cpu"
+    torch = torch or _torch_for(cuda)
     release = find_release(triton)
-    if len(release.pythons) > 1:
-        python = f'python: "{release.pythons[-2]}"             # this release has a stub for {_words(release.pythons)}'
-    else:
-        python = f'# python: "{release.pythons[0]}"           # decided by the release'
-    demands = ", ".join(release.demands)
-    return f"""\
-# yaml-language-server: $schema={SCHEMA_FILE}
-# {name}: `envbuilder lock {name}`, then `envbuilder build {name}`.
+    free = len(release.pythons) > 1
+    python = _DEFAULT_PYTHON if _DEFAULT_PYTHON in release.pythons else release.pythons[-1]
+    head = [
+        (f'triton: "{triton}"', KEYS["triton"].doc),
+        (f'torch: "{torch}"', KEYS["torch"].doc),
+        (f"cuda: {cuda}", KEYS["cuda"].doc),
+        (f'python: "{python}"' if free else f'# python: "{python}"', _choice(release)),
+    ]
+    more = [
+        ("# compiler: none", f"{KEYS['compiler'].doc}: none or system"),
+        ("# exclude-newer: 2026-10-01", KEYS["exclude-newer"].doc),
+        ("# pack:", KEYS["pack"].doc),
+        *((f"#   {key}: {_SAMPLES[key]}", _PACK_KEYS[key].doc) for key in _PACK_KEYS),
+        ("# verify:", KEYS["verify"].doc),
+        *((f"#   {key}: {_SAMPLES[key]}", _VERIFY_KEYS[key].doc) for key in _VERIFY_KEYS),
+    ]
+    return "\n".join(
+        [
+            f"# yaml-language-server: $schema={SCHEMA_FILE}",
+            f"# {name}: `envbuilder lock {name}`, then `envbuilder build {name}`.",
+            "",
+            *_in_columns(head),
+            "",
+            f"# {KEYS['dependencies'].doc}",
+            f"# The release itself adds: {', '.join(release.demands)}",
+            "dependencies:",
+            "  - numpy",
+            "  - safetensors",
+            "",
+            *_in_columns(more),
+            "",
+        ]
+    )
 
-triton: "{triton}"         # {KEYS["triton"].doc}
-torch: "{torch}"           # {KEYS["torch"].doc}
-cuda: {cuda}                 # {KEYS["cuda"].doc}
-{python}
 
-# {KEYS["dependencies"].doc}
-# The release itself adds: {demands}
-dependencies:
-  - numpy
-  - safetensors
-
-# compiler: none             # {KEYS["compiler"].doc}: none or system
-# exclude-newer: 2026-10-01  # {KEYS["exclude-newer"].doc}
-# pack:
-#   bytecode: true           # {_PACK_KEYS["bytecode"].doc}
-#   level: 4                 # {_PACK_KEYS["level"].doc}
-#   exclude: []              # {_PACK_KEYS["exclude"].doc}
-# verify:
-#   model: ../models/{name}  # {_VERIFY_KEYS["model"].doc}
-#   compile: {{dynamic: true}}
-"""
+_SAMPLES = {
+    "bytecode": "true",
+    "level": "4",
+    "uncompressed": "false",
+    "exclude": "[]",
+    "model": "../models/mine",
+    "compile": "{dynamic: true}",
+    "server": "true",
+}
 
 
-def _words(items: tuple[str, ...]) -> str:
-    return f"{', '.join(items[:-1])} and {items[-1]}"
+def _torch_for(cuda: str) -> str:
+    """Return the version of torch to propose for *cuda*: the default, or the newest that was built for it."""
+    known = [build.version for build in table() if cuda in build.variants]
+    return _DEFAULT_TORCH if _DEFAULT_TORCH in known or not known else known[-1]
+
+
+def _choice(release: Release) -> str:
+    *others, last = release.pythons
+    if others:
+        return f"the release has a stub for {', '.join(others)} and {last}"
+    return "decided by the release"
+
+
+def _in_columns(lines: list[tuple[str, str]]) -> list[str]:
+    width = max(len(text) for text, _ in lines)
+    return [f"{text:{width}}  # {comment}" for text, comment in lines]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.lockfile import WHEELHOUSE, lock_path
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe, find_recipe, load_recipe, template
 from envbuilder.settings import Settings, load_settings
@@ -95,7 +94,7 @@ def lock(
 
     return lock_recipe(
         recipe,
-        settings=_settings(recipe, find_links),
+        settings=load_settings(recipe.path.parent, find_links=find_links),
         store=store or Store.open(),
         check=check,
         resolve=resolve,
@@ -234,9 +233,9 @@ def doctor(recipes: Sequence[str] = (), *, find_links: Sequence[str] = ()) -> Di
 
 def _settings(recipe: Recipe, find_links: Sequence[str]) -> Settings:
     """Return the settings of the recipe's folder; the wheelhouse beside the lock counts as given."""
-    beside = lock_path(recipe).parent / WHEELHOUSE
-    own = [str(beside)] if beside.is_dir() else []
-    return load_settings(recipe.path.parent, find_links=[*find_links, *own])
+    from envbuilder.lock import with_wheelhouse
+
+    return with_wheelhouse(recipe, load_settings(recipe.path.parent, find_links=find_links))
 
 
 def _artifacts_only(store: Store, root: Path) -> Store:

@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,10 @@ class Question:
     previous: Lock | None = None
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
-    only_wheels: bool = True
+    build: tuple[str, ...] = ()
+    """Projects whose wheel may be built from source; of all others only wheels count."""
+    interpreter: Path = Path(sys.executable)
+    """The Python that builds; any one where nothing is built."""
 
 
 class NoSolution(ResolveError):
@@ -80,7 +83,9 @@ class NoSolution(ResolveError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = re.sub(r"\n.*because building from source is disabled.*", "", reason)
+        self.sources = tuple(re.findall(r"Wheels are required for `([^`]+)` because building", reason))
+        """Projects of which there is source, but no wheel."""
 
 
 def uv_version() -> str:
@@ -117,6 +122,15 @@ def solve(question: Question, target: Target, settings: Settings, store: Store) 
         except CommandError as error:
             raise _refusal(error.output, folder) from error
         document = tomllib.loads((folder / "pylock.toml").read_text(encoding="utf-8"))
+    for package in document.get("packages", []):
+        for source in (
+            package.get("archive"),
+            package.get("sdist"),
+            package.get("vcs"),
+            *package.get("wheels", []),
+        ):
+            if source and "path" in source:  # relative to the answer, whose folder is gone now
+                source["path"] = os.path.normpath(folder / source["path"])
     return _needed(document, target)
 
 
@@ -138,21 +152,21 @@ def _write_question(question: Question, target: Target, settings: Settings, fold
         },
     }
     (folder / "pyproject.toml").write_text(tomli_w.dumps(project), encoding="utf-8")
-    indexes = [_index(index) for index in question.indexes]
-    if all(index.flat for index in question.indexes):  # no index at all; uv would take its own default
-        (folder / "nothing").mkdir()
-        indexes.append(_index(Index(name="nothing", url=(folder / "nothing").as_uri(), flat=True)))
-    indexes[-1]["default"] = True
-    (folder / "uv.toml").write_text(tomli_w.dumps({"index": indexes}), encoding="utf-8")
+    write_configuration(question.indexes, folder)
     (folder / "constraints.txt").write_text("\n".join(question.constraints), encoding="utf-8")
     if question.previous is not None:
         (folder / "pylock.toml").write_text(lock_text(question.previous), encoding="utf-8")
     command = [find_uv_bin(), "pip", "compile", "--config-file", "uv.toml", "--no-header", "--quiet"]
     command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--constraint", "constraints.txt"]
     # The first index that has a fitting version counts: wheelhouses, then the package index, then further ones.
-    command += ["--index-strategy", "unsafe-first-match", "--python", sys.executable, "--no-python-downloads"]
+    command += ["--index-strategy", "unsafe-first-match", "--no-python-downloads"]
+    command += ["--python", str(question.interpreter)]
     command += ["--python-version", target.python, "--python-platform", target.uv_platform]
-    command += ["--only-binary", ":all:"] if question.only_wheels else []
+    command += [
+        "--only-binary",
+        ":all:",
+        *(part for name in question.build for part in ("--no-binary", name)),
+    ]
     command += [part for host in settings.trusted_hosts for part in ("--allow-insecure-host", host)]
     if question.exclude_newer is not None:
         end = question.exclude_newer + datetime.timedelta(days=1)
@@ -162,6 +176,18 @@ def _write_question(question: Question, target: Target, settings: Settings, fold
     command += ["--upgrade"] if question.upgrade else []
     command += [part for name in question.upgrade_packages for part in ("--upgrade-package", name)]
     return [*command, "pyproject.toml"]
+
+
+def write_configuration(indexes: Sequence[Index], folder: Path) -> Path:
+    """Write the uv.toml that makes uv know *indexes* and nothing else, and return its path."""
+    entries = [_index(index) for index in indexes]
+    if all(index.flat for index in indexes):  # no index at all; uv would take its own default
+        (folder / "nothing").mkdir(exist_ok=True)
+        entries.append(_index(Index(name="nothing", url=(folder / "nothing").as_uri(), flat=True)))
+    entries[-1]["default"] = True
+    path = folder / "uv.toml"
+    path.write_text(tomli_w.dumps({"index": entries}), encoding="utf-8")
+    return path
 
 
 def _index(index: Index) -> dict[str, Any]:
@@ -187,9 +213,13 @@ def _refusal(output: str, folder: Path) -> ResolveError:
         return NoSolution(said.split("\n", 1)[-1])
     if "Failed to fetch" in said or "error sending request" in said or "Could not connect" in said:
         return ResolveError(
-            f"an index does not answer:\n{_indented(said)}",
+            f"a source does not answer:\n{_indented(said)}",
             hint="check the address, proxy and certificates, or name a wheelhouse with --find-links",
         )
+    if "Git operation failed" in said:
+        return ResolveError(f"a git reference cannot be had:\n{_indented(said)}")
+    if "Failed to build" in said:
+        return ResolveError(f"a dependency has no wheel, and none can be built:\n{_indented(said)}")
     return ResolveError(f"uv failed:\n{_indented(said)}")
 
 

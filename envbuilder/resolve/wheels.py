@@ -1,34 +1,36 @@
-"""From a recipe to its lock: which wheels, from which index, by which hash."""
+"""From a recipe to its lock: which wheels, by which hash."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import httpx2
-from packaging.pylock import Package, PackageArchive, PackageWheel
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.pylock import Package
+from packaging.requirements import Requirement
 from packaging.tags import create_compatible_tags_selector
 from packaging.utils import canonicalize_name, parse_wheel_filename
-from packaging.version import Version
 
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.sources import open_client, redacted
 from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
-from envbuilder.resolve.solver import Index, NoSolution, Question, solve, uv_version
+from envbuilder.resolve.built import Builder
+from envbuilder.resolve.solver import NoSolution, Question, solve, uv_version
+from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.torch_builds import is_newer_than_table, table
-from envbuilder.resolve.wheelhouse import Wheelhouse, read_wheelhouses
-from envbuilder.settings import TORCH_FAMILY, Settings
+from envbuilder.resolve.wheelhouse import read_wheelhouses
+from envbuilder.settings import Settings
 from envbuilder.store import Store
 
-_ROUNDS = 5
-"""How often the solver is asked again because an answer brought new members of the torch family in."""
+_ROUNDS = 8
+"""How often the solver is asked at most, each time told what the answer before brought up."""
 
 
 def resolve(
@@ -55,15 +57,24 @@ def resolve(
         newest = table()[-1].version
         reporter.note(f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked")
     reporter.step(f"Resolving recipe {recipe.name} for Python {target.minor}, {recipe.release.name}")
-    plan = _Plan(recipe=recipe, settings=settings, target=target, houses=read_wheelhouses(settings))
+    plan = Plan(recipe=recipe, settings=settings, target=target, houses=read_wheelhouses(settings))
+    builder = Builder(
+        settings=settings,
+        store=store,
+        indexes=plan.package_indexes(),
+        target=target,
+        interpreter=interpreter,
+        previous=previous,
+        reporter=reporter,
+    )
     question = replace(
         plan.question(),
         previous=previous,
         upgrade=upgrade,
         upgrade_packages=tuple(canonicalize_name(name) for name in upgrade_packages),
     )
-    packages = _ask(plan, question, store)
-    artifacts = [_artifact(package, target, settings) for package in packages]
+    packages = _ask(plan, question, builder, store)
+    artifacts, built = _artifacts(packages, builder)
     _check_torch(recipe, artifacts)
     return Lock(
         recipe=recipe.name,
@@ -76,175 +87,101 @@ def resolve(
         artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.name)),
         interpreter=interpreter,
         tools=(("uv", uv_version()),),
+        built=built,
     )
-
-
-# -- where what comes from -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
-    """Which index each package comes from."""
-
-    recipe: Recipe
-    settings: Settings
-    target: Target
-    houses: tuple[Wheelhouse, ...]
-
-    def question(self) -> Question:
-        """Return what the solver is asked first."""
-        recipe = self.recipe
-        requirements = (f"torch=={recipe.torch_version}", *recipe.dependencies, *recipe.release.demands)
-        family = [Requirement(text) for text in requirements]
-        return Question(
-            requirements=requirements,
-            indexes=(*self._house_indexes(), *self._package_indexes()),
-            pinned={
-                name: self.family_index(name)
-                for name in (canonicalize_name(requirement.name) for requirement in family)
-                if self.is_family(name)
-            },
-            constraints=(*_constraints(self.settings.constraints, recipe), *self._other_builds()),
-            exclude_newer=recipe.exclude_newer,
-        )
-
-    def is_family(self, name: str) -> bool:
-        """Say whether *name* comes from PyTorch's index (or a wheelhouse) and no other."""
-        return self.recipe.cuda != "pypi" and name in TORCH_FAMILY
-
-    def family_index(self, name: str) -> Index:
-        """Return the one place that *name* comes from: a wheelhouse that has a build that fits, or PyTorch's index.
-
-        A wheelhouse that holds one makes PyTorch's index unnecessary, so that it need not be reachable.
-        """
-        for index, house in zip(self._house_indexes(), self.houses, strict=True):
-            if any(self._fits(name, wheel.name, wheel.version, wheel.filename) for wheel in house.wheels):
-                return index
-        url = f"{self.settings.pytorch_index}/{self.recipe.cuda}"
-        return Index(name="pytorch", url=url)
-
-    def _fits(self, wanted: str, name: str, version: Version, filename: str) -> bool:
-        if name != wanted or not self.target.fits(filename):
-            return False
-        if name == "torch":
-            return version == Version(self.recipe.torch_version)
-        return version.local in (None, self.recipe.cuda)
-
-    def _house_indexes(self) -> tuple[Index, ...]:
-        return tuple(
-            Index(name=f"wheelhouse-{number}", url=house.url, flat=True)
-            for number, house in enumerate(self.houses, start=1)
-        )
-
-    def _package_indexes(self) -> tuple[Index, ...]:
-        if self.settings.no_index:
-            return ()
-        urls = (self.settings.index_url, *self.settings.extra_index_urls)
-        return tuple(Index(name=f"index-{number}", url=url) for number, url in enumerate(urls, start=1))
-
-    def _other_builds(self) -> list[str]:
-        """Rule out the torch family's builds for another CUDA that lie in wheelhouses.
-
-        ``==2.13.0`` would allow ``2.13.0+cpu``.
-        """
-        mine = None if self.recipe.cuda == "pypi" else self.recipe.cuda
-        return sorted(
-            {
-                f"{wheel.name}!={wheel.version}"
-                for house in self.houses
-                for wheel in house.wheels
-                if wheel.name in TORCH_FAMILY and wheel.version.local not in (None, mine)
-            }
-        )
-
-
-def _constraints(files: Iterable[Path], recipe: Recipe) -> list[str]:
-    """Read pip's constraints files; what caps torch itself below the recipe's version is left out."""
-    found = []
-    for path in files:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ResolveError(f"constraints file {path}: {error}") from error
-        for line in lines:
-            text = line.split(" #")[0].strip()
-            if not text or text.startswith(("#", "-")):
-                continue
-            try:
-                requirement = Requirement(text)
-            except InvalidRequirement as error:
-                raise ResolveError(f"constraints file {path}: {text!r} is no requirement") from error
-            clashes = canonicalize_name(requirement.name) == "torch" and not requirement.specifier.contains(
-                recipe.torch_version
-            )
-            found += [] if clashes else [text]
-    return found
 
 
 # -- asking ----------------------------------------------------------------------------------------
 
 
-def _ask(plan: _Plan, question: Question, store: Store) -> list[Package]:
-    """Ask until every member of the torch family in the answer came from where it must come from.
+def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list[Package]:
+    """Ask until every package in the answer comes from where it must come from.
 
-    uv keeps a package to an index only if it is required directly, so members that others bring in are added.
+    uv keeps a package to an index only if it is required directly, so members of the torch family that others
+    bring in are added. What has no wheel anywhere may be built from source.
     """
     for _ in range(_ROUNDS):
+        if question.build:
+            question = replace(question, interpreter=builder.python())
         try:
             packages = solve(question, plan.target, plan.settings, store)
-            named = {str(package.name) for package in packages}
+            family = _unpinned({str(package.name) for package in packages}, plan, question)
+            if not family:
+                return packages
         except NoSolution as refused:
-            packages, named = [], {name for name in TORCH_FAMILY if name in refused.reason.replace(" ", "\n")}
-            new = [name for name in sorted(named) if plan.is_family(name) and name not in question.pinned]
-            if not new:
+            family = _unpinned(set(re.findall(r"[a-z0-9-]+", refused.reason)), plan, question)
+            sources = [name for name in refused.sources if name not in question.build]
+            if not family and not sources:
                 raise _explain(refused, plan) from refused
-        new = [name for name in sorted(named) if plan.is_family(name) and name not in question.pinned]
-        if not new:
-            return packages
+            question = replace(question, build=(*question.build, *sources))
         question = replace(
             question,
-            requirements=(*question.requirements, *new),
-            pinned={**question.pinned, **{name: plan.family_index(name) for name in new}},
+            requirements=(*question.requirements, *family),
+            pinned={**question.pinned, **{name: plan.family_index(name) for name in family}},
         )
-    raise ResolveError(f"recipe {plan.recipe.name}: the torch family changes with each answer of the solver")
+    raise ResolveError(
+        f"recipe {plan.recipe.name}: each answer of the solver asks for more; it was asked {_ROUNDS} times"
+    )
 
 
-def _explain(refused: NoSolution, plan: _Plan) -> ResolveError:
-    recipe = plan.recipe
-    wanted = f"torch=={recipe.torch_version}"
-    if f"no version of {wanted}" in refused.reason:
-        index = plan.family_index("torch") if recipe.cuda != "pypi" else None
-        where = redacted(index.url) if index is not None else "the package index"
+def _unpinned(names: set[str], plan: Plan, question: Question) -> list[str]:
+    """Return those of *names* that belong to the torch family and are not yet kept to their index."""
+    return [name for name in sorted(names) if plan.is_family(name) and name not in question.pinned]
+
+
+def _explain(refused: NoSolution, plan: Plan) -> ResolveError:
+    """Say in the recipe's terms why there is no solution."""
+    recipe, reason = plan.recipe, refused.reason
+    no_version = f"no version of torch=={recipe.torch_version}" in reason
+    if no_version or "torch was not found in the package registry" in reason:
+        url = plan.settings.index_url if recipe.cuda == "pypi" else plan.family_index("torch").url
         return ResolveError(
-            f"there is no torch {recipe.torch_version} for Python {recipe.python} on {where}",
-            hint="see `torch` and `cuda` in the recipe",
+            f"there is no torch {recipe.torch_version} for Python {recipe.python} on {redacted(url)}",
+            hint=f"it is asked for by `torch` and `cuda` in {recipe.path.name}",
         )
-    reason = "\n".join(f"  {line}" for line in refused.reason.splitlines())
-    return ResolveError(f"recipe {recipe.name}: no set of packages fulfils it:\n{reason}")
+    lines = "\n".join(f"  {line}" for line in reason.splitlines())
+    demands = [Requirement(text) for text in recipe.release.demands]
+    asked = [
+        str(demand) for demand in demands if demand.specifier and f"{demand.name}{demand.specifier}" in reason
+    ]
+    return ResolveError(
+        f"recipe {recipe.name}: no set of packages fulfils it:\n{lines}",
+        hint=f"{', '.join(asked)} is what Triton {recipe.release.name} itself demands" if asked else None,
+    )
 
 
 # -- answers ---------------------------------------------------------------------------------------
 
 
-def _artifact(package: Package, target: Target, settings: Settings) -> Artifact:
-    wheel = _best_wheel(package, target)
+def _artifacts(
+    packages: Iterable[Package], builder: Builder
+) -> tuple[list[Artifact], tuple[tuple[str, str], ...]]:
+    """Return the artifact of each package, and what those were built of that had to be."""
+    artifacts, built = [], []
+    for package in packages:
+        if package.archive is not None:
+            artifacts.append(builder.take(package.archive))
+        elif package.wheels:
+            artifacts.append(_best_wheel(package, builder.target, builder.settings))
+        else:
+            artifact, origin = builder.build(package)
+            artifacts.append(artifact)
+            built.append((str(package.name), origin))
+    return artifacts, tuple(sorted(built))
+
+
+def _best_wheel(package: Package, target: Target, settings: Settings) -> Artifact:
+    wheels = [(wheel, parse_wheel_filename(wheel.filename)[3]) for wheel in package.wheels or ()]
+    wheel = next(iter(create_compatible_tags_selector(target.tags())(wheels)))
+    name, version, _, _ = parse_wheel_filename(wheel.filename)
     url = wheel.url or wheel.path or ""
-    filename = unquote(urlsplit(url).path.rsplit("/", 1)[-1])
-    name, version, _, _ = parse_wheel_filename(filename)
     return Artifact(
         name=name,
         version=str(package.version or version),
-        filename=filename,
+        filename=wheel.filename,
         sha256=wheel.hashes["sha256"],
         size=wheel.size if wheel.size is not None else _size(url, settings),
     )
-
-
-def _best_wheel(package: Package, target: Target) -> PackageWheel | PackageArchive:
-    if package.archive is not None:
-        return package.archive
-    wheels = [(wheel, parse_wheel_filename(wheel.filename)[3]) for wheel in package.wheels or ()]
-    return next(iter(create_compatible_tags_selector(target.tags())(wheels)))
 
 
 def _size(url: str, settings: Settings) -> int:

@@ -1,0 +1,194 @@
+"""Artifacts that no index has: wheels built of source, once, and wheels that the recipe names by their place.
+
+They are kept in the store and in the wheelhouse beside the lock, where another machine can have them from.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import httpx2
+from packaging.pylock import Package, PackageArchive, PackageSdist, PackageVcs
+from packaging.utils import parse_wheel_filename
+from uv import find_uv_bin
+
+from envbuilder.errors import IntegrityError, ResolveError
+from envbuilder.fetch.sources import open_client, redacted
+from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
+from envbuilder.progress import Reporter
+from envbuilder.resolve.interpreter import find_interpreter
+from envbuilder.resolve.solver import Index, solver_environment, write_configuration
+from envbuilder.resolve.target import Target
+from envbuilder.run import CommandError, run
+from envbuilder.settings import Settings
+from envbuilder.store import Store, file_sha256
+
+_EPOCH = "315532800"
+"""SOURCE_DATE_EPOCH of builds: 1980, the earliest time that a zip can hold."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Builder:
+    """Makes wheels, and brings them into the store."""
+
+    settings: Settings
+    store: Store
+    indexes: tuple[Index, ...]
+    """Where what a build needs comes from."""
+    target: Target
+    interpreter: LockedInterpreter
+    previous: Lock | None
+    reporter: Reporter
+
+    def python(self) -> Path:
+        """Return the release's Python, which builds.
+
+        Raises:
+            AssembleError: this machine has none of that minor version, and none can be installed.
+        """
+        return find_interpreter(self.target.minor, locked=self.interpreter, reporter=self.reporter).executable
+
+    def build(self, package: Package) -> tuple[Artifact, str]:
+        """Build the wheel of *package*, or take the one that the previous lock was made with.
+
+        Returns: the wheel and what it was made of, ``sdist:<sha256>`` or ``git:<commit>``.
+
+        Raises:
+            ResolveError: the source cannot be had, or not be built.
+        """
+        source = package.vcs or package.sdist
+        assert source is not None
+        origin = (
+            f"git:{source.commit_id}"
+            if isinstance(source, PackageVcs)
+            else f"sdist:{source.hashes['sha256']}"
+        )
+        known = self._known(package.name, origin)
+        if known is not None:
+            return known, origin
+        self.reporter.step(f"Building a wheel of {package.name} {package.version or ''}".rstrip())
+        with self.store.scratch("build") as folder:
+            tree = (
+                self._check_out(source, folder)
+                if isinstance(source, PackageVcs)
+                else self._download(source, folder)
+            )
+            return self._keep(self._wheel(tree, package, folder)), origin
+
+    def take(self, archive: PackageArchive) -> Artifact:
+        """Bring a wheel that the recipe names by its place, a path or a URL, into the store.
+
+        Raises:
+            ResolveError: it cannot be had.
+        """
+        with self.store.scratch("take") as folder:
+            return self._keep(self._download(archive, folder))
+
+    def _known(self, name: str, origin: str) -> Artifact | None:
+        if self.previous is None or dict(self.previous.built).get(name) != origin:
+            return None
+        artifact = next(one for one in self.previous.artifacts if one.name == name)
+        at_hand = self.store.find_artifact(artifact.sha256, artifact.size) is not None
+        return artifact if at_hand and self.target.fits(artifact.filename) else None
+
+    def _download(self, source: PackageSdist | PackageArchive, folder: Path) -> Path:
+        """Copy the file *source* into *folder*, its hash checked."""
+        place = source.url or source.path or ""
+        parts = urlsplit(place)
+        target = folder / unquote(parts.path.rsplit("/", 1)[-1])
+        try:
+            if parts.scheme in ("", "file"):
+                shutil.copyfile(url2pathname(parts.path), target)
+            else:
+                with open_client(self.settings) as client, client.stream("GET", place) as answer:
+                    answer.raise_for_status()
+                    with target.open("wb") as file:
+                        for chunk in answer.iter_bytes():
+                            file.write(chunk)
+        except (OSError, httpx2.HTTPError) as error:
+            raise ResolveError(f"{redacted(place) if parts.scheme else place}: {error}") from error
+        found = file_sha256(target)
+        if found != source.hashes.get("sha256", found):
+            raise IntegrityError(
+                f"{target.name}: sha256 {found}, where the index says {source.hashes['sha256']}"
+            )
+        return target
+
+    def _check_out(self, source: PackageVcs, folder: Path) -> Path:
+        """Check *source* out into *folder*, and return the folder to build."""
+        if source.type != "git":
+            raise ResolveError(f"references by {source.type} cannot be built, only git")
+        tree = folder / "source"
+        url = source.url or source.path or ""
+        commands = [
+            ["git", "clone", "--quiet", "--no-checkout", url, str(tree)],
+            ["git", "-C", str(tree), "checkout", "--quiet", source.commit_id],
+            ["git", "-C", str(tree), "submodule", "--quiet", "update", "--init", "--recursive"],
+        ]
+        env = {**self._environment(), "GIT_TERMINAL_PROMPT": "0"}
+        for command in commands:
+            try:
+                run(command, env=env, timeout=1800)
+            except CommandError as error:
+                raise ResolveError(f"{redacted(url)}: {error.output.strip()}") from error
+        return tree / (source.subdirectory or "")
+
+    def _wheel(self, source: Path, package: Package, folder: Path) -> Path:
+        """Build *source*, an sdist or a folder, with the release's Python."""
+        configuration = write_configuration(self.indexes, folder)
+        out = folder / "wheel"
+        command = [
+            find_uv_bin(),
+            "build",
+            "--wheel",
+            "--config-file",
+            str(configuration),
+            "--python",
+            str(self.python()),
+        ]
+        command += ["--no-python-downloads", "--no-create-gitignore", "--out-dir", str(out), str(source)]
+        try:
+            run(command, env={**self._environment(), "SOURCE_DATE_EPOCH": _EPOCH}, cwd=folder, timeout=3600)
+        except CommandError as error:
+            lines = error.output.replace(f"{folder}/", "").strip().splitlines()[-20:]
+            said = "\n".join(f"  {line}" for line in lines)
+            raise ResolveError(
+                f"{package.name} {package.version or ''} has no wheel, and building one failed:\n{said}",
+                hint="build the wheel elsewhere and put it into a wheelhouse",
+            ) from error
+        return next(out.glob("*.whl"))
+
+    def _environment(self) -> Mapping[str, str]:
+        return solver_environment(self.settings, self.store)
+
+    def _keep(self, wheel: Path) -> Artifact:
+        name, version, _, _ = parse_wheel_filename(wheel.name)
+        artifact = Artifact(
+            name=name,
+            version=str(version),
+            filename=wheel.name,
+            sha256=file_sha256(wheel),
+            size=wheel.stat().st_size,
+        )
+        with self.store.artifact_writer(artifact.sha256, artifact.size) as writer, wheel.open("rb") as file:
+            while chunk := file.read(2**20):
+                writer.write(chunk)
+        return artifact
+
+
+def place_in_wheelhouse(artifacts: list[Artifact], store: Store, folder: Path) -> None:
+    """Copy *artifacts* from the store into the wheelhouse *folder*, each whole or not at all."""
+    folder.mkdir(exist_ok=True)
+    for artifact in artifacts:
+        target = folder / artifact.filename
+        if target.exists() and file_sha256(target) == artifact.sha256:
+            continue
+        draft = folder / f".{artifact.filename}.{os.getpid()}"
+        shutil.copyfile(store.artifact_path(artifact.sha256), draft)
+        draft.replace(target)
