@@ -1,1 +1,237 @@
-"""From an archive to a report: does this Triton release load it, and does it answer right?"""
+"""``envbuilder verify``: prove that a release will load an archive, and that it answers right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from envbuilder.errors import AssembleError, DeployError, EnvbuilderError, FetchError
+from envbuilder.lockfile import Lock
+from envbuilder.manifest import Manifest
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.resolve.interpreter import find_interpreters
+from envbuilder.resources import sample_model
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+from envbuilder.triton import Launch, Release, find_release
+from envbuilder.verify.checks import Archive, check_archive, check_release, read_manifest_of
+from envbuilder.verify.contract import Place
+from envbuilder.verify.extract import Contents, extract
+from envbuilder.verify.judge import check_probe, environment_facts
+from envbuilder.verify.linking import read_linking
+from envbuilder.verify.live import Probed, Subject, prepare, run_probe
+from envbuilder.verify.report import Check, Report, report_schema
+from envbuilder.verify.server import TritonServer, find_server
+from envbuilder.verify.serving import check_server
+from envbuilder.verify.traces import find_traces
+
+__all__ = ["Check", "Report", "ServerChoice", "report_schema", "verify"]
+
+ServerChoice = TritonServer | Path | Literal["auto", "yes", "no"]
+"""A server, or where it is; ``auto``: one where it is at hand; ``yes``: one, fetched if need be; ``no``: none."""
+
+
+def verify(
+    archive: Path,
+    *,
+    model: Path | None = None,
+    compile: Mapping[str, Any] | None = None,
+    releases: Sequence[str] = (),
+    server: ServerChoice = "auto",
+    lock: Lock | None = None,
+    isolate: bool = True,
+    ready_timeout: float = 300.0,
+    settings: Settings,
+    store: Store,
+    reporter: Reporter = SILENT,
+) -> Report:
+    """Check *archive* under the contract of each of *releases* (default: the one it was built for).
+
+    Args:
+        archive: as ``envbuilder build`` wrote it.
+        model: the model directory to load, in any form that deploy takes; default: the sample model.
+        compile: ``torch.compile`` options in place of the model's own.
+        releases: names of Triton releases.
+        server: whether a real server is started, and which.
+        lock: the lock that the archive should have been built from.
+        isolate: run it in a mount namespace where this user may have one.
+        ready_timeout: seconds that the server gets to load the model.
+
+    Returns: a report, also where checks failed.
+
+    Raises:
+        VerifyError: there is no archive, or no disk to extract it on.
+        RecipeError: no such release.
+    """
+    began = time.monotonic()
+    chosen = [find_release(name) for name in releases]
+    with store.scratch("verify") as scratch:
+        place = Place.make(scratch / "root", isolate=isolate)
+        reporter.step(f"Reading {archive.name}")
+        contents = extract(archive, place.environment, reporter=reporter)
+        run = _Run(
+            archive=archive,
+            contents=contents,
+            place=place,
+            scratch=scratch,
+            store=store,
+            settings=settings,
+            reporter=reporter,
+            releases=chosen,
+        )
+        run.check_statically(lock)
+        run.check_live(model or sample_model(), compile or {}, server, ready_timeout)
+        return run.report(time.monotonic() - began)
+
+
+class _Run:
+    """One verification under way: what is known so far."""
+
+    def __init__(
+        self,
+        *,
+        archive: Path,
+        contents: Contents,
+        place: Place,
+        scratch: Path,
+        store: Store,
+        settings: Settings,
+        reporter: Reporter,
+        releases: Sequence[Release],
+    ) -> None:
+        self.archive = archive
+        self.contents = contents
+        self.place = place
+        self.scratch = scratch
+        self.store = store
+        self.settings = settings
+        self.reporter = reporter
+        self.manifest: Manifest | None
+        self.manifest, self.manifest_error = read_manifest_of(contents, place.environment)
+        self.releases = list(releases) or ([find_release(self.manifest.release)] if self.manifest else [])
+        self.checks: list[Check] = []
+        self.probes: dict[Launch, Probed] = {}
+        self.server: str | None = None
+
+    def check_statically(self, lock: Lock | None) -> None:
+        """Make every check that runs nothing of the archive."""
+        self.reporter.step("Checking files")
+        environment, members = self.place.environment, self.contents.members
+        archive = Archive(
+            path=self.archive,
+            contents=self.contents,
+            environment=environment,
+            manifest=self.manifest,
+            manifest_error=self.manifest_error,
+            linking=read_linking(environment, members),
+            traces=find_traces(environment, members, self._places()),
+        )
+        self.checks += check_archive(archive, lock)
+        for release in self.releases:
+            self.checks += check_release(archive, release)
+
+    def _places(self) -> list[Path]:
+        """Return folders of this machine that an environment must not name."""
+        places = [self.store.root]
+        if self.manifest is not None:
+            try:
+                found, _ = find_interpreters(self.manifest.python)
+            except AssembleError:
+                found = []
+            places += [interpreter.prefix for interpreter in found]
+        system = (Path("/usr"), Path("/usr/local"), Path("/"))
+        return [place for place in places if place not in system]
+
+    def check_live(
+        self, model: Path, compile: Mapping[str, Any], server: ServerChoice, ready_timeout: float
+    ) -> None:
+        """Run the environment under each release's launch, and a server."""
+        broken = sorted({check.id for check in self.checks if check.status == "failed" and _stops(check)})
+        manifest = self.manifest
+        if broken or manifest is None:
+            self._omit(
+                "contract.launch", f"nothing was run: {', '.join(broken) or 'manifest.present'} failed"
+            )
+            return
+        try:
+            subject = prepare(
+                self.archive,
+                model,
+                self.place,
+                self.scratch / "envs",
+                compile=compile,
+                reporter=self.reporter,
+            )
+        except (DeployError, EnvbuilderError) as error:
+            self.checks.append(
+                Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
+            )
+            return
+        text = f"{model.name}: a repository with it can be made (version {subject.version}, {subject.file})"
+        self.checks.append(Check(id="model.deployed", status="passed", found=text))
+        for release in self.releases:
+            if release.launch not in self.probes:
+                self.reporter.step(f"Running the model, launched {release.launch} as by {release.name}")
+                self.probes[release.launch] = run_probe(subject, release.launch)
+            self.checks += check_probe(self.probes[release.launch], release, manifest, self.place.isolated)
+        self._check_server(server, subject, manifest, ready_timeout)
+
+    def _check_server(
+        self, choice: ServerChoice, subject: Subject, manifest: Manifest, ready_timeout: float
+    ) -> None:
+        if choice == "no":
+            return self._omit("server.start", "no server was asked for")
+        if any(
+            check.status == "failed" and check.id.startswith(("probe.", "contract.")) for check in self.checks
+        ):
+            return self._omit("server.start", "the probe failed: a server would say the same, less clearly")
+        try:
+            found = self._find_server(choice)
+        except FetchError as error:
+            return self._omit("server.start", f"no server: {error.message}")
+        except EnvbuilderError as error:
+            if choice == "auto":
+                return self._omit("server.start", f"{error.message} ({error.hint})")
+            raise
+        if manifest.python not in found.stubs:
+            has = ", ".join(found.stubs) or "none that is known"
+            text = f"{found.describe()} has no stub for Python {manifest.python} (it has {has})"
+            return self._omit("server.start", text)
+        self.reporter.step(f"Serving the model by {found.describe()}")
+        numpy = environment_facts(list(self.probes.values())).get("numpy", "")
+        log = self.scratch / "server.log"
+        served = check_server(found, subject, manifest, log=log, numpy=numpy, timeout=ready_timeout)
+        self.checks += served.checks
+        self.server = served.server
+
+    def _find_server(self, choice: ServerChoice) -> TritonServer:
+        if isinstance(choice, TritonServer):
+            return choice
+        path = choice if isinstance(choice, Path) else None
+        return find_server(path, self.settings, self.store, self.reporter, fetch=choice == "yes")
+
+    def _omit(self, id: str, why: str) -> None:
+        self.checks.append(Check(id=id, status="omitted", found=why))
+
+    def report(self, seconds: float) -> Report:
+        """Return what was found."""
+        return Report(
+            archive=str(self.archive),
+            sha256=self.contents.sha256,
+            size=self.contents.size,
+            unpacked_size=self.contents.unpacked_size,
+            recipe=self.manifest.recipe if self.manifest else None,
+            releases=tuple(release.name for release in self.releases),
+            isolated=self.place.isolated,
+            server=self.server,
+            environment=environment_facts(list(self.probes.values())),
+            checks=tuple(self.checks),
+            seconds=seconds,
+        )
+
+
+def _stops(check: Check) -> bool:
+    """Say whether an archive that failed *check* can be run at all."""
+    return check.id.startswith(("archive.", "layout.", "manifest.")) or check.id == "system.libstdcxx"

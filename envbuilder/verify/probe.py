@@ -16,8 +16,11 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
+BFLOAT16 = 14
+"""Its number in Triton's enumeration."""
 TOLERANCES = {"float16": (1e-2, 1e-3), "float32": (1e-4, 1e-5), "float64": (1e-8, 1e-9)}
 """Relative and absolute, by dtype: what compiled code may differ by from eager. Others are compared exactly."""
 
@@ -111,7 +114,7 @@ class Probe:
 
     def import_runtime(self) -> Any:
         """Import the model file as the stub does, and let it prepare the process."""
-        path = os.path.join(self.job["model"], self.job["version"], self.job["file"])
+        path = self.runtime_path()
         name = os.path.splitext(os.path.basename(path))[0]
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
@@ -158,52 +161,67 @@ class Probe:
 
     def serve(self, runtime: Any, kind: str, found: dict[str, Any]) -> None:
         """Load the model eager and as configured on a device of *kind*; ask both the same."""
-        import numpy as np
-
-        with np.load(self.job["inputs"]) as data:
-            cases = sorted({key.partition("/")[0] for key in data.files}, key=int)
-            inputs = {
-                case: {k.partition("/")[2]: data[k] for k in data.files if k.split("/")[0] == case}
-                for case in cases
-            }
-        own = not hasattr(
+        inputs = self.inputs()
+        found["own"] = not hasattr(
             runtime, "prepare_process"
-        )  # the user's own TritonPythonModel: nothing to compare with
+        )  # a TritonPythonModel of the user's: no eager form
         eager = None
-        if not own:
-            model = self.stage("eager", self.load, runtime, kind, {"disable": True})
-            eager = {case: self.stage("eager", self.ask, model, [inputs[case]])[0] for case in cases}
+        if not found["own"]:
+            model = self.stage("eager", self.load, kind, {"disable": True})
+            eager = {size: self.stage("eager", self.ask, model, [case])[0] for size, case in inputs.items()}
             model.finalize()
         options = self.compile_options(kind, found)
         began = time.perf_counter()
-        model = self.stage("compiled", self.load, runtime, kind, options)
+        model = self.stage("compiled", self.load, kind, options)
         found["load_seconds"] = time.perf_counter() - began
-        found["compiled"] = getattr(model, "_compiler", None) is not None
-        graphs = unique_graphs()
-        answers = {case: self.stage("answer", self.ask, model, [inputs[case]])[0] for case in cases}
+        found["compiled"] = getattr(model.instance, "_compiler", None) is not None
+        found["graphs"] = unique_graphs()
+        answers = {size: self.stage("answer", self.ask, model, [case])[0] for size, case in inputs.items()}
         if self.max_batch > 1:
-            together = self.stage("batch", self.ask, model, [inputs["1"], inputs["1"]])
-            found["batched"] = differences(together[0], answers["1"]) + differences(together[1], answers["1"])
-        found["graphs"], found["recompiles"] = unique_graphs(), unique_graphs() - graphs
-        found["cases"] = cases
-        found["own"] = own
-        found["shapes"] = {
-            case: {name: list(np.shape(a)) for name, a in answers[case].items()} for case in cases
-        }
-        found["empty"] = sorted(
-            {name for case in cases for name, a in answers[case].items() if np.size(a) == 0}
-        )
-        reference = eager or answers
-        found["differs"] = [
-            f"batch {c}: {text}" for c in cases for text in differences(answers[c], reference[c])
-        ]
+            together = self.stage("answer", self.ask, model, [inputs["1"], inputs["1"]])
+            found["together"] = [text for one in together for text in self.differences(one, answers["1"])]
+        found["recompiles"] = unique_graphs() - found["graphs"]
+        model.finalize()
+        self.compare(answers, eager or answers, found)
         if kind == "CPU":
-            np.savez(
-                self.job["outputs"],
-                **{f"{c}/{n}": savable(a) for c in cases for n, a in reference[c].items()},
-            )
-        if hasattr(model, "finalize"):
-            model.finalize()
+            self.save(eager or answers)
+
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Read the inputs: for each batch size an array for each input."""
+        import numpy as np
+
+        cases: dict[str, dict[str, Any]] = {}
+        with np.load(self.job["inputs"]) as data:
+            for key in sorted(data.files, key=lambda key: int(key.partition("/")[0])):
+                size, _, name = key.partition("/")
+                cases.setdefault(size, {})[name] = data[key]
+        return cases
+
+    def compare(self, answers: dict[str, Any], expected: dict[str, Any], found: dict[str, Any]) -> None:
+        """Note what is empty, and what is another answer than *expected*."""
+        found["sizes"] = [int(size) for size in answers]
+        found["shapes"] = {name: list(array.shape) for name, array in next(iter(answers.values())).items()}
+        found["empty"] = sorted(
+            {name for one in answers.values() for name, array in one.items() if not array.size}
+        )
+        found["differs"] = [
+            f"batch of {size}: {text}"
+            for size, answer in answers.items()
+            for text in self.differences(answer, expected[size])
+        ]
+
+    def differences(self, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+        """Compare two answers; outputs of bfloat16 roughly."""
+        return differences(found, expected, self.job["bfloat16"])
+
+    def save(self, answers: dict[str, Any]) -> None:
+        """Write answers for a server's to be compared with."""
+        import numpy as np
+
+        arrays = {
+            f"{size}/{name}": savable(a) for size, answer in answers.items() for name, a in answer.items()
+        }
+        np.savez(self.job["outputs"], **arrays)
 
     def compile_options(self, kind: str, found: dict[str, Any]) -> dict[str, Any]:
         """Return the options to compile with: the model's own, or ones that need no compiler where there is none."""
@@ -216,34 +234,29 @@ class Probe:
         found["backend"] = options.get("backend", "inductor")
         return options
 
-    def load(self, runtime: Any, kind: str, options: dict[str, Any]) -> Any:
+    def load(self, kind: str, options: dict[str, Any]) -> Any:
         """Initialize the model as the stub does."""
         parameters = dict(self.config.get("parameters", {}))
         parameters["TORCH_COMPILE_OPTIONAL_PARAMETERS"] = {"string_value": json.dumps(options)}
         group = [{"count": 1, "kind": f"KIND_{kind}", **({"gpus": [0]} if kind == "GPU" else {})}]
-        config = {**self.config, "parameters": parameters, "instance_group": group}
-        model = runtime.TritonPythonModel()
-        args = {
-            "model_config": json.dumps(config),
-            "model_instance_kind": kind,
-            "model_instance_name": f"{self.config['name']}_0_0",
-            "model_instance_device_id": "0",
-            "model_repository": self.job["model"],
-            "model_version": self.job["version"],
-            "model_name": self.config["name"],
-        }
-        if hasattr(model, "initialize"):
-            model.initialize(args)
-        return model
+        return self.pb_utils.Model(
+            self.runtime_path(),
+            self.job["model"],
+            {**self.config, "parameters": parameters, "instance_group": group},
+            name=self.config["name"],
+            version=self.job["version"],
+            kind=kind,
+        )
+
+    def runtime_path(self) -> str:
+        """Return the file that Triton imports for this model."""
+        path: str = os.path.join(self.job["model"], self.job["version"], self.job["file"])
+        return path
 
     def ask(self, model: Any, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the answers to *requests*, sent together."""
-        names = [output["name"] for output in self.config["output"]]
         made = [
-            self.pb_utils.InferenceRequest(
-                inputs=[self.pb_utils.Tensor(name, as_sent(array)) for name, array in request.items()],
-                requested_output_names=names,
-            )
+            self.pb_utils.InferenceRequest([self.tensor(name, array) for name, array in request.items()])
             for request in requests
         ]
         answers = []
@@ -251,24 +264,25 @@ class Probe:
             if response.has_error():
                 raise RuntimeError(response.error().message())
             answers.append({tensor.name(): as_array(tensor) for tensor in response.output_tensors()})
-        if len(answers) != len(requests):
-            raise RuntimeError(f"{len(requests)} requests, {len(answers)} responses")
         return answers
 
+    def tensor(self, name: str, array: Any) -> Any:
+        """Return an input as Triton hands it over."""
+        if name in self.job["bfloat16"]:
+            import torch
 
-def as_sent(array: Any) -> Any:
-    """Return an input as Triton hands it over: strings as objects."""
-    return array.astype(object) if array.dtype.kind == "S" else array
+            return self.pb_utils.Tensor.from_dlpack(name, torch.from_numpy(array).bfloat16())
+        return self.pb_utils.Tensor(name, array)
 
 
 def as_array(tensor: Any) -> Any:
     """Return a Triton tensor as an array that NumPy can compare, wherever it lies."""
-    if tensor.is_cpu():
+    if tensor.is_cpu() and tensor.triton_dtype() != BFLOAT16:
         return tensor.as_numpy()
     from torch.utils.dlpack import from_dlpack
 
     value = from_dlpack(tensor.to_dlpack()).cpu()
-    return value.float().numpy() if str(value.dtype) == "torch.bfloat16" else value.numpy()
+    return value.float().numpy() if tensor.triton_dtype() == BFLOAT16 else value.numpy()
 
 
 def savable(array: Any) -> Any:
@@ -276,8 +290,8 @@ def savable(array: Any) -> Any:
     return array.astype("S") if array.dtype == object else array
 
 
-def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """Say in which outputs *found* is another answer than *expected*."""
+def differences(found: dict[str, Any], expected: dict[str, Any], rough: Iterable[str] = ()) -> list[str]:
+    """Say in which outputs *found* is another answer than *expected*; *rough* ones were of half precision."""
     import numpy as np
 
     texts = []
@@ -289,7 +303,7 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
         if a.dtype != b.dtype or a.shape != b.shape:
             texts.append(f"{name} is {a.dtype}{list(a.shape)}, eager gives {b.dtype}{list(b.shape)}")
         elif a.dtype.name in TOLERANCES:
-            relative, absolute = TOLERANCES[a.dtype.name]
+            relative, absolute = TOLERANCES["float16" if name in rough else a.dtype.name]
             if not np.allclose(a, b, rtol=relative, atol=absolute, equal_nan=True):
                 worst = float(np.nanmax(np.abs(a.astype("float64") - b.astype("float64"))))
                 texts.append(f"{name} differs from eager by up to {worst:.3g}")
