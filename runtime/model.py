@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fcntl
+import hashlib
 import importlib.util
 import inspect
 import json
 import locale
+import math
 import mmap
 import os
+import pickle
 import pwd
 import re
 import struct
@@ -170,7 +174,7 @@ class Parameters:
         self.model_function = self._values.get("MODEL_FUNCTION")
         self.model_kwargs = self._object("MODEL_KWARGS")
         self.dtype = self._choice("DTYPE", DTYPES)
-        self.warmup = self._warmup()
+        self.warmup = self._warmup(config)
         self.fallback = self._choice("COMPILE_FALLBACK", ("error", "eager")) == "eager"
         self.recompile_limit = self._number("RECOMPILE_LIMIT")
         if self.model_class and self.model_function:
@@ -242,19 +246,35 @@ class Parameters:
             raise ModelError(f"{name} has both mode and options: torch.compile takes one of them")
         return options
 
-    def _warmup(self) -> dict[str, Any]:
-        """Return ``{"batch": [sizes], "dims": {input: dims}}``; or ``{"batch": []}`` for the text ``false``."""
-        value = self._json("WARMUP")
-        if value is False:
+    def _warmup(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return ``{"batch": [sizes] or None, "dims": {input: dims}}``; no sizes for the text ``false``."""
+        if self._json("WARMUP") is False:
             return {"batch": [], "dims": {}}
         warmup = self._object("WARMUP")
-        unknown = sorted(set(warmup) - {"batch", "dims"})
-        if unknown:
-            raise ModelError(f"WARMUP has no key {unknown[0]!r}: allowed are batch, dims")
-        for size in warmup.get("batch", []):
+        for key in warmup:
+            if key not in ("batch", "dims"):
+                raise ModelError(f"WARMUP has no key {key!r}: allowed are batch, dims")
+        sizes, largest = warmup.get("batch"), int(config.get("max_batch_size", 0)) or 1
+        if sizes is not None and not isinstance(sizes, list):
+            raise ModelError(f"WARMUP: batch must be a list of sizes, not {json.dumps(sizes)}")
+        for size in sizes or []:
             if not isinstance(size, int) or size < 1:
                 raise ModelError(f"WARMUP: batch holds sizes above 0, not {json.dumps(size)}")
-        return {"batch": warmup.get("batch"), "dims": warmup.get("dims", {})}
+            if size > largest:
+                raise ModelError(f"WARMUP: batch size {size} is above max_batch_size {largest}")
+        inputs = {field.name: field.dims for field in read_fields(config, "input")}
+        for name, dims in warmup.get("dims", {}).items():
+            if name not in inputs:
+                known = ", ".join(inputs)
+                raise ModelError(
+                    f"WARMUP: dims names {name!r}, which is no input of the configuration: {known}"
+                )
+            if len(dims) != len(inputs[name]) or any(w not in (-1, d) for d, w in zip(dims, inputs[name])):
+                wanted = list(inputs[name])
+                raise ModelError(
+                    f"WARMUP: dims of {name!r} must fit the configuration's {wanted}, they are {dims}"
+                )
+        return {"batch": sizes, "dims": warmup.get("dims", {})}
 
 
 def instance_count(config: dict[str, Any]) -> int:
@@ -289,14 +309,18 @@ def find_files(folder: str, default_name: str) -> Files:
         paths = [os.path.join(folder, stem + extension) for extension in extensions]
         return next((p for p in paths if os.path.exists(p) and not os.path.samefile(p, __file__)), None)
 
-    exported = existing(".pt2")
-    source = existing(".py")
-    weights = existing(".safetensors", ".pt")
-    if extension == ".pt2" or (exported and not source and not weights):
-        return Files(None, None, exported)
+    exported, source, weights = existing(".pt2"), existing(".py"), existing(".safetensors", ".pt")
+    if exported and (extension == ".pt2" or not extension):
+        return Files(
+            None, None, exported
+        )  # complete by itself: a model.py beside it is what it was made from
+    if weights and weights.endswith(".safetensors") and existing(".pt"):
+        raise ModelError(f"both {stem}.safetensors and {stem}.pt in {folder}: keep the one that is meant")
     if source or weights:
         return Files(source, weights, None)
-    raise ModelError(f"nothing to serve in {folder}: no model.py, model.pt, model.safetensors or model.pt2")
+    raise ModelError(
+        f"nothing to serve in {folder}: no {stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
+    )
 
 
 def kind_of(path: str) -> str:
@@ -516,6 +540,9 @@ def load(files: Files, package: str, parameters: Parameters, device: torch.devic
     assert files.source is not None
     found = find_model(import_source(files.source, package), parameters)
     if not inspect.isclass(found):
+        if files.weights:
+            weights, function = os.path.basename(files.weights), getattr(found, "__name__", "the function")
+            raise ModelError(f"{weights} has nowhere to go: {function} is a function, not an nn.Module")
         return found
     try:
         module = found(**parameters.model_kwargs)
@@ -530,10 +557,6 @@ def load(files: Files, package: str, parameters: Parameters, device: torch.devic
                 f"{os.path.basename(files.weights)} beside model.py must hold a state_dict, it holds {kind}"
             )
         load_state(module, files.weights)
-    elif any(True for _ in module.parameters()):
-        pb_utils.Logger.log_warn(
-            f"{found.__name__} has parameters and no weights file: served as constructed"
-        )
     return module
 
 
@@ -555,6 +578,131 @@ def load_saved(path: str, device: torch.device | None) -> Any:
     except Exception as error:
         version = torch.__version__
         raise ModelError(f"torch {version} cannot load {name} ({kind}): {describe(error, '')}") from error
+
+
+class SharedWeights:
+    """Lets the instances of one model on one device hold its weights once.
+
+    The first instance offers its tensors on a board, a small file of this user's under the folder for temporary
+    files; the others take them. On a CPU they lie in a memory file of the kernel, mapped copy-on-write: it goes with
+    the last process that maps it, and a model that writes to a buffer writes to its own page. On a GPU they cross by
+    CUDA IPC, whose memory belongs to the instance that offered it.
+    """
+
+    def __init__(self, args: dict[str, str], folder: str) -> None:
+        # Another server, configuration or state of the files is another board: a reload never meets old weights.
+        files = sorted((e.name, e.stat().st_mtime_ns, e.stat().st_size) for e in os.scandir(folder))
+        identity = (os.getppid(), folder, args["model_config"], args["model_instance_device_id"], files)
+        digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+        self._name = f"triton-weights-{os.getuid()}-{digest}"
+        self._board = os.path.join(tempfile.gettempdir(), self._name)
+        self._memory: int | None = None
+        self._offered = False
+
+    def share(self, module: torch.nn.Module, device: torch.device) -> None:
+        """Take the weights of *module* from another instance, or offer them."""
+        import torch
+
+        tensors = dict([*module.named_parameters(), *module.named_buffers()])
+        if not tensors:
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        with open(os.open(self._board, flags, 0o600), "r+b") as board:
+            if os.fstat(board.fileno()).st_uid != os.getuid():
+                raise ModelError(f"ENABLE_WEIGHT_SHARING: {self._board} belongs to another user")
+            fcntl.flock(board, fcntl.LOCK_EX)  # whoever comes later waits here until there is an offer
+            text = board.read()
+            take, offer = (
+                (self._take_ipc, self._offer_ipc) if device.type == "cuda" else (self._take, self._offer)
+            )
+            found = take(text, tensors) if text else None
+            if found is None:
+                board.seek(0)
+                board.truncate()
+                text, found = offer(tensors)
+                board.write(text)
+                self._offered = True
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.data = found[name]
+
+    def _layout(self, tensors: dict[str, torch.Tensor]) -> list[list[Any]]:
+        """Return name, offset, dtype and shape of each tensor, in one piece of memory."""
+        layout, offset = [], 0
+        for name, tensor in tensors.items():
+            layout.append([name, offset, str(tensor.dtype), list(tensor.shape)])
+            offset += -(-tensor.numel() * tensor.element_size() // 64) * 64
+        return layout
+
+    def _offer(self, tensors: dict[str, torch.Tensor]) -> tuple[bytes, dict[str, torch.Tensor]]:
+        import torch
+
+        self._memory = os.memfd_create(self._name)
+        layout = self._layout(tensors)
+        with open(self._memory, "wb", closefd=False) as file:
+            for (_, offset, _, _), tensor in zip(layout, tensors.values()):
+                file.seek(offset)
+                raw = tensor.detach().contiguous().reshape(-1)
+                file.write(raw.view(torch.uint8).numpy().data if raw.numel() else b"")
+            file.truncate(file.seek(0, os.SEEK_END) + 64)
+        text = json.dumps({"pid": os.getpid(), "fd": self._memory, "layout": layout}).encode()
+        return text, self._map(self._memory, layout)
+
+    def _take(self, text: bytes, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+        offer = json.loads(text)
+        path = f"/proc/{offer['pid']}/fd/{offer['fd']}"
+        try:
+            if offer["layout"] != self._layout(tensors) or self._name not in os.readlink(path):
+                return None
+            with open(path, "rb") as file:
+                return self._map(file.fileno(), offer["layout"])
+        except OSError:  # the instance that offered them is gone
+            return None
+
+    def _map(self, descriptor: int, layout: list[list[Any]]) -> dict[str, torch.Tensor]:
+        import torch
+
+        memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+        found = {}
+        for name, offset, dtype, shape in layout:
+            kind = getattr(torch, dtype.replace("torch.", ""))
+            count = math.prod(shape)
+            flat = (
+                torch.frombuffer(memory, dtype=kind, count=count, offset=offset) if count else torch.empty(0)
+            )
+            found[name] = flat.to(kind).reshape(shape)
+        return found
+
+    def _offer_ipc(self, tensors: dict[str, torch.Tensor]) -> tuple[bytes, dict[str, torch.Tensor]]:
+        from multiprocessing.reduction import ForkingPickler
+
+        import torch.multiprocessing  # noqa: F401 - teaches ForkingPickler CUDA tensors
+
+        data = {name: tensor.detach() for name, tensor in tensors.items()}
+        return os.getpid().to_bytes(8, "little") + bytes(ForkingPickler.dumps(data)), data
+
+    def _take_ipc(self, text: bytes, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+        import torch.multiprocessing  # noqa: F401 - its reductions are what is unpickled
+
+        if not os.path.exists(f"/proc/{int.from_bytes(text[:8], 'little')}"):
+            return None
+        found: dict[str, torch.Tensor] = pickle.loads(text[8:])
+        return found if self._layout(found) == self._layout(tensors) else None
+
+    def close(self) -> None:
+        """Withdraw the offer; who has taken it keeps it."""
+        if self._offered and os.path.exists(self._board):
+            os.remove(self._board)
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
+
+
+def has_parameters(target: Any) -> bool:
+    """Say whether *target* is a module with weights."""
+    import torch
+
+    return isinstance(target, torch.nn.Module) and next(target.parameters(), None) is not None
 
 
 def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
@@ -589,8 +737,9 @@ class Compiler:
     def compile(self, target: Callable[..., Any]) -> Callable[..., Any]:
         """Return *target* compiled; the work itself is done by the first calls."""
         import torch
-        import torch._dynamo
+        import torch._dynamo.utils
 
+        self._counters = torch._dynamo.utils.counters
         if self._limit is not None:
             config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
             name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
@@ -599,9 +748,7 @@ class Compiler:
 
     def new_graphs(self) -> int:
         """Return how many graphs were compiled since the last call."""
-        from torch._dynamo.utils import counters
-
-        before, self._graphs = self._graphs, int(counters["stats"].get("unique_graphs", 0))
+        before, self._graphs = self._graphs, int(self._counters["stats"]["unique_graphs"])
         return self._graphs - before
 
 
@@ -849,6 +996,56 @@ def check_output(value: Any, field: Field, batched: bool) -> None:
         )
 
 
+class Metrics:
+    """The metrics of a model, where the server has metrics. Telling the server costs a message: once a second."""
+
+    COUNTERS = {  # noqa: RUF012 - a constant
+        "recompiles": "Graphs compiled after warm-up",
+        "failed_requests": "Requests answered with an error",
+        "batches": "Calls of the model",
+        "batch_rows": "Rows in all calls of the model; by batches, the mean batch size",
+    }
+
+    def __init__(self, name: str, version: str) -> None:
+        self._values = dict.fromkeys(self.COUNTERS, 0)
+        self._series: dict[str, Any] = {}
+        self._told = time.monotonic()
+        labels = {"model": name, "version": version}
+        try:
+            family = pb_utils.MetricFamily
+            for key, text in self.COUNTERS.items():
+                counter = family(name=f"pytorch_runtime_{key}", description=text, kind=family.COUNTER)
+                self._series[key] = (counter, counter.Metric(labels=labels))
+            gauge = family(
+                name="pytorch_runtime_compile_seconds",
+                description="Seconds of compiling and warming while loading",
+                kind=family.GAUGE,
+            )
+            self._compile = (gauge, gauge.Metric(labels=labels))
+        except Exception as error:  # releases without metrics for models, or a server started without metrics
+            self._series = {}
+            pb_utils.Logger.log_verbose(f"{name}: no metrics: {error}")
+
+    def compiled(self, seconds: float) -> None:
+        """Tell how long warm-up took."""
+        if self._series:
+            self._compile[1].set(seconds)
+
+    def count(self, key: str, number: int = 1) -> None:
+        """Add *number* to the counter *key*."""
+        self._values[key] += number
+
+    def tell(self, at_once: bool = False) -> None:
+        """Give the server what was counted since the last time, if that was a second ago."""
+        if not self._series or (not at_once and time.monotonic() - self._told < 1.0):
+            return
+        self._told = time.monotonic()
+        for key, value in self._values.items():
+            if value:
+                self._series[key][1].increment(value)
+                self._values[key] = 0
+
+
 class TritonPythonModel:
     """What Triton calls: `initialize` once, `execute` for each batch of requests, `finalize` once."""
 
@@ -866,6 +1063,10 @@ class TritonPythonModel:
 
     def _initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
+        if (config.get("model_transaction_policy") or {}).get("decoupled"):
+            raise ModelError(
+                "model_transaction_policy: decoupled is not served, each request has one response"
+            )
         prepare_process(instance_count(config))
         import torch
 
@@ -875,7 +1076,10 @@ class TritonPythonModel:
             pb_utils.Logger.log_warn(f"{self._name}: unknown parameter {name}, did you mean {near}?")
         torch.set_num_threads(parameters.threads)
         if torch.get_num_interop_threads() != parameters.interop_threads:
-            torch.set_num_interop_threads(parameters.interop_threads)
+            try:
+                torch.set_num_interop_threads(parameters.interop_threads)
+            except RuntimeError as error:  # torch takes it once in a process, before its first parallel work
+                pb_utils.Logger.log_warn(f"{self._name}: interop threads stay as they are: {error}")
         torch.backends.cudnn.enabled = not parameters.disable_cudnn
         self._mode = torch.inference_mode if parameters.inference_mode else torch.no_grad
 
@@ -885,6 +1089,7 @@ class TritonPythonModel:
         self._all_outputs = len(self._outputs) == 1
         self._load(args, config)
         self._checked = False
+        self._metrics = Metrics(self._name, args["model_version"])
         self._warm_up()
 
     def _load(self, args: dict[str, str], config: dict[str, Any]) -> None:
@@ -898,11 +1103,20 @@ class TritonPythonModel:
         wanted = None if kind not in ("CPU", "GPU") else pick_device(kind, device_id, None)
         target = load(files, package, self._parameters, wanted)
         self._device = pick_device(kind, device_id, target)
+        if files == Files(files.source, None, None) and has_parameters(target):
+            what = type(target).__name__
+            pb_utils.Logger.log_warn(
+                f"{self._name}: {what} has parameters and no weights file: served as constructed"
+            )
         if isinstance(target, torch.nn.Module):
             dtype = getattr(torch, self._parameters.dtype) if self._parameters.dtype else None
             target = target.to(device=self._device, dtype=dtype).requires_grad_(False)
             if type(target).__module__.split(".")[0] != "torch" or isinstance(target, torch.jit.ScriptModule):
                 target.eval()  # an exported program is in the mode in which it was exported
+        self._shared: SharedWeights | None = None
+        if self._parameters.weight_sharing and isinstance(target, torch.nn.Module):
+            self._shared = SharedWeights(args, folder)
+            self._shared.share(target, self._device)
         self._folder = folder
         self._on_cpu = self._device.type == "cpu"
         self._arguments = Arguments(target, self._inputs)
@@ -932,6 +1146,7 @@ class TritonPythonModel:
         if self._compiler:
             graphs = self._compiler.new_graphs()
             seconds = time.monotonic() - began
+            self._metrics.compiled(seconds)
             pb_utils.Logger.log_info(f"{self._name}: compiled {graphs} graphs in {seconds:.1f} s")
 
     def _warm_sizes(self) -> list[int]:
@@ -1053,6 +1268,11 @@ class TritonPythonModel:
             groups.setdefault(key, []).append((index, values))
         for group in groups.values():
             self._answer(requests, group, responses)
+        self._metrics.tell()
+        if self._parameters.cache_cleaning and not self._on_cpu:
+            import torch
+
+            torch.cuda.empty_cache()
         return responses
 
     def _answer(self, requests: list[Any], group: list[tuple[int, list[Any]]], responses: list[Any]) -> None:
@@ -1063,6 +1283,10 @@ class TritonPythonModel:
             counts = [self._rows(values) for _, values in group]
             rows = sum(counts)
             outputs = self._run(self._target if rows else self._eager, values)
+            self._metrics.count("batches")
+            self._metrics.count("batch_rows", rows)
+            if self._compiler and self._compiler.new_graphs():
+                self._recompiled(values)
             if self._batched:
                 self._check_rows(outputs, rows)
             start = 0
@@ -1075,6 +1299,12 @@ class TritonPythonModel:
                 return
             for member in group:
                 self._answer(requests, [member], responses)
+
+    def _recompiled(self, values: list[Any]) -> None:
+        """Say that a request had to wait for a compilation."""
+        self._metrics.count("recompiles")
+        shapes = {f.name: list(v.shape) for f, v in zip(self._inputs, values) if v is not None}
+        pb_utils.Logger.log_warn(f"{self._name}: compiled again while serving, for inputs {shapes}")
 
     def _rows(self, values: list[Any]) -> int:
         return next((len(value) for value in values if value is not None), 1) if self._batched else 1
@@ -1095,6 +1325,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
     def _refusal(self, error: BaseException) -> Any:
+        self._metrics.count("failed_requests")
         text = str(error) if isinstance(error, ModelError) else describe(error, self._folder)
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{self._name}: {text}"))
 
@@ -1102,7 +1333,9 @@ class TritonPythonModel:
         """Let go of the model and of what the device holds for it."""
         import torch
 
-        self._target = self._eager = None
-        self._compiler = None
+        self._metrics.tell(at_once=True)
+        if self._shared:
+            self._shared.close()
+        self._target = self._eager = self._compiler = self._shared = None
         if not self._on_cpu:
             torch.cuda.empty_cache()

@@ -1,0 +1,96 @@
+"""The runtime in this process, in front of the stand-in for Triton's module."""
+
+from __future__ import annotations
+
+import locale
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.support import RUNTIME
+
+STANDIN = Path(__file__).parents[2] / "envbuilder" / "verify" / "standin"
+sys.path.insert(0, str(STANDIN))
+
+
+@pytest.fixture(autouse=True)
+def _process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what the runtime does to its process: it owns a stub, not the process of the tests."""
+    environment = dict(os.environ)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "inductor")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = locale.setlocale(locale.LC_CTYPE)
+    modules = set(sys.modules)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
+    os.environ.clear()
+    os.environ.update(environment)
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def pb() -> Any:
+    """The stand-in, with nothing logged and no metrics."""
+    import triton_python_backend_utils as standin
+
+    standin.Logger.lines.clear()
+    standin.MetricFamily.families.clear()
+    return standin
+
+
+class Serve:
+    """Makes a model directory, loads it, and unloads it when the test ends."""
+
+    def __init__(self, root: Path, pb: Any) -> None:
+        self.root, self.pb = root, pb
+        self.models: list[Any] = []
+
+    def folder(self, name: str = "net", version: str = "1") -> Path:
+        """Return the version folder of model *name*, made when it is not there."""
+        folder = self.root / "repository" / name / version
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write(self, source: str, name: str = "net", version: str = "1", file: str = "model.py") -> Path:
+        """Write *source* into the version folder."""
+        path = self.folder(name, version) / file
+        path.write_text(source, encoding="utf-8")
+        return path
+
+    def load(self, config: dict[str, Any], name: str = "net", version: str = "1", **rest: Any) -> Any:
+        """Load model *name*."""
+        folder = self.folder(name, version).parent
+        model = self.pb.Model(str(RUNTIME), str(folder), config, name=name, version=version, **rest)
+        self.models.append(model)
+        return model
+
+    def error(self, config: dict[str, Any], name: str = "net", **rest: Any) -> str:
+        """Load model *name*, which must fail, and return the message without its beginning."""
+        with pytest.raises(self.pb.TritonModelException) as caught:
+            self.load(config, name, **rest)
+        beginning = f"model '{name}', version 1: "
+        assert str(caught.value).startswith(beginning)
+        return str(caught.value)[len(beginning) :]
+
+    def warnings(self) -> list[str]:
+        """Return the warnings logged so far."""
+        return [message for level, message in self.pb.Logger.lines if level == "warn"]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, pb: Any) -> Iterator[Serve]:
+    """Load models from source text."""
+    serving = Serve(tmp_path, pb)
+    yield serving
+    for model in serving.models:
+        model.finalize()
+    if "torch" in sys.modules:
+        import torch
+
+        torch._dynamo.reset()

@@ -1,0 +1,59 @@
+"""Configurations as Triton gives them to a model, in few words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+RUNTIME = Path(__file__).parents[2] / "runtime" / "model.py"
+MODELS = Path(__file__).parents[1] / "models"
+SEED = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
+UNCOMPILED = {SEED: '{"disable": true}'}
+
+
+def field(name: str, kind: str, dims: list[int], **rest: Any) -> dict[str, Any]:
+    """Describe one input or output; *kind* is FP32 and the like."""
+    return {"name": name, "data_type": f"TYPE_{kind}", "dims": dims, **rest}
+
+
+def config(
+    inputs: list[dict[str, Any]],
+    outputs: list[dict[str, Any]],
+    *,
+    max_batch_size: int = 0,
+    parameters: dict[str, str] | None = None,
+    **rest: Any,
+) -> dict[str, Any]:
+    """Describe a model."""
+    return {
+        "max_batch_size": max_batch_size,
+        "input": inputs,
+        "output": outputs,
+        "parameters": {key: {"string_value": value} for key, value in (parameters or {}).items()},
+        "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
+        "default_model_filename": "torch_runtime.py",
+        **rest,
+    }
+
+
+def simple(max_batch_size: int = 8, /, **parameters: str) -> dict[str, Any]:
+    """Describe a model from ``x`` (4 floats) to ``y`` (3 floats)."""
+    return config(
+        [field("x", "FP32", [4])],
+        [field("y", "FP32", [3])],
+        max_batch_size=max_batch_size,
+        parameters={**UNCOMPILED, **parameters},
+    )
+
+
+LINEAR = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, bias=True):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 3, bias=bias)
+
+    def forward(self, x):
+        return self.linear(x)
+"""
