@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,17 @@ from urllib.request import url2pathname
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from envbuilder.errors import StaleLockError
+from envbuilder.errors import IntegrityError, RecipeError, StaleLockError
 from envbuilder.fetch.download import fetch_into_wheelhouse
-from envbuilder.lockfile import WHEELHOUSE, Lock, LockedInterpreter, lock_path, read_lock, write_lock
+from envbuilder.lockfile import (
+    WHEELHOUSE,
+    Lock,
+    LockedInterpreter,
+    NewerLockError,
+    lock_path,
+    read_lock,
+    write_lock,
+)
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
 from envbuilder.resolve.built import place_in_wheelhouse
@@ -58,7 +67,7 @@ def lock_recipe(
 
     Raises:
         StaleLockError: with *check*: there is no lock, or it is not the recipe's (any more).
-        IntegrityError: the lock was edited or is broken.
+        IntegrityError: with *check*: the lock was edited or is broken; or it is of a newer format.
         ResolveError, FetchError: see :func:`envbuilder.resolve.wheels.resolve`.
     """
     path = lock_path(recipe)
@@ -74,7 +83,8 @@ def lock_recipe(
                 )
         result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
     else:
-        previous = read_lock(path) if path.exists() else None
+        previous = _previous(path, reporter)
+        _check_names(upgrade_packages, previous, path)
         lock = _resolve(recipe, settings, store, previous, upgrade, upgrade_packages, reporter)
         if previous is not None and replace(lock, tools=previous.tools) == previous:
             lock = previous  # another uv, the same answer: no reason to touch the file
@@ -94,6 +104,31 @@ def lock_recipe(
     sources = with_wheelhouse(recipe, settings)
     fetch_into_wheelhouse(lock.artifacts, lock.cuda, sources, store, folder, reporter=reporter)
     return replace(result, wheelhouse=folder)
+
+
+def _previous(path: Path, reporter: Reporter) -> Lock | None:
+    """Return the lock whose versions are to be kept, if there is one that can be trusted."""
+    try:
+        return read_lock(path)
+    except NewerLockError:
+        raise
+    except StaleLockError:
+        return None
+    except IntegrityError as error:  # a merge conflict, or an edit: this is the command that mends it
+        reporter.note(f"{error.message}; written anew, its versions are not kept")
+        return None
+
+
+def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: Path) -> None:
+    """Refuse to upgrade what is not in the lock: a slip of the pen would go unseen."""
+    known = ["python", *(artifact.name for artifact in previous.artifacts)] if previous is not None else []
+    for name in upgrade_packages:
+        if known and canonicalize_name(name) not in known:
+            near = difflib.get_close_matches(canonicalize_name(name), known, n=1, cutoff=0.5)
+            raise RecipeError(
+                f"--upgrade-package {name}: there is none in {path.name}",
+                hint=f"did you mean {near[0]}?" if near else None,
+            )
 
 
 def with_wheelhouse(recipe: Recipe, settings: Settings) -> Settings:

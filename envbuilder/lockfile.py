@@ -85,7 +85,8 @@ class Lock:
     tools: tuple[tuple[str, str], ...]
     """Name and version of each solver."""
     built: tuple[tuple[str, str], ...] = ()
-    """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>`` or ``git:<commit>``."""
+    """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>`` or
+    ``git:<commit>:<hash of the reference>``."""
 
 
 def lock_path(recipe: Recipe) -> Path:
@@ -215,7 +216,8 @@ def read_lock(path: Path) -> Lock:
 
     Raises:
         StaleLockError: there is no such file.
-        IntegrityError: it is no lock, was edited, is cut off, or is of a newer format.
+        NewerLockError: a newer version of this tool wrote it.
+        IntegrityError: it is no lock, was edited, or is cut off.
     """
     try:
         with path.open("rb") as file:
@@ -229,11 +231,18 @@ def read_lock(path: Path) -> Lock:
         return parse_lock(data)
     except LockFormatError as error:
         where = f": {error.context}" if error.context else ""
-        raise IntegrityError(f"{path}{where}: {error.message}", hint=error.hint) from error
+        kind = NewerLockError if error.newer else IntegrityError
+        raise kind(f"{path}{where}: {error.message}", hint=error.hint) from error
+
+
+class NewerLockError(IntegrityError):
+    """A lock was written by a newer version of this tool."""
 
 
 class LockFormatError(Exception):
     """A document is no lock: ``context`` is the dotted path to what is wrong."""
+
+    newer = False
 
     def __init__(self, message: str, *, context: str = "", hint: str | None = None) -> None:
         super().__init__(message)
@@ -244,7 +253,13 @@ class LockFormatError(Exception):
     def within(self, key: str) -> LockFormatError:
         """Return the same error, seen from the value that holds *key*."""
         separator = "." if self.context and not self.context.startswith("[") else ""
-        return LockFormatError(self.message, context=f"{key}{separator}{self.context}", hint=self.hint)
+        return type(self)(self.message, context=f"{key}{separator}{self.context}", hint=self.hint)
+
+
+class NewerFormatError(LockFormatError):
+    """A document is a lock of a newer version of this tool."""
+
+    newer = True
 
 
 def parse_lock(data: bytes) -> Lock:
@@ -261,8 +276,10 @@ def parse_lock(data: bytes) -> Lock:
         raise LockFormatError(f"is not UTF-8 text (byte {error.start})") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise LockFormatError(f"is no TOML, or was cut off: {error}") from error
+    if "envbuilder" not in document.get("tool", {}):
+        raise LockFormatError("is no lock of envbuilder, or was cut off: it has no [tool.envbuilder]")
     with _within("tool"):
-        tool: dict[str, Any] = _get(_get(document, "tool", dict), "envbuilder", dict)
+        tool: dict[str, Any] = _get(document["tool"], "envbuilder", dict)
     _check_format(document, tool)
     try:
         Pylock.from_dict(document)
@@ -288,16 +305,18 @@ def _check_format(document: Mapping[str, Any], tool: Mapping[str, Any]) -> None:
     """Tell a lock of a newer tool from a broken one, before anything else is looked at."""
     with _within("tool.envbuilder"):
         number = _get(tool, "format", int)
-    newer = "written by a newer envbuilder"
-    if number > FORMAT:
-        raise LockFormatError(
-            f"{newer}: its format is {number}, and this one reads {FORMAT}",
-            context="tool.envbuilder.format",
-            hint="update envbuilder, or write the lock again with this one",
-        )
     version = _get(document, "lock-version", str)
+    hint = "update envbuilder, or remove the lock and write it again with this one"
+    if number > FORMAT:
+        raise NewerFormatError(
+            f"written by a newer envbuilder: the format is {number}, and this one reads {FORMAT}",
+            context="tool.envbuilder.format",
+            hint=hint,
+        )
     if version != "1.0":
-        raise LockFormatError(f"{newer}: it is {version!r}, and this one reads '1.0'", context="lock-version")
+        raise NewerFormatError(
+            f"is {version!r}, and this envbuilder reads '1.0'", context="lock-version", hint=hint
+        )
 
 
 def _lock(tool: Mapping[str, Any], artifacts: tuple[Artifact, ...]) -> Lock:

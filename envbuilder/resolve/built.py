@@ -5,6 +5,7 @@ They are kept in the store and in the wheelhouse beside the lock, where another 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -43,6 +44,8 @@ class Builder:
     """Where what a build needs comes from."""
     target: Target
     interpreter: LockedInterpreter
+    references: Mapping[str, str]
+    """Git references of the recipe, by project."""
     previous: Lock | None
     reporter: Reporter
 
@@ -57,18 +60,17 @@ class Builder:
     def build(self, package: Package) -> tuple[Artifact, str]:
         """Build the wheel of *package*, or take the one that the previous lock was made with.
 
-        Returns: the wheel and what it was made of, ``sdist:<sha256>`` or ``git:<commit>``.
+        Returns: the wheel and what it was made of, as :attr:`envbuilder.lockfile.Lock.built` says it.
 
         Raises:
             ResolveError: the source cannot be had, or not be built.
         """
         source = package.vcs or package.sdist
         assert source is not None
-        origin = (
-            f"git:{source.commit_id}"
-            if isinstance(source, PackageVcs)
-            else f"sdist:{source.hashes['sha256']}"
-        )
+        if isinstance(source, PackageVcs):
+            origin = f"git:{source.commit_id}:{reference_key(self.references[package.name])}"
+        else:
+            origin = f"sdist:{source.hashes['sha256']}"
         known = self._known(package.name, origin)
         if known is not None:
             return known, origin
@@ -180,6 +182,23 @@ class Builder:
             while chunk := file.read(2**20):
                 writer.write(chunk)
         return artifact
+
+
+def reference_key(url: str) -> str:
+    """Return what stands in a lock for the reference *url*, so that the lock need not name a host."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def hold_reference(name: str, url: str, previous: Lock | None) -> str:
+    """Return *url* at the commit that *previous* was made with, if it was made of this very reference."""
+    kind, _, rest = dict(previous.built if previous else ()).get(name, "").partition(":")
+    commit, _, key = rest.partition(":")
+    if kind != "git" or key != reference_key(url):
+        return url
+    address, _, fragment = url.partition("#")
+    folder, slash, last = address.rpartition("/")
+    held = f"{folder}{slash}{last.split('@')[0]}@{commit}"
+    return f"{held}#{fragment}" if fragment else held
 
 
 def place_in_wheelhouse(artifacts: list[Artifact], store: Store, folder: Path) -> None:

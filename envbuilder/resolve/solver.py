@@ -98,7 +98,11 @@ def solver_environment(settings: Settings, store: Store) -> dict[str, str]:
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env.setdefault("PATH", os.defpath)
     env.setdefault("UV_CACHE_DIR", str(store.writable / "uv"))
-    env |= {"UV_NO_PROGRESS": "1", "UV_HTTP_TIMEOUT": str(round(settings.timeout)), "LC_ALL": "C.UTF-8"}
+    env |= {
+        "UV_NO_PROGRESS": "1",
+        "UV_HTTP_TIMEOUT": str(max(1, round(settings.timeout))),
+        "LC_ALL": "C.UTF-8",
+    }
     if settings.cert is not None:
         env["SSL_CERT_DIR" if settings.cert.is_dir() else "SSL_CERT_FILE"] = str(settings.cert)
     if settings.client_cert is not None:

@@ -23,6 +23,8 @@ class Plan:
     """How the packages of one recipe are looked for."""
 
     recipe: Recipe
+    dependencies: tuple[str, ...]
+    """The recipe's, git references held at their commit."""
     settings: Settings
     target: Target
     houses: tuple[Wheelhouse, ...]
@@ -30,7 +32,7 @@ class Plan:
     def question(self) -> Question:
         """Return what the solver is asked first."""
         recipe = self.recipe
-        texts = (f"torch=={recipe.torch_version}", *recipe.dependencies, *recipe.release.demands)
+        texts = (f"torch=={recipe.torch_version}", *self.dependencies, *recipe.release.demands)
         requirements = [Requirement(text) for text in texts]
         names = [
             canonicalize_name(requirement.name) for requirement in requirements if requirement.url is None

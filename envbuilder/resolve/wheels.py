@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from envbuilder.fetch.sources import open_client, redacted
 from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
-from envbuilder.resolve.built import Builder
+from envbuilder.resolve.built import Builder, hold_reference
 from envbuilder.resolve.solver import NoSolution, Question, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
@@ -57,13 +57,26 @@ def resolve(
         newest = table()[-1].version
         reporter.note(f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked")
     reporter.step(f"Resolving recipe {recipe.name} for Python {target.minor}, {recipe.release.name}")
-    plan = Plan(recipe=recipe, settings=settings, target=target, houses=read_wheelhouses(settings))
+    renewed = {canonicalize_name(name) for name in upgrade_packages}
+    references = _git_references(recipe.dependencies)
+    held = {
+        name: url if upgrade or name in renewed else hold_reference(name, url, previous)
+        for name, url in references.items()
+    }
+    plan = Plan(
+        recipe=recipe,
+        dependencies=tuple(_with_reference(text, held) for text in recipe.dependencies),
+        settings=settings,
+        target=target,
+        houses=read_wheelhouses(settings),
+    )
     builder = Builder(
         settings=settings,
         store=store,
         indexes=plan.package_indexes(),
         target=target,
         interpreter=interpreter,
+        references=references,
         previous=previous,
         reporter=reporter,
     )
@@ -71,7 +84,7 @@ def resolve(
         plan.question(),
         previous=previous,
         upgrade=upgrade,
-        upgrade_packages=tuple(canonicalize_name(name) for name in upgrade_packages),
+        upgrade_packages=tuple(sorted(renewed)),
     )
     packages = _ask(plan, question, builder, store)
     artifacts, built = _artifacts(packages, builder)
@@ -89,6 +102,21 @@ def resolve(
         tools=(("uv", uv_version()),),
         built=built,
     )
+
+
+def _git_references(dependencies: Iterable[str]) -> dict[str, str]:
+    requirements = [Requirement(text) for text in dependencies]
+    return {
+        canonicalize_name(requirement.name): requirement.url
+        for requirement in requirements
+        if requirement.url is not None and requirement.url.startswith("git+")
+    }
+
+
+def _with_reference(dependency: str, held: Mapping[str, str]) -> str:
+    requirement = Requirement(dependency)
+    requirement.url = held.get(canonicalize_name(requirement.name), requirement.url)
+    return str(requirement)
 
 
 # -- asking ----------------------------------------------------------------------------------------
