@@ -18,7 +18,7 @@ from envbuilder import __version__
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.bytecode import BytecodeCompiler
 from envbuilder.assemble.elf import highest
-from envbuilder.assemble.segment import Excluded, FileFacts, Segment
+from envbuilder.assemble.segment import FileFacts, Segment
 from envbuilder.assemble.writer import Entry
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
 from envbuilder.fetch.download import fetch
@@ -27,6 +27,7 @@ from envbuilder.manifest import (
     ENVIRONMENT_PATH,
     MANIFEST_PATH,
     Manifest,
+    ManifestExclusion,
     ManifestFile,
     ManifestInterpreter,
     ManifestPackage,
@@ -59,8 +60,6 @@ class BuildReport:
     """Whether the archive lay there, whole, before."""
     segments_made: int
     segments_total: int
-    excluded: tuple[Excluded, ...]
-    """What each pattern left out."""
 
 
 def build(
@@ -152,7 +151,6 @@ def _build(
         already_there=False,
         segments_made=assembler.made,
         segments_total=len(segments) - 1,  # the environment's own is made each time
-        excluded=_sum_excluded(segments),
     )
 
 
@@ -302,6 +300,7 @@ def _manifest(recipe: Recipe, lock: Lock, interpreter: Interpreter, segments: Se
         files=tuple(
             ManifestFile(path=f.path, mode=f.mode, size=f.size, sha256=f.sha256, link=f.link) for f in files
         ),
+        excluded=_sum_excluded(segments),
     )
 
 
@@ -339,12 +338,15 @@ def _tools() -> dict[str, str]:
     }
 
 
-def _sum_excluded(segments: Sequence[Segment]) -> tuple[Excluded, ...]:
+def _sum_excluded(segments: Sequence[Segment]) -> tuple[ManifestExclusion, ...]:
     sums: dict[str, tuple[int, int]] = {}
     for excluded in (one for segment in segments for one in segment.excluded):
         files, size = sums.get(excluded.pattern, (0, 0))
         sums[excluded.pattern] = (files + excluded.files, size + excluded.size)
-    return tuple(Excluded(pattern, *both) for pattern, both in sorted(sums.items(), key=lambda p: -p[1][1]))
+    return tuple(
+        ManifestExclusion(pattern=pattern, files=files, size=size)
+        for pattern, (files, size) in sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
+    )
 
 
 # -- before and after ------------------------------------------------------------------------------
@@ -391,7 +393,6 @@ def _already_there(key: str, recipe: Recipe, output: Path, store: Store) -> Buil
         already_there=True,
         segments_made=0,
         segments_total=known["segments"],
-        excluded=tuple(Excluded(*fields) for fields in known["excluded"]),
     )
 
 
@@ -401,7 +402,6 @@ def _remember(key: str, report: BuildReport, store: Store) -> None:
         "sha256": report.sha256,
         "size": report.size,
         "segments": report.segments_total,
-        "excluded": [[e.pattern, e.files, e.size] for e in report.excluded],
     }
     store.write_entry("builds", key, json.dumps(known).encode())
     store.prune()

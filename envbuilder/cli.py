@@ -207,7 +207,7 @@ def _print_build(report: BuildReport, check: bool) -> None:
     )
     if not report.already_there:
         click.echo(f"  {report.segments_made} of {report.segments_total} segments made, the others kept")
-    for name, files, size in verbs.savings(report):
+    for name, files, size in verbs.savings(manifest):
         click.echo(f"  left out: {human(size)} in {files} files: {name}")
 
 

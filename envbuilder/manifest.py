@@ -44,6 +44,16 @@ class ManifestFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestExclusion:
+    """What one pattern of ``pack: {exclude: …}`` left out of an environment."""
+
+    pattern: str
+    files: int
+    size: int
+    """Bytes, unpacked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestInterpreter:
     """The interpreter of an environment."""
 
@@ -81,6 +91,8 @@ class Manifest:
     """Bytes of the files, the manifest not counted."""
     files: tuple[ManifestFile, ...] = field(repr=False)
     """Sorted by path; the manifest itself is not among them."""
+    excluded: tuple[ManifestExclusion, ...] = ()
+    """Largest first."""
     format: int = FORMAT
 
     def text(self) -> str:
@@ -120,6 +132,7 @@ def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
                 "demands": tuple(data["demands"]),
                 "packages": tuple(ManifestPackage(**package) for package in data["packages"]),
                 "files": tuple(ManifestFile(**file) for file in data["files"]),
+                "excluded": tuple(ManifestExclusion(**one) for one in data.get("excluded", ())),
             }
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -157,6 +170,7 @@ def manifest_schema() -> dict[str, Any]:
 
     package = record({"name": text, "version": text, "filename": text, "sha256": digest, "size": number})
     file = record({"path": text, "mode": number, "size": number, "sha256": digest}, {"link": text})
+    exclusion = record({"pattern": text, "files": number, "size": number})
     interpreter = record({"version": text, "origin": text, "digest": digest, "locked_digest": digest})
     schema = record(
         {
@@ -169,6 +183,7 @@ def manifest_schema() -> dict[str, Any]:
             "glibc": maybe,
             "glibcxx": maybe,
             "pack": {"type": "object"},
+            "excluded": {"type": "array", "items": exclusion},
             "tools": {"type": "object", "additionalProperties": text},
             "unpacked_size": number,
             "files": {"type": "array", "items": file},

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from envbuilder.deploy.layout import Deployment
     from envbuilder.doctor import Diagnosis
     from envbuilder.lock import LockResult
+    from envbuilder.manifest import Manifest
     from envbuilder.quickstart import Quickstart
     from envbuilder.sizes import Sizes
     from envbuilder.verify.report import Report
@@ -154,12 +155,12 @@ def build(
     return report
 
 
-def savings(report: BuildReport) -> list[tuple[str, int, int]]:
+def savings(manifest: Manifest) -> list[tuple[str, int, int]]:
     """Return what each rule of exclusion left out of an archive: its name, files, bytes; largest first."""
     from envbuilder.pack.rules import rule_of
 
     sums: dict[str, tuple[int, int]] = {}
-    for excluded in report.excluded:
+    for excluded in manifest.excluded:
         name = rule_of(excluded.pattern)
         files, size = sums.get(name, (0, 0))
         sums[name] = (files + excluded.files, size + excluded.size)
