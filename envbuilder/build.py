@@ -138,9 +138,10 @@ def _build(
     reporter: Reporter,
 ) -> BuildReport:
     base, activation, wheels, paths = _assemble(lock, assembler, settings, store, reporter)
-    manifest = _manifest(recipe, lock, interpreter, [base, *wheels, activation])
     with store.scratch("own") as scratch:
-        segments = [base, *wheels, activation, assembler.own(_own_entries(manifest), scratch / "own")]
+        listed = [base, *wheels, activation, assembler.own([_environment_entry()], scratch / "environment")]
+        manifest = _manifest(recipe, lock, interpreter, listed)
+        segments = [*listed, assembler.own([_manifest_entry(manifest)], scratch / "manifest")]
         archive, written = _pack(recipe, segments, paths, output, reporter)
     _write_beside(manifest_beside(archive), manifest.text())
     return BuildReport(
@@ -150,7 +151,7 @@ def _build(
         size=written.size,
         already_there=False,
         segments_made=assembler.made,
-        segments_total=len(segments) - 1,  # the environment's own is made each time
+        segments_total=len(segments) - 2,  # the environment's own are made each time
     )
 
 
@@ -309,13 +310,14 @@ def lock_digest(lock: Lock) -> str:
     return hashlib.sha256(lock_text(lock).encode()).hexdigest()
 
 
-def _own_entries(manifest: Manifest) -> list[Entry]:
+def _environment_entry() -> Entry:
     # What conda-pack's activation would set; a direct launch runs none, so the runtime sets it.
     variables = {"variables": {"CONDA_PREFIX": "{prefix}"}}
-    return [
-        Entry(MANIFEST_PATH, data=manifest.text().encode("utf-8", "surrogateescape")),
-        Entry(ENVIRONMENT_PATH, data=(json.dumps(variables, indent=1, sort_keys=True) + "\n").encode()),
-    ]
+    return Entry(ENVIRONMENT_PATH, data=(json.dumps(variables, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _manifest_entry(manifest: Manifest) -> Entry:
+    return Entry(MANIFEST_PATH, data=manifest.text().encode("utf-8", "surrogateescape"))
 
 
 def _pack_json(options: PackOptions) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import Reporter
-from envbuilder.verify.extract import extract
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -279,6 +278,8 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         IntegrityError: it is no archive that every release extracts.
     """
+    from envbuilder.pack.extract import extract  # verification deploys, so its package imports this one
+
     folder.mkdir()
     try:
         contents = extract(archive, folder)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from envbuilder.errors import AssembleError, DeployError, EnvbuilderError, FetchError
+from envbuilder.errors import AssembleError, DeployError, VerifyError
 from envbuilder.lockfile import Lock
 from envbuilder.manifest import Manifest
+from envbuilder.pack.extract import Contents, extract
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.resolve.interpreter import find_interpreters
 from envbuilder.resources import sample_model
@@ -18,19 +19,15 @@ from envbuilder.store import Store
 from envbuilder.triton import Launch, Release, find_release
 from envbuilder.verify.checks import Archive, check_archive, check_release, read_manifest_of
 from envbuilder.verify.contract import Place
-from envbuilder.verify.extract import Contents, extract
 from envbuilder.verify.judge import check_probe, environment_facts
 from envbuilder.verify.linking import read_linking
 from envbuilder.verify.live import Probed, Subject, prepare, run_probe
 from envbuilder.verify.report import Check, Report, report_schema
-from envbuilder.verify.server import TritonServer, find_server
+from envbuilder.verify.server import find_server
 from envbuilder.verify.serving import check_server
 from envbuilder.verify.traces import find_traces
 
-__all__ = ["Check", "Report", "ServerChoice", "report_schema", "verify"]
-
-ServerChoice = TritonServer | Path | Literal["auto", "yes", "no"]
-"""A server, or where it is; ``auto``: one where it is at hand; ``yes``: one, fetched if need be; ``no``: none."""
+__all__ = ["Check", "Report", "report_schema", "verify"]
 
 
 def verify(
@@ -39,7 +36,8 @@ def verify(
     model: Path | None = None,
     compile: Mapping[str, Any] | None = None,
     releases: Sequence[str] = (),
-    server: ServerChoice = "auto",
+    server: bool | None = None,
+    tritonserver: Path | None = None,
     lock: Lock | None = None,
     isolate: bool = True,
     ready_timeout: float = 300.0,
@@ -54,7 +52,8 @@ def verify(
         model: the model directory to load, in any form that deploy takes; default: the sample model.
         compile: ``torch.compile`` options in place of the model's own.
         releases: names of Triton releases.
-        server: whether a real server is started, and which.
+        server: whether a real server is asked; None: if one is at hand. True fetches one where there is none.
+        tritonserver: the server's program, or the folder that holds ``bin/tritonserver``.
         lock: the lock that the archive should have been built from.
         isolate: run it in a mount namespace where this user may have one.
         ready_timeout: seconds that the server gets to load the model.
@@ -62,7 +61,7 @@ def verify(
     Returns: a report, also where checks failed.
 
     Raises:
-        VerifyError: there is no archive, or no disk to extract it on.
+        VerifyError: there is no archive, no disk to extract it on, or no server where one was asked for.
         RecipeError: no such release.
     """
     began = time.monotonic()
@@ -82,7 +81,9 @@ def verify(
             releases=chosen,
         )
         run.check_statically(lock)
-        run.check_live(model or sample_model(), compile or {}, server, ready_timeout)
+        subject = run.check_probe(model or sample_model(), compile or {})
+        if subject is not None and server is not False:
+            run.check_server(subject, tritonserver, fetch=bool(server), ready_timeout=ready_timeout)
         return run.report(time.monotonic() - began)
 
 
@@ -111,6 +112,7 @@ class _Run:
         self.manifest: Manifest | None
         self.manifest, self.manifest_error = read_manifest_of(contents, place.environment)
         self.releases = list(releases) or ([find_release(self.manifest.release)] if self.manifest else [])
+        self.minor = ".".join(self.manifest.python.split(".")[:2]) if self.manifest else ""
         self.checks: list[Check] = []
         self.probes: dict[Launch, Probed] = {}
         self.server: str | None = None
@@ -137,38 +139,28 @@ class _Run:
         places = [self.store.root]
         if self.manifest is not None:
             try:
-                found, _ = find_interpreters(self.manifest.python)
+                found, _ = find_interpreters(self.minor)
             except AssembleError:
                 found = []
             places += [interpreter.prefix for interpreter in found]
         system = (Path("/usr"), Path("/usr/local"), Path("/"))
         return [place for place in places if place not in system]
 
-    def check_live(
-        self, model: Path, compile: Mapping[str, Any], server: ServerChoice, ready_timeout: float
-    ) -> None:
-        """Run the environment under each release's launch, and a server."""
+    def check_probe(self, model: Path, compile: Mapping[str, Any]) -> Subject | None:
+        """Run the probe under each release's launch; return the model that a server may be asked for."""
         broken = sorted({check.id for check in self.checks if check.status == "failed" and _stops(check)})
         manifest = self.manifest
         if broken or manifest is None:
-            self._omit(
-                "contract.launch", f"nothing was run: {', '.join(broken) or 'manifest.present'} failed"
-            )
-            return
+            self._omit("contract.launch", f"nothing was run: {', '.join(broken)} failed")
+            return None
         try:
-            subject = prepare(
-                self.archive,
-                model,
-                self.place,
-                self.scratch / "envs",
-                compile=compile,
-                reporter=self.reporter,
-            )
-        except (DeployError, EnvbuilderError) as error:
+            envs = self.scratch / "envs"
+            subject = prepare(self.archive, model, self.place, envs, compile=compile, reporter=self.reporter)
+        except DeployError as error:
             self.checks.append(
                 Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
             )
-            return
+            return None
         text = f"{model.name}: a repository with it can be made (version {subject.version}, {subject.file})"
         self.checks.append(Check(id="model.deployed", status="passed", found=text))
         for release in self.releases:
@@ -176,41 +168,37 @@ class _Run:
                 self.reporter.step(f"Running the model, launched {release.launch} as by {release.name}")
                 self.probes[release.launch] = run_probe(subject, release.launch)
             self.checks += check_probe(self.probes[release.launch], release, manifest, self.place.isolated)
-        self._check_server(server, subject, manifest, ready_timeout)
-
-    def _check_server(
-        self, choice: ServerChoice, subject: Subject, manifest: Manifest, ready_timeout: float
-    ) -> None:
-        if choice == "no":
-            return self._omit("server.start", "no server was asked for")
         if any(
             check.status == "failed" and check.id.startswith(("probe.", "contract.")) for check in self.checks
         ):
-            return self._omit("server.start", "the probe failed: a server would say the same, less clearly")
+            self._omit("server.start", "the probe failed: a server would say the same, less clearly")
+            return None
+        return subject
+
+    def check_server(
+        self, subject: Subject, tritonserver: Path | None, *, fetch: bool, ready_timeout: float
+    ) -> None:
+        """Ask a real server for the model, if there is one (with *fetch*: there must be one)."""
+        manifest = self.manifest
+        assert manifest is not None  # or there would be no subject
         try:
-            found = self._find_server(choice)
-        except FetchError as error:
-            return self._omit("server.start", f"no server: {error.message}")
-        except EnvbuilderError as error:
-            if choice == "auto":
-                return self._omit("server.start", f"{error.message} ({error.hint})")
-            raise
-        if manifest.python not in found.stubs:
-            has = ", ".join(found.stubs) or "none that is known"
-            text = f"{found.describe()} has no stub for Python {manifest.python} (it has {has})"
+            server = find_server(tritonserver, self.settings, self.store, self.reporter, fetch=fetch)
+        except VerifyError as error:
+            if fetch or tritonserver is not None:
+                raise
+            return self._omit("server.start", error.message)
+        if self.minor not in server.stubs:
+            has = ", ".join(server.stubs) or "none that is known"
+            text = f"{server.describe()} has no stub for Python {self.minor} (it has {has})"
             return self._omit("server.start", text)
-        self.reporter.step(f"Serving the model by {found.describe()}")
+        self.reporter.step(f"Serving the model by {server.describe()}")
         numpy = environment_facts(list(self.probes.values())).get("numpy", "")
         log = self.scratch / "server.log"
-        served = check_server(found, subject, manifest, log=log, numpy=numpy, timeout=ready_timeout)
+        served = check_server(
+            server, subject, manifest, python=self.minor, log=log, numpy=numpy, timeout=ready_timeout
+        )
         self.checks += served.checks
         self.server = served.server
-
-    def _find_server(self, choice: ServerChoice) -> TritonServer:
-        if isinstance(choice, TritonServer):
-            return choice
-        path = choice if isinstance(choice, Path) else None
-        return find_server(path, self.settings, self.store, self.reporter, fetch=choice == "yes")
 
     def _omit(self, id: str, why: str) -> None:
         self.checks.append(Check(id=id, status="omitted", found=why))

@@ -17,8 +17,8 @@ from packaging.utils import canonicalize_name
 from envbuilder.errors import IntegrityError
 from envbuilder.lockfile import Lock, lock_text
 from envbuilder.manifest import MANIFEST_PATH, Manifest, manifest_beside, parse_manifest
+from envbuilder.pack.extract import Contents, Problem
 from envbuilder.triton import Release
-from envbuilder.verify.extract import Contents, Problem
 from envbuilder.verify.linking import Linking, host_runpaths, is_newer, unresolved
 from envbuilder.verify.report import Check, Status, some
 from envbuilder.verify.traces import Traces

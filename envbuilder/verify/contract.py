@@ -62,7 +62,8 @@ class Place:
 
     @classmethod
     def make(cls, root: Path, *, isolate: bool = True) -> Place:
-        """Make the folders in the empty folder *root*."""
+        """Make the folder *root* and what belongs into it."""
+        root.mkdir()
         for name in _SYSTEM:
             system = Path("/") / name
             if system.is_symlink():

@@ -14,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection
 
 from envbuilder.assemble.elf import ElfFacts, highest, read_elf, version_key
-from envbuilder.verify.extract import Member
+from envbuilder.pack.extract import Member
 
 BASE_SYSTEM: Final = re.compile(
     r"(ld-linux[-\w]*|linux-vdso|lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|nsl|nss_\w+|stdc\+\+|gcc_s))\.so(\.\d+)*"
@@ -25,6 +25,8 @@ DRIVER: Final = re.compile(r"lib(cuda|nvidia-[-\w]+|nvcuvid|nvoptix|cudadebugger
 _PLUGIN_NEEDS: Final = re.compile(
     r"lib(ibverbs|rdmacm|mlx5|efa|fabric|pmix|mpi|ucs|ucp|oshmem|nl-3|nl-route-3)\.so(\.\d+)*"
 )
+_SYSTEM_FOLDERS: Final = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
+"""Where the loader looks anyway. (torch's own programs name ``/lib/intel64`` and the like.)"""
 _PLUGINS: Final = re.compile(r".*/(nvidia|nvshmem|torch)/.*")
 """Network plugins of NVIDIA's libraries, opened only where that network is."""
 _LIBSTDCXX: Final = "lib/libstdc++.so.6"
@@ -67,9 +69,10 @@ def read_linking(environment: Path, members: Mapping[str, Member]) -> Linking:
 def host_runpaths(linking: Linking) -> Iterator[str]:
     """Yield each RUNPATH element that leads out of the environment, with its file."""
     for path, facts in linking.files.items():
-        for element in facts.runpath:
-            if _inside(path, element) is None:
-                yield f"{path} ({element})"
+        if not any(_is_plugin_need(path, need) for need in facts.needs):
+            for element in facts.runpath:
+                if _inside(path, element) is None and not element.startswith(_SYSTEM_FOLDERS):
+                    yield f"{path} ({element})"
 
 
 def unresolved(linking: Linking, members: Mapping[str, Member]) -> Iterator[str]:
@@ -84,9 +87,12 @@ def unresolved(linking: Linking, members: Mapping[str, Member]) -> Iterator[str]
         for need in facts.needs:
             if need in names or BASE_SYSTEM.fullmatch(need) or DRIVER.fullmatch(need):
                 continue
-            if _PLUGIN_NEEDS.fullmatch(need) and _PLUGINS.fullmatch(path):
-                continue
-            yield f"{need} (for {path})"
+            if not _is_plugin_need(path, need):
+                yield f"{need} (for {path})"
+
+
+def _is_plugin_need(path: str, need: str) -> bool:
+    return bool(_PLUGIN_NEEDS.fullmatch(need) and _PLUGINS.fullmatch(path))
 
 
 def is_newer(version: str, than: str) -> bool:

@@ -34,14 +34,21 @@ class Served:
 
 
 def check_server(
-    server: TritonServer, subject: Subject, manifest: Manifest, *, log: Path, numpy: str, timeout: float
+    server: TritonServer,
+    subject: Subject,
+    manifest: Manifest,
+    *,
+    python: str,
+    log: Path,
+    numpy: str,
+    timeout: float,
 ) -> Served:
     """Serve *subject*'s model by *server*; ask it by HTTP and gRPC, and compare with eager's answers."""
     began = time.monotonic()
     checks: list[Check] = []
     try:
         with server.start(
-            subject.place.root / "models", python=manifest.python, log=log, ready_timeout=timeout
+            subject.place.root / "models", python=python, log=log, ready_timeout=timeout
         ) as running:
             text = f"ready {time.monotonic() - began:.1f} s after its start: {_which(server, manifest)}"
             checks.append(_check("server.start", text, seconds=time.monotonic() - began))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from envbuilder.verify.extract import Member
+from envbuilder.pack.extract import Member
 
 _LARGEST: Final = 32 * 2**20
 """Larger files are libraries that come from a wheel byte for byte."""
@@ -18,7 +18,9 @@ _SYSTEM_PROGRAMS: Final = ("/bin/", "/usr/bin/")
 _SYSCONFIG: Final = re.compile(
     r"'(prefix|exec_prefix|LIBDIR|BINDIR|LIBDEST|INCLUDEPY|INCLUDEDIR)':\s*'(/[^']*)'"
 )
-_PYC: Final = re.compile(r"(?P<name>[^/]+)\.cpython-\d+(\.opt-[12])?\.pyc")
+_PYC: Final = re.compile(
+    r"lib/python3\.\d+/(site-packages/)?(?P<folder>.*/)?__pycache__/(?P<name>[^/]+)\.cpython-\d+(\.opt-[12])?\.pyc"
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -58,7 +60,7 @@ def _look(path: str, data: bytes, traces: Traces) -> None:
         if not program.startswith(_SYSTEM_PROGRAMS):
             traces.shebangs.append(f"{path} (#!{program})")
     elif name.endswith(".pyc"):
-        traces.bytecode += [f"{path} ({found})" for found in compiled_from(name, data)]
+        traces.bytecode += [f"{path} ({found})" for found in compiled_from(path, data)]
     elif name == "RECORD" and ".dist-info/" in path:
         traces.records += [
             f"{path} ({entry})" for entry in _outside_entries(path, data.decode(errors="replace"))
@@ -72,13 +74,15 @@ def _look(path: str, data: bytes, traces: Traces) -> None:
             traces.sysconfig.append(f"{path} ({key} = {value})")
 
 
-def compiled_from(name: str, data: bytes) -> Iterable[str]:
-    """Return the absolute path in the bytecode file *name* that is its source's, if it holds one.
+def compiled_from(path: str, data: bytes) -> Iterable[str]:
+    """Return the absolute path of its source that the bytecode file *path* holds, if it holds one.
 
     Any Python's bytecode, read without that Python: a string of marshal's is a type, a length, and its bytes.
     """
-    match = _PYC.fullmatch(name)
-    tail = f"/{match['name']}.py".encode() if match else b".py"
+    match = _PYC.fullmatch(path)
+    if match is None:
+        return []
+    tail = f"/{match['folder'] or ''}{match['name']}.py".encode()
     position = data.find(tail)
     while position >= 0:
         end = position + len(tail)
