@@ -276,10 +276,10 @@ def parse_lock(data: bytes) -> Lock:
         raise LockFormatError(f"is not UTF-8 text (byte {error.start})") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise LockFormatError(f"is no TOML, or was cut off: {error}") from error
-    if "envbuilder" not in document.get("tool", {}):
+    tools = document.get("tool")
+    tool = tools.get("envbuilder") if isinstance(tools, dict) else None
+    if not isinstance(tool, dict):
         raise LockFormatError("is no lock of envbuilder, or was cut off: it has no [tool.envbuilder]")
-    with _within("tool"):
-        tool: dict[str, Any] = _get(document["tool"], "envbuilder", dict)
     _check_format(document, tool)
     try:
         Pylock.from_dict(document)
