@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
+from envbuilder.pack.extract import extract
 from envbuilder.progress import Reporter
 
 _AT_FDCWD = -100
@@ -278,8 +279,6 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         IntegrityError: it is no archive that every release extracts.
     """
-    from envbuilder.pack.extract import extract  # verification deploys, so its package imports this one
-
     folder.mkdir()
     try:
         contents = extract(archive, folder)
