@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -170,7 +170,7 @@ def test_the_digest_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 # -- bad input -------------------------------------------------------------------------------------
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str, str | None]] = {
     "unknown key": (
         PLAIN + "dependancies: [numpy]\n",
         ":4: unknown key `dependancies`, did you mean `dependencies`?",
