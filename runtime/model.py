@@ -285,6 +285,8 @@ def instance_count(config: dict[str, Any]) -> int:
 
 # ---- loading -----------------------------------------------------------------------------------------------
 
+PACKAGE = "triton_model_"
+
 
 class Files(NamedTuple):
     """The files of a version folder that are served: paths, or None."""
@@ -333,7 +335,11 @@ def kind_of(path: str) -> str:
         head = file.read(64)
     if path.endswith(".safetensors"):
         return "state_dict"
-    if head.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):
+    if head.startswith(b"PK\x03\x04"):
+        if not zipfile.is_zipfile(path):
+            raise ModelError(
+                f"{os.path.basename(path)} is cut short or damaged: a zip archive without its end"
+            )
         with zipfile.ZipFile(path) as archive:
             names = [name.split("/", 1)[-1] for name in archive.namelist()]
         if any(name.startswith("data/aotinductor/") for name in names):
@@ -376,23 +382,22 @@ def import_source(path: str, package: str) -> types.ModuleType:
     return module
 
 
-_folders = set()  # type: set[str]
-
-
 def _forget_other_folders(folder: str) -> None:
-    """Forget top-level modules imported from version folders of other models in this process."""
-    others = _folders - {folder}
+    """Forget top-level modules that were imported from version folders of other models in this process."""
+    packages = [
+        module for name, module in sys.modules.items() if name.startswith(PACKAGE) and "." not in name
+    ]
+    others = {path for package in packages for path in package.__path__} - {folder}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and "." not in name and os.path.dirname(file) in others:
             del sys.modules[name]
-    sys.path[:] = [part for part in sys.path if part not in _folders]
-    _folders.add(folder)
+    sys.path[:] = [part for part in sys.path if part != folder and part not in others]
 
 
 def describe(error: BaseException, folder: str) -> str:
     """Say *error* in one line, with the place in the user's *folder* where it was raised."""
-    text = f"{type(error).__name__}: {error}".strip().split("\n")[0]
+    text = ": ".join([type(error).__name__, *str(error).strip().split("\n")[:1]]).rstrip(": ")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) == folder]
     return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else text
 
@@ -577,6 +582,13 @@ def load_saved(path: str, device: torch.device | None) -> Any:
         return torch.export.load(path).module()
     except Exception as error:
         version = torch.__version__
+        newer = re.search(
+            r"with version (\d+), but the maximum supported version for reading is (\d+)", str(error)
+        )
+        if newer:
+            raise ModelError(
+                f"{name} was written by a newer torch: its format is {newer[1]}, torch {version} reads up to {newer[2]}"
+            ) from error
         raise ModelError(f"torch {version} cannot load {name} ({kind}): {describe(error, '')}") from error
 
 
@@ -935,8 +947,9 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
         return [fields[name] for name in names]
     if fields is not None:
         result = tuple(fields.values())
-    if not isinstance(result, (tuple, list)) or (result and isinstance(result[0], (str, bytes))):
-        result = [result]
+    strings = len(outputs) == 1 and outputs[0].data_type == "STRING" and isinstance(result, list)
+    if strings or not isinstance(result, (tuple, list)):
+        result = [result]  # a list is what an output of BYTES consists of, a tuple has the outputs in it
     if len(result) < len(names):
         count = f"{len(result)} output{'s' if len(result) != 1 else ''}"
         raise ModelError(
@@ -988,12 +1001,14 @@ def check_output(value: Any, field: Field, batched: bool) -> None:
         raise ModelError(
             f"output {field.name!r}: expected {expected} (TYPE_{field.data_type} in the configuration), found {found}"
         )
-    rank = len(field.dims) + batched
-    if len(value.shape) != rank:
+    shape, rank = list(value.shape), len(field.dims) + batched
+    if len(shape) != rank:
         raise ModelError(
             f"output {field.name!r}: expected {rank} dimensions "
-            f"({'the batch and ' if batched else ''}dims {list(field.dims)}), found {list(value.shape)}"
+            f"({'the batch and ' if batched else ''}dims {list(field.dims)}), found {shape}"
         )
+    if any(wanted not in (-1, size) for wanted, size in zip(field.dims, shape[batched:])):
+        raise ModelError(f"output {field.name!r}: expected dims {list(field.dims)}, found {shape[batched:]}")
 
 
 class Metrics:
@@ -1098,7 +1113,7 @@ class TritonPythonModel:
 
         folder = os.path.join(args["model_repository"], args["model_version"])
         files = find_files(folder, config.get("default_model_filename", ""))
-        package = re.sub(r"\W", "_", f"triton_model_{self._name}_{args['model_version']}")
+        package = PACKAGE + re.sub(r"\W", "_", f"{self._name}_{args['model_version']}")
         kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
         wanted = None if kind not in ("CPU", "GPU") else pick_device(kind, device_id, None)
         target = load(files, package, self._parameters, wanted)
@@ -1110,7 +1125,9 @@ class TritonPythonModel:
             )
         if isinstance(target, torch.nn.Module):
             dtype = getattr(torch, self._parameters.dtype) if self._parameters.dtype else None
-            target = target.to(device=self._device, dtype=dtype).requires_grad_(False)
+            target = target.to(device=self._device, dtype=dtype)
+            for parameter in target.parameters():
+                parameter.requires_grad_(False)
             if type(target).__module__.split(".")[0] != "torch" or isinstance(target, torch.jit.ScriptModule):
                 target.eval()  # an exported program is in the mode in which it was exported
         self._shared: SharedWeights | None = None
