@@ -104,7 +104,8 @@ def rule_of(pattern: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _matcher(patterns: Sequence[str]) -> Callable[[str], re.Match[str] | None]:
-    return re.compile("|".join(f"(?P<p{i}>{glob_regex(p)})" for i, p in enumerate(patterns))).fullmatch
+    groups = (f"(?P<p{number}>{glob_regex(pattern)})" for number, pattern in enumerate(patterns))
+    return re.compile("|".join(groups), re.DOTALL).fullmatch  # a file name may hold a newline
 
 
 def glob_regex(pattern: str) -> str:
