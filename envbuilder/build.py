@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +20,11 @@ from envbuilder import __version__
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.bytecode import BytecodeCompiler
 from envbuilder.assemble.elf import highest
-from envbuilder.assemble.segment import FileFacts, Segment
+from envbuilder.assemble.pipeline import Pipeline, open_pipeline
+from envbuilder.assemble.segment import Segment
 from envbuilder.assemble.writer import Entry
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
-from envbuilder.fetch.download import fetch
-from envbuilder.lockfile import Artifact, Lock, LockedInterpreter, lock_text
+from envbuilder.lockfile import Lock, LockedInterpreter, lock_text
 from envbuilder.manifest import (
     ENVIRONMENT_PATH,
     MANIFEST_PATH,
@@ -34,7 +36,7 @@ from envbuilder.manifest import (
     manifest_beside,
     read_manifest,
 )
-from envbuilder.pack.archive import DamagedPieceError, Written, write_archive
+from envbuilder.pack.archive import DamagedPieceError, write_archive
 from envbuilder.pack.members import COMPRESSOR
 from envbuilder.pack.rules import DEFAULT_EXCLUDE, RULES_VERSION, PackRules
 from envbuilder.progress import SILENT, Reporter
@@ -43,6 +45,8 @@ from envbuilder.resolve.interpreter import Interpreter, describe, find_interpret
 from envbuilder.settings import Settings
 from envbuilder.store import Store, file_sha256
 
+_MALLOPT: Final = {-1: 256 * 2**20, -3: 32 * 2**20, -8: 1}
+"""``malloc.h``: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (bytes), M_ARENA_MAX."""
 _TRIES: Final = 3
 """A damaged store entry is removed and made again; more than one may be damaged."""
 
@@ -82,7 +86,7 @@ def build(
         IntegrityError: an artifact, or this machine's interpreter, is not the locked one.
         AssembleError: the artifacts make no environment.
     """
-    interpreter = _interpreter(lock, interpreter_change, reporter)
+    interpreter = _interpreter(lock, interpreter_change, store, reporter)
     rules = pack_rules(recipe.pack)
     key = _build_key(recipe, lock, describe(interpreter))
     there = _already_there(key, recipe, output, store)
@@ -118,6 +122,19 @@ def build(
     raise AssertionError("unreachable")
 
 
+def keep_freed_memory() -> None:
+    """Tell glibc's malloc not to give each freed buffer back to the kernel, and threads to share one arena.
+
+    Segments are made of buffers of some hundred KiB, taken and freed by several threads; faulting their pages in
+    anew each time took as long as inflating into them (measured: half the time of the system calls). For the
+    command line; a program that calls :func:`build` decides for itself.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another libc has no mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _MALLOPT.items():
+            mallopt(option, value)
+
+
 def pack_rules(options: PackOptions) -> PackRules:
     """Return the rules of packing that a recipe's options are."""
     exclude = DEFAULT_EXCLUDE if options.exclude is None else options.exclude
@@ -137,137 +154,74 @@ def _build(
     store: Store,
     reporter: Reporter,
 ) -> BuildReport:
-    base, activation, wheels, paths = _assemble(lock, assembler, settings, store, reporter)
-    with store.scratch("own") as scratch:
-        listed = [base, *wheels, activation, assembler.own([_environment_entry()], scratch / "environment")]
-        manifest = _manifest(recipe, lock, interpreter, listed)
-        segments = [*listed, assembler.own([_manifest_entry(manifest)], scratch / "manifest")]
-        archive, written = _pack(recipe, segments, paths, output, reporter)
-    _write_beside(manifest_beside(archive), manifest.text())
+    reporter.step(f"Fetching, assembling and packing {len(lock.artifacts)} wheels")
+    suffix = ".tar" if recipe.pack.uncompressed else ".tar.gz"
+    with (
+        _draft(output, recipe.name) as draft,
+        store.scratch("own") as scratch,
+        open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
+    ):
+        contents = _Contents(recipe, lock, interpreter, assembler, pipeline, scratch)
+        written = write_archive(
+            contents.segments(),
+            draft,
+            artifacts=pipeline.artifact,
+            level=recipe.pack.level,
+            uncompressed=recipe.pack.uncompressed,
+            expected=sum(artifact.size for artifact in lock.artifacts),
+            reporter=reporter,
+        )
+        archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
+        # Its manifest first: an archive never stands without it. One that is there is left as it is: a server
+        # extracts again when an archive's time changes.
+        _write_beside(manifest_beside(archive), contents.text)
+        if not (archive.exists() and file_sha256(archive) == written.sha256):
+            draft.replace(archive)
     return BuildReport(
         archive=archive,
-        manifest=manifest,
+        manifest=contents.manifest,
         sha256=written.sha256,
         size=written.size,
         already_there=False,
         segments_made=assembler.made,
-        segments_total=len(segments) - 2,  # the environment's own are made each time
+        segments_total=len(lock.artifacts) + 2,  # the environment's own are made each time
     )
 
 
-def _assemble(
-    lock: Lock, assembler: Assembler, settings: Settings, store: Store, reporter: Reporter
-) -> tuple[Segment, Segment, list[Segment], dict[str, Path]]:
-    """Fetch and assemble: each wheel as soon as it is there, while others still arrive."""
-    reporter.step(f"Fetching and assembling {len(lock.artifacts)} wheels")
-    paths: dict[str, Path] = {}
-    under_way: dict[str, Future[Segment]] = {}
-    shared = _SharedPaths(lock.artifacts, assembler, store)
-    # Largest first: what takes longest begins first.
-    wanted = sorted(lock.artifacts, key=lambda artifact: (-artifact.size, artifact.name))
-    with ThreadPoolExecutor(2) as coordinators:
-        base = coordinators.submit(assembler.base)
-        try:
-            for artifact, path in fetch(wanted, lock.cuda, settings, store, reporter=reporter):
-                paths[artifact.name] = path
-                omit = shared.expected(artifact, path)
-                under_way[artifact.name] = coordinators.submit(assembler.wheel, artifact, path, omit)
-            interpreter, activation = base.result()
-            segments = [under_way[artifact.name].result() for artifact in lock.artifacts]
-        except BaseException:
-            for future in under_way.values():
-                future.cancel()
-            raise
-    wheels = settle_shared_paths(
-        [interpreter, activation],
-        segments,
-        lambda number, omit: assembler.wheel(
-            lock.artifacts[number], paths[lock.artifacts[number].name], omit
-        ),
-    )
-    return interpreter, activation, wheels, {a.sha256: paths[a.name] for a in lock.artifacts}
+class _Contents:
+    """The segments of an archive in its order; after them, its manifest."""
 
+    manifest: Manifest
+    text: str
 
-class _SharedPaths:
-    """Expects which wheel contributes a path that several have, from what is listed so far.
-
-    Only to save work: what arrives later is settled at the end, by :func:`settle_shared_paths`.
-    """
-
-    def __init__(self, artifacts: Sequence[Artifact], assembler: Assembler, store: Store) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        lock: Lock,
+        interpreter: Interpreter,
+        assembler: Assembler,
+        pipeline: Pipeline,
+        scratch: Path,
+    ) -> None:
+        self._recipe = recipe
+        self._lock = lock
+        self._interpreter = interpreter
         self._assembler = assembler
-        self._order = {artifact.name: number for number, artifact in enumerate(artifacts)}
-        self._listed: dict[str, frozenset[str]] = {}
-        for artifact in artifacts:
-            path = store.find_artifact(artifact.sha256, artifact.size)
-            if path is not None:
-                self._list(artifact, path)
+        self._pipeline = pipeline
+        self._scratch = scratch
 
-    def expected(self, artifact: Artifact, path: Path) -> frozenset[str]:
-        """Return the paths of *artifact* that a wheel earlier by name is known to have."""
-        own, number = self._list(artifact, path), self._order[artifact.name]
-        earlier = (paths for name, paths in self._listed.items() if self._order[name] < number)
-        return frozenset().union(*(own & paths for paths in earlier))
-
-    def _list(self, artifact: Artifact, path: Path) -> frozenset[str]:
-        if artifact.name not in self._listed:
-            files = self._assembler.list_wheel(artifact, path)
-            self._listed[artifact.name] = frozenset(entry.path for entry in files.entries)
-        return self._listed[artifact.name]
-
-
-def settle_shared_paths(
-    fixed: Sequence[Segment], wheels: Sequence[Segment], again: Callable[[int, frozenset[str]], Segment]
-) -> list[Segment]:
-    """Return *wheels*, in which no path stands twice: the first that has it contributes it.
-
-    *again* makes the wheel of a number without some paths.
-
-    Raises:
-        AssembleError: two artifacts have different bytes, or another mode, for one path; it names both.
-    """
-    owners: dict[str, tuple[FileFacts, str]] = {f.path: (f, s.label) for s in fixed for f in s.files}
-    settled = []
-    for number, segment in enumerate(wheels):
-        shared = set()
-        for file in (*segment.files, *segment.omitted):
-            owner, label = owners.setdefault(file.path, (file, segment.label))
-            if owner is file:
-                continue
-            if (owner.sha256, owner.mode, owner.link) != (file.sha256, file.mode, file.link):
-                raise AssembleError(
-                    f"{file.path} is in {label} and, different, in {segment.label}",
-                    hint="one environment cannot hold both: drop one, or leave the path out with pack: {exclude: …}",
-                )
-            shared.add(file.path)
-        right = shared == {file.path for file in segment.omitted}
-        settled.append(segment if right else again(number, _without_bytecode(shared)))
-    return settled
-
-
-def _without_bytecode(paths: set[str]) -> frozenset[str]:
-    """Bytecode is left out with its source."""
-    return frozenset(path for path in paths if "/__pycache__/" not in path)
-
-
-def _pack(
-    recipe: Recipe, segments: Sequence[Segment], paths: Mapping[str, Path], output: Path, reporter: Reporter
-) -> tuple[Path, Written]:
-    suffix = ".tar" if recipe.pack.uncompressed else ".tar.gz"
-    with _draft(output, recipe.name) as draft:
-        written = write_archive(
-            segments,
-            draft,
-            artifacts=paths.__getitem__,
-            level=recipe.pack.level,
-            uncompressed=recipe.pack.uncompressed,
-            reporter=reporter,
-        )
-        archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
-        # One that is there is left: a server extracts again when an archive's time changes.
-        if not (archive.exists() and file_sha256(archive) == written.sha256):
-            draft.replace(archive)
-    return archive, written
+    def segments(self) -> Iterator[Segment]:
+        """Yield the base, the wheels, the activation, and what is the environment's own."""
+        listed: list[Segment] = []
+        for segment in self._pipeline.segments():
+            listed.append(segment)
+            yield segment
+        own = self._assembler.own([_environment_entry()], self._scratch / "environment")
+        listed.append(own)
+        yield own
+        self.manifest = _manifest(self._recipe, self._lock, self._interpreter, listed)
+        self.text = self.manifest.text()
+        yield self._assembler.own([_manifest_entry(self.text)], self._scratch / "manifest")
 
 
 # -- what is in it ---------------------------------------------------------------------------------
@@ -316,8 +270,8 @@ def _environment_entry() -> Entry:
     return Entry(ENVIRONMENT_PATH, data=(json.dumps(variables, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _manifest_entry(manifest: Manifest) -> Entry:
-    return Entry(MANIFEST_PATH, data=manifest.text().encode("utf-8", "surrogateescape"))
+def _manifest_entry(text: str) -> Entry:
+    return Entry(MANIFEST_PATH, data=text.encode("utf-8", "surrogateescape"))
 
 
 def _pack_json(options: PackOptions) -> dict[str, Any]:
@@ -354,8 +308,8 @@ def _sum_excluded(segments: Sequence[Segment]) -> tuple[ManifestExclusion, ...]:
 # -- before and after ------------------------------------------------------------------------------
 
 
-def _interpreter(lock: Lock, change: bool, reporter: Reporter) -> Interpreter:
-    interpreter = find_interpreter(lock.python, locked=lock.interpreter, reporter=reporter)
+def _interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> Interpreter:
+    interpreter = find_interpreter(lock.python, locked=lock.interpreter, store=store, reporter=reporter)
     here, locked = describe(interpreter), lock.interpreter
     if here.digest != locked.digest:
         text = (

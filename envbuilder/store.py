@@ -25,7 +25,7 @@ from envbuilder.errors import IntegrityError, RecipeError
 CACHE_VARIABLE = "ENVBUILDER_CACHE"
 LIMIT_VARIABLE = "ENVBUILDER_CACHE_LIMIT"
 _DEFAULT_LIMIT = 40 * 2**30
-_KINDS = ("artifacts", "segments", "builds", "tools")
+_KINDS = ("artifacts", "segments", "listings", "builds", "interpreters", "tools")
 _ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a temporary file can belong to no running build."""
 
@@ -35,7 +35,7 @@ class StoreEntry:
     """One thing the store keeps."""
 
     kind: str
-    """``artifacts``, ``segments``, ``builds`` or ``tools``."""
+    """``artifacts``, ``segments``, ``listings``, ``builds``, ``interpreters`` or ``tools``."""
     key: str
     size: int
     """Bytes on disk."""

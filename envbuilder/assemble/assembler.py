@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
@@ -12,7 +14,7 @@ from pathlib import Path
 from envbuilder.assemble.base import lay_out_base
 from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
 from envbuilder.assemble.segment import DamagedSegmentError, Excluded, FileFacts, Segment, keep, load_segment
-from envbuilder.assemble.wheel import WheelFiles, wheel_files
+from envbuilder.assemble.wheel import wheel_files
 from envbuilder.assemble.writer import Entry, SegmentWriter
 from envbuilder.assemble.zipdir import ZipDirectory
 from envbuilder.lockfile import Artifact
@@ -50,15 +52,23 @@ class Assembler:
 
     # -- wheels ------------------------------------------------------------------------------------
 
-    def list_wheel(self, artifact: Artifact, path: Path) -> WheelFiles:
-        """Say which files a wheel contributes."""
+    def list_wheel(self, artifact: Artifact, path: Path) -> frozenset[str]:
+        """Return the paths of the files that a wheel contributes."""
+        key = self._key("listing", artifact.filename, artifact.sha256)
+        known = self._store.find("listings", key)
+        if known is not None:
+            with contextlib.suppress(ValueError, OSError):  # damaged, or just evicted: listed again
+                return frozenset(json.loads(known.read_bytes()))
         with path.open("rb") as file:
-            return wheel_files(
+            listed = wheel_files(
                 ZipDirectory(file, artifact.filename),
                 artifact.filename,
                 minor=self._interpreter.minor,
                 rules=self._rules,
             )
+        paths = frozenset(entry.path for entry in listed.entries)
+        self._store.write_entry("listings", key, json.dumps(sorted(paths)).encode())
+        return paths
 
     def wheel(self, artifact: Artifact, path: Path, omit: Collection[str] = ()) -> Segment:
         """Return the segment of a wheel, without the files *omit* that another wheel contributes already."""

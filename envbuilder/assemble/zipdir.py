@@ -78,6 +78,8 @@ class ZipDirectory:
         self._fd = file.fileno()
         self._name = str(path)
         self._size = os.fstat(self._fd).st_size
+        self._bounds: list[int] = []
+        """Where members begin, sorted, and where the last one must have ended."""
         self.directory_offset, self.members = self._read_directory()
 
     # -- reading the directory ---------------------------------------------------------------------
@@ -198,12 +200,14 @@ class ZipDirectory:
     def _check_places(self, members: Iterator[Member], directory: int) -> None:
         previous, end = "", 0
         for member in sorted(members, key=lambda member: member.header_offset):
+            self._bounds.append(member.header_offset)
             if member.header_offset < end:
                 raise self._error(f"{member.name} begins at {member.header_offset}, inside {previous}")
             previous = member.name
             end = member.header_offset + _LOCAL.size + member.compressed
             if end > directory:
                 raise self._error(f"{member.name} ends at {end}, past the files' end at {directory}")
+        self._bounds.append(directory)
 
     # -- reading members ---------------------------------------------------------------------------
 
@@ -225,8 +229,9 @@ class ZipDirectory:
         if method != member.method or not same:
             raise self._error(f"{member.name}: its own header and the central directory differ")
         offset: int = member.header_offset + _LOCAL.size + n + m
-        if offset + member.compressed > self.directory_offset:
-            raise self._error(f"{member.name} reaches into the central directory")
+        bound = self._bounds[bisect.bisect_right(self._bounds, member.header_offset)]
+        if offset + member.compressed > bound:
+            raise self._error(f"{member.name} reaches past {bound}, where it must have ended")
         return offset
 
     def chunks(self, member: Member, marks: list[Mark] | None = None) -> Iterator[bytes]:

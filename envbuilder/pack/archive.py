@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,27 +43,28 @@ class DamagedPieceError(Exception):
 
 
 def write_archive(
-    segments: Sequence[Segment],
+    segments: Iterable[Segment],
     out: Path,
     *,
     artifacts: Callable[[str], Path],
     level: int,
     uncompressed: bool = False,
+    expected: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Written:
     """Write the archive of *segments*, in their order, to *out*, which must not exist.
 
-    *artifacts* says where the artifact with a sha256 lies. With *uncompressed* the members are inflated on the way,
+    *artifacts* says where the artifact with a sha256 lies; *expected* is about how many bytes it will be.
+    With *uncompressed* the members are inflated on the way,
     and the archive is a plain tar. The file is on disk when this returns.
 
     Raises:
         DamagedPieceError: a segment's or an artifact's bytes have changed; what was written is incomplete.
     """
-    total = sum(segment.size for segment in segments)
     with (
         out.open("xb", buffering=0) as file,
         _Sink(file, inflate=uncompressed) as sink,
-        reporter.task("Packing", total) as task,
+        reporter.task("Packing", expected) as task,
     ):
         for segment in segments:
             _write_segment(segment, sink, artifacts, task)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from python_discovery import iter_interpreters
 from uv import find_uv_bin
@@ -20,7 +21,7 @@ from envbuilder.errors import AssembleError
 from envbuilder.lockfile import LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.run import CommandError, run
-from envbuilder.store import file_sha256
+from envbuilder.store import Store, file_sha256
 
 _GLIBC = re.compile(
     r"(ld-linux.*|linux-vdso|lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|thread_db|BrokenLocale|nss_\w+))\.so(\.\d+)*"
@@ -29,6 +30,7 @@ _GLIBC = re.compile(
 _COMPILER_RUNTIME = re.compile(r"lib(stdc\+\+|gcc_s)\.so\.\d+")
 """Never taken along: one older than the image's would break the stub, which finds ENV/lib first."""
 
+_LOADER_CACHE = Path("/etc/ld.so.cache")
 _STANDARD_PLACES = ("", "/usr", "/usr/local", "/install")
 """Prefixes that say nothing of a machine (``/install``: uv's builds)."""
 
@@ -111,15 +113,23 @@ def find_interpreters(minor: str) -> tuple[list[Interpreter], list[str]]:
 
 
 def find_interpreter(
-    minor: str, *, locked: LockedInterpreter | None = None, reporter: Reporter = SILENT
+    minor: str,
+    *,
+    locked: LockedInterpreter | None = None,
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
 ) -> Interpreter:
     """Return the interpreter for *minor*: the *locked* one if it is here, else the newest.
 
-    Where there is none, one is installed by ``uv python install``.
+    Where there is none, one is installed by ``uv python install``. What *store* remembers of the locked one, whose
+    files have not been touched since, is not found out again.
 
     Raises:
         AssembleError: there is none, and none could be installed; the message says what was looked at.
     """
+    known = recall(minor, locked, store) if locked is not None and store is not None else None
+    if known is not None:
+        return known
     found, refused = find_interpreters(minor)
     if not found:
         reporter.step(f"Installing CPython {minor} (uv python install)")
@@ -143,6 +153,8 @@ def find_interpreter(
         same_version = [one for one in found if one.version == locked.version]
         for one in same_version:
             if describe(one).digest == locked.digest:
+                if store is not None:
+                    remember(one, store)
                 return one
         if same_version:
             return same_version[0]
@@ -156,12 +168,83 @@ def describe(interpreter: Interpreter) -> LockedInterpreter:
     )
 
 
-@functools.lru_cache(maxsize=16)
+def remember(interpreter: Interpreter, store: Store) -> None:
+    """Note in *store* what was found out of an interpreter: asking it and its loader takes a second."""
+    known = {
+        "fingerprint": _fingerprint(interpreter, linked_libraries(interpreter)),
+        "interpreter": {name: _plain(getattr(interpreter, name)) for name in _FIELDS},
+        "digest": interpreter_digest(interpreter),
+        "libraries": {name: [str(p) for p in found] for name, found in linked_libraries(interpreter).items()},
+    }
+    store.write_entry("interpreters", interpreter_digest(interpreter), json.dumps(known).encode())
+
+
+def recall(minor: str, locked: LockedInterpreter, store: Store) -> Interpreter | None:
+    """Return the *locked* interpreter as *store* remembers it, if each of its files is as it was."""
+    record = store.find("interpreters", locked.digest)
+    if record is None:
+        return None
+    try:
+        known = json.loads(record.read_bytes())
+        interpreter = Interpreter(**{name: _typed(name, known["interpreter"][name]) for name in _FIELDS})
+        libraries = {name: tuple(map(Path, found)) for name, found in known["libraries"].items()}
+        same = known["fingerprint"] == _fingerprint(interpreter, libraries)
+    except (OSError, ValueError, KeyError, TypeError, AssembleError):
+        return None  # nothing that is sure: find it again
+    if not same or interpreter.minor != minor:
+        return None
+    _recalled[interpreter] = (locked.digest, libraries)
+    return interpreter
+
+
+_FIELDS: Final = (
+    "version",
+    "prefix",
+    "executable",
+    "stdlib",
+    "include",
+    "libpython",
+    "built_at",
+    "prefixes",
+    "origin",
+)
+_recalled: dict[Interpreter, tuple[str, Mapping[str, tuple[Path, ...]]]] = {}
+
+
+def _plain(value: Path | str | tuple[str, ...]) -> str | list[str]:
+    return list(value) if isinstance(value, tuple) else str(value)
+
+
+def _typed(name: str, value: str | list[str]) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return value if name in ("version", "origin") else Path(value)
+
+
+def _fingerprint(interpreter: Interpreter, libraries: Mapping[str, tuple[Path, ...]]) -> str:
+    """Return a digest of when and how large each file is that an interpreter is made of, or found by."""
+    paths = {file.source for file in interpreter_files(interpreter) if file.source is not None}
+    paths.update(path for found in libraries.values() for path in found)
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        status = path.stat()
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
+    if _LOADER_CACHE.exists():
+        digest.update(str(_LOADER_CACHE.stat().st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
 def interpreter_digest(interpreter: Interpreter) -> str:
     """Return the sha256 over the files that make an interpreter up, the host's libraries among them.
 
     Where the interpreter lies does not count: a copy in another folder has the same digest.
     """
+    recalled = _recalled.get(interpreter)
+    return recalled[0] if recalled is not None else _digest(interpreter)
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(interpreter: Interpreter) -> str:
     digest = hashlib.sha256()
     libraries = {path.name: path for paths in linked_libraries(interpreter).values() for path in paths}
     files = [*interpreter_files(interpreter)]
@@ -228,7 +311,6 @@ def interpreter_files(interpreter: Interpreter) -> Iterator[InterpreterFile]:
         yield from _walk(interpreter.include, f"include/python{minor}", interpreter.include.resolve())
 
 
-@functools.lru_cache(maxsize=16)
 def linked_libraries(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]:
     """Say for each program and extension module which shared libraries of the host it is linked to.
 
@@ -238,6 +320,12 @@ def linked_libraries(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]
     Raises:
         AssembleError: a library of the interpreter's own programs is missing on this machine.
     """
+    recalled = _recalled.get(interpreter)
+    return recalled[1] if recalled is not None else _linked(interpreter)
+
+
+@functools.lru_cache(maxsize=16)
+def _linked(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]:
     elf = {
         file.target: file.source
         for file in interpreter_files(interpreter)
