@@ -18,6 +18,7 @@ from rich.console import Console
 
 from envbuilder import __version__, verbs
 from envbuilder.errors import EnvbuilderError, RecipeError, VerifyError
+from envbuilder.sizes import savings
 from envbuilder.store import Store, StoreEntry, parse_size
 from envbuilder.terminal import human, make_reporter, table
 
@@ -172,6 +173,9 @@ def build(
     quiet: bool,
 ) -> None:
     """Build the archives of locks."""
+    from envbuilder.build import keep_freed_memory
+
+    keep_freed_memory()
     reporter = make_reporter(quiet=quiet or as_json)
     reports = []
     for recipe in verbs.load_recipes(recipes):
@@ -207,7 +211,7 @@ def _print_build(report: BuildReport, check: bool) -> None:
     )
     if not report.already_there:
         click.echo(f"  {report.segments_made} of {report.segments_total} segments made, the others kept")
-    for name, files, size in verbs.savings(manifest):
+    for name, files, size in savings(manifest.excluded):
         click.echo(f"  left out: {human(size)} in {files} files: {name}")
 
 
@@ -269,7 +273,7 @@ def verify(
 @_shared_options
 def size(archive: Path, plot: Path | None, as_json: bool, quiet: bool) -> None:
     """Say where the bytes of an archive are, by package and by kind."""
-    sizes = verbs.size(archive)
+    sizes = verbs.size(archive, reporter=make_reporter(quiet=quiet or as_json))
     if plot is not None:
         verbs.plot_sizes(sizes, plot)
     if as_json:
@@ -277,7 +281,7 @@ def size(archive: Path, plot: Path | None, as_json: bool, quiet: bool) -> None:
         return
     console = Console(highlight=False)
     for title, rows in sizes.tables():
-        console.print(table([title, "packed", "unpacked", "files"], rows), markup=False)
+        console.print(table([title, "packed", "share", "unpacked", "files"], rows), markup=False)
         click.echo()
 
 

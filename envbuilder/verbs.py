@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from envbuilder.deploy.layout import Deployment
     from envbuilder.doctor import Diagnosis
     from envbuilder.lock import LockResult
-    from envbuilder.manifest import Manifest
     from envbuilder.quickstart import Quickstart
     from envbuilder.sizes import Sizes
     from envbuilder.verify.report import Report
@@ -155,18 +154,6 @@ def build(
     return report
 
 
-def savings(manifest: Manifest) -> list[tuple[str, int, int]]:
-    """Return what each rule of exclusion left out of an archive: its name, files, bytes; largest first."""
-    from envbuilder.pack.rules import rule_of
-
-    sums: dict[str, tuple[int, int]] = {}
-    for excluded in manifest.excluded:
-        name = rule_of(excluded.pattern)
-        files, size = sums.get(name, (0, 0))
-        sums[name] = (files + excluded.files, size + excluded.size)
-    return sorted(((name, *both) for name, both in sums.items()), key=lambda row: (-row[2], row[0]))
-
-
 def verify(
     archive: Path,
     *,
@@ -193,16 +180,16 @@ def verify(
     )
 
 
-def size(archive: Path) -> Sizes:
+def size(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
     """Say where the bytes of an archive are, see :func:`envbuilder.sizes.measure`."""
     from envbuilder.sizes import measure
 
-    return measure(archive)
+    return measure(archive, reporter=reporter)
 
 
 def plot_sizes(sizes: Sizes, path: Path) -> None:
-    """Draw sizes, see :func:`envbuilder.sizes.plot`."""
-    from envbuilder.sizes import plot
+    """Draw sizes, see :func:`envbuilder.treemap.plot`."""
+    from envbuilder.treemap import plot
 
     plot(sizes, path)
 
