@@ -41,14 +41,19 @@ def without_places(data: bytes, places: Sequence[str]) -> bytes:
     The same length, so that every offset of a library, a debugger's table or a zip stays true.
     """
     for place in places:
-        raw = os.fsencode(place)
-        data = data.replace(raw, nowhere(len(raw)))
+        data = data.replace(os.fsencode(place), nowhere(os.fsencode(place)))
     return data
 
 
-def nowhere(length: int) -> bytes:
-    """Return a path of *length* bytes that is on no machine."""
-    return (b"/build-machine" + b"_" * length)[:length]
+def nowhere(place: bytes) -> bytes:
+    """Return a path as long as *place* that is on no machine, with the same last component.
+
+    The last component stays because linkers let a string share the tail of another: in
+    ``/home/me/versions/3.11.7`` lies the ``3.11.7`` of ``sys.version``. (A path of one component is returned as
+    it is: it says nothing of a machine.)
+    """
+    folder, _, name = place.rpartition(b"/")
+    return (b"/build-machine" + b"_" * len(folder))[: len(folder)] + b"/" + name
 
 
 def without_debug(data: bytes) -> bytes:
