@@ -77,9 +77,14 @@ def find_problem(torch: str, cuda: str, python: str) -> Problem | None:
         return None
     build = find_build(torch)
     if build is None:
-        return Problem(
-            key="torch", message=f"there is no torch {torch}", hint=f"nearest: {', '.join(_nearest(torch))}"
+        oldest = table()[0].version
+        old = Version(torch) < Version(oldest)
+        message = (
+            f"torch {torch} is older than {oldest}, the first with torch.compile"
+            if old
+            else f"there is no torch {torch}"
         )
+        return Problem(key="torch", message=message, hint=f"nearest: {', '.join(_nearest(torch))}")
     if cuda not in build.variants:
         return Problem(
             key="cuda",
@@ -107,7 +112,7 @@ def newest_python(torch: str, pythons: tuple[str, ...]) -> str:
 
 def _distance(one: str, other: str) -> tuple[int, int]:
     a, b = Version(one), Version(other)
-    return abs(a.major - b.major) * 1000 + abs(a.minor - b.minor), abs(a.micro - b.micro)
+    return abs((a.major - b.major) * 100 + a.minor - b.minor), abs(a.micro - b.micro)
 
 
 def _nearest(torch: str) -> list[str]:

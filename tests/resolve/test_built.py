@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from envbuilder.errors import ResolveError
+from envbuilder.lockfile import Artifact, Lock
+from envbuilder.resolve.built import hold_reference, place_in_wheelhouse, reference_key
+from envbuilder.store import Store
+from tests.resolve.indexes import INTERPRETER, Server, Sources, lock, source_tree, versions, write_recipe
+
+
+def artifact(locked: Lock, name: str) -> Artifact:
+    return next(one for one in locked.artifacts if one.name == name)
+
+
+def git(*args: str, folder: Path) -> str:
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        **{
+            f"GIT_{who}_{what}": "x@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
+    }
+    done = subprocess.run(["git", *args], cwd=folder, env=env, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(folder: Path, version: str) -> str:
+    """Commit a project of *version* into the repository *folder*, and return the commit."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / ".git").exists():
+        git("init", "--quiet", "--initial-branch", "main", folder=folder)
+    for path, text in source_tree("mine-only", version).items():
+        (folder / path).write_text(text)
+    git("add", "--all", folder=folder)
+    git("commit", "--quiet", "--message", version, folder=folder)
+    return git("rev-parse", "HEAD", folder=folder)
+
+
+# -- sdists ----------------------------------------------------------------------------------------
+
+
+def test_what_has_no_wheel_is_built_once(tmp_path: Path, sources: Sources, store: Store) -> None:
+    sdist = sources.publish_sdist("pypi", "bare", "1.0")
+    sources.publish("pypi", "needs-bare", "1.0", requires=["bare"])
+    recipe, settings = write_recipe(tmp_path, "needs-bare"), sources.settings()
+    locked = lock(recipe, settings, store)
+    bare = artifact(locked, "bare")
+    assert bare.filename == "bare-1.0-py3-none-any.whl"
+    assert locked.built == (("bare", f"sdist:{hashlib.sha256(sdist.read_bytes()).hexdigest()}"),)
+    path = store.find_artifact(bare.sha256, bare.size)
+    assert path is not None
+    with zipfile.ZipFile(path) as wheel:
+        assert "bare.py" in wheel.namelist()
+
+    used = path.stat().st_ino
+    again = lock(recipe, settings, store, previous=locked)
+    assert again == locked
+    assert store.artifact_path(bare.sha256).stat().st_ino == used, "it was built a second time"
+
+
+def test_only_what_has_no_wheel_is_built(tmp_path: Path, sources: Sources, store: Store) -> None:
+    """A newer version of something else, of which there is source alone, does not count."""
+    sources.publish_sdist("pypi", "bare", "1.0")
+    sources.publish_sdist("pypi", "safetensors", "9.0", broken=True)
+    locked = lock(write_recipe(tmp_path, "bare", "safetensors"), sources.settings(), store)
+    assert versions(locked)["safetensors"] == "0.8.0"
+    assert [name for name, _ in locked.built] == ["bare"]
+
+
+def test_source_that_cannot_be_built(tmp_path: Path, sources: Sources, store: Store) -> None:
+    sources.publish_sdist("pypi", "bare", "1.0", broken=True)
+    with pytest.raises(ResolveError) as caught:
+        lock(write_recipe(tmp_path, "bare"), sources.settings(), store)
+    assert caught.value.message.startswith("bare 1.0 has no wheel, and building one failed:\n")
+    assert "no compiler for this" in caught.value.message
+    assert caught.value.hint == "build the wheel elsewhere and put it into a wheelhouse"
+    assert str(store.root) not in caught.value.message
+
+
+# -- git -------------------------------------------------------------------------------------------
+
+
+def test_a_git_reference_is_held_at_its_commit_until_an_upgrade(
+    tmp_path: Path, sources: Sources, store: Store
+) -> None:
+    repository = tmp_path / "repository"
+    first = commit(repository, "1.0")
+    url = f"git+{repository.as_uri()}@main"
+    recipe, settings = write_recipe(tmp_path, f"mine-only @ {url}"), sources.settings()
+    locked = lock(recipe, settings, store)
+    assert locked.built == (("mine-only", f"git:{first}:{reference_key(url)}"),)
+    assert artifact(locked, "mine-only").filename == "mine_only-1.0-py3-none-any.whl"
+
+    second = commit(repository, "2.0")
+    assert lock(recipe, settings, store, previous=locked) == locked
+    upgraded = lock(recipe, settings, store, previous=locked, upgrade_packages=["mine_only"])
+    assert upgraded.built == (("mine-only", f"git:{second}:{reference_key(url)}"),)
+    assert versions(upgraded)["mine-only"] == "2.0"
+
+    other = write_recipe(tmp_path, f"mine-only @ git+{repository.as_uri()}@{second}")
+    assert versions(lock(other, settings, store, previous=locked))["mine-only"] == "2.0"
+
+
+def test_a_reference_is_held_where_its_commit_belongs() -> None:
+    def held(url: str) -> str:
+        previous = Lock(
+            recipe="x", recipe_digest="", release="", python="", torch="", cuda="", demands=(), artifacts=(),
+            interpreter=INTERPRETER, tools=(), built=(("x", f"git:abc:{reference_key(url)}"),),
+        )  # fmt: skip
+        assert hold_reference("x", url + "-other", previous) == url + "-other"
+        assert hold_reference("y", url, previous) == url
+        return hold_reference("x", url, previous)
+
+    assert held("git+https://example.org/x") == "git+https://example.org/x@abc"
+    assert held("git+https://example.org/x.git@main") == "git+https://example.org/x.git@abc"
+    assert (
+        held("git+ssh://git@example.org/x@v1#subdirectory=y")
+        == "git+ssh://git@example.org/x@abc#subdirectory=y"
+    )
+
+
+def test_a_git_reference_that_is_not_there(tmp_path: Path, sources: Sources, store: Store) -> None:
+    commit(tmp_path / "repository", "1.0")
+    url = (tmp_path / "repository").as_uri()
+    with pytest.raises(ResolveError) as caught:
+        lock(write_recipe(tmp_path, f"mine-only @ git+{url}@nope"), sources.settings(), store)
+    assert caught.value.message.startswith("a git reference cannot be had:\n")
+    assert "couldn't find remote ref refs/tags/nope" in caught.value.message
+
+
+# -- wheels by their place -------------------------------------------------------------------------
+
+
+def test_a_local_wheel_is_pinned_by_its_hash(tmp_path: Path, sources: Sources, store: Store) -> None:
+    wheel = Path(sources.house("mine", "my-ops", "1.0", tag="py3-none-any")) / "my_ops-1.0-py3-none-any.whl"
+    locked = lock(write_recipe(tmp_path, str(wheel)), sources.settings(), store)
+    found = artifact(locked, "my-ops")
+    assert (found.sha256, found.size) == (
+        hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        wheel.stat().st_size,
+    )
+    assert store.artifact_path(found.sha256).read_bytes() == wheel.read_bytes()
+    assert locked.built == ()
+
+
+def test_a_wheel_by_its_url(tmp_path: Path, served: tuple[Sources, Server], store: Store) -> None:
+    sources, server = served
+    wheel = Path(sources.house("mine", "my-ops", "1.0", tag="py3-none-any")) / "my_ops-1.0-py3-none-any.whl"
+    recipe = write_recipe(tmp_path, f"my-ops @ {server.base}/mine/my_ops-1.0-py3-none-any.whl")
+    found = artifact(lock(recipe, sources.settings(), store), "my-ops")
+    assert found.sha256 == hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert store.artifact_path(found.sha256).read_bytes() == wheel.read_bytes()
+
+
+# -- the wheelhouse beside a lock ------------------------------------------------------------------
+
+
+def test_a_file_that_is_there_but_wrong_is_replaced(tmp_path: Path, store: Store) -> None:
+    data = b"a wheel"
+    one = Artifact(
+        name="x",
+        version="1",
+        filename="x-1-py3-none-any.whl",
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+    )
+    with store.artifact_writer(one.sha256, one.size) as writer:
+        writer.write(data)
+    folder = tmp_path / "wheelhouse"
+    folder.mkdir()
+    (folder / one.filename).write_bytes(b"half a wh")
+    place_in_wheelhouse([one], store, folder)
+    assert (folder / one.filename).read_bytes() == data
+    assert [entry.name for entry in folder.iterdir()] == [one.filename]
