@@ -103,8 +103,8 @@ class ZipDirectory:
         """Return offset, size and number of entries of the central directory."""
         tail_size = min(self._size, _END.size + 0xFFFF)
         tail = self._read(self._size - tail_size, tail_size, "end")
-        at = tail.rfind(b"PK\x05\x06")
-        while at >= 0 and len(tail) - at >= _END.size:
+        at = tail.rfind(b"PK\x05\x06", 0, max(len(tail) - _END.size + 4, 0))
+        while at >= 0:  # a comment may hold the signature, too
             end = _END.unpack_from(tail, at)
             if at + _END.size + end[7] == len(tail):
                 break
