@@ -24,6 +24,7 @@ from envbuilder.recipe import load_recipe
 from envbuilder.resources import sample_model, shipped_recipes
 from envbuilder.settings import Settings, load_settings
 from envbuilder.store import Store
+from envbuilder.verify import verify
 from envbuilder.verify.server import RunningServer, find_server
 
 RECIPE: Final = "cpu"
@@ -43,6 +44,8 @@ class Quickstart:
     interpreter: str
     locked_interpreter: bool
     """Whether it is the one of the lock, so that the archive's bytes are everybody's."""
+    verified: str
+    """What verification found, in short."""
     compiled: bool
     """Whether the model was served with ``torch.compile``."""
     repository: Path
@@ -62,6 +65,7 @@ class Quickstart:
         return [
             f"recipe      {self.recipe}",
             f"archive     {self.archive.name}, {self.archive_size / 1e6:.0f} MB, Python {self.interpreter} ({same})",
+            f"verified    {self.verified}",
             f"server      {self.server}",
             f"model       {self.repository.name}/mlp, {how}",
             f"answer      {rows[0]}",
@@ -80,14 +84,14 @@ def quickstart(
     store: Store | None = None,
     reporter: Reporter = SILENT,
 ) -> Quickstart:
-    """Build the shipped recipe ``cpu``, deploy the sample model with it, and ask a real server.
+    """Build and verify the shipped recipe ``cpu``, deploy the sample model with it, and ask a real server.
 
     Any CPython of the recipe's minor version will do, and is named where it is not the locked one. What is made goes
     to the folder *keep*, or to a temporary one that is removed; what was downloaded stays in the store.
 
     Raises:
         FetchError: an artifact or the server cannot be had.
-        VerifyError: the server does not get ready, or answers wrong.
+        VerifyError: a check fails; the server does not get ready, or answers wrong.
     """
     begun = time.monotonic()
     store = store or Store.open()
@@ -107,6 +111,7 @@ def quickstart(
         )
         compiled = any(shutil.which(name, path=_SERVER_PATH) for name in ("g++", "c++"))
         model = _sample(folder / "models", compiled, reporter)
+        verified = _verify(report.archive, model, settings, store, reporter)
         reporter.step("Deploying the sample model")
         deployment = deploy(report.archive, model, repository=folder / "repository", reporter=reporter)
         server, answer = _serve(
@@ -119,6 +124,7 @@ def quickstart(
             archive_size=report.size,
             interpreter=interpreter.version,
             locked_interpreter=interpreter.digest == interpreter.locked_digest,
+            verified=verified,
             compiled=compiled,
             repository=deployment.folder.parent,
             server=server,
@@ -151,6 +157,15 @@ def _sample(folder: Path, compiled: bool, reporter: Reporter) -> Path:
         set_parameter(config.read_text(), "TORCH_COMPILE_OPTIONAL_PARAMETERS", '{"disable": true}')
     )
     return model
+
+
+def _verify(archive: Path, model: Path, settings: Settings, store: Store, reporter: Reporter) -> str:
+    """Verify the archive under its release's contract; the server comes afterwards."""
+    report = verify(archive, model=model, server=False, settings=settings, store=store, reporter=reporter)
+    if not report.passed:
+        failed = report.failures[0]
+        raise VerifyError(f"{archive}: check {failed.id} failed: {failed.found}", hint=failed.fix)
+    return f"{sum(check.status == 'passed' for check in report.checks)} checks passed"
 
 
 def _serve(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 
 from envbuilder import quickstart as module
 from envbuilder.errors import VerifyError
+from envbuilder.progress import SILENT
 from envbuilder.quickstart import Quickstart, quickstart
 from envbuilder.resources import sample_model, shipped_recipes
+from envbuilder.settings import Settings
 from envbuilder.store import Store
+from envbuilder.verify import Check
 
 
 class Listener:
@@ -24,8 +28,6 @@ class Listener:
         self.said.append(f"note: {text}")
 
     def task(self, text: str, total: int | None, unit: str = "bytes") -> Any:
-        from envbuilder.progress import SILENT
-
         return SILENT.task(text, total, unit)
 
 
@@ -52,6 +54,7 @@ def test_all_the_way(tmp_path: Path, store: Store) -> None:
     assert np.allclose(np.array(done.answer), expected_answer(), rtol=1e-3, atol=1e-4)
     assert done.recipe == shipped_recipes() / "cpu.yaml"
     assert done.compiled
+    assert int(done.verified.split()[0]) > 25
     assert done.archive.stat().st_size == done.archive_size
     assert done.repository == tmp_path / "kept" / "repository"
     assert (done.repository / "mlp" / "config.pbtxt").is_file()
@@ -76,7 +79,7 @@ def test_without_a_compiler(tmp_path: Path, store: Store, monkeypatch: pytest.Mo
     assert not [
         path for path in (tmp_path / "tmp").iterdir() if path.name.startswith("envbuilder-quickstart")
     ]
-    assert "not compiled: no C++ compiler on this machine" in done.lines()[3]
+    assert "not compiled: no C++ compiler on this machine" in done.lines()[4]
     assert done.lines()[-1] == "next        envbuilder quickstart --keep FOLDER keeps it"
 
 
@@ -97,6 +100,17 @@ def test_a_wrong_answer_is_an_error(
         module._ask(None)  # type: ignore[arg-type]  # nobody asks it
 
 
+def test_a_failed_check_is_an_error(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = Check(id="paths.links", status="failed", found="a link leads out: x", fix="build it again")
+    monkeypatch.setattr(
+        module, "verify", lambda *args, **kwargs: SimpleNamespace(passed=False, failures=(failed,))
+    )
+    with pytest.raises(VerifyError) as caught:
+        module._verify(tmp_path / "a.tar.gz", tmp_path, Settings(), store, SILENT)
+    assert caught.value.message == f"{tmp_path / 'a.tar.gz'}: check paths.links failed: a link leads out: x"
+    assert caught.value.hint == "build it again"
+
+
 def test_what_is_told() -> None:
     done = Quickstart(
         recipe=Path("recipes/cpu.yaml"),
@@ -104,6 +118,7 @@ def test_what_is_told() -> None:
         archive_size=218_500_000,
         interpreter="3.11.7",
         locked_interpreter=False,
+        verified="30 checks passed",
         compiled=True,
         repository=Path("/kept/repository"),
         server="pytriton-0.7.0",
@@ -114,6 +129,7 @@ def test_what_is_told() -> None:
     assert done.lines() == [
         "recipe      recipes/cpu.yaml",
         "archive     cpu-0123456789ab.tar.gz, 218 MB, Python 3.11.7 (not the locked one: see the note above)",
+        "verified    30 checks passed",
         "server      pytriton-0.7.0",
         "model       repository/mlp, compiled by torch.compile",
         "answer      +0.5000 +0.5000 +0.5000 +0.5000 +0.5000 +0.5000 …",
