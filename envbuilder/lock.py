@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from envbuilder.errors import IntegrityError, RecipeError, StaleLockError
+from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
 from envbuilder.fetch.download import fetch_into_wheelhouse
 from envbuilder.lockfile import (
     WHEELHOUSE,
@@ -88,9 +88,12 @@ def lock_recipe(
         lock = _resolve(recipe, settings, store, previous, upgrade, upgrade_packages, reporter)
         if previous is not None and replace(lock, tools=previous.tools) == previous:
             lock = previous  # another uv, the same answer: no reason to touch the file
-        if lock != previous:
-            write_lock(lock, path)
-        _keep_beside(recipe, lock, store, reporter)
+        try:
+            if lock != previous:
+                write_lock(lock, path)
+            _keep_beside(recipe, lock, store, reporter)
+        except OSError as error:
+            raise ResolveError(f"{path}: cannot be written: {error.strerror or error}") from error
         result = LockResult(
             lock=lock,
             path=path,
