@@ -205,7 +205,7 @@ class _Run:
         if candidate.path is not None:
             for chunk in _chunks(candidate.path, artifact):
                 self._add(writer, chunk, artifact)
-        elif candidate.url is not None:
+        else:
             in_pieces = self._download(candidate.url, artifact, writer)
             if in_pieces and writer.digest != artifact.sha256:  # two answers may have been of two files
                 self._restart(writer)

@@ -46,7 +46,9 @@ class Candidate:
     place: str
     """The path or the URL, for a person: without credentials."""
     path: Path | None = None
-    url: str | None = None
+    """On this machine."""
+    url: str = ""
+    """Elsewhere."""
     sha256: str | None = None
     """What an index announces."""
 
@@ -163,7 +165,7 @@ class Sources:
             yield Candidate(
                 place=str(link.file_path) if link.is_file else link.redacted,
                 path=link.file_path if link.is_file else None,
-                url=None if link.is_file else link.url_without_fragment,
+                url="" if link.is_file else link.url_without_fragment,
                 sha256=(link.hash_option or {}).get("sha256", [None])[0],
             )
 

@@ -10,6 +10,7 @@ import re
 import ssl
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +37,12 @@ class Trouble:
     """Say nothing until the index stops."""
     headers: dict[str, str] = field(default_factory=dict)
     """With *status*: these headers, too."""
+    unmeasured: bool = False
+    """Do not say how long the body is: its end is the end of the connection."""
+    drip: bool = False
+    """Send the body over five seconds."""
+    span: str | None = None
+    """The ``Content-Range`` of an answer to a request for a range."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -148,28 +155,40 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
 
         def file(self, data: bytes, trouble: Trouble) -> None:
             data = data if trouble.body is None else trouble.body
+            if trouble.drip:
+                self.answer(200, data, break_after=0, headers={"Content-Length": str(len(data))})
+                piece = len(data) // 100 + 1
+                for start in range(0, len(data), piece):
+                    self.wfile.write(data[start : start + piece])
+                    index.stopped.wait(0.05)
+                return
             wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            headers: dict[str, str | None] = {"Content-Length": None} if trouble.unmeasured else {}
             if wanted and index.ranges:
                 start = int(wanted[1])
-                span = f"bytes {start}-{len(data) - 1}/{len(data)}"
-                self.answer(206, data[start:], {"Content-Range": span}, trouble.break_after)
+                if start > len(data):
+                    self.answer(416, b"")
+                    return
+                headers["Content-Range"] = trouble.span or f"bytes {start}-{len(data) - 1}/{len(data)}"
+                self.answer(206, data[start:], headers, trouble.break_after)
             else:
-                self.answer(200, data, {}, trouble.break_after)
+                self.answer(200, data, headers, trouble.break_after)
 
         def answer(
             self,
             status: int,
             body: bytes,
-            headers: dict[str, str] | None = None,
+            headers: Mapping[str, str | None] | None = None,
             break_after: int | None = None,
         ) -> None:
+            sent = {"Content-Length": str(len(body)), **(headers or {})}
             self.send_response(status)
-            for key, value in (headers or {}).items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
+            for key, value in sent.items():
+                if value is not None:
+                    self.send_header(key, value)
             self.end_headers()
             self.wfile.write(body[:break_after])
-            if break_after is not None:
+            if break_after is not None or sent["Content-Length"] is None:
                 self.close_connection = True
 
         def log_message(self, format: str, *args: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -222,6 +224,51 @@ def test_a_file_put_together_from_two_files_is_downloaded_again(index: Index, em
     assert [asked.get("range") for asked in index.asked(SHORT)] == [None, "bytes=1000-", None]
 
 
+def test_an_end_of_the_connection_is_no_end_of_the_file(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(unmeasured=True, break_after=1000), Trouble(unmeasured=True)]
+    assert fetch_one(WHEEL, Settings(index_url=index.url), empty_store) == DATA
+    assert [asked.get("range") for asked in index.asked(SHORT)] == [None, "bytes=1000-"]
+
+
+def test_a_file_that_does_not_end_is_given_up(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(unmeasured=True, body=DATA + OTHER)]
+    message = failure(Settings(index_url=index.url), empty_store, IntegrityError)
+    assert message.endswith(f"\n  found more than 300000 bytes in {index.base}/files/{SHORT}")
+
+
+@pytest.mark.parametrize(
+    "second",
+    [Trouble(span="bytes 0-299999/300000"), Trouble(body=b"shorter by now")],
+    ids=["another range", "no such range"],
+)
+def test_a_server_that_will_not_go_on_is_asked_from_the_start(
+    index: Index, empty_store: Store, second: Trouble
+) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(break_after=1000), second]
+    assert fetch_one(WHEEL, Settings(index_url=index.url), empty_store) == DATA
+    assert [asked.get("range") for asked in index.asked(SHORT)] == [None, "bytes=1000-", None]
+
+
+def test_a_redirect_to_nowhere_is_an_error(index: Index, empty_store: Store) -> None:
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(status=302, headers={"Location": index.url})] * 100
+    index.troubles["/simple"] = [Trouble(status=302, headers={"Location": f"/files/{SHORT}"})] * 100
+    said = failure(Settings(index_url=index.url), empty_store, FetchError)
+    assert said.endswith(f"{index.base}/files/{SHORT}: Exceeded maximum allowed redirects.")
+
+
+def test_a_file_that_vanishes_is_passed_over(
+    index: Index, empty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.isfile", lambda path: True)
+    settings = Settings(find_links=(str(tmp_path),), no_index=True)
+    said = failure(settings, empty_store, FetchError)
+    assert said.endswith(f"\n  {tmp_path / SHORT}: cannot be read: No such file or directory")
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
 def test_a_server_that_is_busy_is_asked_again(index: Index, empty_store: Store, status: int) -> None:
     index.add(WHEEL.filename, DATA)
@@ -340,11 +387,12 @@ def test_two_fetches_at_once_share_a_store(index: Index, empty_store: Store) -> 
 
 
 def test_a_caller_that_stops_early_leaves_nothing_running(index: Index, empty_store: Store) -> None:
-    made = [make_wheel(f"part{number}-1.0-py3-none-any.whl", 5000) for number in range(30)]
-    for artifact, data in made:
-        index.add(artifact.filename, data)
-    arriving = fetch([a for a, _ in made], "pypi", Settings(index_url=index.url), empty_store)
-    next(arriving)
+    quick, data = make_wheel("quick-1.0-py3-none-any.whl", 5000)
+    index.add(quick.filename, data)
+    index.add(WHEEL.filename, DATA)
+    index.troubles[SHORT] = [Trouble(drip=True)]
+    arriving = fetch([quick, WHEEL], "pypi", Settings(index_url=index.url), empty_store)
+    assert next(arriving)[0] == quick
     arriving.close()  # type: ignore[attr-defined]  # fetch() promises an iterator, and returns a generator
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
     assert leftovers(empty_store) == []
@@ -401,6 +449,25 @@ def test_a_wheelhouse_gets_no_broken_artifact(index: Index, empty_store: Store, 
         f"  hint: remove {path}, and run the command again"
     )
     assert list((tmp_path / "house").iterdir()) == []
+
+
+def test_a_full_disk_leaves_a_wheelhouse_as_it_was(
+    index: Index, empty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(WHEEL.filename, DATA)
+    house = tmp_path / "house"
+    house.mkdir()
+    (house / SHORT).write_bytes(b"before")
+
+    def fill_the_disk(source: Path, target: Path) -> None:
+        target.write_bytes(DATA[:1000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfile", fill_the_disk)
+    with pytest.raises(FetchError) as caught:
+        fetch_into_wheelhouse([WHEEL], "pypi", Settings(index_url=index.url), empty_store, house)
+    assert caught.value.message == f"{house / SHORT} cannot be written: No space left on device"
+    assert [(file.name, file.read_bytes()) for file in house.iterdir()] == [(SHORT, b"before")]
 
 
 def test_a_wheelhouse_that_cannot_be_written_is_an_error(
