@@ -24,7 +24,7 @@ from envbuilder.resolve.built import Builder, hold_reference
 from envbuilder.resolve.solver import NoSolution, Question, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
-from envbuilder.resolve.torch_builds import is_newer_than_table, table
+from envbuilder.resolve.torch_builds import find_build, is_newer_than_table, table
 from envbuilder.resolve.wheelhouse import read_wheelhouses
 from envbuilder.settings import Settings
 from envbuilder.store import Store
@@ -56,7 +56,16 @@ def resolve(
     if is_newer_than_table(recipe.torch):
         newest = table()[-1].version
         reporter.note(f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked")
-    reporter.step(f"Resolving recipe {recipe.name} for Python {target.minor}, {recipe.release.name}")
+    build = find_build(recipe.torch)
+    own = (
+        f" (the package index's own, CUDA {build.pypi})"
+        if build is not None and recipe.cuda == "pypi"
+        else ""
+    )
+    reporter.step(
+        f"Resolving recipe {recipe.name}: Triton {recipe.release.name}, Python {target.minor}, "
+        f"torch {recipe.torch_version}{own}"
+    )
     renewed = {canonicalize_name(name) for name in upgrade_packages}
     references = _git_references(recipe.dependencies)
     held = {
