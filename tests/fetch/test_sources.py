@@ -13,7 +13,8 @@ from envbuilder.errors import FetchError, RecipeError
 from envbuilder.fetch import download, sources
 from envbuilder.fetch.download import fetch
 from envbuilder.fetch.sources import indexes_for, open_client, redacted
-from envbuilder.settings import Settings
+from envbuilder.lockfile import Artifact
+from envbuilder.settings import Settings, load_settings
 from envbuilder.store import Store
 from tests.fetch.conftest import MakeIndex, make_wheel
 from tests.fetch.server import CERTIFICATE, Index, Trouble
@@ -203,3 +204,18 @@ def test_near_indexes_come_first() -> None:
 def test_addresses_are_shown_without_credentials() -> None:
     assert redacted("https://me:secret@host/simple/x/#sha256=1") == "https://***@host/simple/x/"
     assert redacted("https://host/simple/x/") == "https://host/simple/x/"
+
+
+@pytest.mark.network
+def test_this_machines_own_index_really_answers(empty_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With certificates, proxies and credentials as this machine has them."""
+    monkeypatch.undo()
+    six = Artifact(
+        name="six",
+        version="1.16.0",
+        filename="six-1.16.0-py2.py3-none-any.whl",
+        sha256="8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254",
+        size=11053,
+    )
+    [(_, path)] = fetch([six], "cpu", load_settings(Path(__file__).parent), empty_store)
+    assert path.stat().st_size == six.size
