@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import subprocess
@@ -138,6 +139,14 @@ def test_the_digest_is_of_what_a_lock_depends_on(tmp_path: Path) -> None:
     ):
         assert load(tmp_path, PLAIN + other).digest() != digest, other
     assert load(tmp_path, PLAIN.replace("25.06", "25.07")).digest() != digest
+
+
+def test_the_digest_knows_what_the_release_demands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load(tmp_path, PLAIN)
+    digest = recipe.digest()
+    more = dataclasses.replace(recipe.release, demands=("numpy", "ml-dtypes"))
+    monkeypatch.setattr("envbuilder.recipe.find_release", lambda name: more)
+    assert recipe.digest() != digest
 
 
 def test_the_digest_does_not_know_the_folder(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def _needed(document: dict[str, Any], target: Target) -> list[Package]:
 
 
 def _refusal(output: str, folder: Path) -> ResolveError:
-    text = re.sub(r"//[^/@\s]+@", "//", output.replace(f"{folder}/", ""))
+    text = output.replace(f"{folder}/", "")  # uv leaves credentials out of what it says itself
     causes = [line.strip().removeprefix("cause: ") for line in text.splitlines() if line.strip()]
     lines = [line for line in causes if not line.startswith("warning:")]
     said = "\n".join(lines).removeprefix("error: ").replace("the-recipe", "the recipe")

@@ -137,6 +137,14 @@ def test_a_git_reference_that_is_not_there(tmp_path: Path, sources: Sources, sto
     assert "couldn't find remote ref refs/tags/nope" in caught.value.message
 
 
+def test_credentials_are_not_shown(tmp_path: Path, sources: Sources, store: Store) -> None:
+    recipe = write_recipe(tmp_path, "mine-only @ git+http://user:secret@127.0.0.1:9/x")
+    with pytest.raises(ResolveError) as caught:
+        lock(recipe, sources.settings(), store)
+    assert "http://127.0.0.1:9/x" in caught.value.message
+    assert "secret" not in caught.value.message
+
+
 # -- wheels by their place -------------------------------------------------------------------------
 
 
