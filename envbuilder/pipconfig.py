@@ -35,12 +35,11 @@ def pip_options(environ: Mapping[str, str]) -> dict[str, str]:
     by_section: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for path in pip_config_files(environ):
         for section, key, value in _read(path):
-            if section in by_section:
+            if section in by_section and value:  # pip passes over an empty value
                 by_section[section][key] = value
     options: dict[str, str] = {}
     for section in _SECTIONS:
-        # An empty value unsets nothing: pip passes over it.
-        options.update({key: value for key, value in by_section[section].items() if value})
+        options |= by_section[section]
     for name, value in environ.items():
         if name.startswith(PREFIX) and value:
             key = _normalized(name.removeprefix(PREFIX))

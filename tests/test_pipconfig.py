@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ast
+import json
 import os
 import venv
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,20 +40,54 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def said_by_pip(environ: dict[str, str]) -> dict[str, str]:
-    """Ask pip for its configuration, and merge it in the order in which its options take it."""
+_ASK = """
+import json, sys
+from pip._internal.commands import create_command
+values = vars(create_command(sys.argv[1]).parser.get_default_values())
+print(json.dumps({name: values[name] for name in sys.argv[2:]}))
+"""
+_DEFAULTS = {"index-url": "https://pypi.org/simple", "timeout": "15"}
+_LISTS = ("extra-index-url", "find-links", "trusted-host", "constraint")
+
+
+def said_by_pip(environ: dict[str, str], command: str = "install") -> dict[str, str | list[str]]:
+    """Ask pip for the values that *command*'s options have."""
     python = Path(environ["VIRTUAL_ENV"], "bin", "python")
     home_of_pip = distribution("pip").locate_file("")
-    answer = run([str(python), "-m", "pip", "config", "list"], env=environ | {"PYTHONPATH": str(home_of_pip)})
-    sections: dict[str, dict[str, str]] = {"global": {}, "download": {}, "install": {}, ":env:": {}}
-    for line in answer.stdout.splitlines():
-        name, _, value = line.partition("=")
-        section, _, key = name.partition(".")
-        sections[section][key] = ast.literal_eval(value)
-    merged: dict[str, str] = {}
-    for options in sections.values():
-        merged |= {key: value for key, value in options.items() if value}
-    return merged
+    names = {
+        "index-url": "index_url",
+        "extra-index-url": "extra_index_urls",
+        "find-links": "find_links",
+        "trusted-host": "trusted_hosts",
+        "constraint": "constraints",
+        "no-index": "no_index",
+        "cert": "cert",
+        "proxy": "proxy",
+        "timeout": "timeout",
+    }
+    answer = run(
+        [str(python), "-c", _ASK, command, *names.values()], env=environ | {"PYTHONPATH": str(home_of_pip)}
+    )
+    values = json.loads(answer.stdout)
+    return {key: _text(values[name]) for key, name in names.items()}
+
+
+def said_by_us(environ: dict[str, str]) -> dict[str, str | list[str]]:
+    """Bring our answer into the form of pip's."""
+    options = pip_options(environ)
+    said: dict[str, str | list[str]] = {key: options.get(key, "").split() for key in _LISTS}
+    said |= {
+        key: options.get(key, _DEFAULTS.get(key, "")) for key in ("index-url", "cert", "proxy", "timeout")
+    }
+    return said | {"no-index": "1" if options.get("no-index") else ""}
+
+
+def _text(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return value
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(int(value)) if value and isinstance(value, (bool, int)) else str(value or "")
 
 
 LEVELS = {
@@ -100,15 +135,20 @@ def test_every_level_counts_as_in_pip(
     }
     if named in config_file:
         environ["PIP_CONFIG_FILE"] = config_file[named]
-    expected = said_by_pip(environ)
-    assert pip_options(environ) == expected
-    assert (expected.get("index-url") == "http://named") == (named == "file")
+    assert said_by_us(environ) == said_by_pip(environ)
+    assert (said_by_us(environ)["index-url"] == "http://named") == (named == "file")
+
+
+def test_pip_download_has_a_section_too(environ: dict[str, str], tmp_path: Path) -> None:
+    write(tmp_path / "home/.config/pip/pip.conf", "[global]\nproxy = a:1\n[download]\nproxy = b:1\n")
+    assert said_by_us(environ) == said_by_pip(environ, "download")
+    assert pip_options(environ)["proxy"] == "b:1"
 
 
 def test_variables_count_most(environ: dict[str, str], tmp_path: Path) -> None:
     write(tmp_path / "home/.config/pip/pip.conf", "[install]\nfind-links = /file\nindex-url = http://file\n")
     environ |= {"PIP_FIND_LINKS": "/a /b", "PIP_NO_INDEX": "1", "PIP_INDEX_URL": "", "PIP_VERSION": "9"}
-    assert pip_options(environ) == said_by_pip(environ)
+    assert said_by_us(environ) == said_by_pip(environ)
     assert pip_options(environ)["find-links"] == "/a /b"
     assert pip_options(environ)["index-url"] == "http://file"
 
