@@ -24,7 +24,7 @@ from envbuilder.verify.linking import read_linking
 from envbuilder.verify.live import Probed, Subject, prepare, run_probe
 from envbuilder.verify.report import Check, Report, report_schema
 from envbuilder.verify.server import find_server
-from envbuilder.verify.serving import check_server
+from envbuilder.verify.serving import Interview
 from envbuilder.verify.traces import find_traces
 
 __all__ = ["Check", "Report", "report_schema", "verify"]
@@ -194,9 +194,10 @@ class _Run:
         self.reporter.step(f"Serving the model by {server.describe()}")
         numpy = environment_facts(list(self.probes.values())).get("numpy", "")
         log = self.scratch / "server.log"
-        served = check_server(
-            server, subject, manifest, python=self.minor, log=log, numpy=numpy, timeout=ready_timeout
+        interview = Interview(
+            server=server, subject=subject, manifest=manifest, python=self.minor, numpy=numpy
         )
+        served = interview.hold(log, ready_timeout)
         self.checks += served.checks
         self.server = served.server
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tritonclient.grpc
 import tritonclient.http
+from packaging.requirements import Requirement
 
 from envbuilder.errors import VerifyError
 from envbuilder.manifest import Manifest
-from envbuilder.triton import PYTRITON
+from envbuilder.triton import find_release
 from envbuilder.verify import sample
 from envbuilder.verify.live import Subject
 from envbuilder.verify.probe import differences
-from envbuilder.verify.report import Check, some
+from envbuilder.verify.report import Check, Status, some
 from envbuilder.verify.server import RunningServer, TritonServer
 
+_Ask = Callable[[RunningServer, Subject, sample.Inputs], sample.Inputs]
+_Verdict = tuple[Status, str, str | None]
 _CLIENT_TIMEOUT = 120.0
 """Seconds for one request."""
 
@@ -33,108 +37,106 @@ class Served:
     """Which it was, if it became ready."""
 
 
-def check_server(
-    server: TritonServer,
-    subject: Subject,
-    manifest: Manifest,
-    *,
-    python: str,
-    log: Path,
-    numpy: str,
-    timeout: float,
-) -> Served:
-    """Serve *subject*'s model by *server*; ask it by HTTP and gRPC, and compare with eager's answers."""
-    began = time.monotonic()
-    checks: list[Check] = []
-    try:
-        with server.start(
-            subject.place.root / "models", python=python, log=log, ready_timeout=timeout
-        ) as running:
-            text = f"ready {time.monotonic() - began:.1f} s after its start: {_which(server, manifest)}"
-            checks.append(_check("server.start", text, seconds=time.monotonic() - began))
-            checks += _ask(running, server, subject, manifest, numpy)
-    except VerifyError as error:
-        checks.append(
-            Check(
-                id="server.start",
-                status="failed",
-                found=error.message,
-                fix=error.hint,
-                seconds=time.monotonic() - began,
-            )
-        )
-        return Served(checks=tuple(checks), server=None)
-    return Served(checks=tuple(checks), server=server.describe())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interview:
+    """A server, the model it is asked for, and what is known of both."""
 
+    server: TritonServer
+    subject: Subject
+    manifest: Manifest
+    python: str
+    """Minor version, which decides the stub."""
+    numpy: str
+    """Version in the environment."""
 
-def _which(server: TritonServer, manifest: Manifest) -> str:
-    name = server.describe()
-    if server.release in (None, manifest.release):
-        return name
-    return f"{name}, with its stub for Python {manifest.python}; the archive is for {manifest.release}"
-
-
-def _ask(
-    running: RunningServer, server: TritonServer, subject: Subject, manifest: Manifest, numpy: str
-) -> Iterator[Check]:
-    expected = sample.load(subject.outputs) if subject.outputs.is_file() else {}
-    for protocol, ask in (("http", _ask_http), ("grpc", _ask_grpc)):
+    def hold(self, log: Path, timeout: float) -> Served:
+        """Start the server, ask it by HTTP and gRPC, compare with eager's answers; *timeout* in seconds."""
         began = time.monotonic()
-        id = f"server.{protocol}"
-        wrong, empty = [], []
+        checks: list[Check] = []
+        caches = {name: str(log.parent / "cache") for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
+        repository = self.subject.place.root / "models"
         try:
-            for size in _sizes(subject):
-                inputs = sample.make_inputs(subject.config, size)
-                answer = ask(running, subject, inputs)
-                empty += [name for name, array in answer.items() if array is None or not array.size]
-                wrong += [
-                    f"batch of {size}: {text}" for text in _differences(answer, expected.get(size), subject)
-                ]
+            with self.server.start(
+                repository, python=self.python, log=log, env=caches, ready_timeout=timeout
+            ) as running:
+                seconds = time.monotonic() - began
+                text = f"ready {seconds:.1f} s after its start: {self._which()}"
+                checks.append(Check(id="server.start", status="passed", found=text, seconds=seconds))
+                checks += [self._ask("http", _ask_http, running), self._ask("grpc", _ask_grpc, running)]
+        except VerifyError as error:
+            checks.append(Check(id="server.start", status="failed", found=error.message, fix=error.hint))
+            return Served(checks=tuple(checks), server=None)
+        return Served(checks=tuple(checks), server=self.server.describe())
+
+    def _which(self) -> str:
+        name = self.server.describe()
+        if self.server.release in (None, self.manifest.release):
+            return name
+        return f"{name}, with its stub for Python {self.python}; the archive is for {self.manifest.release}"
+
+    def _ask(self, protocol: str, ask: _Ask, running: RunningServer) -> Check:
+        """Ask for some batch sizes and judge the answers."""
+        began = time.monotonic()
+        expected = sample.load(self.subject.outputs)
+        sizes = sample.batch_sizes(self.subject.config)
+        sizes = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
+        wrong: list[str] = []
+        empty: set[str] = set()
+        try:
+            for size in sizes:
+                answer = ask(running, self.subject, sample.make_inputs(self.subject.config, size))
+                empty |= {name for name, array in answer.items() if not array.size}
+                differ = _differences(answer, expected[size], self.subject)
+                wrong += [f"batch of {size}: {text}" for text in differ]
         except Exception as error:  # whatever a client meets is what the check found
             text = f"no answer by {protocol}: {type(error).__name__}: {error}\n{running.last_lines()}"
-            yield _check(
-                id, text, "the log says what the model met", failed=True, seconds=time.monotonic() - began
-            )
-            continue
-        seconds = time.monotonic() - began
-        if empty and _stub_lacks(server, manifest, numpy):
-            text = (
-                f"{server.describe()} cannot take NumPy {numpy} ({', '.join(sorted(set(empty)))} came back empty), "
-                f"which {manifest.release} can: ask a server of that release"
-            )
-            yield Check(id=id, status="omitted", found=text, seconds=seconds)
-        elif empty:
-            text = f"outputs that came back empty: {', '.join(sorted(set(empty)))}"
-            yield _check(
-                id, text, f"{server.describe()} with NumPy {numpy}: numpy<2", failed=True, seconds=seconds
-            )
-        elif wrong:
-            text = f"answers are not those of eager torch: {some(wrong)}"
-            yield _check(
-                id, text, "the same model, environment and inputs give another answer", True, seconds
-            )
+            verdict: _Verdict = ("failed", text, "the log says what the model met")
         else:
-            note = (
-                f"; NumPy {numpy} got past its stub by DLPack" if _stub_lacks(server, manifest, numpy) else ""
+            verdict = self._judge(protocol, sizes, sorted(empty), wrong)
+        status, found, fix = verdict
+        seconds = time.monotonic() - began
+        return Check(id=f"server.{protocol}", status=status, found=found, fix=fix, seconds=seconds)
+
+    def _judge(self, protocol: str, sizes: list[int], empty: list[str], wrong: list[str]) -> _Verdict:
+        server, past = self.server.describe(), self._stub_predates_numpy()
+        if empty and past:
+            text = (
+                f"{server} cannot send arrays of NumPy {self.numpy} ({', '.join(empty)} came back empty); "
+                f"{self.manifest.release}, which the archive is for, can: ask a server of that release"
             )
-            against = "as eager torch answers" if expected else "not empty"
-            text = f"answers by {protocol} for batches of {', '.join(map(str, _sizes(subject)))}, {against}{note}"
-            yield _check(id, text, seconds=seconds)
+            return "omitted", text, None
+        if empty:
+            text = f"outputs that came back empty: {', '.join(empty)}"
+            return (
+                "failed",
+                text,
+                f"is NumPy {self.numpy} too new for this server's stub? Up to 24.10: numpy<2",
+            )
+        if wrong:
+            text = f"answers are not those of eager torch: {some(wrong)}"
+            return (
+                "failed",
+                text,
+                "the same model, environment and inputs give another answer: see the probe's checks",
+            )
+        text = f"answers by {protocol} for batches of {', '.join(map(str, sizes))}, as eager torch answers"
+        if past:
+            text += f"; {server} cannot send arrays of NumPy {self.numpy}, tensors crossed by DLPack"
+        return "passed", text, None
+
+    def _stub_predates_numpy(self) -> bool:
+        """Say whether this server cannot take the environment's NumPy, which the archive's own release can."""
+        if self.server.release is None or not self.numpy:
+            return False
+        numpy = [Requirement(demand) for demand in find_release(self.server.release).demands]
+        too_new = any(d.name == "numpy" and not d.specifier.contains(self.numpy) for d in numpy)
+        return (
+            too_new
+            and find_release(self.manifest.release).demands != find_release(self.server.release).demands
+        )
 
 
-def _sizes(subject: Subject) -> list[int]:
-    sizes = sample.batch_sizes(subject.config)
-    return sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
-
-
-def _stub_lacks(server: TritonServer, manifest: Manifest, numpy: str) -> bool:
-    """Say whether this server's stub predates NumPy 2 where the archive's own release does not."""
-    return server.release == PYTRITON and manifest.release > "24.10" and not numpy.startswith("1.")
-
-
-def _differences(answer: sample.Inputs, expected: sample.Inputs | None, subject: Subject) -> list[str]:
-    if expected is None:
-        return []
+def _differences(answer: sample.Inputs, expected: sample.Inputs, subject: Subject) -> list[str]:
     rough = [field.name for field in subject.config.output if sample.data_type(field) == "BF16"]
     comparable = {
         name: array.astype("S") if array.dtype == object else array for name, array in answer.items()
@@ -164,8 +166,15 @@ def _infer(module: Any, infer: Callable[..., Any], subject: Subject, inputs: sam
         tensor.set_data_from_numpy(array.astype(object) if array.dtype.kind == "S" else array)
         sent.append(tensor)
     result = infer(subject.config.name, sent, model_version=subject.version)
-    return {field.name: result.as_numpy(field.name) for field in subject.config.output}
+    return {field.name: _array(result, field.name) for field in subject.config.output}
 
 
-def _check(id: str, found: str, fix: str | None = None, failed: bool = False, seconds: float = 0.0) -> Check:
-    return Check(id=id, status="failed" if failed else "passed", found=found, fix=fix, seconds=seconds)
+def _array(result: Any, name: str) -> np.ndarray[Any, Any]:
+    """Return an output; an empty one also where it claims another shape, which the clients refuse in words."""
+    try:
+        array = result.as_numpy(name)
+    except ValueError as error:
+        if "array of size 0 into shape" not in str(error):
+            raise
+        array = None
+    return np.empty(0) if array is None else array
