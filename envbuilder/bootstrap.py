@@ -44,7 +44,7 @@ def prepare(*, test: bool) -> None:
     """Make the environment, unless it is there with everything in it."""
     stamp = VENV / ".envbuilder-stamp"
     project = (ROOT / "pyproject.toml").read_bytes()
-    wanted = f"{sys.version} {sys.executable} {hashlib.sha256(project).hexdigest()}"
+    wanted = f"{sys.version.split()[0]} {sys.executable} {hashlib.sha256(project).hexdigest()}"
     done = stamp.read_text().splitlines() if stamp.is_file() else []
     if done[:1] != [wanted]:
         done = [wanted]

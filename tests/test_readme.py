@@ -1,0 +1,110 @@
+"""What the README shows is what there is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+from envbuilder import errors
+from envbuilder.cli import cli
+from envbuilder.deploy.config import Serving, brought_over, edit_config, read_config
+from envbuilder.recipe import load_recipe
+from envbuilder.settings import load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The README's blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def workflow() -> dict[str, Any]:
+    (text,) = [block for block in blocks("yaml") if "jobs:" in block]
+    loaded: dict[str, Any] = YAML(typ="safe").load(text)
+    return loaded
+
+
+def commands() -> list[str]:
+    """Every envbuilder command that is shown: in a block, in a workflow's step, in a sentence."""
+    steps = [step.get("run", "") for step in workflow()["jobs"]["environments"]["steps"]]
+    lines = "\n".join([*blocks("sh"), *steps]).splitlines()
+    text = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    shown = [line.split("#")[0].strip() for line in lines] + re.findall(r"`(envbuilder [^`]*)`", text)
+    return [line for line in shown if line.startswith("envbuilder ")]
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) > 15
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands(line: str) -> None:
+    """Each is a verb, and each option is one of it."""
+    name, *arguments = shlex.split(line)[1:]
+    context = click.Context(cli)
+    command = cli.get_command(context, name)
+    assert command is not None
+    if isinstance(command, click.Group):
+        command = command.get_command(context, arguments.pop(0))
+        assert command is not None
+    command.make_parser(context).parse_args(arguments)
+
+
+def test_an_option_that_is_none_would_be_found() -> None:
+    command = cli.get_command(click.Context(cli), "lock")
+    assert command is not None
+    with pytest.raises(click.NoSuchOption):
+        command.make_parser(click.Context(cli)).parse_args(["--refresh"])
+
+
+def test_the_recipe(tmp_path: Path) -> None:
+    (text,) = [block for block in blocks("yaml") if "torch:" in block]
+    path = tmp_path / "recipes" / "resnet.yaml"
+    path.parent.mkdir()
+    path.write_text(text)
+    recipe = load_recipe(path)
+    assert (recipe.python, recipe.cuda, recipe.verify.model) == (
+        "3.12",
+        "cu126",
+        tmp_path / "models" / "resnet50",
+    )
+
+
+def test_the_configuration(tmp_path: Path) -> None:
+    (text,) = blocks("protobuf")
+    (tmp_path / "config.pbtxt").write_text(text)
+    config = read_config(tmp_path)
+    assert brought_over(config) is None
+    serving = Serving(backend="python", runtime=None, model_file="torch_runtime.py", environment="/e")
+    assert edit_config(config, serving).startswith(text)
+
+
+def test_the_settings(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    (tmp_path / "envbuilder.toml").write_text(text)
+    settings = load_settings(tmp_path, environ={})
+    assert settings.find_links[0] == "/srv/wheels"
+    assert settings.index_url == "https://packages.example.org/simple"
+    assert settings.pytorch_index == "https://packages.example.org/pytorch"
+
+
+def test_exit_codes() -> None:
+    shown = {int(code) for code in re.findall(r"\| (\d) \|", README)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert shown == {kind.exit_code for kind in kinds if issubclass(kind, errors.EnvbuilderError)} - {1}
+
+
+def test_ci_runs_the_test_command() -> None:
+    (command,) = [block.strip() for block in blocks("sh") if "--test" in block]
+    ci = ROOT / ".ci" / "run"
+    assert f"exec {command}\n" in ci.read_text()
+    assert os.access(ci, os.X_OK)
