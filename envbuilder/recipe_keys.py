@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from envbuilder.resolve.torch_builds import table
@@ -98,6 +99,11 @@ def schema() -> dict[str, Any]:
         "title": "envbuilder recipe",
         "description": "One recipe: a Triton release, a torch version, a CUDA variant, dependencies",
     } | schema_of(KEYS)
+
+
+def schema_text() -> str:
+    """Return the text of the file :data:`SCHEMA_FILE`."""
+    return json.dumps(schema(), indent=2) + "\n"
 
 
 _DEFAULT_PYTHON = "3.11"

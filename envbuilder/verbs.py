@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe, find_recipe, load_recipe, template
+from envbuilder.recipe_keys import SCHEMA_FILE, schema_text
 from envbuilder.settings import Settings, load_settings
 from envbuilder.store import Store
 
@@ -54,6 +55,8 @@ def init(
 ) -> Path:
     """Write a recipe to start from, and return its path: ``recipes/NAME.yaml``, or NAME where it is a path.
 
+    The schema for editors goes beside it.
+
     Raises:
         RecipeError: there is one already, or the values make no possible recipe.
     """
@@ -74,6 +77,7 @@ def init(
     except RecipeError:
         path.unlink()
         raise
+    (path.parent / SCHEMA_FILE).write_text(schema_text())  # what the recipe's first line tells editors
     return path
 
 

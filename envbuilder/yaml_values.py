@@ -19,6 +19,8 @@ from envbuilder.errors import RecipeError
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 16
 _MAX_NODES = 10_000
+_MAX_SAID = 300
+"""Characters of an error, which may quote what it found."""
 
 Kind = str
 """``text``, ``integer``, ``boolean``, ``date``, ``list of texts``, ``mapping``."""
@@ -40,8 +42,9 @@ class Value:
     """A scalar as it was written."""
 
     def error(self, message: str, hint: str | None = None) -> RecipeError:
-        """Return the error *message* with this value's file and line in front."""
-        return RecipeError(f"{self.source}:{self.line}: {message}", hint=hint)
+        """Return the error *message*, cut to a readable length, with this value's file and line in front."""
+        said = message if len(message) <= _MAX_SAID else f"{message[:_MAX_SAID]}…"
+        return RecipeError(f"{self.source}:{self.line}: {said}", hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from ruamel.yaml import YAML
 
 from envbuilder.errors import RecipeError
 from envbuilder.recipe import PackOptions, Recipe, find_recipe, load_recipe, schema, template
+from envbuilder.recipe_keys import SCHEMA_FILE, schema_text
 from envbuilder.resources import shipped_recipes
 
 PLAIN = """\
@@ -122,6 +122,11 @@ def test_a_local_wheel_is_found_beside_the_recipe(tmp_path: Path) -> None:
     by_name = load(tmp_path, PLAIN + 'dependencies: ["my-ops @ ./wheels/my_ops-1.0-py3-none-any.whl"]\n')
     assert by_path.dependencies == (f"my-ops @ {wheel.as_uri()}",)
     assert by_name.digest() == by_path.digest()
+
+
+def test_a_recipe_may_begin_with_a_mark_and_end_its_lines_with_two_characters(tmp_path: Path) -> None:
+    plain = load(tmp_path, PLAIN)
+    assert load(tmp_path, b"\xef\xbb\xbf" + PLAIN.replace("\n", "\r\n").encode()) == plain
 
 
 # -- digest ----------------------------------------------------------------------------------------
@@ -340,6 +345,11 @@ BAD: dict[str, tuple[str | bytes, str, str | None]] = {
         ":4: `compiler` is 'sytem', did you mean `system`?",
         "possible: none, system",
     ),
+    "something endless": (
+        PLAIN + f"pack: {{level: {'x' * 1000}}}\n",
+        f":4: `pack.level` is the text '{'x' * 275}…",
+        None,
+    ),
     "no requirement": (
         PLAIN + 'dependencies: ["numpy =< 2"]\n',
         ":4: 'numpy =< 2' is no requirement (PEP 508): Expected semicolon (after name with no version specifier) "
@@ -464,9 +474,9 @@ def test_where_there_are_no_recipes_it_says_how_to_begin(tmp_path: Path) -> None
 
 
 def test_the_schema_for_editors_is_current() -> None:
-    kept = json.loads((shipped_recipes() / "recipe.schema.json").read_text())
-    assert kept == schema(), "write recipes/recipe.schema.json again: json.dumps(schema(), indent=2)"
-    jsonschema.Draft202012Validator.check_schema(kept)
+    kept = (shipped_recipes() / SCHEMA_FILE).read_text()
+    assert kept == schema_text(), f"recipes/{SCHEMA_FILE} must be what schema_text() says"
+    jsonschema.Draft202012Validator.check_schema(schema())
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "cu126"])

@@ -227,8 +227,11 @@ def _size(url: str, settings: Settings) -> int:
     if parts.scheme in ("", "file"):
         return Path(url2pathname(parts.path)).stat().st_size
     try:
-        with open_client(settings) as client:
-            answer = client.head(url)
+        # Not HEAD, which not every index knows: the body is left where it is.
+        with (
+            open_client(settings) as client,
+            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer,
+        ):
             answer.raise_for_status()
             return int(answer.headers["Content-Length"])
     except (httpx2.HTTPError, KeyError, ValueError) as error:
