@@ -744,7 +744,6 @@ class Compiler:
         graphs = self._options.get("mode") in ("reduce-overhead", "max-autotune")
         graphs = graphs or bool(self._options.get("options", {}).get("triton.cudagraphs"))
         self.reuses_buffers = graphs and device.type == "cuda"
-        self._graphs = 0
 
     def compile(self, target: Callable[..., Any]) -> Callable[..., Any]:
         """Return *target* compiled; the work itself is done by the first calls."""
@@ -752,6 +751,7 @@ class Compiler:
         import torch._dynamo.utils
 
         self._counters = torch._dynamo.utils.counters
+        self._graphs = int(self._counters["stats"]["unique_graphs"])
         if self._limit is not None:
             config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
             name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
@@ -780,7 +780,7 @@ def mark_dynamic(values: list[Any], fields: list[Field], batched: bool) -> None:
     for value, field in zip(values, fields):
         sizes = ((-1,) if batched else ()) + field.dims
         for axis, size in enumerate(sizes):
-            if size == -1 and value.shape[axis] > 1:
+            if value is not None and size == -1 and value.shape[axis] > 1:
                 mark(value, axis)
 
 
@@ -1142,24 +1142,28 @@ class TritonPythonModel:
         self._compiler: Compiler | None = None
         if not self._parameters.compile_options.get("disable") and can_compile(target, self._inputs):
             self._compiler = Compiler(self._parameters, self._device)
-            self._target = self._compiler.compile(target)
+            try:
+                self._target = self._compiler.compile(target)
+            except Exception as error:
+                self._fall_back(error)
 
     # -- warm-up: what torch.compile costs is paid here, and not by a request
 
     def _warm_up(self) -> None:
         began = time.monotonic()
-        for position, size in enumerate(self._warm_sizes()):
-            values = [self._example(field, size) for field in self._inputs]
-            if position == 0 and not self._runs_eagerly(values):
-                return
-            try:
-                for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
-                    self._run(self._target, values, mark=position == 0)
-            except Exception as error:
-                if self._compiler is None:
-                    raise ModelError(self._failed(f"a batch of {size}", error)) from error
-                self._fall_back(error)
-                return
+        optional = any(field.optional for field in self._inputs)
+        for absent in (False, True) if optional else (False,):
+            for position, size in enumerate(self._warm_sizes()):
+                values = [None if absent and f.optional else self._example(f, size) for f in self._inputs]
+                if position == 0 and not self._runs_eagerly(values, absent):
+                    break
+                try:
+                    for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
+                        self._run(self._target, values, mark=True)
+                except Exception as error:
+                    if self._compiler is None:
+                        raise ModelError(self._failed(f"a batch of {size}", error)) from error
+                    self._fall_back(error)
         if self._compiler:
             graphs = self._compiler.new_graphs()
             seconds = time.monotonic() - began
@@ -1192,22 +1196,25 @@ class TritonPythonModel:
         tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
         return tensor if field.data_type == "BF16" else tensor.numpy()
 
-    def _runs_eagerly(self, values: list[Any]) -> bool:
-        """Run the model as it is, and check its outputs; False where it may be our guess of sizes that fails."""
-        guessed = [
-            f.name for f in self._inputs if -1 in f.dims and f.name not in self._parameters.warmup["dims"]
-        ]
+    def _runs_eagerly(self, values: list[Any], absent: bool) -> bool:
+        """Run the model as it is, and check its outputs; False where it may be our guess that fails."""
+        dims = self._parameters.warmup["dims"]
+        guessed = [f.name for f in self._inputs if -1 in f.dims and f.name not in dims]
         try:
             self._run(self._eager, values)
-        except ModelError:
-            raise
         except Exception as error:
+            if absent:
+                failed = self._failed("an input without its optional parts", error)
+                pb_utils.Logger.log_warn(f"{self._name}: not warmed for that: {failed}")
+                return False
+            if isinstance(error, ModelError):
+                raise
             if not guessed:
-                raise ModelError(
-                    self._failed("an input of zeros as the configuration describes it", error)
-                ) from error
+                failed = self._failed("an input of zeros as the configuration describes it", error)
+                raise ModelError(failed) from error
+            failed = self._failed("guessed sizes", error)
             pb_utils.Logger.log_warn(
-                f"{self._name}: not warmed, the first requests will compile; {self._failed('guessed sizes', error)}; "
+                f"{self._name}: not warmed, the first requests will compile; {failed}; "
                 f'say WARMUP: {{"dims": {{...}}}} for {", ".join(guessed)}'
             )
             return False

@@ -57,3 +57,14 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return self.linear(x)
 """
+
+
+def sample(name: str) -> dict[str, Any]:
+    """Return the configuration of the sample model *name* as the server would give it."""
+    from google.protobuf import json_format, text_format
+    from tritonclient.grpc import model_config_pb2
+
+    text = (MODELS / name / "config.pbtxt").read_text()
+    message = text_format.Parse(text, model_config_pb2.ModelConfig())
+    described: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return described

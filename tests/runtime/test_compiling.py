@@ -1,0 +1,224 @@
+"""torch.compile is paid while a model loads, and by no request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.runtime.conftest import Serve
+from tests.runtime.support import LINEAR, MODELS, RUNTIME, SEED, config, field, sample, simple
+
+pytestmark = [
+    pytest.mark.torch,
+    # Inductor of torch 2.13 itself uses what torch 2.13 deprecates.
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+]
+GENERATOR = np.random.default_rng(0)
+EAGER = {SEED: '{"backend": "aot_eager"}'}
+
+
+def x(size: int) -> Any:
+    return GENERATOR.normal(size=(size, 4)).astype(np.float32)
+
+
+def compiled(**options: Any) -> dict[str, Any]:
+    return simple(**{SEED: json.dumps({"backend": "aot_eager", **options})})
+
+
+def graphs() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def test_no_batch_size_recompiles_after_warm_up(serve: Serve) -> None:
+    serve.write(LINEAR)
+    model = serve.load(compiled())
+    before = graphs()
+    for size in [*range(1, 9), *range(8, 0, -1)]:
+        assert model.infer(x=x(size))["y"].shape == (size, 3)
+    assert graphs() == before
+    assert [level for level, _ in serve.pb.Logger.lines if level == "error"] == []
+
+
+def test_batches_of_several_requests_do_not_recompile(serve: Serve) -> None:
+    serve.write(LINEAR)
+    model = serve.load(compiled())
+    before = graphs()
+    for sizes in ((1, 1), (1, 2, 3), (2, 5), (0, 1), (0, 0)):
+        requests = [serve.pb.InferenceRequest([serve.pb.Tensor("x", x(size))]) for size in sizes]
+        assert not any(response.has_error() for response in model.execute(requests))
+    assert graphs() == before
+
+
+def test_compiling_can_be_disabled(serve: Serve) -> None:
+    serve.write(LINEAR)
+    before = graphs()
+    model = serve.load(compiled(disable=True))
+    assert graphs() == before
+    assert model.infer(x=x(2))["y"].shape == (2, 3)
+
+
+def test_static_shapes_are_all_warmed(serve: Serve) -> None:
+    serve.write(LINEAR)
+    before = graphs()
+    model = serve.load(compiled(dynamic=False))
+    assert graphs() - before == 8
+    for size in range(1, 9):
+        model.infer(x=x(size))
+    assert graphs() - before == 8
+
+
+def test_a_recompile_is_logged_and_counted(serve: Serve) -> None:
+    serve.write(LINEAR)
+    config = compiled(dynamic=False)
+    config["parameters"]["WARMUP"] = {"string_value": '{"batch": [2]}'}
+    model = serve.load(config)
+    serve.pb.Logger.lines.clear()
+    model.infer(x=x(2))
+    assert serve.warnings() == []
+    model.infer(x=x(3))
+    assert serve.warnings() == ["net: compiled again while serving, for inputs {'x': [3, 4]}"]
+    model.instance._metrics.tell(at_once=True)
+    (series,) = serve.pb.MetricFamily.families["pytorch_runtime_recompiles"].values()
+    assert series.value() == 1
+
+
+def test_the_recompile_limit(serve: Serve) -> None:
+    serve.write(LINEAR)
+    config = compiled(dynamic=False)
+    config["parameters"]["RECOMPILE_LIMIT"] = {"string_value": "3"}
+    config["parameters"]["WARMUP"] = {"string_value": '{"batch": [1]}'}
+    before = graphs()
+    model = serve.load(config)
+    for size in range(1, 9):
+        model.infer(x=x(size))
+    assert graphs() - before == 3
+
+
+def test_a_compiler_that_fails(serve: Serve) -> None:
+    serve.write(LINEAR)
+    config = simple(**{SEED: '{"backend": "not_there"}'})
+    told = (
+        "torch.compile failed: InvalidBackend: Invalid backend: 'not_there', see "
+        "`torch._dynamo.list_backends()` for available backends."
+    )
+    assert serve.error(config) == f'{told}; COMPILE_FALLBACK: "eager" serves it uncompiled'
+    config["parameters"]["COMPILE_FALLBACK"] = {"string_value": "eager"}
+    serve.pb.Logger.lines.clear()
+    model = serve.load(config)
+    assert serve.warnings()[-1] == f"net: {told}; served uncompiled"
+    assert model.infer(x=x(2))["y"].shape == (2, 3)
+
+
+def test_a_model_that_does_not_compile_whole(serve: Serve) -> None:
+    serve.write("""
+import torch
+
+def f(x):
+    torch._dynamo.graph_break()
+    return x[:, :3]
+""")
+    assert serve.error(compiled(fullgraph=True)).startswith("torch.compile failed: Unsupported: ")
+    serve.load(compiled())
+
+
+def test_a_function_is_compiled(serve: Serve) -> None:
+    serve.write("def f(x):\n    return x[:, :3] * 2\n")
+    before = graphs()
+    model = serve.load(compiled())
+    assert graphs() > before
+    data = x(5)
+    np.testing.assert_array_equal(model.infer(x=data)["y"], data[:, :3] * 2)
+
+
+def test_strings_are_not_compiled(serve: Serve) -> None:
+    serve.write("def f(words):\n    return words\n")
+    strings = field("words", "STRING", [1]), field("y", "STRING", [1])
+    before = graphs()
+    model = serve.load(config([strings[0]], [strings[1]], max_batch_size=8, parameters=EAGER))
+    for word in ("a", "b"):
+        model.infer(words=np.array([[word]], dtype=object))
+    assert graphs() == before
+
+
+def test_a_dim_of_any_size_is_compiled_once(serve: Serve) -> None:
+    serve.write("def f(x):\n    return x.sum(1, keepdim=True)\n")
+    described = config(
+        [field("x", "FP32", [-1, 4])], [field("y", "FP32", [1, 4])], max_batch_size=32, parameters=EAGER
+    )
+    model = serve.load(described)
+    before = graphs()
+    for size in (1, 2, 7, 32):
+        for length in (2, 3, 32, 33, 64):
+            data = np.ones((size, length, 4), np.float32)
+            assert model.infer(x=data)["y"].tolist() == [[[float(length)] * 4]] * size
+    assert graphs() == before
+
+
+def test_the_same_without_batching(serve: Serve) -> None:
+    serve.write("def f(x):\n    return x.sum(0, keepdim=True)\n")
+    model = serve.load(config([field("x", "FP32", [-1])], [field("y", "FP32", [1])], parameters=EAGER))
+    before = graphs()
+    for length in (2, 3, 32, 33):
+        assert model.infer(x=np.ones(length, np.float32))["y"].tolist() == [float(length)]
+    assert graphs() == before
+
+
+def test_a_batch_of_one_only(serve: Serve) -> None:
+    serve.write(LINEAR)
+    described = {**compiled(), "max_batch_size": 1}
+    model = serve.load(described)
+    before = graphs()
+    model.infer(x=x(1))
+    assert graphs() == before
+
+
+def load_sample(serve: Serve, name: str) -> Any:
+    model = serve.pb.Model(str(RUNTIME), str(MODELS / name), sample(name))
+    serve.models.append(model)
+    return model
+
+
+@pytest.mark.slow
+def test_the_perceptron(serve: Serve) -> None:
+    model = load_sample(serve, "mlp")
+    module, before = model.instance._eager, graphs()
+    for size in range(1, 65):
+        data = GENERATOR.normal(size=(size, 128)).astype(np.float32)
+        with torch.no_grad():
+            expected = module(torch.from_numpy(data)).numpy()
+        np.testing.assert_allclose(model.infer(x=data)["y"], expected, rtol=1e-4, atol=1e-5)
+    assert graphs() == before
+
+
+@pytest.mark.slow
+def test_the_convolution_net(serve: Serve) -> None:
+    model = load_sample(serve, "convnet")
+    module, before = model.instance._eager, graphs()
+    assert not module.training
+    for size in range(1, 17):
+        data = GENERATOR.normal(size=(size, 3, 32, 32)).astype(np.float32)
+        with torch.no_grad():
+            expected = module(torch.from_numpy(data)).numpy()
+        np.testing.assert_allclose(model.infer(image=data)["scores"], expected, rtol=1e-3, atol=1e-4)
+    assert graphs() == before
+
+
+@pytest.mark.slow
+def test_the_encoder(serve: Serve) -> None:
+    model = load_sample(serve, "encoder")
+    module, before = model.instance._eager, graphs()
+    for size, length in ((1, 2), (3, 5), (16, 100), (2, 48), (16, 16), (5, 256)):
+        ids = GENERATOR.integers(0, 1000, size=(size, length))
+        mask = GENERATOR.integers(0, 2, size=(size, length)).astype(bool)
+        mask[:, 0] = True
+        for inputs in ({"ids": ids, "mask": mask}, {"ids": ids}):
+            with torch.no_grad():
+                expected = module(*(torch.from_numpy(value) for value in inputs.values()))
+            answer = model.infer(**inputs)
+            for key in ("pooled", "tokens"):
+                np.testing.assert_allclose(answer[key], expected[key].numpy(), rtol=1e-3, atol=1e-4)
+    assert graphs() == before, serve.pb.Logger.lines
