@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import importlib.metadata
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from envbuilder import __version__
-from envbuilder.assemble.assembler import Assembler
+from envbuilder.assemble.assembler import Assembler, DamagedArtifactError
 from envbuilder.assemble.bytecode import BytecodeCompiler
 from envbuilder.assemble.elf import highest
 from envbuilder.assemble.pipeline import Pipeline, open_pipeline
@@ -43,7 +44,7 @@ from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import PackOptions, Recipe
 from envbuilder.resolve.interpreter import Interpreter, describe, find_interpreter
 from envbuilder.settings import Settings
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store, file_sha256, locked_folder, sweep
 
 _MALLOPT: Final = {-1: 256 * 2**20, -3: 32 * 2**20, -8: 1}
 """``malloc.h``: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (bytes), M_ARENA_MAX."""
@@ -109,13 +110,17 @@ def build(
                     reporter=reporter,
                 )
                 report = _build(recipe, lock, interpreter, assembler, output, settings, store, reporter)
-        except DamagedPieceError as damaged:
-            _discard(damaged, store, reporter)
+        except (DamagedPieceError, DamagedArtifactError) as damaged:
+            label = _discard(damaged, store, reporter)
             if attempt == _TRIES - 1:
                 raise IntegrityError(
-                    f"{damaged.segment.label}: its bytes in the store change while they are read",
+                    f"{label}: its bytes in the store change while they are read",
                     hint=f"is the disk under {store.root} sound?",
                 ) from damaged
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or attempt == _TRIES - 1:
+                raise _failure(error, recipe, output, store) from error
+            reporter.note(f"{error.filename} is gone, perhaps removed by another process: begun again")
         else:
             _remember(key, report, store)
             return report
@@ -338,18 +343,19 @@ def _already_there(key: str, recipe: Recipe, output: Path, store: Store) -> Buil
         archive = output / known["archive"]
         if archive.stat().st_size != known["size"] or file_sha256(archive) != known["sha256"]:
             return None
-        manifest = read_manifest(manifest_beside(archive))
-    except (OSError, ValueError, KeyError, EnvbuilderError):
+        if file_sha256(manifest_beside(archive)) != known["manifest"]:
+            return None
+        return BuildReport(
+            archive=archive,
+            manifest=read_manifest(manifest_beside(archive)),
+            sha256=known["sha256"],
+            size=known["size"],
+            already_there=True,
+            segments_made=0,
+            segments_total=known["segments"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, EnvbuilderError):
         return None  # nothing that is sure: build it
-    return BuildReport(
-        archive=archive,
-        manifest=manifest,
-        sha256=known["sha256"],
-        size=known["size"],
-        already_there=True,
-        segments_made=0,
-        segments_total=known["segments"],
-    )
 
 
 def _remember(key: str, report: BuildReport, store: Store) -> None:
@@ -358,19 +364,39 @@ def _remember(key: str, report: BuildReport, store: Store) -> None:
         "sha256": report.sha256,
         "size": report.size,
         "segments": report.segments_total,
+        "manifest": file_sha256(manifest_beside(report.archive)),
     }
-    store.write_entry("builds", key, json.dumps(known).encode())
-    store.prune()
+    with contextlib.suppress(OSError):  # the archive is there; only the next build would be faster
+        store.write_entry("builds", key, json.dumps(known).encode())
+        store.prune()
 
 
-def _discard(damaged: DamagedPieceError, store: Store, reporter: Reporter) -> None:
-    """Drop what is no longer what its name says, so that it is fetched or made again."""
+def _discard(damaged: DamagedPieceError | DamagedArtifactError, store: Store, reporter: Reporter) -> str:
+    """Drop what is no longer what its name says, so that it is fetched or made again; return its name."""
+    if isinstance(damaged, DamagedArtifactError):
+        reporter.note(f"{damaged.artifact.filename} in the store was damaged: fetched again")
+        return damaged.artifact.filename
     label = damaged.segment.label
     if damaged.artifact is not None and not store.check_artifact(damaged.artifact):
         reporter.note(f"{label} in the store was damaged: fetched again")
     else:
         reporter.note(f"the segment of {label} in the store was damaged: made again")
         store.remove("segments", damaged.segment.key)
+    return label
+
+
+def _failure(error: OSError, recipe: Recipe, output: Path, store: Store) -> AssembleError:
+    """Say what the system refused, and where."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = " and ".join(
+            f"{shutil.disk_usage(place).free >> 20} MiB in {place}" for place in (output, store.writable)
+        )
+        return AssembleError(
+            f"no space left to build {recipe.name}: free are {free}",
+            hint="`envbuilder store prune` or ENVBUILDER_CACHE for the store, --output for archives",
+        )
+    where = f": {error.filename}" if error.filename is not None else ""
+    return AssembleError(f"{recipe.name} cannot be built: {error.strerror or error}{where}")
 
 
 def _make_output(output: Path) -> None:
@@ -383,16 +409,13 @@ def _make_output(output: Path) -> None:
 @contextmanager
 def _draft(output: Path, name: str) -> Iterator[Path]:
     """Give a place beside the archive-to-be, and leave nothing there."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=output))
-    except OSError as error:
-        raise AssembleError(f"the folder {output} cannot be written: {error.strerror}") from error
-    draft = folder / "archive"
-    try:
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
-        folder.rmdir()
+    sweep(output, f".{name}-????????")
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(locked_folder(output, f".{name}"))
+        except OSError as error:
+            raise AssembleError(f"the folder {output} cannot be written: {error.strerror}") from error
+        yield folder / "archive"
 
 
 def _write_beside(path: Path, text: str) -> None:

@@ -7,7 +7,9 @@ to a temporary folder of this process instead.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -26,8 +28,8 @@ CACHE_VARIABLE = "ENVBUILDER_CACHE"
 LIMIT_VARIABLE = "ENVBUILDER_CACHE_LIMIT"
 _DEFAULT_LIMIT = 40 * 2**30
 _KINDS = ("artifacts", "segments", "listings", "builds", "interpreters", "tools")
-_ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which a temporary file can belong to no running build."""
+_LOCKED_WITHIN = 60.0
+"""Seconds after which whoever made a scratch folder has long locked it, if it still runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,19 +87,25 @@ class Store:
     """Bytes above which :meth:`prune` evicts what was not used for longest."""
     overflow: Path | None = None
     """Where a read-only store puts what it may not keep."""
+    _sound: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """sha256 of the artifacts that this process has read or written whole."""
+    _dropped: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Kind and name of what was removed, where removing is not allowed: it is not found again."""
 
     @classmethod
     def open(cls, root: Path | None = None) -> Store:
         """Open the store at *root*, at ``ENVBUILDER_CACHE``, or where this platform keeps caches.
 
         Raises:
-            RecipeError: ``ENVBUILDER_CACHE_LIMIT`` is no size.
+            RecipeError: ``ENVBUILDER_CACHE_LIMIT`` is no size, or there is a file where the folder should be.
         """
         if root is None:
             named = os.environ.get(CACHE_VARIABLE)
             root = Path(named) if named else Path(platformdirs.user_cache_dir("envbuilder"))
         root = root.absolute()
         limit = parse_size(os.environ.get(LIMIT_VARIABLE, ""), where=LIMIT_VARIABLE)
+        if root.exists() and not root.is_dir():
+            raise RecipeError(f"the store {root} is no folder", hint=f"{CACHE_VARIABLE} names another one")
         try:
             (root / "tmp").mkdir(parents=True, exist_ok=True)
             probe = root / "tmp" / f"write-{os.getpid()}-{time.monotonic_ns()}"
@@ -105,8 +113,6 @@ class Store:
             probe.unlink()
         except OSError:
             overflow = Path(tempfile.mkdtemp(prefix="envbuilder-"))
-            import atexit
-
             atexit.register(shutil.rmtree, overflow, ignore_errors=True)
             return cls(root=root, readonly=True, limit=limit, overflow=overflow)
         return cls(root=root, limit=limit)
@@ -123,11 +129,8 @@ class Store:
         """Give a folder on the store's file system that is gone afterwards."""
         parent = self.writable / "tmp"
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
-        try:
+        with locked_folder(parent, prefix) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def entry_path(self, kind: str, name: str) -> Path:
         """Where the file *name* of *kind* goes when it is new."""
@@ -135,8 +138,8 @@ class Store:
 
     def find(self, kind: str, name: str) -> Path | None:
         """Return the file *name* of *kind* if the store holds it, and note that it was used."""
-        for root in (self.root, self.overflow):
-            if root is None:
+        for root in (self.overflow, self.root):
+            if root is None or (root == self.root and (kind, name) in self._dropped):
                 continue
             path = root / kind / name[:2] / name
             if path.exists():
@@ -147,7 +150,9 @@ class Store:
         return None
 
     def remove(self, kind: str, name: str) -> None:
-        """Drop the file or folder *name* of *kind*, where it may be dropped."""
+        """Drop the file or folder *name* of *kind*; in a read-only store, do not find it again."""
+        if self.readonly:
+            self._dropped.add((kind, name))
         for root in (self.root, self.overflow):
             if root is None:
                 continue
@@ -204,19 +209,26 @@ class Store:
             path = self.entry_path("artifacts", sha256)
             path.parent.mkdir(parents=True, exist_ok=True)
             draft.replace(path)
+            self._sound.add(sha256)
 
     def check_artifact(self, sha256: str) -> bool:
         """Read an artifact whole; one that is no longer what its name says is removed.
 
         Returns: whether it was right.
         """
+        self._sound.discard(sha256)
         path = self.find("artifacts", sha256)
         if path is None:
             return False
         if file_sha256(path) == sha256:
+            self._sound.add(sha256)
             return True
         self.remove("artifacts", sha256)
         return False
+
+    def trust_artifact(self, sha256: str) -> bool:
+        """Say whether an artifact is what its name says; this process reads it whole once at most."""
+        return sha256 in self._sound or self.check_artifact(sha256)
 
     def folder(self, kind: str, key: str) -> Path:
         """Return the (not yet made) folder *key* of *kind*; make it elsewhere and move it there."""
@@ -260,11 +272,38 @@ class Store:
         return self.prune(0)
 
     def _sweep(self) -> None:
-        now = time.time()
-        for left in (self.root / "tmp").glob("*"):
-            with contextlib.suppress(OSError):
-                if now - left.stat().st_mtime > _ABANDONED_AFTER:
+        sweep(self.root / "tmp", "*")
+
+
+@contextlib.contextmanager
+def locked_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Give a new folder in *parent* that is gone afterwards; it is locked, so that :func:`sweep` leaves it alone."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: nothing is swept there, either
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def sweep(parent: Path, pattern: str) -> None:
+    """Remove what killed processes left in *parent*: what nobody has locked, and is not brand new."""
+    for left in parent.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime < _LOCKED_WITHIN:
+                continue
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if left.is_dir():
                     shutil.rmtree(left)
+                else:
+                    left.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _entry(kind: str, path: Path) -> StoreEntry:
@@ -297,6 +336,9 @@ def parse_size(text: str, *, where: str) -> int | None:
     factor = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}.get(text[-1].upper(), 1)
     number = text[:-1] if factor != 1 else text
     try:
-        return int(float(number) * factor)
-    except ValueError:
+        size = int(float(number) * factor)
+        if size < 0:
+            raise ValueError("less than nothing")
+        return size
+    except (ValueError, OverflowError):
         raise RecipeError(f"{where}: {text!r} is no size", hint="for instance 500M, 20G or none") from None

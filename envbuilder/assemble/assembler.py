@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 from envbuilder.assemble.base import lay_out_base
 from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
@@ -17,6 +18,7 @@ from envbuilder.assemble.segment import DamagedSegmentError, Excluded, FileFacts
 from envbuilder.assemble.wheel import wheel_files
 from envbuilder.assemble.writer import Entry, SegmentWriter
 from envbuilder.assemble.zipdir import ZipDirectory
+from envbuilder.errors import AssembleError
 from envbuilder.lockfile import Artifact
 from envbuilder.pack.rules import PackRules
 from envbuilder.progress import SILENT, Reporter
@@ -24,6 +26,14 @@ from envbuilder.resolve.interpreter import Interpreter, describe
 from envbuilder.store import Store
 
 BASE_LABEL = "base"
+
+
+class DamagedArtifactError(Exception):
+    """An artifact in the store is no longer what its name says; it was removed."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact.filename)
+        self.artifact = artifact
 
 
 class Assembler:
@@ -59,7 +69,7 @@ class Assembler:
         if known is not None:
             with contextlib.suppress(ValueError, OSError):  # damaged, or just evicted: listed again
                 return frozenset(json.loads(known.read_bytes()))
-        with path.open("rb") as file:
+        with self._open(artifact, path) as file:
             listed = wheel_files(
                 ZipDirectory(file, artifact.filename),
                 artifact.filename,
@@ -71,17 +81,23 @@ class Assembler:
         return paths
 
     def wheel(self, artifact: Artifact, path: Path, omit: Collection[str] = ()) -> Segment:
-        """Return the segment of a wheel, without the files *omit* that another wheel contributes already."""
+        """Return the segment of a wheel, without the files *omit* that another wheel contributes already.
+
+        Raises:
+            DamagedArtifactError: it is no longer what it was, or changes while it is read.
+        """
         key = self._key(artifact.filename, artifact.sha256, *sorted(omit))
         found = self._find(key, artifact.filename)
         if found is not None:
             return found
-        with path.open("rb") as file, self._store.scratch("segment") as scratch:
+        with self._open(artifact, path) as file, self._store.scratch("segment") as scratch:
+            folder = scratch / "segment"
+            folder.mkdir()  # for everyone to read that the umask lets, as scratch is not
             wheel = ZipDirectory(file, artifact.filename)
             files = wheel_files(wheel, artifact.filename, minor=self._interpreter.minor, rules=self._rules)
             entries = [entry for entry in files.entries if entry.path not in omit]
             omitted = [_facts_of(entry, wheel) for entry in files.entries if entry.path in omit]
-            writer = SegmentWriter(scratch, level=self._rules.level, executor=self._executor, wheel=wheel)
+            writer = SegmentWriter(folder, level=self._rules.level, executor=self._executor, wheel=wheel)
             with closing(writer):
                 # RECORD names what an installation has, whichever wheel it came with.
                 writer.write(
@@ -131,6 +147,19 @@ class Assembler:
         return segment
 
     # -- parts -------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _open(self, artifact: Artifact, path: Path) -> Iterator[BinaryIO]:
+        """Open an artifact that is what its name says, at the beginning and where reading it fails."""
+        if not self._store.trust_artifact(artifact.sha256):
+            raise DamagedArtifactError(artifact)
+        try:
+            with path.open("rb") as file:
+                yield file
+        except (AssembleError, FileNotFoundError) as error:
+            if self._store.check_artifact(artifact.sha256):
+                raise
+            raise DamagedArtifactError(artifact) from error
 
     def _key(self, *parts: str) -> str:
         text = "\0".join((*parts, self._python, self._rules.key()))

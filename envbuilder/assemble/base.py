@@ -82,7 +82,8 @@ def _copy_clean(source: Path, place: Path, places: Sequence[str]) -> None:
     if not place.name.startswith("_sysconfigdata"):  # whose prefix _relocate replaces by something better
         data = without_places(data, places)
     place.write_bytes(data)
-    place.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+    # By what is in it, as the interpreter's digest is: a copy of it may have other modes.
+    place.chmod(0o755 if is_elf(data) or data.startswith(b"#!") else 0o644)
 
 
 def _relocate(interpreter: Interpreter, folder: Path) -> None:

@@ -51,9 +51,11 @@ while True:
     if not child:
         try:
             answer(request, cut)
-        finally:
             os._exit(0)
-    os.waitpid(child, 0)
+        finally:
+            os._exit(1)
+    if os.waitpid(child, 0)[1]:  # the compiler itself crashed, before it answered: no bytecode
+        os.write(1, struct.pack("<I", 0xFFFFFFFF))
 """
 
 

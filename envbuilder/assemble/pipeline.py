@@ -88,7 +88,8 @@ class Pipeline:
 
     def _wanted(self) -> list[Artifact]:
         """Order artifacts: what is at hand as the archive needs it, then downloads, the longest first."""
-        here, missing = [], []
+        here: list[Artifact] = []
+        missing: list[Artifact] = []
         for artifact in self._lock.artifacts:
             path = self._store.find_artifact(artifact.sha256, artifact.size)
             (missing if path is None else here).append(artifact)

@@ -7,12 +7,12 @@ bytes of the artifact itself (a *splice*: a wheel's own deflate stream), each wi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,18 +156,21 @@ def keep(segment: Segment, store: Store) -> Segment:
     """Move a segment made in a scratch folder into the store, and return it as it lies there."""
     segment.save()
     place = store.entry_path("segments", segment.key)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(segment.folder, place)
-    except OSError:
+    for last in (False, False, True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            segment.folder.rename(place)
+            return replace(segment, folder=place)
+        except OSError as error:
+            if last or error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+                raise
         # Another build was faster; a segment is a function of its key, so either will do. What it left is read
-        # before it is trusted, and if it is damaged this one takes its place.
+        # before it is trusted, and if it is damaged (or half evicted) this one takes its place.
         try:
             return load_segment(place, segment.key)
         except DamagedSegmentError:
             shutil.rmtree(place, ignore_errors=True)
-            os.rename(segment.folder, place)
-    return load_segment(place, segment.key)
+    raise AssertionError("unreachable")
 
 
 def iter_pieces(segment: Segment) -> Iterator[tuple[int, Piece]]:

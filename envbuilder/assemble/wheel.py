@@ -7,13 +7,16 @@ the files are those that ``uv pip install`` of the wheel writes.
 from __future__ import annotations
 
 import base64
+import configparser
+import csv
+import hashlib
 import io
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from installer.records import parse_record_file
+from installer.records import InvalidRecordEntry, parse_record_file
 from installer.scripts import InvalidScript, Script
 from installer.utils import parse_entrypoints, parse_metadata_file, parse_wheel_filename
 from packaging.utils import canonicalize_name
@@ -22,6 +25,7 @@ from envbuilder.assemble.segment import Excluded, FileFacts
 from envbuilder.assemble.writer import Entry
 from envbuilder.assemble.zipdir import Member, ZipDirectory
 from envbuilder.errors import AssembleError
+from envbuilder.manifest import ENVIRONMENT_PATH, MANIFEST_PATH
 from envbuilder.pack.rules import PackRules
 
 INSTALLER: Final = b"envbuilder\n"
@@ -66,8 +70,11 @@ def wheel_files(wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRu
     if not version.startswith("1."):
         raise AssembleError(f"{filename}: wheel format {version!r}, where only 1.x is known")
     # Reading it shows that it is one; what is written is made anew, from the bytes themselves.
-    for _ in parse_record_file(_text(wheel, f"{dist_info}/RECORD", filename).splitlines()):
-        pass
+    try:
+        for _ in parse_record_file(_text(wheel, f"{dist_info}/RECORD", filename).splitlines()):
+            pass
+    except (InvalidRecordEntry, csv.Error) as error:
+        raise AssembleError(f"{filename}: {dist_info}/RECORD: {error}") from error
     site_packages = f"lib/python{minor}/site-packages"
     entries: dict[str, Entry] = {}
     left_out: dict[str, list[int]] = {}
@@ -84,12 +91,25 @@ def wheel_files(wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRu
         entries[entry.path] = entry
     for script in _scripts(wheel, dist_info, filename, minor):
         entries.setdefault(script.path, script)
+    _check_paths(filename, entries)
     return WheelFiles(
         entries=tuple(entries.values()),
         excluded=tuple(Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()),
         dist_info=f"{site_packages}/{dist_info}",
         minor=minor,
     )
+
+
+def _check_paths(filename: str, paths: Collection[str]) -> None:
+    """Refuse what cannot be extracted, and what would stand where an archive says what it holds."""
+    for path in paths:
+        if path in (MANIFEST_PATH, ENVIRONMENT_PATH):
+            raise AssembleError(f"{filename}: a file of it belongs at {path}, which is envbuilder's own")
+        folder = posixpath.dirname(path)
+        while folder:
+            if folder in paths:
+                raise AssembleError(f"{filename}: {folder} is a file, and a folder that holds {path}")
+            folder = posixpath.dirname(folder)
 
 
 def _dist_info(wheel: ZipDirectory, filename: str) -> str:
@@ -149,11 +169,15 @@ def _scripts(wheel: ZipDirectory, dist_info: str, filename: str, minor: str) -> 
     text = _text(wheel, f"{dist_info}/entry_points.txt", filename)
     try:
         for name, module, attribute, section in parse_entrypoints(text):
+            if "/" in name or name in (".", ".."):
+                raise AssembleError(f"{filename}: entry_points.txt: {name!r} is no name of a script")
             made = Script(name, module, attribute, section).generate("python", "posix")
             _, _, body = made[1].partition(b"\n")
             yield Entry(f"bin/{made[0]}", 0o755, data=_shebang(minor) + body)
-    except (InvalidScript, ValueError, AssertionError) as error:
-        raise AssembleError(f"{filename}: entry_points.txt: {error}") from error
+    except (InvalidScript, ValueError, configparser.Error) as error:
+        raise AssembleError(f"{filename}: entry_points.txt: {str(error).splitlines()[0]}") from error
+    except AssertionError as error:  # how installer says that one does not read module:attribute
+        raise AssembleError(f"{filename}: entry_points.txt: an entry point is none") from error
 
 
 def _shebang(minor: str) -> bytes:
@@ -162,8 +186,6 @@ def _shebang(minor: str) -> bytes:
 
 
 def _hash(data: bytes) -> str:
-    import hashlib
-
     return f"sha256={_base64(hashlib.sha256(data).digest())}"
 
 
@@ -174,8 +196,6 @@ def _base64(digest: bytes) -> str:
 def _quoted(path: str) -> str:
     if not any(character in path for character in ',"\n\r'):
         return path
-    import csv
-
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow([path])
     return out.getvalue()

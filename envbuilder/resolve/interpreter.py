@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -17,6 +18,7 @@ from typing import Any, Final
 from python_discovery import iter_interpreters
 from uv import find_uv_bin
 
+from envbuilder.assemble.relocate import relocated_sysconfigdata
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile import LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
@@ -176,7 +178,8 @@ def remember(interpreter: Interpreter, store: Store) -> None:
         "digest": interpreter_digest(interpreter),
         "libraries": {name: [str(p) for p in found] for name, found in linked_libraries(interpreter).items()},
     }
-    store.write_entry("interpreters", interpreter_digest(interpreter), json.dumps(known).encode())
+    with contextlib.suppress(OSError):  # a full disk: the next build asks again
+        store.write_entry("interpreters", interpreter_digest(interpreter), json.dumps(known).encode())
 
 
 def recall(minor: str, locked: LockedInterpreter, store: Store) -> Interpreter | None:
@@ -250,9 +253,23 @@ def _digest(interpreter: Interpreter) -> str:
     files = [*interpreter_files(interpreter)]
     files += [InterpreterFile(target=f"lib/{name}", source=path) for name, path in libraries.items()]
     for file in sorted(files, key=lambda file: os.fsencode(file.target)):
-        content = f"-> {file.link}" if file.source is None else file_sha256(file.source)
-        digest.update(os.fsencode(file.target) + b"\0" + content.encode() + b"\n")
+        if file.source is None:
+            content = b"-> " + os.fsencode(file.link or "")
+        else:
+            try:
+                content = _content_digest(file.source, interpreter.prefixes)
+            except OSError as error:
+                raise AssembleError(f"{file.source} cannot be read: {error.strerror}") from error
+        digest.update(os.fsencode(file.target) + b"\0" + content + b"\n")
     return digest.hexdigest()
+
+
+def _content_digest(source: Path, prefixes: tuple[str, ...]) -> bytes:
+    if not source.name.startswith("_sysconfigdata"):
+        return file_sha256(source).encode()
+    # uv writes the folder it installs into there: what counts is what an environment gets.
+    text = relocated_sysconfigdata(source.read_text(), prefixes)
+    return hashlib.sha256(text.encode()).hexdigest().encode()
 
 
 @functools.lru_cache(maxsize=64)
@@ -375,7 +392,7 @@ def _link(path: Path, place: str, inside: Path) -> InterpreterFile:
     try:
         end = path.resolve(strict=True)
     except (OSError, RuntimeError):  # dangling, or a loop: harmless unless it names a place outside
-        if os.path.isabs(link):
+        if os.path.isabs(link) or not Path(os.path.normpath(path.parent / link)).is_relative_to(inside):
             raise AssembleError(
                 f"{path} is a link to {link}, which is not there",
                 hint="remove it from the interpreter's folder",
