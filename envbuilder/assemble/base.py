@@ -24,6 +24,10 @@ HISTORY = "conda-meta/history"
 """What makes a folder a conda-style prefix, for conda-pack and for others."""
 
 
+_DESTINATION = "/envbuilder-destination"
+"""What conda-pack is told that the prefix will be called."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
     """A base laid out in a scratch folder."""
@@ -88,8 +92,9 @@ def _copy_clean(source: Path, place: Path, places: Sequence[str]) -> None:
 
 def _relocate(interpreter: Interpreter, folder: Path) -> None:
     library = folder / "lib"
-    elf = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    elf = [path for path in elf if _starts_as_elf(path)]
+    places = [library, library / f"python{interpreter.minor}" / "lib-dynload", folder / "bin"]
+    files = [path for place in places for path in sorted(place.glob("*")) if not path.is_symlink()]
+    elf = [path for path in files if path.is_file() and _starts_as_elf(path)]
     set_runpaths(
         {
             "$ORIGIN/../lib": [path for path in elf if path.parent == folder / "bin"],
@@ -125,11 +130,10 @@ class _Collector:
 
     def add_bytes(self, source: str, data: bytes, target: str) -> None:
         """Note a file whose content conda-pack rewrote."""
-        path = Path(source)
-        if data == path.read_bytes():
-            self.add(source, target)
+        if os.fsencode(_DESTINATION) in data:  # written only where conda-pack found the prefix
+            self.entries.append(Entry(target, _mode(Path(source)), data=data))
         else:
-            self.entries.append(Entry(target, _mode(path), data=data))
+            self.add(source, target)
 
 
 def _mode(path: Path) -> int:
@@ -144,7 +148,7 @@ def _ask_conda_pack(folder: Path) -> tuple[list[Entry], list[Entry]]:
     collector = _Collector()
     # With a destination, conda-pack rewrites prefixes itself and writes no conda-unpack, which Triton never runs.
     # No prefix is left for it to find: _relocate saw to that.
-    packer = Packer(str(folder), collector, dest_prefix="/nowhere")
+    packer = Packer(str(folder), collector, dest_prefix=_DESTINATION)
     for file in env:
         packer.add(file)
     own = len(collector.entries)

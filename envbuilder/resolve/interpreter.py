@@ -346,7 +346,7 @@ def _linked(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]:
     elf = {
         file.target: file.source
         for file in interpreter_files(interpreter)
-        if file.source is not None and _is_elf(file.source) and ".so" in file.target + ".so"
+        if file.source is not None and may_be_elf(file.target) and _is_elf(file.source)
     }
     by_source = {str(source): target for target, source in elf.items()}
     said = run(["ldd", *by_source], env={"PATH": os.defpath, "LC_ALL": "C"}, timeout=300, check=False).stdout
@@ -415,6 +415,14 @@ def _build_places(paths: list[str]) -> tuple[str, ...]:
         if path not in _STANDARD_PLACES and not any(path.startswith(f"{outer}/") for outer in places):
             places.append(path)
     return tuple(places)
+
+
+def may_be_elf(target: str) -> bool:
+    """Say whether a file of an interpreter may be a program or a library, by its place and name.
+
+    Opening each of its thousands of other files to see costs more than all the rest.
+    """
+    return target.startswith("bin/") or ".so" in target.rpartition("/")[2]
 
 
 def _is_elf(path: Path) -> bool:
