@@ -347,7 +347,7 @@ BAD: dict[str, tuple[str | bytes, str, str | None]] = {
     ),
     "something endless": (
         PLAIN + f"pack: {{level: {'x' * 1000}}}\n",
-        f":4: `pack.level` is the text '{'x' * 275}…",
+        f":4: `pack.level` is the text '{'x' * 274}…",
         None,
     ),
     "no requirement": (

@@ -16,7 +16,7 @@ from packaging.tags import create_compatible_tags_selector
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from envbuilder.errors import ResolveError
-from envbuilder.fetch.sources import open_client, redacted
+from envbuilder.fetch.sources import Unavailable, open_client, read_page, redacted
 from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
@@ -169,6 +169,12 @@ def _unpinned(names: set[str], plan: Plan, question: Question) -> list[str]:
 def _explain(refused: NoSolution, plan: Plan) -> ResolveError:
     """Say in the recipe's terms why there is no solution."""
     recipe, reason = plan.recipe, refused.reason
+    for name in re.findall(r"([a-z0-9-]+) was not found in the package registry", reason):
+        closed = _closed_index(name, plan)
+        if closed is not None:
+            return ResolveError(
+                closed, hint="give the index's URL a user and a password, or put them into .netrc"
+            )
     no_version = f"no version of torch=={recipe.torch_version}" in reason
     if no_version or "torch was not found in the package registry" in reason:
         url = plan.settings.index_url if recipe.cuda == "pypi" else plan.family_index("torch").url
@@ -185,6 +191,19 @@ def _explain(refused: NoSolution, plan: Plan) -> ResolveError:
         f"recipe {recipe.name}: no set of packages fulfils it:\n{lines}",
         hint=f"{', '.join(asked)} is what Triton {recipe.release.name} itself demands" if asked else None,
     )
+
+
+def _closed_index(name: str, plan: Plan) -> str | None:
+    """Say which index kept *name* to itself: to uv, a page that it may not read is one that is not there."""
+    indexes = (plan.family_index(name),) if plan.is_family(name) else plan.package_indexes()
+    with open_client(plan.settings) as client:
+        for index in indexes:
+            try:
+                read_page(client, f"{index.url}/{name}/")
+            except Unavailable as error:
+                if "credentials" in str(error):
+                    return f"{redacted(index.url)}: {error}"
+    return None
 
 
 # -- answers ---------------------------------------------------------------------------------------

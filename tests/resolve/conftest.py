@@ -52,7 +52,16 @@ def store(tmp_path: Path) -> Store:
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(fetch_sources, "BACKOFF_SECONDS", 0.01)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "UV_CACHE_DIR", "XDG_CONFIG_HOME", "PYENV_ROOT")
+    names = (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "UV_CACHE_DIR",
+        "XDG_CONFIG_HOME",
+        "PYENV_ROOT",
+    )
     for name in names:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

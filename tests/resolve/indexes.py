@@ -7,8 +7,11 @@ import gzip
 import hashlib
 import html
 import io
+import re
+import ssl
 import tarfile
 import threading
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -137,15 +140,27 @@ class Sources:
         return folder / filename
 
 
+HERE = Path(__file__).parent
+AUTHORITY = HERE / "authority.pem"
+"""Who signed the certificate that a server with TLS shows; made for these tests, good for nothing else."""
+
+
 class Server:
     """Serves a folder on the loopback, and remembers what was asked for."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, credentials: str | None = None, tls: bool = False) -> None:
         self.asked: list[str] = []
-        handler = functools.partial(_Handler, self.asked, directory=str(root))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.credentials = credentials
+        """``user:password`` without which everything is 401."""
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(_Handler, self, directory=str(root))
+        )
         self._server.daemon_threads = True
-        self.base = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(HERE / "localhost.pem")
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.base = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Server:
@@ -161,15 +176,31 @@ class Server:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def __init__(self, asked: list[str], *args: Any, **options: Any) -> None:
-        self.asked = asked
+    def __init__(self, owner: Server, *args: Any, **options: Any) -> None:
+        self.owner = owner
         super().__init__(*args, **options)
+
+    def send_head(self) -> Any:
+        wanted = self.owner.credentials
+        if (
+            wanted is None
+            or self.headers.get("Authorization") == f"Basic {b64encode(wanted.encode()).decode()}"
+        ):
+            return super().send_head()
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", "Basic")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(re.sub(r"^http://[^/]+", "", path))  # a proxy is asked for a whole URL
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:
-        self.asked.append(f"{self.command} {self.path}")
+        self.owner.asked.append(f"{self.command} {self.path}")
 
 
 def write_recipe(
