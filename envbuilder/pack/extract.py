@@ -124,6 +124,7 @@ class _Stream:
         self._hash = hashlib.sha256()
         self._left = b""
         self._ended = False
+        self._error: Exception | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._produce, daemon=True)
 
@@ -139,19 +140,21 @@ class _Stream:
     def read(self, size: int) -> bytes:
         """Return up to *size* bytes, fewer only at the end."""
         parts, missing = [], size
-        while missing:
+        while missing and self._error is None:
             if not self._left:
                 block = None if self._ended else self._blocks.get()
                 if block is None:
                     self._ended = True
                     break
                 if isinstance(block, Exception):
-                    self._ended = True
-                    raise block
+                    self._error = block
+                    break
                 self._left = block
             parts.append(self._left[:missing])
             self._left = self._left[missing:]
             missing -= len(parts[-1])
+        if self._error is not None and not parts:  # what came before the damage is worth having
+            raise self._error
         return b"".join(parts)
 
     def finish(self) -> str:
@@ -233,7 +236,7 @@ class _Extraction:
                     tar.members = []  # tarfile keeps every header otherwise
                 damage = _after_the_end(tar, last)
         except (tarfile.TarError, EOFError, ValueError) as error:
-            return f"{error} (after {last})" if self.members else str(error)
+            return f"{error} (at {last})"
         except OSError as error:
             raise VerifyError(
                 f"the archive cannot be extracted: {error.filename or self._into}: {error.strerror}",

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from envbuilder.errors import AssembleError, DeployError, VerifyError
 from envbuilder.lockfile import Lock
 from envbuilder.manifest import Manifest
-from envbuilder.pack.extract import Contents, extract
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.resolve.interpreter import find_interpreters
 from envbuilder.resources import sample_model
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 from envbuilder.triton import Launch, Release, find_release
-from envbuilder.verify.checks import Archive, check_archive, check_release, read_manifest_of
+from envbuilder.verify.checks import Archive, check_archive, check_release, open_archive
 from envbuilder.verify.contract import Place
 from envbuilder.verify.judge import check_probe, environment_facts
-from envbuilder.verify.linking import read_linking
 from envbuilder.verify.live import Probed, Subject, prepare, run_probe
 from envbuilder.verify.report import Check, Report, report_schema
 from envbuilder.verify.server import find_server
 from envbuilder.verify.serving import Interview
-from envbuilder.verify.traces import find_traces
 
 __all__ = ["Check", "Report", "report_schema", "verify"]
 
@@ -69,10 +67,9 @@ def verify(
     with store.scratch("verify") as scratch:
         place = Place.make(scratch / "root", isolate=isolate)
         reporter.step(f"Reading {archive.name}")
-        contents = extract(archive, place.environment, reporter=reporter)
+        opened = open_archive(archive, place.environment, lambda found: _places(found, store), reporter)
         run = _Run(
-            archive=archive,
-            contents=contents,
+            opened=opened,
             place=place,
             scratch=scratch,
             store=store,
@@ -93,8 +90,7 @@ class _Run:
     def __init__(
         self,
         *,
-        archive: Path,
-        contents: Contents,
+        opened: Archive,
         place: Place,
         scratch: Path,
         store: Store,
@@ -102,17 +98,15 @@ class _Run:
         reporter: Reporter,
         releases: Sequence[Release],
     ) -> None:
-        self.archive = archive
-        self.contents = contents
+        self.opened = opened
+        self.manifest = opened.manifest
         self.place = place
         self.scratch = scratch
         self.store = store
         self.settings = settings
         self.reporter = reporter
-        self.manifest: Manifest | None
-        self.manifest, self.manifest_error = read_manifest_of(contents, place.environment)
         self.releases = list(releases) or ([find_release(self.manifest.release)] if self.manifest else [])
-        self.minor = ".".join(self.manifest.python.split(".")[:2]) if self.manifest else ""
+        self.minor = _minor(self.manifest) if self.manifest else ""
         self.checks: list[Check] = []
         self.probes: dict[Launch, Probed] = {}
         self.server: str | None = None
@@ -120,31 +114,9 @@ class _Run:
     def check_statically(self, lock: Lock | None) -> None:
         """Make every check that runs nothing of the archive."""
         self.reporter.step("Checking files")
-        environment, members = self.place.environment, self.contents.members
-        archive = Archive(
-            path=self.archive,
-            contents=self.contents,
-            environment=environment,
-            manifest=self.manifest,
-            manifest_error=self.manifest_error,
-            linking=read_linking(environment, members),
-            traces=find_traces(environment, members, self._places()),
-        )
-        self.checks += check_archive(archive, lock)
+        self.checks += check_archive(self.opened, lock)
         for release in self.releases:
-            self.checks += check_release(archive, release)
-
-    def _places(self) -> list[Path]:
-        """Return folders of this machine that an environment must not name."""
-        places = [self.store.root]
-        if self.manifest is not None:
-            try:
-                found, _ = find_interpreters(self.minor)
-            except AssembleError:
-                found = []
-            places += [interpreter.prefix for interpreter in found]
-        system = (Path("/usr"), Path("/usr/local"), Path("/"))
-        return [place for place in places if place not in system]
+            self.checks += check_release(self.opened, release)
 
     def check_probe(self, model: Path, compile: Mapping[str, Any]) -> Subject | None:
         """Run the probe under each release's launch; return the model that a server may be asked for."""
@@ -155,7 +127,9 @@ class _Run:
             return None
         try:
             envs = self.scratch / "envs"
-            subject = prepare(self.archive, model, self.place, envs, compile=compile, reporter=self.reporter)
+            subject = prepare(
+                self.opened.path, model, self.place, envs, compile=compile, reporter=self.reporter
+            )
         except DeployError as error:
             self.checks.append(
                 Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
@@ -207,10 +181,10 @@ class _Run:
     def report(self, seconds: float) -> Report:
         """Return what was found."""
         return Report(
-            archive=str(self.archive),
-            sha256=self.contents.sha256,
-            size=self.contents.size,
-            unpacked_size=self.contents.unpacked_size,
+            archive=str(self.opened.path),
+            sha256=self.opened.contents.sha256,
+            size=self.opened.contents.size,
+            unpacked_size=self.opened.contents.unpacked_size,
             recipe=self.manifest.recipe if self.manifest else None,
             releases=tuple(release.name for release in self.releases),
             isolated=self.place.isolated,
@@ -219,6 +193,20 @@ class _Run:
             checks=tuple(self.checks),
             seconds=seconds,
         )
+
+
+def _places(manifest: Manifest | None, store: Store) -> list[Path]:
+    """Return folders of this machine that an environment must not name."""
+    places = [store.root]
+    if manifest is not None:
+        with suppress(AssembleError):
+            found, _ = find_interpreters(_minor(manifest))
+            places += [interpreter.prefix for interpreter in found]
+    return [place for place in places if place not in (Path("/"), Path("/usr"), Path("/usr/local"))]
+
+
+def _minor(manifest: Manifest) -> str:
+    return ".".join(manifest.python.split(".")[:2])
 
 
 def _stops(check: Check) -> bool:

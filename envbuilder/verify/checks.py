@@ -6,7 +6,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,11 +17,12 @@ from packaging.utils import canonicalize_name
 from envbuilder.errors import IntegrityError
 from envbuilder.lockfile import Lock, lock_text
 from envbuilder.manifest import MANIFEST_PATH, Manifest, manifest_beside, parse_manifest
-from envbuilder.pack.extract import Contents, Problem
+from envbuilder.pack.extract import Contents, Problem, extract
+from envbuilder.progress import Reporter
 from envbuilder.triton import Release
-from envbuilder.verify.linking import Linking, host_runpaths, is_newer, unresolved
+from envbuilder.verify.linking import Linking, host_runpaths, is_newer, read_linking, unresolved
 from envbuilder.verify.report import Check, Status, some
-from envbuilder.verify.traces import Traces
+from envbuilder.verify.traces import Traces, find_traces
 
 _NAMED: Final = re.compile(r".+-(?P<digest>[0-9a-f]{12})(\.tar\.gz|\.tar)")
 _LIBPYTHON: Final = re.compile(r"lib/libpython(?P<minor>3\.\d+)\.so\.1\.0")
@@ -74,14 +75,37 @@ class Archive:
         return sorted(match["minor"] for match in found if match)
 
 
-def read_manifest_of(contents: Contents, environment: Path) -> tuple[Manifest | None, str | None]:
+def open_archive(
+    path: Path, environment: Path, places: Callable[[Manifest | None], Sequence[Path]], reporter: Reporter
+) -> Archive:
+    """Extract the archive *path* into *environment* and read what the checks ask.
+
+    *places* gives the folders of this machine that no file may name.
+
+    Raises:
+        VerifyError: there is no such file, or no disk to extract it on.
+    """
+    contents = extract(path, environment, reporter=reporter)
+    manifest, error = _read_manifest(contents, environment)
+    return Archive(
+        path=path,
+        contents=contents,
+        environment=environment,
+        manifest=manifest,
+        manifest_error=error,
+        linking=read_linking(environment, contents.members),
+        traces=find_traces(environment, contents.members, places(manifest)),
+    )
+
+
+def _read_manifest(contents: Contents, environment: Path) -> tuple[Manifest | None, str | None]:
     """Return the manifest inside an archive, or why there is none."""
     if MANIFEST_PATH not in contents.members:
         return None, f"the archive has no {MANIFEST_PATH}"
     try:
         return parse_manifest((environment / MANIFEST_PATH).read_bytes(), where=MANIFEST_PATH), None
-    except IntegrityError as error:
-        return None, error.message
+    except (IntegrityError, OSError) as error:
+        return None, str(error)
 
 
 def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
