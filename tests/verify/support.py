@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from envbuilder.assemble.elf import read_elf
 from envbuilder.assemble.relocate import patchelf
 from envbuilder.manifest import (
     MANIFEST_PATH,
@@ -25,6 +26,7 @@ from envbuilder.manifest import (
 from envbuilder.progress import SILENT
 from envbuilder.triton import find_release
 from envbuilder.verify.checks import check_archive, check_release, open_archive
+from envbuilder.verify.linking import BASE_SYSTEM
 from envbuilder.verify.report import Check
 
 SITE = "lib/python3.11/site-packages"
@@ -36,10 +38,14 @@ Tree = dict[str, "bytes | str | tarfile.TarInfo"]
 def some_elf() -> bytes:
     """A real shared library: an extension module of the Python that runs the tests, without its RUNPATH."""
     folder = Path(str(sysconfig.get_config_var("DESTSHARED")))
-    modules = [path for path in folder.glob("*.so") if b"GLIBC_2." in path.read_bytes()]
-    smallest = min(modules, key=lambda path: path.stat().st_size)
+    for path in sorted(folder.glob("*.so"), key=lambda path: path.stat().st_size):
+        facts = read_elf(io.BytesIO(path.read_bytes()))
+        if facts is not None and facts.glibc and all(map(BASE_SYSTEM.fullmatch, facts.needs)):
+            break
+    else:
+        raise AssertionError(f"no module in {folder} that needs glibc only")
     with tempfile.TemporaryDirectory() as scratch:
-        return patched(smallest.read_bytes(), Path(scratch), "--remove-rpath")
+        return patched(path.read_bytes(), Path(scratch), "--remove-rpath")
 
 
 def patched(data: bytes, tmp_path: Path, *options: str) -> bytes:
