@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from envbuilder.assemble.elf import read_elf
-from envbuilder.assemble.relocate import patchelf
+from envbuilder.assemble.relocate import patchelf, without_debug
 from envbuilder.manifest import (
     MANIFEST_PATH,
     Manifest,
@@ -45,7 +45,7 @@ def some_elf() -> bytes:
     else:
         raise AssertionError(f"no module in {folder} that needs glibc only")
     with tempfile.TemporaryDirectory() as scratch:
-        return patched(path.read_bytes(), Path(scratch), "--remove-rpath")
+        return without_debug(patched(path.read_bytes(), Path(scratch), "--remove-rpath"))
 
 
 def patched(data: bytes, tmp_path: Path, *options: str) -> bytes:
