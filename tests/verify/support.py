@@ -8,6 +8,7 @@ import hashlib
 import io
 import re
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from envbuilder.assemble.elf import read_elf
-from envbuilder.assemble.relocate import patchelf, without_debug
+from envbuilder.assemble.relocate import patchelf, without_places
 from envbuilder.manifest import (
     MANIFEST_PATH,
     Manifest,
@@ -45,7 +46,7 @@ def some_elf() -> bytes:
     else:
         raise AssertionError(f"no module in {folder} that needs glibc only")
     with tempfile.TemporaryDirectory() as scratch:
-        return without_debug(patched(path.read_bytes(), Path(scratch), "--remove-rpath"))
+        return without_places(patched(path.read_bytes(), Path(scratch), "--remove-rpath"), [sys.base_prefix])
 
 
 def patched(data: bytes, tmp_path: Path, *options: str) -> bytes:
