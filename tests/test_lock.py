@@ -15,21 +15,12 @@ from envbuilder import lock as lock_module
 from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
 from envbuilder.lock import LockResult, check_lock, compare_locks, lock_recipe, with_wheelhouse
 from envbuilder.lockfile import LockedInterpreter, NewerLockError, lock_path, read_lock
-from envbuilder.progress import SilentReporter
 from envbuilder.recipe import Recipe, load_recipe
 from envbuilder.resolve.interpreter import Interpreter
 from envbuilder.resources import shipped_recipes
 from envbuilder.settings import Settings
 from envbuilder.store import Store
-from tests.resolve.indexes import INTERPRETER, LINUX, Sources, write_recipe
-
-
-@dataclass
-class Notes(SilentReporter):
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+from tests.resolve.indexes import INTERPRETER, LINUX, Notes, Sources, write_recipe
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -52,7 +52,28 @@ class Plan:
 
     def is_family(self, name: str) -> bool:
         """Say whether *name* comes from PyTorch's index (or a wheelhouse) and no other."""
-        return self.recipe.cuda != "pypi" and name in TORCH_FAMILY
+        return self.recipe.cuda != "pypi" and name in TORCH_FAMILY and name not in self._by_place()
+
+    def keep_family(self, question: Question, names: Iterable[str]) -> Question:
+        """Return *question* with those of *names* that are the torch family's kept to the index they come from."""
+        new = [name for name in sorted(names) if self.is_family(name) and name not in question.pinned]
+        return replace(
+            question,
+            requirements=(*question.requirements, *new),
+            pinned={**question.pinned, **{name: self.family_index(name) for name in new}},
+        )
+
+    def leave_wheelhouses(self, question: Question, names: Iterable[str]) -> Question:
+        """Return *question* with those of *names* that a wheelhouse holds, but no version that fits, kept to PyTorch's.
+
+        Not torch itself: its version is exact, and what lies in the wheelhouse is the one.
+        """
+        moved = {name for name in names if name != "torch" and name in question.pinned}
+        pinned = {
+            name: self._pytorch() if name in moved and index.flat else index
+            for name, index in question.pinned.items()
+        }
+        return replace(question, pinned=pinned)
 
     def family_index(self, name: str) -> Index:
         """Return the one place that *name* comes from: a wheelhouse with a build that fits, or PyTorch's index.
@@ -62,14 +83,24 @@ class Plan:
         for index, house in zip(self._house_indexes(), self.houses, strict=True):
             if any(self._fits(name, wheel.name, wheel.version, wheel.filename) for wheel in house.wheels):
                 return index
-        return Index(name="pytorch", url=f"{self.settings.pytorch_index}/{self.recipe.cuda}")
+        return self._pytorch()
 
     def package_indexes(self) -> tuple[Index, ...]:
         """Return the indexes of everything but the torch family."""
         if self.settings.no_index:
             return ()
-        urls = (self.settings.index_url, *self.settings.extra_index_urls)
+        urls = dict.fromkeys((self.settings.index_url, *self.settings.extra_index_urls))
         return tuple(Index(name=f"index-{number}", url=url) for number, url in enumerate(urls, start=1))
+
+    def _pytorch(self) -> Index:
+        return Index(name="pytorch", url=f"{self.settings.pytorch_index}/{self.recipe.cuda}")
+
+    def _by_place(self) -> set[str]:
+        """Return the projects that the recipe takes from a path, a URL or a repository."""
+        requirements = [Requirement(text) for text in self.dependencies]
+        return {
+            canonicalize_name(requirement.name) for requirement in requirements if requirement.url is not None
+        }
 
     def _fits(self, wanted: str, name: str, version: Version, filename: str) -> bool:
         if name != wanted or not self.target.fits(filename):

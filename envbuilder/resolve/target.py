@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,13 +35,7 @@ class Target:
 
     def tags(self) -> tuple[Tag, ...]:
         """Return the tags of wheels that fit, best first."""
-        version = tuple(int(part) for part in self.minor.split("."))
-        interpreter = f"cp{version[0]}{version[1]}"
-        platforms = list(_platforms(int(self.glibc.split(".")[1])))
-        return (
-            *cpython_tags(version, abis=[interpreter], platforms=platforms),
-            *compatible_tags(version, interpreter=interpreter, platforms=platforms),
-        )
+        return _tags(self.minor, self.glibc)
 
     def markers(self) -> Environment:
         """Return the values of environment markers."""
@@ -64,6 +59,17 @@ class Target:
             return not parse_wheel_filename(filename)[3].isdisjoint(self.tags())
         except InvalidWheelFilename:
             return False
+
+
+@functools.lru_cache(maxsize=16)
+def _tags(minor: str, glibc: str) -> tuple[Tag, ...]:
+    version = tuple(int(part) for part in minor.split("."))
+    interpreter = f"cp{version[0]}{version[1]}"
+    platforms = list(_platforms(int(glibc.split(".")[1])))
+    return (
+        *cpython_tags(version, abis=[interpreter], platforms=platforms),
+        *compatible_tags(version, interpreter=interpreter, platforms=platforms),
+    )
 
 
 def _platforms(glibc_minor: int) -> Iterator[str]:

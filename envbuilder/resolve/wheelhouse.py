@@ -12,6 +12,7 @@ from packaging.version import Version
 
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.sources import Unavailable, open_client, read_page, redacted
+from envbuilder.progress import SILENT, Reporter
 from envbuilder.settings import Settings
 
 
@@ -32,15 +33,20 @@ class Wheelhouse:
     wheels: tuple[HouseWheel, ...]
 
 
-def read_wheelhouses(settings: Settings) -> tuple[Wheelhouse, ...]:
-    """Return the wheelhouses of *settings*, those on the network too.
+def read_wheelhouses(settings: Settings, *, reporter: Reporter = SILENT) -> tuple[Wheelhouse, ...]:
+    """Return the wheelhouses of *settings*, those on the network too; one that is not there is noted, as pip does.
 
     Raises:
-        ResolveError: one is not there.
+        ResolveError: a page of links does not answer.
     """
-    return tuple(
-        Wheelhouse(url=_url(link), wheels=_wheels(_names(link, settings))) for link in settings.find_links
-    )
+    found = []
+    for link in settings.find_links:
+        path = local_path(link)
+        if path is not None and not path.exists():
+            reporter.note(f"there is no wheelhouse {path}")
+        else:
+            found.append(Wheelhouse(url=_url(link), wheels=_wheels(_names(link, settings))))
+    return tuple(found)
 
 
 def local_path(link: str) -> Path | None:

@@ -77,7 +77,7 @@ def resolve(
         dependencies=tuple(_with_reference(text, held) for text in recipe.dependencies),
         settings=settings,
         target=target,
-        houses=read_wheelhouses(settings),
+        houses=read_wheelhouses(settings, reporter=reporter),
     )
     builder = Builder(
         settings=settings,
@@ -142,28 +142,19 @@ def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list
             question = replace(question, interpreter=builder.python())
         try:
             packages = solve(question, plan.target, plan.settings, store)
-            family = _unpinned({str(package.name) for package in packages}, plan, question)
-            if not family:
+            better = plan.keep_family(question, {str(package.name) for package in packages})
+            if better == question:
                 return packages
         except NoSolution as refused:
-            family = _unpinned(set(re.findall(r"[a-z0-9-]+", refused.reason)), plan, question)
-            sources = [name for name in refused.sources if name not in question.build]
-            if not family and not sources:
+            words = set(re.findall(r"[a-z0-9-]+", refused.reason))
+            better = plan.leave_wheelhouses(plan.keep_family(question, words), words)
+            better = replace(better, build=tuple(dict.fromkeys([*question.build, *refused.sources])))
+            if better == question:
                 raise _explain(refused, plan) from refused
-            question = replace(question, build=(*question.build, *sources))
-        question = replace(
-            question,
-            requirements=(*question.requirements, *family),
-            pinned={**question.pinned, **{name: plan.family_index(name) for name in family}},
-        )
+        question = better
     raise ResolveError(
         f"recipe {plan.recipe.name}: each answer of the solver asks for more; it was asked {_ROUNDS} times"
     )
-
-
-def _unpinned(names: set[str], plan: Plan, question: Question) -> list[str]:
-    """Return those of *names* that belong to the torch family and are not yet kept to their index."""
-    return [name for name in sorted(names) if plan.is_family(name) and name not in question.pinned]
 
 
 def _explain(refused: NoSolution, plan: Plan) -> ResolveError:

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from envbuilder.lockfile import Lock, LockedInterpreter
+from envbuilder.progress import SilentReporter
 from envbuilder.recipe import Recipe, load_recipe
 from envbuilder.resolve.wheels import resolve
 from envbuilder.settings import Settings
@@ -29,6 +30,16 @@ from tests.wheels import Zipped, wheel_members, zip_bytes
 
 LINUX = "cp311-cp311-manylinux_2_28_x86_64"
 INTERPRETER = LockedInterpreter(version="3.11.7", origin="host", digest="d" * 64)
+
+
+@dataclass
+class Notes(SilentReporter):
+    """Remembers what it is told."""
+
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def make_wheel(name: str, version: str, requires: Sequence[str] = ()) -> bytes:

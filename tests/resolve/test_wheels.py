@@ -9,7 +9,7 @@ import pytest
 from envbuilder.errors import ResolveError
 from envbuilder.lockfile import lock_text, parse_lock
 from envbuilder.store import Store
-from tests.resolve.indexes import LINUX, Server, Sources, lock, versions, write_recipe
+from tests.resolve.indexes import LINUX, Notes, Server, Sources, lock, versions, write_recipe
 
 
 def refuse(*args: Any, **options: Any) -> tuple[str, str | None]:
@@ -166,13 +166,41 @@ def test_a_wheelhouse_is_enough(tmp_path: Path, sources: Sources, store: Store) 
     }
 
 
-def test_a_wheelhouse_that_is_not_there(tmp_path: Path, sources: Sources, store: Store) -> None:
-    house = tmp_path / "nowhere"
-    message, hint = refuse(write_recipe(tmp_path), sources.settings(find_links=(str(house),)), store)
-    assert message.startswith(f"wheelhouse {house.as_uri()}: ")
+def test_a_wheelhouse_that_is_not_there_is_noted_as_pip_does(
+    tmp_path: Path, sources: Sources, store: Store
+) -> None:
+    notes = Notes()
+    settings = sources.settings(find_links=(str(tmp_path / "nowhere"),))
+    assert versions(lock(write_recipe(tmp_path), settings, store, reporter=notes))["torch"] == "2.7.1+cpu"
+    assert notes.notes == [f"there is no wheelhouse {tmp_path / 'nowhere'}"]
+
+
+def test_a_wheelhouse_on_the_network_that_does_not_answer(
+    tmp_path: Path, sources: Sources, store: Store
+) -> None:
+    settings = sources.settings(find_links=("http://user:secret@127.0.0.1:9/house/",))
+    message, hint = refuse(write_recipe(tmp_path), settings, store)
+    assert message.startswith("wheelhouse http://")
+    assert "secret" not in message
     assert (
         hint == "named by --find-links, envbuilder.toml, UV_FIND_LINKS, PIP_FIND_LINKS or pip's configuration"
     )
+
+
+def test_a_member_of_the_family_in_a_wheelhouse_whose_version_does_not_fit(
+    tmp_path: Path, sources: Sources, store: Store
+) -> None:
+    house = sources.house("house", "torchvision", "0.15.0+cpu", requires=["torch==2.0.0"])
+    recipe = write_recipe(tmp_path, "torchvision")
+    locked = lock(recipe, sources.settings(find_links=(house,)), store)
+    assert versions(locked)["torchvision"] == "0.22.1+cpu"
+
+
+def test_a_member_of_the_family_by_its_place(tmp_path: Path, sources: Sources, store: Store) -> None:
+    house = sources.house("mine", "torchvision", "0.22.0+patched", requires=["torch"])
+    wheel = f"{house}/torchvision-0.22.0+patched-{LINUX}.whl"
+    locked = lock(write_recipe(tmp_path, wheel), sources.settings(), store)
+    assert versions(locked)["torchvision"] == "0.22.0+patched"
 
 
 def test_a_wheelhouse_may_be_a_page_of_links(
@@ -272,6 +300,13 @@ def test_the_users_own_uv_settings_do_not_count_twice(
     config.mkdir(parents=True)
     (config / "uv.toml").write_text("no-index = true\n")
     assert versions(lock(write_recipe(tmp_path), sources.settings(), store))["torch"] == "2.7.1+cpu"
+
+
+def test_a_torch_newer_than_the_table_is_noted(tmp_path: Path, sources: Sources, store: Store) -> None:
+    sources.publish("pytorch/cpu", "torch", "9.9.9+cpu", tag=LINUX)
+    notes = Notes()
+    lock(write_recipe(tmp_path, torch="9.9.9"), sources.settings(), store, reporter=notes)
+    assert notes.notes == ["torch 9.9.9 is newer than what is known here (up to 2.14.1): not checked"]
 
 
 # -- previous locks --------------------------------------------------------------------------------
