@@ -67,6 +67,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         patterns=(
             "lib/python3.*/site-packages/torch/bin/protoc*",
             "lib/python3.*/site-packages/torch/bin/*test*",
+            "lib/python3.*/site-packages/torch/bin/*Test*",
         ),
         reason="used when torch itself is built",
     ),
