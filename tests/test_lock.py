@@ -4,14 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from uv import find_uv_bin
 
 from envbuilder import lock as lock_module
+from envbuilder.cli import cli
 from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
 from envbuilder.lock import LockResult, check_lock, compare_locks, lock_recipe, with_wheelhouse
 from envbuilder.lockfile import LockedInterpreter, NewerLockError, lock_path, read_lock
@@ -19,7 +22,7 @@ from envbuilder.recipe import Recipe, load_recipe
 from envbuilder.resolve.interpreter import Interpreter
 from envbuilder.resources import shipped_recipes
 from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store import CACHE_VARIABLE, Store
 from tests.resolve.indexes import INTERPRETER, LINUX, Notes, Sources, write_recipe
 
 
@@ -334,3 +337,59 @@ def test_the_real_lock_fills_a_wheelhouse_and_installs(
 def test_locks_are_compared_by_what_they_lead_to(bench: Bench) -> None:
     lock = bench.lock().lock
     assert compare_locks(lock, lock) == ()
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+
+def run_lock(bench: Bench, *args: str) -> tuple[int, str]:
+    """Run ``envbuilder lock`` on the bench's recipe, and return its exit code and what it said on stderr."""
+    env = {
+        "PIP_INDEX_URL": bench.settings.index_url,
+        "PIP_CONFIG_FILE": os.devnull,
+        "ENVBUILDER_PYTORCH_INDEX": bench.settings.pytorch_index,
+        CACHE_VARIABLE: str(bench.store.root),
+        **dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS", "UV_INDEX_URL", "PIP_EXTRA_INDEX_URL")),
+    }
+    result = CliRunner().invoke(cli, ["lock", str(bench.recipe.path), *args, "--quiet"], env=env)
+    return result.exit_code, result.stderr
+
+
+def test_exit_codes_and_what_is_said(bench: Bench) -> None:
+    assert run_lock(bench) == (0, "")
+    assert run_lock(bench, "--check") == (0, "")
+
+    bench.change("numpy")
+    assert run_lock(bench, "--check") == (
+        3,
+        f"error: {bench.path}: mine.yaml changed since it was locked\n  hint: envbuilder lock mine\n",
+    )
+    bench.change("numpy>=2")
+    assert run_lock(bench) == (
+        4,
+        "error: recipe mine: no set of packages fulfils it:\n"
+        "  Because the recipe depends on numpy>=2 and numpy<2, we can conclude that your requirements are "
+        "unsatisfiable.\n"
+        "  hint: numpy<2 is what Triton pytriton-0.7.0 itself demands\n",
+    )
+    bench.path.write_text(bench.path.read_text().replace("1.26.4", "1.26.5"))
+    code, said = run_lock(bench, "--check")
+    assert (code, said.splitlines()[0]) == (5, f"error: {bench.path}: was changed after it was written")
+
+    bench.recipe.path.write_text('triton: "25.06"\ntorch: "2.7.1"\ncuda: cu126\ndependancies: []\n')
+    code, said = run_lock(bench)
+    assert (code, said.splitlines()[0]) == (
+        2,
+        f"error: {bench.recipe.path}:4: unknown key `dependancies`, did you mean `dependencies`?",
+    )
+
+
+def test_two_at_once(bench: Bench) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda number: bench.lock(fetch=True), range(2))
+    assert one.lock == other.lock == read_lock(bench.path)
+    assert {entry.name for entry in bench.path.parent.iterdir()} == {
+        "mine.yaml",
+        "pylock.mine.toml",
+        "wheelhouse",
+    }
