@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -243,7 +243,10 @@ def _dependency(value: Value, path: Path) -> str:
     name = canonicalize_name(requirement.name)
     if name == "torch":
         raise value.error("torch among `dependencies`", "its version is said by `torch`, its build by `cuda`")
-    if requirement.url is None or re.match(r"(git\+|https?:)", requirement.url):
+    if requirement.url is None or requirement.url.startswith("git+"):
+        return str(requirement)
+    if re.match(r"https?:", requirement.url):
+        _wheel_name(value, urlsplit(requirement.url).path)
         return str(requirement)
     scheme = re.match(r"([a-z+]+):", requirement.url)
     if scheme is not None and scheme[1] != "file":

@@ -376,6 +376,11 @@ BAD: dict[str, tuple[str | bytes, str, str | None]] = {
         ":4: 'mine @ ./x-1.0-py3-none-any.whl': the wheel is one of x",
         None,
     ),
+    "an archive that is no wheel": (
+        PLAIN + 'dependencies: ["mine @ https://example.org/mine-1.0.tar.gz"]\n',
+        ":4: '/mine-1.0.tar.gz' is no wheel: Invalid wheel filename (extension must be '.whl'): 'mine-1.0.tar.gz'",
+        None,
+    ),
     "a reference of another kind": (
         PLAIN + 'dependencies: ["mine @ hg+https://example.org/x"]\n',
         ":4: 'mine @ hg+https://example.org/x': references are git+https:, git+ssh:, https: or a local wheel",

@@ -137,6 +137,7 @@ def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list
     uv keeps a package to an index only if it is required directly, so members of the torch family that others
     bring in are added. What has no wheel anywhere may be built from source.
     """
+    first: NoSolution | None = None
     for _ in range(_ROUNDS):
         if question.build:
             question = replace(question, interpreter=builder.python())
@@ -151,6 +152,10 @@ def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list
             better = replace(better, build=tuple(dict.fromkeys([*question.build, *refused.sources])))
             if better == question:
                 raise _explain(refused, plan) from refused
+            first = first or refused
+        except ResolveError as error:
+            # What was tried after a refusal needs an index that does not answer: the refusal says more.
+            raise error if first is None else _explain(first, plan) from error
         question = better
     raise ResolveError(
         f"recipe {plan.recipe.name}: each answer of the solver asks for more; it was asked {_ROUNDS} times"

@@ -160,6 +160,19 @@ def test_a_local_wheel_is_pinned_by_its_hash(tmp_path: Path, sources: Sources, s
     assert locked.built == ()
 
 
+def test_a_local_wheel_for_another_python(tmp_path: Path, sources: Sources, store: Store) -> None:
+    house = sources.house("mine", "my-ops", "1.0", tag="cp310-cp310-linux_x86_64")
+    recipe = write_recipe(tmp_path, f"{house}/my_ops-1.0-cp310-cp310-linux_x86_64.whl")
+    with pytest.raises(ResolveError) as caught:
+        lock(recipe, sources.settings(), store)
+    assert caught.value.message == (
+        "recipe mine: no set of packages fulfils it:\n"
+        "  Because only my-ops==1.0 is available and my-ops==1.0 has no wheels with a matching Python version tag "
+        "(e.g., `cp311`), we can conclude that all versions of my-ops cannot be used.\n"
+        "  And because the recipe depends on my-ops, we can conclude that your requirements are unsatisfiable."
+    )
+
+
 def test_a_wheel_by_its_url(tmp_path: Path, served: tuple[Sources, Server], store: Store) -> None:
     sources, server = served
     wheel = Path(sources.house("mine", "my-ops", "1.0", tag="py3-none-any")) / "my_ops-1.0-py3-none-any.whl"

@@ -370,6 +370,18 @@ def test_conflicting_dependencies(tmp_path: Path, sources: Sources, store: Store
     assert hint is None
 
 
+def test_a_conflict_is_said_where_pytorchs_index_is_out_of_reach(
+    tmp_path: Path, sources: Sources, store: Store
+) -> None:
+    sources.house("house", "torch", "2.7.1+cpu")
+    house = sources.house("house", "torchvision", "0.22.1+cpu", requires=["torch==2.7.1", "numpy>=2"])
+    settings = sources.settings(find_links=(house,), pytorch_index="http://127.0.0.1:9")
+    message, hint = refuse(write_recipe(tmp_path, "torchvision"), settings, store)
+    assert message.splitlines()[0] == "recipe mine: no set of packages fulfils it:"
+    assert "all versions of torchvision depend on numpy>=2" in message
+    assert hint == DEMAND
+
+
 def test_a_conflict_with_what_the_release_demands(tmp_path: Path, sources: Sources, store: Store) -> None:
     message, hint = refuse(write_recipe(tmp_path, "numpy>=2"), sources.settings(), store)
     assert message == (
