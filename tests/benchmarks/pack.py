@@ -130,6 +130,17 @@ class Bench:
             figures |= self._from_index()
         return figures
 
+    def levels(self) -> dict[str, float]:
+        """Return size, packing time (segments made anew, bytecode aside) and extraction time by option."""
+        figures = {}
+        for option in ("0", "1", "4", "6", "9", "uncompressed"):
+            made = self._times("ours", lambda: self._forget("segments"), pack=option)
+            archive = next((self.folder / "out").glob("*.tar*"))
+            figures[f"{option}: archive_bytes"] = archive.stat().st_size
+            figures[f"{option}: pack seconds"] = made["seconds"]
+            figures[f"{option}: extract seconds"] = self._extraction(archive)
+        return figures
+
     # -- measured processes ------------------------------------------------------------------------
 
     def _times(self, what: str, before: Callable[[], None], pack: str) -> dict[str, float]:
@@ -261,7 +272,7 @@ def _measured(args: list[str]) -> dict[str, Any]:
 def _ours(recipe_path: str, store: str, output: str, pack: str, source: str = "") -> float:
     recipe = find_recipe(recipe_path, ROOT)
     lock = check_lock(recipe)
-    recipe = dataclasses.replace(recipe, pack=SAME_FILES if pack == "same" else DEFAULTS)
+    recipe = dataclasses.replace(recipe, pack=_options(pack))
     settings = load_settings(recipe.path.parent) if source else Settings(no_index=True)
     keep_freed_memory()
     begun = time.perf_counter()
@@ -274,6 +285,14 @@ def _ours(recipe_path: str, store: str, output: str, pack: str, source: str = ""
         interpreter_change=True,
     )
     return time.perf_counter() - begun
+
+
+def _options(pack: str) -> PackOptions:
+    if pack == "uncompressed":
+        return PackOptions(bytecode=False, uncompressed=True)
+    if pack.isdigit():
+        return PackOptions(bytecode=False, level=int(pack))
+    return SAME_FILES if pack == "same" else DEFAULTS
 
 
 def _conda_pack(prefix: str, out: str, threads: str) -> float:
