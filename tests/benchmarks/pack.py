@@ -56,6 +56,9 @@ def main() -> None:
         "--from-index", action="store_true", help="also build from an empty store, against uv"
     )
     parser.add_argument(
+        "--levels", action="store_true", help="only compare pack: {level: …} and uncompressed"
+    )
+    parser.add_argument(
         "--folder", type=Path, default=None, help="where to work; default: a temporary folder"
     )
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
@@ -66,9 +69,8 @@ def main() -> None:
     results = {}
     for name in options.recipes:
         with tempfile.TemporaryDirectory(prefix="pack-", dir=options.folder) as folder:
-            results[name] = Bench(find_recipe(name, ROOT), Path(folder), options.rounds).run(
-                options.from_index
-            )
+            bench = Bench(find_recipe(name, ROOT), Path(folder), options.rounds)
+            results[name] = bench.levels() if options.levels else bench.run(options.from_index)
     if options.json:
         print(json.dumps(results, indent=1))
         return
@@ -132,7 +134,7 @@ class Bench:
 
     def levels(self) -> dict[str, float]:
         """Return size, packing time (segments made anew, bytecode aside) and extraction time by option."""
-        figures = {}
+        figures: dict[str, float] = {}
         for option in ("0", "1", "4", "6", "9", "uncompressed"):
             made = self._times("ours", lambda: self._forget("segments"), pack=option)
             archive = next((self.folder / "out").glob("*.tar*"))
