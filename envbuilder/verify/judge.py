@@ -25,12 +25,18 @@ def check_probe(probed: Probed, release: Release, manifest: Manifest, isolated: 
         )
         return
     answer = probed.answer
-    yield judge.launch(answer, probed.launch)
-    yield judge.isolation(isolated)
-    yield from judge.torch(answer, manifest)
-    yield from judge.outside(answer)
-    yield from judge.child(answer)
-    yield from judge.serving(answer)
+    checks = [
+        judge.launch(answer, probed.launch),
+        judge.isolation(isolated),
+        *judge.torch(answer, manifest),
+        *judge.outside(answer),
+        *judge.child(answer),
+        *judge.serving(answer),
+    ]
+    yield from checks
+    if "sizes" not in answer.get("CPU", {}) and not any(check.status == "failed" for check in checks):
+        text = answer.get("failed", {}).get("text", "it says not why")
+        yield judge.failed("probe.model", f"the probe did not come to the model: {text}", "see what it names")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,7 +58,7 @@ def _numbers(record: dict[str, Any]) -> dict[str, Any]:
 
 def _values(random: np.random.Generator, kind: str, shape: list[int]) -> np.ndarray[Any, Any]:
     if kind == "BYTES":
-        return np.full(shape, b"envbuilder", dtype="S")
+        return np.full(shape, b"envbuilder", dtype="S10")
     if kind == "BOOL":
         return random.random(shape) < 0.5
     if kind == "BF16":
