@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from uv import find_uv_bin
 
 from envbuilder.build import build, keep_freed_memory
@@ -36,7 +35,7 @@ from envbuilder.recipe import PackOptions, Recipe, find_recipe
 from envbuilder.resolve.interpreter import find_interpreter
 from envbuilder.settings import Settings, load_settings
 from envbuilder.store import Store
-from envbuilder.terminal import human, table
+from envbuilder.terminal import human, show_table
 
 ROOT = Path(__file__).resolve().parents[2]
 SAME_FILES = PackOptions(bytecode=False, exclude=())
@@ -76,7 +75,7 @@ def main() -> None:
         return
     columns = list(dict.fromkeys(key for result in results.values() for key in result))
     rows = [[key, *(_cell(key, result.get(key)) for result in results.values())] for key in columns]
-    Console(highlight=False).print(table(["", *results], rows))
+    show_table(["", *results], rows)
 
 
 def _cell(key: str, value: float | None) -> str:
@@ -161,7 +160,7 @@ class Bench:
     def _extraction(self, archive: Path) -> float:
         """Return the processor seconds of bsdtar: the disk is noisy."""
         seconds = []
-        for _ in range(max(self.rounds, 2)):
+        for _ in range(max(self.rounds, 3)):
             with _fresh(self.folder / "extracted") as place:
                 before = resource.getrusage(resource.RUSAGE_CHILDREN)
                 subprocess.run(["bsdtar", "-xf", archive, "-C", place], check=True)
