@@ -85,7 +85,8 @@ def lock_recipe(
     else:
         previous = _previous(path, reporter)
         _check_names(upgrade_packages, previous, path)
-        lock = _resolve(recipe, settings, store, previous, upgrade, upgrade_packages, reporter)
+        named = upgrade_packages if previous is not None else ()
+        lock = _resolve(recipe, settings, store, previous, upgrade, named, reporter)
         if previous is not None and replace(lock, tools=previous.tools) == previous:
             lock = previous  # another uv, the same answer: no reason to touch the file
         try:

@@ -129,7 +129,7 @@ class Builder:
         tree = folder / "source"
         url = source.url or source.path or ""
         commands = [
-            ["git", "clone", "--quiet", "--no-checkout", url, str(tree)],
+            ["git", "clone", "--quiet", "--no-checkout", "--", url, str(tree)],
             ["git", "-C", str(tree), "checkout", "--quiet", source.commit_id],
             ["git", "-C", str(tree), "submodule", "--quiet", "update", "--init", "--recursive"],
         ]

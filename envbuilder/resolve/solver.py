@@ -97,7 +97,8 @@ def solver_environment(settings: Settings, store: Store) -> dict[str, str]:
     """Return the environment variables that uv runs with."""
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env.setdefault("PATH", os.defpath)
-    env.setdefault("UV_CACHE_DIR", str(store.writable / "uv"))
+    store.find("tools", "uv")  # notes that it was used, so that it is not the first to be evicted
+    env.setdefault("UV_CACHE_DIR", str(store.entry_path("tools", "uv")))
     env |= {
         "UV_NO_PROGRESS": "1",
         "UV_HTTP_TIMEOUT": str(max(1, round(settings.timeout))),

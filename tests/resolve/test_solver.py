@@ -163,6 +163,6 @@ def test_what_uv_is_told_of_the_environment(
     assert "PYTHONPATH" not in env
     assert env["HTTPS_PROXY"] == "http://one.example.org"
     assert (env["SSL_CERT_DIR"], env["SSL_CLIENT_CERT"]) == (str(tmp_path), str(tmp_path / "me.pem"))
-    assert (env["UV_HTTP_TIMEOUT"], env["UV_CACHE_DIR"]) == ("1", str(store.root / "uv"))
+    assert (env["UV_HTTP_TIMEOUT"], env["UV_CACHE_DIR"]) == ("1", str(store.root / "tools" / "uv" / "uv"))
     proxied = solver_environment(Settings(proxy="http://other.example.org"), store)
     assert proxied["HTTPS_PROXY"] == proxied["http_proxy"] == "http://other.example.org"
