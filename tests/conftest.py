@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from envbuilder import verbs
 from envbuilder.recipe import load_recipe
+from envbuilder.resolve.interpreter import Interpreter, find_interpreter
 from envbuilder.settings import Settings, load_settings
 from envbuilder.store import CACHE_VARIABLE, Store
 from envbuilder.verify.server import TritonServer, find_server
@@ -67,6 +68,12 @@ def store(_own_cache: None) -> Store:
 def settings() -> Settings:
     """The sources of this machine."""
     return load_settings(REPOSITORY)
+
+
+@pytest.fixture(scope="session")
+def python311() -> Interpreter:
+    """A CPython 3.11 of this machine."""
+    return find_interpreter("3.11")
 
 
 @pytest.fixture(scope="session")
