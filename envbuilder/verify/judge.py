@@ -119,7 +119,8 @@ class _Judge:
     def serving(self, answer: Mapping[str, Any]) -> Iterator[Check]:
         failed = answer.get("failed")
         if failed is not None and failed["stage"] in ("eager", "compiled", "answer"):
-            yield self._model_failed(failed)
+            own = any(answer.get(kind, {}).get("own") for kind in ("CPU", "GPU"))
+            yield self._model_failed({**failed, "stage": "eager"} if own else failed)
             return
         for kind in ("CPU", "GPU"):
             if "sizes" in answer.get(kind, {}):

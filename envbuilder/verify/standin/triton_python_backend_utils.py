@@ -323,6 +323,8 @@ class Model:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         self.instance: Any = module.TritonPythonModel()
+        if not hasattr(self.instance, "initialize"):  # as Triton, which asks before it calls
+            return
         self.instance.initialize(
             {
                 "model_config": json.dumps(config),
