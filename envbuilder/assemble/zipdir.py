@@ -33,6 +33,8 @@ _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
 _MARK_EVERY: Final = 4 * 2**20
+_WINDOWS: Final = 3
+"""Stretches between marks that a file keeps inflated: its beginning, its sections' names, where it is read."""
 _CHUNK: Final = 2**16
 """Bytes read at a time: a stream can give a thousand times as much."""
 
@@ -372,8 +374,8 @@ class MemberFile(io.RawIOBase):
 
     def _window(self, number: int) -> bytes:
         if number not in self._windows:
-            if len(self._windows) > 8:
-                self._windows.clear()
+            if len(self._windows) == _WINDOWS:
+                del self._windows[next(iter(self._windows))]
             ends = [mark.position for mark in self._marks[number + 1 : number + 2]] or [self._member.size]
             mark = self._marks[number]
             self._windows[number] = self._wheel.read_from(mark, ends[0] - mark.position)
