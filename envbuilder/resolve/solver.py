@@ -16,7 +16,7 @@ import tomli_w
 from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidationError
 from uv import find_uv_bin
 
-from envbuilder.errors import ResolveError
+from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.lockfile import Lock, lock_text
 from envbuilder.resolve.target import Target
 from envbuilder.run import CommandError, run
@@ -88,6 +88,10 @@ class NoSolution(ResolveError):
         """Projects of which there is source, but no wheel."""
 
 
+class Unreachable(ResolveError):
+    """A source does not answer."""
+
+
 def uv_version() -> str:
     """Return the version of the uv that solves."""
     return importlib.metadata.version("uv")
@@ -118,7 +122,9 @@ def solve(question: Question, target: Target, settings: Settings, store: Store) 
 
     Raises:
         NoSolution: the requirements contradict each other, or ask for what no index has.
-        ResolveError: an index cannot be reached, or uv failed otherwise.
+        Unreachable: a source does not answer.
+        IntegrityError: a file that had to be read has another hash than its index says.
+        ResolveError: uv failed otherwise.
     """
     with store.scratch("lock") as folder:
         command = _write_question(question, target, settings, folder)
@@ -186,7 +192,7 @@ def _write_question(question: Question, target: Target, settings: Settings, fold
 def write_configuration(indexes: Sequence[Index], folder: Path) -> Path:
     """Write the uv.toml that makes uv know *indexes* and nothing else, and return its path."""
     entries = [_index(index) for index in indexes]
-    if all(index.flat for index in indexes):  # no index at all; uv would take its own default
+    if not entries:  # uv would take its own default
         (folder / "nothing").mkdir(exist_ok=True)
         entries.append(_index(Index(name="nothing", url=(folder / "nothing").as_uri(), flat=True)))
     entries[-1]["default"] = True
@@ -209,7 +215,7 @@ def _needed(document: dict[str, Any], target: Target) -> list[Package]:
         raise ResolveError(f"uv's answer cannot be used: {error}") from error
 
 
-def _refusal(output: str, folder: Path) -> ResolveError:
+def _refusal(output: str, folder: Path) -> ResolveError | IntegrityError:
     text = output.replace(f"{folder}/", "")  # uv leaves credentials out of what it says itself
     causes = [line.strip().removeprefix("cause: ") for line in text.splitlines() if line.strip()]
     lines = [line for line in causes if not line.startswith("warning:")]
@@ -217,10 +223,12 @@ def _refusal(output: str, folder: Path) -> ResolveError:
     if said.startswith("No solution found"):
         return NoSolution(said.split("\n", 1)[-1])
     if "Failed to fetch" in said or "error sending request" in said or "Could not connect" in said:
-        return ResolveError(
+        return Unreachable(
             f"a source does not answer:\n{_indented(said)}",
             hint="check the address, proxy and certificates, or name a wheelhouse with --find-links",
         )
+    if "Hash mismatch" in said:
+        return IntegrityError(f"a file is not what its index says:\n{_indented(said)}")
     if "Git operation failed" in said:
         return ResolveError(f"a git reference cannot be had:\n{_indented(said)}")
     if "Failed to build" in said:

@@ -33,20 +33,39 @@ class Wheelhouse:
     wheels: tuple[HouseWheel, ...]
 
 
-def read_wheelhouses(settings: Settings, *, reporter: Reporter = SILENT) -> tuple[Wheelhouse, ...]:
+def read_wheelhouses(
+    settings: Settings, scratch: Path, *, reporter: Reporter = SILENT
+) -> tuple[Wheelhouse, ...]:
     """Return the wheelhouses of *settings*, those on the network too; one that is not there is noted, as pip does.
+
+    In *scratch* stands for a while what uv could not read as it is.
 
     Raises:
         ResolveError: a page of links does not answer.
     """
     found = []
-    for link in settings.find_links:
+    for number, link in enumerate(settings.find_links):
         path = local_path(link)
         if path is not None and not path.exists():
             reporter.note(f"there is no wheelhouse {path}")
+        elif path is not None and path.is_dir():
+            names = sorted(entry.name for entry in path.iterdir())
+            readable = _with_plain_names(path, names, scratch / str(number))
+            found.append(Wheelhouse(url=readable.absolute().as_uri(), wheels=_wheels(names)))
         else:
-            found.append(Wheelhouse(url=_url(link), wheels=_wheels(_names(link, settings))))
+            found.append(Wheelhouse(url=_url(link), wheels=_wheels(_links(link, settings))))
     return tuple(found)
+
+
+def _with_plain_names(folder: Path, names: list[str], scratch: Path) -> Path:
+    """Return *folder*, or one of links into it where files still have the names that their URLs had (%2B for +)."""
+    wheels = [name for name in names if name.endswith(".whl")]
+    if not any("%" in name for name in wheels):
+        return folder
+    scratch.mkdir()
+    for name in wheels:
+        (scratch / unquote(name)).symlink_to((folder / name).absolute())
+    return scratch
 
 
 def local_path(link: str) -> Path | None:
@@ -62,14 +81,11 @@ def _url(link: str) -> str:
     return link if path is None else path.absolute().as_uri()
 
 
-def _names(link: str, settings: Settings) -> list[str]:
-    path = local_path(link)
+def _links(link: str, settings: Settings) -> list[str]:
     try:
-        if path is not None and path.is_dir():
-            return [entry.name for entry in sorted(path.iterdir())]
         with open_client(settings) as client:
             return [target.filename for target in read_page(client, _url(link))]
-    except (OSError, Unavailable) as error:
+    except Unavailable as error:
         raise ResolveError(
             f"wheelhouse {redacted(_url(link))}: {error}",
             hint="named by --find-links, envbuilder.toml, UV_FIND_LINKS, PIP_FIND_LINKS or pip's configuration",
@@ -79,7 +95,7 @@ def _names(link: str, settings: Settings) -> list[str]:
 def _wheels(names: list[str]) -> tuple[HouseWheel, ...]:
     found = []
     for name in names:
-        filename = unquote(name)  # saved from PyTorch's index, %2B often still stands for +
+        filename = unquote(name)
         try:
             project, version, _, _ = parse_wheel_filename(filename)
         except InvalidWheelFilename:

@@ -21,7 +21,7 @@ from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
-from envbuilder.resolve.solver import NoSolution, Question, solve, uv_version
+from envbuilder.resolve.solver import NoSolution, Question, Unreachable, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.torch_builds import find_build, is_newer_than_table, table
@@ -72,31 +72,32 @@ def resolve(
         name: url if upgrade or name in renewed else hold_reference(name, url, previous)
         for name, url in references.items()
     }
-    plan = Plan(
-        recipe=recipe,
-        dependencies=tuple(_with_reference(text, held) for text in recipe.dependencies),
-        settings=settings,
-        target=target,
-        houses=read_wheelhouses(settings, reporter=reporter),
-    )
-    builder = Builder(
-        settings=settings,
-        store=store,
-        indexes=plan.package_indexes(),
-        target=target,
-        interpreter=interpreter,
-        references=references,
-        previous=previous,
-        reporter=reporter,
-    )
-    question = replace(
-        plan.question(),
-        previous=previous,
-        upgrade=upgrade,
-        upgrade_packages=tuple(sorted(renewed)),
-    )
-    packages = _ask(plan, question, builder, store)
-    artifacts, built = _artifacts(packages, builder)
+    with store.scratch("wheelhouses") as scratch:
+        plan = Plan(
+            recipe=recipe,
+            dependencies=tuple(_with_reference(text, held) for text in recipe.dependencies),
+            settings=settings,
+            target=target,
+            houses=read_wheelhouses(settings, scratch, reporter=reporter),
+        )
+        builder = Builder(
+            settings=settings,
+            store=store,
+            indexes=plan.package_indexes(),
+            target=target,
+            interpreter=interpreter,
+            references=references,
+            previous=previous,
+            reporter=reporter,
+        )
+        question = replace(
+            plan.question(),
+            previous=previous,
+            upgrade=upgrade,
+            upgrade_packages=tuple(sorted(renewed)),
+        )
+        packages = _ask(plan, question, builder, store)
+        artifacts, built = _artifacts(packages, builder)
     _check_torch(recipe, artifacts)
     return Lock(
         recipe=recipe.name,
@@ -153,7 +154,7 @@ def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list
             if better == question:
                 raise _explain(refused, plan) from refused
             first = first or refused
-        except ResolveError as error:
+        except Unreachable as error:
             # What was tried after a refusal needs an index that does not answer: the refusal says more.
             raise error if first is None else _explain(first, plan) from error
         question = better
@@ -174,8 +175,9 @@ def _explain(refused: NoSolution, plan: Plan) -> ResolveError:
     no_version = f"no version of torch=={recipe.torch_version}" in reason
     if no_version or "torch was not found in the package registry" in reason:
         url = plan.settings.index_url if recipe.cuda == "pypi" else plan.family_index("torch").url
+        where = "in the wheelhouses" if plan.settings.no_index else f"on {redacted(url)}"
         return ResolveError(
-            f"there is no torch {recipe.torch_version} for Python {recipe.python} on {redacted(url)}",
+            f"there is no torch {recipe.torch_version} for Python {recipe.python} {where}",
             hint=f"it is asked for by `torch` and `cuda` in {recipe.path.name}",
         )
     lines = "\n".join(f"  {line}" for line in reason.splitlines())

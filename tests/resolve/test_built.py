@@ -8,11 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.errors import ResolveError
+from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.lockfile import Artifact, Lock
 from envbuilder.resolve.built import hold_reference, place_in_wheelhouse, reference_key
 from envbuilder.store import Store
-from tests.resolve.indexes import INTERPRETER, Server, Sources, lock, source_tree, versions, write_recipe
+from tests.resolve.indexes import (
+    INTERPRETER,
+    Server,
+    Sources,
+    lock,
+    make_sdist,
+    source_tree,
+    versions,
+    write_recipe,
+)
 
 
 def artifact(locked: Lock, name: str) -> Artifact:
@@ -84,6 +93,16 @@ def test_source_that_cannot_be_built(tmp_path: Path, sources: Sources, store: St
     assert "no compiler for this" in caught.value.message
     assert caught.value.hint == "build the wheel elsewhere and put it into a wheelhouse"
     assert str(store.root) not in caught.value.message
+
+
+def test_source_that_is_not_what_the_index_says(tmp_path: Path, sources: Sources, store: Store) -> None:
+    sdist = sources.publish_sdist("pypi", "bare", "1.0")
+    sdist.write_bytes(make_sdist("bare", "1.0") + b" ")
+    with pytest.raises(IntegrityError) as caught:
+        lock(write_recipe(tmp_path, "bare"), sources.settings(), store)
+    assert caught.value.message.startswith("a file is not what its index says:\n")
+    assert hashlib.sha256(sdist.read_bytes()).hexdigest() in caught.value.message
+    assert caught.value.exit_code == 5
 
 
 # -- git -------------------------------------------------------------------------------------------

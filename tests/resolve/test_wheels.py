@@ -85,6 +85,13 @@ def test_pypi_means_the_package_indexs_own_build(tmp_path: Path, sources: Source
     assert (versions(locked)["torch"], versions(locked)["torchvision"]) == ("2.7.1", "0.22.1")
 
 
+def test_pypi_means_no_build_of_a_further_index(tmp_path: Path, sources: Sources, store: Store) -> None:
+    (sources.root / "pypi" / "torch" / "index.html").write_text("<!DOCTYPE html>")
+    settings = sources.settings(extra_index_urls=(sources.url("pytorch/cu126"),))
+    message, _ = refuse(write_recipe(tmp_path, cuda="pypi"), settings, store)
+    assert message == "recipe mine wants torch 2.7.1, the solver answered 2.7.1+cu126"
+
+
 def test_pytorchs_index_is_asked_for_torch_alone(
     tmp_path: Path, served: tuple[Sources, Server], store: Store
 ) -> None:
@@ -164,6 +171,21 @@ def test_a_wheelhouse_is_enough(tmp_path: Path, sources: Sources, store: Store) 
         "numpy": "1.25.0",
         "torch": "2.7.1+cpu",
     }
+
+
+def test_no_index_and_no_wheelhouse_is_nothing(tmp_path: Path, sources: Sources, store: Store) -> None:
+    recipe = write_recipe(tmp_path, cuda="pypi")
+    message, _ = refuse(recipe, sources.settings(no_index=True), store)
+    assert message == "there is no torch 2.7.1 for Python 3.11 in the wheelhouses"
+
+
+def test_a_file_saved_under_the_name_in_its_url(tmp_path: Path, sources: Sources, store: Store) -> None:
+    house = Path(sources.house("house", "torch", "2.7.1+cpu", requires=["numpy"]))
+    (house / f"torch-2.7.1+cpu-{LINUX}.whl").rename(house / f"torch-2.7.1%2Bcpu-{LINUX}.whl")
+    settings = sources.settings(find_links=(str(house),), pytorch_index="http://127.0.0.1:9")
+    locked = lock(write_recipe(tmp_path), settings, store)
+    (torch,) = [artifact for artifact in locked.artifacts if artifact.name == "torch"]
+    assert torch.filename == f"torch-2.7.1+cpu-{LINUX}.whl"
 
 
 def test_a_wheelhouse_that_is_not_there_is_noted_as_pip_does(
