@@ -22,6 +22,7 @@ from zlib_ng import zlib_ng
 from envbuilder.assemble.elf import MAGIC, read_elf
 from envbuilder.assemble.segment import Excluded, FileFacts, Piece, Segment
 from envbuilder.assemble.zipdir import DEFLATED, Member, MemberFile, ZipDirectory
+from envbuilder.errors import AssembleError
 from envbuilder.pack.members import BLOCK, GZIP_HEADER, gzip_member, gzip_trailer, padding, tar_header
 
 SPLICE_THRESHOLD: Final = 16 * 1024
@@ -146,7 +147,8 @@ class SegmentWriter:
         return entry.size > MEMBER_SIZE
 
     def _write_large(self, entry: Entry) -> None:
-        header = tar_header(os.fsencode(entry.path), size=entry.size, mode=entry.mode)
+        size = entry.size
+        header = tar_header(os.fsencode(entry.path), size=size, mode=entry.mode)
         if entry.member is not None and entry.member.method == DEFLATED:
             self._submit(self._make_splice, header, entry, entry.member)
             return
@@ -160,6 +162,10 @@ class SegmentWriter:
             if len(pending) >= MEMBER_SIZE:
                 self._submit(self._make_plain, bytes(pending))
                 pending = bytearray()
+        if position != size:
+            raise AssembleError(
+                f"{entry.source} has changed while it was read: {size} bytes, then {position}"
+            )
         pending += padding(position)
         self._submit(self._make_plain, bytes(pending))
         self._drain(0)

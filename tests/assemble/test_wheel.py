@@ -41,7 +41,7 @@ def list_files(
 
 
 def test_where_files_go(tmp_path: Path) -> None:
-    files = {
+    files: dict[str, bytes | Zipped] = {
         "demo/__init__.py": b"",
         "demo.libs/lib.so": Zipped(name="demo.libs/lib.so", data=b"\x7fELF", mode=0o100755),
         "demo-1.0.data/purelib/p.py": b"",
