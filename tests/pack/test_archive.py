@@ -72,8 +72,8 @@ def golden_wheels(folder: Path) -> list[Artifact]:
     ]
 
 
-GOLDEN = "0" * 64
-GOLDEN_TAR = "0" * 64
+GOLDEN = "a87c5b547725decc01c3d6794024b1262c4729440f0605321093388a626d5f7c"
+GOLDEN_TAR = "c628baec8a636f700983d51079e92b10227a4e0ba945711cec9e4d9e408f7ee0"
 
 
 @pytest.mark.parametrize("threads", [1, 4])
