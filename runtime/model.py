@@ -967,6 +967,8 @@ def to_host(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
     if not isinstance(value, torch.Tensor):
         value = torch.as_tensor(value)
     value = value.detach()
+    if value.dim() == 0 and not batched and len(field.dims) == 1:
+        value = value.reshape(1)  # without batching Triton has no scalars, their dims are [ 1 ]
     if (
         dtype is not None
         and value.is_floating_point()

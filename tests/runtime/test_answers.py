@@ -325,19 +325,27 @@ def test_bfloat16_comes_through(serve: Serve) -> None:
 
 def test_zero_dim_and_non_contiguous_outputs(serve: Serve) -> None:
     serve.write("import torch\n\ndef f(x):\n    return x.sum(), x.reshape(2, 2).T\n")
-    outputs = [field("total", "FP32", []), field("turned", "FP32", [2, 2])]
+    outputs = [field("total", "FP32", [1]), field("turned", "FP32", [2, 2])]
     serve.load(config([field("x", "FP32", [4])], outputs, parameters=UNCOMPILED))
     (answer,) = ask(serve, {"x": np.arange(4, dtype=np.float32)})
-    assert answer["total"].shape() == []
-    assert arrays(answer)["total"] == 6.0
+    assert arrays(answer)["total"].tolist() == [6.0]
     assert arrays(answer)["turned"].tolist() == [[0.0, 2.0], [1.0, 3.0]]
+
+
+def test_a_scalar_a_row(serve: Serve) -> None:
+    serve.write("def f(x):\n    return x.sum(1)\n")
+    outputs = [field("total", "FP32", [1], reshape={"shape": []})]
+    serve.load(config([field("x", "FP32", [4])], outputs, max_batch_size=8, parameters=UNCOMPILED))
+    one = np.ones((1, 4), np.float32)
+    answers = ask(serve, {"x": one}, {"x": one * 2})
+    assert [arrays(answer)["total"].tolist() for answer in answers] == [[4.0], [8.0]]
 
 
 def test_numbers_come_through(serve: Serve) -> None:
     serve.write("def f(x):\n    return float(x.sum())\n")
-    serve.load(config([field("x", "FP32", [4])], [field("y", "FP32", [])], parameters=UNCOMPILED))
+    serve.load(config([field("x", "FP32", [4])], [field("y", "FP32", [1])], parameters=UNCOMPILED))
     (answer,) = ask(serve, {"x": np.arange(4, dtype=np.float32)})
-    assert arrays(answer)["y"] == 6.0
+    assert arrays(answer)["y"].tolist() == [6.0]
 
 
 STRINGS = """
