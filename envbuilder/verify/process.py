@@ -21,8 +21,8 @@ from typing import Final
 from envbuilder.errors import VerifyError
 
 _LAST_LINES: Final = 20
-_TERMINATE_AFTER: Final = 20.0
-"""Seconds that a server gets to unload its models before it is killed."""
+_TERMINATE_AFTER: Final = 40.0
+"""Seconds that a server gets to unload its models before it is killed; it gives its requests 30 itself."""
 _PORT_TAKEN: Final = re.compile(
     r"already in use|Address already in use|failed to (?:start|bind)", re.IGNORECASE
 )

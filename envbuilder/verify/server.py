@@ -14,7 +14,7 @@ import socket
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +54,6 @@ class TritonServer:
     """Folders its loader needs."""
     release: str | None = None
     """The release, where it is known: ``pytriton-0.7.0``."""
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Name this server for a person."""
@@ -175,7 +174,6 @@ class TritonServer:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             **kept,
             **({"LD_LIBRARY_PATH": ":".join(paths)} if paths else {}),
-            **self.environment,
             **(env or {}),
         }
 
