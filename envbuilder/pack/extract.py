@@ -25,6 +25,8 @@ Problem = Literal["parent", "absolute", "hard-link", "device", "outside", "throu
 Compression = Literal["gzip", "none"]
 
 _BLOCK: Final = 2**18
+_LARGEST: Final = 2**20
+"""Bytes of a decompressed block."""
 _AHEAD: Final = 64
 """Blocks that decompression may be ahead of writing: bounds the memory."""
 _ELF: Final = b"\x7fELF"
@@ -168,32 +170,23 @@ class _Stream:
             self._ended = self._blocks.get() is None
 
     def _produce(self) -> None:
+        gunzip = _Gunzip() if self._compressed else None
+        damaged = False
         try:
             with (
                 self._archive.open("rb") as file,
                 self._reporter.task(f"reading {self._archive.name}", self._archive.stat().st_size) as task,
             ):
-                decompressor = zlib_ng.decompressobj(wbits=31)
-                broken = False
-                begun = False
                 while data := file.read(_BLOCK):
                     self._hash.update(data)
                     task.advance(len(data))
-                    if not self._compressed:
-                        self._put(data)
-                    while self._compressed and data and not broken:
-                        try:
-                            self._put(decompressor.decompress(data))
-                        except zlib_ng.error as error:  # type: ignore[misc]  # its stub does not say it is an exception
-                            # libarchive, as gzip does, takes what follows the last member for padding
-                            if begun or data.strip(b"\0"):
-                                self._put(ValueError(f"its gzip stream is damaged: {error}"))
-                            broken = True
-                            break
-                        begun, data = not decompressor.eof, decompressor.unused_data
-                        if decompressor.eof:
-                            decompressor = zlib_ng.decompressobj(wbits=31)
-                if self._compressed and begun and not broken:
+                    try:
+                        for block in () if damaged else gunzip.feed(data) if gunzip else (data,):
+                            self._put(block)
+                    except ValueError as error:
+                        self._put(error)
+                        damaged = True  # its hash is asked all the same
+                if gunzip is not None and not damaged and gunzip.within_member:
                     self._put(EOFError("it is truncated: its gzip stream has no end"))
         except OSError as error:
             self._put(error)
@@ -203,6 +196,40 @@ class _Stream:
     def _put(self, block: bytes | Exception | None) -> None:
         if block is None or isinstance(block, Exception) or (block and not self._stopped.is_set()):
             self._blocks.put(block)
+
+
+class _Gunzip:
+    """Decompresses any number of gzip members, a bounded block at a time: a small file may hold a huge one."""
+
+    def __init__(self) -> None:
+        self._member = zlib_ng.decompressobj(wbits=31)
+        self._over = False
+        self.within_member = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield what the next bytes of the archive hold.
+
+        Raises:
+            ValueError: the stream is damaged.
+        """
+        full = False
+        while (data or full) and not self._over:
+            try:
+                block = self._member.decompress(data, _LARGEST)
+            except zlib_ng.error as error:  # type: ignore[misc]  # its stub does not say it is an exception
+                # libarchive, as gzip does, takes zeros after the last member for padding.
+                if self.within_member or data.strip(b"\0"):
+                    raise ValueError(f"its gzip stream is damaged: {error}") from error
+                self._over = True
+                return
+            if block:
+                yield block
+            full = len(block) == _LARGEST
+            self.within_member = not self._member.eof
+            data = self._member.unconsumed_tail
+            if self._member.eof:
+                data, full = self._member.unused_data, False
+                self._member = zlib_ng.decompressobj(wbits=31)
 
 
 class _UnsafeError(Exception):

@@ -44,7 +44,11 @@ class Quiet(TritonServer):
 class Dead(TritonServer):
     """A server that does not get ready."""
 
-    def start(self, *_: Any, **__: Any) -> contextlib.AbstractContextManager[RunningServer]:
+    @contextlib.contextmanager
+    def start(self, *_: Any, **__: Any) -> Iterator[RunningServer]:
+        yield from self.die()
+
+    def die(self) -> Iterator[RunningServer]:
         raise VerifyError("it died", hint="why")
 
 
