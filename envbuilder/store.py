@@ -153,7 +153,7 @@ class Store:
         """Drop the file or folder *name* of *kind*; in a read-only store, do not find it again."""
         if self.readonly:
             self._dropped.add((kind, name))
-        for root in (self.root, self.overflow):
+        for root in (self.overflow, None if self.readonly else self.root):
             if root is None:
                 continue
             path = root / kind / name[:2] / name

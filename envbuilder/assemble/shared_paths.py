@@ -31,7 +31,9 @@ class SharedPaths:
             AssembleError: two artifacts have different bytes, or another mode, for one path; it names both.
         """
         shared = set()
-        for file in (*segment.files, *segment.omitted):
+        # Sources before their bytecode: an error names what a person knows.
+        files = sorted((*segment.files, *segment.omitted), key=lambda file: "/__pycache__/" in file.path)
+        for file in files:
             owner, label = self._owners.setdefault(file.path, (file, segment.label))
             if label == segment.label:
                 continue
