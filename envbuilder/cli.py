@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
-from rich.console import Console
 
 from envbuilder import __version__, verbs
 from envbuilder.errors import EnvbuilderError, RecipeError, VerifyError
+from envbuilder.files import write_whole
 from envbuilder.sizes import savings
 from envbuilder.store import Store, StoreEntry, parse_size
-from envbuilder.terminal import human, make_reporter, table
+from envbuilder.terminal import human, make_reporter, show_table
 
 if TYPE_CHECKING:
     from envbuilder.build import BuildReport
@@ -37,30 +37,52 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except EnvbuilderError as error:
             _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted", 128 + signal.SIGINT, label="")
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno == errno.ENOSPC:
+                where = f" under {error.filename}" if error.filename else ""
+                hint = "\n  hint: `envbuilder store prune --limit 5G` frees some"
+                _fail(f"no space left on the disk{where}{hint}", 1)
+            if error.filename is None:  # a broken pipe, which click handles, or a bug, to be seen whole
                 raise
-            where = f" under {error.filename}" if error.filename else ""
-            _fail(
-                f"no space left on the disk{where}\n  hint: `envbuilder store prune --limit 5G` frees some", 1
-            )
+            _fail(f"{error.filename}: {error.strerror}", 1)
 
 
-def _fail(text: str, code: int) -> NoReturn:
-    click.echo(f"error: {text}", err=True)
+def _fail(text: str, code: int, *, label: str = "error: ") -> NoReturn:
+    click.echo(f"{label}{text}", err=True)
     sys.exit(code)
 
 
 def main() -> None:
     """Run the command line; a kill by SIGTERM cleans up as an interrupt does."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminate)
     cli()
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: a second does not stop the cleaning up
+    _fail("terminated", 128 + signal.SIGTERM, label="")
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""Exit codes: 0 done; 2 a recipe or an argument is wrong; 3 a lock is stale; 4 nothing resolves, or a
+    download fails; 5 bytes are not what they should be; 6 artifacts make no environment; 7 verification failed;
+    8 a model cannot be deployed; 130 interrupted; 1 anything else.""",
+)
 @click.version_option(__version__)
 def cli() -> None:
-    """Locked, reproducible, verified Python environments for PyTorch models behind NVIDIA Triton."""
+    """Locked, reproducible, verified Python environments for PyTorch models behind NVIDIA Triton.
+
+    \b
+    recipe --lock--> lock --build--> archive --verify--> report
+                                        \\--deploy--> model repository
+
+    A recipe is a short YAML file in recipes/; `envbuilder init` writes one. Results go to standard output,
+    progress to standard error. `envbuilder quickstart` does all of it once, on a sample model.
+    """
 
 
 def _shared_options(command: _F) -> _F:
@@ -77,6 +99,7 @@ def _sources_option(command: _F) -> _F:
     )(command)
 
 
+_archive_argument = click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 _recipes_argument = click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
 
 
@@ -85,25 +108,37 @@ _recipes_argument = click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
 
 @cli.command()
 @click.argument("name")
-@click.option("--triton", default=None, help="Triton release, for instance 25.06.")
-@click.option("--torch", default=None, help="torch version, for instance 2.7.1.")
-@click.option("--cuda", default=None, help="cpu, cu126, …, or pypi.")
+@click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
+@click.option("--torch", metavar="VERSION", help="torch version, for instance 2.7.1.")
+@click.option("--cuda", metavar="CUDA", help="cpu, cu126, …, or pypi: the build on the package index.")
 @_shared_options
 def init(
     name: str, triton: str | None, torch: str | None, cuda: str | None, as_json: bool, quiet: bool
 ) -> None:
-    """Write a recipe to start from, with comments."""
+    """Write a recipe to start from, with comments.
+
+    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml. A recipe that is there
+    is left alone. Impossible pairs of Triton, torch and CUDA are refused, naming the nearest possible ones.
+    """
     path = verbs.init(name, triton=triton, torch=torch, cuda=cuda)
-    _out({"recipe": path}, as_json, f"wrote {path}; next: envbuilder lock {path.stem}")
+    _out({"recipe": path}, as_json, f"wrote {path}; next: envbuilder lock {name}")
 
 
 @cli.command()
 @_recipes_argument
-@click.option("--check", is_flag=True, help="Only say whether the lock belongs to the recipe (exit code 3).")
+@click.option("--check", is_flag=True, help="Write nothing, say whether locks are current.")
 @click.option("--resolve", is_flag=True, help="With --check: solve again and compare.")
-@click.option("--upgrade", "-U", is_flag=True, help="Take the newest of everything.")
-@click.option("--upgrade-package", "-P", multiple=True, metavar="NAME", help="Take the newest NAME.")
-@click.option("--fetch", is_flag=True, help="Fill the wheelhouse beside the lock.")
+@click.option("--upgrade", "-U", is_flag=True, help="Take the newest of everything the recipe allows.")
+@click.option(
+    "--upgrade-package",
+    "-P",
+    multiple=True,
+    metavar="NAME",
+    help="Take the newest NAME (`python`: this machine's interpreter). May be given several times.",
+)
+@click.option(
+    "--fetch", is_flag=True, help="Fill wheelhouse/ beside the lock, for builds that have no network."
+)
 @_sources_option
 @_shared_options
 def lock(
@@ -117,38 +152,63 @@ def lock(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Resolve recipes into locks: every artifact by name, version, sha256."""
+    """Resolve recipes into locks: every artifact by name, version, sha256.
+
+    RECIPE is a name in recipes/ or a path; none means all. The lock, pylock.RECIPE.toml, lies beside its recipe and
+    belongs into version control. What a lock already holds is kept for as long as the recipe allows it: use
+    --upgrade or --upgrade-package for newer versions.
+
+    --check needs no network: it compares digests. It looks at every recipe before it ends, and ends with exit code 3
+    where a lock is missing or stale.
+    """
     if resolve and not check:
         raise click.UsageError("--resolve goes with --check")
+    if check and (upgrade or upgrade_package or fetch):
+        raise click.UsageError("--check changes nothing: no --upgrade, --upgrade-package or --fetch with it")
     reporter = make_reporter(quiet=quiet or as_json)
-    results = []
+    results: list[object] = []
+    errors: list[EnvbuilderError] = []
     for recipe in verbs.load_recipes(recipes):
-        result = verbs.lock(
-            recipe,
-            check=check,
-            resolve=resolve,
-            upgrade=upgrade,
-            upgrade_packages=upgrade_package,
-            fetch=fetch,
-            find_links=find_links,
-            reporter=reporter,
-        )
+        try:
+            result = verbs.lock(
+                recipe,
+                check=check,
+                resolve=resolve,
+                upgrade=upgrade,
+                upgrade_packages=upgrade_package,
+                fetch=fetch,
+                find_links=find_links,
+                reporter=reporter,
+            )
+        except EnvbuilderError as error:
+            if not check:
+                raise
+            errors.append(error)
+            results.append({"recipe": recipe.name, "error": error.message, "hint": error.hint})
+            click.echo(f"error: {error}", err=True)
+            continue
         results.append(result)
         if not as_json:
             _print_lock(result, check)
     if as_json:
         _out(results, True)
+    if errors:
+        sys.exit(errors[0].exit_code)
 
 
 def _print_lock(result: LockResult, check: bool) -> None:
     lock = result.lock
-    done = "is current" if check else "written" if result.changed else "unchanged"
+    done = "current" if check else "written" if result.changed else "unchanged"
     click.echo(
-        f"{result.path}: {done}: {len(lock.artifacts)} packages, torch {lock.torch}, "
+        f"{result.path}: {done}, {_count(len(lock.artifacts), 'package')}, torch {lock.torch}, "
         f"CPython {lock.interpreter.version} for Triton {lock.release}"
     )
     if lock.demands:
         click.echo(f"  demanded by Triton {lock.release}: {', '.join(lock.demands)}")
+    for difference in result.differences:
+        click.echo(f"  {difference}")
+    if result.wheelhouse is not None:
+        click.echo(f"  wheelhouse: {result.wheelhouse}")
 
 
 # -- archives --------------------------------------------------------------------------------------
@@ -156,10 +216,24 @@ def _print_lock(result: LockResult, check: bool) -> None:
 
 @cli.command()
 @_recipes_argument
-@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("envs"), show_default=True)
+@click.option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("envs"),
+    show_default=True,
+    help="Where archives go.",
+)
 @click.option("--check", is_flag=True, help="Build again from nothing, and compare the bytes.")
-@click.option("--interpreter-change", is_flag=True, help="Take another CPython than the locked one.")
-@click.option("--threads", "-j", type=click.IntRange(1), default=None, help="Default: one for each CPU.")
+@click.option(
+    "--interpreter-change",
+    is_flag=True,
+    help="Take this machine's CPython where it is not the locked one; the archive's bytes are others then.",
+)
+@click.option(
+    "--threads", "-j", type=click.IntRange(1), metavar="N", help="Default: one for each CPU, at most 8."
+)
 @_sources_option
 @_shared_options
 def build(
@@ -172,7 +246,12 @@ def build(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Build the archives of locks."""
+    """Build the archives of locks.
+
+    RECIPE is a name in recipes/ or a path; none means all. Each gives DIR/RECIPE-DIGEST.tar.gz, where DIGEST begins
+    the archive's sha256, and its manifest, RECIPE-DIGEST.json, beside it. The same lock gives the same bytes on every
+    machine. An archive that is there already is left untouched.
+    """
     from envbuilder.build import keep_freed_memory
 
     keep_freed_memory()
@@ -198,35 +277,52 @@ def build(
 def _print_build(report: BuildReport, check: bool) -> None:
     manifest = report.manifest
     state = "already there" if report.already_there else "built"
+    if check:
+        state += ", and the same bytes when built again from nothing"
+    click.echo(f"{report.archive}: {state}")
     click.echo(
-        f"{report.archive}: {state}{', the same bytes when built again from nothing' if check else ''}"
+        f"  {human(report.size)}, {human(manifest.unpacked_size)} unpacked in {_count(len(manifest.files), 'file')}"
     )
-    click.echo(
-        f"  {human(report.size)} ({human(manifest.unpacked_size)} unpacked, {len(manifest.files)} files), "
-        f"sha256 {report.sha256}"
-    )
+    click.echo(f"  sha256 {report.sha256}")
     click.echo(
         f"  CPython {manifest.python}, torch {manifest.torch}, Triton {manifest.release}; "
         f"asks glibc {manifest.glibc}, GLIBCXX {manifest.glibcxx}"
     )
     if not report.already_there:
-        click.echo(f"  {report.segments_made} of {report.segments_total} segments made, the others kept")
+        kept = report.segments_total - report.segments_made
+        click.echo(f"  {_count(report.segments_made, 'segment')} made, {kept} kept from before")
     for name, files, size in savings(manifest.excluded):
-        click.echo(f"  left out: {human(size)} in {files} files: {name}")
+        click.echo(f"  left out {human(size):>9}: {name} ({_count(files, 'file')})")
 
 
 @cli.command()
-@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--model", type=click.Path(path_type=Path), default=None, help="Your own model directory.")
+@_archive_argument
 @click.option(
-    "--release", "releases", multiple=True, help="Replay this release's contract. Default: the recipe's."
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Your own model directory. Default: the recipe's, or a small sample.",
 )
 @click.option(
-    "--server/--no-server", default=None, help="Ask a real tritonserver. Default: where one is at hand."
+    "--release",
+    "releases",
+    multiple=True,
+    metavar="RELEASE",
+    help="Replay this release's contract. May be given several times. Default: the recipe's.",
 )
-@click.option("--tritonserver", type=click.Path(path_type=Path), default=None, help="The server to ask.")
-@click.option("--report", type=click.Path(path_type=Path), default=None, help="Write the report, JSON.")
-@click.option("--junit", type=click.Path(path_type=Path), default=None, help="Write the report, JUnit XML.")
+@click.option(
+    "--server/--no-server",
+    default=None,
+    help="Ask a real tritonserver too. Default: where one is at hand.",
+)
+@click.option(
+    "--tritonserver",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The server to ask. Default: one on PATH, or the one in the nvidia-pytriton wheel.",
+)
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JUnit XML.")
 @_sources_option
 @_shared_options
 def verify(
@@ -241,7 +337,12 @@ def verify(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Prove that Triton loads an archive, and that a model compiles and answers in it."""
+    """Prove that Triton loads an archive, and that a model in it compiles and answers.
+
+    The archive is extracted as the release would, checked file by file, and a model is loaded, compiled and asked
+    under the release's own way of starting Python, out of reach of what the archive was made from. Every check has
+    an id, says what it found, and what to change. Exit code 7 where one failed.
+    """
     found = verbs.verify(
         archive,
         model=model,
@@ -258,57 +359,82 @@ def verify(
     if as_json:
         click.echo(found.json(), nl=False)
     else:
-        Console(highlight=False).print(
-            table(["check", "release", "result", "found"], found.rows()), markup=False
-        )
+        show_table(["check", "release", "result", "found"], found.rows())
         click.echo(found.summary())
     if not found.passed:
         names = ", ".join(dict.fromkeys(check.id for check in found.failures))
-        raise VerifyError(f"{len(found.failures)} checks failed: {names}")
+        raise VerifyError(f"{_count(len(found.failures), 'check')} failed: {names}")
 
 
 @cli.command()
-@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw it: FILE.svg or FILE.png.")
+@_archive_argument
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw it as a treemap: FILE.svg, or FILE.png (with Pillow).",
+)
 @_shared_options
 def size(archive: Path, plot: Path | None, as_json: bool, quiet: bool) -> None:
-    """Say where the bytes of an archive are, by package and by kind."""
+    """Say where the bytes of an archive are.
+
+    By package and by kind: GPU code, host code, Python, bytecode, headers, data; packed, as they lie in the archive,
+    and unpacked. Then what was left out of the archive, by rule of `pack: {exclude: …}`.
+    """
     sizes = verbs.size(archive, reporter=make_reporter(quiet=quiet or as_json))
     if plot is not None:
         verbs.plot_sizes(sizes, plot)
     if as_json:
         _out(sizes, True)
         return
-    console = Console(highlight=False)
     for title, rows in sizes.tables():
-        console.print(table([title, "packed", "share", "unpacked", "files"], rows), markup=False)
+        show_table([title, "packed", "share", "unpacked", "files"], rows)
         click.echo()
+    if plot is not None:
+        click.echo(f"drawn: {plot}")
 
 
 # -- deployments -----------------------------------------------------------------------------------
 
 
 @cli.command()
-@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_archive_argument
 @click.argument("model_dir", type=click.Path(path_type=Path))
-@click.option("--repository", type=click.Path(path_type=Path), required=True, help="The model repository.")
 @click.option(
-    "--layout", type=click.Choice(["model", "shared", "backend"]), default="model", show_default=True
+    "--repository",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The model repository; it is made if it is not there.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["model", "shared", "backend"]),
+    default="model",
+    show_default=True,
+    help="Where the environment goes: into the model's folder, into one folder for many models, or with the runtime "
+    "into a Python-based backend.",
 )
 @click.option("--unpacked", is_flag=True, help="A folder instead of an archive: nothing to extract at start.")
-@click.option("--name", default=None, help="The model's name, where it is not the directory's.")
+@click.option("--name", help="The model's name, where it is not the directory's.")
 @click.option(
-    "--shared", type=click.Path(path_type=Path), default=None, help="The folder of --layout shared."
+    "--shared", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout shared."
 )
-@click.option("--shared-as", default=None, help="What the server calls that folder.")
+@click.option("--shared-as", metavar="PATH", help="What the server calls that folder.")
 @click.option(
-    "--backends", type=click.Path(path_type=Path), default=None, help="The folder of --layout backend."
+    "--backends", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout backend."
 )
-@click.option("--backend", default=None, help="The backend's name.")
+@click.option("--backend", metavar="NAME", help="The backend's name.")
 @click.option("--prune", is_flag=True, help="Delete environments that no model names any more.")
 @_shared_options
 def deploy(archive: Path, model_dir: Path, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Put a model directory, an archive and the runtime into a model repository."""
+    """Put a model, an archive and the runtime into a repository.
+
+    MODEL_DIR is a model directory as Triton has it: config.pbtxt and version folders with model.py, model.pt,
+    model.safetensors or model.pt2. It is only read. In the repository, config.pbtxt keeps its comments and order and
+    gets what the environment needs. A server that polls the repository never sees half a model; deploying twice
+    changes nothing.
+    """
     deployment = verbs.deploy(archive, model_dir, reporter=make_reporter(quiet=quiet or as_json), **options)
     if as_json:
         _out(deployment, True)
@@ -319,12 +445,19 @@ def deploy(archive: Path, model_dir: Path, as_json: bool, quiet: bool, **options
 
 @cli.command()
 @click.option(
-    "--keep", type=click.Path(path_type=Path), default=None, help="Keep what it makes in this folder."
+    "--keep",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep what it makes in this folder. Default: it is removed at the end.",
 )
 @_sources_option
 @_shared_options
 def quickstart(keep: Path | None, find_links: Sequence[str], as_json: bool, quiet: bool) -> None:
-    """Do all of it on an embedded default: lock, build, verify, deploy, and ask a real server."""
+    """Do all of it once, on a sample model.
+
+    Builds and verifies the recipe `cpu` that comes with the tool, deploys a small model with it, starts a real
+    tritonserver, asks it, and prints the answer.
+    """
     made = verbs.quickstart(keep=keep, find_links=find_links, reporter=make_reporter(quiet=quiet or as_json))
     if as_json:
         _out(made, True)
@@ -338,14 +471,18 @@ def quickstart(keep: Path | None, find_links: Sequence[str], as_json: bool, quie
 @_sources_option
 @_shared_options
 def doctor(recipes: Sequence[str], find_links: Sequence[str], as_json: bool, quiet: bool) -> None:
-    """Say what this machine can lock, build and verify, and what is missing."""
+    """Say what this machine can do, and what is missing.
+
+    Interpreters, compilers, server, GPU and driver, free disk, package indexes; and of each RECIPE (a name in
+    recipes/ or a path; none means all) whether this machine can lock, build and verify it.
+    """
     diagnosis = verbs.doctor(recipes, find_links=find_links)
     if as_json:
         _out(diagnosis, True)
         return
-    console = Console(highlight=False)
     for title, headings, rows in diagnosis.tables():
-        console.print(table(headings, rows, title=title), markup=False)
+        click.echo(title)
+        show_table(headings, rows)
         click.echo()
 
 
@@ -354,7 +491,11 @@ def doctor(recipes: Sequence[str], find_links: Sequence[str], as_json: bool, qui
 
 @cli.group()
 def store() -> None:
-    """The folder of artifacts and segments on this machine."""
+    """Look after the folder of artifacts and segments.
+
+    What is fetched and assembled is kept there and never made twice. Its place: ENVBUILDER_CACHE, or where this
+    platform keeps caches; its limit: ENVBUILDER_CACHE_LIMIT (40G, or none).
+    """
 
 
 @store.command("info")
@@ -375,11 +516,17 @@ def store_info(as_json: bool, quiet: bool) -> None:
         return
     limit = human(opened.limit) if opened.limit is not None else "none"
     click.echo(f"{opened.root}{' (read-only)' if opened.readonly else ''}, limit {limit}")
-    Console(highlight=False).print(table(["kind", "entries", "size"], rows))
+    if rows:
+        rows.append(("total", str(len(entries)), human(sum(entry.size for entry in entries))))
+    show_table(["kind", "entries", "size"], rows)
 
 
 @store.command("prune")
-@click.option("--limit", default=None, help="Evict until it holds at most this, for instance 20G.")
+@click.option(
+    "--limit",
+    metavar="SIZE",
+    help="Evict until it holds at most this, for instance 20G. Default: the store's own limit.",
+)
 @_shared_options
 def store_prune(limit: str | None, as_json: bool, quiet: bool) -> None:
     """Evict what was not used for longest."""
@@ -396,10 +543,15 @@ def store_clear(as_json: bool, quiet: bool) -> None:
 
 def _print_evicted(evicted: Sequence[StoreEntry], as_json: bool) -> None:
     freed = sum(entry.size for entry in evicted)
-    _out({"evicted": evicted, "freed": freed}, as_json, f"evicted {len(evicted)} entries, {human(freed)}")
+    entries = _count(len(evicted), "entry", "entries")
+    _out({"evicted": evicted, "freed": freed}, as_json, f"evicted {entries}, {human(freed)}")
 
 
 # -- output ----------------------------------------------------------------------------------------
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _out(result: object, as_json: bool, text: str = "") -> None:
@@ -429,6 +581,6 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        write_whole(path, text.encode())
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error

@@ -18,11 +18,15 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from envbuilder.progress import SILENT, Reporter, Task
 
 _LINE_EVERY = 5.0
 """Seconds between two lines of one task where there is no terminal."""
+
+_WIDE = 10_000
+"""Columns of what is no terminal."""
 
 
 def make_reporter(*, quiet: bool) -> Reporter:
@@ -77,19 +81,25 @@ class _Counted:
             self._tell(self._line(now))
 
     def end(self) -> None:
-        self._tell(self._line(time.monotonic()))
+        seconds = time.monotonic() - self._begun
+        done = f"{_amount(self._done, self._unit)} in {seconds:.1f} s"
+        self._tell(f"{self._text}: {done}{self._rate(seconds)}{self._share()}")
 
     def _line(self, now: float) -> str:
-        of = f" of {_amount(self._total, self._unit)}" if self._total else ""
-        line = f"{self._text}: {_amount(self._done, self._unit)}{of}"
         seconds = now - self._begun
-        if self._unit == "bytes" and seconds > 0.5:
-            line += f", {human(self._done / seconds)}/s"
+        line = f"{self._text}: {_amount(self._done, self._unit)}"
+        if self._total:
+            line += f" of {_amount(self._total, self._unit)}"
+        line += self._rate(seconds)
         if self._total and 0 < self._done < self._total:
             line += f", {seconds * (self._total - self._done) / self._done:.0f} s left"
-        if self._from_store:
-            line += f", {100 * self._from_store / max(self._done, 1):.0f} % from the store"
-        return line
+        return line + self._share()
+
+    def _rate(self, seconds: float) -> str:
+        return f", {human(self._done / seconds)}/s" if self._unit == "bytes" and seconds > 0.5 else ""
+
+    def _share(self) -> str:
+        return f", {_from_store(self._from_store, self._done)}" if self._from_store else ""
 
 
 class BarReporter:
@@ -154,24 +164,29 @@ class _Bar:
         with self._lock:
             self._done += amount
             self._from_store += amount if from_store else 0
-            share = (
-                f"{100 * self._from_store / max(self._done, 1):.0f} % from the store"
-                if self._from_store
-                else ""
-            )
+            share = _from_store(self._from_store, self._done) if self._from_store else ""
         self._progress.update(self._number, advance=amount, store=share)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:
-    """Return a table for standard output; a column of numbers stands right."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, show_edge=False)
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table to standard output; a column of numbers stands right.
+
+    On a terminal, text folds within its column. Elsewhere each row is one line, however long.
+    """
     cells = [list(row) for row in rows]
+    made = Table(box=None, pad_edge=False, show_edge=False)
     for number, heading in enumerate(headings):
         numeric = all(row[number][:1].isdigit() or not row[number] for row in cells)
         made.add_column(heading, justify="right" if numeric and cells else "left", overflow="fold")
     for row in cells:
-        made.add_row(*row)
-    return made
+        made.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    with console.capture() as capture:
+        console.print(made)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
 
 
 def human(size: float) -> str:
@@ -181,6 +196,10 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.2f} GB"
+
+
+def _from_store(amount: int, done: int) -> str:
+    return f"{100 * amount / done:.0f} % from the store"
 
 
 def _amount(number: int, unit: str) -> str:
