@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,6 +21,12 @@ from envbuilder.deploy.config import (
     edit_config,
     read_config,
 )
+from envbuilder.deploy.environments import (
+    find_environments,
+    is_plain_tar,
+    named_environments,
+    read_archive,
+)
 from envbuilder.deploy.place import (
     Copy,
     Entry,
@@ -38,11 +41,10 @@ from envbuilder.deploy.place import (
     remove,
     replace_folder,
 )
-from envbuilder.errors import DeployError, IntegrityError
-from envbuilder.manifest import MANIFEST_PATH, Manifest, manifest_beside, parse_manifest, read_manifest
+from envbuilder.errors import DeployError
+from envbuilder.manifest import Manifest
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.resources import runtime_file
-from envbuilder.store import file_sha256
 from envbuilder.triton import PYTRITON
 
 Layout = Literal["model", "shared", "backend"]
@@ -50,7 +52,6 @@ DEFAULT_ENVIRONMENT = "pb_exec_env_model.py.tar.gz"
 """What Triton core looks for in the folder of a python-based backend (``pb_exec_env_<runtime>.tar.gz``)."""
 FIRST_WITH_BACKENDS = "24.01"
 """The first release whose core knows ``runtime`` and a backend's default environment."""
-_ARCHIVE = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
 _SKIPPED = ("__pycache__", ".git", ".ipynb_checkpoints")
 
 
@@ -188,8 +189,8 @@ def _prepare(
     target = repository / (name or own)
     if repository.resolve().is_relative_to(model.resolve()):
         raise DeployError(f"repository {repository} lies inside the model directory {model}")
-    manifest, digest = _read_archive(archive)
-    suffix = "" if unpacked else ".tar" if _is_plain_tar(archive) else ".tar.gz"
+    manifest, digest = read_archive(archive)
+    suffix = "" if unpacked else ".tar" if is_plain_tar(archive) else ".tar.gz"
     return _Job(
         name=name or own,
         model=model,
@@ -226,7 +227,9 @@ def _deploy_shared(job: _Job, folder: Path, seen_as: str, reporter: Reporter) ->
     environment = folder / job.environment_name
     added = put(environment, job.environment, reporter)
     done = _place_model(job, "shared", plan, environment=environment, path=path, reporter=reporter)
-    old = [path for path in _environments(folder) if path.name not in _named_environments(job.target.parent)]
+    old = [
+        path for path in find_environments(folder) if path.name not in named_environments(job.target.parent)
+    ]
     if job.prune:
         for unused in old:
             remove(unused)
@@ -263,14 +266,14 @@ def _deploy_backend(job: _Job, folder: Path, reporter: Reporter) -> Deployment:
         # extracts that one beside, and leaves alone the one in which models are running.
         DEFAULT_ENVIRONMENT: Link(target=job.environment_name),
     }
-    foreign = [
-        path for path in paths(folder, contents) if path not in contents and not _ARCHIVE.fullmatch(path)
-    ]
+    environments = find_environments(folder)
+    ours = {*contents, *(path.name for path in environments)}
+    foreign = [path for path in paths(folder, contents) if path.split("/")[0] not in ours]
     if foreign:
         raise DeployError(
             f"{folder} holds another backend: {foreign[0]}", hint="give this one a name of its own"
         )
-    old = [path for path in _environments(folder) if path.name != job.environment_name]
+    old = [path for path in environments if path.name != job.environment_name]
     contents |= {} if job.prune else {path.name: Keep() for path in old}
     changed = not is_in_place(folder, contents)
     if changed:
@@ -311,10 +314,12 @@ def _plan(job: _Job, serving: Serving, reporter: Reporter) -> dict[str, Entry]:
     if old := brought_over(job.config):
         reporter.note(f"{old} brought over: served by the runtime in Triton's Python backend")
     in_place = job.target.exists() and job.target.samefile(job.model)
-    plan: dict[str, Entry] = {}
-    for path in _files(job.model):
-        if not (in_place and _ARCHIVE.fullmatch(path.split("/")[0])):
-            plan[path] = Copy(path=job.model / path)
+    environments = {path.name for path in find_environments(job.target)} if in_place else set()
+    plan: dict[str, Entry] = {
+        path: Copy(path=job.model / path)
+        for path in _files(job.model)
+        if path.split("/")[0] not in environments
+    }
     plan[CONFIG] = Text(data=edit_config(job.config, serving).encode())
     if serving.model_file == RUNTIME_FILE:
         for version in lint.version_folders(job.model):
@@ -331,12 +336,11 @@ def _place_model(
     path: str | None,
     reporter: Reporter,
 ) -> Deployment:
-    old = [found for found in _environments(job.target) if found.name not in plan]
+    old = [found for found in find_environments(job.target) if found.name not in plan]
     plan |= {} if job.prune else {found.name: Keep() for found in old}
     kept = {found.name for found in old}
-    removed = sorted(
-        gone for gone in paths(job.target, plan) if gone not in plan and gone.split("/")[0] not in kept
-    )
+    gone = {path for path in paths(job.target, plan) if path not in plan and path.split("/")[0] not in kept}
+    removed = sorted(path for path in gone if not path.endswith(f"/{RUNTIME_FILE}"))
     changed = not is_in_place(job.target, plan)
     if changed:
         replace_folder(job.target, plan, reporter)
@@ -375,56 +379,6 @@ def _files(model: Path) -> Iterator[str]:
                 raise DeployError(f"{path} {what}")
 
 
-# -- archives and environments -----------------------------------------------------------------------------------
-
-
-def _read_archive(archive: Path) -> tuple[Manifest, str]:
-    """Return the manifest of *archive* and its sha256, which its name must tell."""
-    if not archive.is_file():
-        raise DeployError(
-            f"archive {archive} does not exist" if not archive.exists() else f"{archive} is no file"
-        )
-    with archive.open("rb") as file:
-        head = file.read(512)
-    if head[:2] != b"\x1f\x8b" and head[257:262] != b"ustar":
-        raise DeployError(
-            f"{archive} is neither a tar archive nor one compressed by gzip: Triton extracts no other",
-            hint="archives are made by `envbuilder build`",
-        )
-    digest = file_sha256(archive)
-    named = _ARCHIVE.fullmatch(archive.name)
-    if named is not None and named["digest"] != digest[:12]:
-        raise IntegrityError(
-            f"{archive}: its sha256 begins with {digest[:12]}, its name says {named['digest']}",
-            hint="build it again, or copy it again from where it was built",
-        )
-    return _find_manifest(archive), digest
-
-
-def _find_manifest(archive: Path) -> Manifest:
-    """Read the manifest beside *archive*, or else the one inside."""
-    beside = manifest_beside(archive)
-    if beside.is_file():
-        return read_manifest(beside)
-    try:
-        with tarfile.open(archive, "r:*") as tar:
-            member = next((member for member in tar if member.name == MANIFEST_PATH), None)
-            file = tar.extractfile(member) if member is not None else None
-            if file is not None:
-                return parse_manifest(file.read(), where=f"{archive}: {MANIFEST_PATH}")
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise IntegrityError(f"{archive} cannot be read: {error}") from error
-    raise DeployError(
-        f"{archive} has no manifest: neither {beside.name} beside it nor {MANIFEST_PATH} inside",
-        hint="archives are made by `envbuilder build`",
-    )
-
-
-def _is_plain_tar(archive: Path) -> bool:
-    with archive.open("rb") as file:
-        return file.read(2) != b"\x1f\x8b"
-
-
 def _is_plain(model: Path, config: ModelConfig) -> bool:
     """Whether the model needs no runtime."""
     plain = {lint.is_plain_python_model(version, config) for version in lint.version_folders(model)}
@@ -434,33 +388,6 @@ def _is_plain(model: Path, config: ModelConfig) -> bool:
             hint="default_model_filename is one for all versions: deploy them as two models",
         )
     return plain == {True}
-
-
-def _environments(folder: Path) -> list[Path]:
-    """List the archives in *folder*, and the folders into which one is unpacked."""
-    if not folder.is_dir():
-        return []
-    found = []
-    for path in sorted(folder.iterdir()):
-        name = _ARCHIVE.fullmatch(path.name)
-        if name is None or path.is_symlink():
-            continue
-        if path.is_file() if name["suffix"] else (path / "bin" / "activate").is_file():
-            found.append(path)
-    return found
-
-
-def _named_environments(repository: Path) -> set[str]:
-    """Names of the environments that the models of a repository name."""
-    named = set()
-    for path in sorted(repository.glob(f"*/{CONFIG}")):
-        try:
-            environment = read_config(path.parent).environment
-        except DeployError:
-            continue  # somebody else's model: not this deployment's business
-        if environment:
-            named.add(environment.rstrip("/").rsplit("/", 1)[-1])
-    return named
 
 
 # -- folders -----------------------------------------------------------------------------------------------------

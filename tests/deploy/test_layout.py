@@ -265,6 +265,23 @@ def test_shared_archives_are_old_when_no_model_names_them(
     assert not old.exists()
 
 
+def test_in_place_a_folder_that_looks_like_an_environment_is_the_users(archive: Path, model: Path) -> None:
+    (model / "labels-0123456789ab").mkdir()
+    (model / "labels-0123456789ab" / "names.txt").write_text("a\n")
+    for _ in range(2):
+        done = deploy(archive, model, repository=model.parent)
+        assert (done.removed, done.old_archives) == ((), ())
+    assert (model / "labels-0123456789ab" / "names.txt").read_text() == "a\n"
+
+
+def test_another_unpacked_environment_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
+    first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
+    old = deploy(first, model, repository=repository, layout="backend", unpacked=True)
+    new = deploy(second, model, repository=repository, layout="backend", unpacked=True)
+    assert new.old_archives == (old.environment,)
+    assert (old.environment / "bin" / "activate").is_file()
+
+
 def test_another_archive_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
     first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
     old = deploy(first, model, repository=repository, layout="backend")
@@ -287,8 +304,8 @@ def test_what_the_model_directory_lost_is_gone_and_told(archive: Path, model: Pa
     (model / "2" / "model.py").unlink()
     (model / "2").rmdir()
     done = deploy(archive, model, repository=repository)
-    assert done.removed == ("2/model.py", "2/torch_runtime.py")
-    assert done.lines()[2:] == ["removed: 2/model.py", "removed: 2/torch_runtime.py"]
+    assert done.removed == ("2/model.py",)
+    assert done.lines()[2:] == ["removed: 2/model.py"]
     assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt", archive.name]
 
 
