@@ -152,7 +152,7 @@ def lock(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Resolve recipes into locks: every artifact by name, version, sha256.
+    """Write locks: every artifact by version and sha256.
 
     RECIPE is a name in recipes/ or a path; none means all. The lock, pylock.RECIPE.toml, lies beside its recipe and
     belongs into version control. What a lock already holds is kept for as long as the recipe allows it: use
@@ -337,7 +337,7 @@ def verify(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Prove that Triton loads an archive, and that a model in it compiles and answers.
+    """Prove that Triton loads an archive.
 
     The archive is extracted as the release would, checked file by file, and a model is loaded, compiled and asked
     under the release's own way of starting Python, out of reach of what the archive was made from. Every check has
@@ -505,7 +505,7 @@ def store_info(as_json: bool, quiet: bool) -> None:
     opened = Store.open()
     entries = opened.entries()
     rows = []
-    for kind in dict.fromkeys(entry.kind for entry in entries):
+    for kind in sorted({entry.kind for entry in entries}):
         sizes = [entry.size for entry in entries if entry.kind == kind]
         rows.append((kind, str(len(sizes)), human(sum(sizes))))
     if as_json:
