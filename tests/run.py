@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +24,31 @@ COVERAGE = [
 ]
 
 
+# What the tests run besides Python's packages: program, and Debian's package that has it.
+PROGRAMS = {"g++": "g++", "bsdtar": "libarchive-tools", "qemu-x86_64": "qemu-user"}
+
+
+def install_programs() -> str | None:
+    """Install the programs that are missing, where this is Debian and we are root; else say what to install."""
+    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
+    if not missing:
+        return None
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        return f"the tests need the system packages {', '.join(missing)} (Debian's names): install them first"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+        print("$ apt-get", *command, flush=True)
+        if subprocess.call(["apt-get", "-qq", *command], env=environment, stdout=subprocess.DEVNULL):
+            return f"apt-get could not install {', '.join(missing)}"
+    return None
+
+
 def main(arguments: list[str]) -> int:
     """Run the checks one after the other until one fails; return its exit code."""
+    problem = install_programs()
+    if problem is not None:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
