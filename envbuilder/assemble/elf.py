@@ -13,6 +13,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
 MAGIC: Final = b"\x7fELF"
+_MAX_NEEDED: Final = 1000
+"""Libraries with versions, and versions of one: a broken file may claim four thousand million, each read one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,21 @@ def read_elf(file: BinaryIO) -> ElfFacts | None:
                     elif tag.entry.d_tag == "DT_SONAME":
                         soname = tag.soname  # type: ignore[attr-defined]
             elif isinstance(section, GNUVerNeedSection):
-                for _, versions in section.iter_versions():
+                if section["sh_info"] > _MAX_NEEDED:
+                    return None
+                for need, versions in section.iter_versions():
+                    if need["vn_cnt"] > _MAX_NEEDED:
+                        return None
                     asked.update(version.name for version in versions)
-    except (ELFError, UnicodeDecodeError, ValueError, KeyError, AttributeError, OverflowError):
+    except (
+        ELFError,
+        UnicodeDecodeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        AssertionError,
+    ):
         return None  # pyelftools meets a broken file with any of these
     return ElfFacts(
         needs=tuple(needs),

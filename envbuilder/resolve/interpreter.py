@@ -256,19 +256,19 @@ def _digest(interpreter: Interpreter) -> str:
         if file.source is None:
             content = b"-> " + os.fsencode(file.link or "")
         else:
-            try:
-                content = _content_digest(file.source, interpreter.prefixes)
-            except OSError as error:
-                raise AssembleError(f"{file.source} cannot be read: {error.strerror}") from error
+            content = _content_digest(file.source, interpreter.prefixes)
         digest.update(os.fsencode(file.target) + b"\0" + content + b"\n")
     return digest.hexdigest()
 
 
 def _content_digest(source: Path, prefixes: tuple[str, ...]) -> bytes:
-    if not source.name.startswith("_sysconfigdata"):
-        return file_sha256(source).encode()
-    # uv writes the folder it installs into there: what counts is what an environment gets.
-    text = relocated_sysconfigdata(source.read_text(), prefixes)
+    try:
+        if not source.name.startswith("_sysconfigdata"):
+            return file_sha256(source).encode()
+        # uv writes the folder it installs into there: what counts is what an environment gets.
+        text = relocated_sysconfigdata(source.read_text(), prefixes)
+    except OSError as error:
+        raise AssembleError(f"{source} cannot be read: {error.strerror}") from error
     return hashlib.sha256(text.encode()).hexdigest().encode()
 
 
@@ -302,7 +302,7 @@ def interrogate(executable: Path) -> Interpreter:
         include=Path(facts["include"]),
         libpython=libpython,
         prefixes=tuple(sorted({path for path in facts["built_at"][:2] if path.startswith("/")})),
-        built_at=_build_places([*facts["built_at"], str(prefix)]),
+        built_at=_build_places(facts["built_at"]),
         origin=_origin(prefix),
     )
 
