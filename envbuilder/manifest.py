@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from envbuilder.errors import IntegrityError
 
@@ -128,18 +129,40 @@ def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
                 f"{where}: manifest format {data['format']}, this envbuilder reads up to {FORMAT}",
                 hint="install a newer envbuilder",
             )
-        return Manifest(
-            **{
+        return _typed(
+            Manifest,
+            {
                 **data,
-                "interpreter": ManifestInterpreter(**data["interpreter"]),
+                "interpreter": _typed(ManifestInterpreter, data["interpreter"]),
                 "demands": tuple(data["demands"]),
-                "packages": tuple(ManifestPackage(**package) for package in data["packages"]),
-                "files": tuple(ManifestFile(**file) for file in data["files"]),
-                "excluded": tuple(ManifestExclusion(**one) for one in data.get("excluded", ())),
-            }
+                "packages": tuple(_typed(ManifestPackage, package) for package in data["packages"]),
+                "files": tuple(_typed(ManifestFile, file) for file in data["files"]),
+                "excluded": tuple(_typed(ManifestExclusion, one) for one in data.get("excluded", ())),
+            },
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{where} is no manifest: {type(error).__name__}: {error}") from error
+
+
+_T = TypeVar("_T")
+_PLAIN: Final[Mapping[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "str | None": (str, type(None)),
+}
+
+
+@functools.cache
+def _plain_fields(kind: Hashable) -> Mapping[str, tuple[type, ...]]:
+    return {one.name: _PLAIN[str(one.type)] for one in fields(cast(Any, kind)) if str(one.type) in _PLAIN}
+
+
+def _typed(kind: type[_T], values: Mapping[str, Any]) -> _T:
+    """Return the record of *values*; a TypeError says which is none of its kind."""
+    for name, types in _plain_fields(kind).items():
+        if name in values and not isinstance(values[name], types):
+            raise TypeError(f"{name} is {values[name]!r}")
+    return kind(**values)
 
 
 def manifest_beside(archive: Path) -> Path:
@@ -152,9 +175,13 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest file.
 
     Raises:
-        IntegrityError: it is none.
+        IntegrityError: it is none, or not there.
     """
-    return parse_manifest(path.read_bytes(), where=str(path))
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"the manifest {path} cannot be read: {error.strerror}") from error
+    return parse_manifest(text, where=str(path))
 
 
 def manifest_schema() -> dict[str, Any]:
