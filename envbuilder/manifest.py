@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from envbuilder.errors import IntegrityError
 
@@ -153,13 +153,13 @@ _PLAIN: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 @functools.cache
-def _plain_fields(kind: Hashable) -> Mapping[str, tuple[type, ...]]:
-    return {one.name: _PLAIN[str(one.type)] for one in fields(cast(Any, kind)) if str(one.type) in _PLAIN}
+def _plain_fields(kind: Any) -> Mapping[str, tuple[type, ...]]:
+    return {one.name: _PLAIN[str(one.type)] for one in fields(kind) if str(one.type) in _PLAIN}
 
 
 def _typed(kind: type[_T], values: Mapping[str, Any]) -> _T:
     """Return the record of *values*; a TypeError says which is none of its kind."""
-    for name, types in _plain_fields(kind).items():
+    for name, types in _plain_fields(kind).items():  # type: ignore[arg-type]  # a class is hashable
         if name in values and not isinstance(values[name], types):
             raise TypeError(f"{name} is {values[name]!r}")
     return kind(**values)
