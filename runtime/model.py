@@ -64,6 +64,8 @@ def prepare_process(instances: int) -> None:
         os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
     _restore_variables(prefix)
     _make_caches_writable()
+    # Server, clients and other stubs share the CPUs: a thread that spins takes one from whom it waits for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Compile workers are children of sys.executable: none where it cannot be started, or would only wait.
     workers = min(32, cpu_count() // instances) if os.access(sys.executable or "", os.X_OK) else 1
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, workers)))

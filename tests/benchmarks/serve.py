@@ -1,0 +1,350 @@
+"""Serving, side by side in one real server: ``python -m tests.benchmarks.serve [--baseline FILE] [--json]``.
+
+Ours; the runtime in ``--baseline FILE`` (for instance ``src/model.py`` of Triton's PyTorch backend); and the ceiling,
+a model that computes nothing. Measured by NVIDIA's ``perf_analyzer`` over gRPC, which the wheels of tritonclient up to
+2.44 hold; the libraries that it needs (libb64, libcudart) are those in the server's wheel. Environment, server and
+perf_analyzer come from the store, or are built and fetched into it.
+
+The server, the client and the model share this machine's CPUs and whatever else runs on it: rounds alternate between
+the runtimes, the figure is the median of the rounds, and what counts is the ratio. Where others work on the machine,
+the CPU time of a request, over all processes that take part, is the figure to trust.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from envbuilder import verbs
+from envbuilder.errors import EnvbuilderError
+from envbuilder.fetch.download import fetch
+from envbuilder.lockfile import Artifact
+from envbuilder.recipe import load_recipe
+from envbuilder.settings import Settings, load_settings
+from envbuilder.store import Store
+from envbuilder.verify.server import RunningServer, TritonServer, find_server
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ROOT / "tests" / "models"
+CLIENT_WHEEL = Artifact(
+    name="tritonclient",
+    version="2.44.0",
+    filename="tritonclient-2.44.0-py3-none-manylinux1_x86_64.whl",
+    sha256="ed8a64ecbb7594ea196dfdc9678d6356b24fdf484995f53400004a195ef33749",
+    size=12538838,
+)
+CONCURRENCY = (1, 8, 32)
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A sample model, as any of the runtimes can serve it: one file, one input, one output."""
+
+    name: str
+    serve: str
+    """The class to be served."""
+    extra: str = ""
+    """Further source."""
+    shape: tuple[int, ...]
+    """The shape of a row of the input."""
+
+
+SAMPLES = {
+    "mlp": Sample(name="mlp", serve="MLP", shape=(128,)),
+    "convnet": Sample(name="convnet", serve="ConvNet", shape=(3, 32, 32)),
+    "encoder": Sample(
+        name="encoder",
+        serve="AEncoder",  # the baseline serves the first class by the alphabet
+        extra="""
+class AEncoder(Encoder):
+    def forward(self, ids):
+        return super().forward(ids)["pooled"]
+""",
+        shape=(48,),
+    ),
+}
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--baseline", type=Path, metavar="FILE", help="another runtime to compare with")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--models", default=",".join(SAMPLES), help=f"default: {','.join(SAMPLES)}")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement; default: 4")
+    parser.add_argument(
+        "--environment", type=Path, metavar="DIR", help="an extracted environment; default: builds cpu"
+    )
+    parser.add_argument("--threads", help="NUM_THREADS for every runtime; default: what each chooses")
+    options = parser.parse_args()
+    try:
+        results = run(options)
+    except EnvbuilderError as error:
+        sys.exit(f"error: {error}")
+    print(json.dumps(results, indent=1) if options.json else report(results))
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure every model that was asked for."""
+    settings, store = load_settings(ROOT), Store.open()
+    server = find_server(None, settings, store)
+    results: dict[str, Any] = {
+        "cpus": len(os.sched_getaffinity(0)),
+        "server": server.describe(),
+        "models": {},
+    }
+    with tempfile.TemporaryDirectory(prefix="envbuilder-serve-") as scratch:
+        folder = Path(scratch)
+        environment = (options.environment or build_environment(folder / "environment", store)).resolve()
+        analyzer = Analyzer(folder / "analyzer", server, settings, store)
+        for name in options.models.split(","):
+            say(f"{name}: starting the server")
+            with serving(SAMPLES[name], server, environment, folder / name, options) as running:
+                results["models"][name] = measure(SAMPLES[name], running, analyzer, options)
+    return results
+
+
+def say(text: str) -> None:
+    """Tell progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def build_environment(folder: Path, store: Store) -> Path:
+    """Build the recipe ``cpu`` and extract it."""
+    say("building the recipe cpu")
+    recipe = load_recipe(ROOT / "recipes" / "cpu.yaml")
+    folder.mkdir()
+    built = verbs.build(recipe, output=folder / "envs", interpreter_change=True, store=store)
+    subprocess.run(["tar", "-xzf", built.archive, "-C", folder], check=True)
+    return folder
+
+
+class Analyzer:
+    """NVIDIA's perf_analyzer."""
+
+    def __init__(self, folder: Path, server: TritonServer, settings: Settings, store: Store) -> None:
+        folder.mkdir()
+        ((_, wheel),) = fetch([CLIENT_WHEEL], "pypi", settings, store)
+        with zipfile.ZipFile(wheel) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("/bin/perf_analyzer"))
+            self._binary = Path(archive.extract(member, folder))
+        self._binary.chmod(0o755)
+        for library, pattern in (
+            ("libb64.so.0d", "libb64-*.so.0d"),
+            ("libcudart.so.12", "libcudart-*.so.12*"),
+        ):
+            for place in server.libraries:
+                for file in place.glob(pattern):
+                    (folder / library).symlink_to(file)
+        self._env = {"PATH": "/usr/bin:/bin", "LD_LIBRARY_PATH": str(folder)}
+
+    def measure(
+        self, running: RunningServer, model: str, concurrency: int, seconds: float, shape: str | None
+    ) -> dict[str, float]:
+        """Ask *model* for one row at a time, and return the figures of that run."""
+        command = [str(self._binary), "-m", model, "-u", running.grpc, "-i", "grpc", "--input-data", "zero"]
+        command += [
+            "--concurrency-range",
+            str(concurrency),
+            "--measurement-interval",
+            str(int(seconds * 1000)),
+        ]
+        command += ["-r", "1", "-s", "999", "-v", *(["--shape", shape] if shape else [])]
+        before = counters(running, model)
+        done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)
+        after = counters(running, model)
+        found = re.findall(r"throughput: ([\d.]+) infer/sec", done.stdout, re.IGNORECASE)
+        if not found:
+            sys.exit(f"error: perf_analyzer measured nothing for {model}:\n{done.stdout}{done.stderr}")
+        requests, calls, cpu = (late - early for early, late in zip(before, after, strict=True))
+        return {"throughput": float(found[-1]), "cpu_us": cpu / requests * 1e6, "batch": requests / calls}
+
+
+def counters(running: RunningServer, model: str) -> tuple[float, float, float]:
+    """Return the requests and calls that *model* has had, and the CPU seconds of server, stubs and clients."""
+    with contextlib.closing(tritonclient.grpc.InferenceServerClient(running.grpc)) as client:
+        (stats,) = client.get_inference_statistics(model).model_stats
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = spent.ru_utime + spent.ru_stime
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[2]) == running.process.pid:  # its process group
+                cpu += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return float(stats.inference_count), float(stats.execution_count), cpu
+
+
+@contextlib.contextmanager
+def serving(
+    sample: Sample, server: TritonServer, environment: Path, folder: Path, options: argparse.Namespace
+) -> Iterator[RunningServer]:
+    """Serve *sample* by each runtime, in one server."""
+    repository, backends = folder / "repository", folder / "backends"
+    for runtime in runtimes(options):
+        version = repository / runtime / "1"
+        version.mkdir(parents=True)
+        (repository / runtime / "config.pbtxt").write_text(
+            configuration(sample, runtime, environment, options)
+        )
+        (version / "model.py").write_text(flattened(sample))
+    shutil.copy(ROOT / "runtime" / "model.py", repository / "ours" / "1" / "torch_runtime.py")
+    shutil.copy(Path(__file__).with_name("nothing.py"), repository / "ceiling" / "1" / "torch_runtime.py")
+    if options.baseline:
+        # As a Python-based backend, where nothing of it but the locale has to be changed: with the stub's own one,
+        # torch 2.13 cannot import Inductor.
+        place = backends / BASELINE
+        place.mkdir(parents=True)
+        locale = 'import locale; locale.setlocale(locale.LC_CTYPE, "C.UTF-8")\n'
+        (place / "model.py").write_text(locale + options.baseline.read_text())
+    with server.start(
+        repository,
+        python="3.11",
+        log=folder / "server.log",
+        backends=backends if options.baseline else None,
+        env={"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")},
+    ) as running:
+        yield running
+
+
+def runtimes(options: argparse.Namespace) -> list[str]:
+    """Return what is compared."""
+    return ["ours", *([BASELINE] if options.baseline else []), "ceiling"]
+
+
+def configuration(sample: Sample, runtime: str, environment: Path, options: argparse.Namespace) -> str:
+    """Return the sample's config.pbtxt with the first input and output, for *runtime*."""
+    text = (MODELS / sample.name / "config.pbtxt").read_text()
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    del config.input[1:], config.output[1:]
+    config.parameters.clear()
+    config.parameters["EXECUTION_ENV_PATH"].string_value = str(environment)
+    if options.threads:
+        config.parameters["NUM_THREADS"].string_value = options.threads
+    if runtime == "ours":
+        config.parameters["MODEL_CLASS"].string_value = sample.serve
+    if runtime == BASELINE:
+        config.backend, config.runtime = BASELINE, "model.py"
+        config.ClearField("default_model_filename")
+    return text_format.MessageToString(config)
+
+
+def flattened(sample: Sample) -> str:
+    """Return the sample's source in one file: the baseline knows no package."""
+    folder = MODELS / sample.name / "1"
+    blocks = (folder / "blocks.py").read_text() if (folder / "blocks.py").exists() else ""
+    model = re.sub(r"^from \.blocks import .*\n", "", (folder / "model.py").read_text(), flags=re.MULTILINE)
+    return f"{blocks}\n{model}\n{sample.extra}"
+
+
+def measure(
+    sample: Sample, running: RunningServer, analyzer: Analyzer, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Sweep over all batch sizes right after start, then measure throughput in alternating rounds."""
+    compared = runtimes(options)
+    result: dict[str, Any] = {"sweep": {}, "throughput": {}}
+    for runtime in compared:
+        result["sweep"][runtime] = sweep(sample, running, runtime)
+    shape = f"ids:{sample.shape[0]}" if sample.name == "encoder" else None
+    for concurrency in CONCURRENCY:  # once that is warm: whatever compiles, compiles here
+        for runtime in compared:
+            analyzer.measure(running, runtime, concurrency, options.seconds, shape)
+    for concurrency in CONCURRENCY:
+        rounds: dict[str, list[dict[str, float]]] = {runtime: [] for runtime in compared}
+        for number in range(options.rounds):
+            for runtime in compared if number % 2 == 0 else reversed(compared):
+                rounds[runtime].append(
+                    analyzer.measure(running, runtime, concurrency, options.seconds, shape)
+                )
+            told = {runtime: round(figures[-1]["throughput"]) for runtime, figures in rounds.items()}
+            say(f"{sample.name}, concurrency {concurrency}: {told}")
+        result["throughput"][str(concurrency)] = summary(rounds)
+    return result
+
+
+def summary(rounds: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Return each runtime's medians over its *rounds*, and ours by the others'."""
+    medians = {
+        runtime: {key: statistics.median(figures[key] for figures in each) for key in each[0]}
+        for runtime, each in rounds.items()
+    }
+    ours = medians["ours"]
+    ratios = {
+        other: {
+            "throughput": ours["throughput"] / figures["throughput"],
+            "per_cpu": figures["cpu_us"] / ours["cpu_us"],
+        }
+        for other, figures in medians.items()
+        if other != "ours"
+    }
+    return {"medians": medians, "ours_by": ratios, "rounds": rounds}
+
+
+def sweep(sample: Sample, running: RunningServer, runtime: str) -> dict[str, float]:
+    """Ask every batch size once, from 1 on, and return milliseconds: median, slowest, and their ratio."""
+    with contextlib.closing(tritonclient.grpc.InferenceServerClient(running.grpc)) as client:
+        config = client.get_model_config(runtime).config
+        (described,) = config.input  # what was asked here has connected the client, too
+        kind = "INT64" if sample.name == "encoder" else "FP32"
+        seconds = []
+        for size in range(1, config.max_batch_size + 1):
+            data = np.zeros((size, *sample.shape), np.int64 if kind == "INT64" else np.float32)
+            tensor = tritonclient.grpc.InferInput(described.name, data.shape, kind)
+            tensor.set_data_from_numpy(data)
+            began = time.monotonic()
+            client.infer(runtime, [tensor])
+            seconds.append(time.monotonic() - began)
+    middle, slowest = statistics.median(seconds), max(seconds)
+    return {"median_ms": middle * 1e3, "slowest_ms": slowest * 1e3, "slowest_by_median": slowest / middle}
+
+
+def report(results: dict[str, Any]) -> str:
+    """Return the results as a table."""
+    lines = [f"{results['server']}, {results['cpus']} CPUs", ""]
+    for name, result in results["models"].items():
+        lines.append(f"{name}: all batch sizes right after start, ms")
+        for runtime, figures in result["sweep"].items():
+            lines.append(
+                f"  {runtime:10} median {figures['median_ms']:8.2f}  slowest {figures['slowest_ms']:9.2f}"
+                f"  ratio {figures['slowest_by_median']:7.1f}"
+            )
+        lines.append(f"{name}: requests in a second, CPU microseconds a request (all processes), rows a call")
+        for concurrency, figures in result["throughput"].items():
+            lines.append(f"  concurrency {concurrency}")
+            for runtime, of in figures["medians"].items():
+                lines.append(
+                    f"    {runtime:10} {of['throughput']:9.0f}  {of['cpu_us']:7.1f} us  {of['batch']:5.1f} rows"
+                )
+            for other, ratio in figures["ours_by"].items():
+                lines.append(
+                    f"    ours by {other}: {ratio['throughput']:.2f}, by CPU time {ratio['per_cpu']:.2f}"
+                )
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
