@@ -119,9 +119,9 @@ class ZipDirectory:
             raise self._error("it is split over several disks")
         if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, offset):
             offset, size, count, place = self._find_directory64(place)
-        if offset + size > place:
+        if offset + size != place:  # a gap would be read as a zip with something before it by others
             raise self._error(
-                f"its central directory ends at {offset + size}, past the record at {place} that names it"
+                f"its central directory ends at {offset + size}, the record that names it begins at {place}"
             )
         return offset, size, count
 
@@ -155,6 +155,8 @@ class ZipDirectory:
         name = self._decode_name(raw, flags, number)
         if flags & 0x2041:
             raise self._error(f"{name}: encrypted")
+        if flags & 0x20:
+            raise self._error(f"{name}: a patch of another file")
         if method not in (STORED, DEFLATED):
             raise self._error(f"{name}: compression method {method} ({_METHODS.get(method, 'unknown')})")
         size, compressed, offset = self._zip64(extra, size, compressed, offset, name)

@@ -1,0 +1,70 @@
+"""Fuzz the writer of segments and archives: ``python -m tests.fuzz.writer --seconds 60``.
+
+What ``tarfile`` and ``gzip`` read of an archive is what went in, whatever the names, sizes and contents. Needs atheris,
+see :mod:`tests.fuzz.common`.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import atheris  # type: ignore[import-untyped]  # it ships no types
+
+with atheris.instrument_imports(include=["envbuilder.assemble.writer", "envbuilder.pack"]):
+    from envbuilder.assemble.writer import Entry, SegmentWriter
+    from envbuilder.assemble.zipdir import ZipDirectory
+    from envbuilder.pack.archive import write_archive
+from tests.fuzz.common import fuzz
+from tests.wheels import Zipped, zip_bytes
+
+_EXECUTOR = ThreadPoolExecutor(2)
+
+
+def write_and_read(data: bytes) -> None:
+    """Make files of *data*, pack them, and read them back."""
+    given = atheris.FuzzedDataProvider(data)
+    files: dict[bytes, bytes] = {}
+    for number in range(given.ConsumeIntInRange(0, 6)):
+        length = given.ConsumeIntInRange(1, 300)
+        name = given.ConsumeBytes(length).replace(b"\0", b"_").strip(b"/").replace(b"//", b"/-")
+        # A number of its own keeps a name from being another's folder, and from being a dot.
+        path = b"/".join(b"%d" % number + part for part in name.split(b"/"))
+        repeat = given.ConsumeIntInRange(0, 40_000)
+        files[path] = given.ConsumeBytes(given.ConsumeIntInRange(0, 200)) * repeat
+    level = given.ConsumeIntInRange(0, 9)
+    method = given.PickValueInList([0, 8])
+    with tempfile.TemporaryDirectory(prefix="envbuilder-fuzz-") as name:
+        folder = Path(name)
+        wheel = folder / "wheel"
+        content = list(files.values())
+        wheel.write_bytes(
+            zip_bytes(Zipped(name=f"{n}", data=data, method=method) for n, data in enumerate(content))
+        )
+        with wheel.open("rb") as file:
+            zip_ = ZipDirectory(file, "fuzzed.whl")
+            entries = [
+                Entry(os.fsdecode(path), member=zip_.members[f"{number}"])
+                for number, path in enumerate(files)
+            ]
+            with closing(SegmentWriter(folder, level=level, executor=_EXECUTOR, wheel=zip_)) as writer:
+                writer.write(entries)
+                segment = writer.finish(key="k", label="l", artifact="a")
+        write_archive([segment], folder / "out", artifacts=lambda _: wheel, level=level)
+        with tarfile.open(folder / "out", errors="surrogateescape") as tar:
+            found = {}
+            for member in tar.getmembers():
+                opened = tar.extractfile(member)
+                assert opened is not None
+                found[os.fsencode(member.name)] = opened.read()
+        assert found == files
+
+
+SEEDS = [b"", bytes(range(256)) * 8, b"/".join([b"name" * 20] * 20)]
+
+if __name__ == "__main__":
+    fuzz(write_and_read, SEEDS, __doc__.splitlines()[0])
