@@ -68,9 +68,9 @@ def init(
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x") as file:
             file.write(text)
-    except FileExistsError:
-        raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
     except OSError as error:
+        if path.exists():
+            raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
     try:
         load_recipe(path)
