@@ -147,7 +147,8 @@ def test_gpu_code_is_told_from_the_host_code_of_one_library(
     lies = struct.pack(
         "<IHHQ", 0xBA55ED50, 1, 16, 10**9
     )  # code that looks for containers holds the magic too
-    library = b"\x7fELF" + bytes(1000) + one + lies + b"abc" + other + b"\x50\xed\x55\xba" + b"tail"
+    odd = struct.pack("<IHHQ", 0xBA55ED50, 7, 16, 8)
+    library = b"\x7fELF" + bytes(1000) + one + lies + odd + b"abc" + other + b"\x50\xed\x55\xba" + b"tail"
     archive = write(tmp_path / "a.tar.gz", {"lib/libgpu.so": library, "lib/k.cubin": b"12345"})
 
     found = cells(measure(archive))
