@@ -56,6 +56,7 @@ def zip_bytes(
             "name": name,
             "flags": 0 if name.isascii() else 0x800,
             "method": member.method,
+            "needed": 20,
             "crc": zlib_ng.crc32(member.data),
             "compressed": len(stream),
             "size": len(member.data),
@@ -70,7 +71,7 @@ def zip_bytes(
         )  # fmt: skip
         body += here["name"] + here["extra"] + stream
         central += struct.pack(
-            "<4s6H3L5H2L", b"PK\x01\x02", 3 << 8 | 20, 20, there["flags"], there["method"], 0, 33, there["crc"],
+            "<4s6H3L5H2L", b"PK\x01\x02", 3 << 8 | 20, there["needed"], there["flags"], there["method"], 0, 33, there["crc"],
             there["compressed"], there["size"], len(there["name"]), len(there["extra"]), 0, 0, 0,
             member.mode << 16, there["offset"],
         )  # fmt: skip

@@ -32,6 +32,8 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
+_NEWEST: Final = 63
+"""Version 6.3 of the format, the newest there is."""
 _MARK_EVERY: Final = 4 * 2**20
 _WINDOWS: Final = 3
 """Stretches between marks that a file keeps inflated: its beginning, its sections' names, where it is read."""
@@ -144,7 +146,7 @@ class ZipDirectory:
         if len(data) - position < _CENTRAL.size:
             raise self._error(f"entry {number} of its central directory is cut off")
         fields = _CENTRAL.unpack_from(data, position)
-        magic, made_by, _, flags, method, _, _, crc, compressed, size, n, m, k = fields[:13]
+        magic, made_by, needed, flags, method, _, _, crc, compressed, size, n, m, k = fields[:13]
         attributes, offset = fields[15], fields[16]
         if magic != b"PK\x01\x02":
             raise self._error(f"entry {number} of its central directory has no signature")
@@ -155,6 +157,8 @@ class ZipDirectory:
         name = self._decode_name(raw, flags, number)
         if flags & 0x2041:
             raise self._error(f"{name}: encrypted")
+        if needed & 0xFF > _NEWEST:
+            raise self._error(f"{name}: needs version {(needed & 0xFF) / 10} of the format")
         if flags & 0x20:
             raise self._error(f"{name}: a patch of another file")
         if method not in (STORED, DEFLATED):

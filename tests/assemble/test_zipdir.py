@@ -151,6 +151,7 @@ def lying(data: bytes = b"a" * 50, *, local: Mapping[str, Any] | None = None, **
         ([Zipped(name=b"\xff", central={"flags": 0x800})], "the name of entry 0 says it is UTF-8 and is not: b'\\xff'"),
         ([lying(flags=1)], "a: encrypted"),
         ([lying(flags=0x40)], "a: encrypted"),
+        ([lying(needed=64)], "a: needs version 6.4 of the format"),
         ([lying(flags=0x20)], "a: a patch of another file"),
         ([lying(method=12)], "a: compression method 12 (bzip2)"),
         ([lying(method=9)], "a: compression method 9 (deflate64)"),
