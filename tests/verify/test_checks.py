@@ -185,6 +185,12 @@ UNSAFE = [
         "write each path once",
         id="twice",
     ),
+    pytest.param(
+        member("lib", tarfile.REGTYPE),
+        "members that are in it twice: lib",
+        "write each path once",
+        id="file-over-folder",
+    ),
 ]
 
 
