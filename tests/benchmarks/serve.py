@@ -185,15 +185,16 @@ class Analyzer:
 
 
 def counters(running: RunningServer, model: str) -> tuple[float, float, float]:
-    """Return the requests and calls that *model* has had, and the CPU seconds of server, stubs and clients."""
+    """Return the requests and calls that *model* has had, and the CPU seconds of server, its stub and clients."""
     with contextlib.closing(tritonclient.grpc.InferenceServerClient(running.grpc)) as client:
         (stats,) = client.get_inference_statistics(model).model_stats
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = spent.ru_utime + spent.ru_stime
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
-            if int(fields[2]) == running.process.pid:  # its process group
+            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            stub = f"\0{model}_0_".encode() in (entry / "cmdline").read_bytes()
+            if int(entry.name) == running.process.pid or (stub and int(fields[2]) == running.process.pid):
                 cpu += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return float(stats.inference_count), float(stats.execution_count), cpu
 
