@@ -6,6 +6,7 @@ Each verb imports its own stage, so that ``envbuilder store info`` does not wait
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,5 +238,8 @@ def _artifacts_only(store: Store, root: Path) -> Store:
         if entry.kind == "artifacts" and store.check_artifact(entry.key):
             place = made.entry_path("artifacts", entry.key)
             place.parent.mkdir(parents=True, exist_ok=True)
-            os.link(entry.paths[0], place)
+            try:
+                os.link(entry.paths[0], place)
+            except OSError:  # another file system, or another user's file
+                shutil.copyfile(entry.paths[0], place)
     return made

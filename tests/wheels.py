@@ -71,13 +71,19 @@ def zip_bytes(
         )  # fmt: skip
         body += here["name"] + here["extra"] + stream
         central += struct.pack(
-            "<4s6H3L5H2L", b"PK\x01\x02", 3 << 8 | 20, there["needed"], there["flags"], there["method"], 0, 33, there["crc"],
-            there["compressed"], there["size"], len(there["name"]), len(there["extra"]), 0, 0, 0,
+            "<4s6H3L5H2L", b"PK\x01\x02", 3 << 8 | 20, there["needed"], there["flags"], there["method"], 0, 33,
+            there["crc"], there["compressed"], there["size"], len(there["name"]), len(there["extra"]), 0, 0, 0,
             member.mode << 16, there["offset"],
         )  # fmt: skip
         central += there["name"] + there["extra"]
         count += 1
     last = {"count": count, "size": len(central), "offset": len(body), **(end or {})}
+    wide = b""
+    if last["count"] > 0xFFFF:
+        record = (b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(central), len(body))
+        wide = struct.pack("<4sQ2H2L4Q", *record)
+        wide += struct.pack("<4sLQL", b"PK\x06\x07", 0, len(body) + len(central), 1)
+        last["count"] = 0xFFFF
     tail = struct.pack(
         "<4s4H2LH",
         b"PK\x05\x06",
@@ -89,7 +95,7 @@ def zip_bytes(
         last["offset"],
         len(comment),
     )
-    return bytes(body + central) + tail + comment
+    return bytes(body + central) + wide + tail + comment
 
 
 def record_hash(data: bytes) -> str:

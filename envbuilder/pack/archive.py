@@ -157,9 +157,10 @@ class _Inflater:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
-            part = self._stream.decompress(data)
+            part = self._stream.decompress(data, _CHUNK)  # a stream of zeros gives a thousand times as much
             if part:
                 yield part
-            data = self._stream.unused_data
+            data = self._stream.unconsumed_tail
             if self._stream.eof:
+                data = self._stream.unused_data
                 self._stream = zlib_ng.decompressobj(31)
