@@ -26,6 +26,8 @@ _TERMINATE_AFTER: Final = 40.0
 _PORT_TAKEN: Final = re.compile(
     r"already in use|Address already in use|failed to (?:start|bind)", re.IGNORECASE
 )
+_HEAP: Final = 2**26
+"""Bytes of glibc's arenas at most; larger mappings are buffers."""
 _TABLE: Final = re.compile(r"[+|]|[IW]\d{4} .*\] *$")
 _ERROR: Final = re.compile(r"^E\d{4} |Failed to initialize Python stub|error while loading shared libraries")
 _LINE_LENGTH: Final = 600
@@ -157,11 +159,23 @@ class Session:
                 with contextlib.suppress(OSError):
                     self._note((process / source).read_bytes())
 
+    def _remember(self) -> None:
+        """Note the folder that the server has made and not used yet: nothing but its memory names it.
+
+        It makes one for each backend that is loaded, and leaves it where it is ended before it is ready.
+        """
+        folder = Path("/proc") / str(self.process.pid)
+        with contextlib.suppress(OSError, ValueError), (folder / "mem").open("rb", buffering=0) as memory:
+            for begin, end in _heaps((folder / "maps").read_text()):
+                memory.seek(begin)
+                self._note(memory.read(end - begin) or b"")
+
     def _note(self, text: bytes) -> None:
         self.extracted.update(Path(os.fsdecode(found)) for found in _EXTRACTED.findall(text))
 
     def _stop(self) -> None:
         self._look()
+        self._remember()
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -173,10 +187,19 @@ class Session:
         self.process.wait()
         if self.process.returncode < 0 and not _other_servers():
             self.extracted |= _extractions() - self.before
-        for folder in self.extracted:
+        for folder in self.extracted - self.before:
             shutil.rmtree(folder, ignore_errors=True)
         for region in Path("/dev/shm").glob(f"{self.name}*"):
             region.unlink(missing_ok=True)
+
+
+def _heaps(maps: str) -> Iterator[tuple[int, int]]:
+    """Yield where a process keeps what it allocated in small pieces, as its ``maps`` say."""
+    for line in maps.splitlines():
+        place, mode, _, _, inode, *name = line.split()
+        begin, end = (int(address, 16) for address in place.split("-"))
+        if mode == "rw-p" and inode == "0" and name in ([], ["[heap]"]) and end - begin <= _HEAP:
+            yield begin, end
 
 
 def _extractions() -> set[Path]:

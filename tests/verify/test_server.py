@@ -418,3 +418,30 @@ def test_a_model_that_does_not_load_shows_in_the_error(
     assert caught.value.message.startswith(
         "pytriton-0.7.0 (Triton 2.51.0, release 24.10) exited with 1 before"
     )
+
+
+@pytest.mark.server
+@pytest.mark.network
+@pytest.mark.slow
+def test_a_server_ended_while_it_loads_leaves_nothing(
+    tmp_path: Path, server: TritonServer, cpu_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has made a folder that only its memory names, and others may be making theirs."""
+    monkeypatch.setattr(process_module, "_other_servers", lambda: True)
+    seen: list[set[Path]] = []
+    stop = process_module.Session._stop
+
+    def spy(session: process_module.Session) -> None:
+        stop(session)
+        seen.append(session.extracted - session.before)
+
+    monkeypatch.setattr(process_module.Session, "_stop", spy)
+    models = repository(tmp_path, cpu_environment, "import time\ntime.sleep(600)\n")
+    with (
+        pytest.raises(VerifyError, match="was not ready after 10 s"),
+        server.start(models, python="3.11", log=tmp_path / "log", ready_timeout=10),
+    ):
+        pass
+    (folders,) = seen
+    assert folders
+    assert [folder for folder in folders if folder.exists()] == []
