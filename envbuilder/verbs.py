@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.recipe import Recipe, find_recipe, load_recipe, template
+from envbuilder.recipe import Recipe, VerifyOptions, find_recipe, load_recipe, template
 from envbuilder.recipe_keys import SCHEMA_FILE, schema_text
 from envbuilder.settings import Settings, load_settings
 from envbuilder.store import Store
@@ -170,19 +170,43 @@ def verify(
     store: Store | None = None,
     reporter: Reporter = SILENT,
 ) -> Report:
-    """Verify an archive, see :func:`envbuilder.verify.verify`."""
+    """Verify an archive, see :func:`envbuilder.verify.verify`.
+
+    What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
+    folder and is still the one that the archive was built of.
+    """
     from envbuilder.verify import verify as verify_archive
 
+    options = _verify_options(archive, reporter)
     return verify_archive(
         archive,
-        model=model,
+        model=model or options.model,
+        compile=options.compile if model is None else None,
         releases=releases,
-        server=server,
+        server=False if server is None and not options.server else server,
         tritonserver=tritonserver,
         settings=load_settings(Path.cwd(), find_links=find_links),
         store=store or Store.open(),
         reporter=reporter,
     )
+
+
+def _verify_options(archive: Path, reporter: Reporter) -> VerifyOptions:
+    """Return what the recipe of *archive* says of its verification; the defaults where it is not at hand."""
+    from envbuilder.manifest import manifest_beside, read_manifest
+
+    try:
+        manifest = read_manifest(manifest_beside(archive))
+    except (OSError, IntegrityError):
+        return VerifyOptions()  # verification itself says what is wrong with it
+    path = Path.cwd() / "recipes" / f"{manifest.recipe}.yaml"
+    if not path.is_file():
+        return VerifyOptions()
+    recipe = load_recipe(path)
+    if recipe.digest() != manifest.recipe_digest:
+        reporter.note(f"{path} changed since {archive.name} was built of it: its verify: is not used")
+        return VerifyOptions()
+    return recipe.verify
 
 
 def size(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:

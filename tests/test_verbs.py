@@ -186,3 +186,33 @@ def test_doctor_needs_no_recipes() -> None:
     diagnosis = verbs.doctor()
     assert [title for title, _, _ in diagnosis.tables()][:2] == ["Interpreters", "Machine"]
     assert diagnosis.recipes == ()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_verification_takes_what_is_not_said_from_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("envbuilder.verify.verify", lambda archive, **options: asked.update(options))
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "model").mkdir()
+    path = write_recipe(
+        tmp_path, "mine", "verify: {model: ../model, compile: {dynamic: false}, server: false}\n"
+    )
+    digest = "0" * 64 if changed else load_recipe(path).digest()
+    archive = write_archive(tmp_path / "envs", recipe="mine", recipe_digest=digest)
+    notes = Notes()
+    verbs.verify(archive, reporter=notes)
+    if changed:
+        assert (asked["model"], asked["compile"], asked["server"]) == (None, {}, None)
+        assert notes.notes == [
+            f"{path} changed since {archive.name} was built of it: its verify: is not used"
+        ]
+    else:
+        assert (asked["model"], asked["compile"], asked["server"]) == (
+            tmp_path / "model",
+            {"dynamic": False},
+            False,
+        )
+        verbs.verify(archive, model=tmp_path / "other", server=True)
+        assert (asked["model"], asked["compile"], asked["server"]) == (tmp_path / "other", None, True)
