@@ -45,6 +45,18 @@ def test_the_same_bytes_in_any_order_by_any_number(python311: Interpreter) -> No
     assert compile_all(python311, modules, 3) == first
 
 
+def test_what_was_compiled_before_leaves_no_trace(
+    python311: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Which sources show it depends on the Python; here each does, were it compiled where another has been.
+    counting = "BEFORE = []\ndef compiled(path, source):\n    BEFORE.append(path); path = str(len(BEFORE))\n"
+    server = bytecode._SERVER.replace("def compiled(path, source):\n", counting)
+    assert server != bytecode._SERVER
+    monkeypatch.setattr(bytecode, "_SERVER", server)
+    found = compile_all(python311, [(f"{number}.py", b"x = 1\n") for number in range(5)], 1)
+    assert len(set(found.values())) == 1
+
+
 def test_it_is_unchecked_and_names_no_place_of_this_machine(python311: Interpreter) -> None:
     path = f"{SITE}/p/__init__.py"
     source = b"def f():\n    return {'a', 'b', 'c'}\n"

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,6 +104,18 @@ def test_a_broken_one_is_no_error(changes: list[tuple[int, int]]) -> None:
         data[place] = value
     facts = read(bytes(data))
     assert facts is None or isinstance(facts, ElfFacts)
+
+
+@pytest.mark.parametrize(("field", "value"), [("libraries", 2**32 - 1), ("versions", 0xFFFF)])
+def test_one_that_claims_to_need_thousands_of_versions(field: str, value: int) -> None:
+    sections = ELFFile(io.BytesIO(TRUE))
+    (number,) = (n for n, s in enumerate(sections.iter_sections()) if isinstance(s, GNUVerNeedSection))
+    data = bytearray(TRUE)
+    if field == "libraries":  # sh_info, which is counted to; it is read one by one
+        struct.pack_into("<I", data, sections["e_shoff"] + number * sections["e_shentsize"] + 44, value)
+    else:  # vn_cnt of the first
+        struct.pack_into("<H", data, sections.get_section(number)["sh_offset"] + 2, value)
+    assert read(bytes(data)) is None
 
 
 def test_versions_are_ordered_by_their_numbers() -> None:
