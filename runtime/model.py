@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fcntl
+import gc
 import hashlib
 import importlib.util
 import inspect
@@ -988,9 +989,8 @@ def to_triton(name: str, value: Any) -> Any:
     """Return *value* (an array, or a tensor that crosses by DLPack) as Triton's tensor."""
     if isinstance(value, np.ndarray):
         return pb_utils.Tensor(name, value)
-    from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
-
-    return pb_utils.Tensor.from_dlpack(name, to_dlpack(value))
+    # The tensor itself, not a capsule: so the stub can wait for the stream that computes it.
+    return pb_utils.Tensor.from_dlpack(name, value)
 
 
 def check_output(value: Any, field: Field, batched: bool) -> None:
@@ -1110,6 +1110,9 @@ class TritonPythonModel:
         self._checked = False
         self._metrics = Metrics(self._name, args["model_version"])
         self._warm_up()
+        # What was imported and compiled stays: the collector need not look through it again between requests.
+        gc.collect()
+        gc.freeze()
 
     def _load(self, args: dict[str, str], config: dict[str, Any]) -> None:
         """Load what the version folder holds, put it on its device, wrap it in torch.compile."""
@@ -1365,5 +1368,7 @@ class TritonPythonModel:
         if self._shared:
             self._shared.close()
         self._target = self._eager = self._compiler = self._shared = None
+        gc.unfreeze()
+        gc.collect()
         if not self._on_cpu:
             torch.cuda.empty_cache()

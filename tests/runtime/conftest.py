@@ -17,6 +17,15 @@ STANDIN = Path(__file__).parents[2] / "envbuilder" / "verify" / "standin"
 sys.path.insert(0, str(STANDIN))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a GPU where there is none, unless it was asked for."""
+    if Path("/dev/nvidiactl").exists() or "gpu" in str(config.getoption("markexpr")):
+        return
+    left_out = [item for item in items if item.get_closest_marker("gpu")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(autouse=True)
 def _process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo what the runtime does to its process: it owns a stub, not the process of the tests."""

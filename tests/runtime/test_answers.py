@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -459,3 +460,12 @@ def test_a_server_without_metrics(serve: Serve, monkeypatch: pytest.MonkeyPatch)
     serve.write("def f(x):\n    return x[:, :3]\n")
     serve.load(simple())
     assert arrays(ask(serve, {"x": rows(1)[0]})[0])["y"].shape == (1, 3)
+
+
+def test_the_collector_leaves_alone_what_was_loaded(serve: Serve) -> None:
+    serve.write(LINEAR)
+    model = serve.load(simple())
+    assert gc.get_freeze_count() > 0
+    model.finalize()
+    assert gc.get_freeze_count() == 0
+    serve.models.clear()
