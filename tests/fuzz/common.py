@@ -7,6 +7,7 @@ Needs ``atheris``: ``pip install -e .[fuzz]`` (it has wheels for CPython 3.11 an
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -36,5 +37,9 @@ def fuzz(target: Callable[[bytes], None], seeds: Iterable[bytes], description: s
             "-timeout=20",
             "-rss_limit_mb=2048",
         ]
-        atheris.Setup([sys.argv[0], *options, corpus], target)
-        atheris.Fuzz()
+        child = os.fork()  # libFuzzer ends its process itself: somebody must stay to remove the corpus
+        if not child:
+            atheris.Setup([sys.argv[0], *options, corpus], target)
+            atheris.Fuzz()
+        _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))

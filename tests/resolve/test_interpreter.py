@@ -192,7 +192,7 @@ def again(interpreter: Interpreter) -> str:
 
 
 def rewrite(path: Path, text: str) -> None:
-    path.unlink()  # it may be a hard link to the real one
+    path.unlink()
     path.write_text(text)
 
 
