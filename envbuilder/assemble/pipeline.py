@@ -80,7 +80,9 @@ class Pipeline:
                 if self._stopped:
                     return
                 self._paths[artifact.sha256] = path
-                self._workers.submit(self._assemble, artifact, path)
+                for same in self._lock.artifacts:  # two names may stand for the same bytes, which come once
+                    if same.sha256 == artifact.sha256:
+                        self._workers.submit(self._assemble, same, path)
         except BaseException as error:  # whatever it is, it is raised where the segments are waited for
             for future in self._made.values():
                 if not future.done():
