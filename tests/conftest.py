@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -16,6 +18,13 @@ from envbuilder.resolve.interpreter import Interpreter, find_interpreter
 from envbuilder.settings import Settings, load_settings
 from envbuilder.store import CACHE_VARIABLE, Store
 from envbuilder.verify.server import TritonServer, find_server
+
+# A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# Where nobody looks on, the same examples each time: new ones are for those who can follow them up.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

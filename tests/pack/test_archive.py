@@ -176,8 +176,12 @@ def test_a_kept_segment_gives_the_same_archive(tmp_path: Path, wheel: tuple[Arti
 
 # -- any files -------------------------------------------------------------------------------------
 
-NAMES = st.binary(min_size=1, max_size=80).map(lambda raw: raw.replace(b"\0", b"_").replace(b"/", b"-"))
-PATHS = st.lists(NAMES.filter(lambda name: name not in (b".", b"..")), min_size=1, max_size=6)
+NAMES = (
+    st.binary(min_size=1, max_size=80)
+    .map(lambda raw: raw.replace(b"\0", b"_").replace(b"/", b"-"))
+    .filter(lambda name: name not in (b".", b".."))
+)
+PATHS = st.lists(NAMES, min_size=1, max_size=6)
 CONTENT = st.binary(max_size=3000) | st.integers(0, 5_000_000).map(lambda size: bytes(size))
 # A first component that says how long the path is keeps one from being the folder of another.
 FILES = st.dictionaries(
