@@ -81,6 +81,8 @@ class SegmentWriter:
         self._pieces: list[Piece] = []
         self._facts: list[FileFacts] = []
         self._under_way: deque[Future[_Made]] = deque()
+        self._begun: dict[str, Future[_Made]] = {}
+        """Splices that were begun before it was their turn, by path."""
         self._pending = bytearray()
         self._pending_literal = b""
         self._literals: BinaryIO = (folder / "literals").open("xb")
@@ -96,10 +98,18 @@ class SegmentWriter:
         large: list[Entry] = []
         for entry in sorted(entries, key=lambda entry: os.fsencode(entry.path)):
             (large if self._is_large(entry) else small).append(entry)
+        # The longest begin first, so that none is left alone at the end. What is made of them is small: a header.
+        splices = [entry for entry in large if _is_splice(entry)]
+        for entry in sorted(splices, key=lambda entry: -entry.size):
+            self._begun[entry.path] = self._executor.submit(self._make_splice, entry)
         for group in _groups(small):
             self._submit(self._make_small, group)
         for entry in large:
-            self._write_large(entry)
+            if _is_splice(entry):
+                self._under_way.append(self._begun.pop(entry.path))
+                self._drain(_IN_FLIGHT)
+            else:
+                self._write_large(entry)
         self._drain(0)
         for group in _groups(sorted(last(tuple(self._facts)), key=lambda entry: os.fsencode(entry.path))):
             self._submit(self._make_small, group)
@@ -133,7 +143,7 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Give up: wait for what is under way and close the file."""
-        for future in self._under_way:
+        for future in (*self._under_way, *self._begun.values()):
             future.cancel()
         self._literals.close()
 
@@ -143,16 +153,13 @@ class SegmentWriter:
         if entry.link is not None:
             return False
         if entry.member is not None and entry.member.method == DEFLATED:
-            return entry.member.compressed >= SPLICE_THRESHOLD
+            return _is_splice(entry)
         return entry.size > MEMBER_SIZE
 
     def _write_large(self, entry: Entry) -> None:
+        """Write a file that is stored in the wheel, or of none: compressed here, a member for each few MiB."""
         size = entry.size
         header = tar_header(os.fsencode(entry.path), size=size, mode=entry.mode)
-        if entry.member is not None and entry.member.method == DEFLATED:
-            self._submit(self._make_splice, header, entry, entry.member)
-            return
-        # Stored in the wheel, or of no wheel: compressed here, a member for each few MiB.
         self._drain(0)
         digest, pending, position = hashlib.sha256(), bytearray(header), 0
         for chunk in self._content(entry):
@@ -194,8 +201,11 @@ class SegmentWriter:
             facts.append(self._fact(entry, len(data), hashlib.sha256(data).hexdigest(), data))
         return _Made(gzip_member(out, self._level), facts)
 
-    def _make_splice(self, header: bytes, entry: Entry, member: Member) -> _Made:
+    def _make_splice(self, entry: Entry) -> _Made:
+        member = entry.member
         assert self._wheel is not None
+        assert member is not None
+        header = tar_header(os.fsencode(entry.path), size=member.size, mode=entry.mode)
         offset = self._wheel.stream_offset(member)
         digest = hashlib.sha256()
         opened = MemberFile(self._wheel, member)
@@ -274,6 +284,17 @@ class SegmentWriter:
             crc = self._wheel.crc_of_bytes(offset, length)
         self._pieces.append(Piece(len(data), zlib_ng.crc32(data), offset, length, crc))
         self._size += len(data) + length
+
+
+def _is_splice(entry: Entry) -> bool:
+    """Say whether a file's own deflate stream goes into the archive."""
+    member = entry.member
+    return (
+        entry.link is None
+        and member is not None
+        and member.method == DEFLATED
+        and member.compressed >= SPLICE_THRESHOLD
+    )
 
 
 def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
