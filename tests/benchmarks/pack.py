@@ -189,7 +189,7 @@ class Bench:
         shutil.rmtree(self.folder / "out", ignore_errors=True)
         with _fresh(self.folder / "empty-store") as empty:
             args = (str(self.recipe.path), str(empty), str(self.folder / "out"), "default")
-            ours = _measure("ours", *args, "--from-index")
+            ours = _measure("ours", *args, "from-index")  # no option: argparse would take it for its own
         copy = self.folder / lock_path(self.recipe).name
         uv = _measure("uv", str(self.recipe.path), str(copy), str(self.folder / "installed"))
         return {
