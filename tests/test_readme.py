@@ -46,11 +46,16 @@ def test_there_are_commands() -> None:
     assert len(commands()) > 15
 
 
+def context_of(group: click.Group) -> click.Context:
+    """A context as a call makes it: a command remembers the help options of the first one it sees."""
+    return click.Context(group, **group.context_settings)
+
+
 @pytest.mark.parametrize("line", commands())
 def test_commands(line: str) -> None:
     """Each is a verb, and each option is one of it."""
     name, *arguments = shlex.split(line)[1:]
-    context = click.Context(cli)
+    context = context_of(cli)
     command = cli.get_command(context, name)
     assert command is not None
     if isinstance(command, click.Group):
@@ -60,10 +65,10 @@ def test_commands(line: str) -> None:
 
 
 def test_an_option_that_is_none_would_be_found() -> None:
-    command = cli.get_command(click.Context(cli), "lock")
+    command = cli.get_command(context_of(cli), "lock")
     assert command is not None
     with pytest.raises(click.NoSuchOption):
-        command.make_parser(click.Context(cli)).parse_args(["--refresh"])
+        command.make_parser(context_of(cli)).parse_args(["--refresh"])
 
 
 def test_the_recipe(tmp_path: Path) -> None:
