@@ -631,14 +631,17 @@ def test_killed_at_any_moment_and_begun_again(small: Small, number: signal.Signa
     save(small)
     expected = small.build(store=small.store("other"), output=small.folder / "expected")
     noise = random.Random(number)
-    stages = ["artifacts", "listings", "segments"]
-    for stage in stages:
+    store = small.folder / "store"
+    stages = {stage: (store / stage, "*/*") for stage in ("artifacts", "listings", "segments")}
+    stages["packing"] = (small.output, ".*/archive")
+    for stage, (folder, pattern) in stages.items():
+        subprocess.run(["rm", "-rf", small.output, store / "builds"], check=True)
         process = start(small)
         # When the first thing of this kind is in the store, or a little later.
         until = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < until:
-            if any((small.folder / "store" / stage).glob("*/*")):
-                time.sleep(noise.random() * 0.1)
+            if any(folder.glob(pattern)):
+                time.sleep(noise.random() * (0.02 if stage == "packing" else 0.1))
                 break
             time.sleep(0.002)
         process.send_signal(number)
@@ -649,8 +652,8 @@ def test_killed_at_any_moment_and_begun_again(small: Small, number: signal.Signa
                 assert file_sha256(small.output / name) == expected.sha256
         if number == signal.SIGINT and small.output.exists():
             assert hidden(small.output) == []
-            assert list((small.folder / "store" / "tmp").iterdir()) == []
-        subprocess.run(["rm", "-rf", small.folder / "store" / stage], check=True)
+            assert list((store / "tmp").iterdir()) == []
+        subprocess.run(["rm", "-rf", store / stage], check=True)
     # What a killed one left is old enough to be swept by the next.
     for left in [*small.output.glob(".*"), *(small.folder / "store" / "tmp").iterdir()]:
         os.utime(left, (1e9, 1e9))
