@@ -1,0 +1,80 @@
+"""The command line. Nothing outside this package prints, exits or knows click.
+
+A module holds a group of verbs; the group they belong to, and what becomes of an error, is here.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from envbuilder import __version__
+from envbuilder.cli.archives import build, size, verify
+from envbuilder.cli.deployments import deploy, doctor, quickstart
+from envbuilder.cli.locks import init, lock
+from envbuilder.cli.stores import store
+from envbuilder.errors import EnvbuilderError
+
+
+class _Group(click.Group):
+    """Makes text and an exit code of every error, in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EnvbuilderError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted", 128 + signal.SIGINT, label="")
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                where = f" under {error.filename}" if error.filename else ""
+                hint = "\n  hint: `envbuilder store prune --limit 5G` frees some"
+                _fail(f"no space left on the disk{where}{hint}", 1)
+            if error.filename is None:  # a broken pipe, which click handles, or a bug, to be seen whole
+                raise
+            _fail(f"{error.filename}: {error.strerror}", 1)
+
+
+def _fail(text: str, code: int, *, label: str = "error: ") -> NoReturn:
+    click.echo(f"{label}{text}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command line; a kill by SIGTERM cleans up as an interrupt does."""
+    signal.signal(signal.SIGTERM, _terminate)
+    cli()
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: a second does not stop the cleaning up
+    _fail("terminated", 128 + signal.SIGTERM, label="")
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""Exit codes: 0 done; 2 a recipe or an argument is wrong; 3 a lock is stale; 4 nothing resolves, or a
+    download fails; 5 bytes are not what they should be; 6 artifacts make no environment; 7 verification failed;
+    8 a model cannot be deployed; 130 interrupted; 1 anything else.""",
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Locked, reproducible, verified Python environments for PyTorch models behind NVIDIA Triton.
+
+    \b
+    recipe --lock--> lock --build--> archive --verify--> report
+                                        \\--deploy--> model repository
+
+    A recipe is a short YAML file in recipes/; `envbuilder init` writes one. Results go to standard output,
+    progress to standard error. `envbuilder quickstart` does all of it once, on a sample model.
+    """
+
+
+for _command in (init, lock, build, verify, size, deploy, quickstart, doctor, store):
+    cli.add_command(_command)

@@ -1,0 +1,206 @@
+"""Archives: ``build``, ``verify`` and ``size``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from envbuilder import verbs
+from envbuilder.cli.options import archive_argument, recipes_argument, shared_options, sources_option
+from envbuilder.cli.output import count, out, plain, write_file
+from envbuilder.errors import VerifyError
+from envbuilder.sizes import savings
+from envbuilder.terminal import human, make_reporter, show_table
+
+if TYPE_CHECKING:
+    from envbuilder.build import BuildReport
+
+
+@click.command()
+@recipes_argument
+@click.option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("envs"),
+    show_default=True,
+    help="Where archives go.",
+)
+@click.option("--check", is_flag=True, help="Build again from nothing, and compare the bytes.")
+@click.option(
+    "--interpreter-change",
+    is_flag=True,
+    help="Take this machine's CPython where it is not the locked one; the archive's bytes are others then.",
+)
+@click.option(
+    "--threads", "-j", type=click.IntRange(1), metavar="N", help="Default: one for each CPU, at most 8."
+)
+@sources_option
+@shared_options
+def build(
+    recipes: Sequence[str],
+    output: Path,
+    check: bool,
+    interpreter_change: bool,
+    threads: int | None,
+    find_links: Sequence[str],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Build the archives of locks.
+
+    RECIPE is a name in recipes/ or a path; none means all. Each gives DIR/RECIPE-DIGEST.tar.gz, where DIGEST begins
+    the archive's sha256, and its manifest, RECIPE-DIGEST.json, beside it. The same lock gives the same bytes on every
+    machine. An archive that is there already is left untouched.
+    """
+    from envbuilder.build import keep_freed_memory
+
+    keep_freed_memory()
+    reporter = make_reporter(quiet=quiet or as_json)
+    reports = []
+    for recipe in verbs.load_recipes(recipes):
+        report = verbs.build(
+            recipe,
+            output=output,
+            check=check,
+            interpreter_change=interpreter_change,
+            threads=threads,
+            find_links=find_links,
+            reporter=reporter,
+        )
+        reports.append(report)
+        if not as_json:
+            _print_build(report, check)
+    if as_json:
+        out([_without_files(report) for report in reports], True)
+
+
+def _print_build(report: BuildReport, check: bool) -> None:
+    manifest = report.manifest
+    state = "already there" if report.already_there else "built"
+    if check:
+        state += ", and the same bytes when built again from nothing"
+    click.echo(f"{report.archive}: {state}")
+    click.echo(
+        f"  {human(report.size)}, {human(manifest.unpacked_size)} unpacked in {count(len(manifest.files), 'file')}"
+    )
+    click.echo(f"  sha256 {report.sha256}")
+    click.echo(
+        f"  CPython {manifest.python}, torch {manifest.torch}, Triton {manifest.release}; "
+        f"asks glibc {manifest.glibc}, GLIBCXX {manifest.glibcxx}"
+    )
+    if not report.already_there:
+        kept = report.segments_total - report.segments_made
+        click.echo(f"  {count(report.segments_made, 'segment')} made, {kept} kept from before")
+    for name, files, size in savings(manifest.excluded):
+        click.echo(f"  left out {human(size):>9}: {name} ({count(files, 'file')})")
+
+
+def _without_files(report: BuildReport) -> dict[str, Any]:
+    """Leave the list of files to the manifest beside the archive."""
+    said: dict[str, Any] = plain(report)
+    said["manifest"].pop("files")
+    return said
+
+
+@click.command()
+@archive_argument
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Your own model directory. Default: the recipe's, or a small sample.",
+)
+@click.option(
+    "--release",
+    "releases",
+    multiple=True,
+    metavar="RELEASE",
+    help="Replay this release's contract. May be given several times. Default: the recipe's.",
+)
+@click.option(
+    "--server/--no-server",
+    default=None,
+    help="Ask a real tritonserver too. Default: where one is at hand.",
+)
+@click.option(
+    "--tritonserver",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The server to ask. Default: one on PATH, or the one in the nvidia-pytriton wheel.",
+)
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JUnit XML.")
+@sources_option
+@shared_options
+def verify(
+    archive: Path,
+    model: Path | None,
+    releases: Sequence[str],
+    server: bool | None,
+    tritonserver: Path | None,
+    report: Path | None,
+    junit: Path | None,
+    find_links: Sequence[str],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Prove that Triton loads an archive.
+
+    The archive is extracted as the release would, checked file by file, and a model is loaded, compiled and asked
+    under the release's own way of starting Python, out of reach of what the archive was made from. Every check has
+    an id, says what it found, and what to change. Exit code 7 where one failed.
+    """
+    found = verbs.verify(
+        archive,
+        model=model,
+        releases=releases,
+        server=server,
+        tritonserver=tritonserver,
+        find_links=find_links,
+        reporter=make_reporter(quiet=quiet or as_json),
+    )
+    if report is not None:
+        write_file(report, found.json())
+    if junit is not None:
+        write_file(junit, found.junit())
+    if as_json:
+        click.echo(found.json(), nl=False)
+    else:
+        show_table(["check", "release", "result", "found"], found.rows())
+        click.echo(found.summary())
+    if not found.passed:
+        names = ", ".join(dict.fromkeys(check.id for check in found.failures))
+        raise VerifyError(f"{count(len(found.failures), 'check')} failed: {names}")
+
+
+@click.command()
+@archive_argument
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw it as a treemap: FILE.svg, or FILE.png (with Pillow).",
+)
+@shared_options
+def size(archive: Path, plot: Path | None, as_json: bool, quiet: bool) -> None:
+    """Say where the bytes of an archive are.
+
+    By package and by kind: GPU code, host code, Python, bytecode, headers, data; packed, as they lie in the archive,
+    and unpacked. Then what was left out of the archive, by rule of `pack: {exclude: …}`.
+    """
+    sizes = verbs.size(archive, reporter=make_reporter(quiet=quiet or as_json))
+    if plot is not None:
+        verbs.plot_sizes(sizes, plot)
+    if as_json:
+        out(sizes, True)
+        return
+    for title, rows in sizes.tables():
+        show_table([title, "packed", "share", "unpacked", "files"], rows)
+        click.echo()
+    if plot is not None:
+        click.echo(f"drawn: {plot}")
