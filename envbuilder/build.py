@@ -43,8 +43,10 @@ from envbuilder.pack.rules import DEFAULT_EXCLUDE, RULES_VERSION, PackRules
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import PackOptions, Recipe
 from envbuilder.resolve.interpreter import Interpreter, describe, find_interpreter
+from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
-from envbuilder.store import Store, file_sha256, locked_folder, sweep
+from envbuilder.store import Store, file_sha256
+from envbuilder.words import counted
 
 _MALLOPT: Final = {-1: 256 * 2**20, -3: 32 * 2**20, -8: 1}
 """``malloc.h``: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (bytes), M_ARENA_MAX."""
@@ -159,7 +161,7 @@ def _build(
     store: Store,
     reporter: Reporter,
 ) -> BuildReport:
-    reporter.step(f"Fetching, assembling and packing {len(lock.artifacts)} wheels")
+    reporter.step(f"Fetching, assembling and packing {counted(len(lock.artifacts), 'wheel')}")
     suffix = ".tar" if recipe.pack.uncompressed else ".tar.gz"
     with (
         _draft(output, recipe.name) as draft,
@@ -179,7 +181,9 @@ def _build(
         archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
         # Its manifest first: an archive never stands without it. One that is there is left as it is: a server
         # extracts again when an archive's time changes.
-        _write_beside(manifest_beside(archive), contents.text)
+        beside = draft.with_name("manifest")
+        beside.write_bytes(contents.text.encode("utf-8", "surrogateescape"))
+        beside.replace(manifest_beside(archive))
         if not (archive.exists() and file_sha256(archive) == written.sha256):
             draft.replace(archive)
     return BuildReport(
@@ -417,12 +421,3 @@ def _draft(output: Path, name: str) -> Iterator[Path]:
         except OSError as error:
             raise AssembleError(f"the folder {output} cannot be written: {error.strerror}") from error
         yield folder / "archive"
-
-
-def _write_beside(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(text.encode("utf-8", "surrogateescape"))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

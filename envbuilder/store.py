@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -23,13 +22,12 @@ from typing import BinaryIO
 import platformdirs
 
 from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.scratch import locked_folder, sweep
 
 CACHE_VARIABLE = "ENVBUILDER_CACHE"
 LIMIT_VARIABLE = "ENVBUILDER_CACHE_LIMIT"
 _DEFAULT_LIMIT = 40 * 2**30
 _KINDS = ("artifacts", "segments", "listings", "builds", "interpreters", "tools")
-_LOCKED_WITHIN = 60.0
-"""Seconds after which whoever made a scratch folder has long locked it, if it still runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +94,8 @@ class Store:
     def open(cls, root: Path | None = None) -> Store:
         """Open the store at *root*, at ``ENVBUILDER_CACHE``, or where this platform keeps caches.
 
+        What killed processes left in its temporary folder is removed.
+
         Raises:
             RecipeError: ``ENVBUILDER_CACHE_LIMIT`` is no size, or there is a file where the folder should be.
         """
@@ -110,7 +110,8 @@ class Store:
             (root / "tmp").mkdir(parents=True, exist_ok=True)
             probe = root / "tmp" / f"write-{os.getpid()}-{time.monotonic_ns()}"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another process may sweep
+            sweep(root / "tmp", "*")
         except OSError:
             overflow = Path(tempfile.mkdtemp(prefix="envbuilder-"))
             atexit.register(shutil.rmtree, overflow, ignore_errors=True)
@@ -252,7 +253,7 @@ class Store:
         """
         if self.readonly:
             return []
-        self._sweep()
+        sweep(self.root / "tmp", "*")
         bound = self.limit if limit is None else limit
         if bound is None:
             return []
@@ -270,40 +271,6 @@ class Store:
     def clear(self) -> list[StoreEntry]:
         """Evict everything."""
         return self.prune(0)
-
-    def _sweep(self) -> None:
-        sweep(self.root / "tmp", "*")
-
-
-@contextlib.contextmanager
-def locked_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Give a new folder in *parent* that is gone afterwards; it is locked, so that :func:`sweep` leaves it alone."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks: nothing is swept there, either
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
-
-
-def sweep(parent: Path, pattern: str) -> None:
-    """Remove what killed processes left in *parent*: what nobody has locked, and is not brand new."""
-    for left in parent.glob(pattern):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime < _LOCKED_WITHIN:
-                continue
-            descriptor = os.open(left, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if left.is_dir():
-                    shutil.rmtree(left)
-                else:
-                    left.unlink()
-            finally:
-                os.close(descriptor)
 
 
 def _entry(kind: str, path: Path) -> StoreEntry:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.store import Store, file_sha256, locked_folder, parse_size, sweep
+from envbuilder.store import Store, file_sha256, parse_size
 
 DATA = b"some bytes"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -184,30 +183,18 @@ def test_clear_leaves_nothing(fresh: Store) -> None:
 
 def test_scratch_of_who_still_runs_is_left_and_that_of_killed_ones_swept(fresh: Store) -> None:
     tmp = fresh.root / "tmp"
-    abandoned, brand_new = tmp / "segment-abandoned", tmp / "segment-new"
-    probe = tmp / "write-1-2"
-    for left in (abandoned, brand_new):
-        left.mkdir()
-        (left / "literals").write_bytes(b"half")
-    probe.touch()
-    for old in (abandoned, probe):
-        os.utime(old, (1e9, 1e9))
+
+    def leave() -> None:
+        (tmp / "segment-left").mkdir()
+        (tmp / "segment-left" / "literals").write_bytes(b"half")
+        (tmp / "write-1-2").touch()
+
     with fresh.scratch("running") as running:
-        os.utime(running, (1e9, 1e9))
-        fresh.prune()
-        assert sorted(path.name for path in tmp.iterdir()) == sorted([running.name, brand_new.name])
-    assert [path.name for path in tmp.iterdir()] == [brand_new.name]
-
-
-def test_a_locked_folder_is_gone_afterwards_and_its_lock_too(tmp_path: Path) -> None:
-    with locked_folder(tmp_path, "x") as folder:
-        (folder / "inside").touch()
-        descriptor = os.open(folder, os.O_RDONLY)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(descriptor)
-    assert list(tmp_path.iterdir()) == []
-    sweep(tmp_path / "nowhere", "*")
+        for clean in (fresh.prune, lambda: Store.open(fresh.root)):
+            leave()
+            clean()
+            assert list(tmp.iterdir()) == [running]
+    assert list(tmp.iterdir()) == []
 
 
 # -- read only -------------------------------------------------------------------------------------

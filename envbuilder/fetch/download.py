@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,10 @@ from envbuilder.fetch import sources
 from envbuilder.fetch.sources import Candidate, Sources, Unavailable, check_status, open_client
 from envbuilder.lockfile import Artifact
 from envbuilder.progress import SILENT, Reporter, Task
+from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
 from envbuilder.store import ArtifactWriter, Store, file_sha256
+from envbuilder.words import counted
 
 STREAMS = 6
 """Downloads at a time: enough to hide each one's start behind the others."""
@@ -48,7 +49,7 @@ def fetch(
     missing = []
     wanted = {artifact.sha256: artifact for artifact in artifacts}
     total = sum(artifact.size for artifact in wanted.values())
-    with reporter.task(f"Fetching {len(wanted)} artifacts", total) as task:
+    with reporter.task(f"Fetching {counted(len(wanted), 'artifact')}", total) as task:
         for artifact in wanted.values():
             path = store.find_artifact(artifact.sha256, artifact.size)
             if path is None:
@@ -76,6 +77,7 @@ def fetch_into_wheelhouse(
         IntegrityError: no source has the locked bytes.
     """
     files = []
+    sweep(folder, ".fetch-????????")
     for artifact, source in fetch(artifacts, cuda, settings, store, reporter=reporter):
         target = folder / artifact.filename
         files.append(target)
@@ -87,8 +89,8 @@ def fetch_into_wheelhouse(
 def _copy_checked(artifact: Artifact, source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
-            draft = Path(scratch) / "wheel"
+        with locked_folder(target.parent, ".fetch") as scratch:
+            draft = scratch / "wheel"
             shutil.copyfile(source, draft)
             found = file_sha256(draft)
             if found == artifact.sha256:

@@ -6,7 +6,6 @@ They are kept in the store and in the wheelhouse beside the lock, where another 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from envbuilder.resolve.interpreter import find_interpreter
 from envbuilder.resolve.solver import Index, solver_environment, write_configuration
 from envbuilder.resolve.target import Target
 from envbuilder.run import CommandError, run
+from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
 from envbuilder.store import Store, file_sha256
 
@@ -204,10 +204,12 @@ def hold_reference(name: str, url: str, previous: Lock | None) -> str:
 def place_in_wheelhouse(artifacts: list[Artifact], store: Store, folder: Path) -> None:
     """Copy *artifacts* from the store into the wheelhouse *folder*, each whole or not at all."""
     folder.mkdir(exist_ok=True)
+    sweep(folder, ".built-????????")
     for artifact in artifacts:
         target = folder / artifact.filename
         if target.exists() and file_sha256(target) == artifact.sha256:
             continue
-        draft = folder / f".{artifact.filename}.{os.getpid()}"
-        shutil.copyfile(store.artifact_path(artifact.sha256), draft)
-        draft.replace(target)
+        with locked_folder(folder, ".built") as scratch:
+            draft = scratch / "wheel"
+            shutil.copyfile(store.artifact_path(artifact.sha256), draft)
+            draft.replace(target)

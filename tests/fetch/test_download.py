@@ -426,6 +426,7 @@ def test_a_wheelhouse_is_filled(index: Index, empty_store: Store, tmp_path: Path
     assert files == [house / SHORT, house / other.filename]
     assert [file.read_bytes() for file in files] == [DATA, other_data]
     files[0].write_bytes(OTHER)
+    (house / ".fetch-12345678").mkdir()  # a killed one's
     before = files[1].stat().st_ino
     fetch_into_wheelhouse([other, WHEEL], "pypi", settings, empty_store, house)
     assert files[0].read_bytes() == DATA

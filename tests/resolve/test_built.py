@@ -7,10 +7,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.pylock import PackageArchive
 
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.lockfile import Artifact, Lock
-from envbuilder.resolve.built import hold_reference, place_in_wheelhouse, reference_key
+from envbuilder.progress import SILENT
+from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhouse, reference_key
+from envbuilder.resolve.target import Target
 from envbuilder.store import Store
 from tests.resolve.indexes import (
     INTERPRETER,
@@ -201,6 +204,43 @@ def test_a_wheel_by_its_url(tmp_path: Path, served: tuple[Sources, Server], stor
     assert store.artifact_path(found.sha256).read_bytes() == wheel.read_bytes()
 
 
+def test_a_wheel_by_a_url_that_quotes_its_name(
+    tmp_path: Path, served: tuple[Sources, Server], store: Store
+) -> None:
+    sources, server = served
+    sources.house("mine", "my-ops", "1.0+ours", tag="py3-none-any")
+    url = f"{server.base}/mine/my_ops-1.0%2Bours-py3-none-any.whl"
+    found = artifact(lock(write_recipe(tmp_path, f"my-ops @ {url}"), sources.settings(), store), "my-ops")
+    assert (found.filename, found.version) == ("my_ops-1.0+ours-py3-none-any.whl", "1.0+ours")
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_a_wheel_that_changed_since_the_solver_read_it(
+    tmp_path: Path, served: tuple[Sources, Server], store: Store, scheme: str
+) -> None:
+    sources, server = served
+    name = "my_ops-1.0-py3-none-any.whl"
+    wheel = Path(sources.house("mine", "my-ops", "1.0", tag="py3-none-any")) / name
+    builder = Builder(
+        settings=sources.settings(),
+        store=store,
+        indexes=(),
+        target=Target(python="3.11.7", glibc="2.34"),
+        interpreter=INTERPRETER,
+        references={},
+        previous=None,
+        reporter=SILENT,
+    )
+    url = wheel.as_uri() if scheme == "file" else f"{server.base}/mine/{name}"
+    with pytest.raises(IntegrityError) as caught:
+        builder.take(PackageArchive(url=url, hashes={"sha256": "ab" * 32}))
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert caught.value.message == f"{name}: sha256 {found}, where the index says {'ab' * 32}"
+    assert caught.value.exit_code == 5
+    assert list((store.root / "artifacts").glob("*/*")) == []
+    assert list((store.root / "tmp").iterdir()) == []
+
+
 # -- the wheelhouse beside a lock ------------------------------------------------------------------
 
 
@@ -218,6 +258,7 @@ def test_a_file_that_is_there_but_wrong_is_replaced(tmp_path: Path, store: Store
     folder = tmp_path / "wheelhouse"
     folder.mkdir()
     (folder / one.filename).write_bytes(b"half a wh")
+    (folder / ".built-12345678").mkdir()  # a killed one's
     place_in_wheelhouse([one], store, folder)
     assert (folder / one.filename).read_bytes() == data
     assert [entry.name for entry in folder.iterdir()] == [one.filename]
