@@ -18,6 +18,7 @@ from envbuilder.resolve.interpreter import Interpreter, describe
 from envbuilder.resolve.torch_builds import find_build
 from envbuilder.settings import TORCH_FAMILY, Settings
 from envbuilder.store import Store
+from envbuilder.words import counted
 
 _SPARE_BYTES = 2**30
 """What the store takes besides downloads: segments, and the folders that work is done in."""
@@ -107,7 +108,7 @@ class Machine:
             if disk.free < needs[disk.use]
         ]
         if absent:
-            notes.append(f"{len(absent)} artifacts, {downloads / 1e6:.0f} MB, to be fetched")
+            notes.append(f"{counted(len(absent), 'artifact')}, {downloads / 1e6:.0f} MB, to be fetched")
         return Ability(verb="build", missing=tuple(missing), notes=tuple(notes))
 
     def can_verify(self, recipe: Recipe) -> Ability:
@@ -169,9 +170,9 @@ class Machine:
         family = [a for a in absent if recipe.cuda != "pypi" and a.name in TORCH_FAMILY]
         others = [a for a in absent if a not in family and a.name not in built]
         if family and not self._answers(PYTORCH_INDEX, recipe.cuda):
-            yield f"{len(family)} artifacts: {self._no_route(PYTORCH_INDEX, recipe.cuda)}"
+            yield f"{counted(len(family), 'artifact')}: {self._no_route(PYTORCH_INDEX, recipe.cuda)}"
         if others and not self._answers(PACKAGE_INDEX):
-            yield f"{len(others)} artifacts: {self._no_route(PACKAGE_INDEX)}"
+            yield f"{counted(len(others), 'artifact')}: {self._no_route(PACKAGE_INDEX)}"
 
     def _answers(self, kind: str, variant: str = "") -> bool:
         return any(route.answers for route in self._routes(kind, variant))

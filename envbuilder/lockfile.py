@@ -224,7 +224,9 @@ def read_lock(path: Path) -> Lock:
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         name = path.name.removeprefix("pylock.").removesuffix(".toml")
-        raise StaleLockError(f"{path}: there is no such lock", hint=f"envbuilder lock {name}") from None
+        raise StaleLockError(
+            f"recipe {name} is not locked: there is no {path}", hint=f"envbuilder lock {name}"
+        ) from None
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:

@@ -19,6 +19,7 @@ from envbuilder.fetch.sources import Unavailable, check_status, open_client, rea
 from envbuilder.resolve.wheelhouse import local_path
 from envbuilder.run import CommandError, run
 from envbuilder.settings import Settings
+from envbuilder.words import counted
 
 ROUTE_SECONDS = 5.0
 """How long a source may take to answer."""
@@ -161,7 +162,7 @@ def _ask(client: PyPIClient, kind: str, location: str, variant: str) -> Route:
     try:
         if kind == WHEELHOUSE:
             names = _wheelhouse_names(client, location)
-            detail = f"{len([name for name in names if name.endswith('.whl')])} wheels"
+            detail = counted(sum(name.endswith(".whl") for name in names), "wheel")
         else:
             _reach(client, f"{location}/{_PROJECTS[kind]}/")
             detail = f"{(monotonic() - began) * 1000:.0f} ms"

@@ -6,6 +6,7 @@ Each verb imports its own stage, so that ``envbuilder store info`` does not wait
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,9 +76,11 @@ def init(
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
     try:
         load_recipe(path)
-    except RecipeError:
+    except RecipeError as error:
         path.unlink()
-        raise
+        # It was said on the command line, not in the file, which is gone.
+        said = re.sub(rf"^{re.escape(str(path))}(:\d+)?: ", "", error.message)
+        raise RecipeError(said, hint=error.hint) from error
     (path.parent / SCHEMA_FILE).write_text(schema_text())  # what the recipe's first line tells editors
     return path
 

@@ -235,7 +235,7 @@ def test_init_names_the_next_step_of_a_recipe_elsewhere(tmp_path: Path) -> None:
 def test_init_leaves_no_impossible_recipe(tmp_path: Path) -> None:
     result = call("init", "mine", "--torch", "2.7.1", "--cuda", "cu130")
     assert result.exit_code == 2
-    assert "torch 2.7.1 was never built for cu130" in result.stderr
+    assert result.stderr.startswith("error: torch 2.7.1 was never built for cu130")
     assert list((tmp_path / "recipes").iterdir()) == []
 
 
@@ -257,14 +257,14 @@ def test_lock_check_looks_at_every_recipe(workspace: Workspace) -> None:
         "  demanded by Triton pytriton-0.7.0: numpy<2\n"
     )
     assert result.stderr == (
-        f"error: {folder}/pylock.a.toml: there is no such lock\n  hint: envbuilder lock a\n"
+        f"error: recipe a is not locked: there is no {folder}/pylock.a.toml\n  hint: envbuilder lock a\n"
         f"error: {folder}/pylock.z.toml: z.yaml changed since it was locked\n  hint: envbuilder lock z\n"
     )
     assert result.exit_code == 3
 
     listed = json.loads(call("lock", "--check", "--json").stdout)
     assert [entry.get("error", "current") for entry in listed] == [
-        f"{folder}/pylock.a.toml: there is no such lock",
+        f"recipe a is not locked: there is no {folder}/pylock.a.toml",
         "current",
         f"{folder}/pylock.z.toml: z.yaml changed since it was locked",
     ]

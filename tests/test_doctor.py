@@ -188,7 +188,7 @@ def test_no_route_to_pytorchs_index_is_named(stand_in: StandIn) -> None:
         "a wheelhouse (--find-links) does as well"
     )
     assert stand_in.can("lock").missing == (f"torch 2.7.1+cu126: {why}",)
-    assert stand_in.can("build").missing == (f"1 artifacts: {why}",)
+    assert stand_in.can("build").missing == (f"1 artifact: {why}",)
 
 
 @pytest.mark.parametrize("filename", [TORCH.filename, TORCH.filename.replace("+", "%2B")])
@@ -197,7 +197,7 @@ def test_torch_in_a_wheelhouse_needs_no_route(stand_in: StandIn, filename: str) 
     (stand_in.house / filename).touch()
     assert stand_in.can("lock").possible
     assert stand_in.can("build").possible
-    assert stand_in.can("build").notes == ("1 artifacts, 16 MB, to be fetched",)
+    assert stand_in.can("build").notes == ("1 artifact, 16 MB, to be fetched",)
 
 
 def test_torch_for_another_python_in_a_wheelhouse_does_not_do(stand_in: StandIn) -> None:
@@ -220,7 +220,7 @@ def test_no_route_to_the_package_index_is_named(stand_in: StandIn) -> None:
     stand_in.settings = dataclasses.replace(stand_in.settings, no_index=True, find_links=())
     why = "no package index answers (none is configured); a wheelhouse (--find-links) does as well"
     assert stand_in.can("lock").missing[0] == why
-    assert stand_in.can("build").missing[-1] == f"1 artifacts: {why}"
+    assert stand_in.can("build").missing[-1] == f"1 artifact: {why}"
 
 
 def test_a_wheelhouse_that_is_not_there_is_named(stand_in: StandIn) -> None:

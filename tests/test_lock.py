@@ -124,7 +124,7 @@ def test_a_recipe_that_changed_makes_the_lock_stale(bench: Bench) -> None:
 def test_no_lock_is_a_stale_one(bench: Bench) -> None:
     with pytest.raises(StaleLockError) as caught:
         bench.lock(check=True)
-    assert caught.value.message == f"{bench.path}: there is no such lock"
+    assert caught.value.message == f"recipe mine is not locked: there is no {bench.path}"
 
 
 def test_the_lock_of_another_recipe(bench: Bench) -> None:

@@ -258,7 +258,7 @@ def test_no_lock(tmp_path: Path) -> None:
     with pytest.raises(StaleLockError) as caught:
         read_lock(path)
     assert (caught.value.message, caught.value.hint) == (
-        f"{path}: there is no such lock",
+        f"recipe mine is not locked: there is no {path}",
         "envbuilder lock mine",
     )
     assert caught.value.exit_code == 3

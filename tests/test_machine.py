@@ -149,7 +149,7 @@ def test_every_source_is_asked(index: Index, tmp_path: Path) -> None:
         ("PyTorch's index", f"{index.base}/whl/cu126", True, "cu126"),
     ]
     details = [route.detail for route in routes]
-    assert details[:3] == ["1 wheels", "No such file or directory", "0 wheels"]
+    assert details[:3] == ["1 wheel", "No such file or directory", "0 wheels"]
     assert details[3].endswith(" ms")
     assert details[5:7] == ["no such folder", "answered 500 Internal Server Error"]
     assert routes[0].filenames == ("a-1-py3-none-any.whl", "readme")

@@ -175,7 +175,7 @@ class _Stream:
         try:
             with (
                 self._archive.open("rb") as file,
-                self._reporter.task(f"reading {self._archive.name}", self._archive.stat().st_size) as task,
+                self._reporter.task(f"Reading {self._archive.name}", self._archive.stat().st_size) as task,
             ):
                 while data := file.read(_BLOCK):
                     self._hash.update(data)

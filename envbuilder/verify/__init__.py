@@ -66,7 +66,6 @@ def verify(
     chosen = [find_release(name) for name in releases]
     with store.scratch("verify") as scratch:
         place = Place.make(scratch / "root", isolate=isolate)
-        reporter.step(f"Reading {archive.name}")
         opened = open_archive(archive, place.environment, lambda found: _places(found, store), reporter)
         run = _Run(
             opened=opened,

@@ -23,6 +23,7 @@ from envbuilder.triton import Release
 from envbuilder.verify.linking import Linking, host_runpaths, is_newer, read_linking, unresolved
 from envbuilder.verify.report import Check, Status, some
 from envbuilder.verify.traces import Traces, find_traces
+from envbuilder.words import counted
 
 _NAMED: Final = re.compile(r".+-(?P<digest>[0-9a-f]{12})(\.tar\.gz|\.tar)")
 _LIBPYTHON: Final = re.compile(r"lib/libpython(?P<minor>3\.\d+)\.so\.1\.0")
@@ -287,7 +288,9 @@ def _check_linking(archive: Archive) -> Iterator[Check]:
             "a RUNPATH begins with $ORIGIN and stays inside; " + _REBUILD,
         )
     else:
-        yield _passed("linking.runpath", f"the RUNPATHs of {len(linking.files)} ELF files stay inside")
+        yield _passed(
+            "linking.runpath", f"the RUNPATHs of {counted(len(linking.files), 'ELF file')} stay inside"
+        )
     missing = list(unresolved(linking, archive.contents.members))
     if missing:
         yield _failed(
@@ -420,7 +423,7 @@ def _check_files(archive: Archive, manifest: Manifest) -> Check:
     wrong = [f"{what}: {some(paths)}" for what, paths in found if paths]
     if wrong:
         return _failed("manifest.files", f"files {'; '.join(wrong)}", _REBUILD)
-    return _passed("manifest.files", f"sha256 and mode of {len(listed)} files are the manifest's")
+    return _passed("manifest.files", f"sha256 and mode of {counted(len(listed), 'file')} are the manifest's")
 
 
 def _check_packages(archive: Archive, manifest: Manifest) -> Check:
@@ -439,7 +442,9 @@ def _check_packages(archive: Archive, manifest: Manifest) -> Check:
     ]
     if wrong:
         return _failed("manifest.packages", f"packages: {some(wrong)}", _REBUILD)
-    return _passed("manifest.packages", f"{len(listed)} packages, each with the manifest's version")
+    return _passed(
+        "manifest.packages", f"{counted(len(listed), 'package')}, each with the manifest's version"
+    )
 
 
 def _check_torch(archive: Archive, manifest: Manifest) -> Check:
@@ -489,7 +494,7 @@ def _check_lock(manifest: Manifest, lock: Lock) -> Check:
     if manifest.lock_digest != hashlib.sha256(lock_text(lock).encode()).hexdigest():
         text = "the same packages, but the lock was changed after the archive was built"
         return _check("manifest.lock", "warning", text, _REBUILD)
-    return _passed("manifest.lock", f"built from this lock, {len(locked)} artifacts")
+    return _passed("manifest.lock", f"built from this lock, {counted(len(locked), 'artifact')}")
 
 
 # -- making checks ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from envbuilder.triton import Launch, Release
 from envbuilder.verify.linking import BASE_SYSTEM, DRIVER
 from envbuilder.verify.live import Probed
 from envbuilder.verify.report import Check, Status, some
+from envbuilder.words import counted
 
 
 def check_probe(probed: Probed, release: Release, manifest: Manifest, isolated: bool) -> Iterator[Check]:
@@ -158,13 +159,13 @@ class _Judge:
             against = "its own TritonPythonModel has no eager form" if found["own"] else "the same as eager"
             yield self.passed(f"probe.answers{suffix}", f"batches of {sizes}{where}: {against}")
         if found["recompiles"]:
-            text = f"{found['recompiles']} graphs were compiled by requests, in batches of {sizes}"
+            graphs = counted(found["recompiles"], "graph was", "graphs were")
+            text = f"{graphs} compiled by requests, in batches of {sizes}"
             fix = 'mark sizes dynamic: {"dynamic": true}, or name them in WARMUP; a request waits for each'
             yield self._check(f"probe.recompiles{suffix}", "warning", text, fix)
         elif found["compiled"]:
-            yield self.passed(
-                f"probe.recompiles{suffix}", f"{found['graphs']} graphs serve every batch size: {sizes}"
-            )
+            graphs = counted(found["graphs"], "graph serves", "graphs serve")
+            yield self.passed(f"probe.recompiles{suffix}", f"{graphs} every batch size: {sizes}")
 
     def _compiled(self, found: Mapping[str, Any], id: str, where: str) -> Check:
         seconds = f"loaded in {found['load_seconds']:.1f} s{where}"

