@@ -226,6 +226,14 @@ def plot_sizes(sizes: Sizes, path: Path) -> None:
     plot(sizes, path)
 
 
+def sbom(archive: Path, *, reporter: Reporter = SILENT) -> str:
+    """Return the CycloneDX document of an archive, see :func:`envbuilder.inventory.sbom.sbom`."""
+    from envbuilder.inventory.components import take_inventory
+    from envbuilder.inventory.sbom import sbom as document
+
+    return document(take_inventory(archive, reporter=reporter))
+
+
 def deploy(archive: Path, model: Path, *, repository: Path, **options: Any) -> Deployment:
     """Deploy a model with an archive, see :func:`envbuilder.deploy.layout.deploy` for *options*."""
     from envbuilder.deploy.layout import deploy as deploy_archive

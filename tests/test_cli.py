@@ -25,7 +25,7 @@ from envbuilder.verify.report import Check, Report
 from tests.small import little
 from tests.wheels import small_lock, small_recipe, write_wheel
 
-VERBS = ["init", "lock", "build", "verify", "size", "deploy", "quickstart", "doctor", "store"]
+VERBS = ["init", "lock", "build", "verify", "size", "sbom", "deploy", "quickstart", "doctor", "store"]
 
 
 @pytest.fixture(autouse=True)

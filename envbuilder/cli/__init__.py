@@ -14,6 +14,7 @@ import click
 
 from envbuilder import __version__
 from envbuilder.cli.archives import build, size, verify
+from envbuilder.cli.contents import sbom
 from envbuilder.cli.deployments import deploy, doctor, quickstart
 from envbuilder.cli.locks import init, lock
 from envbuilder.cli.stores import store
@@ -76,5 +77,5 @@ def cli() -> None:
     """
 
 
-for _command in (init, lock, build, verify, size, deploy, quickstart, doctor, store):
+for _command in (init, lock, build, verify, size, sbom, deploy, quickstart, doctor, store):
     cli.add_command(_command)

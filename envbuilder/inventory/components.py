@@ -1,0 +1,311 @@
+"""The components of an archive: interpreter, conda packages, wheels, and what packages bring along inside them."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from packaging.markers import UndefinedEnvironmentName, default_environment
+from packaging.metadata import RawMetadata, parse_email
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from envbuilder.errors import IntegrityError
+from envbuilder.inventory.licence import Licence, licence_of, licence_of_text
+from envbuilder.inventory.reading import Texts, read_texts
+from envbuilder.manifest import MANIFEST_PATH, Manifest, ManifestFile, ManifestPackage, parse_manifest
+from envbuilder.progress import SILENT, Reporter
+
+Kind = Literal["interpreter", "conda", "wheel", "bundled"]
+
+_DIST_INFO: Final = re.compile(
+    r"(?P<folder>lib/python3\.\d+/site-packages/(?:.*/)?[^/]+\.dist-info)/METADATA"
+)
+_CONDA_META: Final = re.compile(r"conda-meta/[^/]+\.json")
+_CONDA_FILE: Final = (".conda", ".tar.bz2")
+_LIBRARY: Final = re.compile(r"lib/lib(?!python)[^/]+\.so(?:\.[0-9.]+)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Component:
+    """One part of an archive that somebody publishes."""
+
+    kind: Kind
+    """``bundled``: a Python package that lies inside another one."""
+    name: str
+    version: str
+    purl: str
+    """Package URL: the one name of it that other tools know."""
+    licence: Licence
+    filename: str | None = None
+    """Of the artifact it came from."""
+    sha256: str | None = None
+    """Of that artifact; of an interpreter the digest over its files."""
+    size: int | None = None
+    """Bytes of that artifact."""
+    project: str | None = None
+    """Normalized name of the Python project, where it is one."""
+    summary: str = ""
+    place: str | None = None
+    """Where in the archive a bundled one lies."""
+    needs: tuple[str, ...] = ()
+    """purls of the components that it depends on."""
+    libraries: tuple[ManifestFile, ...] = ()
+    """Shared libraries of the build machine that an interpreter came with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inventory:
+    """What is inside an archive."""
+
+    archive: str
+    """Its file name."""
+    sha256: str
+    size: int
+    """Bytes."""
+    manifest: Manifest
+    components: tuple[Component, ...]
+    """The interpreter, then conda packages, wheels and bundled packages, each by name."""
+
+
+def take_inventory(archive: Path, *, reporter: Reporter = SILENT) -> Inventory:
+    """Read what is inside *archive*.
+
+    Raises:
+        IntegrityError: it cannot be read to its end, has no manifest, or a package in it has no legible METADATA.
+    """
+    return inventory_of(read_texts(archive, reporter=reporter), archive)
+
+
+def inventory_of(texts: Texts, archive: Path) -> Inventory:
+    """Return the inventory that the *texts* of *archive* give.
+
+    Raises:
+        IntegrityError: as :func:`take_inventory`.
+    """
+    if MANIFEST_PATH not in texts.files:
+        raise IntegrityError(
+            f"{archive}: the archive has no {MANIFEST_PATH}", hint="build it with `envbuilder build`"
+        )
+    manifest = parse_manifest(texts.files[MANIFEST_PATH], where=f"{archive}: {MANIFEST_PATH}")
+    try:
+        components = tuple(_components(texts.files, manifest))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise IntegrityError(f"{archive}: its packages cannot be read: {error}") from error
+    return Inventory(
+        archive=archive.name,
+        sha256=texts.sha256,
+        size=texts.size,
+        manifest=manifest,
+        components=components,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Distribution:
+    """A ``.dist-info`` folder of an archive."""
+
+    folder: str
+    metadata: RawMetadata
+    texts: Mapping[str, str]
+
+    @property
+    def project(self) -> str:
+        return canonicalize_name(self.metadata.get("name", ""))
+
+    @property
+    def is_bundled(self) -> bool:
+        return "/" in self.folder.partition("/site-packages/")[2]
+
+
+def _components(files: Mapping[str, bytes], manifest: Manifest) -> Iterator[Component]:
+    distributions = list(_distributions(files))
+    installed = {one.project: one for one in distributions if not one.is_bundled}
+    packages: dict[str, ManifestPackage] = {
+        canonicalize_name(package.name): package for package in manifest.packages
+    }
+    purls = {name: _purl(package, files) for name, package in packages.items()}
+    needs = _Needs(installed, purls, manifest.python)
+    yield _interpreter(files, manifest)
+    for conda in (True, False):
+        for name, package in sorted(packages.items()):
+            if _is_conda(package) == conda:
+                yield _package(package, purls[name], installed.get(name), needs, files)
+    # What no artifact of the manifest brought: part of a conda package, or put in by somebody else.
+    extra = [one for name, one in installed.items() if name not in packages]
+    for distribution in sorted(
+        [*extra, *(one for one in distributions if one.is_bundled)], key=lambda one: (one.project, one.folder)
+    ):
+        yield _bundled(distribution)
+
+
+def _distributions(files: Mapping[str, bytes]) -> Iterator[_Distribution]:
+    for path, content in files.items():
+        match = _DIST_INFO.fullmatch(path)
+        if match is not None:
+            metadata, _ = parse_email(content)
+            if not metadata.get("name") or not metadata.get("version"):
+                raise ValueError(f"{path} has no Name or no Version")
+            folder = match["folder"]
+            texts = {
+                one: text.decode("utf-8", "replace")
+                for one, text in files.items()
+                if one.startswith(f"{folder}/") and one != path
+            }
+            yield _Distribution(folder, metadata, texts)
+
+
+def _interpreter(files: Mapping[str, bytes], manifest: Manifest) -> Component:
+    version = manifest.interpreter.version
+    texts = {
+        path: files[path].decode("utf-8", "replace")
+        for path in files
+        if path.endswith("/LICENSE.txt") and path.count("/") == 2
+    }
+    libraries = [file for file in manifest.files if file.link is None and _LIBRARY.fullmatch(file.path)]
+    return Component(
+        kind="interpreter",
+        name="cpython",
+        version=version,
+        purl=f"pkg:generic/cpython@{quote(version)}",
+        licence=licence_of_text("", texts),
+        sha256=manifest.interpreter.digest,
+        summary=f"CPython ({manifest.interpreter.origin})",
+        # A conda base has its libraries from conda packages, which are components themselves.
+        libraries=() if any(map(_is_conda, manifest.packages)) else tuple(libraries),
+    )
+
+
+def _package(
+    package: ManifestPackage,
+    purl: str,
+    distribution: _Distribution | None,
+    needs: _Needs,
+    files: Mapping[str, bytes],
+) -> Component:
+    name = canonicalize_name(package.name)
+    conda = _conda_record(package, files)
+    if conda is not None and "license" in conda:
+        licence = licence_of_text(str(conda["license"] or ""), distribution.texts if distribution else {})
+    elif distribution is not None:
+        licence = licence_of(distribution.metadata, distribution.texts)
+    else:
+        licence = licence_of_text("", {})
+    return Component(
+        kind="conda" if _is_conda(package) else "wheel",
+        name=package.name,
+        version=package.version,
+        purl=purl,
+        licence=licence,
+        filename=package.filename,
+        sha256=package.sha256,
+        size=package.size,
+        project=name if distribution is not None else None,
+        summary=distribution.metadata.get("summary", "") if distribution else "",
+        needs=tuple(sorted(needs.of(name))),
+    )
+
+
+def _bundled(distribution: _Distribution) -> Component:
+    metadata = distribution.metadata
+    return Component(
+        kind="bundled",
+        name=distribution.project,
+        version=metadata["version"],
+        purl=_pypi(distribution.project, metadata["version"]),
+        licence=licence_of(metadata, distribution.texts),
+        project=distribution.project,
+        summary=metadata.get("summary", ""),
+        place=posixpath.dirname(distribution.folder),
+    )
+
+
+def _is_conda(package: ManifestPackage) -> bool:
+    return package.filename.endswith(_CONDA_FILE)
+
+
+def _conda_record(package: ManifestPackage, files: Mapping[str, bytes]) -> Mapping[str, Any] | None:
+    """Return what ``conda-meta`` says of a conda package."""
+    if not _is_conda(package):
+        return None
+    stem = package.filename.removesuffix(".conda").removesuffix(".tar.bz2")
+    content = files.get(f"conda-meta/{stem}.json")
+    record = {} if content is None else json.loads(content)
+    if not isinstance(record, dict):
+        raise ValueError(f"conda-meta/{stem}.json is no record of a package")
+    return record
+
+
+def _purl(package: ManifestPackage, files: Mapping[str, bytes]) -> str:
+    record = _conda_record(package, files)
+    if record is None:
+        return _pypi(canonicalize_name(package.name), package.version, package.filename)
+    stem = package.filename.removesuffix(".conda").removesuffix(".tar.bz2")
+    channel = str(record.get("channel", "")).rstrip("/")
+    parts = {
+        "build": record.get("build") or stem.rpartition("-")[2],
+        # The name of the channel, never its address.
+        "channel": channel.removesuffix(f"/{record.get('subdir')}").rpartition("/")[2],
+        "subdir": record.get("subdir"),
+        "type": "conda" if package.filename.endswith(".conda") else "tar.bz2",
+    }
+    said = "&".join(f"{key}={quote(str(value), safe='')}" for key, value in parts.items() if value)
+    return f"pkg:conda/{quote(package.name)}@{quote(package.version, safe='')}?{said}"
+
+
+def _pypi(name: str, version: str, filename: str | None = None) -> str:
+    which = "" if filename is None else f"?file_name={quote(filename, safe='')}"
+    return f"pkg:pypi/{name}@{quote(version, safe='')}{which}"
+
+
+class _Needs:
+    """What each package needs of the others, as their METADATA says for the platform of an archive."""
+
+    def __init__(self, installed: Mapping[str, _Distribution], purls: Mapping[str, str], python: str) -> None:
+        self._installed = installed
+        self._purls = purls
+        self._environment = {
+            **{key: str(value) for key, value in default_environment().items()},
+            "implementation_name": "cpython",
+            "platform_python_implementation": "CPython",
+            "os_name": "posix",
+            "sys_platform": "linux",
+            "platform_system": "Linux",
+            "platform_machine": "x86_64",
+            "python_version": ".".join(python.split(".")[:2]),
+            "python_full_version": python,
+        }
+
+    def of(self, name: str) -> set[str]:
+        """Return the purls of what *name* needs, of what is there; of an extra, what it needs for that too."""
+        found: set[str] = set()
+        asked = [(name, "")]
+        done = set()
+        while asked:
+            project, extra = asked.pop()
+            if (project, extra) in done:
+                continue
+            done.add((project, extra))
+            for requirement in self._requirements(project, extra):
+                other = canonicalize_name(requirement.name)
+                if other != name and other in self._purls:
+                    found.add(self._purls[other])
+                    asked += [(other, one) for one in requirement.extras]
+        return found
+
+    def _requirements(self, project: str, extra: str) -> Iterator[Requirement]:
+        distribution = self._installed.get(project)
+        for text in distribution.metadata.get("requires_dist", []) if distribution else ():
+            try:
+                requirement = Requirement(text)
+                here = {**self._environment, "extra": extra}
+                if requirement.marker is None or requirement.marker.evaluate(here):
+                    yield requirement
+            except (InvalidRequirement, UndefinedEnvironmentName):
+                continue  # a requirement that no installer reads either

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+
+from packageurl import PackageURL
+
+from tests.inventory.support import BSD, SITE, Package, component, inventory
+
+PYTHON = {
+    "lib/python3.11/LICENSE.txt": b"Python was created in the early 1990s by Guido van Rossum ... BeOpen.com"
+}
+
+
+def test_the_interpreter_its_licence_and_what_came_with_it() -> None:
+    (found,) = inventory(more=PYTHON).components
+    assert (found.kind, found.name, found.version) == ("interpreter", "cpython", "3.11.7")
+    assert (found.licence.expression, found.licence.files) == (
+        "Python-2.0",
+        ("lib/python3.11/LICENSE.txt",),
+    )
+    assert [file.path for file in found.libraries] == ["lib/libssl.so.3"]
+
+
+def test_wheels_are_named_by_purl_and_sha256() -> None:
+    found = component(Package(name="Alpha_Beta", version="1.0+cpu"))
+    assert found.purl == "pkg:pypi/alpha-beta@1.0%2Bcpu?file_name=Alpha_Beta-1.0%2Bcpu-py3-none-any.whl"
+    purl = PackageURL.from_string(found.purl)
+    assert (purl.name, purl.version) == ("alpha-beta", "1.0+cpu")
+    assert (found.project, found.size, len(found.sha256 or "")) == ("alpha-beta", 1000, 64)
+
+
+def test_what_needs_what_as_on_the_platform_of_the_archive() -> None:
+    requires = [
+        "Requires-Dist: beta>=1; python_version < '3.12'",
+        "Requires-Dist: gamma; sys_platform == 'win32'",
+        "Requires-Dist: delta[fast]",
+        "Requires-Dist: gone",
+        "Requires-Dist: not a requirement!",
+    ]
+    packages = [
+        Package(name="alpha", headers=requires),
+        Package(name="beta", headers=["Requires-Dist: alpha; extra == 'never'"]),
+        Package(name="gamma"),
+        Package(name="delta", headers=["Requires-Dist: epsilon; extra == 'fast'"]),
+        Package(name="epsilon"),
+    ]
+    found = {one.name: one for one in inventory(*packages).components}
+    names = {one.purl: one.name for one in found.values()}
+    assert [names[purl] for purl in found["alpha"].needs] == ["beta", "delta", "epsilon"]
+    assert found["beta"].needs == ()
+
+
+def test_packages_that_extras_send_round_in_a_circle_end() -> None:
+    packages = [
+        Package(name="alpha", headers=["Requires-Dist: beta[x]"]),
+        Package(name="beta", headers=["Requires-Dist: alpha[y]; extra == 'x'"]),
+    ]
+    alpha, beta = inventory(*packages).components[1:]
+    assert (alpha.needs, beta.needs) == ((beta.purl,), ())
+
+
+def test_packages_inside_others_are_found_by_themselves() -> None:
+    vendored = Package(name="gamma", headers=["License: LGPLv3"], place=f"{SITE}/alpha/_vendor")
+    _, alpha, gamma = inventory(Package(name="alpha"), vendored).components
+    assert (alpha.kind, gamma.kind, gamma.place) == ("wheel", "bundled", f"{SITE}/alpha/_vendor")
+    assert (gamma.purl, gamma.sha256) == ("pkg:pypi/gamma@1.0", None)
+    assert gamma.licence.expression == "LGPL-3.0-only"
+
+
+def test_a_package_that_the_manifest_does_not_know_is_not_passed_over() -> None:
+    smuggled = Package(name="gamma").texts
+    assert [(one.name, one.kind) for one in inventory(more=smuggled).components][1:] == [("gamma", "bundled")]
+
+
+def test_conda_packages_have_their_licence_and_purl_from_conda_meta() -> None:
+    package = Package(
+        name="libfoo", version="1.2", filename="libfoo-1.2-h1_0.conda", licences={"LICENSE": BSD}
+    )
+    record = {
+        "name": "libfoo",
+        "version": "1.2",
+        "build": "h1_0",
+        "channel": "https://channels.example.org/conda-forge/linux-64",
+        "subdir": "linux-64",
+        "license": "LGPL-2.1-or-later",
+    }
+    more = {"conda-meta/libfoo-1.2-h1_0.json": json.dumps(record).encode()}
+    found = component(package, more=more)
+    assert found.kind == "conda"
+    assert found.purl == "pkg:conda/libfoo@1.2?build=h1_0&channel=conda-forge&subdir=linux-64&type=conda"
+    assert found.licence.expression == "LGPL-2.1-or-later"
+    bare = component(package)  # without a record, its name says the build
+    assert (bare.purl, bare.licence.expression) == (
+        "pkg:conda/libfoo@1.2?build=h1_0&type=conda",
+        "BSD-3-Clause",
+    )
