@@ -29,6 +29,8 @@ SPLICE_THRESHOLD: Final = 16 * 1024
 """Bytes of a deflate stream from which it is copied; smaller ones compress better together (measured)."""
 MEMBER_SIZE: Final = 4 * 2**20
 """Bytes of tar in a member of small files."""
+_KEPT: Final = 8 * 2**20
+"""Bytes up to which a file is held in memory until its ELF facts are read; a longer one is inflated again in part."""
 _CHUNK: Final = 2**20
 _IN_FLIGHT: Final = 6
 """Members under way at a time: bounds the memory to some tens of MiB."""
@@ -209,17 +211,16 @@ class SegmentWriter:
         offset = self._wheel.stream_offset(member)
         digest = hashlib.sha256()
         opened = MemberFile(self._wheel, member)
-        head = b""
+        head, kept = b"", bytearray()
         for chunk in opened.scan():
             head = head or chunk[:4]
             digest.update(chunk)
-        facts = FileFacts(
-            entry.path,
-            entry.mode,
-            member.size,
-            digest.hexdigest(),
-            elf=read_elf(io.BufferedReader(opened)) if head == MAGIC else None,
-        )
+            if head == MAGIC and member.size <= _KEPT:
+                kept += chunk
+        elf = None
+        if head == MAGIC:
+            elf = read_elf(io.BytesIO(kept) if kept else io.BufferedReader(opened))
+        facts = FileFacts(entry.path, entry.mode, member.size, digest.hexdigest(), elf=elf)
         splice = (offset, member.compressed, member.crc, member.size)
         return _Made(gzip_member(header, self._level), [facts], splice)
 

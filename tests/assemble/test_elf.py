@@ -4,10 +4,12 @@ import io
 import random
 import struct
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 from hypothesis import given, settings
@@ -20,6 +22,54 @@ TRUE = Path("/bin/true").resolve().read_bytes()
 
 def read(data: bytes) -> ElfFacts | None:
     return read_elf(io.BytesIO(data))
+
+
+def read_by_pyelftools(data: bytes) -> ElfFacts:
+    """Read the facts of a sound file, slowly."""
+    strings: dict[str, list[str]] = {"needed": [], "runpath": [], "rpath": [], "soname": []}
+    asked: set[str] = set()
+    for section in ELFFile(io.BytesIO(data)).iter_sections():
+        if isinstance(section, DynamicSection):
+            for tag in section.iter_tags():
+                kind = str(tag.entry.d_tag).removeprefix("DT_").lower()
+                if kind in strings:
+                    strings[kind].append(getattr(tag, kind))
+        elif isinstance(section, GNUVerNeedSection):
+            asked.update(version.name for _, versions in section.iter_versions() for version in versions)
+    paths = strings["runpath"] or strings["rpath"]
+    soname = strings["soname"][0] if strings["soname"] else None
+    return ElfFacts(
+        needs=tuple(strings["needed"]),
+        runpath=tuple(part for path in paths[:1] for part in path.split(":") if part),
+        soname=soname,
+        glibc=highest(name[6:] for name in asked if name.startswith("GLIBC_")),
+        glibcxx=highest(name[8:] for name in asked if name.startswith("GLIBCXX_")),
+        provides_glibcxx=bool(soname and soname.startswith("libstdc++.so")),
+    )
+
+
+def crafted(*, wide: bool, order: str) -> bytes:
+    """Return a file with a dynamic section and version needs, of a class and a byte order."""
+    word = "Q" if wide else "I"
+    names = b"\0libfoo.so.1\0$ORIGIN/x\0libown.so\0GLIBC_2.30\0GLIBC_2.4\0"
+    at = {name: names.index(name.encode()) for name in names.decode().split("\0") if name}
+    tags = [(1, "libfoo.so.1"), (14, "libown.so"), (29, "$ORIGIN/x")]
+    dynamic = b"".join(struct.pack(f"{order}2{word}", tag, at[name]) for tag, name in tags)
+    dynamic += struct.pack(f"{order}4{word}", 0, 0, 1, at["libown.so"])  # what follows the end does not count
+    needs = struct.pack(f"{order}HHIII", 1, 2, at["libfoo.so.1"], 16, 0)
+    for version, following in (("GLIBC_2.4", 16), ("GLIBC_2.30", 0)):
+        needs += struct.pack(f"{order}IHHII", 0, 0, 2, at[version], following)
+    layout = struct.Struct(f"{order}HHI3{word}I6H")
+    section = struct.Struct(f"{order}II4{word}II2{word}")
+    begin = 16 + layout.size
+    table = begin + len(names) + len(dynamic) + len(needs)
+    out = b"\x7fELF" + bytes((2 if wide else 1, 1 if order == "<" else 2, 1)) + bytes(9)
+    out += layout.pack(3, 62, 1, 0, 0, table, 0, 16 + layout.size, 0, 0, section.size, 4, 1)
+    out += names + dynamic + needs + section.pack(*[0] * 10)
+    for kind, body, info in ((3, names, 0), (6, dynamic, 0), (0x6FFFFFFE, needs, 1)):
+        out += section.pack(0, kind, 0, 0, begin, len(body), 1, info, 1, 2 * struct.calcsize(word))
+        begin += len(body)
+    return out
 
 
 CXX = "#include <iostream>\nvoid g() { std::cout << 1 << std::endl; }"
@@ -76,6 +126,27 @@ def test_the_highest_glibcxx_that_a_library_asks(tmp_path: Path) -> None:
     assert facts.glibcxx.startswith("3.4")
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_both_classes_and_byte_orders(wide: bool, order: str) -> None:
+    data = crafted(wide=wide, order=order)
+    expected = ElfFacts(("libfoo.so.1",), ("$ORIGIN/x",), "libown.so", glibc="2.30")
+    assert read(data) == expected == read_by_pyelftools(data)
+    for cut in range(len(data)):
+        assert read(data[:cut]) is None
+
+
+def test_real_files_say_what_pyelftools_says() -> None:
+    folders = (sysconfig.get_path("platlib"), sysconfig.get_path("platstdlib"))
+    found = [path for folder in folders for path in Path(folder).rglob("*.so*") if path.is_file()]
+    files = [TRUE, *(path.read_bytes() for path in found if path.stat().st_size < 2**20)]
+    files = [data for data in files if data.startswith(b"\x7fELF")]
+    random.Random(1).shuffle(files)
+    assert len(files) > 100
+    for data in files[:150]:
+        assert read(data) == read_by_pyelftools(data)
+
+
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", b"\x7fELF" + bytes(60), TRUE[:100], TRUE[:3000], b"text"])
 def test_what_only_looks_like_one(data: bytes) -> None:
     assert read(data) is None
@@ -104,6 +175,33 @@ def test_a_broken_one_is_no_error(changes: list[tuple[int, int]]) -> None:
         data[place] = value
     facts = read(bytes(data))
     assert facts is None or isinstance(facts, ElfFacts)
+
+
+@pytest.mark.parametrize(
+    ("what", "place", "layout", "value"),
+    [
+        ("where its sections are", 40, "<Q", 2**63 + 5),
+        ("where its sections are, within what can be sought", 40, "<Q", 2**62),
+        ("a first section that counts them", 60, "<H", 0),
+        ("small section headers", 58, "<H", 16),
+        ("another class", 4, "<B", 3),
+        ("another byte order", 5, "<B", 0),
+    ],
+)
+def test_a_header_that_claims(what: str, place: int, layout: str, value: int) -> None:
+    data = bytearray(TRUE)
+    struct.pack_into(layout, data, place, value)
+    if place == 60:
+        struct.pack_into("<Q", data, struct.unpack_from("<Q", data, 40)[0] + 32, 2**60)
+    assert read(bytes(data)) is None, what
+
+
+def test_sections_counted_in_the_first_of_them() -> None:
+    data = bytearray(TRUE)
+    offset, count = struct.unpack_from("<Q", data, 40)[0], struct.unpack_from("<H", data, 60)[0]
+    struct.pack_into("<Q", data, offset + 32, count)
+    struct.pack_into("<H", data, 60, 0)
+    assert read(bytes(data)) == read(TRUE)
 
 
 @pytest.mark.parametrize(("field", "value"), [("libraries", 2**32 - 1), ("versions", 0xFFFF)])
