@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from envbuilder.pack.members import COMPRESSOR
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Part of the key of every segment: count it up when the same artifact would give other bytes."""
 
 
