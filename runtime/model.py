@@ -33,7 +33,7 @@ import time
 import traceback
 import types
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -156,6 +156,7 @@ KNOWN_PARAMETERS = (
     "RECOMPILE_LIMIT",
 )
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+FLOATS = ("FP16", "FP32", "FP64", "BF16")
 
 
 class Parameters:
@@ -166,7 +167,8 @@ class Parameters:
             key: str(value["string_value"]) for key, value in (config.get("parameters") or {}).items()
         }
         share = max(1, cpu_count() // instance_count(config))
-        self.threads = self._number("NUM_THREADS", "INTRA_OP_THREAD_COUNT") or share
+        self.threads = self._number("NUM_THREADS", "INTRA_OP_THREAD_COUNT")
+        self.most_threads = self.threads or share
         self.interop_threads = self._number("NUM_INTEROP_THREADS", "INTER_OP_THREAD_COUNT") or share
         self.compile_options = self._compile_options()
         self.inference_mode = self._flag("INFERENCE_MODE", default=True)
@@ -759,12 +761,23 @@ class Compiler:
             config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
             name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
             setattr(config, name, self._limit)
-        return torch.compile(target, **self._options)
+        return torch.compile(without_call(target), **self._options)
 
     def new_graphs(self) -> int:
         """Return how many graphs were compiled since the last call."""
         before, self._graphs = self._graphs, int(self._counters["stats"]["unique_graphs"])
         return self._graphs - before
+
+
+def without_call(target: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the forward of a module whose call does nothing else: each call is several frames shorter."""
+    import torch
+
+    if not isinstance(target, torch.nn.Module) or type(target).__call__ is not torch.nn.Module.__call__:
+        return target
+    hooks = target._forward_hooks or target._forward_pre_hooks
+    forward: Callable[..., Any] = target.forward
+    return target if hooks else forward
 
 
 def can_compile(target: Callable[..., Any], inputs: list[Field]) -> bool:
@@ -868,8 +881,10 @@ def argument_defaults(target: Any) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind not in variadic}
 
 
-def read_request(request: Any, inputs: list[Field], on_cpu: bool) -> list[Any]:
-    """Return the inputs of *request* without a copy: arrays (tensors where NumPy has no such thing), or None."""
+def read_request(request: Any, inputs: list[Field]) -> list[Any]:
+    """Return the inputs of *request* without a copy: tensors (arrays where DLPack has no such type), or None."""
+    import torch.utils.dlpack
+
     values: list[Any] = []
     for field in inputs:
         tensor = pb_utils.get_input_tensor_by_name(request, field.name)
@@ -877,22 +892,22 @@ def read_request(request: Any, inputs: list[Field], on_cpu: bool) -> list[Any]:
             if not field.optional:
                 raise ModelError(f"the input {field.name!r} is missing")
             values.append(None)
-        elif field.data_type == "STRING" or (on_cpu and field.data_type != "BF16" and tensor.is_cpu()):
+        elif field.data_type == "STRING" or (field.data_type == "BOOL" and tensor.is_cpu()):
             values.append(tensor.as_numpy())
         else:
-            from torch.utils.dlpack import from_dlpack
-
-            values.append(from_dlpack(tensor.to_dlpack()))
+            values.append(torch.utils.dlpack.from_dlpack(tensor.to_dlpack()))
     return values
 
 
 def group_key(values: list[Any]) -> tuple[Any, ...]:
     """Return what has to be equal for two requests to be concatenated: all dims but the first."""
-    return tuple(None if value is None else tuple(value.shape[1:]) for value in values)
+    return tuple([None if value is None else value.shape[1:] for value in values])
 
 
 def concatenate(columns: Any) -> list[Any]:
     """Concatenate the values of several requests, input by input."""
+    import torch
+
     joined: list[Any] = []
     for column in columns:
         if column[0] is None:
@@ -900,10 +915,15 @@ def concatenate(columns: Any) -> list[Any]:
         elif isinstance(column[0], np.ndarray):
             joined.append(np.concatenate(column))
         else:
-            import torch
-
             joined.append(torch.cat(column))
     return joined
+
+
+def split(value: Any, counts: list[int]) -> Any:
+    """Return what :func:`concatenate` would have joined: *counts* rows of *value* each."""
+    if isinstance(value, np.ndarray):
+        return np.split(value, np.cumsum(counts)[:-1])
+    return value.split(counts)
 
 
 def decode(array: Any, flat: bool) -> Any:
@@ -933,6 +953,10 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
     Raises:
         ModelError: an output of the configuration is not there.
     """
+    import torch
+
+    if isinstance(result, torch.Tensor) and len(outputs) == 1:
+        return [result]
     names = [field.name for field in outputs]
     fields: dict[str, Any] | None = None
     if isinstance(result, dict):
@@ -961,36 +985,36 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
     return list(result[: len(names)])
 
 
-def to_host(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
-    """Return an output as what can be sent: a contiguous array, or a tensor where NumPy cannot hold it."""
+def to_send(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
+    """Return an output as what can be sent: a contiguous tensor, or an array where DLPack has no such type."""
     import torch
 
     if field.data_type == "STRING":
         return encode(value, field.dims, batched)
     if not isinstance(value, torch.Tensor):
         value = torch.as_tensor(value)
-    value = value.detach()
-    if value.dim() == 0 and not batched and len(field.dims) == 1:
+    if value.requires_grad:
+        value = value.detach()
+    if not batched and value.dim() == 0 and len(field.dims) == 1:
         value = value.reshape(1)  # without batching Triton has no scalars, their dims are [ 1 ]
-    if (
-        dtype is not None
-        and value.is_floating_point()
-        and field.data_type in ("FP16", "FP32", "FP64", "BF16")
-    ):
+    if dtype is not None and value.is_floating_point() and field.data_type in FLOATS:
         value = value.to(getattr(torch, TORCH_DTYPES[field.data_type]))
-    if value.is_cuda and value.dtype is not torch.bool:
-        return value.contiguous()
-    if value.dtype is torch.bfloat16:
-        return value.contiguous()
-    return np.ascontiguousarray(value.cpu().numpy()).reshape(value.shape)  # NumPy 1 makes 0-dim arrays 1-dim
+    if value.dtype is torch.bool:
+        # NumPy 1 makes 0-dim arrays 1-dim
+        return np.ascontiguousarray(value.cpu().numpy()).reshape(value.shape)
+    return value.contiguous()
 
 
 def to_triton(name: str, value: Any) -> Any:
-    """Return *value* (an array, or a tensor that crosses by DLPack) as Triton's tensor."""
+    """Return *value*, what :func:`to_send` made, as Triton's tensor."""
+    import torch.utils.dlpack
+
     if isinstance(value, np.ndarray):
         return pb_utils.Tensor(name, value)
-    # The tensor itself, not a capsule: so the stub can wait for the stream that computes it.
-    return pb_utils.Tensor.from_dlpack(name, value)
+    if value.is_cuda:  # the tensor itself, so that the stub can wait for the stream that computes it
+        return pb_utils.Tensor.from_dlpack(name, value)
+    to_dlpack = torch.utils.dlpack.to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
+    return pb_utils.Tensor.from_dlpack(name, to_dlpack(value))
 
 
 def check_output(value: Any, field: Field, batched: bool) -> None:
@@ -1065,6 +1089,9 @@ class Metrics:
                 self._values[key] = 0
 
 
+SHORT_CALL = 0.01  # seconds
+
+
 class TritonPythonModel:
     """What Triton calls: `initialize` once, `execute` for each batch of requests, `finalize` once."""
 
@@ -1093,7 +1120,7 @@ class TritonPythonModel:
         self._parameters = parameters = Parameters(config)
         for name, near in parameters.unknown():
             pb_utils.Logger.log_warn(f"{self._name}: unknown parameter {name}, did you mean {near}?")
-        torch.set_num_threads(parameters.threads)
+        torch.set_num_threads(parameters.most_threads)
         if torch.get_num_interop_threads() != parameters.interop_threads:
             try:
                 torch.set_num_interop_threads(parameters.interop_threads)
@@ -1109,7 +1136,8 @@ class TritonPythonModel:
         self._load(args, config)
         self._checked = False
         self._metrics = Metrics(self._name, args["model_version"])
-        self._warm_up()
+        with self._mode():
+            self._warm_up()
         # What was imported and compiled stays: the collector need not look through it again between requests.
         gc.collect()
         gc.freeze()
@@ -1143,6 +1171,8 @@ class TritonPythonModel:
             self._shared.share(target, self._device)
         self._folder = folder
         self._on_cpu = self._device.type == "cpu"
+        plain = all(field.data_type not in ("STRING", "BOOL") for field in self._inputs)
+        self._as_they_are = plain and self._on_cpu and not self._parameters.dtype
         self._arguments = Arguments(target, self._inputs)
         self._eager: Any = target
         self._target: Any = target
@@ -1162,8 +1192,10 @@ class TritonPythonModel:
         for absent in (False, True) if optional else (False,):
             for position, size in enumerate(self._warm_sizes()):
                 values = [None if absent and f.optional else self._example(f, size) for f in self._inputs]
-                if position == 0 and not self._runs_eagerly(values, absent):
-                    break
+                if position == 0:
+                    if not self._runs_eagerly(values, absent):
+                        break
+                    self._settle_threads(values)
                 try:
                     for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
                         self._run(self._target, values, mark=True)
@@ -1201,7 +1233,7 @@ class TritonPythonModel:
             array.fill(b"")
             return array
         tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
-        return tensor if field.data_type == "BF16" else tensor.numpy()
+        return tensor.numpy() if field.data_type == "BOOL" else tensor
 
     def _runs_eagerly(self, values: list[Any], absent: bool) -> bool:
         """Run the model as it is, and check its outputs; False where it may be our guess that fails."""
@@ -1226,6 +1258,36 @@ class TritonPythonModel:
             )
             return False
         return True
+
+    def _settle_threads(self, values: list[Any]) -> None:
+        """Halve the threads while that costs a call less than a quarter of its time, unless NUM_THREADS says.
+
+        The server and its clients use the same CPUs, and to wake a thread for each layer of a small model costs more
+        than the layer. A call that takes longer than SHORT_CALL keeps its threads.
+        """
+        import torch
+
+        if self._parameters.threads or not self._on_cpu:
+            return
+
+        def best(threads: int) -> float:
+            torch.set_num_threads(threads)
+            seconds = []
+            for _ in range(5):
+                began = time.perf_counter()
+                self._run(self._eager, values)
+                seconds.append(time.perf_counter() - began)
+            return min(seconds)
+
+        threads = torch.get_num_threads()
+        fastest = best(threads)
+        while threads > 1 and fastest <= SHORT_CALL:
+            fewer = best(threads // 2)
+            if fewer > 1.25 * fastest:
+                break
+            threads, fastest = threads // 2, min(fewer, fastest)
+        torch.set_num_threads(threads)
+        pb_utils.Logger.log_info(f"{self._name}: {threads} of {self._parameters.most_threads} threads")
 
     def _failed(self, what: str, error: BaseException) -> str:
         return f"the model fails on {what}: {describe(error, self._folder)}"
@@ -1253,7 +1315,7 @@ class TritonPythonModel:
                 tensors.append(decode(value, flat=not self._batched or field.dims == (1,)))
                 continue
             tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            if not self._on_cpu or tensor.device != self._device:
+            if tensor.device != self._device:
                 tensor = tensor.to(self._device)
             if self._parameters.dtype and tensor.is_floating_point():
                 tensor = tensor.to(getattr(torch, self._parameters.dtype))
@@ -1265,18 +1327,17 @@ class TritonPythonModel:
 
         With *mark*, sizes that vary are marked so before the call.
         """
-        with self._mode():  # the tensors too are made in it: their kind is something that compiled code asks
-            tensors = self._tensors(values)
-            if mark and self._compiler and not self._compiler.static:
-                mark_dynamic(tensors, self._inputs, self._batched)
-            positional, by_name = self._arguments.arrange(tensors)
-            result = target(*positional, **by_name)
-            outputs = [
-                to_host(value, field, self._batched, self._parameters.dtype)
-                for value, field in zip(name_outputs(result, self._outputs), self._outputs)
-            ]
-            if self._compiler and self._compiler.reuses_buffers:
-                outputs = [value if isinstance(value, np.ndarray) else value.clone() for value in outputs]
+        tensors = values if self._as_they_are else self._tensors(values)
+        if mark and self._compiler and not self._compiler.static:
+            mark_dynamic(tensors, self._inputs, self._batched)
+        positional, by_name = self._arguments.arrange(tensors)
+        result = target(*positional, **by_name)
+        outputs = [
+            to_send(value, field, self._batched, self._parameters.dtype)
+            for value, field in zip(name_outputs(result, self._outputs), self._outputs)
+        ]
+        if self._compiler and self._compiler.reuses_buffers:
+            outputs = [value if isinstance(value, np.ndarray) else value.clone() for value in outputs]
         if not self._checked:
             for value, field in zip(outputs, self._outputs):
                 check_output(value, field, self._batched)
@@ -1288,17 +1349,9 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""
         responses: list[Any] = [None] * len(requests)
-        groups: dict[Any, list[tuple[int, list[Any]]]] = {}
-        for index, request in enumerate(requests):
-            try:
-                values = read_request(request, self._inputs, self._on_cpu)
-            except Exception as error:
-                responses[index] = self._refusal(error)
-                continue
-            key = group_key(values) if self._batched else index
-            groups.setdefault(key, []).append((index, values))
-        for group in groups.values():
-            self._answer(requests, group, responses)
+        with self._mode():  # the tensors too are made in it: their kind is something that compiled code asks
+            for group in self._groups(requests, responses):
+                self._answer(requests, group, responses)
         self._metrics.tell()
         if self._parameters.cache_cleaning and not self._on_cpu:
             import torch
@@ -1306,12 +1359,24 @@ class TritonPythonModel:
             torch.cuda.empty_cache()
         return responses
 
+    def _groups(self, requests: list[Any], responses: list[Any]) -> Iterable[list[tuple[int, list[Any]]]]:
+        """Read *requests* and return those that one call can answer together, each with its place."""
+        groups: dict[Any, list[tuple[int, list[Any]]]] = {}
+        for index, request in enumerate(requests):
+            try:
+                values = read_request(request, self._inputs)
+            except Exception as error:
+                responses[index] = self._refusal(error)
+                continue
+            key = group_key(values) if self._batched and len(requests) > 1 else index
+            groups.setdefault(key, []).append((index, values))
+        return groups.values()
+
     def _answer(self, requests: list[Any], group: list[tuple[int, list[Any]]], responses: list[Any]) -> None:
         """Answer one *group* of requests in one call; request by request where that fails."""
         try:
-            members = [values for _, values in group]
-            values = members[0] if len(group) == 1 else concatenate(zip(*members))
             counts = [self._rows(values) for _, values in group]
+            values = group[0][1] if len(group) == 1 else concatenate(zip(*(values for _, values in group)))
             rows = sum(counts)
             outputs = self._run(self._target if rows else self._eager, values)
             self._metrics.count("batches")
@@ -1320,10 +1385,9 @@ class TritonPythonModel:
                 self._recompiled(values)
             if self._batched:
                 self._check_rows(outputs, rows)
-            start = 0
-            for (index, _), count in zip(group, counts):
-                responses[index] = self._respond(requests[index], outputs, start, start + count, len(group))
-                start += count
+            parts = zip(*[split(value, counts) for value in outputs]) if len(group) > 1 else [outputs]
+            for (index, _), part in zip(group, parts):
+                responses[index] = self._respond(requests[index], part)
         except Exception as error:
             if len(group) == 1:
                 responses[group[0][0]] = self._refusal(error)
@@ -1338,18 +1402,24 @@ class TritonPythonModel:
         pb_utils.Logger.log_warn(f"{self._name}: compiled again while serving, for inputs {shapes}")
 
     def _rows(self, values: list[Any]) -> int:
-        return next((len(value) for value in values if value is not None), 1) if self._batched else 1
+        if not self._batched:
+            return 1
+        for value in values:
+            if value is not None:
+                rows: int = value.shape[0]
+                return rows
+        return 1
 
     def _check_rows(self, outputs: list[Any], rows: int) -> None:
         for value, field in zip(outputs, self._outputs):
             if value.shape[0] != rows:
                 raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
 
-    def _respond(self, request: Any, outputs: list[Any], start: int, stop: int, members: int) -> Any:
-        """Return the response with rows *start* to *stop* of each requested output."""
+    def _respond(self, request: Any, outputs: Sequence[Any]) -> Any:
+        """Return the response that holds each requested one of *outputs*."""
         requested = None if self._all_outputs else request.requested_output_names()
         tensors = [
-            to_triton(field.name, value if members == 1 else value[start:stop])
+            to_triton(field.name, value)
             for value, field in zip(outputs, self._outputs)
             if requested is None or field.name in requested
         ]

@@ -149,7 +149,7 @@ def test_unset_threads_are_the_cpus_by_instances(
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr("builtins.open", without_quota(open))
-    net.load({**simple(), "instance_group": groups})
+    net.load({**simple(WARMUP="false"), "instance_group": groups})
     assert torch.get_num_threads() == threads
 
 
@@ -174,8 +174,39 @@ def test_a_quota_of_the_control_group_counts(
     monkeypatch.setattr(
         "builtins.open", lambda p, *a, **k: real(quota if str(p) == "/sys/fs/cgroup/cpu.max" else p, *a, **k)
     )
-    net.load(simple())
+    net.load(simple(WARMUP="false"))
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "threads"),
+    [
+        ("1", 1),  # threads do not help: one is left
+        ("4 / threads", 4),  # each helps
+        ("1 if threads > 1 else 2", 2),  # the second helps, the third and fourth do not
+        ("15", 4),  # so long a call that a thread's cost does not count
+    ],
+)
+def test_unset_threads_are_fewer_where_more_do_not_help(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, milliseconds: str, threads: int
+) -> None:
+    import torch
+
+    serve.write(f"""
+import time, torch
+
+def sleep(x):
+    threads = torch.get_num_threads()
+    time.sleep(({milliseconds}) / 1000)
+    return x[:, :3]
+""")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr("builtins.open", without_quota(open))
+    serve.load(simple())
+    assert torch.get_num_threads() == threads
+    assert ("info", f"net: {threads} of 4 threads") in serve.pb.Logger.lines
+    serve.load(simple(NUM_THREADS="4"))
+    assert torch.get_num_threads() == 4
 
 
 def test_inference_mode(serve: Serve) -> None:
