@@ -24,6 +24,7 @@ from envbuilder.assemble.elf import highest
 from envbuilder.assemble.pipeline import Pipeline, open_pipeline
 from envbuilder.assemble.segment import Segment
 from envbuilder.assemble.writer import Entry
+from envbuilder.elsewhere.archives import BuildRecord, parse_record
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
 from envbuilder.lockfile import Lock, LockedInterpreter, lock_text
 from envbuilder.manifest import (
@@ -89,28 +90,16 @@ def build(
         IntegrityError: an artifact, or this machine's interpreter, is not the locked one.
         AssembleError: the artifacts make no environment.
     """
-    interpreter = _interpreter(lock, interpreter_change, store, reporter)
+    interpreter = choose_interpreter(lock, interpreter_change, store, reporter)
     rules = pack_rules(recipe.pack)
-    key = _build_key(recipe, lock, describe(interpreter))
+    key = build_key(recipe, lock, describe(interpreter))
     there = _already_there(key, recipe, output, store)
     if there is not None:
         return there
     _make_output(output)
-    threads = threads or min(os.cpu_count() or 1, 8)
     for attempt in range(_TRIES):
         try:
-            with (
-                ThreadPoolExecutor(threads) as executor,
-                BytecodeCompiler(interpreter.executable, threads) as compiler,
-            ):
-                assembler = Assembler(
-                    interpreter=interpreter,
-                    rules=rules,
-                    store=store,
-                    executor=executor,
-                    compiler=compiler,
-                    reporter=reporter,
-                )
+            with open_assembler(interpreter, rules, store, threads, reporter) as assembler:
                 report = _build(recipe, lock, interpreter, assembler, output, settings, store, reporter)
         except (DamagedPieceError, DamagedArtifactError) as damaged:
             label = _discard(damaged, store, reporter)
@@ -127,6 +116,26 @@ def build(
             _remember(key, report, store)
             return report
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def open_assembler(
+    interpreter: Interpreter, rules: PackRules, store: Store, threads: int | None, reporter: Reporter
+) -> Iterator[Assembler]:
+    """Give an assembler with *threads* threads (default: one for each CPU, at most 8)."""
+    threads = threads or min(os.cpu_count() or 1, 8)
+    with (
+        ThreadPoolExecutor(threads) as executor,
+        BytecodeCompiler(interpreter.executable, threads) as compiler,
+    ):
+        yield Assembler(
+            interpreter=interpreter,
+            rules=rules,
+            store=store,
+            executor=executor,
+            compiler=compiler,
+            reporter=reporter,
+        )
 
 
 def keep_freed_memory() -> None:
@@ -259,7 +268,7 @@ def _manifest(recipe: Recipe, lock: Lock, interpreter: Interpreter, segments: Se
         glibc=highest(facts.glibc for facts in elf if facts.glibc),
         glibcxx=highest(facts.glibcxx for facts in elf if facts.glibcxx),
         pack=_pack_json(recipe.pack),
-        tools=_tools(),
+        tools=tools(),
         unpacked_size=sum(file.size for file in files),
         files=tuple(
             ManifestFile(path=f.path, mode=f.mode, size=f.size, sha256=f.sha256, link=f.link) for f in files
@@ -292,7 +301,8 @@ def _pack_json(options: PackOptions) -> dict[str, Any]:
     }
 
 
-def _tools() -> dict[str, str]:
+def tools() -> dict[str, str]:
+    """Return the name and version of what decides the bytes of an archive."""
     compressor, _, version = COMPRESSOR.partition(" ")
     return {
         "envbuilder": __version__,
@@ -318,7 +328,13 @@ def _sum_excluded(segments: Sequence[Segment]) -> tuple[ManifestExclusion, ...]:
 # -- before and after ------------------------------------------------------------------------------
 
 
-def _interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> Interpreter:
+def choose_interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> Interpreter:
+    """Return this machine's interpreter for *lock*: with *change* also one that is not the locked one.
+
+    Raises:
+        IntegrityError: it is not the locked one.
+        AssembleError: there is none.
+    """
     interpreter = find_interpreter(lock.python, locked=lock.interpreter, store=store, reporter=reporter)
     here, locked = describe(interpreter), lock.interpreter
     if here.digest != locked.digest:
@@ -334,8 +350,9 @@ def _interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> 
     return interpreter
 
 
-def _build_key(recipe: Recipe, lock: Lock, interpreter: LockedInterpreter) -> str:
-    parts = [recipe.name, lock_digest(lock), interpreter, _pack_json(recipe.pack), sorted(_tools().items())]
+def build_key(recipe: Recipe, lock: Lock, interpreter: LockedInterpreter) -> str:
+    """Return what decides the bytes of an archive, as a sha256: who knows the key needs not build."""
+    parts = [recipe.name, lock_digest(lock), interpreter, _pack_json(recipe.pack), sorted(tools().items())]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -344,36 +361,42 @@ def _already_there(key: str, recipe: Recipe, output: Path, store: Store) -> Buil
     if record is None:
         return None
     try:
-        known = json.loads(record.read_bytes())
-        archive = output / known["archive"]
-        if archive.stat().st_size != known["size"] or file_sha256(archive) != known["sha256"]:
+        known = parse_record(record.read_bytes())
+        if known is None:
             return None
-        if file_sha256(manifest_beside(archive)) != known["manifest"]:
+        archive = output / known.archive
+        if archive.stat().st_size != known.size or file_sha256(archive) != known.sha256:
+            return None
+        if file_sha256(manifest_beside(archive)) != known.manifest:
             return None
         return BuildReport(
             archive=archive,
             manifest=read_manifest(manifest_beside(archive)),
-            sha256=known["sha256"],
-            size=known["size"],
+            sha256=known.sha256,
+            size=known.size,
             already_there=True,
             segments_made=0,
-            segments_total=known["segments"],
+            segments_total=known.segments,
         )
-    except (OSError, ValueError, KeyError, TypeError, EnvbuilderError):
+    except (OSError, EnvbuilderError):
         return None  # nothing that is sure: build it
 
 
 def _remember(key: str, report: BuildReport, store: Store) -> None:
-    known = {
-        "archive": report.archive.name,
-        "sha256": report.sha256,
-        "size": report.size,
-        "segments": report.segments_total,
-        "manifest": file_sha256(manifest_beside(report.archive)),
-    }
     with contextlib.suppress(OSError):  # the archive is there; only the next build would be faster
-        store.write_entry("builds", key, json.dumps(known).encode())
+        store.write_entry("builds", key, record_of(report).text())
         store.prune()
+
+
+def record_of(report: BuildReport) -> BuildRecord:
+    """Return what a store keeps of a build."""
+    return BuildRecord(
+        archive=report.archive.name,
+        sha256=report.sha256,
+        size=report.size,
+        segments=report.segments_total,
+        manifest=file_sha256(manifest_beside(report.archive)),
+    )
 
 
 def _discard(damaged: DamagedPieceError | DamagedArtifactError, store: Store, reporter: Reporter) -> str:

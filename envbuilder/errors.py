@@ -63,3 +63,15 @@ class DeployError(EnvbuilderError):
     """A model directory or repository cannot be written."""
 
     exit_code = 8
+
+
+class StoreError(EnvbuilderError):
+    """A store elsewhere cannot be read or written."""
+
+    exit_code = 4
+
+
+class ClusterError(EnvbuilderError):
+    """A cluster cannot be used, or went away."""
+
+    exit_code = 1

@@ -50,6 +50,7 @@ TORCH_FAMILY = frozenset(
 FILE_NAME = "envbuilder.toml"
 ENVIRONMENT = {
     "ENVBUILDER_PYTORCH_INDEX": "pytorch-index: address whose <address>/<cuda> is PyTorch's index of a variant",
+    "ENVBUILDER_STORE": "store: the address of a store elsewhere",
     "UV_DEFAULT_INDEX": "index-url",
     "UV_INDEX_URL": "index-url (uv's older name)",
     "UV_INDEX": "extra-index-url, separated by white space, each URL or name=URL",
@@ -80,6 +81,8 @@ class Settings:
     """Further indexes; ``file://`` folders are allowed."""
     pytorch_index: str = PYTORCH_INDEX
     """``<pytorch_index>/<cuda>`` is the simple index of one CUDA variant."""
+    store: str | None = None
+    """The address of a store elsewhere, which counts before any other source; without credentials."""
     constraints: tuple[Path, ...] = ()
     no_index: bool = False
     trusted_hosts: tuple[str, ...] = ()
@@ -131,6 +134,7 @@ def load_settings(
         index_url=_first(layers, "index-url", _url, defaults.index_url),
         extra_index_urls=tuple(_first(layers, "extra-index-url", _list_of(_url), [])),
         pytorch_index=_first(layers, "pytorch-index", _url, defaults.pytorch_index),
+        store=_first(layers, "store", _store, None),
         constraints=tuple(_first(layers, "constraint", _list_of(_path), [])),
         no_index=_first(layers, "no-index", _boolean, defaults.no_index),
         trusted_hosts=tuple(dict.fromkeys(_all(layers, "trusted-host", _text))),
@@ -148,13 +152,15 @@ _KEYS = (
     *_LISTS,
     "index-url",
     "pytorch-index",
+    "store",
     "no-index",
     "cert",
     "client-cert",
     "proxy",
     "timeout",
 )
-"""What envbuilder.toml may say: pip's names, and ``pytorch-index``."""
+"""What envbuilder.toml may say: pip's names, ``pytorch-index`` and ``store``."""
+_OWN = ("pytorch-index", "store")
 
 
 def find_settings_file(folder: Path) -> Path | None:
@@ -187,7 +193,7 @@ def _line(text: str, key: str) -> int:
 
 
 def _own_variables(environ: Mapping[str, str]) -> dict[str, Any]:
-    return _present({"pytorch-index": environ.get("ENVBUILDER_PYTORCH_INDEX")})
+    return _present({key: environ.get(f"ENVBUILDER_{key.replace('-', '_').upper()}") for key in _OWN})
 
 
 def _uv_variables(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -222,7 +228,7 @@ def _named_index(value: str, environ: Mapping[str, str]) -> str:
 
 def _pip_values(environ: Mapping[str, str]) -> dict[str, Any]:
     options = pip_options(environ)
-    values: dict[str, Any] = {key: options.get(key) for key in _KEYS if key != "pytorch-index"}
+    values: dict[str, Any] = {key: options.get(key) for key in _KEYS if key not in _OWN}
     return _present(values | {key: options.get(key, "").split() for key in _LISTS})
 
 
@@ -280,6 +286,21 @@ def _url(value: Any, layer: _Layer, key: str) -> str:
     raise RecipeError(
         f"{layer.where(key)} must be the http(s):// or file:// address of an index, found {url!r}"
     )
+
+
+def _store(value: Any, layer: _Layer, key: str) -> str:
+    text = _text(value, layer, key).rstrip("/")
+    if "://" not in text:
+        return f"file://{_path(text, layer, key)}"  # as fsspec reads it: nothing is quoted
+    parts = urlsplit(text)
+    if parts.password is not None or (
+        parts.username is not None and parts.scheme in ("s3", "gs", "http", "https")
+    ):
+        raise RecipeError(
+            f"{layer.where(key)} holds credentials",
+            hint="leave them to the library of that kind of store: a profile, a role, variables such as AWS_PROFILE",
+        )
+    return text
 
 
 def _location(value: Any, layer: _Layer, key: str) -> str:

@@ -17,12 +17,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import platformdirs
 
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.scratch import locked_folder, sweep
+
+if TYPE_CHECKING:
+    from envbuilder.elsewhere.remote import RemoteStore
 
 CACHE_VARIABLE = "ENVBUILDER_CACHE"
 LIMIT_VARIABLE = "ENVBUILDER_CACHE_LIMIT"
@@ -85,6 +88,10 @@ class Store:
     """Bytes above which :meth:`prune` evicts what was not used for longest."""
     overflow: Path | None = None
     """Where a read-only store puts what it may not keep."""
+    remote: RemoteStore | None = field(default=None, repr=False, compare=False)
+    """The store elsewhere that stands behind this one: what it holds need not be fetched or made."""
+    sharing: bool = field(default=False, repr=False, compare=False)
+    """Whether segments are uploaded there as they are made; else only ``push`` does that."""
     _sound: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     """sha256 of the artifacts that this process has read or written whole."""
     _dropped: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)

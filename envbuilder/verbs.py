@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,12 @@ from envbuilder.store import Store
 
 if TYPE_CHECKING:
     from envbuilder.build import BuildReport
-    from envbuilder.deploy.layout import Deployment
+    from envbuilder.deploy.layout import Deployment, Layout
+    from envbuilder.deploy.objects import ObjectDeployment
     from envbuilder.doctor import Diagnosis
+    from envbuilder.elsewhere.aliases import Alias
+    from envbuilder.elsewhere.archives import Transfer
+    from envbuilder.elsewhere.remote import RemoteStore
     from envbuilder.lock import LockResult
     from envbuilder.quickstart import Quickstart
     from envbuilder.sizes import Sizes
@@ -100,10 +105,11 @@ def lock(
     """Lock a recipe, see :func:`envbuilder.lock.lock_recipe`."""
     from envbuilder.lock import lock_recipe
 
+    settings = load_settings(recipe.path.parent, find_links=find_links)
     return lock_recipe(
         recipe,
-        settings=load_settings(recipe.path.parent, find_links=find_links),
-        store=store or Store.open(),
+        settings=settings,
+        store=store or open_store(settings),
         check=check,
         resolve=resolve,
         upgrade=upgrade,
@@ -135,7 +141,7 @@ def build(
 
     locked = check_lock(recipe)
     settings = _settings(recipe, find_links)
-    store = store or Store.open()
+    store = store or open_store(settings)
 
     def make(output: Path, store: Store) -> BuildReport:
         return build_archive(
@@ -212,6 +218,122 @@ def _verify_options(archive: Path, reporter: Reporter) -> VerifyOptions:
     return recipe.verify
 
 
+def push(
+    what: Recipe | Path,
+    *,
+    output: Path = Path("envs"),
+    interpreter_change: bool = False,
+    reports: Sequence[Path] = (),
+    find_links: Sequence[str] = (),
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
+) -> Transfer:
+    """Upload an archive to the store elsewhere; of a recipe, which is built where it is not, all that it is made of.
+
+    See :func:`envbuilder.elsewhere.exchange.push_archive` and :func:`~envbuilder.elsewhere.exchange.push_build`.
+
+    Raises:
+        RecipeError: no store is named.
+        StaleLockError: the lock is not the recipe's.
+    """
+    from envbuilder.elsewhere.exchange import push_archive, push_build
+
+    if isinstance(what, Path):
+        settings = load_settings(Path.cwd())
+        store = store or open_store(settings)
+        return push_archive(what, store, remote_of(store), reports=reports)
+    settings = _settings(what, find_links)
+    store = store or open_store(settings)
+    remote = remote_of(store)
+    from envbuilder.lock import check_lock
+
+    report = build(
+        what,
+        output=output,
+        interpreter_change=interpreter_change,
+        find_links=find_links,
+        store=store,
+        reporter=reporter,
+    )
+    return push_build(
+        what,
+        check_lock(what),
+        report,
+        settings=settings,
+        store=store,
+        remote=remote,
+        interpreter_change=interpreter_change,
+        reports=reports,
+        reporter=reporter,
+    )
+
+
+def pull(
+    name: str, *, output: Path = Path("envs"), store: Store | None = None, reporter: Reporter = SILENT
+) -> Transfer:
+    """Bring an archive from the store elsewhere: by its name, its digest, an alias, or the recipe that it is built of.
+
+    Raises:
+        RecipeError: no store is named, or there is no such recipe.
+        StaleLockError: the lock is not the recipe's.
+        StoreError, IntegrityError: see :func:`envbuilder.elsewhere.exchange.pull_build`.
+    """
+    from envbuilder.elsewhere.exchange import names_an_archive, pull_archive, pull_build
+    from envbuilder.lock import check_lock
+
+    if names_an_archive(name):
+        store = store or open_store(load_settings(Path.cwd()))
+        return pull_archive(name, output, remote_of(store), reporter=reporter)
+    recipe = find_recipe(name, Path.cwd())
+    store = store or open_store(load_settings(recipe.path.parent))
+    return pull_build(recipe, check_lock(recipe), output, remote_of(store), reporter=reporter)
+
+
+def alias(name: str, archive: str | None = None, *, back: bool = False, store: Store | None = None) -> Alias:
+    """Return the alias *name* (``resnet:stable``); point it to *archive* first, or with *back* to the one before.
+
+    Raises:
+        RecipeError: no store is named, or the alias points to nothing before.
+        StoreError, IntegrityError: see :func:`envbuilder.elsewhere.aliases.move_alias`.
+    """
+    from envbuilder.elsewhere.aliases import move_alias, read_alias
+    from envbuilder.elsewhere.exchange import resolve
+
+    store = store or open_store(load_settings(Path.cwd()))
+    remote = remote_of(store)
+    found = read_alias(name, remote)
+    if back:
+        if found.before is None:
+            raise RecipeError(
+                f"{name} pointed to nothing before", hint=f"envbuilder alias {name} ARCHIVE sets it"
+            )
+        return move_alias(found, found.before, store, remote)
+    return found if archive is None else move_alias(found, resolve(archive, remote), store, remote)
+
+
+def open_store(settings: Settings) -> Store:
+    """Open this machine's store, with the store elsewhere of *settings* behind it."""
+    opened = Store.open()
+    if settings.store is None:
+        return opened
+    from envbuilder.elsewhere.remote import RemoteStore
+
+    return replace(opened, remote=RemoteStore(settings.store, timeout=settings.timeout))
+
+
+def remote_of(store: Store) -> RemoteStore:
+    """Return the store elsewhere.
+
+    Raises:
+        RecipeError: no store is named.
+    """
+    if store.remote is None:
+        raise RecipeError(
+            "no store elsewhere is named", hint='envbuilder.toml names one: store = "s3://bucket/folder"'
+        )
+    return store.remote
+
+
 def size(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
     """Say where the bytes of an archive are, see :func:`envbuilder.sizes.measure`."""
     from envbuilder.sizes import measure
@@ -234,11 +356,30 @@ def sbom(archive: Path, *, reporter: Reporter = SILENT) -> str:
     return document(take_inventory(archive, reporter=reporter))
 
 
-def deploy(archive: Path, model: Path, *, repository: Path, **options: Any) -> Deployment:
-    """Deploy a model with an archive, see :func:`envbuilder.deploy.layout.deploy` for *options*."""
-    from envbuilder.deploy.layout import deploy as deploy_archive
+def deploy(
+    archive: Path,
+    model: Path,
+    *,
+    repository: Path | str,
+    layout: Layout = "model",
+    unpacked: bool = False,
+    **options: Any,
+) -> Deployment | ObjectDeployment:
+    """Deploy a model with an archive into a folder, or into an object store where *repository* is an address.
 
-    return deploy_archive(archive, model, repository=repository, **options)
+    See :func:`envbuilder.deploy.layout.deploy` and :func:`envbuilder.deploy.objects.deploy_to_objects` for *options*.
+    """
+    from envbuilder.deploy.layout import deploy as deploy_archive
+    from envbuilder.deploy.objects import check_options, deploy_to_objects
+
+    address = str(repository)
+    if "://" in address and not address.startswith("file://"):
+        check_options(address, layout, unpacked)
+        known = {name: options[name] for name in ("name", "prune", "reporter") if name in options}
+        timeout = load_settings(Path.cwd()).timeout
+        return deploy_to_objects(archive, model, repository=address, timeout=timeout, **known)
+    folder = Path(address.removeprefix("file://"))
+    return deploy_archive(archive, model, repository=folder, layout=layout, unpacked=unpacked, **options)
 
 
 def quickstart(

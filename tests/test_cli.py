@@ -25,7 +25,21 @@ from envbuilder.verify.report import Check, Report
 from tests.small import little
 from tests.wheels import small_lock, small_recipe, write_wheel
 
-VERBS = ["init", "lock", "build", "verify", "size", "sbom", "deploy", "quickstart", "doctor", "store"]
+VERBS = [
+    "alias",
+    "build",
+    "deploy",
+    "doctor",
+    "init",
+    "lock",
+    "pull",
+    "push",
+    "quickstart",
+    "sbom",
+    "size",
+    "verify",
+    "store",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +169,14 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
             "Error: Invalid value for 'ARCHIVE': File 'gone' does",
         ),
         (["build", "--threads", "0"], "Error: Invalid value for '--threads' / '-j': 0 is not in the range"),
+        (["push", "gone"], "error: no recipe 'gone' in "),
+        (["pull", "gone"], "error: no recipe 'gone' in "),
+        (
+            ["pull", "gone:stable"],
+            'error: no store elsewhere is named\n  hint: envbuilder.toml names one: store = "s3://bucket/folder"',
+        ),
+        (["alias", "stable"], "error: no store elsewhere is named\n"),
+        (["alias", "a:b", "c", "--back"], "Error: --back names the archive: no ARCHIVE with it\n"),
         (["pack"], "Error: No such command 'pack'.\n"),
         (["lock", "--chekc"], "--chekc"),
         (["build", "gone"], "error: no recipe 'gone' in "),
@@ -470,7 +492,7 @@ def test_deploy_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert asked == {
         "archive": Path("a.tar.gz"),
         "model": Path("m"),
-        "repository": Path("r"),
+        "repository": "r",
         "layout": "shared",
         "shared": Path("s"),
         "unpacked": False,

@@ -50,6 +50,7 @@ def test_a_file_may_set_everything(folder: Path) -> None:
         index-url = "https://me:secret@mirror/simple/"
         extra-index-url = ["file:///opt/simple", "https://second/simple"]
         pytorch-index = "https://mirror/pytorch/"
+        store = "s3://bucket/envs/"
         constraint = ["limits.txt", "file:///etc/limits%20too.txt"]
         no-index = true
         trusted-host = ["mirror", "second:8443"]
@@ -64,6 +65,7 @@ def test_a_file_may_set_everything(folder: Path) -> None:
         index_url="https://me:secret@mirror/simple",
         extra_index_urls=("file:///opt/simple", "https://second/simple"),
         pytorch_index="https://mirror/pytorch",
+        store="s3://bucket/envs",
         constraints=(folder / "limits.txt", Path("/etc/limits too.txt")),
         no_index=True,
         trusted_hosts=("mirror", "second:8443"),
@@ -180,7 +182,7 @@ def test_the_certificates_of_other_tools_count_last(folder: Path) -> None:
         (
             "[tool]\nx = 1",
             "{file}:2: unknown key 'tool'\n  hint: known keys: cert, client-cert, constraint, extra-index-url, "
-            "find-links, index-url, no-index, proxy, pytorch-index, timeout, trusted-host",
+            "find-links, index-url, no-index, proxy, pytorch-index, store, timeout, trusted-host",
         ),
         ("timeout = 1\ntimeout = 2", "{file}: Cannot overwrite a value (at line 3, column 12)"),
         ("timeout = true", "{file}: timeout must be a number of seconds above 0, found True"),
@@ -247,3 +249,18 @@ def test_every_variable_that_is_read_is_listed() -> None:
     )
     assert read - {"UV_INDEX_"} <= set(ENVIRONMENT)
     assert "UV_FIND_LINKS" in read
+
+
+def test_a_store_elsewhere(folder: Path) -> None:
+    (folder / "envbuilder.toml").write_text('store = "../else where"')
+    assert load(folder).store == f"file://{folder.parent}/else where"
+    assert load(folder, ENVBUILDER_STORE="az://box@account/envs").store == "az://box@account/envs"
+
+
+@pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "s3://key@bucket", "az://:secret@account/box"])
+def test_credentials_in_a_store_s_address_are_refused_and_not_shown(folder: Path, url: str) -> None:
+    (folder / "envbuilder.toml").write_text(f'store = "{url}"')
+    assert refusal(folder) == (
+        f"{folder}/envbuilder.toml: store holds credentials\n  hint: leave them to the library of that kind of store: "
+        "a profile, a role, variables such as AWS_PROFILE"
+    )

@@ -18,6 +18,7 @@ from envbuilder.assemble.segment import DamagedSegmentError, Excluded, FileFacts
 from envbuilder.assemble.wheel import wheel_files
 from envbuilder.assemble.writer import Entry, SegmentWriter
 from envbuilder.assemble.zipdir import ZipDirectory
+from envbuilder.elsewhere.segments import bring_segment, send_segment
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile import Artifact
 from envbuilder.pack.rules import PackRules
@@ -80,13 +81,17 @@ class Assembler:
         self._store.write_entry("listings", key, json.dumps(sorted(paths)).encode())
         return paths
 
+    def wheel_key(self, artifact: Artifact, omit: Collection[str] = ()) -> str:
+        """Return the key of a wheel's segment."""
+        return self._key(artifact.filename, artifact.sha256, *sorted(omit))
+
     def wheel(self, artifact: Artifact, path: Path, omit: Collection[str] = ()) -> Segment:
         """Return the segment of a wheel, without the files *omit* that another wheel contributes already.
 
         Raises:
             DamagedArtifactError: it is no longer what it was, or changes while it is read.
         """
-        key = self._key(artifact.filename, artifact.sha256, *sorted(omit))
+        key = self.wheel_key(artifact, omit)
         found = self._find(key, artifact.filename)
         if found is not None:
             return found
@@ -166,11 +171,11 @@ class Assembler:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def _find(self, key: str, label: str) -> Segment | None:
-        folder = self._store.find("segments", key)
+        folder = self._store.find("segments", key) or bring_segment(key, self._store, self._reporter)
         if folder is None:
             return None
         try:
-            return load_segment(folder, key)
+            return self._share(load_segment(folder, key))
         except DamagedSegmentError as error:
             self._reporter.note(f"the segment of {label} in the store was damaged ({error}): made again")
             self._store.remove("segments", key)
@@ -208,7 +213,13 @@ class Assembler:
     def _keep(self, segment: Segment) -> Segment:
         with self._lock:
             self.made += 1
-        return keep(segment, self._store)
+        return self._share(keep(segment, self._store))
+
+    def _share(self, segment: Segment) -> Segment:
+        """Upload a segment where others build from it."""
+        if self._store.sharing and self._store.remote is not None:
+            send_segment(segment.key, segment.folder, self._store, self._store.remote)
+        return segment
 
 
 def _content(entry: Entry, wheel: ZipDirectory | None) -> bytes:

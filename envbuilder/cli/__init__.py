@@ -16,6 +16,7 @@ from envbuilder import __version__
 from envbuilder.cli.archives import build, size, verify
 from envbuilder.cli.contents import sbom
 from envbuilder.cli.deployments import deploy, doctor, quickstart
+from envbuilder.cli.elsewhere import alias, pull, push
 from envbuilder.cli.locks import init, lock
 from envbuilder.cli.stores import store
 from envbuilder.errors import EnvbuilderError
@@ -77,5 +78,5 @@ def cli() -> None:
     """
 
 
-for _command in (init, lock, build, verify, size, sbom, deploy, quickstart, doctor, store):
+for _command in (init, lock, build, verify, size, sbom, deploy, push, pull, alias, quickstart, doctor, store):
     cli.add_command(_command)

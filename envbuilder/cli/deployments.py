@@ -19,10 +19,9 @@ from envbuilder.terminal import make_reporter, show_table
 @click.argument("model_dir", type=click.Path(path_type=Path))
 @click.option(
     "--repository",
-    type=click.Path(path_type=Path),
     required=True,
-    metavar="DIR",
-    help="The model repository; it is made if it is not there.",
+    metavar="DIR|URL",
+    help="The model repository: a folder, which is made if it is not there, or an object store (s3://bucket/folder).",
 )
 @click.option(
     "--layout",
@@ -50,7 +49,7 @@ def deploy(archive: Path, model_dir: Path, as_json: bool, quiet: bool, **options
     MODEL_DIR is a model directory as Triton has it: config.pbtxt and version folders with model.py, model.pt,
     model.safetensors or model.pt2. It is only read. In the repository, config.pbtxt keeps its comments and order and
     gets what the environment needs. A server that polls the repository never sees half a model; deploying twice
-    changes nothing.
+    changes nothing. On an object store, where a server that polls may, the archive goes first and config.pbtxt last.
     """
     deployment = verbs.deploy(archive, model_dir, reporter=make_reporter(quiet=quiet or as_json), **options)
     if as_json:

@@ -117,7 +117,7 @@ def _fetch_missing(
         waiting.put(artifact)  # the longest download decides when all are done: it begins first
     arrived: queue.SimpleQueue[tuple[Artifact, Path | BaseException]] = queue.SimpleQueue()
     with open_client(settings) as client:
-        found = Sources(client=client, settings=settings, cuda=cuda)
+        found = Sources(client=client, settings=settings, cuda=cuda, remote=store.remote)
         run = _Run(sources=found, store=store, task=task, reporter=reporter)
         # Daemons: Ctrl-C must not wait for a server that says nothing.
         threads = [
@@ -204,7 +204,10 @@ class _Run:
         """
         if candidate.sha256 not in (None, artifact.sha256):
             raise _WrongBytes(f"sha256 {candidate.sha256}")
-        if candidate.path is not None:
+        if candidate.read is not None:
+            for chunk in candidate.read():
+                self._add(writer, chunk, artifact)
+        elif candidate.path is not None:
             for chunk in _chunks(candidate.path, artifact):
                 self._add(writer, chunk, artifact)
         else:

@@ -1,4 +1,4 @@
-"""Where the bytes of a locked artifact may lie: wheelhouses first, then indexes, those on this machine first.
+"""Where the bytes of a locked artifact may lie: a store elsewhere first, wheelhouses, then indexes, the nearest first.
 
 Pages of indexes are read by unearth (PEP 503 and 691), its client brings credentials (of the URL, netrc, keyring)
 and ``file://``. What is found is a place to try, never a proof: only the sha256 of the bytes is one.
@@ -23,7 +23,8 @@ from unearth.fetchers import PyPIClient
 from unearth.link import Link
 
 import envbuilder
-from envbuilder.errors import RecipeError
+from envbuilder.elsewhere.remote import RemoteStore
+from envbuilder.errors import RecipeError, StoreError
 from envbuilder.lockfile import Artifact
 from envbuilder.settings import TORCH_FAMILY, Settings
 
@@ -49,6 +50,8 @@ class Candidate:
     """On this machine."""
     url: str = ""
     """Elsewhere."""
+    read: Callable[[], Iterator[bytes]] | None = None
+    """From the store elsewhere."""
     sha256: str | None = None
     """What an index announces."""
 
@@ -120,6 +123,7 @@ class Sources:
     client: PyPIClient
     settings: Settings
     cuda: str
+    remote: RemoteStore | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when the run is over: pauses end."""
     _pages: dict[str, list[Link]] = field(default_factory=dict)
@@ -130,11 +134,25 @@ class Sources:
 
         Each source that has none adds a line to *absent*, naming itself and saying why.
         """
+        if self.remote is not None:
+            yield from self._in_store(self.remote, artifact, absent)
         for location in self.settings.find_links:
             yield from self._in_wheelhouse(location, artifact, absent)
         for index in indexes_for(artifact.name, self.cuda, self.settings):
             url = f"{index}/{artifact.name}/"
             yield from self._on_page(url, artifact, absent)
+
+    def _in_store(self, remote: RemoteStore, artifact: Artifact, absent: list[str]) -> Iterator[Candidate]:
+        place = remote.place("artifacts", artifact.sha256)
+        try:
+            there = remote.holds("artifacts", artifact.sha256)
+        except StoreError as error:
+            absent.append(error.message)
+            return
+        if not there:
+            absent.append(f"{place}: not there")
+            return
+        yield Candidate(place=place, read=lambda: _from_store(remote, artifact))
 
     def _in_wheelhouse(self, location: str, artifact: Artifact, absent: list[str]) -> Iterator[Candidate]:
         parts = urlsplit(location)
@@ -196,6 +214,13 @@ class Sources:
         """
         if self.stop.wait(BACKOFF_SECONDS * 2**failures):
             raise Unavailable("stopped")
+
+
+def _from_store(remote: RemoteStore, artifact: Artifact) -> Iterator[bytes]:
+    try:
+        yield from remote.read("artifacts", artifact.sha256)
+    except StoreError as error:
+        raise Unavailable(error.message) from error
 
 
 def read_page(client: PyPIClient, url: str) -> list[Link]:

@@ -64,7 +64,7 @@ class TritonServer:
     @contextlib.contextmanager
     def start(
         self,
-        repository: Path,
+        repository: Path | str,
         *,
         python: str,
         log: Path,
@@ -76,7 +76,7 @@ class TritonServer:
         backends: Path | None = None,
         metrics_port: int | None = None,
     ) -> Iterator[RunningServer]:
-        """Serve *repository* on loopback with the stub for *python*, until the block is left.
+        """Serve *repository*, a folder or an address, on loopback with the stub for *python*, until the block is left.
 
         Ports are free ones unless given. *env* is added to the few variables that the server gets; *backends* is a
         folder of further backends. *ready_timeout* is in seconds.
@@ -104,7 +104,8 @@ class TritonServer:
                     http=f"127.0.0.1:{http_port or _free_port()}",
                     grpc=f"127.0.0.1:{grpc_port or _free_port()}",
                 )
-                args = self._arguments(session, repository.resolve(), view, metrics_port, extra_args)
+                at = repository.resolve() if isinstance(repository, Path) else repository
+                args = self._arguments(session, at, view, metrics_port, extra_args)
                 with session.running(args, self._environment(env)):
                     try:
                         ready = session.wait(ready_timeout)
@@ -136,7 +137,7 @@ class TritonServer:
     def _arguments(
         self,
         session: Session,
-        repository: Path,
+        repository: Path | str,
         view: Path,
         metrics_port: int | None,
         extra: Sequence[str],

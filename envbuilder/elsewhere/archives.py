@@ -1,0 +1,239 @@
+"""Archives in a store elsewhere: each with its manifest, its reports, and the record of the build that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuilder.elsewhere.remote import Kind, RemoteStore, seal
+from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError
+from envbuilder.files import write_whole
+from envbuilder.manifest import Manifest, manifest_beside, parse_manifest
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.scratch import locked_folder
+from envbuilder.store import Store, file_sha256
+
+DIGEST = re.compile(r"[0-9a-f]{12,64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildRecord:
+    """What a build made, by its key: enough to fetch it instead of building."""
+
+    archive: str
+    """The file's name."""
+    sha256: str
+    size: int
+    segments: int
+    manifest: str
+    """sha256 of the manifest's file."""
+
+    def text(self) -> bytes:
+        """Return the JSON."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
+
+
+def parse_record(text: bytes) -> BuildRecord | None:
+    """Read a record; None: it is none."""
+    try:
+        record = BuildRecord(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
+    sound = DIGEST.fullmatch(str(record.sha256)) and "/" not in str(record.archive)
+    return record if sound else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """What was pushed or pulled."""
+
+    archive: Path
+    store: str
+    """The address of the store."""
+    sha256: str
+    size: int
+    sent: tuple[str, ...] = ()
+    """What was uploaded, or brought here: ``artifact NAME``, ``segment NAME``, ``archive``, …"""
+    there: int = 0
+    """How many objects were there already."""
+    reports: tuple[Path, ...] = ()
+    """Reports that came along."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """What one push has done so far."""
+
+    sent: list[str]
+    there: int = 0
+
+    def count(self, what: str, uploaded: bool) -> None:
+        """Note one object."""
+        if uploaded:
+            self.sent.append(what)
+        else:
+            self.there += 1
+
+
+def send_archive(
+    archive: Path,
+    sha256: str,
+    store: Store,
+    remote: RemoteStore,
+    tally: Tally,
+    *,
+    reports: Sequence[Path] = (),
+) -> None:
+    """Upload an archive and its manifest, and reports of it; the manifest last: what has one is whole.
+
+    Raises:
+        StoreError: the store does not answer, or refuses.
+        IntegrityError: a report is of another archive, or what was uploaded is not what is there.
+    """
+    texts = [(report, _report_text(report, sha256)) for report in reports]
+    tally.count("archive", remote.put("archives", sha256, archive))
+    manifest = manifest_beside(archive).read_bytes()
+    tally.count("manifest", send_sealed("manifests", sha256, manifest, store, remote))
+    for report, text in texts:
+        tally.count(f"report {report.name}", send_report(text, sha256, store, remote))
+
+
+def send_report(text: bytes, sha256: str, store: Store, remote: RemoteStore) -> bool:
+    """Upload a report of the archive *sha256*; return whether it was not there."""
+    return send_sealed("reports", f"{sha256}/{hashlib.sha256(text).hexdigest()}", text, store, remote)
+
+
+def report_beside(archive: Path, text: bytes) -> Path:
+    """Return where a report with this text lies beside its archive: ``NAME-DIGEST.report-….json``."""
+    return archive.with_name(
+        f"{manifest_beside(archive).stem}.report-{hashlib.sha256(text).hexdigest()[:12]}.json"
+    )
+
+
+def _report_text(report: Path, sha256: str) -> bytes:
+    try:
+        text = report.read_bytes()
+        named = json.loads(text)["sha256"]
+    except OSError as error:
+        raise StoreError(f"the report {report} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{report} is no report", hint="`envbuilder verify ARCHIVE --report FILE` writes one"
+        ) from error
+    if named != sha256:
+        raise IntegrityError(f"{report} is of the archive {str(named)[:12]}, not of {sha256[:12]}")
+    return text
+
+
+def send_sealed(kind: Kind, name: str, body: bytes, store: Store, remote: RemoteStore) -> bool:
+    """Upload a small object that is not named by its bytes; return whether it was not there."""
+    with store.scratch("send") as scratch:
+        draft = scratch / "object"
+        draft.write_bytes(seal(kind, name, body) + body)
+        return remote.put(kind, name, draft)
+
+
+def find_archive(remote: RemoteStore, digest: str) -> str:
+    """Return the sha256 of the archive whose sha256 begins with *digest*.
+
+    Raises:
+        StoreError: there is none, or more than one, or the store does not answer.
+    """
+    found = remote.names("archives", digest)
+    if len(found) != 1:
+        what = f"{len(found)} archives" if found else "no archive"
+        raise StoreError(
+            f"{remote.url} holds {what} whose sha256 begins with {digest}",
+            hint="`envbuilder push ARCHIVE` brings one there" if not found else "give more of it",
+        )
+    return found[0]
+
+
+def bring_archive(remote: RemoteStore, sha256: str, output: Path, *, reporter: Reporter = SILENT) -> Transfer:
+    """Bring an archive, its manifest and its reports into the folder *output*; what is there already is left.
+
+    Raises:
+        StoreError: it is not there, or does not come whole; *output* is as it was.
+        IntegrityError: the store holds something else under its name.
+    """
+    text = remote.read_sealed("manifests", sha256)
+    if text is None:
+        raise StoreError(f"{remote.url} holds no archive {sha256[:12]} with a manifest", hint="push it again")
+    manifest = parse_manifest(text, where=remote.place("manifests", sha256))
+    archive = output / archive_name(manifest, sha256)
+    tally = Tally(sent=[])
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if archive.is_file() and file_sha256(archive) == sha256:
+            tally.there += 1
+        else:
+            _download(remote, sha256, archive, text, reporter)
+            tally.sent.append("archive")
+        if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
+            write_whole(manifest_beside(archive), text)
+        reports = _bring_reports(remote, sha256, archive)
+        size = archive.stat().st_size
+    except OSError as error:
+        raise StoreError(f"{archive} cannot be written: {error.strerror or error}") from error
+    return Transfer(
+        archive=archive,
+        store=remote.url,
+        sha256=sha256,
+        size=size,
+        sent=tuple(tally.sent),
+        there=tally.there,
+        reports=reports,
+    )
+
+
+def archive_name(manifest: Manifest, sha256: str) -> str:
+    """Return what the archive with this manifest and sha256 is called."""
+    return f"{manifest.recipe}-{sha256[:12]}{'.tar' if manifest.pack.get('uncompressed') else '.tar.gz'}"
+
+
+def _download(remote: RemoteStore, sha256: str, archive: Path, manifest: bytes, reporter: Reporter) -> None:
+    digest = hashlib.sha256()
+    with locked_folder(archive.parent, f".{archive.name}") as folder:
+        draft = folder / "archive"
+        with draft.open("xb") as file, reporter.task(f"Fetching {archive.name}", None) as task:
+            for chunk in remote.read("archives", sha256):
+                file.write(chunk)
+                digest.update(chunk)
+                task.advance(len(chunk))
+        if digest.hexdigest() != sha256:
+            raise IntegrityError(
+                f"{remote.place('archives', sha256)} has sha256 {digest.hexdigest()}, {draft.stat().st_size} bytes",
+                hint="remove it there, and push again",
+            )
+        write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
+        draft.replace(archive)
+
+
+def _bring_reports(remote: RemoteStore, sha256: str, archive: Path) -> tuple[Path, ...]:
+    found = []
+    for name in remote.names("reports", f"{sha256}/"):
+        text = remote.read_sealed("reports", f"{sha256}/{name}")
+        if text is not None:
+            path = report_beside(archive, text)
+            write_whole(path, text)
+            found.append(path)
+    return tuple(found)
+
+
+def send_record(key: str, record: BuildRecord, store: Store, remote: RemoteStore) -> bool:
+    """Say in the store elsewhere what the build *key* made; return whether it was not said yet."""
+    return send_sealed("builds", key, record.text(), store, remote)
+
+
+def find_record(key: str, remote: RemoteStore, reporter: Reporter) -> BuildRecord | None:
+    """Return what the build *key* made, if the store elsewhere knows it."""
+    try:
+        text = remote.read_sealed("builds", key)
+    except EnvbuilderError as error:
+        reporter.note(error.message)
+        return None
+    return None if text is None else parse_record(text)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from envbuilder.build import BuildReport, build
+from envbuilder.elsewhere.archives import Transfer
+from envbuilder.elsewhere.exchange import pull_archive, pull_build, push_archive, push_build
+from envbuilder.elsewhere.remote import RemoteStore
+from envbuilder.errors import IntegrityError, StoreError
+from envbuilder.manifest import manifest_beside
+from envbuilder.settings import Settings
+from envbuilder.store import Store, file_sha256
+from tests.notes import Notes
+from tests.small import Small
+
+NO_INDEX = Settings(no_index=True)
+
+
+def push(small: Small, remote: RemoteStore) -> tuple[BuildReport, Transfer]:
+    report = small.build()
+    sources = Settings(find_links=(str(small.wheelhouse),), no_index=True)
+    transfer = push_build(
+        small.recipe, small.lock, report, settings=sources, store=small.store(), remote=remote
+    )
+    return report, transfer
+
+
+def empty(small: Small, remote: RemoteStore, name: str = "empty") -> Store:
+    """A new machine's store."""
+    return dataclasses.replace(Store.open(small.folder / name), remote=RemoteStore(remote.url))
+
+
+def test_a_machine_with_an_empty_disk_builds_without_an_index(small: Small, remote: RemoteStore) -> None:
+    report, transfer = push(small, remote)
+    assert transfer.sent == (
+        "segment base",
+        "artifact alpha-1.0-py3-none-any.whl",
+        "segment alpha-1.0-py3-none-any.whl",
+        "artifact beta-1.0-py3-none-any.whl",
+        "segment beta-1.0-py3-none-any.whl",
+        "segment activation",
+        "archive",
+        "manifest",
+        "record of the build",
+    )
+    notes = Notes()
+    again = build(
+        small.recipe,
+        small.lock,
+        output=small.folder / "there",
+        settings=NO_INDEX,
+        store=empty(small, remote),
+        reporter=notes,
+    )
+    assert (again.sha256, again.segments_made) == (report.sha256, 0)
+    assert notes.notes == []
+
+
+def test_pushing_again_uploads_nothing(small: Small, remote: RemoteStore) -> None:
+    push(small, remote)
+    _, transfer = push(small, RemoteStore(remote.url))
+    assert (transfer.sent, transfer.there) == ((), 9)
+
+
+def test_the_archive_of_a_recipe_is_pulled(small: Small, remote: RemoteStore) -> None:
+    report, _ = push(small, remote)
+    output = small.folder / "there"
+    transfer = pull_build(small.recipe, small.lock, output, RemoteStore(remote.url))
+    assert transfer.sent == ("archive",)
+    assert transfer.archive == output / report.archive.name
+    assert file_sha256(transfer.archive) == report.sha256
+    assert manifest_beside(transfer.archive).read_bytes() == manifest_beside(report.archive).read_bytes()
+    assert sorted(path.name for path in output.iterdir()) == sorted(
+        [report.archive.name, manifest_beside(report.archive).name]
+    )
+    before = transfer.archive.stat()
+    assert pull_build(small.recipe, small.lock, output, RemoteStore(remote.url)).sent == ()
+    assert transfer.archive.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("shorten", [str, lambda name: name.removesuffix(".tar.gz"), lambda name: name[6:18]])
+def test_an_archive_is_pulled_by_name(small: Small, tmp_path: Path, shorten: object) -> None:
+    remote = RemoteStore(f"file://{tmp_path}/elsewhere")
+    report = small.build()
+    push_archive(report.archive, small.store(), remote)
+    name = shorten(report.archive.name)  # type: ignore[operator]  # one of the above
+    assert pull_archive(name, tmp_path / "there", remote).sha256 == report.sha256
+
+
+def test_a_report_comes_along(small: Small, remote: RemoteStore) -> None:
+    report = small.build()
+    proof = small.folder / "report.json"
+    proof.write_text(json.dumps({"sha256": report.sha256, "passed": True}))
+    transfer = push_archive(report.archive, small.store(), remote, reports=[proof])
+    assert transfer.sent == ("archive", "manifest", "report report.json")
+    pulled = pull_archive(report.archive.name, small.folder / "there", RemoteStore(remote.url))
+    (text,) = (path.read_text() for path in pulled.reports)
+    assert text == proof.read_text()
+    assert pulled.reports[0].name.startswith(f"small-{report.sha256[:12]}.report-")
+
+
+def test_a_report_of_another_archive_is_refused(small: Small, tmp_path: Path) -> None:
+    report = small.build()
+    proof = tmp_path / "report.json"
+    proof.write_text(json.dumps({"sha256": "0" * 64}))
+    with pytest.raises(IntegrityError) as raised:
+        push_archive(report.archive, small.store(), RemoteStore(f"file://{tmp_path}/e"), reports=[proof])
+    assert raised.value.message == f"{proof} is of the archive 000000000000, not of {report.sha256[:12]}"
+    assert not (tmp_path / "e").exists()
+
+
+def test_what_nobody_has_pushed(small: Small, tmp_path: Path) -> None:
+    remote = RemoteStore(f"file://{tmp_path}/elsewhere")
+    with pytest.raises(StoreError) as raised:
+        pull_build(small.recipe, small.lock, tmp_path / "there", remote)
+    assert raised.value.message == f"file://{tmp_path}/elsewhere holds no archive of small as it is locked"
+    with pytest.raises(StoreError) as raised:
+        pull_archive("small-0123456789ab.tar.gz", tmp_path / "there", remote)
+    assert raised.value.message == (
+        f"file://{tmp_path}/elsewhere holds no archive whose sha256 begins with 0123456789ab"
+    )
+    assert not (tmp_path / "there").exists()
