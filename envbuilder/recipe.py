@@ -117,8 +117,17 @@ def find_recipe(name_or_path: str, root: Path) -> Recipe:
     Raises:
         RecipeError: there is none, or it cannot be understood.
     """
+    return load_recipe(find_recipe_file(name_or_path, root))
+
+
+def find_recipe_file(name_or_path: str, root: Path) -> Path:
+    """Return the file of the recipe called *name_or_path* in ``root/recipes``, or that path.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        return load_recipe(Path(name_or_path))
+        return Path(name_or_path)
     folder = root / "recipes"
     path = folder / f"{name_or_path}.yaml"
     if not path.is_file():
@@ -129,7 +138,7 @@ def find_recipe(name_or_path: str, root: Path) -> Recipe:
             f"recipes here: {', '.join(names)}" if names else f"`envbuilder init {name_or_path}` writes one"
         )
         raise RecipeError(f"no recipe {name_or_path!r} in {folder}{guess}", hint=known)
-    return load_recipe(path)
+    return path
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -138,10 +147,19 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         RecipeError: it cannot be read, is no recipe, or asks for what cannot be; file and line are in the message.
     """
-    if not re.fullmatch(NAME_PATTERN, path.stem):
+    return parse_recipe(read_document(path), path, path.stem)
+
+
+def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
+    """Return the recipe called *name* that *document*, read from *path*, is.
+
+    Raises:
+        RecipeError: see :func:`load_recipe`.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
         raise RecipeError(f"{path}: a recipe's name has letters, digits, - and _, for it names its lock")
-    document = read_document(path)
     if isinstance(document.data, dict):
+        _refuse_lists(document.data)
         _refuse_conda(document.data)
     found = read_keys(document, KEYS)
     triton = found["triton"].data
@@ -155,7 +173,7 @@ def load_recipe(path: Path) -> Recipe:
     if problem is not None:
         raise found.get(problem.key, found["torch"]).error(problem.message, problem.hint)
     return Recipe(
-        name=path.stem,
+        name=name,
         path=path.absolute(),
         triton=triton,
         torch=torch,
@@ -168,6 +186,14 @@ def load_recipe(path: Path) -> Recipe:
         pack=_pack(found.get("pack")),
         verify=_verify(found.get("verify"), path),
     )
+
+
+def _refuse_lists(found: dict[str, Value]) -> None:
+    for name, value in found.items():
+        if name in KEYS and KEYS[name].matrix and isinstance(value.data, list):
+            raise value.error(
+                f"`{name}` is a list", hint="a recipe over lists is many: lock it and build it with --matrix"
+            )
 
 
 def _refuse_conda(found: dict[str, Value]) -> None:

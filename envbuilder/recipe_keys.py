@@ -44,6 +44,7 @@ _VERIFY_KEYS = {
 KEYS = {
     "triton": Key(
         kind="text",
+        matrix=True,
         doc=f"the Triton release that loads the environment: YY.MM, or {PYTRITON}",
         required=True,
         pattern=rf"^(\d\d\.(0[1-9]|1[0-2])|{PYTRITON.replace('.', chr(92) + '.')})$",
@@ -51,6 +52,7 @@ KEYS = {
     ),
     "torch": Key(
         kind="text",
+        matrix=True,
         doc="the version of torch, without a local part",
         required=True,
         pattern=r"^\d+\.\d+(\.\d+)?$",
@@ -58,6 +60,7 @@ KEYS = {
     ),
     "cuda": Key(
         kind="text",
+        matrix=True,
         doc="the build of torch: cpu, cuXYZ (both from PyTorch's index), or pypi (the package index's own)",
         required=True,
         pattern=f"^({CUDA_PATTERN})$",
@@ -70,6 +73,7 @@ KEYS = {
     ),
     "python": Key(
         kind="text",
+        matrix=True,
         doc="minor version of Python, where the release leaves a choice",
         pattern=r"^3\.\d+$",
         examples=("3.12",),

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.errors import EnvbuilderError, IntegrityError, RecipeError
+from envbuilder.matrix import Cell
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe, VerifyOptions, find_recipe, load_recipe, template
 from envbuilder.recipe_keys import SCHEMA_FILE, schema_text
@@ -22,6 +23,7 @@ from envbuilder.store import Store
 
 if TYPE_CHECKING:
     from envbuilder.build import BuildReport
+    from envbuilder.builders.fleet import Outcome
     from envbuilder.deploy.layout import Deployment, Layout
     from envbuilder.deploy.objects import ObjectDeployment
     from envbuilder.doctor import Diagnosis
@@ -166,6 +168,47 @@ def build(
                     hint="`envbuilder store clear` and build again; if that differs too, please report it",
                 )
     return report
+
+
+def build_many(
+    recipes: Sequence[Recipe | Cell],
+    *,
+    output: Path = Path("envs"),
+    cluster: str | None = None,
+    verify: bool = False,
+    interpreter_change: bool = False,
+    threads: int | None = None,
+    find_links: Sequence[str] = (),
+    reporter: Reporter = SILENT,
+) -> list[Outcome]:
+    """Build many recipes, see :func:`envbuilder.builders.fleet.build_many`; what goes wrong with one is its outcome.
+
+    Raises:
+        RecipeError, ClusterError: see there.
+    """
+    from envbuilder.builders.fleet import build_many as build_all
+    from envbuilder.builders.fleet import refused
+    from envbuilder.builders.graph import Job
+    from envbuilder.lock import check_lock
+
+    jobs, outcomes = [], {}
+    for one in recipes:
+        try:
+            recipe = one.get() if isinstance(one, Cell) else one
+            jobs.append(Job(recipe=recipe, lock=check_lock(recipe), settings=_settings(recipe, find_links)))
+        except EnvbuilderError as error:
+            outcomes[one.name] = refused(one.name, error)
+    made = build_all(
+        jobs,
+        output=output,
+        cluster=cluster,
+        verify=verify,
+        interpreter_change=interpreter_change,
+        threads=threads,
+        reporter=reporter,
+    )
+    outcomes |= {outcome.recipe: outcome for outcome in made}
+    return [outcomes[one.name] for one in recipes]
 
 
 def verify(

@@ -62,6 +62,8 @@ class Key:
     maximum: int | None = None
     keys: Mapping[str, Key] | None = None
     """Of a mapping; None: any keys."""
+    matrix: bool = False
+    """A text that may be a list of texts where many recipes are made of one."""
 
 
 def read_document(path: Path) -> Value:
@@ -179,9 +181,11 @@ def schema_of(keys: Mapping[str, Key]) -> dict[str, Any]:
             entry = schema_of(key.keys) if key.keys is not None else {"type": "object"}
         else:
             entry = {"type": types[key.kind]}
-        entry["description"] = key.doc
         limits = {"minimum": key.minimum, "maximum": key.maximum, "pattern": key.pattern or None}
         entry |= {word: limit for word, limit in limits.items() if limit is not None}
+        if key.matrix:
+            entry = {"anyOf": [entry, {"type": "array", "items": dict(entry), "minItems": 1}]}
+        entry["description"] = key.doc
         if key.choices:
             entry["enum"] = list(key.choices)
         if key.examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,13 @@ from envbuilder import verbs
 from envbuilder.cli.options import archive_argument, recipes_argument, shared_options, sources_option
 from envbuilder.cli.output import count, out, plain, write_file
 from envbuilder.errors import VerifyError
+from envbuilder.matrix import Cell, load_matrix
 from envbuilder.sizes import savings
 from envbuilder.terminal import human, make_reporter, show_table
 
 if TYPE_CHECKING:
     from envbuilder.build import BuildReport
+    from envbuilder.builders.fleet import Outcome
 
 
 @click.command()
@@ -39,6 +42,17 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", "-j", type=click.IntRange(1), metavar="N", help="Default: one for each CPU, at most 8."
 )
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Build on the workers of the Dask scheduler at this address; they meet in the store elsewhere.",
+)
+@click.option(
+    "--matrix",
+    is_flag=True,
+    help='Build every combination of a recipe with lists: triton: ["24.10", "25.06"].',
+)
+@click.option("--verify", is_flag=True, help="Verify each archive too; its report goes beside it.")
 @sources_option
 @shared_options
 def build(
@@ -47,6 +61,9 @@ def build(
     check: bool,
     interpreter_change: bool,
     threads: int | None,
+    cluster: str | None,
+    matrix: bool,
+    verify: bool,
     find_links: Sequence[str],
     as_json: bool,
     quiet: bool,
@@ -56,13 +73,36 @@ def build(
     RECIPE is a name in recipes/ or a path; none means all. Each gives DIR/RECIPE-DIGEST.tar.gz, where DIGEST begins
     the archive's sha256, and its manifest, RECIPE-DIGEST.json, beside it. The same lock gives the same bytes on every
     machine. An archive that is there already is left untouched.
+
+    Several recipes are one graph of tasks: what they have in common is fetched and assembled once, and what goes wrong
+    with one of them is said in a table at the end, with the exit code of the first.
     """
     from envbuilder.build import keep_freed_memory
+
+    if check and (cluster or matrix or verify):
+        raise click.UsageError(
+            "--check builds one after the other: no --cluster, --matrix or --verify with it"
+        )
+    loaded = load_matrix(recipes, Path.cwd()) if matrix else verbs.load_recipes(recipes)
+    if (len(loaded) > 1 and not check) or cluster or matrix or verify:
+        outcomes = verbs.build_many(
+            loaded,
+            output=output,
+            cluster=cluster,
+            verify=verify,
+            interpreter_change=interpreter_change,
+            threads=threads,
+            find_links=find_links,
+            reporter=make_reporter(quiet=quiet or as_json),
+        )
+        _print_outcomes(outcomes, as_json)
+        return
 
     keep_freed_memory()
     reporter = make_reporter(quiet=quiet or as_json)
     reports = []
-    for recipe in verbs.load_recipes(recipes):
+    for recipe in loaded:
+        assert not isinstance(recipe, Cell)  # they are built above
         report = verbs.build(
             recipe,
             output=output,
@@ -77,6 +117,19 @@ def build(
             _print_build(report, check)
     if as_json:
         out([_without_files(report) for report in reports], True)
+
+
+def _print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
+    if as_json:
+        out(outcomes, True)
+    else:
+        show_table(["recipe", "", "archive, or why not"], [outcome.row() for outcome in outcomes])
+        states = [outcome.state for outcome in outcomes]
+        said = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+        click.echo(f"{count(len(outcomes), 'recipe')}: {', '.join(said)}")
+    failed = next((outcome.failure for outcome in outcomes if outcome.failure is not None), None)
+    if failed is not None:
+        sys.exit(failed.exit_code)
 
 
 def _print_build(report: BuildReport, check: bool) -> None:

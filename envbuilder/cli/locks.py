@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from envbuilder import verbs
 from envbuilder.cli.options import recipes_argument, shared_options, sources_option
 from envbuilder.cli.output import count, out
 from envbuilder.errors import EnvbuilderError
+from envbuilder.matrix import Cell, load_matrix
 from envbuilder.terminal import make_reporter
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def init(
 @click.option(
     "--fetch", is_flag=True, help="Fill wheelhouse/ beside the lock, for builds that have no network."
 )
+@click.option("--matrix", is_flag=True, help="Lock every combination of a recipe with lists.")
 @sources_option
 @shared_options
 def lock(
@@ -60,6 +63,7 @@ def lock(
     upgrade: bool,
     upgrade_package: Sequence[str],
     fetch: bool,
+    matrix: bool,
     find_links: Sequence[str],
     as_json: bool,
     quiet: bool,
@@ -80,8 +84,10 @@ def lock(
     reporter = make_reporter(quiet=quiet or as_json)
     results: list[object] = []
     errors: list[EnvbuilderError] = []
-    for recipe in verbs.load_recipes(recipes):
+    loaded = load_matrix(recipes, Path.cwd()) if matrix else verbs.load_recipes(recipes)
+    for one in loaded:
         try:
+            recipe = one.get() if isinstance(one, Cell) else one
             result = verbs.lock(
                 recipe,
                 check=check,
@@ -93,10 +99,10 @@ def lock(
                 reporter=reporter,
             )
         except EnvbuilderError as error:
-            if not check:
+            if not (check or matrix):
                 raise
             errors.append(error)
-            results.append({"recipe": recipe.name, "error": error.message, "hint": error.hint})
+            results.append({"recipe": one.name, "error": error.message, "hint": error.hint})
             click.echo(f"error: {error}", err=True)
             continue
         results.append(result)

@@ -1,0 +1,159 @@
+"""``envbuilder build`` of many recipes: what became of each, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from envbuilder.build import tools
+from envbuilder.builders.cluster import run_on_cluster
+from envbuilder.builders.graph import Job, Node, last_key, plan
+from envbuilder.builders.pool import run_here
+from envbuilder.builders.tasks import Done, Failure, Terms
+from envbuilder.elsewhere.archives import bring_archive, find_record
+from envbuilder.elsewhere.remote import RemoteStore
+from envbuilder.errors import EnvbuilderError, RecipeError
+from envbuilder.progress import SILENT, Reporter
+
+State = Literal["built", "already there", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one recipe."""
+
+    recipe: str
+    state: State
+    archive: Path | None = None
+    sha256: str | None = None
+    size: int | None = None
+    """Bytes of the archive."""
+    failure: Failure | None = None
+    """Why it was refused, or how its verification failed."""
+    verified: str | None = None
+    """What its verification found, in a line."""
+
+    def row(self) -> tuple[str, str, str]:
+        """Say it in a row of a table."""
+        words = [str(self.archive)] if self.archive is not None else []
+        if self.failure is not None:
+            words.append(" ".join(self.failure.message.split()))
+            words += [f"({self.failure.hint})"] if self.failure.hint else []
+        elif self.verified is not None:
+            words.append(f"verified: {self.verified.partition(': ')[2]}")
+        return self.recipe, self.state, " ".join(words)
+
+
+def refused(recipe: str, error: EnvbuilderError) -> Outcome:
+    """Return the outcome of a recipe that cannot be built."""
+    failure = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+    return Outcome(recipe=recipe, state="refused", failure=failure)
+
+
+def build_many(
+    jobs: Sequence[Job],
+    *,
+    output: Path,
+    cluster: str | None = None,
+    verify: bool = False,
+    interpreter_change: bool = False,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> list[Outcome]:
+    """Build the archives of *jobs* in the folder *output*, on this machine's cores, or on the cluster at an address.
+
+    Tasks that several have in common are done once. On a cluster everything that is made goes through the store
+    elsewhere, and archives are brought here at the end. What goes wrong with one recipe is its outcome.
+
+    Raises:
+        RecipeError: a cluster, and no store elsewhere that its workers share.
+        ClusterError: see :func:`envbuilder.builders.cluster.run_on_cluster`.
+    """
+    terms = Terms(
+        tools=tools(),
+        sharing=cluster is not None,
+        verify=verify,
+        interpreter_change=interpreter_change,
+        threads=threads or 1,
+    )
+    outcomes: dict[str, Outcome] = {}
+    missing = []
+    for job in jobs:
+        there = _there(job, output, reporter) if cluster is not None and not verify else None
+        if there is None:
+            missing.append(job)
+        else:
+            outcomes[job.recipe.name] = there
+    nodes = plan(missing, terms, None if cluster is not None else output.absolute())
+    by_key = {last_key(job, terms): job for job in missing}
+    told: set[str] = set()
+    with (
+        reporter.task(f"Building {len(missing)} archives", len(nodes), "tasks") as task,
+        closing(_run(nodes, cluster)) as results,
+    ):
+        for key, done in results:
+            task.advance(1)
+            for note in done.notes:
+                if note not in told:
+                    told.add(note)
+                    reporter.note(note)
+            if key in by_key:
+                job = by_key[key]
+                outcomes[job.recipe.name] = _outcome(job, done, output, cluster is not None, reporter)
+    return [outcomes[job.recipe.name] for job in jobs]
+
+
+def _run(nodes: Mapping[str, Node], cluster: str | None) -> Generator[tuple[str, Done]]:
+    if nodes:
+        yield from run_here(nodes) if cluster is None else run_on_cluster(nodes, cluster)
+
+
+def _there(job: Job, output: Path, reporter: Reporter) -> Outcome | None:
+    """Bring what the store elsewhere has already."""
+    if job.settings.store is None:
+        raise RecipeError(
+            "a cluster's workers meet in a store elsewhere, and none is named",
+            hint='envbuilder.toml names one: store = "s3://bucket/folder"; file:// does on a disk that all of them see',
+        )
+    record = find_record(job.key, _remote(job), reporter)
+    return None if record is None else _brought(job, record.sha256, "already there", output, reporter)
+
+
+def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, reporter: Reporter) -> Outcome:
+    if done.report is None:
+        failure = done.failure or Failure(message="nothing was made", hint=None, exit_code=1)
+        return Outcome(recipe=job.recipe.name, state="refused", failure=failure)
+    state: State = "already there" if done.report.already_there else "built"
+    report = done.report
+    outcome = Outcome(
+        recipe=job.recipe.name,
+        state=state,
+        archive=output / report.archive.name,
+        sha256=report.sha256,
+        size=report.size,
+    )
+    if elsewhere:
+        outcome = _brought(job, done.report.sha256, state, output, reporter)
+    return replace(outcome, failure=outcome.failure or done.failure, verified=done.verified)
+
+
+def _brought(job: Job, sha256: str, state: State, output: Path, reporter: Reporter) -> Outcome:
+    try:
+        transfer = bring_archive(_remote(job), sha256, output, reporter=reporter)
+    except EnvbuilderError as error:
+        return refused(job.recipe.name, error)
+    return Outcome(
+        recipe=job.recipe.name,
+        state=state,
+        archive=transfer.archive,
+        sha256=sha256,
+        size=transfer.size,
+    )
+
+
+def _remote(job: Job) -> RemoteStore:
+    assert job.settings.store is not None
+    return RemoteStore(job.settings.store, timeout=job.settings.timeout)

@@ -1,0 +1,250 @@
+"""The tasks of builders: fetch and assemble an artifact, pack an archive, verify it.
+
+A task can run on any machine. It is told everything and remembers nothing: what it makes goes to that machine's store
+and, where there is one, to the store elsewhere, from which the next task takes it. So a task that is done again, since
+the worker that did it is lost, finds what it made. What goes wrong is a task's result, not an exception: it is one
+recipe's, and the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from envbuilder.assemble.assembler import DamagedArtifactError
+from envbuilder.build import (
+    BuildReport,
+    build,
+    build_key,
+    choose_interpreter,
+    keep_freed_memory,
+    open_assembler,
+    record_of,
+    tools,
+)
+from envbuilder.elsewhere.archives import (
+    Tally,
+    bring_archive,
+    report_beside,
+    send_archive,
+    send_record,
+    send_report,
+)
+from envbuilder.elsewhere.remote import RemoteStore
+from envbuilder.errors import EnvbuilderError, IntegrityError, VerifyError
+from envbuilder.fetch.download import fetch
+from envbuilder.files import write_whole
+from envbuilder.lockfile import Artifact, Lock
+from envbuilder.pack.rules import PackRules
+from envbuilder.progress import SilentReporter
+from envbuilder.recipe import Recipe
+from envbuilder.resolve.interpreter import describe
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What the tasks of one run have in common."""
+
+    tools: Mapping[str, str]
+    """What decides the bytes, as it is with the one who asked for them."""
+    sharing: bool
+    """Whether what is made goes to the store elsewhere."""
+    verify: bool = False
+    interpreter_change: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a task could not do its work."""
+
+    message: str
+    hint: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What became of a task."""
+
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+    report: BuildReport | None = None
+    """Of an archive that was packed. On a cluster, its path is the other machine's."""
+    verified: str | None = None
+    """What its verification found, in a line."""
+
+
+class _Notes(SilentReporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def assemble_wheel(
+    terms: Terms, artifact: Artifact, lock: Lock, rules: PackRules, settings: Settings
+) -> Done:
+    """Fetch an artifact and make its segment. *lock* is any that holds it: only its interpreter counts."""
+    notes = _Notes()
+    try:
+        with _opened(terms, settings) as store:
+            interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
+            with open_assembler(interpreter, rules, store, terms.threads, notes) as assembler:
+                key = assembler.wheel_key(artifact)
+                if terms.sharing and store.remote is not None:
+                    both = (("segments", key), ("artifacts", artifact.sha256))
+                    if all(store.remote.holds(kind, name) for kind, name in both):  # type: ignore[arg-type]  # literals
+                        return Done()
+                for last in (False, True):
+                    ((_, path),) = fetch([artifact], lock.cuda, settings, store, reporter=notes)
+                    try:
+                        assembler.wheel(artifact, path)
+                    except DamagedArtifactError as damaged:
+                        if last:
+                            raise IntegrityError(
+                                f"{damaged}: its bytes in the store change while they are read"
+                            ) from damaged
+                    else:
+                        break
+                if terms.sharing and store.remote is not None:
+                    store.remote.put("artifacts", artifact.sha256, path)
+    except (EnvbuilderError, OSError) as error:
+        return Done(failure=_failure(error), notes=tuple(notes.notes))
+    return Done(notes=tuple(notes.notes))
+
+
+def assemble_base(terms: Terms, lock: Lock, rules: PackRules, settings: Settings) -> Done:
+    """Make the segments of the interpreter."""
+    notes = _Notes()
+    try:
+        with _opened(terms, settings) as store:
+            interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
+            with open_assembler(interpreter, rules, store, terms.threads, notes) as assembler:
+                assembler.base()
+    except (EnvbuilderError, OSError) as error:
+        return Done(failure=_failure(error), notes=tuple(notes.notes))
+    return Done()  # what there is to note, packing notes again
+
+
+def pack(
+    terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, output: Path | None, *made: Done
+) -> Done:
+    """Pack an archive from what other tasks have *made*, into *output*, or else only into the store elsewhere."""
+    notes = _Notes()
+    failed = next((done.failure for done in made if done.failure is not None), None)
+    if failed is not None:
+        return Done(failure=failed)
+    try:
+        with _opened(terms, settings) as store, store.scratch("pack") as scratch:
+            report = build(
+                recipe,
+                lock,
+                output=scratch / "envs" if output is None else output,
+                settings=settings,
+                store=store,
+                interpreter_change=terms.interpreter_change,
+                threads=terms.threads,
+                reporter=notes,
+            )
+            if terms.sharing and store.remote is not None:
+                _send(recipe, lock, report, terms, store, store.remote)
+    except (EnvbuilderError, OSError) as error:
+        return Done(failure=_failure(error), notes=tuple(notes.notes))
+    # The list of files is long, and lies beside the archive.
+    slim = replace(report, manifest=replace(report.manifest, files=()))
+    return Done(report=slim, notes=tuple(notes.notes))
+
+
+def _send(
+    recipe: Recipe, lock: Lock, report: BuildReport, terms: Terms, store: Store, remote: RemoteStore
+) -> None:
+    send_archive(report.archive, report.sha256, store, remote, Tally(sent=[]))
+    interpreter = choose_interpreter(lock, terms.interpreter_change, store, SilentReporter())
+    send_record(build_key(recipe, lock, describe(interpreter)), record_of(report), store, remote)
+
+
+def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None, packed: Done) -> Done:
+    """Verify the archive that was *packed*; the report goes beside it, and into the store elsewhere."""
+    from envbuilder.verify import verify as verify_archive  # what only who verifies waits for
+
+    if packed.report is None:
+        return packed
+    notes = _Notes()
+    options = recipe.verify
+    try:
+        with _opened(terms, settings) as store, store.scratch("verify") as scratch:
+            archive = packed.report.archive
+            if output is None:
+                assert store.remote is not None
+                archive = bring_archive(store.remote, packed.report.sha256, scratch, reporter=notes).archive
+            if options.model is not None and not options.model.is_dir():
+                raise VerifyError(f"the model directory {options.model} is not on the machine that verifies")
+            found = verify_archive(
+                archive,
+                model=options.model,
+                compile=options.compile,
+                server=None if options.server else False,
+                settings=settings,
+                store=store,
+                reporter=notes,
+            )
+            text = found.json().encode()
+            if output is not None:
+                write_whole(report_beside(archive, text), text)
+            if terms.sharing and store.remote is not None:
+                send_report(text, packed.report.sha256, store, store.remote)
+    except (EnvbuilderError, OSError) as error:
+        return replace(packed, failure=_failure(error), notes=tuple(notes.notes))
+    failure = None
+    if not found.passed:
+        failed = ", ".join(dict.fromkeys(check.id for check in found.failures))
+        failure = Failure(
+            message=f"verification failed: {failed}", hint=None, exit_code=VerifyError.exit_code
+        )
+    return replace(packed, failure=failure, notes=tuple(notes.notes), verified=found.summary())
+
+
+@contextmanager
+def _opened(terms: Terms, settings: Settings) -> Iterator[Store]:
+    """Open this machine's store, if what is made here will be the same as elsewhere.
+
+    Raises:
+        IntegrityError: this machine's envbuilder makes other bytes.
+    """
+    check_tools(terms.tools, tools())
+    keep_freed_memory()
+    store = Store.open()
+    if settings.store is not None:
+        remote = RemoteStore(settings.store, timeout=settings.timeout)
+        store = replace(store, remote=remote, sharing=terms.sharing)
+    yield store
+
+
+def check_tools(wanted: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Refuse a machine whose tools make other bytes.
+
+    Raises:
+        IntegrityError: it says which, and both versions.
+    """
+    others = [
+        f"{name} {here.get(name, 'missing')} for {version}"
+        for name, version in sorted(wanted.items())
+        if here.get(name) != version
+    ]
+    if others:
+        raise IntegrityError(
+            f"another version of the tool: {', '.join(others)}", hint="install the same envbuilder there"
+        )
+
+
+def _failure(error: EnvbuilderError | OSError) -> Failure:
+    if isinstance(error, EnvbuilderError):
+        return Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return Failure(message=f"{where}{error.strerror or error}", hint=None, exit_code=1)

@@ -1,0 +1,175 @@
+"""Many recipes over one torch, on this machine's cores and on a Dask cluster: ``python -m tests.benchmarks.fleet``.
+
+Every recipe is ``cpu`` and one small wheel of its own; artifacts come from a folder, stores are empty, and each figure
+is of processes of their own. Ratios are what counts: ``sixty`` is how many times as long all of them take as one, and
+``workers`` how many times as fast two workers are as one. Needs the artifacts of ``cpu`` (fetched into the store where
+they are not there) and 15 GB of disk for sixty recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from envbuilder.build import build, keep_freed_memory, tools
+from envbuilder.builders.cluster import run_on_cluster
+from envbuilder.builders.fleet import build_many
+from envbuilder.builders.graph import Job, plan
+from envbuilder.builders.tasks import Terms
+from envbuilder.fetch.download import fetch_into_wheelhouse
+from envbuilder.lock import check_lock
+from envbuilder.recipe import find_recipe
+from envbuilder.resolve.interpreter import describe, find_interpreter
+from envbuilder.settings import Settings, load_settings
+from envbuilder.store import CACHE_VARIABLE, Store
+from envbuilder.terminal import show_table
+from tests.builders.dask import cluster_in
+from tests.wheels import write_wheel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Run the benchmark, or one measured process of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recipes", type=int, default=60, help="how many on this machine; default: 60")
+    parser.add_argument("--on-cluster", type=int, default=16, help="how many on the cluster; default: 16")
+    parser.add_argument("--rounds", type=int, default=1, help="measure each this often, take the median")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where to work; default: a temporary folder"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--measure", nargs=3, metavar=("WHAT", "COUNT", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        what, count, folder = options.measure
+        print(json.dumps(_measure(what, int(count), Path(folder))))
+        return
+    with tempfile.TemporaryDirectory(prefix="fleet-", dir=options.folder) as folder:
+        wheels = Path(folder) / "wheels"
+        _fill(wheels, max(options.recipes, options.on_cluster))
+        result = _run(Path(folder), options.recipes, options.on_cluster, options.rounds)
+    if options.json:
+        print(json.dumps(result, indent=1))
+    else:
+        show_table(["", ""], [(name, f"{value:.2f}") for name, value in result.items()])
+
+
+def _run(folder: Path, recipes: int, on_cluster: int, rounds: int) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for what, count in (("one", 1), ("many", recipes), ("worker", on_cluster), ("workers", on_cluster)):
+            if count:
+                seconds.setdefault(what, []).append(_measured(what, count, folder))
+    found = {f"{what} (s)": statistics.median(each) for what, each in seconds.items()}
+    if recipes:
+        found["sixty: many / one"] = found["many (s)"] / found["one (s)"]
+        found["each further one (s)"] = (found["many (s)"] - found["one (s)"]) / max(1, recipes - 1)
+    if on_cluster:
+        found["workers: one worker / two"] = found["worker (s)"] / found["workers (s)"]
+    return found
+
+
+def _measured(what: str, count: int, folder: Path) -> float:
+    with tempfile.TemporaryDirectory(prefix=f"{what}-", dir=folder) as scratch:
+        (Path(scratch) / "wheels").symlink_to(folder / "wheels")
+        command = [sys.executable, "-m", "tests.benchmarks.fleet", "--measure", what, str(count), scratch]
+        env = {**os.environ, CACHE_VARIABLE: str(Path(scratch) / "store")}
+        done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True)
+        return float(json.loads(done.stdout))
+
+
+def _fill(wheels: Path, count: int) -> None:
+    """Put the artifacts of ``cpu`` and the small wheels into a folder."""
+    recipe = find_recipe("cpu", ROOT)
+    lock = check_lock(recipe)
+    settings = load_settings(ROOT / "recipes")
+    fetch_into_wheelhouse(lock.artifacts, lock.cuda, settings, Store.open(), wheels)
+    for number in range(count):
+        write_wheel(wheels, f"own{number}", files={f"own{number}.py": f"N = {number}\n".encode()})
+
+
+def _jobs(count: int, folder: Path, *, store: str | None = None) -> list[Job]:
+    recipe = find_recipe("cpu", ROOT)
+    locked = check_lock(recipe)
+    # Whatever CPython is here: the benchmark is of builders, not of that.
+    lock = dataclasses.replace(locked, interpreter=describe(find_interpreter(locked.python)))
+    settings = Settings(find_links=(str(folder / "wheels"),), no_index=True, store=store)
+    jobs = []
+    for number in range(count):
+        own = write_wheel(
+            folder / "own", f"own{number}", files={f"own{number}.py": f"N = {number}\n".encode()}
+        )
+        artifacts = sorted((*lock.artifacts, own), key=lambda artifact: artifact.name)
+        jobs.append(
+            Job(
+                recipe=dataclasses.replace(recipe, name=f"cpu{number}"),
+                lock=dataclasses.replace(lock, recipe=f"cpu{number}", artifacts=tuple(artifacts)),
+                settings=settings,
+            )
+        )
+    return jobs
+
+
+def _one(count: int, folder: Path) -> float:
+    """Build one recipe on an empty store, as ``envbuilder build`` does."""
+    (job,) = _jobs(count, folder)
+    keep_freed_memory()
+    began = time.perf_counter()
+    build(job.recipe, job.lock, output=folder / "envs", settings=job.settings, store=Store.open())
+    return time.perf_counter() - began
+
+
+def _many(count: int, folder: Path) -> float:
+    """Build all of them on an empty store."""
+    jobs = _jobs(count, folder)
+    began = time.perf_counter()
+    outcomes = build_many(jobs, output=folder / "envs")
+    seconds = time.perf_counter() - began
+    assert {outcome.state for outcome in outcomes} == {"built"}, outcomes
+    return seconds
+
+
+def _on_cluster(workers: int, count: int, folder: Path) -> float:
+    """Build on workers that begin with nothing, until every archive is in the store elsewhere."""
+    jobs = _jobs(count, folder, store=f"file://{folder}/elsewhere")
+    nodes = plan(jobs, Terms(tools=tools(), sharing=True), None)
+    with cluster_in(folder) as cluster:
+        for _ in range(workers):
+            cluster.add_worker()
+        _wait_for(cluster.address, workers)
+        began = time.perf_counter()
+        results = list(run_on_cluster(nodes, cluster.address))
+        seconds = time.perf_counter() - began
+    assert [done.failure for _, done in results] == [None] * len(nodes)
+    shutil.rmtree(folder / "elsewhere")
+    return seconds
+
+
+def _wait_for(address: str, workers: int) -> None:
+    from distributed import Client
+
+    client = Client(address, set_as_default=False)  # type: ignore[no-untyped-call]  # says no types
+    client.wait_for_workers(workers, timeout=60)
+    client.close()  # type: ignore[no-untyped-call]  # says no types
+
+
+def _measure(what: str, count: int, folder: Path) -> float:
+    if what in ("one", "many"):
+        return _one(count, folder) if what == "one" else _many(count, folder)
+    return _on_cluster(1 if what == "worker" else 2, count, folder)
+
+
+if __name__ == "__main__":
+    main()
