@@ -79,7 +79,7 @@ def lock_recipe(
             if differences:
                 raise StaleLockError(
                     f"{path}: solving again gives another lock: {'; '.join(differences)}",
-                    hint=f"envbuilder lock {recipe.name}",
+                    hint=recipe.lock_command,
                 )
         result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
     else:
@@ -181,21 +181,25 @@ def check_lock(recipe: Recipe) -> Lock:
         IntegrityError: the lock was edited or is broken.
     """
     path = lock_path(recipe)
+    if not path.exists():
+        raise StaleLockError(
+            f"recipe {recipe.name} is not locked: there is no {path}", hint=recipe.lock_command
+        )
     lock = read_lock(path)
     if lock.recipe != recipe.name:
         raise StaleLockError(
             f"{path}: is the lock of recipe {lock.recipe}, not of {recipe.name}",
-            hint=f"envbuilder lock {recipe.name}",
+            hint=recipe.lock_command,
         )
     if lock.recipe_digest != recipe.digest():
         raise StaleLockError(
-            f"{path}: {recipe.path.name} changed since it was locked", hint=f"envbuilder lock {recipe.name}"
+            f"{path}: {recipe.path.name} changed since it was locked", hint=recipe.lock_command
         )
     hashes = {artifact.name: artifact.sha256 for artifact in lock.artifacts}
     for name, wheel in _local_wheels(recipe).items():
         if file_sha256(wheel) != hashes.get(name):
             raise StaleLockError(
-                f"{path}: {wheel.name} changed since it was locked", hint=f"envbuilder lock {recipe.name}"
+                f"{path}: {wheel.name} changed since it was locked", hint=recipe.lock_command
             )
     return lock
 

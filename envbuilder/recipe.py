@@ -91,6 +91,12 @@ class Recipe:
         """The version of torch with its local part, as it is installed: ``2.13.0+cpu``; of ``pypi`` without."""
         return self.torch if self.cuda == "pypi" else f"{self.torch}+{self.cuda}"
 
+    @property
+    def lock_command(self) -> str:
+        """What to type to lock it."""
+        matrix = self.name != self.path.stem
+        return f"envbuilder lock --matrix {self.path.stem}" if matrix else f"envbuilder lock {self.name}"
+
     def digest(self) -> str:
         """Return the sha256 of all that a lock or an archive depends on: not ``verify``, comments, or the folder.
 

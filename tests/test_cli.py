@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -179,6 +180,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         (["alias", "a:b", "c", "--back"], "Error: --back names the archive: no ARCHIVE with it\n"),
         (["pack"], "Error: No such command 'pack'.\n"),
         (["lock", "--chekc"], "--chekc"),
+        (["build", "--check", "--matrix"], "Error: --check builds one after the other: no --cluster, "),
         (["build", "gone"], "error: no recipe 'gone' in "),
         (["build"], "error: no recipes in "),
         (
@@ -342,6 +344,43 @@ def test_an_error_while_locking_ends_it(workspace: Workspace, monkeypatch: pytes
     monkeypatch.setattr(verbs, "lock", lock)
     result = call("lock")
     assert (result.stderr, result.exit_code) == ("error: small: nothing fits\n", 4)
+
+
+def test_many_recipes_end_in_one_table(workspace: Workspace) -> None:
+    recipes = workspace.folder / "recipes"
+    (recipes / "z.yaml").write_text((recipes / "small.yaml").read_text())
+    result = workspace.build()
+    lines = result.stdout.splitlines()
+    (archive,) = Path("envs").glob("small-*.tar.gz")
+    assert lines[0].split() == ["recipe", "archive,", "or", "why", "not"]
+    assert lines[1].split() == ["small", "built", str(archive)]
+    assert lines[2].startswith("z       refused  ")
+    assert lines[2].endswith("pylock.z.toml (envbuilder lock z)")
+    assert lines[3] == "2 recipes: 1 built, 1 refused"
+    assert result.exit_code == 3
+    (first, second) = json.loads(workspace.build("--json").stdout)
+    assert (first["recipe"], first["state"], first["archive"]) == ("small", "already there", str(archive))
+    assert (second["state"], second["failure"]["exit_code"]) == ("refused", 3)
+
+
+def test_a_matrix(workspace: Workspace) -> None:
+    recipes = workspace.folder / "recipes"
+    path = recipes / "small.yaml"
+    path.write_text(path.read_text().replace("cuda: cpu", "cuda: [cpu, cu118]"))
+    lock = dataclasses.replace(workspace.lock, recipe="small-cpu")
+    write_lock(lock, recipes / "pylock.small-cpu.toml")
+    result = workspace.build("--matrix")
+    lines = result.stdout.splitlines()
+    (archive,) = Path("envs").glob("small-cpu-*.tar.gz")
+    assert lines[1].split() == ["small-cpu", "built", str(archive)]
+    assert lines[2].startswith("small-cu118  refused  ")
+    assert "torch 2.13.0" in lines[2]
+    assert lines[3] == "2 recipes: 1 built, 1 refused"
+    assert result.exit_code == 2
+    checked = call("lock", "--check", "--matrix", "--quiet")
+    assert checked.stdout.startswith(f"{recipes}/pylock.small-cpu.toml: current, ")
+    assert checked.stderr.startswith(f"error: {path}:")
+    assert checked.exit_code == 2
 
 
 def test_build_says_where_what_and_how_large(workspace: Workspace) -> None:

@@ -20,7 +20,7 @@ from envbuilder.settings import Settings
 from envbuilder.store import Store
 from tests.builders.dask import Cluster, cluster_in
 from tests.builders.fleets import make_fleet, on
-from tests.elsewhere.s3 import CREDENTIALS, make_bucket, s3_server
+from tests.elsewhere.s3 import make_bucket, s3_server, use_server
 
 pytestmark = pytest.mark.slow
 
@@ -48,9 +48,7 @@ def test_builders_that_meet_in_an_object_store(
 ) -> None:
     with s3_server(tmp_path) as endpoint:
         make_bucket(endpoint, "envs")
-        variables = {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+        variables = use_server(endpoint, monkeypatch)
         stores = [cluster.add_worker(env=variables) for _ in range(2)]
         jobs = on(jobs, "s3://envs")
         outcomes = build_many(jobs, output=tmp_path / "envs", cluster=cluster.address)

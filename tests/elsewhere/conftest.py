@@ -8,7 +8,7 @@ import pytest
 
 from envbuilder.elsewhere.remote import RemoteStore
 from envbuilder.resolve.interpreter import Interpreter
-from tests.elsewhere.s3 import CREDENTIALS, make_bucket, s3_server
+from tests.elsewhere.s3 import make_bucket, s3_server, use_server
 from tests.small import Small, make_small
 
 _NUMBERS = itertools.count()
@@ -26,10 +26,7 @@ def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty bucket on that server, as a URL; the server is this process's S3."""
     name = f"bucket-{next(_NUMBERS)}"
     make_bucket(s3, name)
-    for variable, value in CREDENTIALS.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    use_server(s3, monkeypatch)
     return f"s3://{name}"
 
 

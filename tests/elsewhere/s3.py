@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from s3fs import S3FileSystem
+
 _SERVER = """
 import sys
 from pathlib import Path
@@ -46,6 +49,15 @@ def s3_server(folder: Path) -> Iterator[str]:
 
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key-of-a-test", "AWS_SECRET_ACCESS_KEY": "secret-of-a-test"}
+
+
+def use_server(endpoint: str, patched: pytest.MonkeyPatch) -> dict[str, str]:
+    """Make the server at *endpoint* this process's S3; return the variables that do it."""
+    variables = {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in variables.items():
+        patched.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # it remembers the server of the test before
+    return variables
 
 
 def make_bucket(endpoint: str, name: str) -> None:

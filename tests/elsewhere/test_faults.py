@@ -22,7 +22,7 @@ from envbuilder.errors import FetchError, IntegrityError, RecipeError, StoreErro
 from envbuilder.manifest import manifest_beside
 from envbuilder.settings import Settings
 from envbuilder.store import Store
-from tests.elsewhere.s3 import CREDENTIALS
+from tests.elsewhere.s3 import CREDENTIALS, use_server
 from tests.notes import Notes
 from tests.small import Small
 
@@ -90,18 +90,15 @@ def faulty(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, RemoteStore]]:
     """A store with a fault, and what it is."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     if request.param == "gone":
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        use_server(endpoint, monkeypatch)
         yield request.param, RemoteStore("s3://envs/gone", timeout=0.5)
         return
     with serving({"refuses": _Refuses, "half": _Half, "silent": _Silent}[request.param]) as endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        use_server(endpoint, monkeypatch)
         yield request.param, RemoteStore(f"s3://envs/{request.param}", timeout=0.5)
 
 
