@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 from unearth.fetchers import PyPIClient
 
+from envbuilder.errors import RecipeError, StoreError
 from envbuilder.fetch.sources import Unavailable, check_status, open_client, read_page, reason, redacted
 from envbuilder.resolve.wheelhouse import local_path
 from envbuilder.run import CommandError, run
@@ -30,6 +31,7 @@ extern "C" int threads() { std::vector<int> v(3); return omp_get_max_threads() +
 WHEELHOUSE = "wheelhouse"
 PACKAGE_INDEX = "package index"
 PYTORCH_INDEX = "PyTorch's index"
+STORE = "store elsewhere"
 _PROJECTS = {PACKAGE_INDEX: "pip", PYTORCH_INDEX: "torch"}
 """A project that each kind of index has."""
 DRIVER_FLOORS = {11: (520, 61), 12: (525, 60), 13: (580, 65)}
@@ -80,7 +82,7 @@ class Route:
     """One source, and whether it answers."""
 
     kind: str
-    """``wheelhouse``, ``package index`` or ``PyTorch's index``."""
+    """``store elsewhere``, ``wheelhouse``, ``package index`` or ``PyTorch's index``."""
     place: str
     """Its path or address, without credentials."""
     answers: bool
@@ -147,7 +149,8 @@ def check_routes(settings: Settings, variants: Iterable[str]) -> tuple[Route, ..
     Raises:
         RecipeError: the certificates of *settings* are none.
     """
-    asked = [(WHEELHOUSE, link, "") for link in settings.find_links]
+    asked = [(STORE, settings.store, "")] if settings.store is not None else []
+    asked += [(WHEELHOUSE, link, "") for link in settings.find_links]
     if not settings.no_index:
         asked += [(PACKAGE_INDEX, url, "") for url in (settings.index_url, *settings.extra_index_urls)]
         asked += [(PYTORCH_INDEX, f"{settings.pytorch_index}/{variant}", variant) for variant in variants]
@@ -160,7 +163,9 @@ def _ask(client: PyPIClient, kind: str, location: str, variant: str) -> Route:
     names: tuple[str, ...] = ()
     place = redacted(location) if "://" in location else location
     try:
-        if kind == WHEELHOUSE:
+        if kind == STORE:
+            detail = _look_into_store(location)
+        elif kind == WHEELHOUSE:
             names = _wheelhouse_names(client, location)
             detail = counted(sum(name.endswith(".whl") for name in names), "wheel")
         else:
@@ -169,6 +174,19 @@ def _ask(client: PyPIClient, kind: str, location: str, variant: str) -> Route:
     except Unavailable as error:
         return Route(kind=kind, place=place, answers=False, detail=str(error), variant=variant)
     return Route(kind=kind, place=place, answers=True, detail=detail, variant=variant, filenames=names)
+
+
+def _look_into_store(url: str) -> str:
+    from envbuilder.elsewhere.files import Elsewhere  # a tenth of a second that only who has a store waits
+
+    began = monotonic()
+    try:
+        kinds = Elsewhere(url, timeout=ROUTE_SECONDS).folders()
+    except (StoreError, RecipeError) as error:
+        raise Unavailable(
+            error.message if error.hint is None else f"{error.message} ({error.hint})"
+        ) from error
+    return f"{(monotonic() - began) * 1000:.0f} ms" + ("" if kinds else ", holds nothing yet")
 
 
 def _wheelhouse_names(client: PyPIClient, location: str) -> tuple[str, ...]:

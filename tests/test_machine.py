@@ -170,3 +170,18 @@ def test_a_source_that_says_nothing_is_given_up_soon(index: Index, monkeypatch: 
 
 def test_no_index_is_asked_where_none_may_be() -> None:
     assert check_routes(Settings(no_index=True), ["cpu"]) == ()
+
+
+def test_a_store_elsewhere_is_a_source(tmp_path: Path) -> None:
+    settings = Settings(no_index=True, store=f"file://{tmp_path}/elsewhere")
+    (route,) = check_routes(settings, [])
+    assert (route.kind, route.place, route.answers) == ("store elsewhere", settings.store, True)
+    assert route.detail.endswith(" ms, holds nothing yet")
+    (tmp_path / "elsewhere" / "artifacts").mkdir(parents=True)
+    (route,) = check_routes(settings, [])
+    assert route.detail.endswith(" ms")
+    (route,) = check_routes(Settings(no_index=True, store="s4://bucket"), [])
+    assert (route.answers, route.detail) == (
+        False,
+        "the store s4://bucket cannot be used: Protocol not known: s4",
+    )

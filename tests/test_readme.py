@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from envbuilder import errors
 from envbuilder.cli import cli
 from envbuilder.deploy.config import Serving, brought_over, edit_config, read_config
+from envbuilder.matrix import load_matrix
 from envbuilder.recipe import load_recipe
 from envbuilder.settings import load_settings
 
@@ -72,7 +73,7 @@ def test_an_option_that_is_none_would_be_found() -> None:
 
 
 def test_the_recipe(tmp_path: Path) -> None:
-    (text,) = [block for block in blocks("yaml") if "torch:" in block]
+    text, _ = [block for block in blocks("yaml") if "torch:" in block]
     path = tmp_path / "recipes" / "resnet.yaml"
     path.parent.mkdir()
     path.write_text(text)
@@ -82,6 +83,16 @@ def test_the_recipe(tmp_path: Path) -> None:
         "cu126",
         tmp_path / "models" / "resnet50",
     )
+
+
+def test_the_matrix(tmp_path: Path) -> None:
+    _, text = [block for block in blocks("yaml") if "torch:" in block]
+    path = tmp_path / "recipes" / "resnet.yaml"
+    path.parent.mkdir()
+    path.write_text(text)
+    cells = load_matrix(["resnet"], tmp_path)
+    assert [cell.get().name for cell in cells[:2]] == ["resnet-24_10-cpu", "resnet-24_10-cu126"]
+    assert len(cells) == 4
 
 
 def test_the_configuration(tmp_path: Path) -> None:
@@ -100,6 +111,7 @@ def test_the_settings(tmp_path: Path) -> None:
     assert settings.find_links[0] == "/srv/wheels"
     assert settings.index_url == "https://packages.example.org/simple"
     assert settings.pytorch_index == "https://packages.example.org/pytorch"
+    assert settings.store == "s3://bucket/envs"
 
 
 def test_exit_codes() -> None:

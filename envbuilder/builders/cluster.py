@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ _LOOK_EVERY = 2.0
 
 def run_on_cluster(
     nodes: Mapping[str, Node], address: str, *, patience: float = PATIENCE_SECONDS
-) -> Iterator[tuple[str, Done]]:
+) -> Generator[tuple[str, Done]]:
     """Do every task of *nodes* on the workers of the scheduler at *address*; yield each with its key as it is done.
 
     A worker that is lost costs the tasks that it was at: others do them. What it had finished is in the store.
@@ -87,7 +87,7 @@ class _Run:
         self._address = address
         self._patience = patience
 
-    def results(self, nodes: Mapping[str, Node]) -> Iterator[tuple[str, Done]]:
+    def results(self, nodes: Mapping[str, Node]) -> Generator[tuple[str, Done]]:
         """Submit every task; yield what becomes of each."""
         futures: dict[str, Any] = {}
         for priority, node in enumerate(nodes.values()):

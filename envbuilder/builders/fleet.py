@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from envbuilder.elsewhere.archives import bring_archive, find_record
 from envbuilder.elsewhere.remote import RemoteStore
 from envbuilder.errors import EnvbuilderError, RecipeError
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.store import file_sha256
 
 State = Literal["built", "already there", "refused"]
 
@@ -77,7 +79,8 @@ def build_many(
         sharing=cluster is not None,
         verify=verify,
         interpreter_change=interpreter_change,
-        threads=threads or 1,
+        # Of many, each process takes one; a single one has the cores for itself.
+        threads=threads or (1 if len(jobs) > 1 else min(os.cpu_count() or 1, 8)),
     )
     outcomes: dict[str, Outcome] = {}
     missing = []
@@ -87,6 +90,8 @@ def build_many(
             missing.append(job)
         else:
             outcomes[job.recipe.name] = there
+    if cluster is not None:
+        send_wheelhouses(missing)
     nodes = plan(missing, terms, None if cluster is not None else output.absolute())
     by_key = {last_key(job, terms): job for job in missing}
     told: set[str] = set()
@@ -109,6 +114,26 @@ def build_many(
 def _run(nodes: Mapping[str, Node], cluster: str | None) -> Generator[tuple[str, Done]]:
     if nodes:
         yield from run_here(nodes) if cluster is None else run_on_cluster(nodes, cluster)
+
+
+def send_wheelhouses(jobs: Sequence[Job]) -> int:
+    """Upload what only this machine may have: artifacts that lie in its wheelhouses. Return how many were not there.
+
+    Raises:
+        StoreError: the store elsewhere cannot be written.
+    """
+    sent = 0
+    for job in jobs:
+        folders = [Path(link) for link in job.settings.find_links if "://" not in link]
+        remote = _remote(job)
+        for artifact in job.lock.artifacts:
+            files = [folder / artifact.filename for folder in folders]
+            found = next((f for f in files if f.is_file() and f.stat().st_size == artifact.size), None)
+            if found is None or remote.holds("artifacts", artifact.sha256):
+                continue
+            if file_sha256(found) == artifact.sha256:
+                sent += remote.put("artifacts", artifact.sha256, found)
+    return sent
 
 
 def _there(job: Job, output: Path, reporter: Reporter) -> Outcome | None:

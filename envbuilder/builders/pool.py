@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -14,7 +14,7 @@ from envbuilder.builders.tasks import Done
 from envbuilder.errors import ClusterError
 
 
-def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Iterator[tuple[str, Done]]:
+def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator[tuple[str, Done]]:
     """Do every task of *nodes* after those it needs; yield each with its key as it is done.
 
     Raises:
@@ -44,13 +44,9 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Iterator[
         ) from error
     finally:
         # Whoever wants no more, or is interrupted, does not wait for a task under way.
-        processes = list((executor._processes or {}).values())
-        executor.shutdown(wait=False, cancel_futures=True)
-        if running:
-            for process in processes:
-                process.terminate()
-        for process in processes:
-            process.join()
+        for process in list((executor._processes or {}).values()) if running else ():
+            process.terminate()
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _leave_interrupts_to_the_parent() -> None:

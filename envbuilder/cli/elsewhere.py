@@ -69,7 +69,8 @@ def push(
         find_links=find_links,
         reporter=make_reporter(quiet=quiet or as_json),
     )
-    _print_transfer(transfer, as_json, f"{count(len(transfer.sent), 'object')} uploaded")
+    done = f"{count(len(transfer.sent), 'object')} uploaded, {transfer.there} already there"
+    _print_transfer(transfer, as_json, done)
 
 
 @click.command()
@@ -90,8 +91,7 @@ def _print_transfer(transfer: Transfer, as_json: bool, done: str) -> None:
     if as_json:
         out(transfer, True)
         return
-    there = f", {transfer.there} already there" if transfer.sent and transfer.there else ""
-    click.echo(f"{transfer.archive}: {done}{there}")
+    click.echo(f"{transfer.archive}: {done}")
     click.echo(f"  {human(transfer.size)}, sha256 {transfer.sha256}")
     click.echo(f"  store {transfer.store}")
     for report in transfer.reports:

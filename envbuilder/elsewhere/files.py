@@ -93,6 +93,19 @@ class Elsewhere:
             if one["type"] == "file" and one["name"].rstrip("/") != own  # a marker of an empty folder
         )
 
+    def folders(self) -> list[str] | None:
+        """List the folders of objects; None: there is nothing at this address.
+
+        Raises:
+            StoreError: the store does not answer, or refuses.
+        """
+        found = self._ask("", lambda: self._fs.ls(self._root, detail=True))
+        if found is None:
+            return None
+        return sorted(
+            one["name"].rstrip("/").rpartition("/")[2] for one in found if one["type"] == "directory"
+        )
+
     def walk(self, folder: str) -> dict[str, int]:
         """Return the bytes of each object below *folder*, by its path in it."""
         found = self._ask(folder, lambda: self._fs.find(self._at(folder), detail=True)) or {}

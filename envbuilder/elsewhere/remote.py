@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from envbuilder.elsewhere.files import Elsewhere
 from envbuilder.errors import IntegrityError
+from envbuilder.store import file_sha256
 
 Kind = Literal["artifacts", "segments", "archives", "manifests", "reports", "builds", "aliases"]
 NAMED_BY_BYTES: Final = ("artifacts", "archives")
@@ -116,21 +117,18 @@ class RemoteStore:
         elif not self._files.create(path, source) and self._files.size(path) == size:
             self._seen.add(path)
             return False  # somebody else was faster
-        self._check(path, source)
+        self._check(path, name if kind in NAMED_BY_BYTES else file_sha256(source))
         self._seen.add(path)
         return True
 
-    def _check(self, path: str, source: Path) -> None:
+    def _check(self, path: str, sha256: str) -> None:
         """Read an object back."""
-        there, here = hashlib.sha256(), hashlib.sha256()
+        there = hashlib.sha256()
         for chunk in self._files.read(path):
             there.update(chunk)
-        with source.open("rb") as file:
-            while chunk := file.read(2**20):
-                here.update(chunk)
-        if there.digest() != here.digest():
+        if there.hexdigest() != sha256:
             raise IntegrityError(
-                f"{self._files.place(path)}: sha256 {there.hexdigest()} after the upload, {here.hexdigest()} before",
+                f"{self._files.place(path)}: sha256 {there.hexdigest()} after the upload, {sha256} before",
                 hint="remove it there, and push again",
             )
 

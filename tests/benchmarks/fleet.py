@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,9 @@ from envbuilder.build import build, keep_freed_memory, tools
 from envbuilder.builders.cluster import run_on_cluster
 from envbuilder.builders.fleet import build_many
 from envbuilder.builders.graph import Job, plan
-from envbuilder.builders.tasks import Terms
+from envbuilder.builders.tasks import Terms, pack
+from envbuilder.elsewhere.archives import bring_archive
+from envbuilder.elsewhere.remote import RemoteStore
 from envbuilder.fetch.download import fetch_into_wheelhouse
 from envbuilder.lock import check_lock
 from envbuilder.recipe import find_recipe
@@ -44,7 +45,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--recipes", type=int, default=60, help="how many on this machine; default: 60")
-    parser.add_argument("--on-cluster", type=int, default=16, help="how many on the cluster; default: 16")
+    parser.add_argument("--on-cluster", type=int, default=60, help="how many on the cluster; default: 60")
     parser.add_argument("--rounds", type=int, default=1, help="measure each this often, take the median")
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to work; default: a temporary folder"
@@ -67,27 +68,31 @@ def main() -> None:
 
 
 def _run(folder: Path, recipes: int, on_cluster: int, rounds: int) -> dict[str, float]:
-    seconds: dict[str, list[float]] = {}
+    measured: dict[str, list[dict[str, float]]] = {}
     for _ in range(rounds):
         for what, count in (("one", 1), ("many", recipes), ("worker", on_cluster), ("workers", on_cluster)):
-            if count:
-                seconds.setdefault(what, []).append(_measured(what, count, folder))
-    found = {f"{what} (s)": statistics.median(each) for what, each in seconds.items()}
+            if count and (what != "one" or recipes):
+                measured.setdefault(what, []).append(_measured(what, count, folder))
+    found = {
+        f"{what}: {name}": statistics.median(each[name] for each in rounds_of)
+        for what, rounds_of in measured.items()
+        for name in rounds_of[0]
+    }
     if recipes:
-        found["sixty: many / one"] = found["many (s)"] / found["one (s)"]
-        found["each further one (s)"] = (found["many (s)"] - found["one (s)"]) / max(1, recipes - 1)
+        found["sixty: many / one"] = found["many: seconds"] / found["one: seconds"]
     if on_cluster:
-        found["workers: one worker / two"] = found["worker (s)"] / found["workers (s)"]
+        found["workers: one worker / two"] = found["worker: seconds"] / found["workers: seconds"]
     return found
 
 
-def _measured(what: str, count: int, folder: Path) -> float:
+def _measured(what: str, count: int, folder: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix=f"{what}-", dir=folder) as scratch:
         (Path(scratch) / "wheels").symlink_to(folder / "wheels")
         command = [sys.executable, "-m", "tests.benchmarks.fleet", "--measure", what, str(count), scratch]
         env = {**os.environ, CACHE_VARIABLE: str(Path(scratch) / "store")}
         done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True)
-        return float(json.loads(done.stdout))
+        result: dict[str, float] = json.loads(done.stdout)
+        return result
 
 
 def _fill(wheels: Path, count: int) -> None:
@@ -122,26 +127,26 @@ def _jobs(count: int, folder: Path, *, store: str | None = None) -> list[Job]:
     return jobs
 
 
-def _one(count: int, folder: Path) -> float:
+def _one(count: int, folder: Path) -> dict[str, float]:
     """Build one recipe on an empty store, as ``envbuilder build`` does."""
     (job,) = _jobs(count, folder)
     keep_freed_memory()
     began = time.perf_counter()
     build(job.recipe, job.lock, output=folder / "envs", settings=job.settings, store=Store.open())
-    return time.perf_counter() - began
+    return {"seconds": time.perf_counter() - began}
 
 
-def _many(count: int, folder: Path) -> float:
+def _many(count: int, folder: Path) -> dict[str, float]:
     """Build all of them on an empty store."""
     jobs = _jobs(count, folder)
     began = time.perf_counter()
     outcomes = build_many(jobs, output=folder / "envs")
     seconds = time.perf_counter() - began
     assert {outcome.state for outcome in outcomes} == {"built"}, outcomes
-    return seconds
+    return {"seconds": seconds}
 
 
-def _on_cluster(workers: int, count: int, folder: Path) -> float:
+def _on_cluster(workers: int, count: int, folder: Path) -> dict[str, float]:
     """Build on workers that begin with nothing, until every archive is in the store elsewhere."""
     jobs = _jobs(count, folder, store=f"file://{folder}/elsewhere")
     nodes = plan(jobs, Terms(tools=tools(), sharing=True), None)
@@ -149,12 +154,23 @@ def _on_cluster(workers: int, count: int, folder: Path) -> float:
         for _ in range(workers):
             cluster.add_worker()
         _wait_for(cluster.address, workers)
-        began = time.perf_counter()
-        results = list(run_on_cluster(nodes, cluster.address))
-        seconds = time.perf_counter() - began
-    assert [done.failure for _, done in results] == [None] * len(nodes)
-    shutil.rmtree(folder / "elsewhere")
-    return seconds
+        began = assembled = time.perf_counter()
+        results = []
+        for key, done in run_on_cluster(nodes, cluster.address):
+            assert done.failure is None, done
+            if nodes[key].work is not pack:
+                assembled = time.perf_counter()
+            results.append(done)
+        ended = time.perf_counter()
+    last = next(done.report for done in results if done.report is not None)
+    bring_archive(RemoteStore(f"file://{folder}/elsewhere"), last.sha256, folder / "envs")
+    brought = time.perf_counter() - ended
+    return {
+        "seconds": ended - began,
+        "until all is assembled": assembled - began,
+        "a pack, on one worker": (ended - assembled) * workers / count,
+        "bringing an archive here": brought,
+    }
 
 
 def _wait_for(address: str, workers: int) -> None:
@@ -165,7 +181,7 @@ def _wait_for(address: str, workers: int) -> None:
     client.close()  # type: ignore[no-untyped-call]  # says no types
 
 
-def _measure(what: str, count: int, folder: Path) -> float:
+def _measure(what: str, count: int, folder: Path) -> dict[str, float]:
     if what in ("one", "many"):
         return _one(count, folder) if what == "one" else _many(count, folder)
     return _on_cluster(1 if what == "worker" else 2, count, folder)

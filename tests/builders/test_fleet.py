@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
 from envbuilder.build import build, tools
-from envbuilder.builders.fleet import build_many
-from envbuilder.builders.graph import plan
+from envbuilder.builders.fleet import build_many, send_wheelhouses
+from envbuilder.builders.graph import Job, Node, plan
+from envbuilder.builders.pool import run_here
 from envbuilder.builders.tasks import Terms, assemble_base, assemble_wheel, pack
+from envbuilder.elsewhere.remote import RemoteStore
+from envbuilder.errors import ClusterError
+from envbuilder.lock import check_lock
+from envbuilder.manifest import manifest_beside
+from envbuilder.recipe import VerifyOptions, load_recipe
 from envbuilder.resolve.interpreter import Interpreter
+from envbuilder.settings import Settings
 from envbuilder.store import CACHE_VARIABLE, Store
 from tests.builders.fleets import make_fleet
+from tests.conftest import REPOSITORY
 from tests.notes import Notes
 
 
@@ -64,3 +76,60 @@ def test_what_goes_wrong_with_one_is_its_own(tmp_path: Path, python311: Interpre
     assert second.failure.message.startswith("own1-1.0-py3-none-any.whl (sha256 ")
     assert second.failure.exit_code == 4
     assert second.row()[2].endswith("(envbuilder doctor says which sources answer)")
+
+
+def test_what_only_this_machine_has_goes_to_the_workers(tmp_path: Path, python311: Interpreter) -> None:
+    jobs = make_fleet(tmp_path, python311, 2, store=f"file://{tmp_path}/elsewhere")
+    (tmp_path / "wheels" / "own1-1.0-py3-none-any.whl").write_bytes(b"another one")
+    assert send_wheelhouses(jobs) == 2
+    remote = RemoteStore(f"file://{tmp_path}/elsewhere")
+    held = [remote.holds("artifacts", artifact.sha256) for job in jobs for artifact in job.lock.artifacts]
+    assert held == [True, True, True, False], "common and own0, common and own1"
+    assert send_wheelhouses(jobs) == 0
+
+
+def test_an_interrupt_ends_the_processes_too(tmp_path: Path, python311: Interpreter) -> None:
+    nodes = plan(make_fleet(tmp_path, python311, 3), Terms(tools=tools(), sharing=False), tmp_path / "envs")
+    results = run_here(nodes)
+    next(results)
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_dies_is_an_error_in_words(tmp_path: Path) -> None:
+    node = Node(key="die", weight=0, work=os._exit, args=(3,))
+    with pytest.raises(ClusterError) as raised:
+        list(run_here({"die": node}))
+    assert raised.value.message == "a process that built died"
+
+
+@pytest.mark.slow
+def test_an_archive_is_verified_too(
+    cpu_archive: Path, shared: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(shared / "store"))
+    recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
+    recipe = dataclasses.replace(recipe, verify=VerifyOptions(server=False))
+    job = Job(recipe=recipe, lock=check_lock(recipe), settings=settings)
+    envs = tmp_path / "envs"
+    envs.mkdir()
+    for file in (cpu_archive, manifest_beside(cpu_archive)):
+        os.link(file, envs / file.name)
+    (outcome,) = build_many([job], output=envs, verify=True, interpreter_change=True)
+    assert (outcome.state, outcome.failure, outcome.archive) == (
+        "already there",
+        None,
+        envs / cpu_archive.name,
+    )
+    assert outcome.verified is not None
+    assert " passed" in outcome.verified
+    (report,) = envs.glob("*.report-*.json")
+    assert json.loads(report.read_bytes())["sha256"] == outcome.sha256
+    nowhere = dataclasses.replace(recipe, verify=VerifyOptions(model=tmp_path / "nowhere"))
+    job = dataclasses.replace(job, recipe=nowhere)
+    (outcome,) = build_many([job], output=envs, verify=True, interpreter_change=True)
+    assert outcome.failure is not None
+    assert outcome.failure.message == (
+        f"the model directory {tmp_path}/nowhere is not on the machine that verifies"
+    )
+    assert outcome.failure.exit_code == 7
