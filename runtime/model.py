@@ -1188,14 +1188,15 @@ class TritonPythonModel:
 
     def _warm_up(self) -> None:
         began = time.monotonic()
-        optional = any(field.optional for field in self._inputs)
+        optional, sizes = any(field.optional for field in self._inputs), self._warm_sizes()
         for absent in (False, True) if optional else (False,):
-            for position, size in enumerate(self._warm_sizes()):
+            for position, size in enumerate(sizes):
                 values = [None if absent and f.optional else self._example(f, size) for f in self._inputs]
                 if position == 0:
                     if not self._runs_eagerly(values, absent):
                         break
-                    self._settle_threads(values)
+                    if self._on_cpu and not (absent or self._parameters.threads):
+                        self._settle_threads(min(sizes))
                 try:
                     for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
                         self._run(self._target, values, mark=True)
@@ -1259,16 +1260,15 @@ class TritonPythonModel:
             return False
         return True
 
-    def _settle_threads(self, values: list[Any]) -> None:
-        """Halve the threads while that costs a call less than a quarter of its time, unless NUM_THREADS says.
+    def _settle_threads(self, size: int) -> None:
+        """Halve the threads while that costs a call of *size* rows less than a quarter.
 
-        The server and its clients use the same CPUs, and to wake a thread for each layer of a small model costs more
-        than the layer. A call that takes longer than SHORT_CALL keeps its threads.
+        Server and clients use the same CPUs, and to wake a thread for each layer of a small model costs more than the
+        layer. A call that takes longer than SHORT_CALL keeps its threads.
         """
         import torch
 
-        if self._parameters.threads or not self._on_cpu:
-            return
+        values = [self._example(field, size) for field in self._inputs]
 
         def best(threads: int) -> float:
             torch.set_num_threads(threads)
@@ -1280,12 +1280,15 @@ class TritonPythonModel:
             return min(seconds)
 
         threads = torch.get_num_threads()
-        fastest = best(threads)
-        while threads > 1 and fastest <= SHORT_CALL:
-            fewer = best(threads // 2)
-            if fewer > 1.25 * fastest:
-                break
-            threads, fastest = threads // 2, min(fewer, fastest)
+        try:
+            fastest = best(threads)
+            while threads > 1 and fastest <= SHORT_CALL:
+                fewer = best(threads // 2)
+                if fewer > 1.25 * fastest:
+                    break
+                threads, fastest = threads // 2, min(fewer, fastest)
+        except Exception as error:  # the model does not take that size: what follows says so, if it matters
+            pb_utils.Logger.log_verbose(f"{self._name}: {describe(error, self._folder)}")
         torch.set_num_threads(threads)
         pb_utils.Logger.log_info(f"{self._name}: {threads} of {self._parameters.most_threads} threads")
 
