@@ -16,7 +16,6 @@ import pytest
 from uv import find_uv_bin
 
 from envbuilder import verbs
-from envbuilder.assemble.base import lay_out_base
 from envbuilder.fetch.download import fetch_into_wheelhouse
 from envbuilder.lock import check_lock
 from envbuilder.lockfile import WHEELHOUSE, lock_path, write_lock
@@ -26,6 +25,7 @@ from envbuilder.resolve.interpreter import find_interpreter
 from envbuilder.run import run
 from envbuilder.settings import Settings
 from envbuilder.store import Store
+from tests.assemble.prefix import lay_out_prefix
 from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -69,7 +69,7 @@ def archives(
     )
     prefix = folder / "prefix"
     prefix.mkdir()
-    lay_out_base(find_interpreter(lock.python, locked=lock.interpreter), prefix, PackRules(exclude=()))
+    lay_out_prefix(find_interpreter(lock.python, locked=lock.interpreter), prefix, PackRules(exclude=()))
     environment = {"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1", "UV_CACHE_DIR": str(folder / "uv")}
     install = ["pip", "install", "--no-config", "--offline", "--preview-features", "pylock"]
     run([find_uv_bin(), *install, "--python", str(prefix / "bin/python3"), "-r", str(copy)], env=environment)

@@ -40,54 +40,63 @@ class Base:
 
 
 def lay_out_base(interpreter: Interpreter, folder: Path, rules: PackRules) -> Base:
-    """Copy and relocate *interpreter* into *folder*, which must be empty, and describe it.
+    """Describe *interpreter* as it goes into an environment; what must be changed for that is copied into *folder*,
+    which must be empty.
 
-    Everything in *folder* is a copy; nothing of the interpreter is changed or linked to.
+    Nothing of the interpreter is changed or linked to.
     """
-    excluded = _copy(interpreter, folder, rules)
+    unchanged, excluded = _copy_what_changes(interpreter, folder, rules)
     _relocate(interpreter, folder)
     history = folder / HISTORY
     history.parent.mkdir()
     history.write_text("")
     entries, activation = _ask_conda_pack(folder)
-    return Base(entries=tuple(entries), activation=tuple(activation), excluded=tuple(excluded))
+    return Base(entries=(*unchanged, *entries), activation=tuple(activation), excluded=tuple(excluded))
 
 
-def _copy(interpreter: Interpreter, folder: Path, rules: PackRules) -> list[Excluded]:
+def _copy_what_changes(
+    interpreter: Interpreter, folder: Path, rules: PackRules
+) -> tuple[list[Entry], list[Excluded]]:
+    """Return what needs no copy, and what *rules* leave out."""
     left_out: dict[str, list[int]] = {}
     kept: list[str] = []
+    unchanged: list[Entry] = []
     for file in interpreter_files(interpreter):
         pattern = rules.excluded_by(file.target)
         if pattern is not None:
             left_out.setdefault(pattern, []).append(file.source.stat().st_size if file.source else 0)
             continue
         kept.append(file.target)
-        place = folder / file.target
-        place.parent.mkdir(parents=True, exist_ok=True)
         if file.source is None:
-            assert file.link is not None
-            place.symlink_to(file.link)
+            unchanged.append(Entry(file.target, 0o777, link=file.link))
         else:
-            _copy_clean(file.source, place, interpreter.built_at)
+            unchanged += _copy_changed(file.source, file.target, folder, interpreter.built_at)
     libraries = linked_libraries(interpreter)
     for source in sorted({path for target in kept for path in libraries.get(target, ())}):
-        _copy_clean(source, folder / "lib" / source.name, interpreter.built_at)
-    (folder / f"lib/python{interpreter.minor}/site-packages").mkdir(parents=True)
-    return [Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()]
+        unchanged += _copy_changed(source, f"lib/{source.name}", folder, interpreter.built_at)
+    (folder / f"lib/python{interpreter.minor}/site-packages").mkdir(parents=True, exist_ok=True)
+    return unchanged, [Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()]
 
 
-def _copy_clean(source: Path, place: Path, places: Sequence[str]) -> None:
+def _copy_changed(source: Path, target: str, folder: Path, places: Sequence[str]) -> list[Entry]:
+    """Copy a file into *folder* if it is to be changed, else return it."""
     try:
         data = source.read_bytes()
     except OSError as error:
         raise AssembleError(f"{source} cannot be read: {error.strerror}") from error
-    if is_elf(data):
-        data = without_debug(data)
-    if not place.name.startswith("_sysconfigdata"):  # whose prefix _relocate replaces by something better
-        data = without_places(data, places)
-    place.write_bytes(data)
     # By what is in it, as the interpreter's digest is: a copy of it may have other modes.
-    place.chmod(0o755 if is_elf(data) or data.startswith(b"#!") else 0o644)
+    mode = 0o755 if is_elf(data) or data.startswith(b"#!") else 0o644
+    cleaned = without_debug(data) if is_elf(data) else data
+    described = target.rpartition("/")[2].startswith("_sysconfigdata")
+    if not described:  # whose prefix _relocate replaces by something better
+        cleaned = without_places(cleaned, places)
+    if cleaned == data and not described and not is_elf(data):
+        return [Entry(target, mode, source=source)]
+    place = folder / target
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(cleaned)
+    place.chmod(mode)
+    return []
 
 
 def _relocate(interpreter: Interpreter, folder: Path) -> None:

@@ -23,6 +23,7 @@ from envbuilder.errors import AssembleError
 from envbuilder.pack.archive import write_archive
 from envbuilder.pack.rules import PackRules
 from envbuilder.resolve.interpreter import Interpreter, describe, find_interpreters, interrogate
+from tests.assemble.prefix import lay_out_prefix
 from tests.resolve.interpreters import copy_interpreter
 
 
@@ -31,7 +32,7 @@ def base(
     python311: Interpreter, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Interpreter, Path, Base]]:
     folder = tmp_path_factory.mktemp("base")
-    yield python311, folder, lay_out_base(python311, folder, PackRules())
+    yield python311, folder, lay_out_prefix(python311, folder, PackRules())
     shutil.rmtree(folder)
 
 
@@ -61,13 +62,13 @@ def test_no_path_of_the_build_machine_is_left_in_any_python(tmp_path: Path) -> N
     for version, interpreter in found.items():
         folder = tmp_path / version
         folder.mkdir()
-        lay_out_base(interpreter, folder, PackRules())
+        lay_out_prefix(interpreter, folder, PackRules())
         assert places_left(folder, interpreter) == [], version
         shutil.rmtree(folder)
 
 
 def test_library_headers_and_activation_are_inside(base: tuple[Interpreter, Path, Base]) -> None:
-    _, folder, laid_out = base
+    interpreter, folder, laid_out = base
     entries = {entry.path: entry for entry in laid_out.entries}
     for path in (
         "lib/libpython3.11.so.1.0",
@@ -86,6 +87,9 @@ def test_library_headers_and_activation_are_inside(base: tuple[Interpreter, Path
     assert not any("site-packages" in path or "__pycache__" in path for path in entries)
     assert any(excluded.pattern == "lib/python3.*/test/**" for excluded in laid_out.excluded)
     assert [path for path in files_of(folder) if path.stat().st_nlink > 1] == []
+    # Nothing is copied that can go into an archive as it lies there, and nothing that is changed lies there.
+    assert entries["lib/python3.11/os.py"].source == interpreter.stdlib / "os.py"
+    assert entries["lib/libpython3.11.so.1.0"].source == folder / "lib/libpython3.11.so.1.0"
 
 
 def test_elf_files_look_for_libraries_inside_only(base: tuple[Interpreter, Path, Base]) -> None:
@@ -317,12 +321,12 @@ def test_what_can_be_in_no_archive(
 UNREADABLE = """
 import dataclasses, os, sys
 from pathlib import Path
-from envbuilder.assemble.base import _copy_clean
+from envbuilder.assemble.base import _copy_changed
 from envbuilder.errors import AssembleError
 from envbuilder.resolve.interpreter import _content_digest
 if os.geteuid() == 0:
     os.setuid(65534)
-for read in (lambda path: _copy_clean(path, path, ()), lambda path: _content_digest(path, ())):
+for read in (lambda path: _copy_changed(path, "secret", path.parent, ()), lambda path: _content_digest(path, ())):
     try:
         read(Path(sys.argv[1]))
     except AssembleError as error:
