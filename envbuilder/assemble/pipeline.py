@@ -90,15 +90,23 @@ class Pipeline:
 
     def _wanted(self) -> list[Artifact]:
         """Order artifacts: what is at hand as the archive needs it, then downloads, the longest first."""
-        here: list[Artifact] = []
-        missing: list[Artifact] = []
-        for artifact in self._lock.artifacts:
-            path = self._store.find_artifact(artifact.sha256, artifact.size)
-            (missing if path is None else here).append(artifact)
-            if path is not None:
-                with suppress(AssembleError):  # said again where it is assembled
-                    self._listings[artifact.name] = self._assembler.list_wheel(artifact, path)
-        return here + sorted(missing, key=lambda artifact: -artifact.size)
+        with ThreadPoolExecutor(_AT_A_TIME) as listers:  # reading them whole, as trust demands, takes seconds
+            at_hand = dict(
+                zip(self._lock.artifacts, listers.map(self._list, self._lock.artifacts), strict=True)
+            )
+        missing = [artifact for artifact, here in at_hand.items() if not here]
+        return [
+            *(artifact for artifact, here in at_hand.items() if here),
+            *sorted(missing, key=lambda artifact: -artifact.size),
+        ]
+
+    def _list(self, artifact: Artifact) -> bool:
+        """Say whether an artifact is at hand, and note what it contributes."""
+        path = self._store.find_artifact(artifact.sha256, artifact.size)
+        if path is not None:
+            with suppress(AssembleError):  # said again where it is assembled
+                self._listings[artifact.name] = self._assembler.list_wheel(artifact, path)
+        return path is not None
 
     def _assemble(self, artifact: Artifact, path: Path) -> None:
         future = self._made[artifact.name]

@@ -48,7 +48,7 @@ class WheelFiles:
         yield installer
         rows = [f"{posixpath.relpath(installer.path, site_packages)},{_hash(INSTALLER)},{len(INSTALLER)}"]
         rows += [
-            f"{_quoted(posixpath.relpath(file.path, site_packages))},"
+            f"{_quoted(_relative(file.path, site_packages))},"
             f"sha256={_base64(bytes.fromhex(file.sha256))},{file.size}"
             for file in facts
             if "/__pycache__/" not in file.path
@@ -191,6 +191,12 @@ def _hash(data: bytes) -> str:
 
 def _base64(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _relative(path: str, folder: str) -> str:
+    # Most lie in it, and posixpath.relpath asks for the current folder each time.
+    inside = path.startswith(f"{folder}/")
+    return path[len(folder) + 1 :] if inside else posixpath.relpath(path, folder)
 
 
 def _quoted(path: str) -> str:

@@ -63,8 +63,8 @@ class _Made:
 
     literal: bytes
     facts: list[FileFacts]
-    splice: tuple[int, int, int, int] | None = None
-    """Offset, length, CRC of the file, size of the file."""
+    splice: tuple[int, int, int, int, int] | None = None
+    """Offset, length and CRC of the stream, CRC and size of the file."""
 
 
 class SegmentWriter:
@@ -129,7 +129,7 @@ class SegmentWriter:
     ) -> Segment:
         """Close the segment and return it, still in its folder."""
         if self._pending_literal:
-            self._add_piece(b"", None)
+            self._add_piece(b"")
         self._literals.close()
         return Segment(
             key=key,
@@ -221,7 +221,7 @@ class SegmentWriter:
         if head == MAGIC:
             elf = read_elf(io.BytesIO(kept) if kept else io.BufferedReader(opened))
         facts = FileFacts(entry.path, entry.mode, member.size, digest.hexdigest(), elf=elf)
-        splice = (offset, member.compressed, member.crc, member.size)
+        splice = (offset, member.compressed, opened.stream_crc, member.crc, member.size)
         return _Made(gzip_member(header, self._level), [facts], splice)
 
     def _content(self, entry: Entry) -> Iterator[bytes]:
@@ -260,11 +260,11 @@ class SegmentWriter:
                 self._flush_padding()
                 self._pending_literal += made.literal
                 if len(self._pending_literal) > MEMBER_SIZE:
-                    self._add_piece(b"", None)
+                    self._add_piece(b"")
                 continue
-            offset, length, crc, size = made.splice
+            offset, length, stream_crc, crc, size = made.splice
             self._flush_padding()
-            self._add_piece(made.literal + GZIP_HEADER, (offset, length))
+            self._add_piece(made.literal + GZIP_HEADER, (offset, length, stream_crc))
             self._pending_literal = gzip_trailer(crc, size)
             self._pending += padding(size)
 
@@ -274,17 +274,12 @@ class SegmentWriter:
             self._pending_literal += gzip_member(self._pending, self._level)
             self._pending.clear()
 
-    def _add_piece(self, literal: bytes, splice: tuple[int, int] | None) -> None:
+    def _add_piece(self, literal: bytes, splice: tuple[int, int, int] = (0, 0, 0)) -> None:
         data = self._pending_literal + literal
         self._pending_literal = b""
         self._literals.write(data)
-        offset, length = splice or (0, 0)
-        crc = 0
-        if splice is not None:
-            assert self._wheel is not None
-            crc = self._wheel.crc_of_bytes(offset, length)
-        self._pieces.append(Piece(len(data), zlib_ng.crc32(data), offset, length, crc))
-        self._size += len(data) + length
+        self._pieces.append(Piece(len(data), zlib_ng.crc32(data), *splice))
+        self._size += len(data) + splice[1]
 
 
 def _is_splice(entry: Entry) -> bool:

@@ -12,7 +12,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -31,6 +31,8 @@ _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_LOCAL_MORE: Final = 256
+"""Bytes read with a local header: most names and extra fields are shorter."""
 _METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
 _NEWEST: Final = 63
 """Version 6.3 of the format, the newest there is."""
@@ -69,6 +71,16 @@ class Mark:
     left: int
     """Bytes of the stream from there."""
     state: zlib_ng._Decompress
+
+
+@dataclass(slots=True)
+class Scan:
+    """What is learnt of a stream while it is inflated."""
+
+    marks: list[Mark] = field(default_factory=list)
+    """One every few MiB."""
+    crc: int = 0
+    """CRC-32 of the stream's own bytes."""
 
 
 class ZipDirectory:
@@ -221,11 +233,20 @@ class ZipDirectory:
 
     def stream_offset(self, member: Member) -> int:
         """Return where the compressed bytes of *member* begin, after checking its local header."""
-        header = self._read(member.header_offset, _LOCAL.size, f"header of {member.name}")
-        magic, _, flags, method, _, _, crc, compressed, size, n, m = _LOCAL.unpack(header)
+        return self._begin(member, 0)[0]
+
+    def _begin(self, member: Member, more: int) -> tuple[int, bytes]:
+        """Return where the compressed bytes begin, and the first of them: about *more*, read with the header."""
+        most = self._size - member.header_offset
+        read = self._read(
+            member.header_offset, min(_LOCAL.size + _LOCAL_MORE + more, most), f"header of {member.name}"
+        )
+        magic, _, flags, method, _, _, crc, compressed, size, n, m = _LOCAL.unpack_from(read)
         if magic != b"PK\x03\x04":
             raise self._error(f"{member.name}: no header at {member.header_offset}")
-        raw = self._read(member.header_offset + _LOCAL.size, n, f"header of {member.name}")
+        raw = read[_LOCAL.size : _LOCAL.size + n]
+        if len(raw) < n:
+            raw = self._read(member.header_offset + _LOCAL.size, n, f"header of {member.name}")
         if self._decode_name(raw, flags, -1) != member.name:
             raise self._error(f"{member.name}: its own header calls it {raw!r}")
         told_later = flags & 0x8  # sizes follow the data: the header's are zero
@@ -240,25 +261,29 @@ class ZipDirectory:
         bound = self._bounds[bisect.bisect_right(self._bounds, member.header_offset)]
         if offset + member.compressed > bound:
             raise self._error(f"{member.name} reaches past {bound}, where it must have ended")
-        return offset
+        begin = offset - member.header_offset
+        return offset, read[begin : begin + member.compressed]
 
-    def chunks(self, member: Member, marks: list[Mark] | None = None) -> Iterator[bytes]:
+    def chunks(self, member: Member, scan: Scan | None = None) -> Iterator[bytes]:
         """Yield the file's bytes, and check at the end that they are what the directory says.
 
-        With *marks*, note every few MiB a place from which the stream can be read again.
+        With *scan*, note there what is learnt of the stream.
 
         Raises:
             AssembleError: the stream is broken, or its length or CRC-32 is another.
         """
-        offset = self.stream_offset(member)
         left, crc, size = member.compressed, 0, 0
+        offset, ahead = self._begin(member, min(left, _CHUNK))
         stream = zlib_ng.decompressobj(-15) if member.method == DEFLATED else None
         while left:
-            if marks is not None and stream is not None and size >= len(marks) * _MARK_EVERY:
-                marks.append(Mark(size, offset, left, _copy(stream)))
-            data = self._read(offset, min(_CHUNK, left), member.name)
+            if scan is not None and stream is not None and size >= len(scan.marks) * _MARK_EVERY:
+                scan.marks.append(Mark(size, offset, left, _copy(stream)))
+            data = ahead or self._read(offset, min(_CHUNK, left), member.name)
+            ahead = b""
             offset += len(data)
             left -= len(data)
+            if scan is not None:
+                scan.crc = zlib_ng.crc32(data, scan.crc)
             if stream is not None:
                 try:
                     data = stream.decompress(data)
@@ -297,16 +322,6 @@ class ZipDirectory:
         size = min(size, member.size - position)
         return self._read(self.stream_offset(member) + position, size, member.name)
 
-    def crc_of_bytes(self, offset: int, size: int) -> int:
-        """Return the CRC-32 of a run of the zip's own bytes."""
-        crc = 0
-        while size:
-            data = self._read(offset, min(2**20, size), "a member")
-            crc = zlib_ng.crc32(data, crc)
-            offset += len(data)
-            size -= len(data)
-        return crc
-
     def _read(self, offset: int, size: int, what: str) -> bytes:
         data = os.pread(self._fd, size, offset) if 0 <= offset <= self._size else b""
         while data and len(data) < size:  # pread gives at most 2 GiB, and less where a signal comes
@@ -336,13 +351,18 @@ class MemberFile(io.RawIOBase):
     def __init__(self, wheel: ZipDirectory, member: Member) -> None:
         self._wheel = wheel
         self._member = member
-        self._marks: list[Mark] = []
+        self._scan = Scan()
         self._position = 0
         self._windows: dict[int, bytes] = {}
 
     def scan(self) -> Iterator[bytes]:
         """Yield the whole content, checked."""
-        return self._wheel.chunks(self._member, self._marks)
+        return self._wheel.chunks(self._member, self._scan)
+
+    @property
+    def stream_crc(self) -> int:
+        """CRC-32 of the stream's own bytes, once it was read whole."""
+        return self._scan.crc
 
     def readable(self) -> bool:
         """It is."""
@@ -366,23 +386,25 @@ class MemberFile(io.RawIOBase):
             data = self._wheel.read_stored(self._member, self._position, len(view))
         else:
             number = self._window_at(self._position)
-            begin = self._position - self._marks[number].position
+            begin = self._position - self._scan.marks[number].position
             data = self._window(number)[begin : begin + len(view)]
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
 
     def _window_at(self, position: int) -> int:
-        if not self._marks:
+        if not self._scan.marks:
             for _ in self.scan():
                 pass
-        return bisect.bisect_right(self._marks, position, key=lambda mark: mark.position) - 1
+        return bisect.bisect_right(self._scan.marks, position, key=lambda mark: mark.position) - 1
 
     def _window(self, number: int) -> bytes:
         if number not in self._windows:
             if len(self._windows) == _WINDOWS:
                 del self._windows[next(iter(self._windows))]
-            ends = [mark.position for mark in self._marks[number + 1 : number + 2]] or [self._member.size]
-            mark = self._marks[number]
+            ends = [mark.position for mark in self._scan.marks[number + 1 : number + 2]] or [
+                self._member.size
+            ]
+            mark = self._scan.marks[number]
             self._windows[number] = self._wheel.read_from(mark, ends[0] - mark.position)
         return self._windows[number]
