@@ -236,7 +236,7 @@ class ZipDirectory:
         return self._begin(member, 0)[0]
 
     def _begin(self, member: Member, more: int) -> tuple[int, bytes]:
-        """Return where the compressed bytes begin, and the first of them: about *more*, read with the header."""
+        """Return where the compressed bytes begin, and the first *more* of them where one read has brought both."""
         most = self._size - member.header_offset
         read = self._read(
             member.header_offset, min(_LOCAL.size + _LOCAL_MORE + more, most), f"header of {member.name}"
@@ -262,7 +262,8 @@ class ZipDirectory:
         if offset + member.compressed > bound:
             raise self._error(f"{member.name} reaches past {bound}, where it must have ended")
         begin = offset - member.header_offset
-        return offset, read[begin : begin + member.compressed]
+        ahead = read[begin : begin + more]
+        return offset, ahead if len(ahead) == more else b""
 
     def chunks(self, member: Member, scan: Scan | None = None) -> Iterator[bytes]:
         """Yield the file's bytes, and check at the end that they are what the directory says.
