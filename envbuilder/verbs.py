@@ -24,6 +24,7 @@ from envbuilder.store import Store
 if TYPE_CHECKING:
     from envbuilder.build import BuildReport
     from envbuilder.builders.fleet import Outcome
+    from envbuilder.compare.difference import Difference
     from envbuilder.deploy.layout import Deployment, Layout
     from envbuilder.deploy.objects import ObjectDeployment
     from envbuilder.doctor import Diagnosis
@@ -397,6 +398,15 @@ def sbom(archive: Path, *, reporter: Reporter = SILENT) -> str:
     from envbuilder.inventory.sbom import sbom as document
 
     return document(take_inventory(archive, reporter=reporter))
+
+
+def diff(before: str, after: str, *, root: Path | None = None, reporter: Reporter = SILENT) -> Difference:
+    """Say what changed between two recipes, locks or archives, see :func:`envbuilder.compare.sides.read_side`."""
+    from envbuilder.compare.difference import compare
+    from envbuilder.compare.sides import read_side
+
+    root = root or Path.cwd()
+    return compare(read_side(before, root, reporter=reporter), read_side(after, root, reporter=reporter))
 
 
 def deploy(

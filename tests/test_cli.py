@@ -30,6 +30,7 @@ VERBS = [
     "alias",
     "build",
     "deploy",
+    "diff",
     "doctor",
     "init",
     "lock",

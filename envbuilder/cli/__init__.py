@@ -14,6 +14,7 @@ import click
 
 from envbuilder import __version__
 from envbuilder.cli.archives import build, size, verify
+from envbuilder.cli.comparison import diff
 from envbuilder.cli.contents import sbom
 from envbuilder.cli.deployments import deploy, doctor, quickstart
 from envbuilder.cli.elsewhere import alias, pull, push
@@ -78,5 +79,20 @@ def cli() -> None:
     """
 
 
-for _command in (init, lock, build, verify, size, sbom, deploy, push, pull, alias, quickstart, doctor, store):
+for _command in (
+    init,
+    lock,
+    build,
+    verify,
+    size,
+    sbom,
+    diff,
+    deploy,
+    push,
+    pull,
+    alias,
+    quickstart,
+    doctor,
+    store,
+):
     cli.add_command(_command)

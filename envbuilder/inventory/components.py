@@ -89,11 +89,7 @@ def inventory_of(texts: Texts, archive: Path) -> Inventory:
     Raises:
         IntegrityError: as :func:`take_inventory`.
     """
-    if MANIFEST_PATH not in texts.files:
-        raise IntegrityError(
-            f"{archive}: the archive has no {MANIFEST_PATH}", hint="build it with `envbuilder build`"
-        )
-    manifest = parse_manifest(texts.files[MANIFEST_PATH], where=f"{archive}: {MANIFEST_PATH}")
+    manifest = manifest_of(texts, archive)
     try:
         components = tuple(_components(texts.files, manifest))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -105,6 +101,19 @@ def inventory_of(texts: Texts, archive: Path) -> Inventory:
         manifest=manifest,
         components=components,
     )
+
+
+def manifest_of(texts: Texts, archive: Path) -> Manifest:
+    """Return the manifest inside *archive*.
+
+    Raises:
+        IntegrityError: there is none, or it cannot be read.
+    """
+    if MANIFEST_PATH not in texts.files:
+        raise IntegrityError(
+            f"{archive}: the archive has no {MANIFEST_PATH}", hint="build it with `envbuilder build`"
+        )
+    return parse_manifest(texts.files[MANIFEST_PATH], where=f"{archive}: {MANIFEST_PATH}")
 
 
 @dataclass(frozen=True, slots=True)

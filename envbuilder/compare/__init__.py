@@ -1,0 +1,1 @@
+"""What changed between two recipes, two locks, or two archives."""
