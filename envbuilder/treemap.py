@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from envbuilder.errors import RecipeError
-from envbuilder.files import write_whole
+from envbuilder.picture import GLYPH, Box, text_width, write_picture
 from envbuilder.sizes import BYTECODE, DATA, GPU_CODE, HEADERS, HOST_CODE, PYTHON, Cell, Sizes
 from envbuilder.terminal import human
 
@@ -34,27 +31,6 @@ _SMALLEST: Final = 0.003
 """Share of the archive below which packages are drawn together."""
 _FONTS: Final = (12.0, 10.5, 9.0)
 """Tried one after the other until a text fits."""
-_GLYPH: Final = 0.56
-"""Mean width of a letter, in sizes of the font: wide enough for the sans-serif of any viewer."""
-_SCALE: Final = 2
-"""Pixels of a PNG for each unit of the drawing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle and what it says, from its upper left corner on."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    fill: str = ""
-    """Colour; empty where only the text is drawn."""
-    text: str = ""
-    font: float = _FONTS[0]
-    tip: str = ""
-    """What a viewer shows on pointing at it."""
-    ink: str = "black"
 
 
 def plot(sizes: Sizes, path: Path) -> None:
@@ -63,16 +39,7 @@ def plot(sizes: Sizes, path: Path) -> None:
     Raises:
         RecipeError: another suffix, *path* cannot be written, or a PNG is asked for without Pillow.
     """
-    formats: dict[str, Callable[[Sequence[Box]], bytes]] = {".svg": _svg, ".png": _png}
-    make = formats.get(path.suffix.lower())
-    if make is None:
-        raise RecipeError(f"{path}: no picture is called that", hint="its name ends in .svg or .png")
-    picture = make(list(draw(sizes)))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, picture)
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
+    write_picture(list(draw(sizes)), path, width=_WIDTH, height=_HEIGHT)
 
 
 # -- what is drawn ---------------------------------------------------------------------------------
@@ -120,8 +87,8 @@ def _draw_legend(sizes: Sizes) -> Iterator[Box]:
         yield Box(left, top, 20, 20, fill=_COLOURS[cell.kind])
         share = cell.packed / sizes.packed
         text = f"{cell.kind}  {human(cell.packed)} ({'under 1%' if share < 0.01 else f'{share:.0%}'})"
-        yield Box(left + 22, top, _text_width(text, 12), 20, text=text)
-        left += 22 + _text_width(text, 12)
+        yield Box(left + 22, top, text_width(text, 12), 20, text=text)
+        left += 22 + text_width(text, 12)
 
 
 def _gathered(sizes: Sizes) -> list[tuple[str, list[Cell]]]:
@@ -160,19 +127,15 @@ def _label(box: Box, texts: Sequence[str], *, fill: str = "", tip: str = "", ink
     box = replace(box, fill=fill, tip=tip, ink=ink)
     for text in texts:
         for font in _FONTS:
-            if _text_width(text, font) <= box.width and 1.5 * font <= box.height:
+            if text_width(text, font) <= box.width and 1.5 * font <= box.height:
                 return replace(box, text=text, font=font)
     return box
 
 
 def _cut(name: str, width: float) -> str:
     """Return as much of *name* as fits into *width* in the smallest font."""
-    letters = int((width - 8) / (_GLYPH * _FONTS[-1])) - 1
+    letters = int((width - 8) / (GLYPH * _FONTS[-1])) - 1
     return f"{name[:letters]}…" if letters >= 4 else name
-
-
-def _text_width(text: str, font: float) -> float:
-    return len(text) * _GLYPH * font + 8
 
 
 def _shrunk(box: Box, by: float) -> Box:
@@ -227,53 +190,3 @@ def _worst(row: Sequence[float], scale: float, side: float) -> float:
     thickness = sum(row) * scale / side if side else 0.0
     lengths = [weight * scale / thickness if thickness else 0.0 for weight in row]
     return max(max(length / thickness, thickness / length) if length else float("inf") for length in lengths)
-
-
-# -- how it is written -----------------------------------------------------------------------------
-
-
-def _svg(boxes: Sequence[Box]) -> bytes:
-    out = io.StringIO()
-    out.write(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" '
-        f'font-family="Helvetica, Arial, sans-serif">\n'
-    )
-    for box in boxes:
-        out.write("<g>")
-        if box.tip:
-            out.write(f"<title>{html.escape(box.tip)}</title>")
-        if box.fill:
-            out.write(
-                f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" '
-                f'fill="{box.fill}"/>'
-            )
-        if box.text:
-            x, y = box.x + 4, box.y + 3 + 0.8 * box.font
-            place = f'x="{x:.1f}" y="{y:.1f}" font-size="{box.font:g}" fill="{box.ink}"'
-            out.write(f"<text {place}>{html.escape(box.text)}</text>")
-        out.write("</g>\n")
-    out.write("</svg>\n")
-    return out.getvalue().encode()
-
-
-def _png(boxes: Sequence[Box]) -> bytes:
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError:
-        raise RecipeError(
-            "a PNG is drawn by Pillow, which is not installed",
-            hint="pip install 'envbuilder[plot]', or draw an .svg",
-        ) from None
-    image = Image.new("RGB", (round(_WIDTH * _SCALE), round(_HEIGHT * _SCALE)))
-    pen = ImageDraw.Draw(image)
-    for box in boxes:
-        left, top = round(box.x * _SCALE), round(box.y * _SCALE)
-        right, bottom = round((box.x + box.width) * _SCALE) - 1, round((box.y + box.height) * _SCALE) - 1
-        if box.fill and right >= left and bottom >= top:
-            pen.rectangle((left, top, right, bottom), fill=box.fill)
-        if box.text:
-            font = ImageFont.load_default(box.font * _SCALE)
-            pen.text((left + 4 * _SCALE, top + 3 * _SCALE), box.text, fill=box.ink, font=font)
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return out.getvalue()

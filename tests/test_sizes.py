@@ -17,6 +17,7 @@ from envbuilder import sizes as sizes_module
 from envbuilder import treemap
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.manifest import MANIFEST_PATH, ManifestExclusion
+from envbuilder.picture import Box
 from envbuilder.progress import SilentReporter, Task
 from envbuilder.sizes import Cell, Sizes, measure, savings
 from tests.deploy.conftest import make_manifest
@@ -293,7 +294,7 @@ def test_the_real_archive_is_accounted_for_to_the_byte(cpu_archive: Path) -> Non
 def test_boxes_fill_the_field_by_weight_and_do_not_overlap(
     weights: list[float], width: float, height: float
 ) -> None:
-    boxes = treemap.squarify(weights, treemap.Box(10, 20, width, height))
+    boxes = treemap.squarify(weights, Box(10, 20, width, height))
 
     assert len(boxes) == len(weights)
     for box, weight in zip(boxes, weights, strict=True):
@@ -310,7 +311,7 @@ def test_boxes_fill_the_field_by_weight_and_do_not_overlap(
 
 
 def test_the_example_of_the_paper_is_laid_out_as_there() -> None:
-    boxes = treemap.squarify([6, 6, 4, 3, 2, 2, 1], treemap.Box(0, 0, 6, 4))
+    boxes = treemap.squarify([6, 6, 4, 3, 2, 2, 1], Box(0, 0, 6, 4))
     assert [(round(box.width, 2), round(box.height, 2)) for box in boxes[:4]] == [
         (3, 2),
         (3, 2),
