@@ -24,6 +24,7 @@ import math
 import mmap
 import os
 import pickle
+import platform
 import pwd
 import re
 import struct
@@ -33,6 +34,7 @@ import time
 import traceback
 import types
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -761,6 +763,8 @@ class Compiler:
             config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
             name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
             setattr(config, name, self._limit)
+        if self._options.get("backend", "inductor") == "inductor":
+            StablePrefix().use()
         return torch.compile(without_call(target), **self._options)
 
     def new_graphs(self) -> int:
@@ -798,6 +802,271 @@ def mark_dynamic(values: list[Any], fields: list[Field], batched: bool) -> None:
         for axis, size in enumerate(sizes):
             if value is not None and size == -1 and value.shape[axis] > 1:
                 mark(value, axis)
+
+
+# ---- compiled ahead of time --------------------------------------------------------------------------------
+
+KEY_FILE = "envbuilder.json"
+CPU_FLAGS = re.compile(
+    r"(abm|adx|aes|amx|avx|bmi|f16c|fma|gfni|movbe|pclmul|pni|popcnt|sha|sse|ssse|vaes|vpclmul)"
+)
+"""What a compiler that is told ``-march=native`` may make use of, as /proc/cpuinfo names it."""
+
+
+def compiled_file(folder: str, device: torch.device, extension: str = "pt2") -> str:
+    """Return where the model in *folder*, compiled ahead of time for a *device*, is looked for.
+
+    ``pt2``: a package of AOTInductor; ``zip``: the caches of Inductor, for a model that cannot be exported.
+    """
+    return os.path.join(folder, f"compiled.{device.type}.{extension}")
+
+
+def fitting_key(folder: str, files: Files, config: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return what compiled code has to be made for to be of use here, each part under its name."""
+    import torch
+
+    own = Parameters(config)
+    described = [config.get("max_batch_size", 0), read_fields(config, "input"), read_fields(config, "output")]
+    described += [own.model_class, own.model_function, own.model_kwargs, own.dtype, own.compile_options]
+    return {
+        "torch": torch.__version__,
+        "CUDA": torch.version.cuda,
+        "device": device_capability(device),
+        "environment": environment_digest(),
+        "model file": digest_files(model_files(folder, files)),
+        "configuration": hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def environment_digest() -> str:
+    """Return what tells this environment from others, wherever it lies; nothing where it has no manifest."""
+    manifest = os.path.join(sys.prefix, "share", "envbuilder", "manifest.json")
+    return digest_files([manifest]) if os.path.exists(manifest) else ""
+
+
+def device_capability(device: torch.device) -> dict[str, Any]:
+    """Say for what code may be compiled that runs on *device*."""
+    import torch
+
+    if device.type == "cuda":
+        return {"architecture": "sm_{}{}".format(*torch.cuda.get_device_capability(device)), "flags": []}
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        line = next((line for line in file if re.match(r"(flags|Features)\b", line)), "")
+    architecture = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    flags = sorted({flag for flag in line.partition(":")[2].split() if CPU_FLAGS.match(flag)})
+    return {"architecture": architecture, "flags": flags}
+
+
+def model_files(folder: str, files: Files) -> list[str]:
+    """List what a model may be made from, but for its weights: the files in its folder, and modules above it."""
+    above = os.path.dirname(folder)
+    found = [entry.path for entry in os.scandir(above) if entry.name.endswith(".py") and entry.is_file()]
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found += [os.path.join(root, name) for name in names if not name.startswith("compiled.")]
+    return sorted(path for path in found if path != files.weights and not os.path.samefile(path, __file__))
+
+
+def digest_files(paths: list[str]) -> str:
+    """Return the sha256 of the names and contents of *paths*."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            digest.update(f"{os.path.basename(path)} {os.fstat(file.fileno()).st_size}\n".encode())
+            for chunk in iter(lambda: file.read(2**20), b""):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def key_difference(key: dict[str, Any], fitting: dict[str, Any]) -> str | None:
+    """Say in which part the *key* of compiled code differs from the *fitting* one; None: in none."""
+    for part, here in fitting.items():
+        made = key.get(part)
+        if part == "device" and made:
+            lacking = sorted(set(made["flags"]) - set(here["flags"]))
+            if made["architecture"] != here["architecture"]:
+                return f"it is for {made['architecture']}, this device is {here['architecture']}"
+            if lacking:
+                return f"it is for a processor with {', '.join(lacking)}, which this one has not"
+        elif made != here and part in ("torch", "CUDA"):
+            return f"it is for {part} {made}, this is {part} {here}"
+        elif made != here:
+            return f"it was made with another {part}"
+    return None
+
+
+def read_key(path: str) -> dict[str, Any]:
+    """Return the key of the compiled code at *path*.
+
+    Raises:
+        ModelError: the file is not whole.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ModelError(f"it is damaged: {os.path.basename(damaged)} in it")
+            name = next(name for name in archive.namelist() if name.split("/")[-1] == KEY_FILE)
+            key: dict[str, Any] = json.loads(archive.read(name).decode("utf-8"))
+            return key
+    except StopIteration:
+        raise ModelError(f"it has no key, a file {KEY_FILE} in it") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        raise ModelError(f"it is cut short or damaged: {error}") from error
+
+
+class Package:
+    """A model that AOTInductor compiled ahead of time: no compiler is needed, and no Inductor imported.
+
+    It has a variant for each set of optional inputs that may be absent. Its weights are the module's own, unless
+    it was made with them inside: other weights of the same names and shapes need no other package.
+    """
+
+    def __init__(self, path: str, key: dict[str, Any], module: Any, device: torch.device) -> None:
+        import torch
+
+        index = device.index if device.type == "cuda" else -1
+        tensors: dict[str, torch.Tensor] = {}
+        if isinstance(module, torch.nn.Module):
+            tensors.update(module.named_parameters(remove_duplicate=False))
+            tensors.update(module.named_buffers(remove_duplicate=False))
+        weights = {name: describe_tensor(tensor) for name, tensor in tensors.items()}
+        for name, made in key["weights"].items():
+            if weights.get(name) != made:
+                raise ModelError(
+                    f"the weights differ: {name} was {made}, it is {weights.get(name, 'not there')}"
+                )
+        self._variants: dict[tuple[bool, ...], tuple[Any, list[list[Any]], dict[str, list[Any]]]] = {}
+        self.constants = {f"model.{name}": tensors[name].detach() for name in key["weights"]}
+        for variant in key["variants"]:
+            loader = torch._C._aoti.AOTIModelPackageLoader(path, variant["name"], True, 1, index)
+            names = loader.get_constant_fqns()
+            if self.constants and names:
+                loader.load_constants({name: self.constants[name] for name in names}, False, True, True)
+            self._variants[tuple(variant["present"])] = (loader, variant["dims"], variant["ranges"])
+
+    def run(self, values: list[Any]) -> list[Any] | None:
+        """Return the outputs for *values*, in the order of the configuration; None: not what it was made for."""
+        variant = self._variants.get(tuple([value is not None for value in values]))
+        if variant is None:
+            return None
+        loader, dims, ranges = variant
+        present = [value for value in values if value is not None]
+        sizes: dict[str, int] = {}
+        for value, expected in zip(present, dims):  # compiled code takes sizes for granted
+            for size, name in zip(value.shape, expected):
+                if name.__class__ is int:
+                    if size != name:
+                        return None
+                elif sizes.setdefault(name, size) != size:
+                    return None
+        for name, size in sizes.items():
+            least, most = ranges[name]
+            if size < least or (most is not None and size > most):
+                return None
+        outputs: list[Any] = loader.run(present)
+        return outputs
+
+
+def nearly_equal(found: Any, wanted: Any) -> bool:
+    """Say whether two outputs are the same but for rounding."""
+    import torch
+
+    a, b = torch.as_tensor(found), torch.as_tensor(wanted)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    close = 2e-2 if a.dtype.itemsize == 2 else 1e-3
+    largest = float(b.abs().nan_to_num(0, 0, 0).max()) if b.numel() else 0.0
+    return torch.allclose(a, b, rtol=close, atol=close * largest, equal_nan=True)
+
+
+def describe_tensor(tensor: torch.Tensor) -> str:
+    """Return what compiled code knows of a weight."""
+    dtype = str(tensor.dtype).replace("torch.", "")
+    strides = "" if tensor.is_contiguous() else f" with strides {list(tensor.stride())}"
+    return f"{dtype} {list(tensor.shape)}{strides}"
+
+
+def restore_caches(path: str) -> None:
+    """Put the caches in the file at *path* where Inductor looks for them; what is there already stays.
+
+    Raises:
+        OSError: the folder cannot be written, or is full.
+    """
+    import torch._inductor.config
+    from torch._inductor.codecache import cache_dir  # type: ignore[attr-defined]  # where all versions have it
+
+    if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # their place is in what is looked up
+        torch._inductor.config.cpp_cache_precompile_headers = False
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            place = os.path.join(cache_dir(), *member.filename.split("/"))
+            if member.filename == KEY_FILE or os.path.exists(place):
+                continue
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            draft = f"{place}.{os.getpid()}"
+            try:
+                with open(draft, "wb") as file:
+                    file.write(archive.read(member))
+                os.replace(draft, place)  # another server may do the same at this moment
+            finally:
+                if os.path.exists(draft):
+                    os.remove(draft)
+
+
+class StablePrefix:
+    """A name for the environment that is the same after each start: a link in the folder for temporary files.
+
+    Triton names the folder anew each time that it extracts an archive, and the names of headers are in what
+    Inductor's caches are looked up by: under another name everything would compile again.
+    """
+
+    def __init__(self) -> None:
+        self._link = os.path.join(tempfile.gettempdir(), f"torch-environment-{environment_digest()[:16]}")
+
+    def use(self) -> None:
+        """Give the compiler the stable name, where there is one."""
+        import sysconfig
+
+        import torch._inductor.cpp_builder
+        import torch.utils.cpp_extension
+
+        if not environment_digest() or not self._point():
+            return
+        variables = sysconfig.get_config_vars()
+        for name in ("installed_base", "LIBDIR"):
+            variables[name] = self._stable(variables.get(name))
+        for module in (torch.utils.cpp_extension, torch._inductor.cpp_builder):
+            for name in ("_TORCH_PATH", "TORCH_LIB_PATH", "_LINKER_SCRIPT"):
+                if hasattr(module, name):
+                    setattr(module, name, self._stable(getattr(module, name)))
+        try:  # a server that stopped took its folder, and the link may have led there
+            from torch._dynamo.callback import callback_handler
+
+            callback_handler.register_start_callback(self._point_again)
+        except (ImportError, AttributeError):  # torch before 2.4
+            pass
+
+    def _point_again(self, *_: Any) -> None:
+        self._point()
+
+    def _stable(self, path: Any) -> Any:
+        """Return *path* by its stable name, if it is one in the environment."""
+        inside = isinstance(path, str) and (path + os.sep).startswith(sys.prefix + os.sep)
+        return self._link + path[len(sys.prefix) :] if inside else path
+
+    def _point(self) -> bool:
+        """Make the link lead to an environment; say whether it does."""
+        try:
+            if not os.path.exists(self._link):
+                draft = f"{self._link}.{os.getpid()}"
+                os.symlink(sys.prefix, draft)
+                os.replace(draft, self._link)
+            return os.lstat(self._link).st_uid in (0, os.getuid())  # nobody else says where headers are
+        except OSError:
+            return False
 
 
 # ---- batching ----------------------------------------------------------------------------------------------
@@ -847,12 +1116,17 @@ class Arguments:
         defaults = argument_defaults(target)
         self.by_name = bool(defaults) and all(name in defaults for name in self._names)
         self._defaults = list(defaults.values())
+        self._order: list[int] = []
+        if self.by_name and type(target).__name__ == "GraphModule" and len(self._names) == len(defaults):
+            # An exported program takes its arguments as it was given them when it was exported: by position.
+            self.by_name = False
+            self._order = [self._names.index(name) for name in defaults]
 
     def arrange(self, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and keyword arguments for *values*, None where an optional input is absent."""
         if self.by_name:
             return [], {name: value for name, value in zip(self._names, values) if value is not None}
-        values = list(values)
+        values = [values[index] for index in self._order] if self._order else list(values)
         while values and values[-1] is None:
             values.pop()
         for index, value in enumerate(values):
@@ -1113,9 +1387,11 @@ class TritonPythonModel:
             raise ModelError(
                 "model_transaction_policy: decoupled is not served, each request has one response"
             )
+        times = [time.monotonic()]
         prepare_process(instance_count(config))
         import torch
 
+        times.append(time.monotonic())
         self._name = args["model_name"]
         self._parameters = parameters = Parameters(config)
         for name, near in parameters.unknown():
@@ -1134,13 +1410,20 @@ class TritonPythonModel:
         self._inputs, self._outputs = read_fields(config, "input"), read_fields(config, "output")
         self._all_outputs = len(self._outputs) == 1
         self._load(args, config)
+        times.append(time.monotonic())
         self._checked = False
         self._metrics = Metrics(self._name, args["model_version"])
         with self._mode():
             self._warm_up()
+        times.append(time.monotonic())
         # What was imported and compiled stays: the collector need not look through it again between requests.
         gc.collect()
         gc.freeze()
+        begun, imported, loaded, warmed = times
+        pb_utils.Logger.log_info(
+            f"{self._name}: ready in {warmed - begun:.2f} s: {imported - begun:.2f} s importing torch, "
+            f"{loaded - imported:.2f} s loading, {warmed - loaded:.2f} s compiling and warming"
+        )
 
     def _load(self, args: dict[str, str], config: dict[str, Any]) -> None:
         """Load what the version folder holds, put it on its device, wrap it in torch.compile."""
@@ -1169,7 +1452,7 @@ class TritonPythonModel:
         if self._parameters.weight_sharing and isinstance(target, torch.nn.Module):
             self._shared = SharedWeights(args, folder)
             self._shared.share(target, self._device)
-        self._folder = folder
+        self._folder, self._files, self._config = folder, files, config
         self._on_cpu = self._device.type == "cpu"
         plain = all(field.data_type not in ("STRING", "BOOL") for field in self._inputs)
         self._as_they_are = plain and self._on_cpu and not self._parameters.dtype
@@ -1177,17 +1460,100 @@ class TritonPythonModel:
         self._eager: Any = target
         self._target: Any = target
         self._compiler: Compiler | None = None
+        self._package: Package | None = None
+        self._restored = False
         if not self._parameters.compile_options.get("disable") and can_compile(target, self._inputs):
-            self._compiler = Compiler(self._parameters, self._device)
+            self._package = self._target = self._find_package()
+            if self._package is None:
+                self._compile()
+
+    def _find_package(self) -> Package | None:
+        """Return the model compiled ahead of time, if there is one that fits."""
+        path = compiled_file(self._folder, self._device)
+        key = self._fitting(path)
+        if key is None:
+            return None
+        try:
+            package = Package(path, key, self._eager, self._device)
+        except Exception as error:  # whatever the loader meets, the model itself can be compiled
+            self._not_used(
+                path, str(error) if isinstance(error, ModelError) else describe(error, self._folder)
+            )
+            return None
+        pb_utils.Logger.log_info(f"{self._name}: served from {os.path.basename(path)}")
+        return package
+
+    def _fitting(self, path: str) -> dict[str, Any] | None:
+        """Return the key of the compiled code at *path*, if it is there and fits; else say which part differs."""
+        if not os.path.exists(path):
+            return None
+        try:
+            key = read_key(path)
+            fitting = fitting_key(self._folder, self._files, self._config, self._device)
+            if "weights file" in key:  # it is of use with the very weights that it was made with
+                fitting["weights file"] = digest_files([self._files.weights] if self._files.weights else [])
+            differs = key_difference(key, fitting)
+        except ModelError as error:
+            differs = str(error)
+        if differs is None:
+            return key
+        self._not_used(path, differs)
+        return None
+
+    def _not_used(self, path: str, why: str) -> None:
+        name = os.path.basename(path)
+        pb_utils.Logger.log_warn(f"{self._name}: {name} is not used: {why}; compiling instead")
+
+    def _compile(self) -> None:
+        path = compiled_file(self._folder, self._device, "zip")
+        if self._fitting(path) is not None:
             try:
-                self._target = self._compiler.compile(target)
-            except Exception as error:
-                self._fall_back(error)
+                restore_caches(path)
+                self._restored = True
+            except (OSError, zipfile.BadZipFile) as error:
+                self._not_used(path, str(error))
+        self._compiler = Compiler(self._parameters, self._device)
+        try:
+            self._target = self._compiler.compile(self._eager)
+        except Exception as error:
+            self._fall_back(error)
 
     # -- warm-up: what torch.compile costs is paid here, and not by a request
 
+    def _try_package(self, package: Package) -> None:
+        """Ask the package and the model itself the same: a package whose answers differ is not used."""
+        tried = False
+        for absent in (False, True) if any(field.optional for field in self._inputs) else (False,):
+            for size in (min(2, self._max_batch), 1) if self._batched else (1,):
+                values = [
+                    None if absent and field.optional else self._example(field, size, varied=True)
+                    for field in self._inputs
+                ]
+                try:
+                    wanted = self._run(self._eager, values)
+                except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
+                    break
+                why = None
+                try:
+                    found = self._run(package, values)
+                    if not all(map(nearly_equal, found, wanted)):
+                        why = "its answers are not the model's"
+                except Exception as error:
+                    why = self._failed("an example", error)
+                if why is not None:
+                    self._not_used(compiled_file(self._folder, self._device), why)
+                    self._package = None
+                    return self._compile()
+                tried = True
+        if tried and self._on_cpu and not self._parameters.threads:
+            self._settle_threads(1)
+
     def _warm_up(self) -> None:
         began = time.monotonic()
+        if self._package:
+            self._try_package(self._package)
+            if self._package:
+                return
         optional, sizes = any(field.optional for field in self._inputs), self._warm_sizes()
         for absent in (False, True) if optional else (False,):
             for position, size in enumerate(sizes):
@@ -1204,11 +1570,25 @@ class TritonPythonModel:
                     if self._compiler is None:
                         raise ModelError(self._failed(f"a batch of {size}", error)) from error
                     self._fall_back(error)
+        if self._restored:
+            self._warm_other_branches()
         if self._compiler:
             graphs = self._compiler.new_graphs()
             seconds = time.monotonic() - began
             self._metrics.compiled(seconds)
             pb_utils.Logger.log_info(f"{self._name}: compiled {graphs} graphs in {seconds:.1f} s")
+
+    def _warm_other_branches(self) -> None:
+        """Ask a model that cannot be exported, as it looks at its data, for more than zeros."""
+        for value in (1, -1):
+            values = [self._example(field, min(2, self._max_batch) or 1) for field in self._inputs]
+            for example, field in zip(values, self._inputs):
+                if field.data_type in (*FLOATS, "BOOL"):
+                    example[...] = value
+            try:
+                self._run(self._target, values, mark=True)
+            except Exception as error:
+                pb_utils.Logger.log_verbose(f"{self._name}: {self._failed(f'inputs of {value}', error)}")
 
     def _warm_sizes(self) -> list[int]:
         """Return the batch sizes to warm, the one that is compiled for all first."""
@@ -1221,8 +1601,8 @@ class TritonPythonModel:
             return list(range(1, self._max_batch + 1))
         return sorted({1, min(2, self._max_batch), self._max_batch}, reverse=True)
 
-    def _example(self, field: Field, size: int) -> Any:
-        """Return an input of zeros in the shape that the configuration, or WARMUP, gives it."""
+    def _example(self, field: Field, size: int, varied: bool = False) -> Any:
+        """Return an input in the shape that the configuration, or WARMUP, gives it: zeros, or (*varied*) not."""
         import torch
 
         dims = self._parameters.warmup["dims"].get(field.name, field.dims)
@@ -1234,6 +1614,9 @@ class TritonPythonModel:
             array.fill(b"")
             return array
         tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
+        if varied:  # 0 and 1 are indexes into anything
+            values = torch.linspace(-1, 1, tensor.numel()).reshape(shape)
+            tensor = (values if tensor.is_floating_point() else values > 0).to(tensor.dtype)
         return tensor.numpy() if field.data_type == "BOOL" else tensor
 
     def _runs_eagerly(self, values: list[Any], absent: bool) -> bool:
@@ -1275,7 +1658,7 @@ class TritonPythonModel:
             seconds = []
             for _ in range(5):
                 began = time.perf_counter()
-                self._run(self._eager, values)
+                self._run(self._package or self._eager, values)
                 seconds.append(time.perf_counter() - began)
             return min(seconds)
 
@@ -1325,7 +1708,7 @@ class TritonPythonModel:
             tensors.append(tensor)
         return tensors
 
-    def _run(self, target: Callable[..., Any], values: list[Any], mark: bool = False) -> list[Any]:
+    def _run(self, target: Any, values: list[Any], mark: bool = False) -> list[Any]:
         """Return the outputs for *values*, in the order of the configuration, ready to be sent.
 
         With *mark*, sizes that vary are marked so before the call.
@@ -1333,11 +1716,14 @@ class TritonPythonModel:
         tensors = values if self._as_they_are else self._tensors(values)
         if mark and self._compiler and not self._compiler.static:
             mark_dynamic(tensors, self._inputs, self._batched)
-        positional, by_name = self._arguments.arrange(tensors)
-        result = target(*positional, **by_name)
+        results = self._package.run(tensors) if self._package and target is self._package else None
+        if results is None:
+            positional, by_name = self._arguments.arrange(tensors)
+            call = self._eager if target is self._package else target
+            results = name_outputs(call(*positional, **by_name), self._outputs)
         outputs = [
             to_send(value, field, self._batched, self._parameters.dtype)
-            for value, field in zip(name_outputs(result, self._outputs), self._outputs)
+            for value, field in zip(results, self._outputs)
         ]
         if self._compiler and self._compiler.reuses_buffers:
             outputs = [value if isinstance(value, np.ndarray) else value.clone() for value in outputs]
@@ -1440,7 +1826,7 @@ class TritonPythonModel:
         self._metrics.tell(at_once=True)
         if self._shared:
             self._shared.close()
-        self._target = self._eager = self._compiler = self._shared = None
+        self._target = self._eager = self._compiler = self._package = self._shared = None
         gc.unfreeze()
         gc.collect()
         if not self._on_cpu:

@@ -7,13 +7,17 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from envbuilder.deploy.config import CONFIG, read_config
+from envbuilder.deploy.config import CONFIG, MODEL_DIRECTORY, read_config
 from envbuilder.errors import DeployError, IntegrityError
 from envbuilder.manifest import MANIFEST_PATH, Manifest, manifest_beside, parse_manifest, read_manifest
 from envbuilder.store import file_sha256
 
 ARCHIVE = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
 """What an archive is called, and (without a suffix) the folder that one is unpacked into."""
+
+
+DEFAULT_ENVIRONMENT = "pb_exec_env_model.py.tar.gz"
+"""What Triton core looks for in the folder of a python-based backend (``pb_exec_env_<runtime>.tar.gz``)."""
 
 
 def read_archive(archive: Path) -> tuple[Manifest, str]:
@@ -42,6 +46,46 @@ def read_archive(archive: Path) -> tuple[Manifest, str]:
             hint="build it again, or copy it again from where it was built",
         )
     return _find_manifest(archive), digest
+
+
+def read_environment(path: Path) -> tuple[Manifest, str]:
+    """Return the manifest of an archive, or of the folder that one is unpacked into, and what tells it from others.
+
+    Raises:
+        DeployError: it is neither.
+        IntegrityError: it is not what it was.
+    """
+    if not path.is_dir():
+        return read_archive(path)
+    inside = path / MANIFEST_PATH
+    if not inside.is_file():
+        raise DeployError(
+            f"{path} holds no environment that `envbuilder build` made: it has no {MANIFEST_PATH}"
+        )
+    return read_manifest(inside), file_sha256(inside)
+
+
+def environment_of(model: Path) -> Path:
+    """Return the environment of the deployed model *model*: an archive, or a folder.
+
+    Raises:
+        DeployError: it is not where config.pbtxt says, as this machine sees it.
+    """
+    config = read_config(model)
+    named = config.environment
+    if named is None:
+        backend = model.resolve().parent.parent / "backends" / str(config.message.backend)
+        path = backend / DEFAULT_ENVIRONMENT
+    elif named.startswith(f"{MODEL_DIRECTORY}/"):
+        path = model / named[len(MODEL_DIRECTORY) + 1 :]
+    else:
+        path = Path(named)
+    if not path.exists():
+        raise DeployError(
+            f"{config.path}: its environment is not at {path}",
+            hint="`--environment PATH` says where this machine has it",
+        )
+    return path.resolve()
 
 
 def _find_manifest(archive: Path) -> Manifest:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from envbuilder.deploy import lint
+from envbuilder.deploy.compiled import COMPILED, Compiled
 from envbuilder.deploy.config import (
     CONFIG,
     MODEL_DIRECTORY,
@@ -22,6 +23,7 @@ from envbuilder.deploy.config import (
     read_config,
 )
 from envbuilder.deploy.environments import (
+    DEFAULT_ENVIRONMENT,
     find_environments,
     is_plain_tar,
     named_environments,
@@ -34,6 +36,7 @@ from envbuilder.deploy.place import (
     Keep,
     Link,
     Text,
+    Tree,
     is_in_place,
     locked,
     paths,
@@ -48,8 +51,6 @@ from envbuilder.resources import runtime_file
 from envbuilder.triton import PYTRITON
 
 Layout = Literal["model", "shared", "backend"]
-DEFAULT_ENVIRONMENT = "pb_exec_env_model.py.tar.gz"
-"""What Triton core looks for in the folder of a python-based backend (``pb_exec_env_<runtime>.tar.gz``)."""
 FIRST_WITH_BACKENDS = "24.01"
 """The first release whose core knows ``runtime`` and a backend's default environment."""
 _SKIPPED = ("__pycache__", ".git", ".ipynb_checkpoints")
@@ -78,6 +79,8 @@ class Deployment:
     """Environments beside this one that no model of the repository names any more."""
     findings: tuple[lint.Finding, ...]
     """What a server will accept, and its owner should know."""
+    compiled: tuple[Compiled, ...] = ()
+    """What came of compiling it ahead of time, where that was asked for."""
 
     def lines(self) -> list[str]:
         """Say it to a person."""
@@ -88,6 +91,7 @@ class Deployment:
         lines = [
             f"{self.model}: {self.folder}" + ("" if self.changed else " (nothing to change)"),
             f"environment: {where}",
+            *(compiled.line() for compiled in self.compiled),
             *(f"removed: {path}" for path in self.removed),
             *(f"not named by any model any more: {path} (--prune deletes it)" for path in self.old_archives),
         ]
@@ -112,6 +116,7 @@ class _Job:
     plain: bool
     """The model brings a ``TritonPythonModel`` of its own."""
     prune: bool
+    compiled: tuple[Compiled, ...]
 
 
 def deploy(
@@ -127,6 +132,8 @@ def deploy(
     backends: Path | None = None,
     backend: str | None = None,
     prune: bool = False,
+    pool: Path | None = None,
+    compiled: Sequence[Compiled] = (),
     reporter: Reporter = SILENT,
 ) -> Deployment:
     """Put the model directory *model*, the environment *archive* and the runtime into *repository*.
@@ -145,6 +152,9 @@ def deploy(
             repository.
         backend: the backend's name; default: ``torch-<recipe>``.
         prune: delete the environments that would be listed as ``old_archives``.
+        pool: a folder that *unpacked* environments share their files with; default: ``environments`` beside the
+            repository, where the layout is ``model``.
+        compiled: what was compiled of the model ahead of time, see :func:`envbuilder.compile.precompile`.
 
     Raises:
         DeployError: the model directory, the names or the folders cannot be used. The repository is as it was.
@@ -152,10 +162,16 @@ def deploy(
     """
     repository = _absolute(repository)
     job = _prepare(archive, model, repository, name=name, unpacked=unpacked, prune=prune)
+    job = replace(job, compiled=tuple(compiled))
     with ExitStack() as stack:
         if layout == "model":
+            pool = _absolute(pool or repository.parent / "environments") if unpacked else None
+            if pool is not None:
+                _check_outside(pool, repository, "the folder of shared files")
+                stack.callback(_remove_empty, pool)
+                _lock(stack, pool, reporter)
             _lock(stack, repository, reporter)
-            return _deploy_model(job, reporter)
+            return _deploy_model(job, pool, reporter)
         if layout == "shared":
             folder = _absolute(shared or repository.parent / "envs")
             _check_outside(folder, repository, "the shared folder")
@@ -201,23 +217,79 @@ def _prepare(
         environment_name=f"{manifest.recipe}-{digest[:12]}{suffix}",
         plain=_is_plain(model, config),
         prune=prune,
+        compiled=(),
+    )
+
+
+def model_folder(model: Path, repository: Path, name: str | None = None) -> Path:
+    """Return where :func:`deploy` puts the model directory *model*.
+
+    Raises:
+        DeployError: it has no config.pbtxt.
+    """
+    return _absolute(repository) / (
+        name or read_config(model).message.name or _absolute(model).resolve().name
     )
 
 
 # -- layouts -----------------------------------------------------------------------------------------------------
 
 
-def _deploy_model(job: _Job, reporter: Reporter) -> Deployment:
+def _deploy_model(job: _Job, pool: Path | None, reporter: Reporter) -> Deployment:
     name = job.environment_name
     if job.environment.unpacked and not name[0].isalpha():
         name = f"env-{name}"  # a folder whose name starts with a digit is read as a version
     path = f"{MODEL_DIRECTORY}/{name}"
     plan = _plan(job, _python_serving(job, path), reporter)
     plan[name] = job.environment
+    if pool is not None:
+        if not (job.target / name).is_dir():
+            put(pool / job.environment_name, job.environment, reporter)
+        plan[name] = Tree(path=pool / job.environment_name)
     done = _place_model(job, "model", plan, environment=job.target / name, path=path, reporter=reporter)
-    if job.environment.unpacked:
-        return replace(done, findings=(*done.findings, lint.POLLED_ENVIRONMENT))
-    return done
+    if pool is None:
+        return done
+    old = _unused(pool, job.target.parent)
+    if job.prune:
+        for unused in old:
+            remove(unused)
+    return replace(
+        done,
+        findings=(*done.findings, lint.POLLED_ENVIRONMENT),
+        old_archives=(*done.old_archives, *(() if job.prune else old)),
+    )
+
+
+def _unused(pool: Path, repository: Path) -> list[Path]:
+    """List environments of *pool* whose files no model of *repository*, and none that shares inodes, has."""
+    named = {name.removeprefix("env-") for name in named_environments(repository)}
+    unused = []
+    for path in find_environments(pool):
+        linked = (path / "bin" / "activate").stat().st_nlink > 1
+        if path.name not in named and not linked:
+            unused.append(path)
+    return unused
+
+
+def add_compiled(model: Path, compiled: Sequence[Compiled], reporter: Reporter = SILENT) -> bool:
+    """Put what was compiled ahead of time into the folder *model* of a repository, at once, and nothing else.
+
+    Returns: whether that changed anything.
+
+    Raises:
+        DeployError: it cannot be written.
+    """
+    model = _absolute(model)
+    plan: dict[str, Entry] = {path.name: Keep() for path in find_environments(model)}
+    plan |= {path: Copy(path=model / path) for path in model_files(model)}
+    for one in compiled:
+        if one.file is not None:
+            plan[f"{one.version}/{one.file.name}"] = Copy(path=one.file)
+    with locked(model.parent, reporter):
+        if is_in_place(model, plan):
+            return False
+        replace_folder(model, plan, reporter)
+    return True
 
 
 def _deploy_shared(job: _Job, folder: Path, seen_as: str, reporter: Reporter) -> Deployment:
@@ -313,13 +385,10 @@ def _plan(job: _Job, serving: Serving, reporter: Reporter) -> dict[str, Entry]:
         raise DeployError("\n".join(finding.message for finding in errors), hint=errors[0].hint)
     if old := brought_over(job.config):
         reporter.note(f"{old} brought over: served by the runtime in Triton's Python backend")
-    in_place = job.target.exists() and job.target.samefile(job.model)
-    environments = {path.name for path in find_environments(job.target)} if in_place else set()
-    plan: dict[str, Entry] = {
-        path: Copy(path=job.model / path)
-        for path in _files(job.model)
-        if path.split("/")[0] not in environments
-    }
+    plan: dict[str, Entry] = {path: Copy(path=job.model / path) for path in model_files(job.model)}
+    for compiled in job.compiled:
+        if compiled.file is not None:
+            plan[f"{compiled.version}/{compiled.file.name}"] = Copy(path=compiled.file)
     plan[CONFIG] = Text(data=edit_config(job.config, serving).encode())
     if serving.model_file == RUNTIME_FILE:
         for version in lint.version_folders(job.model):
@@ -357,16 +426,22 @@ def _place_model(
         removed=tuple(removed),
         old_archives=() if job.prune else tuple(old),
         findings=tuple(findings),
+        compiled=tuple(
+            replace(one, file=one.file and job.target / one.version / one.file.name) for one in job.compiled
+        ),
     )
 
 
-def _files(model: Path) -> Iterator[str]:
-    """List the files of a model directory; links are followed: a repository stands by itself."""
+def model_files(model: Path) -> Iterator[str]:
+    """List a model directory's files, but not what was compiled; links are followed: a repository stands by itself."""
+    environments = {path.name for path in find_environments(model)}
     stack = [(model, {model.resolve()})]
     while stack:
         folder, above = stack.pop()
         for path in sorted(folder.iterdir()):
-            if path.name in _SKIPPED:
+            if path.name in _SKIPPED or COMPILED.fullmatch(path.name):
+                continue
+            if folder == model and path.name in environments:
                 continue
             if path.is_dir():
                 if path.resolve() in above:
@@ -403,6 +478,11 @@ def _check_outside(folder: Path, repository: Path, what: str) -> None:
             f"{what} {folder} lies in the repository {repository}: Triton would take it for a model",
             hint="put it beside the repository",
         )
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds something
+        folder.rmdir()
 
 
 def _lock(stack: ExitStack, folder: Path, reporter: Reporter) -> None:

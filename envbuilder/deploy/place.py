@@ -25,6 +25,8 @@ from envbuilder.progress import Reporter
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _CHUNK = 2**30
+_FICLONE = 0x40049409
+"""The request to share a file's blocks (Linux, btrfs, XFS and others)."""
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -63,7 +65,14 @@ class Keep:
     """What the folder holds under this name already."""
 
 
-Entry = Copy | Text | Link | Environment | Keep
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """A folder with the files of another, shared with it where the file system can."""
+
+    path: Path
+
+
+Entry = Copy | Text | Link | Environment | Keep | Tree
 """What a path of a new folder is made from."""
 
 
@@ -210,7 +219,7 @@ def _is_entry(path: Path, entry: Entry) -> bool:
             return True
         case Link(target=target):
             return path.is_symlink() and os.readlink(path) == target
-        case Environment(unpacked=True):
+        case Environment(unpacked=True) | Tree():
             return path.is_dir() and not path.is_symlink()
         case Environment(archive=archive):
             return _is_file(path) and path.stat().st_size == archive.stat().st_size
@@ -235,6 +244,8 @@ def _write(place: Path, entry: Entry) -> None:
             raise FileNotFoundError(errno.ENOENT, "gone meanwhile", str(place))
         case Link(target=target):
             place.symlink_to(target)
+        case Tree(path=source):
+            link_tree(source, place)
         case Environment(archive=archive, unpacked=True):
             unpack(archive, place)
         case Environment(archive=archive):
@@ -249,12 +260,31 @@ def _write(place: Path, entry: Entry) -> None:
 def _link(old: Path, place: Path) -> None:
     """Give *old*, a file, a link or a folder, the further name *place*."""
     if old.is_dir() and not old.is_symlink():
-        shutil.copytree(old, place, symlinks=True, copy_function=_link_file)
+        shutil.copytree(old, place, symlinks=True, copy_function=link_file)
     else:
-        _link_file(str(old), str(place))
+        link_file(str(old), str(place))
 
 
-def _link_file(old: str, place: str) -> None:
+def link_tree(source: Path, target: Path) -> None:
+    """Make the folder *target* with the files of *source*: they share blocks, or are one, or else are copies."""
+    shutil.copytree(source, target, symlinks=True, copy_function=_share_file)
+
+
+def _share_file(old: str, place: str) -> None:
+    if not os.path.islink(old):
+        with open(old, "rb") as reader, open(place, "wb") as writer:
+            try:
+                fcntl.ioctl(writer, _FICLONE, reader.fileno())
+            except OSError:  # most file systems cannot share blocks
+                os.unlink(place)
+            else:
+                shutil.copystat(old, place)
+                return
+    link_file(old, place)
+
+
+def link_file(old: str, place: str) -> None:
+    """Give the file or link *old* the further name *place*; where it cannot have one, copy it."""
     try:
         os.link(old, place, follow_symlinks=False)
     except OSError:  # a file system without hard links

@@ -25,7 +25,7 @@ from envbuilder.verify.contract import Place
 PROBE_TIMEOUT: Final = 900.0
 """Seconds: torch.compile on a slow machine, twice."""
 _LAST_LINES: Final = 12
-_STANDIN: Final = Path(__file__).parent / "standin" / "triton_python_backend_utils.py"
+STANDIN: Final = Path(__file__).parent / "standin" / "triton_python_backend_utils.py"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ def prepare(
     config.name = deployment.model
     versions = [path.name for path in deployment.folder.iterdir() if path.is_dir() and path.name.isdigit()]
     folder = place.root / "verify"
-    shutil.copyfile(_STANDIN, folder / _STANDIN.name)
+    shutil.copyfile(STANDIN, folder / STANDIN.name)
     shutil.copyfile(Path(probe.__file__), folder / "probe.py")
     inputs = folder / "inputs.npz"
     sample.save(inputs, {size: sample.make_inputs(config, size) for size in sample.batch_sizes(config)})

@@ -98,10 +98,10 @@ class Session:
         finally:
             self._stop()
 
-    def wait(self, timeout: float) -> RunningServer:
-        """Wait until the server is ready."""
+    def wait(self, timeout: float, longest: float = 0.5) -> RunningServer:
+        """Wait until the server is ready, looking at least every *longest* seconds."""
         deadline = time.monotonic() + timeout
-        pause = 0.05
+        pause = min(0.05, longest)
         while True:
             code = self.process.poll()
             if code is not None:
@@ -119,7 +119,7 @@ class Session:
                 )
             self._look()
             time.sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+            pause = min(pause * 1.5, longest)
 
     def _death(self, code: int) -> Exception:
         how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"

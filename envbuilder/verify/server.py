@@ -75,11 +75,13 @@ class TritonServer:
         grpc_port: int | None = None,
         backends: Path | None = None,
         metrics_port: int | None = None,
+        pause: float = 0.5,
     ) -> Iterator[RunningServer]:
         """Serve *repository*, a folder or an address, on loopback with the stub for *python*, until the block is left.
 
         Ports are free ones unless given. *env* is added to the few variables that the server gets; *backends* is a
-        folder of further backends. *ready_timeout* is in seconds.
+        folder of further backends. *ready_timeout* is in seconds, and so is *pause*, the longest between two looks
+        whether it is ready.
 
         Raises:
             VerifyError: no stub for *python*; a given port is taken; the server dies or never gets ready.
@@ -108,7 +110,7 @@ class TritonServer:
                 args = self._arguments(session, at, view, metrics_port, extra_args)
                 with session.running(args, self._environment(env)):
                     try:
-                        ready = session.wait(ready_timeout)
+                        ready = session.wait(ready_timeout, pause)
                     except PortTakenError as taken:
                         if attempt == _PORT_TRIES:
                             hint = "something takes ports as fast as they are found"

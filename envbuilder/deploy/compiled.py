@@ -1,0 +1,60 @@
+"""What a model's folder holds beside the user's files once a version of it was compiled ahead of time."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from envbuilder.errors import DeployError
+
+COMPILED: Final = re.compile(r"compiled\.[a-z]+\.(pt2|zip)")
+"""What the runtime looks for in a version folder: an AOTInductor package, or Inductor's caches."""
+KEY_FILE: Final = "envbuilder.json"
+"""The file inside that says what it was made for: read by the runtime, too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compiled:
+    """A version of a model, compiled for one kind of device."""
+
+    version: str
+    device: str
+    """``CPU`` or ``GPU``."""
+    file: Path | None
+    """The AOTInductor package, or (``.zip``) Inductor's caches; None: nothing is compiled for it."""
+    reason: str | None
+    """Why there is no package."""
+    difference: float | None
+    """The largest difference between a package's answers and eager's."""
+    kept: bool
+    """It was there already, made of the same."""
+
+    def line(self) -> str:
+        """Say it to a person."""
+        what = f"version {self.version}, {self.device}"
+        if self.file is None:
+            return f"not compiled ahead of time ({what}): {self.reason}"
+        if self.reason is not None:
+            return f"no package ({what}): {self.reason}; Inductor's caches go along: {self.file.name}"
+        if self.kept:
+            return f"compiled ahead of time before, of the same ({what}): {self.file.name}"
+        return f"compiled ahead of time ({what}): {self.file.name}, at most {self.difference:.2g} away from eager"
+
+
+def read_key(file: Path) -> dict[str, Any]:
+    """Return what compiled code says it was made for.
+
+    Raises:
+        DeployError: it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            name = next(name for name in archive.namelist() if name.rpartition("/")[2] == KEY_FILE)
+            key: dict[str, Any] = json.loads(archive.read(name))
+            return key
+    except (OSError, zipfile.BadZipFile, StopIteration, ValueError) as error:
+        raise DeployError(f"{file} is damaged: {error}") from error
