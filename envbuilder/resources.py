@@ -24,5 +24,11 @@ def shipped_recipes() -> Path:
 
 def sample_model() -> Path:
     """The model directory that verification loads where it is given none."""
-    installed = _PACKAGE / "_data" / "models" / "mlp"
-    return installed if installed.is_dir() else _PACKAGE.parent / "tests" / "models" / "mlp"
+    return sample_models()[0]
+
+
+def sample_models() -> list[Path]:
+    """The model directories that come with the tool: a perceptron, a convolution net and an encoder."""
+    installed = _PACKAGE / "_data" / "models"
+    folder = installed if installed.is_dir() else _PACKAGE.parent / "tests" / "models"
+    return [folder / name for name in ("mlp", "convnet", "encoder")]

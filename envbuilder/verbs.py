@@ -5,6 +5,7 @@ Each verb imports its own stage, so that ``envbuilder store info`` does not wait
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envbuilder.errors import EnvbuilderError, IntegrityError, RecipeError
+from envbuilder.errors import DeployError, EnvbuilderError, IntegrityError, RecipeError
 from envbuilder.matrix import Cell
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe, VerifyOptions, find_recipe, load_recipe, template
@@ -22,9 +23,11 @@ from envbuilder.settings import Settings, load_settings
 from envbuilder.store import Store
 
 if TYPE_CHECKING:
+    from envbuilder.bench.start import Starts
     from envbuilder.build import BuildReport
     from envbuilder.builders.fleet import Outcome
     from envbuilder.compare.difference import Difference
+    from envbuilder.deploy.compiled import Compiled
     from envbuilder.deploy.layout import Deployment, Layout
     from envbuilder.deploy.objects import ObjectDeployment
     from envbuilder.doctor import Diagnosis
@@ -416,11 +419,18 @@ def deploy(
     repository: Path | str,
     layout: Layout = "model",
     unpacked: bool = False,
+    precompile: bool = False,
+    complete: bool = False,
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
     **options: Any,
 ) -> Deployment | ObjectDeployment:
     """Deploy a model with an archive into a folder, or into an object store where *repository* is an address.
 
     See :func:`envbuilder.deploy.layout.deploy` and :func:`envbuilder.deploy.objects.deploy_to_objects` for *options*.
+    With *complete* the configuration is filled from the model itself, see
+    :func:`envbuilder.compile.complete.complete_model`; with *precompile* the model is compiled ahead of time, see
+    :func:`envbuilder.compile.precompile`.
     """
     from envbuilder.deploy.layout import deploy as deploy_archive
     from envbuilder.deploy.objects import check_options, deploy_to_objects
@@ -428,11 +438,126 @@ def deploy(
     address = str(repository)
     if "://" in address and not address.startswith("file://"):
         check_options(address, layout, unpacked)
-        known = {name: options[name] for name in ("name", "prune", "reporter") if name in options}
+        if precompile or complete:
+            raise DeployError(
+                f"{address}: what is compiled or completed is put into a folder",
+                hint="deploy into a folder first, and copy that",
+            )
+        known = {name: options[name] for name in ("name", "prune") if name in options}
         timeout = load_settings(Path.cwd()).timeout
-        return deploy_to_objects(archive, model, repository=address, timeout=timeout, **known)
+        return deploy_to_objects(
+            archive, model, repository=address, timeout=timeout, reporter=reporter, **known
+        )
     folder = Path(address.removeprefix("file://"))
-    return deploy_archive(archive, model, repository=folder, layout=layout, unpacked=unpacked, **options)
+    options.update(layout=layout, unpacked=unpacked, reporter=reporter)
+    if not precompile and not complete:
+        return deploy_archive(archive, model, repository=folder, **options)
+    with (store or Store.open()).scratch("compile") as scratch:
+        prepared, compiled = _prepared(
+            archive,
+            model,
+            folder,
+            scratch,
+            name=options.get("name"),
+            precompile=precompile,
+            complete=complete,
+            reporter=reporter,
+        )
+        return deploy_archive(archive, prepared, repository=folder, compiled=compiled, **options)
+
+
+def _prepared(
+    archive: Path,
+    model: Path,
+    repository: Path,
+    scratch: Path,
+    *,
+    name: str | None,
+    precompile: bool,
+    complete: bool,
+    reporter: Reporter,
+) -> tuple[Path, tuple[Compiled, ...]]:
+    """Return the model directory to deploy, and what was compiled of it."""
+    from envbuilder.compile import precompile as compile_ahead
+    from envbuilder.compile.complete import complete_model
+    from envbuilder.deploy.environments import read_archive
+    from envbuilder.deploy.layout import model_folder
+
+    present = model_folder(model, repository, name)
+    if complete:
+        (scratch / "complete").mkdir()
+        manifest, _ = read_archive(archive)
+        model = complete_model(archive, manifest, model, scratch / "complete", reporter=reporter)
+    if not precompile:
+        return model, ()
+    (scratch / "compile").mkdir()
+    return model, compile_ahead(archive, model, scratch / "compile", present=present, reporter=reporter)
+
+
+def compile_model(
+    model: Path,
+    *,
+    environment: Path | None = None,
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
+) -> tuple[Compiled, ...]:
+    """Compile a deployed model ahead of time, see :func:`envbuilder.compile.precompile`, and put that beside it.
+
+    Args:
+        model: its folder in a repository.
+        environment: its archive, or the folder that one is unpacked into; default: what config.pbtxt names.
+
+    Raises:
+        DeployError: the model or its environment cannot be used.
+    """
+    from envbuilder.compile import precompile
+    from envbuilder.deploy.environments import environment_of
+    from envbuilder.deploy.layout import add_compiled
+
+    chosen = environment or environment_of(model)
+    with (store or Store.open()).scratch("compile") as scratch:
+        compiled = precompile(chosen, model, scratch, present=model, reporter=reporter)
+        add_compiled(model, compiled, reporter)
+        return tuple(
+            dataclasses.replace(one, file=one.file and model / one.version / one.file.name)
+            for one in compiled
+        )
+
+
+def bench_start(
+    archive: Path,
+    models: Sequence[Path] = (),
+    *,
+    uncompiled: bool = True,
+    tritonserver: Path | None = None,
+    find_links: Sequence[str] = (),
+    store: Store | None = None,
+    reporter: Reporter = SILENT,
+) -> Starts:
+    """Measure how fast servers start, see :func:`envbuilder.bench.start.measure_starts`; without *models* samples."""
+    from envbuilder.bench.start import measure_starts
+    from envbuilder.resources import sample_models
+    from envbuilder.verify.server import find_server
+
+    store = store or Store.open()
+    settings = load_settings(Path.cwd(), find_links=find_links)
+    server = find_server(tritonserver, settings, store, reporter)
+    with store.scratch("bench") as scratch:
+        return measure_starts(
+            archive.absolute(),
+            [model.absolute() for model in models] or sample_models(),
+            scratch,
+            server=server,
+            uncompiled=uncompiled,
+            reporter=reporter,
+        )
+
+
+def plot_starts(starts: Starts, path: Path) -> None:
+    """Draw starts, see :func:`envbuilder.bench.chart.plot_starts`."""
+    from envbuilder.bench.chart import plot_starts as plot
+
+    plot(starts, path)
 
 
 def quickstart(

@@ -28,7 +28,9 @@ from tests.wheels import small_lock, small_recipe, write_wheel
 
 VERBS = [
     "alias",
+    "bench",
     "build",
+    "compile",
     "deploy",
     "diff",
     "doctor",
@@ -223,7 +225,16 @@ def test_the_help_of_a_verb_says_what_it_does_and_each_option(verb: str) -> None
     assert call(verb, "-h").stdout == result.stdout
 
 
-@pytest.mark.parametrize("verb", [*VERBS[:-1], "store info", "store prune", "store clear"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *(verb for verb in VERBS if verb not in ("bench", "store")),
+        "bench start",
+        "store info",
+        "store prune",
+        "store clear",
+    ],
+)
 def test_every_verb_can_be_quiet_and_speak_json(verb: str) -> None:
     text = call(*verb.split(), "--help").stdout
     assert "--json" in text
@@ -537,7 +548,9 @@ def test_deploy_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "shared": Path("s"),
         "unpacked": False,
         "prune": False,
-        **dict.fromkeys(["name", "shared_as", "backends", "backend"]),
+        "precompile": False,
+        "complete": False,
+        **dict.fromkeys(["name", "pool", "shared_as", "backends", "backend"]),
     }
 
 

@@ -14,9 +14,10 @@ import click
 
 from envbuilder import __version__
 from envbuilder.cli.archives import build, size, verify
+from envbuilder.cli.benches import bench
 from envbuilder.cli.comparison import diff
 from envbuilder.cli.contents import sbom
-from envbuilder.cli.deployments import deploy, doctor, quickstart
+from envbuilder.cli.deployments import compile_model, deploy, doctor, quickstart
 from envbuilder.cli.elsewhere import alias, pull, push
 from envbuilder.cli.locks import init, lock
 from envbuilder.cli.stores import store
@@ -88,11 +89,13 @@ for _command in (
     sbom,
     diff,
     deploy,
+    compile_model,
     push,
     pull,
     alias,
     quickstart,
     doctor,
+    bench,
     store,
 ):
     cli.add_command(_command)

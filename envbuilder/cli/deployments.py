@@ -32,6 +32,13 @@ from envbuilder.terminal import make_reporter, show_table
     "into a Python-based backend.",
 )
 @click.option("--unpacked", is_flag=True, help="A folder instead of an archive: nothing to extract at start.")
+@click.option(
+    "--store",
+    "pool",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder that unpacked environments share their files with. Default: environments beside the repository.",
+)
 @click.option("--name", help="The model's name, where it is not the directory's.")
 @click.option(
     "--shared", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout shared."
@@ -42,6 +49,16 @@ from envbuilder.terminal import make_reporter, show_table
 )
 @click.option("--backend", metavar="NAME", help="The backend's name.")
 @click.option("--prune", is_flag=True, help="Delete environments that no model names any more.")
+@click.option(
+    "--precompile",
+    is_flag=True,
+    help="Compile the model now, on this kind of machine: the server starts without a compiler.",
+)
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="Fill what config.pbtxt lacks (outputs, instance_group; inputs of a model.pt2) from the model itself.",
+)
 @shared_options
 def deploy(archive: Path, model_dir: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Put a model, an archive and the runtime into a repository.
@@ -57,6 +74,33 @@ def deploy(archive: Path, model_dir: Path, as_json: bool, quiet: bool, **options
     else:
         for line in deployment.lines():
             click.echo(line)
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path), metavar="REPOSITORY/MODEL")
+@click.option(
+    "--environment",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="PATH",
+    help="Its archive, or the unpacked folder. Default: what its config.pbtxt names.",
+)
+@shared_options
+def compile_model(model: Path, environment: Path | None, as_json: bool, quiet: bool) -> None:
+    """Compile a deployed model ahead of time.
+
+    Inside its environment, as its release would launch it, each version is exported with its batch and every dim of
+    -1 dynamic, compiled by AOTInductor, and compared with eager over a sweep of sizes. What is right is put beside
+    the model's file, in one step: servers that fit (torch, CUDA, device, model, configuration) answer from it without
+    a compiler. Where a model cannot be exported, the reason is told, and Inductor's caches are put there.
+    """
+    compiled = verbs.compile_model(
+        model, environment=environment, reporter=make_reporter(quiet=quiet or as_json)
+    )
+    if as_json:
+        out(compiled, True)
+        return
+    for one in compiled:
+        click.echo(f"{model.name}: {one.line()}")
 
 
 @click.command()

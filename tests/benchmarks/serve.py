@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument(
         "--environment", type=Path, metavar="DIR", help="an extracted environment; default: builds cpu"
     )
+    parser.add_argument("--precompile", action="store_true", help="serve ours from an AOTInductor package")
     parser.add_argument("--threads", help="NUM_THREADS for every runtime; default: what each chooses")
     options = parser.parse_args()
     try:
@@ -213,6 +214,9 @@ def serving(
         )
         (version / "model.py").write_text(flattened(sample))
     shutil.copy(ROOT / "runtime" / "model.py", repository / "ours" / "1" / "torch_runtime.py")
+    if options.precompile:
+        for one in verbs.compile_model(repository / "ours"):
+            say(f"{sample.name}: {one.line()}")
     shutil.copy(Path(__file__).with_name("nothing.py"), repository / "ceiling" / "1" / "torch_runtime.py")
     if options.baseline:
         # As a Python-based backend, where nothing of it but the locale has to be changed: with the stub's own one,

@@ -1,0 +1,1 @@
+"""``envbuilder bench``: measure on this machine what a deployment costs."""

@@ -1,0 +1,293 @@
+"""Measure from the start of a real server to its first right answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tritonclient.grpc
+
+from envbuilder.bench.baseline import deploy_baseline, pack_baseline
+from envbuilder.bench.compilers import CompilerCount
+from envbuilder.bench.timeline import PHASES, read_phases
+from envbuilder.compile import precompile
+from envbuilder.deploy.config import CONFIG, read_config
+from envbuilder.deploy.environments import read_archive
+from envbuilder.deploy.layout import deploy
+from envbuilder.deploy.pbtxt import set_parameter
+from envbuilder.errors import VerifyError
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.verify import sample
+from envbuilder.verify.server import RunningServer, TritonServer
+
+_ROWS: Final = 3
+_RELATIVE: Final = 1e-3
+_ABSOLUTE: Final = 1e-4
+"""What a right answer may differ by from eager's; the difference itself is told."""
+_UNCOMPILED: Final = ("TORCH_COMPILE_OPTIONAL_PARAMETERS", '{"disable": true}')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """One start of a server."""
+
+    deployment: str
+    """``baseline``, ``archive`` or ``unpacked``."""
+    precompiled: bool
+    restart: bool
+    """Whether the same was started before, and has left its caches."""
+    seconds: float
+    """From the start of the server to the first right answer."""
+    phases: Mapping[str, float]
+    """Seconds of each of :data:`envbuilder.bench.timeline.PHASES`."""
+    compilations: int
+    """Runs of a compiler, counted."""
+    difference: float
+    """The largest difference between its answer and eager's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelStarts:
+    """The starts of one model."""
+
+    model: str
+    starts: tuple[Start, ...]
+    archive_ratio: float
+    """How many times as fast as the baseline the precompiled archive is, each started for the first time."""
+    unpacked_ratio: float
+    compiles_on_restart: int
+    """Runs of a compiler in all restarts of our deployments."""
+    difference_precompiled: float
+    """The largest difference from eager of a precompiled answer."""
+    difference_compiled: float
+    """The same of ``torch.compile``'s own answers, in the baseline."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Starts:
+    """Everything that was measured, in one run."""
+
+    archive: str
+    server: str
+    models: tuple[ModelStarts, ...]
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a table."""
+        for model in self.models:
+            for start in model.starts:
+                compiled = "ahead of time" if start.precompiled else "when served"
+                yield (
+                    model.model,
+                    start.deployment,
+                    compiled,
+                    "again" if start.restart else "first",
+                    f"{start.seconds:.1f}",
+                    *(f"{start.phases[phase]:.1f}" for phase in PHASES),
+                    str(start.compilations),
+                )
+
+    def lines(self) -> Iterator[str]:
+        """Yield what follows from the table."""
+        for model in self.models:
+            yield (
+                f"{model.model}: archive {model.archive_ratio:.1f} times as fast as the baseline, unpacked "
+                f"{model.unpacked_ratio:.1f} times; compilers run in restarts: {model.compiles_on_restart}; "
+                f"from eager: precompiled {model.difference_precompiled:.2g}, "
+                f"torch.compile {model.difference_compiled:.2g}"
+            )
+
+
+HEADINGS: Final = ("model", "deployment", "compiled", "start", "seconds", *PHASES, "compilers run")
+
+
+def measure_starts(
+    archive: Path,
+    models: Sequence[Path],
+    scratch: Path,
+    *,
+    server: TritonServer,
+    uncompiled: bool = True,
+    reporter: Reporter = SILENT,
+) -> Starts:
+    """Measure how long a real server takes to its first right answer, for each of *models*.
+
+    Args:
+        archive: as ``envbuilder build`` wrote it.
+        models: model directories whose module needs no weights file.
+        scratch: an empty folder.
+        server: the server to start.
+        uncompiled: also measure deployments that are compiled when they are served.
+
+    Raises:
+        VerifyError: a server does not become ready, or answers wrong.
+        DeployError: a model cannot be deployed.
+    """
+    manifest, _ = read_archive(archive)
+    bench = _Bench(
+        archive=archive,
+        scratch=scratch,
+        server=server,
+        python=".".join(manifest.python.split(".")[:2]),
+        compilers=CompilerCount(scratch / "compilers"),
+        reporter=reporter,
+    )
+    reporter.step("Packing the same environment with conda-pack, without bytecode")
+    pack_baseline(archive, scratch, bench.baseline_archive)
+    measured = [bench.measure(model, uncompiled=uncompiled) for model in models]
+    return Starts(archive=archive.name, server=server.describe(), models=tuple(measured))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """What all measurements of one run share."""
+
+    archive: Path
+    scratch: Path
+    server: TritonServer
+    python: str
+    compilers: CompilerCount
+    reporter: Reporter
+
+    @property
+    def baseline_archive(self) -> Path:
+        return self.scratch / "baseline.tar.gz"
+
+    def measure(self, model: Path, *, uncompiled: bool) -> ModelStarts:
+        """Start everything there is of one model."""
+        name = read_config(model).message.name or model.name
+        folder = self.scratch / name
+        folder.mkdir()
+        self.reporter.step(f"Compiling {name} ahead of time")
+        (folder / "compile").mkdir()
+        compiled = precompile(self.archive, model, folder / "compile", reporter=self.reporter)
+        deploy_baseline(model, self.baseline_archive, folder / "baseline")
+        plans = [("archive", True), ("unpacked", True)]
+        plans += [("archive", False), ("unpacked", False)] if uncompiled else []
+        for deployment, ahead in plans:
+            deploy(
+                self.archive,
+                model,
+                repository=folder / _label(deployment, ahead),
+                layout="shared",
+                shared=self.scratch / "envs",
+                unpacked=deployment == "unpacked",
+                compiled=compiled if ahead else (),
+            )
+        expected = self._eager(model, folder, name)
+        starts = []
+        for deployment, ahead in [("baseline", False), *plans]:
+            for restart in (False, True):
+                start = self._start(folder, name, deployment, ahead, restart=restart, expected=expected)
+                starts.append(start)
+        shutil.rmtree(folder)
+        return summed(name, starts)
+
+    def _eager(self, model: Path, folder: Path, name: str) -> Mapping[str, np.ndarray[Any, Any]]:
+        """Return the answers of the model as it is, not compiled."""
+        copy = shutil.copytree(model, folder / "eager-model" / name)
+        config = copy / CONFIG
+        config.write_text(set_parameter(config.read_text(), *_UNCOMPILED))
+        deploy(
+            self.archive,
+            copy,
+            repository=folder / "eager",
+            layout="shared",
+            shared=self.scratch / "envs",
+            unpacked=True,
+        )
+        with self.server.start(folder / "eager", python=self.python, log=folder / "eager.log") as running:
+            return self._ask(running, folder / "eager" / name)
+
+    def _start(
+        self,
+        folder: Path,
+        name: str,
+        deployment: str,
+        ahead: bool,
+        *,
+        restart: bool,
+        expected: Mapping[str, np.ndarray[Any, Any]],
+    ) -> Start:
+        label = _label(deployment, ahead)
+        self.reporter.step(f"Starting {name}: {label}, {'again' if restart else 'for the first time'}")
+        log = folder / f"{label}.log"
+        env = {
+            "PATH": f"{self.compilers.folder}:/usr/local/bin:/usr/bin:/bin",
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / f"caches-{label}"),
+        }
+        before = self.compilers.count()
+        os.sync()  # what was written before is no part of what this start has to write
+        began = time.time()
+        with self.server.start(
+            folder / label, python=self.python, log=log, env=env, extra_args=["--log-verbose=1"], pause=0.02
+        ) as running:
+            ready = time.time()
+            answer = self._ask(running, folder / label / name)
+            answered = time.time()
+            difference = _difference(answer, expected, running)
+        phases = read_phases(log.read_text(errors="replace"), began=began, ready=ready, answered=answered)
+        return Start(
+            deployment=deployment,
+            precompiled=ahead,
+            restart=restart,
+            seconds=answered - began,
+            phases=phases,
+            compilations=self.compilers.count() - before,
+            difference=difference,
+        )
+
+    def _ask(self, running: RunningServer, model: Path) -> Mapping[str, np.ndarray[Any, Any]]:
+        config = read_config(model).message
+        tensors = []
+        for field in config.input:
+            array = sample.make_inputs(config, _ROWS)[field.name]
+            tensor = tritonclient.grpc.InferInput(field.name, list(array.shape), sample.data_type(field))
+            tensor.set_data_from_numpy(array)
+            tensors.append(tensor)
+        with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
+            result = client.infer(model.name, tensors)
+            return {field.name: result.as_numpy(field.name) for field in config.output}
+
+
+def _label(deployment: str, ahead: bool) -> str:
+    return f"{deployment}-precompiled" if ahead else deployment
+
+
+def _difference(
+    answer: Mapping[str, np.ndarray[Any, Any]],
+    expected: Mapping[str, np.ndarray[Any, Any]],
+    running: RunningServer,
+) -> float:
+    """Return the largest difference of a right answer.
+
+    Raises:
+        VerifyError: it is wrong.
+    """
+    worst = 0.0
+    for name, array in expected.items():
+        found = answer[name]
+        if found.shape != array.shape or not np.allclose(found, array, rtol=_RELATIVE, atol=_ABSOLUTE):
+            raise VerifyError(f"the answer for {name} is wrong: {found}\n{running.last_lines()}")
+        worst = max(worst, float(np.abs(found.astype(np.float64) - array).max()))
+    return worst
+
+
+def summed(name: str, starts: Sequence[Start]) -> ModelStarts:
+    """Return what follows from the *starts* of one model."""
+    first = {(s.deployment, s.precompiled): s.seconds for s in starts if not s.restart}
+    ours = [s for s in starts if s.deployment != "baseline"]
+    return ModelStarts(
+        model=name,
+        starts=tuple(starts),
+        archive_ratio=first["baseline", False] / first["archive", True],
+        unpacked_ratio=first["baseline", False] / first["unpacked", True],
+        compiles_on_restart=sum(s.compilations for s in ours if s.restart),
+        difference_precompiled=max(s.difference for s in ours if s.precompiled),
+        difference_compiled=max(s.difference for s in starts if s.deployment == "baseline"),
+    )
