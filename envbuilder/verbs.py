@@ -529,6 +529,7 @@ def bench_start(
     models: Sequence[Path] = (),
     *,
     uncompiled: bool = True,
+    rounds: int = 2,
     tritonserver: Path | None = None,
     find_links: Sequence[str] = (),
     store: Store | None = None,
@@ -549,6 +550,7 @@ def bench_start(
             scratch,
             server=server,
             uncompiled=uncompiled,
+            rounds=rounds,
             reporter=reporter,
         )
 

@@ -33,6 +33,9 @@ def bench() -> None:
 )
 @click.option("--precompiled-only", is_flag=True, help="Leave out what is compiled when it is served.")
 @click.option(
+    "--rounds", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Starts of each kind."
+)
+@click.option(
     "--tritonserver",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -50,6 +53,7 @@ def bench_start(
     archive: Path,
     models: Sequence[Path],
     precompiled_only: bool,
+    rounds: int,
     tritonserver: Path | None,
     plot: Path | None,
     find_links: Sequence[str],
@@ -58,9 +62,9 @@ def bench_start(
 ) -> None:
     """Measure from the start of a server to the first right answer.
 
-    A real server is started, twice, on each of a baseline (the same environment packed by conda-pack without
-    bytecode, and a model file that imports torch at its top and compiles at the first request), the archive, and the
-    archive unpacked; compiled ahead of time and not. The time is split, and every run of a compiler counted.
+    A real server is started, and started again, on a baseline (the same environment packed by conda-pack without
+    bytecode, and a model file that imports torch at its top and compiles at the first request), on the archive, and
+    on the archive unpacked; compiled ahead of time and not. The time is split, and every run of a compiler counted.
     """
     from envbuilder.bench.start import HEADINGS
 
@@ -68,6 +72,7 @@ def bench_start(
         archive,
         models,
         uncompiled=not precompiled_only,
+        rounds=rounds,
         tritonserver=tritonserver,
         find_links=find_links,
         reporter=make_reporter(quiet=quiet or as_json),

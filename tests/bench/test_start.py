@@ -39,6 +39,8 @@ def measured() -> Starts:
         start("archive", True, True, 5.0, difference=1e-6),
         start("unpacked", True, False, 3.0, difference=1e-6),
         start("unpacked", True, True, 2.5, compilations=1, difference=1e-6),
+        start("baseline", False, False, 31.0, compilations=9, difference=2e-6),
+        start("archive", True, False, 16.0, difference=1e-6),
     ]
     return Starts(archive="cpu.tar.gz", server="a server", models=(summed("mlp", starts),))
 
@@ -75,7 +77,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert text.exit_code == 0, text.output
     assert "baseline" in text.stdout
     assert "drawn: start.svg" in text.stdout
-    assert (asked["models"], asked["uncompiled"]) == ([Path("m")], False)
+    assert (asked["models"], asked["uncompiled"], asked["rounds"]) == ([Path("m")], False, 2)
     said = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
     (model,) = said["models"]
     keys = ("archive_ratio", "unpacked_ratio", "compiles_on_restart")
