@@ -183,6 +183,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         (["alias", "a:b", "c", "--back"], "Error: --back names the archive: no ARCHIVE with it\n"),
         (["pack"], "Error: No such command 'pack'.\n"),
         (["lock", "--chekc"], "--chekc"),
+        (["build", "--no-pull"], "Error: --no-pull goes with --cluster\n"),
         (["build", "--check", "--matrix"], "Error: --check builds one after the other: no --cluster, "),
         (["build", "gone"], "error: no recipe 'gone' in "),
         (["build"], "error: no recipes in "),

@@ -89,25 +89,29 @@ class _Run:
 
     def results(self, nodes: Mapping[str, Node]) -> Generator[tuple[str, Done]]:
         """Submit every task; yield what becomes of each."""
-        futures: dict[str, Any] = {}
+        # A future that is kept would have its task done again when the worker that did it is lost.
+        waiting: dict[str, Any] = {}
+        made: list[Any] = []
         for priority, node in enumerate(nodes.values()):
-            made = [futures[key] for key in node.after]
-            futures[node.key] = self._client.submit(
+            made = [waiting[key] for key in node.after]
+            waiting[node.key] = self._client.submit(
                 node.work, *node.args, *made, key=node.key, pure=False, priority=-priority
             )
-        waiting = dict(futures)
+        made.clear()
         answered = time.monotonic()
         while waiting:
-            done = [key for key, future in waiting.items() if future.status in ("finished", "error")]
-            for key in done:
-                yield key, self._result(waiting.pop(key))
+            before = len(waiting)
+            for key in [key for key, future in waiting.items() if future.status in ("finished", "error")]:
+                result = self._result(waiting[key])
+                if result is not None:
+                    del waiting[key]
+                    yield key, result
             lost = [key for key, future in waiting.items() if future.status in ("cancelled", "lost")]
+            done = len(nodes) - len(waiting)
             if lost or self._client.status not in ("running", "connecting"):
-                raise self._gone(len(futures) - len(waiting), len(futures))
-            if done:
-                answered = time.monotonic()
-            elif waiting:
-                answered = self._look(answered, len(futures) - len(waiting), len(futures))
+                raise self._gone(done, len(nodes))
+            moved = len(waiting) < before
+            answered = time.monotonic() if moved else self._look(answered, done, len(nodes))
 
     def _look(self, answered: float, done: int, total: int) -> float:
         """Wait a little; return when the cluster last had workers."""
@@ -122,9 +126,12 @@ class _Run:
         time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
         return answered
 
-    def _result(self, future: Any) -> Done:
+    def _result(self, future: Any) -> Done | None:
+        """Fetch a result; None: the worker that has it does not answer. Lost with it, the task is done again."""
         try:
-            result: Done = future.result()
+            result: Done = future.result(timeout=self._patience / 4)
+        except (TimeoutError, asyncio.TimeoutError):
+            return None
         except Exception as error:  # of Dask's, for instance when every worker that tried it was lost
             return Done(failure=Failure(message=f"{type(error).__name__}: {error}", hint=None, exit_code=1))
         return result

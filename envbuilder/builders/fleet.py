@@ -41,6 +41,7 @@ class Outcome:
     def row(self) -> tuple[str, str, str]:
         """Say it in a row of a table."""
         words = [str(self.archive)] if self.archive is not None else []
+        words += [f"sha256 {self.sha256}"] if self.archive is None and self.sha256 is not None else []
         if self.failure is not None:
             words.append(" ".join(self.failure.message.split()))
             words += [f"({self.failure.hint})"] if self.failure.hint else []
@@ -60,6 +61,7 @@ def build_many(
     *,
     output: Path,
     cluster: str | None = None,
+    bring: bool = True,
     verify: bool = False,
     interpreter_change: bool = False,
     threads: int | None = None,
@@ -68,7 +70,7 @@ def build_many(
     """Build the archives of *jobs* in the folder *output*, on this machine's cores, or on the cluster at an address.
 
     Tasks that several have in common are done once. On a cluster everything that is made goes through the store
-    elsewhere, and archives are brought here at the end. What goes wrong with one recipe is its outcome.
+    elsewhere, and with *bring* archives come here from there. What goes wrong with one recipe is its outcome.
 
     Raises:
         RecipeError: a cluster, and no store elsewhere that its workers share.
@@ -79,13 +81,12 @@ def build_many(
         sharing=cluster is not None,
         verify=verify,
         interpreter_change=interpreter_change,
-        # Of many, each process takes one; a single one has the cores for itself.
-        threads=threads or (1 if len(jobs) > 1 else min(os.cpu_count() or 1, 8)),
+        threads=threads or _default_threads(jobs, cluster),
     )
     outcomes: dict[str, Outcome] = {}
     missing = []
     for job in jobs:
-        there = _there(job, output, reporter) if cluster is not None and not verify else None
+        there = _there(job, output, bring, reporter) if cluster is not None and not verify else None
         if there is None:
             missing.append(job)
         else:
@@ -107,8 +108,14 @@ def build_many(
                     reporter.note(note)
             if key in by_key:
                 job = by_key[key]
-                outcomes[job.recipe.name] = _outcome(job, done, output, cluster is not None, reporter)
+                outcomes[job.recipe.name] = _outcome(job, done, output, cluster is not None, bring, reporter)
     return [outcomes[job.recipe.name] for job in jobs]
+
+
+def _default_threads(jobs: Sequence[Job], cluster: str | None) -> int | None:
+    if cluster is not None:
+        return None  # the workers know
+    return 1 if len(jobs) > 1 else min(os.cpu_count() or 1, 8)  # of many, each process takes one
 
 
 def _run(nodes: Mapping[str, Node], cluster: str | None) -> Generator[tuple[str, Done]]:
@@ -136,18 +143,22 @@ def send_wheelhouses(jobs: Sequence[Job]) -> int:
     return sent
 
 
-def _there(job: Job, output: Path, reporter: Reporter) -> Outcome | None:
-    """Bring what the store elsewhere has already."""
+def _there(job: Job, output: Path, bring: bool, reporter: Reporter) -> Outcome | None:
+    """Find, and with *bring* fetch, what the store elsewhere has already."""
     if job.settings.store is None:
         raise RecipeError(
             "a cluster's workers meet in a store elsewhere, and none is named",
             hint='envbuilder.toml names one: store = "s3://bucket/folder"; file:// does on a disk that all of them see',
         )
     record = find_record(job.key, _remote(job), reporter)
-    return None if record is None else _brought(job, record.sha256, "already there", output, reporter)
+    if record is None:
+        return None
+    if bring:
+        return _brought(job, record.sha256, "already there", output, reporter)
+    return Outcome(recipe=job.recipe.name, state="already there", sha256=record.sha256, size=record.size)
 
 
-def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, reporter: Reporter) -> Outcome:
+def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, bring: bool, reporter: Reporter) -> Outcome:
     if done.report is None:
         failure = done.failure or Failure(message="nothing was made", hint=None, exit_code=1)
         return Outcome(recipe=job.recipe.name, state="refused", failure=failure)
@@ -156,11 +167,11 @@ def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, reporter: Repo
     outcome = Outcome(
         recipe=job.recipe.name,
         state=state,
-        archive=output / report.archive.name,
+        archive=None if elsewhere else output / report.archive.name,
         sha256=report.sha256,
         size=report.size,
     )
-    if elsewhere:
+    if elsewhere and bring:
         outcome = _brought(job, done.report.sha256, state, output, reporter)
     return replace(outcome, failure=outcome.failure or done.failure, verified=done.verified)
 

@@ -8,10 +8,15 @@ recipe's, and the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ParamSpec
 
 from envbuilder.assemble.assembler import DamagedArtifactError
 from envbuilder.build import (
@@ -44,6 +49,8 @@ from envbuilder.resolve.interpreter import describe
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 
+_P = ParamSpec("_P")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
@@ -55,7 +62,8 @@ class Terms:
     """Whether what is made goes to the store elsewhere."""
     verify: bool = False
     interpreter_change: bool = False
-    threads: int = 1
+    threads: int | None = 1
+    """Of each task; None: as many as its worker's share of the machine is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +85,8 @@ class Done:
     """Of an archive that was packed. On a cluster, its path is the other machine's."""
     verified: str | None = None
     """What its verification found, in a line."""
+    seconds: float = 0.0
+    """How long it took."""
 
 
 class _Notes(SilentReporter):
@@ -87,6 +97,20 @@ class _Notes(SilentReporter):
         self.notes.append(text)
 
 
+_Task = Callable[_P, Done]
+
+
+def _timed(task: _Task[_P]) -> _Task[_P]:
+    @functools.wraps(task)
+    def run(*args: _P.args, **named: _P.kwargs) -> Done:
+        began = time.perf_counter()
+        done = task(*args, **named)
+        return replace(done, seconds=time.perf_counter() - began)
+
+    return run
+
+
+@_timed
 def assemble_wheel(
     terms: Terms, artifact: Artifact, lock: Lock, rules: PackRules, settings: Settings
 ) -> Done:
@@ -95,7 +119,7 @@ def assemble_wheel(
     try:
         with _opened(terms, settings) as store:
             interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
-            with open_assembler(interpreter, rules, store, terms.threads, notes) as assembler:
+            with open_assembler(interpreter, rules, store, _threads(terms), notes) as assembler:
                 key = assembler.wheel_key(artifact)
                 if terms.sharing and store.remote is not None:
                     both = (("segments", key), ("artifacts", artifact.sha256))
@@ -119,19 +143,21 @@ def assemble_wheel(
     return Done(notes=tuple(notes.notes))
 
 
+@_timed
 def assemble_base(terms: Terms, lock: Lock, rules: PackRules, settings: Settings) -> Done:
     """Make the segments of the interpreter."""
     notes = _Notes()
     try:
         with _opened(terms, settings) as store:
             interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
-            with open_assembler(interpreter, rules, store, terms.threads, notes) as assembler:
+            with open_assembler(interpreter, rules, store, _threads(terms), notes) as assembler:
                 assembler.base()
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
     return Done()  # what there is to note, packing notes again
 
 
+@_timed
 def pack(
     terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, output: Path | None, *made: Done
 ) -> Done:
@@ -149,7 +175,7 @@ def pack(
                 settings=settings,
                 store=store,
                 interpreter_change=terms.interpreter_change,
-                threads=terms.threads,
+                threads=_threads(terms),
                 reporter=notes,
             )
             if terms.sharing and store.remote is not None:
@@ -169,6 +195,7 @@ def _send(
     send_record(build_key(recipe, lock, describe(interpreter)), record_of(report), store, remote)
 
 
+@_timed
 def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None, packed: Done) -> Done:
     """Verify the archive that was *packed*; the report goes beside it, and into the store elsewhere."""
     from envbuilder.verify import verify as verify_archive  # what only who verifies waits for
@@ -208,6 +235,15 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
             message=f"verification failed: {failed}", hint=None, exit_code=VerifyError.exit_code
         )
     return replace(packed, failure=failure, notes=tuple(notes.notes), verified=found.summary())
+
+
+def _threads(terms: Terms) -> int:
+    """Return how many threads a task may use."""
+    if terms.threads is not None:
+        return terms.threads
+    distributed = sys.modules.get("distributed")
+    at_a_time = 1 if distributed is None else distributed.get_worker().state.nthreads
+    return max(1, min((os.cpu_count() or 1) // at_a_time, 8))
 
 
 @contextmanager

@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     help="Build on the workers of the Dask scheduler at this address; they meet in the store elsewhere.",
 )
 @click.option(
+    "--no-pull",
+    is_flag=True,
+    help="With --cluster: leave the archives in the store elsewhere; `envbuilder pull` brings one.",
+)
+@click.option(
     "--matrix",
     is_flag=True,
     help='Build every combination of a recipe with lists: triton: ["24.10", "25.06"].',
@@ -62,6 +67,7 @@ def build(
     interpreter_change: bool,
     threads: int | None,
     cluster: str | None,
+    no_pull: bool,
     matrix: bool,
     verify: bool,
     find_links: Sequence[str],
@@ -83,12 +89,15 @@ def build(
         raise click.UsageError(
             "--check builds one after the other: no --cluster, --matrix or --verify with it"
         )
+    if no_pull and cluster is None:
+        raise click.UsageError("--no-pull goes with --cluster")
     loaded = load_matrix(recipes, Path.cwd()) if matrix else verbs.load_recipes(recipes)
     if (len(loaded) > 1 and not check) or cluster or matrix or verify:
         outcomes = verbs.build_many(
             loaded,
             output=output,
             cluster=cluster,
+            bring=not no_pull,
             verify=verify,
             interpreter_change=interpreter_change,
             threads=threads,

@@ -14,6 +14,7 @@ from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError
 from envbuilder.files import write_whole
 from envbuilder.manifest import Manifest, manifest_beside, parse_manifest
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.recipe_keys import NAME_PATTERN
 from envbuilder.scratch import locked_folder
 from envbuilder.store import Store, file_sha256
 
@@ -164,6 +165,8 @@ def bring_archive(remote: RemoteStore, sha256: str, output: Path, *, reporter: R
     if text is None:
         raise StoreError(f"{remote.url} holds no archive {sha256[:12]} with a manifest", hint="push it again")
     manifest = parse_manifest(text, where=remote.place("manifests", sha256))
+    if not re.fullmatch(NAME_PATTERN, manifest.recipe):  # it becomes a file's name here
+        raise IntegrityError(f"{remote.place('manifests', sha256)}: {manifest.recipe!r} is no recipe's name")
     archive = output / archive_name(manifest, sha256)
     tally = Tally(sent=[])
     try:

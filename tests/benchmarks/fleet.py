@@ -154,22 +154,20 @@ def _on_cluster(workers: int, count: int, folder: Path) -> dict[str, float]:
         for _ in range(workers):
             cluster.add_worker()
         _wait_for(cluster.address, workers)
-        began = assembled = time.perf_counter()
-        results = []
-        for key, done in run_on_cluster(nodes, cluster.address):
-            assert done.failure is None, done
-            if nodes[key].work is not pack:
-                assembled = time.perf_counter()
-            results.append(done)
+        began = time.perf_counter()
+        results = dict(run_on_cluster(nodes, cluster.address))
         ended = time.perf_counter()
-    last = next(done.report for done in results if done.report is not None)
+    assert [done.failure for done in results.values()] == [None] * len(nodes)
+    packs = [done for key, done in results.items() if nodes[key].work is pack]
+    others = {key: done.seconds for key, done in results.items() if nodes[key].work is not pack}
+    (last, *_) = (done.report for done in packs if done.report is not None)
     bring_archive(RemoteStore(f"file://{folder}/elsewhere"), last.sha256, folder / "envs")
-    brought = time.perf_counter() - ended
     return {
         "seconds": ended - began,
-        "until all is assembled": assembled - began,
-        "a pack, on one worker": (ended - assembled) * workers / count,
-        "bringing an archive here": brought,
+        "the longest task": max(others.values()),
+        "all tasks but packs": sum(others.values()),
+        "a pack": statistics.median(done.seconds for done in packs),
+        "bringing an archive here": time.perf_counter() - ended,
     }
 
 

@@ -242,6 +242,17 @@ def test_a_manifest_of_a_sealed_something(small: Small, pushed: tuple[BuildRepor
         pull_archive(report.archive.name, small.folder / "there", RemoteStore(f"file://{folder}"))
 
 
+def test_a_manifest_that_would_write_elsewhere(small: Small, pushed: tuple[BuildReport, Path]) -> None:
+    report, folder = pushed
+    (place,) = (folder / "manifests").glob("*/*")
+    text = dataclasses.replace(report.manifest, recipe="../../small").text().encode()
+    place.write_bytes(seal("manifests", report.sha256, text) + text)
+    with pytest.raises(IntegrityError) as raised:
+        pull_archive(report.archive.name, small.folder / "there", RemoteStore(f"file://{folder}"))
+    assert raised.value.message == f"file://{place}: '../../small' is no recipe's name"
+    assert not (small.folder / "there").exists()
+
+
 def test_two_pushes_of_one_archive_at_once(small: Small, bucket: str) -> None:
     report = small.build()
     done: list[Transfer] = []
