@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,10 @@ from pathlib import Path
 from envbuilder.errors import EnvbuilderError
 
 _LAST_LINES = 30
+_TETHER = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "  # PR_SET_PDEATHSIG
+    "os.getppid() == int(sys.argv[1]) or sys.exit('the parent is gone'); os.execvp(sys.argv[2], sys.argv[2:])"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,3 +74,8 @@ def run(
     if check and completed.returncode != 0:
         raise CommandError(args, completed.returncode, completed.stdout + completed.stderr)
     return completed
+
+
+def tethered(args: Sequence[str]) -> list[str]:
+    """Return the command that runs *args* so that they get SIGTERM when this thread ends, even by a SIGKILL."""
+    return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *args]

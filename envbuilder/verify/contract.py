@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envbuilder.run import Completed, run
+from envbuilder.run import Completed, run, tethered
 from envbuilder.triton import Launch
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -25,14 +25,12 @@ _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc"
 """What of the machine a program in the new root can see. /usr/local is emptied: interpreters live there too."""
 _ENTER: Final = """
 set -e
-root=$1
-shift
 for name in $SYSTEM; do
     if [ -d "$root/$name" ] && [ ! -L "$root/$name" ]; then mount --rbind "/$name" "$root/$name"; fi
 done
 if [ -d "$root/usr/local" ]; then mount -t tmpfs -o size=1m none "$root/usr/local"; fi
-unset SYSTEM
-exec chroot "$root" "$@"
+unset SYSTEM root
+exec "$@"
 """
 
 
@@ -89,6 +87,8 @@ class Place:
     ) -> Completed:
         """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds.
 
+        It ends with this process, also when that is killed.
+
         Raises:
             CommandError: it ran out of time.
         """
@@ -99,8 +99,12 @@ class Place:
         if self.isolated:
             namespace = _namespace()
             assert namespace is not None  # or this place would not be isolated
-            command = [*namespace, "/bin/sh", "-c", _ENTER, "sh", str(self.root), *command]
-            env = {**env, "SYSTEM": " ".join(_SYSTEM)}
+            # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
+            command = tethered(["chroot", str(self.root), *command])
+            command = [*namespace, "/bin/sh", "-c", _ENTER, "sh", *command]
+            env = {**env, "SYSTEM": " ".join(_SYSTEM), "root": str(self.root)}
+        else:
+            command = tethered(command)
         return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"))
 
 

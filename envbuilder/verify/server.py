@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from envbuilder.assemble.elf import read_elf
 from envbuilder.errors import VerifyError
 from envbuilder.lockfile import Artifact
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.scratch import locked_folder
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 from envbuilder.triton import PYTRITON, find_release
@@ -81,7 +81,7 @@ class TritonServer:
 
         Ports are free ones unless given. *env* is added to the few variables that the server gets; *backends* is a
         folder of further backends. *ready_timeout* is in seconds, and so is *pause*, the longest between two looks
-        whether it is ready.
+        whether it is ready. Beside *log* lies a folder for as long.
 
         Raises:
             VerifyError: no stub for *python*; a given port is taken; the server dies or never gets ready.
@@ -97,8 +97,9 @@ class TritonServer:
                 raise VerifyError(
                     f"{name} port {port} of 127.0.0.1 is taken", hint="leave the port to be chosen"
                 )
-        with tempfile.TemporaryDirectory(prefix="envbuilder-server-") as scratch:
-            view = self._view(Path(scratch), python, backends)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with locked_folder(log.parent, "server") as scratch:
+            view = self._view(scratch, python, backends)
             for attempt in range(1, _PORT_TRIES + 1):
                 session = Session(
                     title=self.describe(),

@@ -29,6 +29,7 @@ from envbuilder.lockfile import Artifact
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 from envbuilder.verify import process as process_module
+from envbuilder.verify import remains as remains_module
 from envbuilder.verify import server as server_module
 from envbuilder.verify.server import TritonServer, find_server
 
@@ -226,7 +227,7 @@ NAME = options["id"]
 
 
 def test_a_stubborn_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "_TERMINATE_AFTER", 0.5)
+    monkeypatch.setattr(process_module, "TERMINATE_AFTER", 0.5)
     fake = program(tmp_path, "import tempfile" + STUBBORN + SERVING)
     with tempfile.TemporaryDirectory(prefix="python_env_", dir="/tmp") as foreign:
         other = Path(foreign).rename(f"/tmp/python_env_{os.urandom(3).hex()}")
@@ -245,21 +246,34 @@ def test_a_stubborn_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
             other.rename(foreign)
 
 
-def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    program(tmp_path, 'print(os.getpid(), flush=True)\nNAME = options["id"]' + SERVING)
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path, stubborn: bool) -> None:
+    what = (
+        STUBBORN if stubborn else 'print(os.getpid(), os.getpid(), "/none", flush=True)\nNAME = options["id"]'
+    )
+    program(tmp_path, "import tempfile\n" + what + SERVING)
     script = f"""
 import os, pathlib, signal
+from envbuilder.verify import remains
 from envbuilder.verify.server import TritonServer
+remains.TERMINATE_AFTER = 0.5
 folder = pathlib.Path({str(tmp_path)!r})
 stub = folder / "backends" / "python" / "triton_python_backend_stub"
 fake = TritonServer(binary=folder / "bin" / "tritonserver", backends=folder / "backends", stubs={{"3.11": stub}})
 with fake.start(folder, python="3.11", log=folder / "log"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    env = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], env=env, check=False)
+    done = subprocess.run([sys.executable, "-c", script], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert wait_until_dead(int((tmp_path / "log").read_text()))
+    child, server, folder = (tmp_path / "log").read_text().split()
+    assert wait_until_dead(int(server))
+    assert wait_until_dead(int(child))
+    region = f"envbuilder-*{folder[-6:]}-region"
+    deadline = time.monotonic() + 10
+    while (Path(folder).exists() or any(Path("/dev/shm").glob(region))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(folder).exists()
+    assert list(Path("/dev/shm").glob(region)) == []
 
 
 # -- finding one -----------------------------------------------------------------------------------
@@ -429,13 +443,13 @@ def test_a_server_ended_while_it_loads_leaves_nothing(
     tmp_path: Path, server: TritonServer, cpu_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has made a folder that only its memory names, and others may be making theirs."""
-    monkeypatch.setattr(process_module, "_other_servers", lambda: True)
+    monkeypatch.setattr(remains_module, "_other_servers", lambda _: True)
     seen: list[set[Path]] = []
     stop = process_module.Session._stop
 
     def spy(session: process_module.Session) -> None:
         stop(session)
-        seen.append(session.extracted - session.before)
+        seen.append(session.remains.extracted - session.remains.before)
 
     monkeypatch.setattr(process_module.Session, "_stop", spy)
     models = repository(tmp_path, cpu_environment, "import time\ntime.sleep(600)\n")

@@ -1,0 +1,181 @@
+"""What a server leaves that does not end by itself: stubs, shared memory, and the folders that it extracted into.
+
+Run as a program, this file waits until the process that started it is gone, and then ends that process's server: who
+is killed can clean up nothing. So it imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+TERMINATE_AFTER: Final = 40.0
+"""Seconds that a server gets to unload its models before it is killed; it gives its requests 30 itself."""
+_HEAP: Final = 2**26
+"""Bytes of glibc's arenas at most; larger mappings are buffers."""
+_EXTRACTED: Final = re.compile(rb"/tmp/python_env_[A-Za-z0-9]{6}")
+"""Triton's own choice of a folder; no variable moves it (``pb_env.cc``)."""
+
+
+@dataclass(kw_only=True)
+class Remains:
+    """What the server of one name and process leaves."""
+
+    name: str
+    """Its ``--id``, which the names of its shared memory begin with."""
+    pid: int
+    """Of the server, which leads its process group."""
+    before: set[Path]
+    """Folders that were there before it was started."""
+    extracted: set[Path] = field(default_factory=set)
+    """Folders that it was seen to extract environments into."""
+
+    def look(self) -> None:
+        """Note which extraction folders are this server's: its working directory, or its stubs' libraries."""
+        for process in _group(self.pid):
+            with contextlib.suppress(OSError):
+                self._note(os.readlink(process / "cwd").encode())
+            for source in ("maps", "cmdline", "environ"):
+                with contextlib.suppress(OSError):
+                    self._note((process / source).read_bytes())
+
+    def remember(self) -> None:
+        """Note the folder that the server has made and not used yet: nothing but its memory names it.
+
+        It makes one for each backend that is loaded, and leaves it where it is ended before it is ready.
+        """
+        folder = Path("/proc") / str(self.pid)
+        with contextlib.suppress(OSError, ValueError), (folder / "mem").open("rb", buffering=0) as memory:
+            for begin, end in _heaps((folder / "maps").read_text()):
+                memory.seek(begin)
+                self._note(memory.read(end - begin) or b"")
+
+    def _note(self, text: bytes) -> None:
+        self.extracted.update(Path(os.fsdecode(found)) for found in _EXTRACTED.findall(text))
+
+    def kill(self) -> None:
+        """Kill what is left of its processes: stubs of a server that died live on in its group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def clear(self, *, killed: bool) -> None:
+        """Remove its folders and its shared memory; *killed*: it has removed none itself."""
+        if killed and not _other_servers(self.pid):
+            self.extracted |= extractions() - self.before
+        for folder in self.extracted - self.before:
+            shutil.rmtree(folder, ignore_errors=True)
+        for region in Path("/dev/shm").glob(f"{self.name}*"):
+            region.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def guarded(name: str, before: Iterable[Path]) -> Iterator[None]:
+    """Let another process end the server *name*, and clear its remains, where this one is killed in the block."""
+    # Of a session of its own: what interrupts this process, or kills its group, does not reach it.
+    command = [sys.executable, "-I", "-S", __file__, name, str(TERMINATE_AFTER), *map(str, before)]
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
+
+
+def extractions() -> set[Path]:
+    """Return the folders of this user's that any server extracted environments into."""
+    found = set()
+    for folder in Path("/tmp").glob("python_env_??????"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid():
+                found.add(folder)
+    return found
+
+
+def _heaps(maps: str) -> Iterator[tuple[int, int]]:
+    """Yield where a process keeps what it allocated in small pieces, as its ``maps`` say."""
+    for line in maps.splitlines():
+        place, mode, _, _, inode, *name = line.split()
+        begin, end = (int(address, 16) for address in place.split("-"))
+        if mode == "rw-p" and inode == "0" and name in ([], ["[heap]"]) and end - begin <= _HEAP:
+            yield begin, end
+
+
+def _other_servers(pid: int) -> bool:
+    """Say whether another server is running, whose new folder might be mistaken for one of ours."""
+    for name in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if name.read_text(errors="replace").strip() == "tritonserver" and name.parent.name != str(pid):
+                return True
+    return False
+
+
+def _group(leader: int) -> list[Path]:
+    """Return the /proc folders of the processes in the process group of *leader*."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                if int(_status(entry)[2]) == leader:
+                    found.append(entry)
+    return found
+
+
+def _status(process: Path) -> list[str]:
+    """Return a process's state, parent, group and so on (``proc_pid_stat(5)``)."""
+    return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
+# -- the guard -------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Wait for the end of standard input, which is that of the process that started this; then end its server."""
+    name, seconds, *before = arguments
+    sys.stdin.buffer.read()
+    pid = _leader(name)
+    remains = Remains(name=name, pid=pid or 0, before=set(map(Path, before)))
+    if pid is not None:
+        _end(remains, float(seconds))
+    remains.clear(killed=True)
+
+
+def _leader(name: str) -> int | None:
+    """Return the process group of whatever bears the server's name: itself, or a stub that outlived it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            if process.name != str(os.getpid()) and name.encode() in (process / "cmdline").read_bytes():
+                return int(_status(process)[2])
+    return None
+
+
+def _end(remains: Remains, seconds: float) -> None:
+    remains.look()  # while it still runs: ended before it is ready, it leaves folders that nobody else knows of
+    remains.remember()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(remains.pid, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while _is_alive(remains.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        remains.look()
+    remains.kill()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return _status(Path("/proc") / str(pid))[0] != "Z"  # where nobody waits for it, it stays as a zombie
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
