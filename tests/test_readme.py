@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import click
 import pytest
+from packaging.specifiers import SpecifierSet
 from ruamel.yaml import YAML
 
 from envbuilder import errors
@@ -18,6 +23,11 @@ from envbuilder.deploy.config import Serving, brought_over, edit_config, read_co
 from envbuilder.matrix import load_matrix
 from envbuilder.recipe import load_recipe
 from envbuilder.settings import load_settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -125,3 +135,45 @@ def test_ci_runs_the_test_command() -> None:
     ci = ROOT / ".ci" / "run"
     assert f"exec {command}\n" in ci.read_text()
     assert os.access(ci, os.X_OK)
+
+
+@pytest.mark.torch
+@pytest.mark.server
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.usefixtures("cpu_archive", "server")  # in the store of this run
+def test_the_workflow_works(tmp_path: Path) -> None:
+    """Its steps, in a repository that has the recipe of a CPU environment and its lock."""
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    for name in ("cpu.yaml", "pylock.cpu.toml"):
+        shutil.copy(ROOT / "recipes" / name, recipes)
+    program = tmp_path / "bin" / "envbuilder"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nfrom envbuilder.cli import main\nmain()\n")
+    program.chmod(0o755)
+    env = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    steps = [step.get("run", "") for step in workflow()["jobs"]["environments"]["steps"]]
+    for step in steps:
+        if "envbuilder " in step and not step.startswith("pip install"):
+            subprocess.run(["bash", "-e", "-c", step], cwd=tmp_path, env=env, check=True)
+    (report,) = (tmp_path / "envs").glob("cpu-*.tar.gz.xml")
+    names = {case.get("name") for case in ElementTree.parse(report).iter("testcase")}
+    assert {"manifest.files", "probe.compile", "server.grpc"} <= names
+
+
+def test_the_environment_for_conda_is_what_pip_installs() -> None:
+    found = YAML(typ="safe").load((ROOT / "environment.yml").read_text())
+    assert found["channels"] == ["conda-forge"]
+    *packages, from_pip = found["dependencies"]
+    # Everything that envbuilder needs is said once, in pyproject.toml; pip reads it there.
+    assert from_pip == {"pip": ["--editable ."]}
+    names = {re.split("[=<>]", package)[0] for package in packages}
+    assert names == {"python", "pip", "git", "gxx_linux-64"}
+    (python,) = [package.partition("=")[2] for package in packages if package.startswith("python")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert SpecifierSet(project["requires-python"]).contains(python)
+    assert (
+        f"`conda env create --file environment.yml`, then `conda activate {found['name']}`"
+        in (ROOT / "environment.yml").read_text()
+    )

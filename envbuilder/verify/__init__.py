@@ -17,10 +17,12 @@ from envbuilder.resources import sample_model
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 from envbuilder.triton import Launch, Release, find_release
-from envbuilder.verify.checks import Archive, check_archive, check_release, open_archive
+from envbuilder.verify.checks import check_archive
 from envbuilder.verify.contract import Place
 from envbuilder.verify.judge import check_probe, environment_facts
 from envbuilder.verify.live import Probed, Subject, prepare, run_probe
+from envbuilder.verify.opened import Archive, open_archive
+from envbuilder.verify.release_checks import check_release
 from envbuilder.verify.report import Check, Report, report_schema
 from envbuilder.verify.server import find_server
 from envbuilder.verify.serving import Interview

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, get_args
 
+from envbuilder.triton import Release
+
 Status = Literal["passed", "failed", "warning", "omitted"]
 FORMAT: Final = 1
 _SHOWN: Final = 8
@@ -30,6 +32,23 @@ class Check:
     release: str | None = None
     """The release whose contract was replayed; None where it is the same for all."""
     seconds: float = 0.0
+
+
+def check(
+    id: str, status: Status, found: str, fix: str | None = None, release: Release | None = None
+) -> Check:
+    """Return a check, of *release* or of all."""
+    return Check(id=id, status=status, found=found, fix=fix, release=release.name if release else None)
+
+
+def passed(id: str, found: str, release: Release | None = None) -> Check:
+    """Return a check that passed."""
+    return check(id, "passed", found, None, release)
+
+
+def failed(id: str, found: str, fix: str, release: Release | None = None) -> Check:
+    """Return a check that failed, and what to change."""
+    return check(id, "failed", found, fix, release)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,8 @@ from tritonclient import http
 
 from envbuilder.deploy.layout import deploy
 from envbuilder.resources import sample_model
+from envbuilder.store import file_sha256
+from envbuilder.verify.remains import Remains
 from envbuilder.verify.server import RunningServer, TritonServer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -89,6 +91,30 @@ def test_a_server_that_polls_never_sees_half_a_model(
     assert "half a model" not in said
     assert "failed to" not in said
     assert said.count("Extracting Python execution env") == 1
+
+
+def test_the_server_extracts_the_tree_that_tar_extracts(
+    cpu_archive: Path, cpu_environment: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    repository, log = tmp_path / "repository", tmp_path / "log"
+    deploy(cpu_archive, write_model(tmp_path / "models" / "net", 1), repository=repository)
+    with server.start(repository, python="3.11", log=log) as running:
+        remains = Remains(name="", pid=running.process.pid, before=set())
+        remains.look()
+        (folder,) = remains.extracted
+        (place,) = folder.iterdir()
+        assert tree(place) == tree(cpu_environment)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, str]]:
+    """What lies where: mode, and sha256 or link."""
+    return {
+        str(path.relative_to(folder)): (
+            path.lstat().st_mode,
+            os.readlink(path) if path.is_symlink() else "" if path.is_dir() else file_sha256(path),
+        )
+        for path in folder.rglob("*")
+    }
 
 
 def test_an_unpacked_environment(cpu_archive: Path, server: TritonServer, tmp_path: Path) -> None:

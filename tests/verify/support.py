@@ -26,8 +26,10 @@ from envbuilder.manifest import (
 )
 from envbuilder.progress import SILENT
 from envbuilder.triton import find_release
-from envbuilder.verify.checks import check_archive, check_release, open_archive
+from envbuilder.verify.checks import check_archive
 from envbuilder.verify.linking import BASE_SYSTEM
+from envbuilder.verify.opened import open_archive
+from envbuilder.verify.release_checks import check_release
 from envbuilder.verify.report import Check
 
 SITE = "lib/python3.11/site-packages"

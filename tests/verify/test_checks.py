@@ -15,7 +15,8 @@ from envbuilder.assemble.elf import read_elf
 from envbuilder.errors import VerifyError
 from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
 from envbuilder.progress import SILENT
-from envbuilder.verify.checks import check_archive, open_archive
+from envbuilder.verify.checks import check_archive
+from envbuilder.verify.opened import open_archive
 
 from .support import (
     SITE,
