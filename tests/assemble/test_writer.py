@@ -255,9 +255,10 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_of_more_than_4_gib(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gib", [4, 8])
+def test_a_file_of_more_than_4_gib_and_of_more_than_8(tmp_path: Path, gib: int) -> None:
     # Its stream of zeros is made by hand: one compressed run, repeated, each ending at a byte (a full flush).
-    run_size, runs = 64 * 2**20, 65
+    run_size, runs = 64 * 2**20, gib * 16 + 1
     stream = zlib_ng.compressobj(9, zlib_ng.DEFLATED, -15)
     run = stream.compress(bytes(run_size)) + stream.flush(zlib_ng.Z_FULL_FLUSH)
     data = run * runs + stream.flush()
@@ -275,4 +276,4 @@ def test_a_file_of_more_than_4_gib(tmp_path: Path) -> None:
     # Read to its end: gzip checks each CRC and each length, tar the size in the header.
     listed = subprocess.run(["tar", "-tvzf", out], capture_output=True, text=True, check=True)
     assert listed.stdout.split()[2:] == [str(size), "1980-01-01", "00:00", "lib/zeros"]
-    assert segment.files[0].size == size > 4 * 2**30
+    assert segment.files[0].size == size > gib * 2**30
