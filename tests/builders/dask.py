@@ -71,7 +71,8 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})},
+            # Dask's own scratch, which would stay in /tmp when it is killed.
+            env={**os.environ, "DASK_TEMPORARY_DIRECTORY": str(self.folder), **(env or {})},
         )
         self._processes.append(process)
         return process

@@ -65,24 +65,55 @@ def test_builders_that_meet_in_an_object_store(
         assert [outcome.sha256 for outcome in again] == [outcome.sha256 for outcome in outcomes]
 
 
+_TOLD = """
+from envbuilder.assemble import assembler
+really = assembler.keep
+def keep(segment, store):
+    with open({told!r}, "a") as file:
+        file.write(segment.label + "\\n")
+    return really(segment, store)
+assembler.keep = keep
+from envbuilder.builders import tasks
+packs = tasks.build
+def build(recipe, *args, **named):
+    with open({told!r}, "a") as file:
+        file.write("pack-" + recipe.name + "\\n")
+    return packs(recipe, *args, **named)
+tasks.build = build
+"""
+"""Writes down which segments are made, and which archives."""
+
+
 def test_a_worker_killed_in_the_middle(cluster: Cluster, jobs: list[Job], tmp_path: Path) -> None:
-    """It costs what it was at: every archive is built, and no segment that was made is made again."""
+    """It costs what it was at: every archive is built, and no segment that was finished is made again."""
+    told = tmp_path / "told"
     for _ in range(2):
-        cluster.add_worker()
+        cluster.add_worker(first=_TOLD.format(told=str(told)))
     nodes = plan(jobs, Terms(tools=tools(), sharing=True), None)
     done: dict[str, Done] = {}
-    made: dict[Path, int] = {}
+    packed: set[str] = set()
     for key, result in run_on_cluster(nodes, cluster.address):
         done[key] = result
-        if len(done) == 4:
+        if key.startswith("pack-") and not packed:
+            packed = {key.rpartition("-")[0] for key in done if key.startswith("pack-")}
             cluster.workers[0].kill()
-            made = {path: path.stat().st_ino for path in (tmp_path / "elsewhere" / "segments").glob("*/*")}
+            cluster.workers[0].wait()
     assert set(done) == set(nodes)
     assert [result.failure for result in done.values()] == [None] * len(nodes)
-    assert made
-    assert {path: path.stat().st_ino for path in made} == made
-    outcomes = build_many(jobs, output=tmp_path / "envs", cluster=cluster.address)
+    lines = told.read_text().split()
+    segments = [line for line in lines if not line.startswith("pack-")]
+    packs = [line for line in lines if line.startswith("pack-")]
+    expected = {"base", "activation", *(a.filename for job in jobs for a in job.lock.artifacts)}
+    assert set(segments) == expected
+    assert len(segments) <= len(expected) + 2, "it was at one task, which makes two segments at most"
+    assert set(packs) == {f"pack-{job.recipe.name}" for job in jobs}
+    assert [packs.count(line) for line in packed] == [1] * len(packed), (
+        "what had been fetched is not done again"
+    )
+    outcomes = build_many(jobs, output=tmp_path / "envs", cluster=cluster.address, bring=False)
     assert [outcome.sha256 for outcome in outcomes] == [alone(job, tmp_path) for job in jobs]
+    assert not (tmp_path / "envs").exists()
+    assert outcomes[0].row() == ("fleet0", "already there", f"sha256 {outcomes[0].sha256}")
 
 
 def test_a_worker_with_another_version_is_refused_in_words(cluster: Cluster, jobs: list[Job]) -> None:
