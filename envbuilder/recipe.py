@@ -50,6 +50,24 @@ class PackOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LicenceOptions:
+    """Which licences may be in the archive, see :class:`envbuilder.inventory.policy.Policy`."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditOptions:
+    """What the archive is held against, see :func:`envbuilder.inventory.audit.audit`."""
+
+    advisories: Path
+    """Absolute after loading."""
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyOptions:
     """What ``envbuilder verify`` loads."""
 
@@ -58,6 +76,9 @@ class VerifyOptions:
     compile: Mapping[str, Any] = field(default_factory=dict)
     """``torch.compile`` options of the sample model."""
     server: bool = True
+    sbom: bool = False
+    licences: LicenceOptions | None = None
+    audit: AuditOptions | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -337,6 +358,34 @@ def _verify(value: Value | None, path: Path) -> VerifyOptions:
         model=model,
         compile={name: plain(option) for name, option in options.items()},
         server=_plain(found, "server", True),
+        sbom=_plain(found, "sbom", False),
+        licences=_licences(found.get("licences")),
+        audit=_audit(found.get("audit"), path),
+    )
+
+
+def _licences(value: Value | None) -> LicenceOptions | None:
+    if value is None:
+        return None
+    found = value.data
+    packages = found["packages"].data if "packages" in found else {}
+    for name, said in packages.items():
+        if not isinstance(said.data, str):
+            raise said.error(f"`verify.licences.packages.{name}` is no text: an SPDX expression is")
+    return LicenceOptions(
+        allow=tuple(plain(found["allow"])) if "allow" in found else (),
+        deny=tuple(plain(found["deny"])) if "deny" in found else (),
+        packages={name: said.data for name, said in packages.items()},
+    )
+
+
+def _audit(value: Value | None, path: Path) -> AuditOptions | None:
+    if value is None:
+        return None
+    found = value.data
+    return AuditOptions(
+        advisories=Path(os.path.normpath(path.absolute().parent / found["advisories"].data)),
+        ignore=tuple(plain(found["ignore"])) if "ignore" in found else (),
     )
 
 

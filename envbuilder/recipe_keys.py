@@ -35,10 +35,34 @@ _PACK_KEYS = {
     ),
 }
 
+_LICENCE_KEYS = {
+    "allow": Key(
+        kind="list of texts", doc="SPDX identifiers; * stands for any text", examples=(["MIT", "BSD-*"],)
+    ),
+    "deny": Key(kind="list of texts", doc="SPDX identifiers that may not be in it", examples=(["AGPL-*"],)),
+    "packages": Key(kind="mapping", doc="an SPDX expression for a package that says none, or a wrong one"),
+}
+
+_AUDIT_KEYS = {
+    "advisories": Key(
+        kind="text",
+        doc="a folder or archive of OSV records, relative to the recipe's folder",
+        required=True,
+    ),
+    "ignore": Key(
+        kind="list of texts", doc="advisories that do not count here", examples=(["CVE-2026-1234"],)
+    ),
+}
+
 _VERIFY_KEYS = {
     "model": Key(kind="text", doc="a model directory to load, relative to the recipe's folder"),
     "compile": Key(kind="mapping", doc="options of torch.compile for that model", keys=_COMPILE_KEYS),
     "server": Key(kind="boolean", doc="ask a real tritonserver, where one is at hand"),
+    "sbom": Key(
+        kind="boolean", doc="a CycloneDX document of the archive can be made, and follows its schema"
+    ),
+    "licences": Key(kind="mapping", doc="which licences may be in the archive", keys=_LICENCE_KEYS),
+    "audit": Key(kind="mapping", doc="nothing is known against what is in the archive", keys=_AUDIT_KEYS),
 }
 
 KEYS = {
@@ -167,6 +191,9 @@ _SAMPLES = {
     "model": "../models/mine",
     "compile": "{dynamic: true}",
     "server": "true",
+    "sbom": "true",
+    "licences": '{deny: ["AGPL-*"]}',
+    "audit": "{advisories: ../advisories}",
 }
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from envbuilder.elsewhere.aliases import Alias
     from envbuilder.elsewhere.archives import Transfer
     from envbuilder.elsewhere.remote import RemoteStore
+    from envbuilder.inventory.audit import Audit
+    from envbuilder.inventory.policy import Judgement, Policy
     from envbuilder.lock import LockResult
     from envbuilder.quickstart import Quickstart
     from envbuilder.sizes import Sizes
@@ -224,6 +226,7 @@ def verify(
     releases: Sequence[str] = (),
     server: bool | None = None,
     tritonserver: Path | None = None,
+    provenance: Path | None = None,
     find_links: Sequence[str] = (),
     store: Store | None = None,
     reporter: Reporter = SILENT,
@@ -231,10 +234,13 @@ def verify(
     """Verify an archive, see :func:`envbuilder.verify.verify`.
 
     What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
-    folder and is still the one that the archive was built of.
+    folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
+    whoever must have signed it.
     """
+    from envbuilder.provenance.keys import load_verifier
     from envbuilder.verify import verify as verify_archive
 
+    trusted = None if provenance is None else load_verifier(provenance)
     options = _verify_options(archive, reporter)
     return verify_archive(
         archive,
@@ -243,6 +249,8 @@ def verify(
         releases=releases,
         server=False if server is None and not options.server else server,
         tritonserver=tritonserver,
+        trusted=trusted,
+        options=options,
         settings=load_settings(Path.cwd(), find_links=find_links),
         store=store or Store.open(),
         reporter=reporter,
@@ -403,6 +411,60 @@ def sbom(archive: Path, *, reporter: Reporter = SILENT) -> str:
     from envbuilder.inventory.sbom import sbom as document
 
     return document(take_inventory(archive, reporter=reporter))
+
+
+def licences(archive: Path, policy: Policy, *, reporter: Reporter = SILENT) -> tuple[Judgement, ...]:
+    """Say which licences are in an archive, and which of them *policy* refuses.
+
+    See :func:`envbuilder.inventory.policy.judge`.
+    """
+    from envbuilder.inventory.components import take_inventory
+    from envbuilder.inventory.policy import judge
+
+    return judge(take_inventory(archive, reporter=reporter).components, policy)
+
+
+def audit(
+    archive: Path, advisories: Path, *, ignore: Sequence[str] = (), reporter: Reporter = SILENT
+) -> Audit:
+    """Say what is known against what is in an archive, see :func:`envbuilder.inventory.audit.audit`."""
+    from envbuilder.inventory.audit import audit as audit_inventory
+    from envbuilder.inventory.components import take_inventory
+
+    return audit_inventory(take_inventory(archive, reporter=reporter), advisories, ignore=ignore)
+
+
+def attest(
+    archive: Path,
+    *,
+    key: Path | None = None,
+    certificate: Path | None = None,
+    report: Path | None = None,
+    builder: str | None = None,
+    reporter: Reporter = SILENT,
+) -> Path:
+    """State of what an archive was made, beside it, and return the file: signed with *key*, or for cosign to sign.
+
+    Raises:
+        RecipeError: the key or the certificate cannot be used, or the file cannot be written.
+        IntegrityError: the archive cannot be read, or *report* is of another one.
+    """
+    from envbuilder.files import write_whole
+    from envbuilder.inventory.components import take_inventory
+    from envbuilder.provenance.envelope import provenance_beside, seal, statement_beside
+    from envbuilder.provenance.keys import load_certificate, load_signer
+    from envbuilder.provenance.statement import make_statement, statement_text
+
+    signer = None if key is None else load_signer(key)
+    certified = None if certificate is None else load_certificate(certificate, signer)
+    inventory = take_inventory(archive, reporter=reporter)
+    text = statement_text(make_statement(inventory, report=report, builder=builder))
+    path = statement_beside(archive) if signer is None else provenance_beside(archive)
+    try:
+        write_whole(path, (text if signer is None else seal(text, signer, certified)).encode())
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
+    return path
 
 
 def diff(before: str, after: str, *, root: Path | None = None, reporter: Reporter = SILENT) -> Difference:

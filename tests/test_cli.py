@@ -28,6 +28,8 @@ from tests.wheels import small_lock, small_recipe, write_wheel
 
 VERBS = [
     "alias",
+    "attest",
+    "audit",
     "bench",
     "build",
     "compile",
@@ -35,6 +37,7 @@ VERBS = [
     "diff",
     "doctor",
     "init",
+    "licences",
     "lock",
     "pull",
     "push",

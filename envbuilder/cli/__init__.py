@@ -16,10 +16,11 @@ from envbuilder import __version__
 from envbuilder.cli.archives import build, size, verify
 from envbuilder.cli.benches import bench
 from envbuilder.cli.comparison import diff
-from envbuilder.cli.contents import sbom
+from envbuilder.cli.contents import audit, licences, sbom
 from envbuilder.cli.deployments import compile_model, deploy, doctor, quickstart
 from envbuilder.cli.elsewhere import alias, pull, push
 from envbuilder.cli.locks import init, lock
+from envbuilder.cli.provenance import attest
 from envbuilder.cli.stores import store
 from envbuilder.errors import EnvbuilderError
 
@@ -87,6 +88,9 @@ for _command in (
     verify,
     size,
     sbom,
+    licences,
+    audit,
+    attest,
     diff,
     deploy,
     compile_model,

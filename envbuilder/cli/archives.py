@@ -195,6 +195,12 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
     metavar="FILE",
     help="The server to ask. Default: one on PATH, or the one in the nvidia-pytriton wheel.",
 )
+@click.option(
+    "--provenance",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Refuse an archive that the owner of this public key or certificate did not sign.",
+)
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JSON.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JUnit XML.")
 @sources_option
@@ -205,6 +211,7 @@ def verify(
     releases: Sequence[str],
     server: bool | None,
     tritonserver: Path | None,
+    provenance: Path | None,
     report: Path | None,
     junit: Path | None,
     find_links: Sequence[str],
@@ -223,6 +230,7 @@ def verify(
         releases=releases,
         server=server,
         tritonserver=tritonserver,
+        provenance=provenance,
         find_links=find_links,
         reporter=make_reporter(quiet=quiet or as_json),
     )

@@ -12,12 +12,16 @@ from envbuilder.errors import AssembleError, DeployError, VerifyError
 from envbuilder.lockfile import Lock
 from envbuilder.manifest import Manifest
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.provenance.check import check_provenance
+from envbuilder.provenance.keys import Verifier
+from envbuilder.recipe import VerifyOptions
 from envbuilder.resolve.interpreter import find_interpreters
 from envbuilder.resources import sample_model
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 from envbuilder.triton import Launch, Release, find_release
 from envbuilder.verify.checks import check_archive
+from envbuilder.verify.contents import check_contents
 from envbuilder.verify.contract import Place
 from envbuilder.verify.judge import check_probe, environment_facts
 from envbuilder.verify.live import Probed, Subject, prepare, run_probe
@@ -39,6 +43,8 @@ def verify(
     server: bool | None = None,
     tritonserver: Path | None = None,
     lock: Lock | None = None,
+    trusted: Verifier | None = None,
+    options: VerifyOptions | None = None,
     isolate: bool = True,
     ready_timeout: float = 300.0,
     settings: Settings,
@@ -55,6 +61,8 @@ def verify(
         server: whether a real server is asked; None: if one is at hand. True fetches one where there is none.
         tritonserver: the server's program, or the folder that holds ``bin/tritonserver``.
         lock: the lock that the archive should have been built from.
+        trusted: who must have signed the provenance beside the archive; None: that is not asked.
+        options: what its recipe asks of its contents.
         isolate: run it in a mount namespace where this user may have one.
         ready_timeout: seconds that the server gets to load the model.
 
@@ -78,7 +86,7 @@ def verify(
             reporter=reporter,
             releases=chosen,
         )
-        run.check_statically(lock)
+        run.check_statically(lock, trusted, options)
         subject = run.check_probe(model or sample_model(), compile or {})
         if subject is not None and server is not False:
             run.check_server(subject, tritonserver, fetch=bool(server), ready_timeout=ready_timeout)
@@ -112,10 +120,17 @@ class _Run:
         self.probes: dict[Launch, Probed] = {}
         self.server: str | None = None
 
-    def check_statically(self, lock: Lock | None) -> None:
+    def check_statically(
+        self, lock: Lock | None, trusted: Verifier | None, options: VerifyOptions | None
+    ) -> None:
         """Make every check that runs nothing of the archive."""
         self.reporter.step("Checking files")
         self.checks += check_archive(self.opened, lock)
+        if trusted is not None:
+            sha256 = self.opened.contents.sha256
+            self.checks += check_provenance(self.opened.path, sha256, self.manifest, trusted)
+        if options is not None:
+            self.checks += check_contents(self.opened, options)
         for release in self.releases:
             self.checks += check_release(self.opened, release)
 
@@ -212,4 +227,7 @@ def _minor(manifest: Manifest) -> str:
 
 def _stops(check: Check) -> bool:
     """Say whether an archive that failed *check* can be run at all."""
-    return check.id.startswith(("archive.", "layout.", "manifest.")) or check.id == "system.libstdcxx"
+    return (
+        check.id.startswith(("archive.", "layout.", "manifest.", "provenance."))
+        or check.id == "system.libstdcxx"
+    )

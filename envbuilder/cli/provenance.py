@@ -1,0 +1,57 @@
+"""Who made an archive: ``attest``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from envbuilder import verbs
+from envbuilder.cli.options import archive_argument, shared_options
+from envbuilder.cli.output import out
+from envbuilder.terminal import make_reporter
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@archive_argument
+@click.option("--key", type=_PATH, metavar="FILE", help="The private key that signs (PEM).")
+@click.option(
+    "--certificate", type=_PATH, metavar="FILE", help="The certificate of that key, to go with it (PEM)."
+)
+@click.option(
+    "--report", type=_PATH, metavar="FILE", help="State this report of `envbuilder verify --report` too."
+)
+@click.option("--builder", metavar="URI", help="Who built: what SLSA calls builder.id.")
+@shared_options
+def attest(
+    archive: Path,
+    key: Path | None,
+    certificate: Path | None,
+    report: Path | None,
+    builder: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """State of what an archive was made, and sign that.
+
+    An in-toto statement with SLSA's provenance v1: recipe, lock, artifacts with their sha256, tools, verification
+    report. With --key it is signed, and lies beside the archive as NAME-DIGEST.provenance.json (a DSSE envelope), where
+    `envbuilder verify --provenance` looks for it. The passphrase of a key comes from ENVBUILDER_KEY_PASSPHRASE. Without
+    --key it is NAME-DIGEST.statement.json, for cosign to sign.
+    """
+    if certificate is not None and key is None:
+        raise click.UsageError("--certificate goes with --key")
+    path = verbs.attest(
+        archive,
+        key=key,
+        certificate=certificate,
+        report=report,
+        builder=builder,
+        reporter=make_reporter(quiet=quiet or as_json),
+    )
+    text = f"wrote {path}"
+    if key is None:
+        text += "; sign it, for instance with `cosign attest-blob --statement`"
+    out({"provenance": path, "signed": key is not None}, as_json, text)

@@ -1,0 +1,165 @@
+"""An archive against a database of advisories that lies on this machine: nothing is asked of a network."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.inventory.components import Component, Inventory
+from envbuilder.inventory.osv import Advisory, fixed_by, parse_advisory, projects
+
+_LARGEST: Final = 2**24
+"""Bytes of a record; more is none."""
+_ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """An advisory that is about a component of an archive."""
+
+    component: Component
+    id: str
+    aliases: tuple[str, ...]
+    """Other names of the same thing, those of other records that say the same among them."""
+    summary: str
+    severity: str
+    fixed: tuple[str, ...]
+    """Versions in which it is mended; empty where none is known."""
+    ignored: bool
+    """Whether a person said that it does not count here."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audit:
+    """What a database knows against an archive."""
+
+    archive: str
+    advisories: int
+    """Records that were read."""
+    newest: str
+    """When the newest of them was last changed: how old the database is."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def counting(self) -> tuple[Finding, ...]:
+        """Findings that nobody said to ignore."""
+        return tuple(finding for finding in self.findings if not finding.ignored)
+
+
+def audit(inventory: Inventory, database: Path, *, ignore: Sequence[str] = ()) -> Audit:
+    """Look for what *database* knows against the components of an archive.
+
+    *database* is a folder of OSV records (``.json``, and archives of them), an archive of them as OSV publishes it
+    (``all.zip``), or one record. *ignore* names advisories, by any of their names, that do not count.
+
+    Raises:
+        RecipeError: there is no such database, or no record in it.
+        IntegrityError: a record cannot be read, or a version in it cannot be compared.
+    """
+    by_project: dict[str, list[Component]] = {}
+    for component in inventory.components:
+        name = "cpython" if component.kind == "interpreter" else component.project
+        if name is not None:
+            by_project.setdefault(name, []).append(component)
+    count, newest = 0, ""
+    found: dict[tuple[str, str], list[tuple[Advisory, tuple[str, ...], Component]]] = {}
+    for where, content in _records(database):
+        try:
+            advisory = parse_advisory(json.loads(content))
+            count += 1
+            newest = max(newest, advisory.modified)
+            for component in (one for name in projects(advisory) for one in by_project.get(name, ())):
+                hit, fixed = fixed_by(advisory, component)
+                if hit:
+                    key = (component.purl, component.place or "")
+                    found.setdefault(key, []).append((advisory, fixed, component))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise IntegrityError(
+                f"{where}: {error}", hint="a database that is not whole says nothing: fetch it again"
+            ) from error
+    if not count:
+        raise RecipeError(
+            f"{database}: there is no advisory in it",
+            hint="a folder or an archive of OSV records, for instance OSV's PyPI/all.zip",
+        )
+    findings = [finding for hits in found.values() for finding in _merged(hits, set(ignore))]
+    return Audit(
+        archive=inventory.archive,
+        advisories=count,
+        newest=newest,
+        findings=tuple(sorted(findings, key=lambda one: (one.component.name, one.id))),
+    )
+
+
+def _merged(
+    hits: Sequence[tuple[Advisory, tuple[str, ...], Component]], ignore: set[str]
+) -> Iterator[Finding]:
+    """Make one finding of records that are aliases of each other: GHSA's, PyPA's and the CVE of one thing."""
+    groups: list[tuple[set[str], list[tuple[Advisory, tuple[str, ...], Component]]]] = []
+    for hit in hits:
+        names, members = {hit[0].id, *hit[0].aliases}, [hit]
+        for group in [group for group in groups if group[0] & names]:
+            names |= group[0]
+            members = [*group[1], *members]
+            groups.remove(group)
+        groups.append((names, members))
+    for names, members in groups:
+        first = min(members, key=lambda one: (one[0].id.split("-")[0] != "GHSA", one[0].id))
+        advisory, _, component = first
+        yield Finding(
+            component=component,
+            id=advisory.id,
+            aliases=tuple(sorted(names - {advisory.id})),
+            summary=advisory.summary,
+            severity=advisory.severity,
+            fixed=tuple(dict.fromkeys(version for one in members for version in one[1])),
+            ignored=bool(names & ignore),
+        )
+
+
+def _records(database: Path) -> Iterator[tuple[str, bytes]]:
+    if not database.exists():
+        raise RecipeError(
+            f"{database}: there is no such database of advisories",
+            hint="a folder or an archive of OSV records, for instance OSV's PyPI/all.zip",
+        )
+    paths = (
+        sorted(path for path in database.rglob("*") if path.is_file()) if database.is_dir() else [database]
+    )
+    for path in paths:
+        try:
+            if path.name.endswith(".zip"):
+                yield from _of_zip(path)
+            elif path.name.endswith(_ARCHIVES):
+                yield from _of_tar(path)
+            elif path.name.endswith(".json"):
+                with path.open("rb") as file:
+                    yield str(path), file.read(_LARGEST)
+        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise IntegrityError(
+                f"{path} cannot be read: {said}",
+                hint="a database that is not whole says nothing: fetch it again",
+            ) from error
+
+
+def _of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as file:
+        for name in file.namelist():
+            if name.endswith(".json"):
+                with file.open(name) as member:
+                    yield f"{path}: {name}", member.read(_LARGEST)
+
+
+def _of_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path) as tar:
+        for info in tar:
+            source = tar.extractfile(info) if info.isreg() and info.name.endswith(".json") else None
+            if source is not None:
+                yield f"{path}: {info.name}", source.read(_LARGEST)

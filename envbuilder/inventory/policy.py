@@ -1,0 +1,113 @@
+"""Which licences may be in an archive: SPDX expressions against lists of what is allowed and what is not."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from packaging.utils import canonicalize_name
+
+from envbuilder.errors import RecipeError
+from envbuilder.extras import needs_extra
+from envbuilder.inventory.components import Component
+from envbuilder.inventory.licence import to_expression
+
+Verdict = Literal["allowed", "refused", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What may be in an archive. A name may hold ``*``: ``GPL-*``, ``LicenseRef-NVIDIA-*``."""
+
+    allow: tuple[str, ...] = ()
+    """SPDX identifiers; empty: everything that is not denied."""
+    deny: tuple[str, ...] = ()
+    """SPDX identifiers."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """What a person decided of packages that say no licence, or a wrong one: an SPDX expression by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What a policy says of one component."""
+
+    component: Component
+    """Its licence is the one that was decided, where one was."""
+    verdict: Verdict
+    """``unknown``: it says no licence that is one, and only a list of what is denied was given."""
+    reason: str
+
+
+def judge(components: Sequence[Component], policy: Policy) -> tuple[Judgement, ...]:
+    """Judge each component by *policy*.
+
+    An alternative (``OR``) is allowed where one side is, ``AND`` where both are. An exception (``WITH``) is judged by
+    the licence that it is an exception of, unless it is named itself.
+
+    Raises:
+        RecipeError: what was decided of a package is no SPDX expression, or there is no such package.
+    """
+    decided = _decisions(components, policy)
+    return tuple(_judge(decided.get(id(one), one), policy) for one in components)
+
+
+def _decisions(components: Sequence[Component], policy: Policy) -> dict[int, Component]:
+    decided = {}
+    for name, said in policy.packages.items():
+        expression = to_expression(said)
+        if expression is None:
+            raise RecipeError(
+                f"{name}: {said!r} is no SPDX expression", hint="for instance MIT, or MIT OR Apache-2.0"
+            )
+        found = [one for one in components if canonicalize_name(one.name) == canonicalize_name(name)]
+        if not found:
+            raise RecipeError(
+                f"a licence was decided for {name}, and there is no such package in the archive"
+            )
+        for one in found:
+            licence = replace(one.licence, expression=expression, source="decision")
+            decided[id(one)] = replace(one, licence=licence)
+    return decided
+
+
+def _judge(component: Component, policy: Policy) -> Judgement:
+    licence = component.licence
+    if licence.expression is None:
+        said = f"says {licence.said!r}, which is no SPDX expression" if licence.said else "says no licence"
+        if _matches(licence.said, policy.deny):
+            return Judgement(component=component, verdict="refused", reason=f"{said}; it is denied")
+        verdict: Verdict = "refused" if policy.allow else "unknown"
+        return Judgement(component=component, verdict=verdict, reason=said)
+    with needs_extra("proof", "envbuilder licences"):
+        from license_expression import Licensing
+    refused: list[str] = []
+    if _fits(Licensing().parse(licence.expression), policy, refused):
+        return Judgement(component=component, verdict="allowed", reason="")
+    names = ", ".join(dict.fromkeys(refused))
+    why = "is denied" if any(_matches(name, policy.deny) for name in refused) else "is not allowed"
+    terms = f" ({licence.terms})" if licence.terms else ""
+    return Judgement(component=component, verdict="refused", reason=f"{names}{terms} {why}")
+
+
+def _fits(node: Any, policy: Policy, refused: list[str]) -> bool:
+    from license_expression import AND, OR, LicenseWithExceptionSymbol
+
+    if isinstance(node, (AND, OR)):
+        # Each is asked, so that all that is refused is said.
+        fitting = [_fits(one, policy, refused) for one in node.args]
+        return all(fitting) if isinstance(node, AND) else any(fitting)
+    whole = str(node)
+    base = str(node.license_symbol) if isinstance(node, LicenseWithExceptionSymbol) else whole
+    if whole != base and _matches(whole, policy.allow):
+        return True
+    denied = _matches(whole, policy.deny) or _matches(base, policy.deny)
+    fits = not denied and (not policy.allow or _matches(whole, policy.allow) or _matches(base, policy.allow))
+    if not fits:
+        refused.append(whole)
+    return fits
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)

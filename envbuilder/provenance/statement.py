@@ -1,0 +1,120 @@
+"""The statement of an archive: in-toto v1, with SLSA's provenance v1 as its predicate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from envbuilder import __version__
+from envbuilder.errors import IntegrityError
+from envbuilder.inventory.components import Inventory
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
+BUILD_TYPE: Final = "urn:envbuilder:build:v1"
+BUILDER: Final = "urn:envbuilder:builder"
+"""Who built, where nobody says: this tool, on a machine that nobody vouches for."""
+
+
+def make_statement(
+    inventory: Inventory, *, report: Path | None = None, builder: str | None = None
+) -> dict[str, Any]:
+    """Return what is stated of an archive: recipe, lock and artifacts with digests, tools, verification report.
+
+    *report* is the JSON of ``envbuilder verify --report``; *builder* the URI of who built it.
+
+    Raises:
+        IntegrityError: the report cannot be read, or is of another archive.
+    """
+    manifest = inventory.manifest
+    artifacts = [
+        {
+            "name": component.filename or component.name,
+            "uri": component.purl,
+            "digest": {"sha256": component.sha256},
+        }
+        for component in inventory.components
+        if component.kind in ("wheel", "conda")
+    ]
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": inventory.archive, "digest": {"sha256": inventory.sha256}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "recipe": {"name": manifest.recipe, "digest": {"envbuilder": manifest.recipe_digest}},
+                    "lock": {
+                        "name": f"pylock.{manifest.recipe}.toml",
+                        "digest": {"sha256": manifest.lock_digest},
+                    },
+                    "triton": manifest.release,
+                    "torch": manifest.torch,
+                    "cuda": manifest.cuda,
+                    "pack": dict(manifest.pack),
+                },
+                "internalParameters": {"interpreter": manifest.interpreter.origin},
+                "resolvedDependencies": [
+                    *artifacts,
+                    {
+                        "name": "cpython",
+                        "uri": f"pkg:generic/cpython@{manifest.interpreter.version}",
+                        # Over the files of it, as locks have it: no sha256 of one file.
+                        "digest": {"envbuilder": manifest.interpreter.digest},
+                    },
+                ],
+            },
+            "runDetails": {
+                "builder": {"id": builder or BUILDER, "version": dict(manifest.tools)},
+                "metadata": {"invocationId": inventory.sha256},
+                "byproducts": [
+                    {
+                        "name": "manifest",
+                        "digest": {"sha256": hashlib.sha256(manifest.text().encode()).hexdigest()},
+                    },
+                    *([] if report is None else [_report(report, inventory)]),
+                ],
+            },
+        },
+    }
+
+
+def statement_text(statement: Mapping[str, Any]) -> str:
+    """Return a statement as the JSON that is signed: the same for the same statement."""
+    return json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _report(path: Path, inventory: Inventory) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+        found = json.loads(content)
+        of, passed, checks = found["sha256"], found["passed"], len(found["checks"])
+        failed = sorted({check["id"] for check in found["checks"] if check["status"] == "failed"})
+    except OSError as error:
+        raise IntegrityError(f"the report {path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{path} is no report of a verification: {error}",
+            hint="`envbuilder verify --report FILE` writes one",
+        ) from error
+    if of != inventory.sha256:
+        raise IntegrityError(
+            f"the report {path} is of another archive: sha256 {of}, not {inventory.sha256}",
+            hint=f"envbuilder verify {inventory.archive} --report {path.name}",
+        )
+    return {
+        "name": "verification report",
+        "mediaType": "application/json",
+        "digest": {"sha256": hashlib.sha256(content).hexdigest()},
+        "annotations": {
+            "passed": passed,
+            "checks": checks,
+            "failed": failed,
+            "releases": found.get("releases", []),
+            "envbuilder": __version__,
+        },
+    }
