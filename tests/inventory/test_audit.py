@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from envbuilder.cli import cli
+from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.inventory.audit import audit
+from tests.inventory.support import SITE, Package, inventory, write_archive
+from tests.inventory.test_osv import record
+
+INSIDE = inventory(Package(name="alpha", version="1.2"), Package(name="beta", place=f"{SITE}/alpha/_vendor"))
+GHSA = {
+    **record({"introduced": "1.0"}, {"fixed": "1.5"}),
+    "id": "GHSA-1",
+    "aliases": ["CVE-1"],
+    "summary": "Bad",
+}
+PYSEC = {**GHSA, "id": "PYSEC-1", "aliases": ["CVE-1", "GHSA-1"], "modified": "2026-03-01T00:00:00Z"}
+OTHER = {**record({"introduced": "0"}, name="beta"), "id": "CVE-2"}
+NOT_OURS = {**record({"introduced": "0"}, name="gamma"), "id": "CVE-3"}
+
+
+def write(folder: Path, *records: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in records:
+        (folder / f"{one['id']}.json").write_text(json.dumps(one))
+    return folder
+
+
+def as_zip(path: Path, *records: dict[str, Any]) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for one in records:
+            file.writestr(f"{one['id']}.json", json.dumps(one))
+    return path
+
+
+def as_tar(path: Path, *records: dict[str, Any]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for one in records:
+            content = json.dumps(one).encode()
+            info = tarfile.TarInfo(f"PyPI/{one['id']}.json")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_a_folder_an_archive_and_archives_in_a_folder_say_the_same(tmp_path: Path) -> None:
+    records = (GHSA, PYSEC, OTHER, NOT_OURS)
+    databases = [
+        write(tmp_path / "folder" / "2026", *records).parent,
+        as_zip(tmp_path / "all.zip", *records),
+        as_tar(tmp_path / "all.tar.gz", *records),
+        as_zip(write(tmp_path / "mixed", OTHER, NOT_OURS) / "all.zip", GHSA, PYSEC).parent,
+    ]
+    found = [audit(INSIDE, database) for database in databases]
+    assert found == [found[0]] * 4
+    assert (found[0].advisories, found[0].newest) == (4, "2026-03-01T00:00:00Z")
+
+
+def test_records_of_one_thing_are_one_finding(tmp_path: Path) -> None:
+    found = audit(INSIDE, write(tmp_path / "db", GHSA, PYSEC, NOT_OURS))
+    (finding,) = found.findings
+    assert (finding.id, finding.aliases, finding.fixed) == ("GHSA-1", ("CVE-1", "PYSEC-1"), ("1.5",))
+
+
+@pytest.mark.parametrize("name", ["GHSA-1", "PYSEC-1", "CVE-1"])
+def test_any_name_of_it_can_be_ignored(tmp_path: Path, name: str) -> None:
+    found = audit(INSIDE, write(tmp_path / "db", GHSA, PYSEC), ignore=[name])
+    assert ([one.ignored for one in found.findings], found.counting) == ([True], ())
+
+
+def test_packages_inside_others_are_looked_at_too(tmp_path: Path) -> None:
+    (finding,) = audit(INSIDE, write(tmp_path / "db", OTHER)).findings
+    assert (finding.component.name, finding.component.place) == ("beta", f"{SITE}/alpha/_vendor")
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+def test_no_database(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"gone: there is no such database of advisories"):
+        audit(INSIDE, tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecipeError, match=r"empty: there is no advisory in it"):
+        audit(INSIDE, tmp_path / "empty")
+
+
+def test_a_broken_record_is_not_passed_over(tmp_path: Path) -> None:
+    folder = write(tmp_path / "db", OTHER)
+    (folder / "A.json").write_text(json.dumps(GHSA)[:-5])
+    with pytest.raises(IntegrityError) as caught:
+        audit(INSIDE, folder)
+    assert caught.value.message.startswith(f"{folder / 'A.json'}: Unterminated string ")
+    assert caught.value.hint == "a database that is not whole says nothing: fetch it again"
+
+
+@pytest.mark.parametrize("name", ["all.zip", "all.tar.gz"])
+def test_a_broken_archive_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    path = (as_zip if name.endswith("zip") else as_tar)(tmp_path / name, GHSA, OTHER)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(IntegrityError, match=rf"{name}.* cannot be read: |{name}: .*"):
+        audit(INSIDE, path)
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def call(*args: object) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+def test_the_command_names_what_it_found_and_ends_with_7(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "small.tar.gz", Package(name="alpha", version="1.2"))
+    database = write(tmp_path / "db", GHSA, PYSEC)
+    result = call("audit", "-q", archive, "--advisories", database)
+    assert result.exit_code == 7
+    assert result.stdout.splitlines()[1].split() == [
+        "alpha",
+        "1.2",
+        "GHSA-1",
+        "CVE-1,",
+        "PYSEC-1",
+        "1.5",
+        "Bad",
+    ]
+    assert (
+        result.stdout.splitlines()[-1] == "small.tar.gz: 1 finding in 2 advisories, the newest of 2026-03-01"
+    )
+    assert result.stderr == (
+        "error: 1 advisory against alpha\n"
+        "  hint: take a version that mends it, or say with --ignore ID that it does not count here\n"
+    )
+    ignored = call("audit", "-q", archive, "--advisories", database, "--ignore", "CVE-1")
+    assert (ignored.exit_code, ignored.stderr) == (0, "")
+    assert "GHSA-1 (ignored)" in ignored.stdout
+
+
+def test_the_command_of_licences_ends_with_7_where_one_is_refused(tmp_path: Path) -> None:
+    packages = [
+        Package(name="alpha", headers=["License: GPLv3"]),
+        Package(name="beta", headers=["License: MIT"]),
+    ]
+    archive = write_archive(tmp_path / "small.tar.gz", *packages)
+    assert call("licences", "-q", archive).exit_code == 0
+    result = call("licences", "-q", archive, "--deny", "GPL-*")
+    assert (result.exit_code, result.stderr) == (
+        7,
+        "error: 1 licence refused: alpha\n"
+        "  hint: leave the package out, or say with --package NAME=SPDX what was decided of it\n",
+    )
+    assert "GPL-3.0-only: GPL-3.0-only is denied" in result.stdout
+    assert call("licences", "-q", archive, "--deny", "GPL-*", "--package", "alpha=MIT").exit_code == 0
+    assert call("licences", "-q", archive, "--package", "alpha").exit_code == 2
+    assert json.loads(call("licences", archive, "--json").stdout)[1]["component"]["licence"]["expression"]
