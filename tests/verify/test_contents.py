@@ -8,8 +8,8 @@ import pytest
 from envbuilder.errors import RecipeError
 from envbuilder.progress import SILENT
 from envbuilder.recipe import AuditOptions, LicenceOptions, VerifyOptions, load_recipe
-from envbuilder.verify.checks import open_archive
 from envbuilder.verify.contents import check_contents
+from envbuilder.verify.opened import open_archive
 from envbuilder.verify.report import Check
 from tests.inventory.test_osv import record
 
