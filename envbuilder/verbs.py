@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envbuilder.errors import DeployError, EnvbuilderError, IntegrityError, RecipeError
+from envbuilder.lockfile import read_lock
 from envbuilder.matrix import Cell
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe, VerifyOptions, find_recipe, load_recipe, template
@@ -227,6 +228,7 @@ def verify(
     server: bool | None = None,
     tritonserver: Path | None = None,
     provenance: Path | None = None,
+    lock: Path | None = None,
     find_links: Sequence[str] = (),
     store: Store | None = None,
     reporter: Reporter = SILENT,
@@ -235,7 +237,7 @@ def verify(
 
     What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
     folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
-    whoever must have signed it.
+    whoever must have signed it; *lock* is the lock that it must have been built from.
     """
     from envbuilder.provenance.keys import load_verifier
     from envbuilder.verify import verify as verify_archive
@@ -249,6 +251,7 @@ def verify(
         releases=releases,
         server=False if server is None and not options.server else server,
         tritonserver=tritonserver,
+        lock=None if lock is None else read_lock(lock),
         trusted=trusted,
         options=options,
         settings=load_settings(Path.cwd(), find_links=find_links),

@@ -182,6 +182,19 @@ def test_the_same_bytes_whatever_threads_store_folder_and_umask(small: Small, tm
     assert sorted(os.listdir(tmp_path / "full")) == sorted(os.listdir(small.output))
 
 
+def test_another_user_gets_the_same_bytes(small: Small) -> None:
+    expected = small.build()
+    shutil.rmtree(small.folder / "store")
+    first = expected.archive.rename(small.folder / "first")
+    save(small)
+    # In a user namespace: another number and no name, but the right to read this user's interpreter.
+    process = start(small, "unshare", "--user", "--map-user=1234", "--map-group=1234")
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    archive = Path(out.strip())
+    assert (archive.name, file_sha256(archive)) == (expected.archive.name, file_sha256(first))
+
+
 def test_segments_are_for_everyone_to_read_that_the_umask_lets(small: Small) -> None:
     before = os.umask(0o022)
     try:
@@ -610,14 +623,14 @@ def test_a_wheel_in_the_store_that_cannot_be_read(small: Small, monkeypatch: pyt
 # -- killed, and several at once -------------------------------------------------------------------
 
 
-def start(small: Small) -> subprocess.Popen[str]:
+def start(small: Small, *prefix: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "ENVBUILDER_CACHE": str(small.folder / "none"),
         "PYTHONPATH": str(REPOSITORY),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.small", str(small.folder)],
+        [*prefix, sys.executable, "-m", "tests.small", str(small.folder)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -457,7 +457,7 @@ def test_verify_shows_checks_and_writes_reports(monkeypatch: pytest.MonkeyPatch)
     Path("a.tar.gz").write_text("")
     result = call(
         *("verify", "a.tar.gz", "--release", "25.06", "--release", "26.06", "--no-server", "--model", "m"),
-        *("--report", "out/r.json", "--junit", "out/r.xml"),
+        *("--report", "out/r.json", "--junit", "out/r.xml", "--lock", "pylock.x.toml"),
     )
     assert result.stdout.splitlines() == [
         "check         release         result  found",
@@ -466,10 +466,18 @@ def test_verify_shows_checks_and_writes_reports(monkeypatch: pytest.MonkeyPatch)
     ]
     assert result.exit_code == 0
     assert (asked["releases"], asked["server"], asked["model"]) == (("25.06", "26.06"), False, Path("m"))
+    assert asked["lock"] == Path("pylock.x.toml")
     assert Path("out/r.json").read_text() == good.json()
     assert Path("out/r.xml").read_text() == good.junit()
     assert call("verify", "a.tar.gz", "--json").stdout == good.json()
     assert asked["server"] is None
+
+
+def test_verify_by_a_lock_that_is_not_there() -> None:
+    Path("a.tar.gz").write_text("")
+    result = call("verify", "a.tar.gz", "--lock", "pylock.x.toml")
+    assert result.exit_code == 3
+    assert "there is no pylock.x.toml" in result.stderr
 
 
 def test_verify_that_fails_is_exit_code_7_after_its_reports(monkeypatch: pytest.MonkeyPatch) -> None:

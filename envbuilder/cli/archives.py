@@ -201,6 +201,12 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
     metavar="KEY",
     help="Refuse an archive that the owner of this public key or certificate did not sign.",
 )
+@click.option(
+    "--lock",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Check that the archive was built from this lock, pylock.RECIPE.toml.",
+)
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JSON.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, JUnit XML.")
 @sources_option
@@ -212,6 +218,7 @@ def verify(
     server: bool | None,
     tritonserver: Path | None,
     provenance: Path | None,
+    lock: Path | None,
     report: Path | None,
     junit: Path | None,
     find_links: Sequence[str],
@@ -231,6 +238,7 @@ def verify(
         server=server,
         tritonserver=tritonserver,
         provenance=provenance,
+        lock=lock,
         find_links=find_links,
         reporter=make_reporter(quiet=quiet or as_json),
     )
