@@ -20,10 +20,12 @@ def test_every_error_has_the_exit_code_of_the_design() -> None:
     }
     assert found == {
         "EnvbuilderError": 1,
+        "ClusterError": 1,
         "RecipeError": 2,
         "StaleLockError": 3,
         "ResolveError": 4,
         "FetchError": 4,
+        "StoreError": 4,
         "IntegrityError": 5,
         "AssembleError": 6,
         "VerifyError": 7,
