@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,11 @@ class Remains:
             self.extracted |= extractions() - self.before
         for folder in self.extracted - self.before:
             shutil.rmtree(folder, ignore_errors=True)
+        # The runtime's name for an environment: a link that leads into such a folder.
+        for link in Path(tempfile.gettempdir()).glob("torch-environment-*"):
+            with contextlib.suppress(OSError):
+                if any(folder in Path(os.readlink(link)).parents for folder in self.extracted - self.before):
+                    link.unlink()
         for region in Path("/dev/shm").glob(f"{self.name}*"):
             region.unlink(missing_ok=True)
 

@@ -220,6 +220,7 @@ child = subprocess.Popen(["sleep", "600"])
 folder = pathlib.Path(tempfile.mkdtemp(prefix="python_env_", dir="/tmp"))
 folder = folder.rename("/tmp/python_env_" + options["id"][-6:])
 os.chdir(folder)
+pathlib.Path("/tmp/torch-environment-" + options["id"][-6:]).symlink_to(folder / "0")
 pathlib.Path("/dev/shm/" + options["id"] + "-region").touch()
 print(child.pid, os.getpid(), folder, flush=True)
 NAME = options["id"]
@@ -238,6 +239,7 @@ def test_a_stubborn_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
                 assert Path(folder).is_dir()
                 assert len(list(Path("/dev/shm").glob(f"{name}-region"))) == 1
             assert not Path(folder).exists()
+            assert not Path(f"/tmp/torch-environment-{folder[-6:]}").is_symlink()
             assert list(Path("/dev/shm").glob(f"{name}-region")) == []
             assert other.is_dir()  # somebody else's stays
             assert wait_until_dead(int(child))
