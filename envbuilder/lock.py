@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLo
 from envbuilder.fetch.download import fetch_into_wheelhouse
 from envbuilder.lockfile import (
     WHEELHOUSE,
+    Artifact,
     Lock,
     LockedInterpreter,
     NewerLockError,
@@ -26,7 +27,9 @@ from envbuilder.lockfile import (
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
 from envbuilder.resolve.built import place_in_wheelhouse
+from envbuilder.resolve.conda import channels_of, conda_interpreter, solve_conda
 from envbuilder.resolve.interpreter import describe, find_interpreter
+from envbuilder.resolve.provided import find_provided
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.settings import Settings
 from envbuilder.store import Store, file_sha256
@@ -106,7 +109,9 @@ def lock_recipe(
         return result
     folder = path.parent / WHEELHOUSE
     sources = with_wheelhouse(recipe, settings)
-    fetch_into_wheelhouse(lock.artifacts, lock.cuda, sources, store, folder, reporter=reporter)
+    fetch_into_wheelhouse(
+        lock.all_artifacts, lock.cuda, sources, store, folder, channels=channels_of(recipe), reporter=reporter
+    )
     return replace(result, wheelhouse=folder)
 
 
@@ -125,9 +130,9 @@ def _previous(path: Path, reporter: Reporter) -> Lock | None:
 
 def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: Path) -> None:
     """Refuse to upgrade what is not in the lock: a slip of the pen would go unseen."""
-    known = ["python", *(artifact.name for artifact in previous.artifacts)] if previous is not None else []
+    known = ["python", *(one.name for one in previous.all_artifacts)] if previous is not None else []
     for name in upgrade_packages:
-        if known and canonicalize_name(name) not in known:
+        if known and canonicalize_name(name) not in known and name not in known:
             near = difflib.get_close_matches(canonicalize_name(name), known, n=1, cutoff=0.5)
             raise RecipeError(
                 f"--upgrade-package {name}: there is none in {path.name}",
@@ -206,25 +211,30 @@ def check_lock(recipe: Recipe) -> Lock:
 
 def compare_locks(old: Lock, new: Lock) -> tuple[str, ...]:
     """Say in lines how *new* differs from *old*; the solvers' versions do not count."""
-    lines = []
-    before = {artifact.name: artifact for artifact in old.artifacts}
-    after = {artifact.name: artifact for artifact in new.artifacts}
-    for name in sorted(before.keys() | after.keys()):
-        one, other = before.get(name), after.get(name)
-        if one is None or other is None:
-            kept = one or other
-            assert kept is not None
-            lines.append(f"{name} {kept.version} {'new' if one is None else 'gone'}")
-        elif one.version != other.version:
-            lines.append(f"{name} {one.version} -> {other.version}")
-        elif one != other:
-            lines.append(f"{name} {one.version}: another file, {other.filename}")
+    lines: list[str] = []
+    lines += _compared(old.conda.packages if old.conda else (), new.conda.packages if new.conda else ())
+    lines += _compared(old.artifacts, new.artifacts)
     if old.interpreter != new.interpreter:
         lines.append(f"python {_interpreter(old.interpreter)} -> {_interpreter(new.interpreter)}")
     for what in ("recipe_digest", "release", "python", "torch", "cuda", "demands"):
         if not lines and getattr(old, what) != getattr(new, what):
             lines.append(f"{what.replace('_', ' ')} changed")
     return tuple(lines)
+
+
+def _compared(old: Sequence[Artifact], new: Sequence[Artifact]) -> Iterator[str]:
+    before = {artifact.name: artifact for artifact in old}
+    after = {artifact.name: artifact for artifact in new}
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None:
+            kept = one or other
+            assert kept is not None
+            yield f"{name} {kept.version} {'new' if one is None else 'gone'}"
+        elif one.version != other.version:
+            yield f"{name} {one.version} -> {other.version}"
+        elif one != other:
+            yield f"{name} {one.version}: another file, {other.filename}"
 
 
 def _interpreter(interpreter: LockedInterpreter) -> str:
@@ -241,6 +251,29 @@ def _resolve(
     reporter: Reporter,
 ) -> Lock:
     keep = previous is not None and previous.python == recipe.python
+    if recipe.provider == "conda":
+        before = () if previous is None or previous.conda is None or upgrade else previous.conda.packages
+        kept = [package for package in before if package.name not in upgrade_packages]
+        solved = solve_conda(recipe, settings, store, keep=kept, reporter=reporter)
+        return resolve_wheels(
+            recipe,
+            settings,
+            conda_interpreter(solved.packages),
+            previous=previous,
+            upgrade=upgrade,
+            upgrade_packages=[name for name in upgrade_packages if name != "python"],
+            conda=solved.packages,
+            provided=find_provided(
+                solved.python,
+                recipe.python,
+                channels_of(recipe),
+                with_wheelhouse(recipe, settings),
+                store,
+                reporter=reporter,
+            ),
+            store=store,
+            reporter=reporter,
+        )
     if previous is not None and keep and not (upgrade or "python" in upgrade_packages):
         interpreter = previous.interpreter  # not looked for: this machine need not have it to lock
     else:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from envbuilder.channels import PLATFORMS
 from envbuilder.errors import IntegrityError, StaleLockError
 
 if TYPE_CHECKING:
@@ -31,26 +32,49 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FORMAT = 1
-"""Of ``[tool.envbuilder]``."""
+FORMAT = 2
+"""Of ``[tool.envbuilder]``: 1 without conda packages, 2 with them."""
 WHEELHOUSE = "wheelhouse"
 """The folder beside a lock that ``envbuilder lock --fetch`` fills."""
 _MAX_BYTES = 16 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONDA_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*\.(conda|tar\.bz2)")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """A wheel, known by its bytes."""
+    """A wheel or a conda package, known by its bytes."""
 
     name: str
-    """Normalized project name."""
+    """Normalized project name; of a conda package its own name."""
     version: str
     filename: str
     sha256: str
     size: int
     """Bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CondaPackage(Artifact):
+    """A conda package."""
+
+    build: str
+    """The build string."""
+    channel: str
+    """The name of its channel, see :func:`envbuilder.channels.channel_name`."""
+    subdir: str
+    """``linux-64`` or ``noarch``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedConda:
+    """The conda packages of a base."""
+
+    packages: tuple[CondaPackage, ...]
+    """In an order that installs: each after those that it depends on."""
+    provides: tuple[tuple[str, str], ...]
+    """Name and version of each Python project that they contain: no wheel of it is taken. Sorted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +84,10 @@ class LockedInterpreter:
     version: str
     """``3.11.7``."""
     origin: str
-    """``host``, or ``uv:<build>``."""
+    """``host``, ``uv:<build>``, or ``conda:<file name>``."""
     digest: str
-    """sha256 over the files that make it up, see :func:`envbuilder.resolve.interpreter.interpreter_digest`."""
+    """sha256 over the files that make it up, see :func:`envbuilder.resolve.interpreter.interpreter_digest`; of a conda
+    package its own sha256."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +112,13 @@ class Lock:
     built: tuple[tuple[str, str], ...] = ()
     """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>`` or
     ``git:<commit>:<hash of the reference>``."""
+    conda: LockedConda | None = None
+    """None: the base is a relocated CPython."""
+
+    @property
+    def all_artifacts(self) -> tuple[Artifact, ...]:
+        """Conda packages, then wheels."""
+        return (*(self.conda.packages if self.conda is not None else ()), *self.artifacts)
 
 
 def lock_path(recipe: Recipe) -> Path:
@@ -114,7 +146,11 @@ def lock_text(lock: Lock) -> str:
             f"version = {_toml(package['version'])}",
         ]
         lines += ["wheels = [", f"    {_toml(wheel)},", "]"]
+    conda = tool.pop("conda", None)
     lines += ["", "[tool.envbuilder]", *(f"{key} = {_toml(value)}" for key, value in tool.items())]
+    if conda is not None:
+        lines += ["", "[tool.envbuilder.conda]", f"provides = {_toml(conda['provides'])}", "packages = ["]
+        lines += [*(f"    {_toml(package)}," for package in conda["packages"]), "]"]
     return "\n".join(lines) + "\n"
 
 
@@ -143,7 +179,7 @@ _HEAD = ("lock-version", "environments", "requires-python", "created-by")
 def _document(lock: Lock) -> dict[str, Any]:
     """Return *lock* as the document that its file holds, with the digest over all the rest."""
     tool: dict[str, Any] = {
-        "format": FORMAT,
+        "format": 1 if lock.conda is None else FORMAT,
         "recipe": lock.recipe,
         "recipe-digest": lock.recipe_digest,
         "release": lock.release,
@@ -156,6 +192,9 @@ def _document(lock: Lock) -> dict[str, Any]:
     }
     if lock.built:
         tool["built"] = dict(lock.built)
+    if lock.conda is not None:
+        packages = [_conda_row(package) for package in lock.conda.packages]
+        tool["conda"] = {"provides": dict(lock.conda.provides), "packages": packages}
     document: dict[str, Any] = {
         "lock-version": "1.0",
         "environments": [
@@ -183,6 +222,16 @@ def _document(lock: Lock) -> dict[str, Any]:
     }
     tool["digest"] = _digest(document)
     return document
+
+
+def _conda_row(package: CondaPackage) -> dict[str, Any]:
+    keys = ("name", "version", "build", "channel", "subdir")
+    return {
+        **{key: getattr(package, key) for key in keys},
+        "file-name": package.filename,
+        "size": package.size,
+        "sha256": package.sha256,
+    }
 
 
 def _digest(document: Mapping[str, Any]) -> str:
@@ -311,7 +360,7 @@ def _check_format(document: Mapping[str, Any], tool: Mapping[str, Any]) -> None:
     hint = "update envbuilder, or remove the lock and write it again with this one"
     if number > FORMAT:
         raise NewerFormatError(
-            f"written by a newer envbuilder: the format is {number}, and this one reads {FORMAT}",
+            f"written by a newer envbuilder: the format is {number}, and this one reads up to {FORMAT}",
             context="tool.envbuilder.format",
             hint=hint,
         )
@@ -347,6 +396,43 @@ def _lock(tool: Mapping[str, Any], artifacts: tuple[Artifact, ...]) -> Lock:
         interpreter=locked,
         tools=versions,
         built=built,
+        conda=_conda(_get(tool, "conda", dict)) if "conda" in tool else None,
+    )
+
+
+def _conda(table: Mapping[str, Any]) -> LockedConda:
+    packages = []
+    with _within("conda"):
+        provides: dict[str, Any] = _get(table, "provides", dict)
+        with _within("provides"):
+            provided = tuple((name, _get(provides, name, str)) for name in provides)
+        rows: list[Any] = _get(table, "packages", list)
+        for index, row in enumerate(rows):
+            with _within(f"packages[{index}]"):
+                packages.append(_conda_package(row))
+    return LockedConda(packages=tuple(packages), provides=provided)
+
+
+def _conda_package(row: Any) -> CondaPackage:
+    if not isinstance(row, dict):
+        raise LockFormatError(f"is of type {type(row).__name__}, not dict")
+    filename, size = _get(row, "file-name", str), _get(row, "size", int)
+    if not _CONDA_FILE.fullmatch(filename):
+        raise LockFormatError(f"{filename!r} is no name of a conda package", context="file-name")
+    if size < 0:
+        raise LockFormatError(f"{size} bytes", context="size")
+    subdir = _get(row, "subdir", str)
+    if subdir not in PLATFORMS:
+        raise LockFormatError(f"{subdir!r} is none of {', '.join(PLATFORMS)}", context="subdir")
+    return CondaPackage(
+        name=_get(row, "name", str),
+        version=_get(row, "version", str),
+        build=_get(row, "build", str),
+        channel=_get(row, "channel", str),
+        subdir=subdir,
+        filename=filename,
+        sha256=_hash(row, "sha256"),
+        size=size,
     )
 
 

@@ -32,6 +32,15 @@ class ManifestPackage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestCondaPackage(ManifestPackage):
+    """One conda package of a base; hash and size are the package's."""
+
+    build: str
+    channel: str
+    subdir: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestFile:
     """One file of an environment."""
 
@@ -94,12 +103,18 @@ class Manifest:
     """Sorted by path; the manifest itself is not among them."""
     excluded: tuple[ManifestExclusion, ...] = ()
     """Largest first."""
+    conda: tuple[ManifestCondaPackage, ...] = ()
+    """The base's packages, in an order that installs; none where it is a relocated CPython."""
+    provides: Mapping[str, str] = field(default_factory=dict)
+    """Name and version of each Python project that conda packages contain."""
     format: int = FORMAT
 
     def text(self) -> str:
         """Return the JSON, one line for each file."""
         head = asdict(replace(self, files=()))
         del head["files"]
+        if not self.conda:
+            del head["conda"], head["provides"]
         lines = json.dumps(head, indent=1, sort_keys=True).removesuffix("\n}")
         return f'{lines},\n "files": [\n{_file_lines(self.files)}\n ]\n}}\n'
 
@@ -137,6 +152,8 @@ def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
                 "demands": tuple(data["demands"]),
                 "packages": tuple(_typed(ManifestPackage, package) for package in data["packages"]),
                 "files": tuple(_typed(ManifestFile, file) for file in data["files"]),
+                "conda": tuple(_typed(ManifestCondaPackage, one) for one in data.get("conda", ())),
+                "provides": {name: str(version) for name, version in data.get("provides", {}).items()},
                 "excluded": tuple(_typed(ManifestExclusion, one) for one in data.get("excluded", ())),
             },
         )
@@ -199,6 +216,7 @@ def manifest_schema() -> dict[str, Any]:
         }
 
     package = record({"name": text, "version": text, "filename": text, "sha256": digest, "size": number})
+    conda = record({**package["properties"], **dict.fromkeys(("build", "channel", "subdir"), text)})
     file = record({"path": text, "mode": number, "size": number, "sha256": digest}, {"link": text})
     exclusion = record({"pattern": text, "files": number, "size": number})
     interpreter = record({"version": text, "origin": text, "digest": digest, "locked_digest": digest})
@@ -217,7 +235,11 @@ def manifest_schema() -> dict[str, Any]:
             "tools": {"type": "object", "additionalProperties": text},
             "unpacked_size": number,
             "files": {"type": "array", "items": file},
-        }
+        },
+        {
+            "conda": {"type": "array", "items": conda},
+            "provides": {"type": "object", "additionalProperties": text},
+        },
     )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

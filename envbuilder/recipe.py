@@ -19,7 +19,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from envbuilder.channels import channel_name
 from envbuilder.errors import RecipeError
+from envbuilder.recipe_conda import read_conda_keys
 from envbuilder.recipe_keys import CUDA_PATTERN, KEYS, NAME_PATTERN, schema, template
 from envbuilder.resolve.torch_builds import find_problem, newest_python, table
 from envbuilder.triton import Release, find_release
@@ -97,6 +99,14 @@ class Recipe:
     dependencies: tuple[str, ...] = ()
     """PEP 508, as written; local wheels are absolute ``file:`` references after loading."""
     provider: str = "cpython"
+    channels: tuple[str, ...] = ()
+    """Conda channels, as written; folders are ``file:`` addresses after loading."""
+    conda: tuple[str, ...] = ()
+    """Match specs."""
+    link_scripts: tuple[str, ...] = ()
+    """Conda packages whose post-link script may be run."""
+    anaconda_terms: bool = False
+    """Anaconda's own channels may be used."""
     compiler: str = "none"
     exclude_newer: datetime.date | None = None
     pack: PackOptions = field(default_factory=PackOptions)
@@ -135,6 +145,13 @@ class Recipe:
             "pack": dataclasses.asdict(self.pack),
             "demands": sorted(self.release.demands),
         }
+        if self.provider == "conda":
+            canonical |= {
+                "channels": [channel_name(channel) for channel in self.channels],
+                "conda": sorted(self.conda),
+                "link-scripts": sorted(self.link_scripts),
+                "base": sorted(self.release.conda_demands(self.python)),
+            }
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 
@@ -187,7 +204,6 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         raise RecipeError(f"{path}: a recipe's name has letters, digits, - and _, for it names its lock")
     if isinstance(document.data, dict):
         _refuse_lists(document.data)
-        _refuse_conda(document.data)
     found = read_keys(document, KEYS)
     triton = found["triton"].data
     try:
@@ -196,7 +212,9 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         raise found["triton"].error(error.message, error.hint) from error
     torch, cuda = _torch(found["torch"]), _cuda(found["cuda"])
     python = _python(found, release, torch)
-    problem = find_problem(torch, cuda, python)
+    conda = read_conda_keys(found, path)
+    # What torch a channel has is known to its solver only.
+    problem = None if conda.torch else find_problem(torch, cuda, python)
     if problem is not None:
         raise found.get(problem.key, found["torch"]).error(problem.message, problem.hint)
     return Recipe(
@@ -208,6 +226,10 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         python=python,
         dependencies=tuple(_dependency(item, path) for item in _items(found.get("dependencies"))),
         provider=_plain(found, "provider", "cpython"),
+        channels=conda.channels,
+        conda=conda.specs,
+        link_scripts=conda.link_scripts,
+        anaconda_terms="anaconda-terms" in found,
         compiler=_plain(found, "compiler", "none"),
         exclude_newer=_plain(found, "exclude-newer", None),
         pack=_pack(found.get("pack")),
@@ -220,18 +242,6 @@ def _refuse_lists(found: dict[str, Value]) -> None:
         if name in KEYS and KEYS[name].matrix and isinstance(value.data, list):
             raise value.error(
                 f"`{name}` is a list", hint="a recipe over lists is many: lock it and build it with --matrix"
-            )
-
-
-def _refuse_conda(found: dict[str, Value]) -> None:
-    """Say clearly that bases come from CPython alone, before ``conda`` is called an unknown key."""
-    for name, value in found.items():
-        says_conda = name in ("provider", "compiler") and value.data in ("conda", "bundled")
-        if name in ("channels", "conda") or says_conda:
-            what = f"`{name}: {value.data}`" if says_conda else f"`{name}`"
-            raise value.error(
-                f"{what} needs conda packages, and a base comes from CPython only",
-                hint="possible: provider: cpython, compiler: none or system",
             )
 
 

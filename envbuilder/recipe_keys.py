@@ -102,11 +102,34 @@ KEYS = {
         pattern=r"^3\.\d+$",
         examples=("3.12",),
     ),
-    "provider": Key(kind="text", doc="where the base comes from", choices=("cpython",)),
+    "provider": Key(
+        kind="text",
+        doc="where the base comes from: a CPython of this machine, or conda channels",
+        choices=("cpython", "conda"),
+    ),
+    "channels": Key(
+        kind="list of texts",
+        doc="conda channels, the first counts most: a name, an address, or a folder (./channel)",
+        examples=(["conda-forge"],),
+    ),
+    "conda": Key(
+        kind="list of texts",
+        doc="match specs of conda packages; Python and libstdc++ go in by themselves, pytorch takes torch from there",
+        examples=(["pytorch", "ffmpeg >=6"],),
+    ),
+    "link-scripts": Key(
+        kind="list of texts",
+        doc="conda packages whose post-link script may be run when the base is made; of others none is",
+    ),
+    "anaconda-terms": Key(
+        kind="text",
+        doc="Anaconda's own channels (defaults, main, …) are used under its terms of service, which bind companies",
+        choices=("accepted",),
+    ),
     "compiler": Key(
         kind="text",
-        doc="what torch.compile may use when serving",
-        choices=("none", "system"),
+        doc="what torch.compile may use when serving; bundled (conda): g++ and its sysroot are in the environment",
+        choices=("none", "system", "bundled"),
         examples=("none",),
     ),
     "exclude-newer": Key(
@@ -157,7 +180,8 @@ def template(name: str, triton: str | None = None, torch: str | None = None, cud
         (f'python: "{python}"' if free else f'# python: "{python}"', _choice(release)),
     ]
     more = [
-        ("# compiler: none", f"{KEYS['compiler'].doc}: none or system"),
+        ("# provider: cpython", f"{KEYS['provider'].doc} (channels:, conda:)"),
+        ("# compiler: none", KEYS["compiler"].doc),
         ("# exclude-newer: 2026-10-01", KEYS["exclude-newer"].doc),
         ("# pack:", KEYS["pack"].doc),
         *((f"#   {key}: {_SAMPLES[key]}", _PACK_KEYS[key].doc) for key in _PACK_KEYS),

@@ -47,6 +47,15 @@ class Release:
         """The glibc that wheels may ask: the image's, or the least the host's server itself needs (2.34)."""
         return self.glibc or "2.34"
 
+    def conda_demands(self, python: str) -> tuple[str, ...]:
+        """Match specs of conda packages that go into every base for this release, with Python *python*, unasked."""
+        return (f"python {python}.*", f"libstdcxx >={_GCC[self.stub_glibcxx]}")
+
+
+_GCC = {"3.4.30": "12.1", "3.4.32": "13.2"}
+"""``GLIBCXX_`` version → the first GCC whose libstdc++ has it (libstdc++'s "ABI Policy and Guidelines"); conda's
+package ``libstdcxx`` has GCC's version."""
+
 
 def _row(name: str) -> Release:
     numpy_1 = ("numpy<2",)  # stubs up to 24.10: pybind11 before NumPy 2, which answers with empty tensors

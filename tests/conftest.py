@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from envbuilder.resolve.interpreter import Interpreter, find_interpreter
 from envbuilder.settings import Settings, load_settings
 from envbuilder.store import CACHE_VARIABLE, Store
 from envbuilder.verify.server import TritonServer, find_server
+from tests.channels import make_channel
+from tests.conda_parts import greeting_cut, interpreter_cuts
 
 # A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -105,6 +108,18 @@ def cpu_environment(once: Callable[[str, Callable[[Path], None]], Path], cpu_arc
         subprocess.run(["tar", "-xzf", cpu_archive, "-C", folder], check=True)
 
     return once("cpu-environment", fill)
+
+
+@pytest.fixture(scope="session")
+def conda_channel(once: Callable[[str, Callable[[Path], None]], Path], python311: Interpreter) -> Path:
+    """A channel with this machine's CPython 3.11 cut into packages. Not to be written to."""
+
+    def fill(folder: Path) -> None:
+        cuts = [*interpreter_cuts(python311, folder / "files"), greeting_cut()]
+        make_channel(folder / "channel", cuts)
+        shutil.rmtree(folder / "files")
+
+    return once("conda", fill) / "channel"
 
 
 @pytest.fixture(scope="session")

@@ -231,7 +231,7 @@ def test_lock_mends_what_was_edited(bench: Bench) -> None:
 
 def test_a_lock_of_a_newer_format_is_not_overwritten(bench: Bench) -> None:
     bench.lock()
-    newer = bench.path.read_text().replace("format = 1", "format = 2")
+    newer = bench.path.read_text().replace("format = 1", "format = 3")
     bench.path.write_text(newer)
     with pytest.raises(NewerLockError):
         bench.lock()

@@ -15,7 +15,9 @@ from packaging.pylock import Pylock, is_valid_pylock_path
 from envbuilder.errors import IntegrityError, StaleLockError
 from envbuilder.lockfile import (
     Artifact,
+    CondaPackage,
     Lock,
+    LockedConda,
     LockedInterpreter,
     LockFormatError,
     NewerLockError,
@@ -61,6 +63,35 @@ LOCK = Lock(
     tools=(("uv", "0.13.9"),),
 )
 
+CONDA_LOCK = dataclasses.replace(
+    LOCK,
+    conda=LockedConda(
+        packages=(
+            CondaPackage(
+                name="libstdcxx",
+                version="13.2.0",
+                build="h0_3",
+                channel="conda-forge",
+                subdir="linux-64",
+                filename="libstdcxx-13.2.0-h0_3.conda",
+                sha256="9" * 64,
+                size=9,
+            ),
+            CondaPackage(
+                name="greeting",
+                version="1!1.0",
+                build="py_0",
+                channel="conda-forge",
+                subdir="noarch",
+                filename="greeting-1!1.0-py_0.tar.bz2",
+                sha256="b" * 64,
+                size=7,
+            ),
+        ),
+        provides=(("greeting", "1!1.0"),),
+    ),
+)
+
 ENVIRONMENT = (
     "sys_platform == 'linux' and platform_machine == 'x86_64'"
     " and implementation_name == 'cpython' and python_version == '3.11'"
@@ -70,7 +101,7 @@ ENVIRONMENT = (
 def test_a_lock_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "pylock.mine.toml"
     built = dataclasses.replace(LOCK, built=(("numpy", "sdist:" + "e" * 64),))
-    for lock in (LOCK, built):
+    for lock in (LOCK, built, CONDA_LOCK):
         write_lock(lock, path)
         assert read_lock(path) == lock
 
@@ -235,10 +266,44 @@ def test_bad_lock(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ('subdir = "noarch"', 'subdir = "../x"', "packages[1].subdir: '../x' is none of linux-64, noarch"),
+        (
+            '"greeting-1!1.0-py_0.tar.bz2"',
+            '"../x.conda"',
+            "packages[1].file-name: '../x.conda' is no name of a conda package",
+        ),
+        (
+            '"greeting-1!1.0-py_0.tar.bz2"',
+            '"x.whl"',
+            "packages[1].file-name: 'x.whl' is no name of a conda package",
+        ),
+        ("size = 7", "size = -7", "packages[1].size: -7 bytes"),
+        ("9" * 64, "X" * 64, f"packages[0].sha256: {'X' * 64!r} is no sha256"),
+        ('build = "h0_3", ', "", "packages[0].build: is missing"),
+        ('provides = { greeting = "1!1.0" }', "provides = 3", "provides: is of type int, not dict"),
+        ('version = "13.2.0"', 'version = "13.2.1"', None),
+    ],
+)
+def test_a_lock_of_conda_packages_that_is_wrong(
+    tmp_path: Path, old: str, new: str, message: str | None
+) -> None:
+    path = tmp_path / "pylock.mine.toml"
+    text = lock_text(CONDA_LOCK)
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(IntegrityError) as caught:
+        read_lock(path)
+    expected = f"tool.envbuilder.conda.{message}" if message else "was changed after it was written"
+    assert caught.value.message == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
         (
             "format = 1",
-            "format = 2\nnews = true",
-            "tool.envbuilder.format: written by a newer envbuilder: the format is 2, and this one reads 1",
+            "format = 3\nnews = true",
+            "tool.envbuilder.format: written by a newer envbuilder: the format is 3, and this one reads up to 2",
         ),
         ('"1.0"', '"1.1"', "lock-version: is '1.1', and this envbuilder reads '1.0'"),
         ('"1.0"', '"2.0"', "lock-version: is '2.0', and this envbuilder reads '1.0'"),
@@ -295,6 +360,26 @@ def _artifacts(draw: st.DrawFn) -> Artifact:
     )
 
 
+_conda = st.builds(
+    LockedConda,
+    packages=st.lists(
+        st.builds(
+            CondaPackage,
+            name=_texts,
+            version=_texts,
+            build=_texts,
+            channel=_texts,
+            subdir=st.sampled_from(["linux-64", "noarch"]),
+            filename=st.sampled_from(["a-1-0.conda", "b_c-2.0-py_0.tar.bz2"]),
+            sha256=_hashes,
+            size=st.integers(0, 2**40),
+        ),
+        max_size=3,
+    ).map(tuple),
+    provides=st.dictionaries(_texts, _texts, max_size=3).map(lambda found: tuple(found.items())),
+)
+
+
 _locks = st.builds(
     Lock,
     recipe=_names,
@@ -308,6 +393,7 @@ _locks = st.builds(
     interpreter=st.builds(LockedInterpreter, version=_texts, origin=_texts, digest=_hashes),
     tools=st.dictionaries(_texts, _texts, max_size=3).map(lambda tools: tuple(tools.items())),
     built=st.dictionaries(_texts, _texts, max_size=3).map(lambda built: tuple(built.items())),
+    conda=st.none() | _conda,
 )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from envbuilder.errors import IntegrityError
 from envbuilder.manifest import (
     Manifest,
+    ManifestCondaPackage,
     ManifestExclusion,
     ManifestFile,
     ManifestInterpreter,
@@ -65,6 +66,22 @@ MANIFESTS = st.builds(
     excluded=st.lists(st.builds(ManifestExclusion, pattern=TEXT, files=SIZE, size=SIZE), max_size=2).map(
         tuple
     ),
+    conda=st.lists(
+        st.builds(
+            ManifestCondaPackage,
+            name=TEXT,
+            version=TEXT,
+            filename=TEXT,
+            sha256=SHA256,
+            size=SIZE,
+            build=TEXT,
+            channel=TEXT,
+            subdir=TEXT,
+        ),
+        min_size=1,
+        max_size=2,
+    ).map(tuple),
+    provides=st.dictionaries(TEXT, TEXT, max_size=2),
     format=st.just(1),
 )
 

@@ -12,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from envbuilder.assemble.base import lay_out_base
+from envbuilder.assemble.base import Provider
 from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
+from envbuilder.assemble.damage import DamagedArtifactError
 from envbuilder.assemble.segment import DamagedSegmentError, Excluded, FileFacts, Segment, keep, load_segment
 from envbuilder.assemble.wheel import wheel_files
 from envbuilder.assemble.writer import Entry, SegmentWriter
@@ -23,18 +24,9 @@ from envbuilder.errors import AssembleError
 from envbuilder.lockfile import Artifact
 from envbuilder.pack.rules import PackRules
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.resolve.interpreter import Interpreter, describe
 from envbuilder.store import Store
 
 BASE_LABEL = "base"
-
-
-class DamagedArtifactError(Exception):
-    """An artifact in the store is no longer what its name says; it was removed."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        super().__init__(artifact.filename)
-        self.artifact = artifact
 
 
 class Assembler:
@@ -43,20 +35,20 @@ class Assembler:
     def __init__(
         self,
         *,
-        interpreter: Interpreter,
+        base: Provider,
         rules: PackRules,
         store: Store,
         executor: Executor,
         compiler: BytecodeCompiler,
         reporter: Reporter = SILENT,
     ) -> None:
-        self._interpreter = interpreter
+        self._base = base
         self._rules = rules
         self._store = store
         self._executor = executor
         self._compiler = compiler
         self._reporter = reporter
-        self._python = f"cpython-{interpreter.version}"
+        self._python = f"cpython-{base.version}"
         self._lock = threading.Lock()
         self.made = 0
         """Segments made, not found in the store."""
@@ -74,7 +66,7 @@ class Assembler:
             listed = wheel_files(
                 ZipDirectory(file, artifact.filename),
                 artifact.filename,
-                minor=self._interpreter.minor,
+                minor=self._base.minor,
                 rules=self._rules,
             )
         paths = frozenset(entry.path for entry in listed.entries)
@@ -99,7 +91,7 @@ class Assembler:
             folder = scratch / "segment"
             folder.mkdir()  # for everyone to read that the umask lets, as scratch is not
             wheel = ZipDirectory(file, artifact.filename)
-            files = wheel_files(wheel, artifact.filename, minor=self._interpreter.minor, rules=self._rules)
+            files = wheel_files(wheel, artifact.filename, minor=self._base.minor, rules=self._rules)
             entries = [entry for entry in files.entries if entry.path not in omit]
             omitted = [_facts_of(entry, wheel) for entry in files.entries if entry.path in omit]
             writer = SegmentWriter(folder, level=self._rules.level, executor=self._executor, wheel=wheel)
@@ -121,8 +113,8 @@ class Assembler:
     # -- the base and the environment's own --------------------------------------------------------
 
     def base(self) -> tuple[Segment, Segment]:
-        """Return the segment of the interpreter, and that of the activation that conda-pack gives it."""
-        digest = describe(self._interpreter).digest
+        """Return the segment of the base, and that of the activation that conda-pack gives it."""
+        digest = self._base.key
         base_key = self._key(BASE_LABEL, digest)
         activation_key = self._key("activation", digest)
         base, activation = self._find(base_key, BASE_LABEL), self._find(activation_key, "activation")
@@ -131,7 +123,7 @@ class Assembler:
         with self._store.scratch("base") as scratch:
             prefix = scratch / "prefix"
             prefix.mkdir()
-            laid_out = lay_out_base(self._interpreter, prefix, self._rules)
+            laid_out = self._base.lay_out(prefix, self._rules)
             bytecode = self._bytecode(laid_out.entries, None)
             made = self._write(
                 scratch / "base-segment",
@@ -184,13 +176,13 @@ class Assembler:
     def _bytecode(self, entries: Sequence[Entry], wheel: ZipDirectory | None) -> list[Entry]:
         if not self._rules.bytecode:
             return []
-        library = f"lib/python{self._interpreter.minor}/"
+        library = f"lib/python{self._base.minor}/"
         sources = [e for e in entries if e.path.endswith(".py") and e.path.startswith(library) and not e.link]
         made = self._executor.map(
             lambda entry: self._compiler.compile(entry.path, _content(entry, wheel)), sources
         )
         return [
-            Entry(bytecode_path(source.path, self._interpreter.minor), data=data)
+            Entry(bytecode_path(source.path, self._base.minor), data=data)
             for source, data in zip(sources, made, strict=True)
             if data is not None
         ]

@@ -1,11 +1,12 @@
-"""The base of an environment: a relocated CPython, as conda-pack describes it."""
+"""The base of an environment: who provides it, and a relocated CPython, as conda-pack describes it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from envbuilder.assemble.relocate import (
     is_elf,
@@ -17,8 +18,9 @@ from envbuilder.assemble.relocate import (
 from envbuilder.assemble.segment import Excluded
 from envbuilder.assemble.writer import Entry
 from envbuilder.errors import AssembleError
+from envbuilder.lockfile import LockedInterpreter
 from envbuilder.pack.rules import PackRules
-from envbuilder.resolve.interpreter import Interpreter, interpreter_files, linked_libraries
+from envbuilder.resolve.interpreter import Interpreter, describe, interpreter_files, linked_libraries
 
 HISTORY = "conda-meta/history"
 """What makes a folder a conda-style prefix, for conda-pack and for others."""
@@ -39,6 +41,67 @@ class Base:
     excluded: tuple[Excluded, ...]
 
 
+class Provider(Protocol):
+    """Where the base of an environment comes from."""
+
+    @property
+    def interpreter(self) -> LockedInterpreter:
+        """The interpreter, as a lock says it."""
+
+    @property
+    def version(self) -> str:
+        """``3.11.7``."""
+
+    @property
+    def minor(self) -> str:
+        """``3.11``."""
+
+    @property
+    def key(self) -> str:
+        """What decides every byte of the base."""
+
+    def executable(self) -> Path:
+        """Return a Python that is the base's."""
+
+    def lay_out(self, folder: Path, rules: PackRules) -> Base:
+        """Make the base in *folder*, which is empty, and describe it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CPythonBase:
+    """The base that a CPython of this machine is."""
+
+    found: Interpreter
+
+    @property
+    def interpreter(self) -> LockedInterpreter:
+        """The interpreter, as a lock says it."""
+        return describe(self.found)
+
+    @property
+    def version(self) -> str:
+        """``3.11.7``."""
+        return self.found.version
+
+    @property
+    def minor(self) -> str:
+        """``3.11``."""
+        return self.found.minor
+
+    @property
+    def key(self) -> str:
+        """What decides every byte of the base."""
+        return self.interpreter.digest
+
+    def executable(self) -> Path:
+        """Return its Python."""
+        return self.found.executable
+
+    def lay_out(self, folder: Path, rules: PackRules) -> Base:
+        """Copy and relocate it into *folder*, see :func:`lay_out_base`."""
+        return lay_out_base(self.found, folder, rules)
+
+
 def lay_out_base(interpreter: Interpreter, folder: Path, rules: PackRules) -> Base:
     """Describe *interpreter* as it goes into an environment; what must be changed for that is copied into *folder*,
     which must be empty.
@@ -50,8 +113,8 @@ def lay_out_base(interpreter: Interpreter, folder: Path, rules: PackRules) -> Ba
     history = folder / HISTORY
     history.parent.mkdir()
     history.write_text("")
-    entries, activation = _ask_conda_pack(folder)
-    return Base(entries=(*unchanged, *entries), activation=tuple(activation), excluded=tuple(excluded))
+    described = described_by_conda_pack(folder)
+    return replace(described, entries=(*unchanged, *described.entries), excluded=tuple(excluded))
 
 
 def _copy_what_changes(
@@ -149,14 +212,17 @@ def _mode(path: Path) -> int:
     return 0o755 if path.stat().st_mode & 0o111 else 0o644
 
 
-def _ask_conda_pack(folder: Path) -> tuple[list[Entry], list[Entry]]:
-    """Return what conda-pack says belongs to the prefix, and what it adds to every archive."""
+def described_by_conda_pack(folder: Path) -> Base:
+    """Return what conda-pack says belongs to the prefix *folder*, and what it adds to every archive.
+
+    No prefix may be left in its files for conda-pack to rewrite.
+    """
     from conda_pack.core import CondaEnv, Packer
 
-    env = CondaEnv.from_prefix(str(folder))
+    # No cache of packages: every file is taken as it lies in the prefix.
+    env = CondaEnv.from_prefix(str(folder), on_missing_cache="ignore")
     collector = _Collector()
     # With a destination, conda-pack rewrites prefixes itself and writes no conda-unpack, which Triton never runs.
-    # No prefix is left for it to find: _relocate saw to that.
     packer = Packer(str(folder), collector, dest_prefix=_DESTINATION)
     for file in env:
         packer.add(file)
@@ -166,4 +232,4 @@ def _ask_conda_pack(folder: Path) -> tuple[list[Entry], list[Entry]]:
     activation += [entry for entry in entries if entry.path.startswith("conda-meta/")]
     site_packages = [entry for entry in entries if entry.path.endswith("/site-packages/")]
     entries = [e for e in entries if e not in site_packages and not e.path.startswith("conda-meta/")]
-    return entries, activation
+    return Base(entries=tuple(entries), activation=tuple(activation), excluded=())

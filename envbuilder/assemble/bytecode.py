@@ -15,6 +15,7 @@ import queue
 import struct
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -60,9 +61,12 @@ while True:
 
 
 class BytecodeCompiler:
-    """Compiles sources with the Python at *executable*, on *workers* processes. A context manager."""
+    """Compiles sources with the Python that *executable* gives, on *workers* processes. A context manager.
 
-    def __init__(self, executable: Path, workers: int = 2) -> None:
+    *executable* is asked when something is compiled: a Python may have to be installed first.
+    """
+
+    def __init__(self, executable: Callable[[], Path], workers: int = 2) -> None:
         self._executable = executable
         self._workers = workers
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
@@ -89,7 +93,7 @@ class BytecodeCompiler:
         try:
             return _ask(process, path, source)
         except (OSError, struct.error) as error:
-            raise AssembleError(f"{self._executable} died while it compiled {path}") from error
+            raise AssembleError(f"{self._executable()} died while it compiled {path}") from error
         finally:
             self._idle.put(process)
 
@@ -100,7 +104,7 @@ class BytecodeCompiler:
         return self._idle.get()
 
     def _start(self) -> None:
-        command = (str(self._executable), "-s", "-S", "-W", "ignore", "-c", _SERVER)
+        command = (str(self._executable()), "-s", "-S", "-W", "ignore", "-c", _SERVER)
         process = subprocess.Popen(
             command,
             # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.

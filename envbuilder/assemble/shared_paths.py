@@ -18,6 +18,18 @@ def expect_shared(listings: Mapping[str, frozenset[str]], order: Sequence[str], 
     return frozenset().union(*(own & listings[other] for other in earlier if other in listings))
 
 
+class TwoOwnersError(AssembleError):
+    """Two artifacts have different bytes for one path: what stands in *first* is elsewise in *second*."""
+
+    def __init__(self, path: str, first: str, second: str) -> None:
+        super().__init__(
+            f"{path} is in {first} and, different, in {second}",
+            hint="one environment cannot hold both: drop one, or leave the path out with pack: {exclude: …}",
+        )
+        self.path = path
+        self.second = second
+
+
 class SharedPaths:
     """Sees to it that no path stands twice in an archive. Segments are shown to it in the archive's order."""
 
@@ -38,10 +50,7 @@ class SharedPaths:
             if label == segment.label:
                 continue
             if (owner.sha256, owner.mode, owner.link) != (file.sha256, file.mode, file.link):
-                raise AssembleError(
-                    f"{file.path} is in {label} and, different, in {segment.label}",
-                    hint="one environment cannot hold both: drop one, or leave the path out with pack: {exclude: …}",
-                )
+                raise TwoOwnersError(file.path, label, segment.label)
             shared.add(file.path)
         if shared == {file.path for file in segment.omitted}:
             return None

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ParamSpec
 
-from envbuilder.assemble.assembler import DamagedArtifactError
+from envbuilder.assemble.base import CPythonBase
+from envbuilder.assemble.damage import DamagedArtifactError
+from envbuilder.bases import choose_interpreter
 from envbuilder.build import (
     BuildReport,
     build,
     build_key,
-    choose_interpreter,
     keep_freed_memory,
     open_assembler,
     record_of,
@@ -119,7 +120,8 @@ def assemble_wheel(
     try:
         with _opened(terms, settings) as store:
             interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
-            with open_assembler(interpreter, rules, store, _threads(terms), notes) as assembler:
+            base = CPythonBase(found=interpreter)
+            with open_assembler(base, rules, store, _threads(terms), notes) as assembler:
                 key = assembler.wheel_key(artifact)
                 if terms.sharing and store.remote is not None:
                     both = (("segments", key), ("artifacts", artifact.sha256))
@@ -150,7 +152,8 @@ def assemble_base(terms: Terms, lock: Lock, rules: PackRules, settings: Settings
     try:
         with _opened(terms, settings) as store:
             interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
-            with open_assembler(interpreter, rules, store, _threads(terms), notes) as assembler:
+            base = CPythonBase(found=interpreter)
+            with open_assembler(base, rules, store, _threads(terms), notes) as assembler:
                 assembler.base()
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))

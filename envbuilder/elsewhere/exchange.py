@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from envbuilder.assemble.base import CPythonBase
 from envbuilder.assemble.pipeline import open_pipeline
+from envbuilder.bases import choose_interpreter
 from envbuilder.build import (
     BuildReport,
     build_key,
-    choose_interpreter,
     open_assembler,
     pack_rules,
     record_of,
@@ -82,7 +83,7 @@ def push_build(
     names = {artifact.sha256: artifact.filename for artifact in lock.artifacts}
     reporter.step(f"Pushing {recipe.name} to {remote.url}")
     with (
-        open_assembler(interpreter, rules, store, None, reporter) as assembler,
+        open_assembler(CPythonBase(found=interpreter), rules, store, None, reporter) as assembler,
         open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
     ):
         for segment in pipeline.segments():

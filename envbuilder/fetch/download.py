@@ -7,16 +7,18 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 
+from envbuilder.channels import Channel
 from envbuilder.errors import FetchError, IntegrityError
 from envbuilder.fetch import sources
-from envbuilder.fetch.sources import Candidate, Sources, Unavailable, check_status, open_client
-from envbuilder.lockfile import Artifact
+from envbuilder.fetch.places import Candidate
+from envbuilder.fetch.sources import Sources, Unavailable, check_status, open_client
+from envbuilder.lockfile import Artifact, CondaPackage
 from envbuilder.progress import SILENT, Reporter, Task
 from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
@@ -36,11 +38,13 @@ def fetch(
     settings: Settings,
     store: Store,
     *,
+    channels: Sequence[Channel] = (),
     reporter: Reporter = SILENT,
 ) -> Iterator[tuple[Artifact, Path]]:
     """Bring *artifacts* into the store; yield each with its path as it arrives, those at hand first.
 
-    *cuda* is the lock's CUDA variant: it decides in which index the torch family is looked for.
+    *cuda* is the lock's CUDA variant: it decides in which index the torch family is looked for. Conda packages are
+    looked for in *channels*.
 
     Raises:
         FetchError: one cannot be had, or not be written; the message says what each source answered.
@@ -58,7 +62,26 @@ def fetch(
             task.advance(artifact.size, from_store=True)
             yield artifact, path
         if missing:
-            yield from _fetch_missing(missing, cuda, settings, store, task, reporter)
+            yield from _fetch_missing(missing, cuda, channels, settings, store, task, reporter)
+
+
+def fetch_packages(
+    packages: Iterable[CondaPackage],
+    channels: Sequence[Channel],
+    settings: Settings,
+    store: Store,
+    *,
+    reporter: Reporter = SILENT,
+) -> dict[CondaPackage, Path]:
+    """Bring conda packages into the store; return where each lies.
+
+    Raises:
+        FetchError, IntegrityError: as :func:`fetch`.
+    """
+    wanted = list(packages)
+    fetched = fetch(wanted, "", settings, store, channels=channels, reporter=reporter)
+    paths = {artifact.sha256: path for artifact, path in fetched}
+    return {package: paths[package.sha256] for package in wanted}
 
 
 def fetch_into_wheelhouse(
@@ -68,6 +91,7 @@ def fetch_into_wheelhouse(
     store: Store,
     folder: Path,
     *,
+    channels: Sequence[Channel] = (),
     reporter: Reporter = SILENT,
 ) -> list[Path]:
     """Fill the wheelhouse *folder* with *artifacts*, by their file names; return the files, sorted.
@@ -78,7 +102,7 @@ def fetch_into_wheelhouse(
     """
     files = []
     sweep(folder, ".fetch-????????")
-    for artifact, source in fetch(artifacts, cuda, settings, store, reporter=reporter):
+    for artifact, source in fetch(artifacts, cuda, settings, store, channels=channels, reporter=reporter):
         target = folder / artifact.filename
         files.append(target)
         if not (target.is_file() and file_sha256(target) == artifact.sha256):
@@ -107,6 +131,7 @@ def _copy_checked(artifact: Artifact, source: Path, target: Path) -> None:
 def _fetch_missing(
     missing: list[Artifact],
     cuda: str,
+    channels: Sequence[Channel],
     settings: Settings,
     store: Store,
     task: Task,
@@ -117,7 +142,7 @@ def _fetch_missing(
         waiting.put(artifact)  # the longest download decides when all are done: it begins first
     arrived: queue.SimpleQueue[tuple[Artifact, Path | BaseException]] = queue.SimpleQueue()
     with open_client(settings) as client:
-        found = Sources(client=client, settings=settings, cuda=cuda, remote=store.remote)
+        found = Sources(client=client, settings=settings, cuda=cuda, remote=store.remote, channels=channels)
         run = _Run(sources=found, store=store, task=task, reporter=reporter)
         # Daemons: Ctrl-C must not wait for a server that says nothing.
         threads = [

@@ -10,7 +10,7 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -23,9 +23,12 @@ from unearth.fetchers import PyPIClient
 from unearth.link import Link
 
 import envbuilder
+from envbuilder.channels import Channel
 from envbuilder.elsewhere.remote import RemoteStore
 from envbuilder.errors import RecipeError, StoreError
-from envbuilder.lockfile import Artifact
+from envbuilder.fetch.channels import find_in_channels
+from envbuilder.fetch.places import Candidate
+from envbuilder.lockfile import Artifact, CondaPackage
 from envbuilder.settings import TORCH_FAMILY, Settings
 
 CONNECT_SECONDS = 10.0
@@ -38,22 +41,6 @@ BACKOFF_SECONDS = 0.5
 """The first pause; each further one is twice as long."""
 logging.getLogger("unearth").addHandler(logging.NullHandler())  # our errors say what its warnings would
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
-    """A place that says it has an artifact."""
-
-    place: str
-    """The path or the URL, for a person: without credentials."""
-    path: Path | None = None
-    """On this machine."""
-    url: str = ""
-    """Elsewhere."""
-    read: Callable[[], Iterator[bytes]] | None = None
-    """From the store elsewhere."""
-    sha256: str | None = None
-    """What an index announces."""
 
 
 class Unavailable(Exception):
@@ -124,6 +111,8 @@ class Sources:
     settings: Settings
     cuda: str
     remote: RemoteStore | None = None
+    channels: Sequence[Channel] = ()
+    """Where conda packages are looked for."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when the run is over: pauses end."""
     _pages: dict[str, list[Link]] = field(default_factory=dict)
@@ -138,6 +127,9 @@ class Sources:
             yield from self._in_store(self.remote, artifact, absent)
         for location in self.settings.find_links:
             yield from self._in_wheelhouse(location, artifact, absent)
+        if isinstance(artifact, CondaPackage):
+            yield from find_in_channels(artifact, self.channels, absent)
+            return
         for index in indexes_for(artifact.name, self.cuda, self.settings):
             url = f"{index}/{artifact.name}/"
             yield from self._on_page(url, artifact, absent)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -28,11 +28,16 @@ class Plan:
     settings: Settings
     target: Target
     houses: tuple[Wheelhouse, ...]
+    provided: Mapping[str, str] = field(default_factory=dict)
+    """Name and version of what conda packages contain: it comes from *stand_ins*, and from nowhere else."""
+    stand_ins: Index | None = None
 
     def question(self) -> Question:
         """Return what the solver is asked first."""
         recipe = self.recipe
-        texts = (f"torch=={recipe.torch_version}", *self.dependencies, *recipe.release.demands)
+        provided = [f"{name}=={version}" for name, version in sorted(self.provided.items())]
+        torch = [] if "torch" in self.provided else [f"torch=={recipe.torch_version}"]
+        texts = (*torch, *provided, *self.dependencies, *recipe.release.demands)
         requirements = [Requirement(text) for text in texts]
         names = [
             canonicalize_name(requirement.name) for requirement in requirements if requirement.url is None
@@ -40,7 +45,11 @@ class Plan:
         return Question(
             requirements=texts,
             indexes=(*self._house_indexes(), *self.package_indexes()),
-            pinned={name: self.family_index(name) for name in names if self.is_family(name)},
+            pinned={
+                name: self.family_index(name)
+                for name in names
+                if self.is_family(name) or name in self.provided
+            },
             constraints=(*_constraints(self.settings.constraints, recipe), *self._other_builds()),
             exclude_newer=recipe.exclude_newer,
             build=tuple(
@@ -52,6 +61,8 @@ class Plan:
 
     def is_family(self, name: str) -> bool:
         """Say whether *name* comes from PyTorch's index (or a wheelhouse) and no other."""
+        if name in self.provided:
+            return False
         return self.recipe.cuda != "pypi" and name in TORCH_FAMILY and name not in self._by_place()
 
     def keep_family(self, question: Question, names: Iterable[str]) -> Question:
@@ -70,7 +81,7 @@ class Plan:
         """
         moved = {name for name in names if name != "torch" and name in question.pinned}
         pinned = {
-            name: self._pytorch() if name in moved and index.flat else index
+            name: self._pytorch() if name in moved and index.flat and index != self.stand_ins else index
             for name, index in question.pinned.items()
         }
         return replace(question, pinned=pinned)
@@ -78,8 +89,11 @@ class Plan:
     def family_index(self, name: str) -> Index:
         """Return the one place that *name* comes from: a wheelhouse with a build that fits, or PyTorch's index.
 
-        A wheelhouse that holds one makes PyTorch's index unnecessary, so that it need not be reachable.
+        A wheelhouse that holds one makes PyTorch's index unnecessary, so that it need not be reachable. What conda
+        packages contain comes from its stand-in.
         """
+        if name in self.provided and self.stand_ins is not None:
+            return self.stand_ins
         for index, house in zip(self._house_indexes(), self.houses, strict=True):
             if any(self._fits(name, wheel.name, wheel.version, wheel.filename) for wheel in house.wheels):
                 return index

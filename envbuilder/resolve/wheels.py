@@ -14,14 +14,17 @@ from packaging.pylock import Package
 from packaging.requirements import Requirement
 from packaging.tags import create_compatible_tags_selector
 from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.sources import Unavailable, open_client, read_page, redacted
-from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
+from envbuilder.lockfile import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.rattler import rattler_version
 from envbuilder.recipe import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
-from envbuilder.resolve.solver import NoSolution, Question, Unreachable, solve, uv_version
+from envbuilder.resolve.provided import check_names, write_stand_ins
+from envbuilder.resolve.solver import Index, NoSolution, Question, Unreachable, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.torch_builds import find_build, is_newer_than_table, table
@@ -41,10 +44,15 @@ def resolve(
     previous: Lock | None,
     upgrade: bool = False,
     upgrade_packages: Sequence[str] = (),
+    conda: Sequence[CondaPackage] = (),
+    provided: Mapping[str, bytes] | None = None,
     store: Store,
     reporter: Reporter = SILENT,
 ) -> Lock:
     """Find the artifacts that fulfil *recipe* on *interpreter*.
+
+    *conda* are the packages of the base, *provided* the metadata of the Python projects in them: no wheel of those is
+    taken.
 
     The versions in *previous* are kept where they still fit, but for those in *upgrade_packages*, or all with
     *upgrade*.
@@ -73,12 +81,18 @@ def resolve(
         for name, url in references.items()
     }
     with store.scratch("wheelhouses") as scratch:
+        stand_ins = scratch / "conda"
+        stand_ins.mkdir()
+        there = write_stand_ins(provided or {}, stand_ins)
+        check_names(recipe, there)
         plan = Plan(
             recipe=recipe,
             dependencies=tuple(_with_reference(text, held) for text in recipe.dependencies),
             settings=settings,
             target=target,
             houses=read_wheelhouses(settings, scratch, reporter=reporter),
+            provided=there,
+            stand_ins=Index(name="conda", url=stand_ins.as_uri(), flat=True) if there else None,
         )
         builder = Builder(
             settings=settings,
@@ -96,21 +110,22 @@ def resolve(
             upgrade=upgrade,
             upgrade_packages=tuple(sorted(renewed)),
         )
-        packages = _ask(plan, question, builder, store)
+        packages = [p for p in _ask(plan, question, builder, store) if p.name not in there]
         artifacts, built = _artifacts(packages, builder)
-    _check_torch(recipe, artifacts)
+    torch = _check_torch(recipe, artifacts, there)
     return Lock(
         recipe=recipe.name,
         recipe_digest=recipe.digest(),
         release=recipe.release.name,
         python=recipe.python,
-        torch=recipe.torch_version,
+        torch=torch,
         cuda=recipe.cuda,
-        demands=recipe.release.demands,
+        demands=(*recipe.release.demands, *(recipe.release.conda_demands(recipe.python) if conda else ())),
         artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.name)),
         interpreter=interpreter,
-        tools=(("uv", uv_version()),),
+        tools=((("py-rattler", rattler_version()),) if conda else ()) + (("uv", uv_version()),),
         built=built,
+        conda=LockedConda(packages=tuple(conda), provides=tuple(sorted(there.items()))) if conda else None,
     )
 
 
@@ -255,10 +270,17 @@ def _size(url: str, settings: Settings) -> int:
         raise ResolveError(f"{redacted(url)}: its size cannot be had: {error}") from error
 
 
-def _check_torch(recipe: Recipe, artifacts: Iterable[Artifact]) -> None:
-    """Make sure that the build is the recipe's, whatever the indexes answered."""
+def _check_torch(recipe: Recipe, artifacts: Iterable[Artifact], provided: Mapping[str, str]) -> str:
+    """Make sure that the build is the recipe's, whatever the sources answered; return the version as installed."""
+    if "torch" in provided:
+        if Version(provided["torch"]).public != Version(recipe.torch).public:
+            raise ResolveError(
+                f"recipe {recipe.name} wants torch {recipe.torch}, the conda packages contain {provided['torch']}"
+            )
+        return provided["torch"]
     found = next((artifact.version for artifact in artifacts if artifact.name == "torch"), "none")
     if found != recipe.torch_version:
         raise ResolveError(
             f"recipe {recipe.name} wants torch {recipe.torch_version}, the solver answered {found}"
         )
+    return found

@@ -251,7 +251,8 @@ def _check_files(archive: Archive, manifest: Manifest) -> Check:
 
 def _check_packages(archive: Archive, manifest: Manifest) -> Check:
     installed = archive.packages
-    listed = {canonicalize_name(package.name): package.version for package in manifest.packages}
+    listed = {package.name: package.version for package in manifest.packages} | dict(manifest.provides)
+    listed = {canonicalize_name(name): version for name, version in listed.items()}
     wrong = [f"{name} {version} is missing" for name, version in listed.items() if name not in installed]
     wrong += [
         f"{name} {version} is not in the manifest"
@@ -306,8 +307,9 @@ def _is_cuda(found: str | None, variant: str) -> bool:
 
 
 def _check_lock(manifest: Manifest, lock: Lock) -> Check:
-    listed = {package.name: (package.version, package.sha256) for package in manifest.packages}
-    locked = {artifact.name: (artifact.version, artifact.sha256) for artifact in lock.artifacts}
+    packages = (*manifest.packages, *manifest.conda)
+    listed = {package.filename: (package.version, package.sha256) for package in packages}
+    locked = {artifact.filename: (artifact.version, artifact.sha256) for artifact in lock.all_artifacts}
     wrong = sorted(name for name in listed.keys() | locked.keys() if listed.get(name) != locked.get(name))
     if wrong:
         text = f"built from another lock: {some(wrong)} differ"

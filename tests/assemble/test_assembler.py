@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.assemble.assembler import Assembler, DamagedArtifactError
+from envbuilder.assemble.assembler import Assembler
+from envbuilder.assemble.base import CPythonBase
 from envbuilder.assemble.bytecode import BytecodeCompiler
+from envbuilder.assemble.damage import DamagedArtifactError
 from envbuilder.assemble.writer import Entry
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile import Artifact
@@ -41,12 +43,12 @@ MakeAssembler = Callable[..., Assembler]
 def make(python311: Interpreter, kept: Store, notes: Notes) -> Iterator[MakeAssembler]:
     with ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(2))
-        compiler = stack.enter_context(BytecodeCompiler(python311.executable, 2))
+        compiler = stack.enter_context(BytecodeCompiler(lambda: python311.executable, 2))
         tiny = PackRules(exclude=little(python311).exclude or ())
 
         def assembler(rules: PackRules = tiny, **changes: object) -> Assembler:
             return Assembler(
-                interpreter=dataclasses.replace(python311, **changes),  # type: ignore[arg-type]  # as a test names them
+                base=CPythonBase(found=dataclasses.replace(python311, **changes)),  # type: ignore[arg-type]  # as a test names them
                 rules=rules,
                 store=kept,
                 executor=executor,

@@ -31,7 +31,7 @@ def compile_all(
     interpreter: Interpreter, modules: list[tuple[str, bytes]], workers: int
 ) -> dict[str, bytes | None]:
     with (
-        BytecodeCompiler(interpreter.executable, workers) as compiler,
+        BytecodeCompiler(lambda: interpreter.executable, workers) as compiler,
         ThreadPoolExecutor(workers) as executor,
     ):
         made = executor.map(lambda module: compiler.compile(*module), modules)
@@ -117,7 +117,7 @@ def test_a_warning_is_no_error(python311: Interpreter) -> None:
 
 
 def test_a_python_that_dies_is_an_error(python311: Interpreter) -> None:
-    with BytecodeCompiler(python311.executable, 1) as compiler:
+    with BytecodeCompiler(lambda: python311.executable, 1) as compiler:
         assert compiler.compile("a.py", b"x = 1\n") is not None
         (process,) = compiler._started
         os.kill(process.pid, signal.SIGKILL)
@@ -129,7 +129,7 @@ def test_a_python_that_dies_is_an_error(python311: Interpreter) -> None:
 
 
 def test_nothing_is_started_for_nothing_and_nothing_left(python311: Interpreter) -> None:
-    with BytecodeCompiler(python311.executable, 4) as compiler:
+    with BytecodeCompiler(lambda: python311.executable, 4) as compiler:
         assert compiler._started == []
         compiler.compile("a.py", b"")
         assert len(compiler._started) == 1

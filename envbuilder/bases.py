@@ -1,0 +1,122 @@
+"""Which base a build takes: this machine's CPython that is the locked one, or the locked conda packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from envbuilder.assemble.base import CPythonBase, Provider
+from envbuilder.assemble.conda import CondaBase
+from envbuilder.assemble.segment import FileFacts
+from envbuilder.assemble.shared_paths import TwoOwnersError
+from envbuilder.errors import AssembleError, IntegrityError
+from envbuilder.fetch.download import fetch_packages
+from envbuilder.lockfile import CondaPackage, Lock
+from envbuilder.progress import Reporter
+from envbuilder.recipe import Recipe
+from envbuilder.resolve.conda import channels_of
+from envbuilder.resolve.interpreter import Interpreter, describe, find_interpreter
+from envbuilder.resolve.provided import where
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+
+_COMPILERS: Final = {
+    "CC": ("bin/gcc", "bin/x86_64-conda-linux-gnu-gcc", "bin/x86_64-conda-linux-gnu-cc"),
+    "CXX": ("bin/g++", "bin/x86_64-conda-linux-gnu-g++", "bin/x86_64-conda-linux-gnu-c++"),
+}
+"""Where a channel's compiler lies: what is there first counts."""
+
+
+@contextmanager
+def open_base(
+    recipe: Recipe, lock: Lock, settings: Settings, store: Store, *, change: bool, reporter: Reporter
+) -> Iterator[Provider]:
+    """Give the base of *lock*; with *change* another CPython may stand in for the locked one.
+
+    Raises:
+        IntegrityError: this machine's interpreter is not the locked one.
+        AssembleError: there is none.
+    """
+    if lock.conda is None:
+        yield CPythonBase(found=choose_interpreter(lock, change, store, reporter))
+        return
+    packages, channels = lock.conda.packages, channels_of(recipe)
+
+    def fetch() -> Mapping[CondaPackage, Path]:
+        return fetch_packages(packages, channels, settings, store, reporter=reporter)
+
+    with store.scratch("conda") as scratch:
+        yield CondaBase(
+            interpreter=lock.interpreter,
+            packages=packages,
+            link_scripts=recipe.link_scripts,
+            fetch=fetch,
+            store=store,
+            scratch=scratch,
+            reporter=reporter,
+        )
+
+
+def find_compiler(files: Iterable[FileFacts]) -> dict[str, str]:
+    """Return ``CC`` and ``CXX`` of a base with *files*: paths in the environment.
+
+    Raises:
+        AssembleError: there is none, though the recipe wants it bundled.
+    """
+    paths = {file.path for file in files}
+    found = {}
+    for name, places in _COMPILERS.items():
+        place = next((place for place in places if place in paths), None)
+        if place is None:
+            raise AssembleError(
+                f"`compiler: bundled`, but the conda packages have none of {', '.join(places)}",
+                hint="the channel's package gxx should bring it",
+            )
+        found[name] = place
+    return found
+
+
+@contextmanager
+def clobbering_explained(recipe: Recipe, base: Provider) -> Iterator[None]:
+    """Name the conda package and the line of the recipe where a wheel would overwrite a file of the base."""
+    try:
+        yield
+    except TwoOwnersError as error:
+        owner = base.owner(error.path) if isinstance(base, CondaBase) else None
+        if owner is None:
+            raise
+        name = error.second.partition("-")[0].replace("_", "-").lower()
+        raise AssembleError(
+            f"{error.path} belongs to the conda package {owner.filename}, and {error.second} would overwrite it",
+            hint=f"{where(recipe, 'dependencies', name)}: take {name} from the channel too (conda: [{name}]), or drop "
+            f"it, or {owner.name} at {where(recipe, 'conda', owner.name)}",
+        ) from error
+
+
+def choose_interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> Interpreter:
+    """Return this machine's interpreter for *lock*: with *change* also one that is not the locked one.
+
+    Raises:
+        IntegrityError: it is not the locked one.
+        AssembleError: there is none, or the interpreter is a conda package.
+    """
+    if lock.conda is not None:
+        raise AssembleError(
+            f"the base of {lock.recipe} is made of conda packages, which only `envbuilder build` of one recipe makes",
+            hint="build it by itself: without --cluster, --matrix and --verify",
+        )
+    interpreter = find_interpreter(lock.python, locked=lock.interpreter, store=store, reporter=reporter)
+    here, locked = describe(interpreter), lock.interpreter
+    if here.digest != locked.digest:
+        text = (
+            f"the lock was made with CPython {locked.version} ({locked.origin}, {locked.digest[:12]}), "
+            f"this machine has {here.version} ({here.origin}, {here.digest[:12]}) in {interpreter.prefix}"
+        )
+        if not change:
+            raise IntegrityError(
+                text, hint="install the locked one, or take this one with --interpreter-change, or lock again"
+            )
+        reporter.note(f"{text}: taken, as --interpreter-change allows")
+    return interpreter

@@ -1,0 +1,35 @@
+"""Where a locked conda package may lie: in a wheelhouse, then in the channel that the lock names, and its mirrors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+from envbuilder.channels import Channel, public
+from envbuilder.fetch.places import Candidate
+from envbuilder.lockfile import CondaPackage
+
+
+def find_in_channels(
+    package: CondaPackage, channels: Sequence[Channel], absent: list[str]
+) -> Iterator[Candidate]:
+    """Yield the places that should have *package*.
+
+    Each that has none adds a line to *absent*, naming itself and saying why.
+    """
+    own = [channel for channel in channels if channel.name == package.channel]
+    if not own:
+        known = ", ".join(channel.name for channel in channels) or "none"
+        absent.append(f"channel {package.channel}: not among the recipe's ({known})")
+    for url in (url for channel in own for url in channel.urls):
+        if urlsplit(url).scheme == "file":
+            path = Path(url2pathname(urlsplit(url).path)) / package.subdir / package.filename
+            if path.is_file():
+                yield Candidate(place=str(path), path=path)
+            else:
+                absent.append(f"{path}: {'not there' if path.parent.is_dir() else 'no such channel'}")
+            continue
+        address = f"{url}/{package.subdir}/{quote(package.filename)}"
+        yield Candidate(place=public(address), url=address)
