@@ -308,9 +308,9 @@ def _is_cuda(found: str | None, variant: str) -> bool:
 
 def _check_lock(manifest: Manifest, lock: Lock) -> Check:
     packages = (*manifest.packages, *manifest.conda)
-    listed = {package.filename: (package.version, package.sha256) for package in packages}
-    locked = {artifact.filename: (artifact.version, artifact.sha256) for artifact in lock.all_artifacts}
-    wrong = sorted(name for name in listed.keys() | locked.keys() if listed.get(name) != locked.get(name))
+    listed = {(package.name, package.filename, package.version, package.sha256) for package in packages}
+    locked = {(one.name, one.filename, one.version, one.sha256) for one in lock.all_artifacts}
+    wrong = sorted({name for name, *_ in listed ^ locked})
     if wrong:
         text = f"built from another lock: {some(wrong)} differ"
         return failed("manifest.lock", text, _REBUILD)
