@@ -30,6 +30,7 @@ from envbuilder.assemble.writer import Entry
 from envbuilder.bases import clobbering_explained, find_compiler, open_base
 from envbuilder.elsewhere.archives import BuildRecord, parse_record
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
+from envbuilder.files import file_sha256
 from envbuilder.lockfile import Lock, LockedInterpreter, lock_text
 from envbuilder.manifest import (
     ENVIRONMENT_PATH,
@@ -51,7 +52,7 @@ from envbuilder.rattler import rattler_version
 from envbuilder.recipe import PackOptions, Recipe
 from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store
 from envbuilder.words import counted
 
 _MALLOPT: Final = {-1: 256 * 2**20, -3: 32 * 2**20, -8: 1}

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
 from envbuilder.fetch.download import fetch_into_wheelhouse
+from envbuilder.files import file_sha256
 from envbuilder.lockfile import (
     WHEELHOUSE,
     Artifact,
@@ -32,7 +33,7 @@ from envbuilder.resolve.interpreter import describe, find_interpreter
 from envbuilder.resolve.provided import find_provided
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.settings import Settings
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import platformdirs
 
 from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.files import file_sha256
 from envbuilder.scratch import locked_folder, sweep
 
 if TYPE_CHECKING:
@@ -286,15 +287,6 @@ def _entry(kind: str, path: Path) -> StoreEntry:
     if path.is_dir():
         size = sum(inner.lstat().st_size for inner in path.rglob("*") if not inner.is_dir())
     return StoreEntry(kind=kind, key=path.name, size=size, used=status.st_mtime, paths=(path,))
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def parse_size(text: str, *, where: str) -> int | None:

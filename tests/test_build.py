@@ -21,10 +21,11 @@ from envbuilder import build as build_module
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.segment import Segment
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
+from envbuilder.files import file_sha256
 from envbuilder.manifest import manifest_beside, read_manifest
 from envbuilder.pack import archive as archive_module
 from envbuilder.resolve.interpreter import Interpreter
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store
 from tests.conftest import REPOSITORY
 from tests.notes import Notes
 from tests.small import Small, make_small, save

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.store import Store, file_sha256, parse_size
+from envbuilder.store import Store, parse_size
 
 DATA = b"some bytes"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -134,11 +134,6 @@ def test_an_artifact_is_read_once_to_be_trusted(fresh: Store, monkeypatch: pytes
     assert again.trust_artifact(SHA256)
     monkeypatch.setattr("envbuilder.store.file_sha256", pytest.fail)
     assert again.trust_artifact(SHA256)
-
-
-def test_hash_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(DATA * 300_000)
-    assert file_sha256(tmp_path / "x") == hashlib.sha256(DATA * 300_000).hexdigest()
 
 
 # -- upkeep ----------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from envbuilder.builders.tasks import Done, Failure, Terms
 from envbuilder.elsewhere.archives import bring_archive, find_record
 from envbuilder.elsewhere.remote import RemoteStore
 from envbuilder.errors import EnvbuilderError, RecipeError
+from envbuilder.files import file_sha256
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.store import file_sha256
 
 State = Literal["built", "already there", "refused"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from envbuilder.deploy.config import CONFIG, MODEL_DIRECTORY, read_config
 from envbuilder.errors import DeployError, IntegrityError
+from envbuilder.files import file_sha256
 from envbuilder.manifest import MANIFEST_PATH, Manifest, manifest_beside, parse_manifest, read_manifest
-from envbuilder.store import file_sha256
 
 ARCHIVE = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
 """What an archive is called, and (without a suffix) the folder that one is unpacked into."""

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from envbuilder.elsewhere.remote import Kind, RemoteStore, seal
 from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError
-from envbuilder.files import write_whole
+from envbuilder.files import file_sha256, write_whole
 from envbuilder.manifest import Manifest, manifest_beside, parse_manifest
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe_keys import NAME_PATTERN
 from envbuilder.scratch import locked_folder
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store
 
 DIGEST = re.compile(r"[0-9a-f]{12,64}")
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from envbuilder.elsewhere.files import Elsewhere
 from envbuilder.errors import IntegrityError
-from envbuilder.store import file_sha256
+from envbuilder.files import file_sha256
 
 Kind = Literal["artifacts", "segments", "archives", "manifests", "reports", "builds", "aliases"]
 NAMED_BY_BYTES: Final = ("artifacts", "archives")

@@ -18,11 +18,12 @@ from envbuilder.errors import FetchError, IntegrityError
 from envbuilder.fetch import sources
 from envbuilder.fetch.places import Candidate
 from envbuilder.fetch.sources import Sources, Unavailable, check_status, open_client
+from envbuilder.files import file_sha256
 from envbuilder.lockfile import Artifact, CondaPackage
 from envbuilder.progress import SILENT, Reporter, Task
 from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
-from envbuilder.store import ArtifactWriter, Store, file_sha256
+from envbuilder.store import ArtifactWriter, Store
 from envbuilder.words import counted
 
 STREAMS = 6

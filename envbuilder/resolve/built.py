@@ -20,6 +20,7 @@ from uv import find_uv_bin
 
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.fetch.sources import open_client, redacted
+from envbuilder.files import file_sha256
 from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
 from envbuilder.progress import Reporter
 from envbuilder.resolve.interpreter import find_interpreter
@@ -28,7 +29,7 @@ from envbuilder.resolve.target import Target
 from envbuilder.run import CommandError, run
 from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store
 
 _EPOCH = "315532800"
 """SOURCE_DATE_EPOCH of builds: 1980, the earliest time that a zip can hold."""

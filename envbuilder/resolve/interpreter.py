@@ -20,10 +20,11 @@ from uv import find_uv_bin
 
 from envbuilder.assemble.relocate import relocated_sysconfigdata
 from envbuilder.errors import AssembleError
+from envbuilder.files import file_sha256
 from envbuilder.lockfile import LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.run import CommandError, run
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store
 
 _GLIBC = re.compile(
     r"(ld-linux.*|linux-vdso|lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|thread_db|BrokenLocale|nss_\w+))\.so(\.\d+)*"

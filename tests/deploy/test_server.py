@@ -12,8 +12,8 @@ import pytest
 from tritonclient import http
 
 from envbuilder.deploy.layout import deploy
+from envbuilder.files import file_sha256
 from envbuilder.resources import sample_model
-from envbuilder.store import file_sha256
 from envbuilder.verify.remains import Remains
 from envbuilder.verify.server import RunningServer, TritonServer
 

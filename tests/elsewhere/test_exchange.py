@@ -11,9 +11,10 @@ from envbuilder.elsewhere.archives import Transfer
 from envbuilder.elsewhere.exchange import pull_archive, pull_build, push_archive, push_build
 from envbuilder.elsewhere.remote import RemoteStore
 from envbuilder.errors import IntegrityError, StoreError
+from envbuilder.files import file_sha256
 from envbuilder.manifest import manifest_beside
 from envbuilder.settings import Settings
-from envbuilder.store import Store, file_sha256
+from envbuilder.store import Store
 from tests.notes import Notes
 from tests.small import Small
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from envbuilder.errors import IntegrityError
+from envbuilder.files import file_sha256
 from envbuilder.inventory.components import take_inventory
 from envbuilder.inventory.reading import read_texts, texts_of_folder
 from envbuilder.pack.extract import extract
-from envbuilder.store import file_sha256
 from tests.inventory.support import SITE, Package, write_archive
 
 ALPHA = Package(name="alpha", headers=["License: MIT"], licences={"licenses/LICENSE": "x" * 100_000})

@@ -12,9 +12,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from envbuilder import verbs
 from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.files import file_sha256
 from envbuilder.inventory.sbom import sbom
 from envbuilder.manifest import Manifest, manifest_beside, read_manifest
-from envbuilder.store import file_sha256
 from tests.inventory.support import CUDA_EULA, MIT, SITE, Package, inventory
 
 
