@@ -44,9 +44,6 @@ import triton_python_backend_utils as pb_utils
 if TYPE_CHECKING:
     import torch
 
-# torch is imported in `initialize`: without --disable-auto-complete-config a second stub imports this file only
-# to ask for the configuration, and would pay for torch a second time.
-
 
 class ModelError(Exception):
     """What a person has to change before the model can be served; the message says it in words."""
@@ -72,6 +69,17 @@ def prepare_process(instances: int) -> None:
     # Compile workers are children of sys.executable: none where it cannot be started, or would only wait.
     workers = min(32, cpu_count() // instances) if os.access(sys.executable or "", os.X_OK) else 1
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, workers)))
+
+
+def import_torch() -> None:
+    """Import torch for this module, in a prepared process; what follows needs it.
+
+    Not when the module is imported: without --disable-auto-complete-config a second stub imports this file only to
+    ask for the configuration, and would pay for torch a second time.
+    """
+    global torch
+    import torch
+    import torch.utils.dlpack
 
 
 def _make_locale_utf8() -> None:
@@ -415,8 +423,6 @@ def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
     Raises:
         ModelError: none, several, or not the one that MODEL_CLASS or MODEL_FUNCTION names.
     """
-    import torch
-
     file = os.path.basename(str(module.__file__))
     own = {name: value for name, value in vars(module).items() if _is_defined_in(value, module)}
     classes = [n for n, v in own.items() if inspect.isclass(v) and issubclass(v, torch.nn.Module)]
@@ -453,8 +459,6 @@ def _is_defined_in(value: Any, module: types.ModuleType) -> bool:
 
 def read_state(path: str) -> dict[str, torch.Tensor]:
     """Read a state_dict, its tensors mapped from the file; never run code that is in it."""
-    import torch
-
     if path.endswith(".safetensors"):
         return _read_safetensors(path)
     name = os.path.basename(path)
@@ -477,16 +481,12 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
 
 def _mmap_option(path: str) -> dict[str, bool]:
     """Return ``mmap=True`` where torch (2.1 and later) and the file (a zip archive) allow it."""
-    import torch
-
     allowed = "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path)
     return {"mmap": True} if allowed else {}
 
 
 def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
     """Read the format of https://github.com/huggingface/safetensors: length, JSON header, raw tensors."""
-    import torch
-
     dtypes = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
     dtypes.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"})
     name = os.path.basename(path)
@@ -544,8 +544,6 @@ def load_state(module: torch.nn.Module, path: str) -> None:
 
 def load(files: Files, package: str, parameters: Parameters, device: torch.device | None) -> Any:
     """Load what *files* hold onto *device* (None: where the model puts itself), ready to be called."""
-    import torch
-
     path = files.exported or (files.weights if not files.source else None)
     if path is not None:
         return load_saved(path, device)
@@ -574,8 +572,6 @@ def load(files: Files, package: str, parameters: Parameters, device: torch.devic
 
 def load_saved(path: str, device: torch.device | None) -> Any:
     """Load a file that is a model by itself."""
-    import torch
-
     name, kind = os.path.basename(path), kind_of(path)
     if kind == "state_dict":
         raise ModelError(
@@ -620,8 +616,6 @@ class SharedWeights:
 
     def share(self, module: torch.nn.Module, device: torch.device) -> None:
         """Take the weights of *module* from another instance, or offer them."""
-        import torch
-
         tensors = dict([*module.named_parameters(), *module.named_buffers()])
         if not tensors:
             return
@@ -654,8 +648,6 @@ class SharedWeights:
         return layout
 
     def _offer(self, tensors: dict[str, torch.Tensor]) -> tuple[bytes, dict[str, torch.Tensor]]:
-        import torch
-
         self._memory = os.memfd_create(self._name)
         layout = self._layout(tensors)
         with open(self._memory, "wb", closefd=False) as file:
@@ -679,8 +671,6 @@ class SharedWeights:
             return None
 
     def _map(self, descriptor: int, layout: list[list[Any]]) -> dict[str, torch.Tensor]:
-        import torch
-
         memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
         found = {}
         for name, offset, dtype, shape in layout:
@@ -719,15 +709,11 @@ class SharedWeights:
 
 def has_parameters(target: Any) -> bool:
     """Say whether *target* is a module with weights."""
-    import torch
-
     return isinstance(target, torch.nn.Module) and next(target.parameters(), None) is not None
 
 
 def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
     """Return the device of an instance; for KIND_MODEL where *module* put itself, or the first there is."""
-    import torch
-
     if kind == "GPU":
         return torch.device("cuda", int(device_id))
     if kind == "CPU":
@@ -744,18 +730,22 @@ def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
 class Compiler:
     """Compiles one model, and counts what Dynamo compiles after it said to be ready."""
 
-    def __init__(self, parameters: Parameters, device: torch.device) -> None:
+    def __init__(self, parameters: Parameters, device: torch.device, fixed_dims: bool) -> None:
         self._options = {k: v for k, v in parameters.compile_options.items() if k != "disable"}
         self._limit = parameters.recompile_limit
         self.static = parameters.compile_options.get("dynamic") is False
+        # On a CPU, weights that stay are laid out once as its matrix multiplications like them best. That is a copy of
+        # them, the opposite of sharing; and each new shape costs a millisecond, too much where dims vary, too.
+        self._freeze = device.type == "cpu" and fixed_dims and not parameters.weight_sharing
+        self._freeze &= self._options.get("options", {}).get("freezing", True)
         graphs = self._options.get("mode") in ("reduce-overhead", "max-autotune")
         graphs = graphs or bool(self._options.get("options", {}).get("triton.cudagraphs"))
         self.reuses_buffers = graphs and device.type == "cuda"
 
     def compile(self, target: Callable[..., Any]) -> Callable[..., Any]:
         """Return *target* compiled; the work itself is done by the first calls."""
-        import torch
         import torch._dynamo.utils
+        import torch._inductor.config
 
         self._counters = torch._dynamo.utils.counters
         self._graphs = int(self._counters["stats"]["unique_graphs"])
@@ -765,6 +755,7 @@ class Compiler:
             setattr(config, name, self._limit)
         if self._options.get("backend", "inductor") == "inductor":
             StablePrefix().use()
+            torch._inductor.config.freezing = self._freeze  # Dynamo asks it, and not the options of the call
         return torch.compile(without_call(target), **self._options)
 
     def new_graphs(self) -> int:
@@ -775,8 +766,6 @@ class Compiler:
 
 def without_call(target: Callable[..., Any]) -> Callable[..., Any]:
     """Return the forward of a module whose call does nothing else: each call is several frames shorter."""
-    import torch
-
     if not isinstance(target, torch.nn.Module) or type(target).__call__ is not torch.nn.Module.__call__:
         return target
     hooks = target._forward_hooks or target._forward_pre_hooks
@@ -786,8 +775,6 @@ def without_call(target: Callable[..., Any]) -> Callable[..., Any]:
 
 def can_compile(target: Callable[..., Any], inputs: list[Field]) -> bool:
     """Say whether torch.compile takes *target*: not what is compiled already, not strings (constants to it)."""
-    import torch
-
     done = isinstance(target, torch.jit.ScriptModule) or type(target).__name__ == "AOTICompiledModel"
     return not done and all(field.data_type != "STRING" for field in inputs)
 
@@ -823,8 +810,6 @@ def compiled_file(folder: str, device: torch.device, extension: str = "pt2") -> 
 
 def fitting_key(folder: str, files: Files, config: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Return what compiled code has to be made for to be of use here, each part under its name."""
-    import torch
-
     own = Parameters(config)
     described = [config.get("max_batch_size", 0), read_fields(config, "input"), read_fields(config, "output")]
     described += [own.model_class, own.model_function, own.model_kwargs, own.dtype, own.compile_options]
@@ -846,8 +831,6 @@ def environment_digest() -> str:
 
 def device_capability(device: torch.device) -> dict[str, Any]:
     """Say for what code may be compiled that runs on *device*."""
-    import torch
-
     if device.type == "cuda":
         return {"architecture": "sm_{}{}".format(*torch.cuda.get_device_capability(device)), "flags": []}
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
@@ -923,8 +906,6 @@ class Package:
     """
 
     def __init__(self, path: str, key: dict[str, Any], module: Any, device: torch.device) -> None:
-        import torch
-
         index = device.index if device.type == "cuda" else -1
         tensors: dict[str, torch.Tensor] = {}
         if isinstance(module, torch.nn.Module):
@@ -970,8 +951,6 @@ class Package:
 
 def nearly_equal(found: Any, wanted: Any) -> bool:
     """Say whether two outputs are the same but for rounding."""
-    import torch
-
     a, b = torch.as_tensor(found), torch.as_tensor(wanted)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
@@ -1142,8 +1121,6 @@ class Arguments:
 
 def argument_defaults(target: Any) -> dict[str, Any]:
     """Return the parameters of a model's forward or a function, with their defaults or ``Parameter.empty``."""
-    import torch
-
     if isinstance(target, torch.jit.ScriptModule):
         forward: Any = target.forward
         arguments = forward.schema.arguments[1:]
@@ -1157,8 +1134,6 @@ def argument_defaults(target: Any) -> dict[str, Any]:
 
 def read_request(request: Any, inputs: list[Field]) -> list[Any]:
     """Return the inputs of *request* without a copy: tensors (arrays where DLPack has no such type), or None."""
-    import torch.utils.dlpack
-
     values: list[Any] = []
     for field in inputs:
         tensor = pb_utils.get_input_tensor_by_name(request, field.name)
@@ -1180,8 +1155,6 @@ def group_key(values: list[Any]) -> tuple[Any, ...]:
 
 def concatenate(columns: Any) -> list[Any]:
     """Concatenate the values of several requests, input by input."""
-    import torch
-
     joined: list[Any] = []
     for column in columns:
         if column[0] is None:
@@ -1195,6 +1168,8 @@ def concatenate(columns: Any) -> list[Any]:
 
 def split(value: Any, counts: list[int]) -> Any:
     """Return what :func:`concatenate` would have joined: *counts* rows of *value* each."""
+    if len(counts) == 1:
+        return [value]
     if isinstance(value, np.ndarray):
         return np.split(value, np.cumsum(counts)[:-1])
     return value.split(counts)
@@ -1227,8 +1202,6 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
     Raises:
         ModelError: an output of the configuration is not there.
     """
-    import torch
-
     if isinstance(result, torch.Tensor) and len(outputs) == 1:
         return [result]
     names = [field.name for field in outputs]
@@ -1261,8 +1234,6 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
 
 def to_send(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
     """Return an output as what can be sent: a contiguous tensor, or an array where DLPack has no such type."""
-    import torch
-
     if field.data_type == "STRING":
         return encode(value, field.dims, batched)
     if not isinstance(value, torch.Tensor):
@@ -1279,16 +1250,17 @@ def to_send(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
     return value.contiguous()
 
 
-def to_triton(name: str, value: Any) -> Any:
-    """Return *value*, what :func:`to_send` made, as Triton's tensor."""
-    import torch.utils.dlpack
-
-    if isinstance(value, np.ndarray):
-        return pb_utils.Tensor(name, value)
-    if value.is_cuda:  # the tensor itself, so that the stub can wait for the stream that computes it
-        return pb_utils.Tensor.from_dlpack(name, value)
+def to_triton(name: str, parts: Sequence[Any]) -> list[Any]:
+    """Return the *parts* of an output, of what :func:`to_send` made, as Triton's tensors."""
+    if isinstance(parts[0], np.ndarray):
+        return [pb_utils.Tensor(name, part) for part in parts]
+    from_dlpack = pb_utils.Tensor.from_dlpack
     to_dlpack = torch.utils.dlpack.to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
-    return pb_utils.Tensor.from_dlpack(name, to_dlpack(value))
+    if parts[
+        0
+    ].is_cuda:  # the tensors themselves, so that the stub can wait for the stream that computes them
+        return [from_dlpack(name, part) for part in parts]
+    return [from_dlpack(name, to_dlpack(part)) for part in parts]
 
 
 def check_output(value: Any, field: Field, batched: bool) -> None:
@@ -1389,8 +1361,7 @@ class TritonPythonModel:
             )
         times = [time.monotonic()]
         prepare_process(instance_count(config))
-        import torch
-
+        import_torch()
         times.append(time.monotonic())
         self._name = args["model_name"]
         self._parameters = parameters = Parameters(config)
@@ -1408,7 +1379,7 @@ class TritonPythonModel:
         self._max_batch = int(config.get("max_batch_size", 0))
         self._batched = self._max_batch > 0
         self._inputs, self._outputs = read_fields(config, "input"), read_fields(config, "output")
-        self._all_outputs = len(self._outputs) == 1
+        self._varied = any(field.optional or -1 in field.dims for field in self._inputs)
         self._load(args, config)
         times.append(time.monotonic())
         self._checked = False
@@ -1427,8 +1398,6 @@ class TritonPythonModel:
 
     def _load(self, args: dict[str, str], config: dict[str, Any]) -> None:
         """Load what the version folder holds, put it on its device, wrap it in torch.compile."""
-        import torch
-
         folder = os.path.join(args["model_repository"], args["model_version"])
         files = find_files(folder, config.get("default_model_filename", ""))
         package = PACKAGE + re.sub(r"\W", "_", f"{self._name}_{args['model_version']}")
@@ -1512,7 +1481,7 @@ class TritonPythonModel:
                 self._restored = True
             except (OSError, zipfile.BadZipFile) as error:
                 self._not_used(path, str(error))
-        self._compiler = Compiler(self._parameters, self._device)
+        self._compiler = Compiler(self._parameters, self._device, fixed_dims=not self._varied)
         try:
             self._target = self._compiler.compile(self._eager)
         except Exception as error:
@@ -1603,8 +1572,6 @@ class TritonPythonModel:
 
     def _example(self, field: Field, size: int, varied: bool = False) -> Any:
         """Return an input in the shape that the configuration, or WARMUP, gives it: zeros, or (*varied*) not."""
-        import torch
-
         dims = self._parameters.warmup["dims"].get(field.name, field.dims)
         # Guessed sizes differ from batch sizes: dims of one size are taken to be one by Dynamo.
         shape = [32 + 8 * i + (32 + 8 * i == size) if d == -1 else d for i, d in enumerate(dims)]
@@ -1649,8 +1616,6 @@ class TritonPythonModel:
         Server and clients use the same CPUs, and to wake a thread for each layer of a small model costs more than the
         layer. A call that takes longer than SHORT_CALL keeps its threads.
         """
-        import torch
-
         values = [self._example(field, size) for field in self._inputs]
 
         def best(threads: int) -> float:
@@ -1690,8 +1655,6 @@ class TritonPythonModel:
 
     def _tensors(self, values: list[Any]) -> list[Any]:
         """Return *values* as what the model takes: tensors on its device, and lists of strings."""
-        import torch
-
         tensors: list[Any] = []
         for value, field in zip(values, self._inputs):
             if value is None:
@@ -1740,11 +1703,9 @@ class TritonPythonModel:
         responses: list[Any] = [None] * len(requests)
         with self._mode():  # the tensors too are made in it: their kind is something that compiled code asks
             for group in self._groups(requests, responses):
-                self._answer(requests, group, responses)
+                self._answer(group, responses)
         self._metrics.tell()
         if self._parameters.cache_cleaning and not self._on_cpu:
-            import torch
-
             torch.cuda.empty_cache()
         return responses
 
@@ -1757,15 +1718,15 @@ class TritonPythonModel:
             except Exception as error:
                 responses[index] = self._refusal(error)
                 continue
-            key = group_key(values) if self._batched and len(requests) > 1 else index
+            key = index if not self._batched else group_key(values) if self._varied else None
             groups.setdefault(key, []).append((index, values))
         return groups.values()
 
-    def _answer(self, requests: list[Any], group: list[tuple[int, list[Any]]], responses: list[Any]) -> None:
+    def _answer(self, group: list[tuple[int, list[Any]]], responses: list[Any]) -> None:
         """Answer one *group* of requests in one call; request by request where that fails."""
         try:
             counts = [self._rows(values) for _, values in group]
-            values = group[0][1] if len(group) == 1 else concatenate(zip(*(values for _, values in group)))
+            values = group[0][1] if len(group) == 1 else concatenate(zip(*[values for _, values in group]))
             rows = sum(counts)
             outputs = self._run(self._target if rows else self._eager, values)
             self._metrics.count("batches")
@@ -1774,15 +1735,15 @@ class TritonPythonModel:
                 self._recompiled(values)
             if self._batched:
                 self._check_rows(outputs, rows)
-            parts = zip(*[split(value, counts) for value in outputs]) if len(group) > 1 else [outputs]
-            for (index, _), part in zip(group, parts):
-                responses[index] = self._respond(requests[index], part)
+            sent = [to_triton(f.name, split(value, counts)) for f, value in zip(self._outputs, outputs)]
+            for (index, _), tensors in zip(group, zip(*sent)):  # the stub leaves out what was not asked for
+                responses[index] = pb_utils.InferenceResponse([*tensors])
         except Exception as error:
             if len(group) == 1:
                 responses[group[0][0]] = self._refusal(error)
                 return
             for member in group:
-                self._answer(requests, [member], responses)
+                self._answer([member], responses)
 
     def _recompiled(self, values: list[Any]) -> None:
         """Say that a request had to wait for a compilation."""
@@ -1804,16 +1765,6 @@ class TritonPythonModel:
             if value.shape[0] != rows:
                 raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
 
-    def _respond(self, request: Any, outputs: Sequence[Any]) -> Any:
-        """Return the response that holds each requested one of *outputs*."""
-        requested = None if self._all_outputs else request.requested_output_names()
-        tensors = [
-            to_triton(field.name, value)
-            for value, field in zip(outputs, self._outputs)
-            if requested is None or field.name in requested
-        ]
-        return pb_utils.InferenceResponse(output_tensors=tensors)
-
     def _refusal(self, error: BaseException) -> Any:
         self._metrics.count("failed_requests")
         text = str(error) if isinstance(error, ModelError) else describe(error, self._folder)
@@ -1821,8 +1772,6 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Let go of the model and of what the device holds for it."""
-        import torch
-
         self._metrics.tell(at_once=True)
         if self._shared:
             self._shared.close()

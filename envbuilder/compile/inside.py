@@ -70,6 +70,7 @@ class Job:
     def run(self) -> dict[str, Any]:
         """Compile for each device; return what came of it, by device."""
         self.runtime = self.probe.import_runtime()
+        self.runtime.import_torch()
         import torch
         import triton_python_backend_utils as pb_utils
 

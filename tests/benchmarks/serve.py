@@ -231,7 +231,8 @@ def serving(
         place = backends / BASELINE
         place.mkdir(parents=True)
         locale = 'import locale; locale.setlocale(locale.LC_CTYPE, "C.UTF-8")\n'
-        (place / "model.py").write_text(locale + options.baseline.read_text())
+        head, future, body = options.baseline.read_text().rpartition("from __future__ import annotations\n")
+        (place / "model.py").write_text(head + future + locale + body)
     with server.start(
         repository,
         python="3.11",

@@ -21,6 +21,7 @@ def fitting(serve: Serve, described: dict[str, Any]) -> dict[str, Any]:
     assert spec.loader is not None
     runtime = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runtime)
+    runtime.import_torch()
     folder = str(serve.folder())
     files = runtime.find_files(folder, "torch_runtime.py")
     key: dict[str, Any] = runtime.fitting_key(folder, files, described, torch.device("cpu"))

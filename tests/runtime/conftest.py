@@ -93,13 +93,19 @@ class Serve:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, pb: Any) -> Iterator[Serve]:
+def serve(tmp_path: Path, pb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Load models from source text."""
+    import torch
+
+    # torch takes this number once in a process, and this process loads many models: another one takes it for real
+    # (test_interop_threads_are_set_before_torch_works).
+    numbers = [torch.get_num_interop_threads()]
+    monkeypatch.setattr(torch, "get_num_interop_threads", lambda: numbers[-1])
+    monkeypatch.setattr(torch, "set_num_interop_threads", numbers.append)
     serving = Serve(tmp_path, pb)
     yield serving
     for model in serving.models:
         model.finalize()
-    if "torch" in sys.modules:
-        import torch
-
-        torch._dynamo.reset()
+    torch._dynamo.reset()
+    if "torch._inductor.config" in sys.modules:
+        torch._inductor.config.freezing = False

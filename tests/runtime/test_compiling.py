@@ -86,6 +86,26 @@ def test_a_recompile_is_logged_and_counted(serve: Serve) -> None:
     assert series.value() == 1
 
 
+@pytest.mark.parametrize(
+    ("dims", "parameters", "frozen"),
+    [
+        ([4], {}, True),
+        ([-1], {}, False),  # each new shape costs a millisecond once
+        ([4], {"ENABLE_WEIGHT_SHARING": "true"}, False),
+        ([4], {SEED: '{"options": {"freezing": false}}'}, False),
+    ],
+)
+def test_weights_are_laid_out_for_the_cpu_where_shapes_are_few(
+    serve: Serve, dims: list[int], parameters: dict[str, str], frozen: bool
+) -> None:
+    serve.write(LINEAR)
+    given = {SEED: "{}", "WARMUP": "false", **parameters}
+    serve.load(
+        config([field("x", "FP32", dims)], [field("y", "FP32", [3])], max_batch_size=8, parameters=given)
+    )
+    assert torch._inductor.config.freezing is frozen
+
+
 def test_the_recompile_limit(serve: Serve) -> None:
     serve.write(LINEAR)
     config = compiled(dynamic=False)

@@ -356,8 +356,11 @@ class Model:
                 "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
                 f"InferenceRequest(s) size is:{len(requests)}, and InferenceResponse(s) size is:{len(responses)}"
             )
-        for response in responses:
+        for request, response in zip(requests, responses):  # noqa: B905 - Python 3.8
             self._check(response)
+            response._tensors = [
+                t for t in response._tensors if t.name() in request._requested
+            ]  # as the stub does
         return responses
 
     def _check(self, response: Any) -> None:
