@@ -139,32 +139,8 @@ def cpu_count() -> int:
 
 # ---- parameters --------------------------------------------------------------------------------------------
 
-COMPILE_OPTIONS = {
-    "fullgraph": bool,
-    "dynamic": bool,
-    "backend": str,
-    "mode": str,
-    "options": dict,
-    "disable": bool,
-}
-KNOWN_PARAMETERS = (
-    "NUM_THREADS",
-    "NUM_INTEROP_THREADS",
-    "INTRA_OP_THREAD_COUNT",
-    "INTER_OP_THREAD_COUNT",
-    "TORCH_COMPILE_OPTIONAL_PARAMETERS",
-    "INFERENCE_MODE",
-    "DISABLE_CUDNN",
-    "ENABLE_CACHE_CLEANING",
-    "ENABLE_WEIGHT_SHARING",
-    "MODEL_CLASS",
-    "MODEL_KWARGS",
-    "MODEL_FUNCTION",
-    "DTYPE",
-    "WARMUP",
-    "COMPILE_FALLBACK",
-    "RECOMPILE_LIMIT",
-)
+OPTIONS = {"fullgraph": bool, "dynamic": bool, "backend": str, "mode": str, "options": dict, "disable": bool}
+"""What torch.compile may be told, and of which type it is."""
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 FLOATS = ("FP16", "FP32", "FP64", "BF16")
 
@@ -173,9 +149,9 @@ class Parameters:
     """The parameters of a configuration, each read in the constructor and checked there."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self._values = {
-            key: str(value["string_value"]) for key, value in (config.get("parameters") or {}).items()
-        }
+        given = config.get("parameters") or {}
+        self._values = {key: str(value["string_value"]) for key, value in given.items()}
+        self._known: list[str] = []
         share = max(1, cpu_count() // instance_count(config))
         self.threads = self._number("NUM_THREADS", "INTRA_OP_THREAD_COUNT")
         self.most_threads = self.threads or share
@@ -185,8 +161,8 @@ class Parameters:
         self.disable_cudnn = self._flag("DISABLE_CUDNN")
         self.cache_cleaning = self._flag("ENABLE_CACHE_CLEANING")
         self.weight_sharing = self._flag("ENABLE_WEIGHT_SHARING")
-        self.model_class = self._values.get("MODEL_CLASS")
-        self.model_function = self._values.get("MODEL_FUNCTION")
+        self.model_class = self._text("MODEL_CLASS")
+        self.model_function = self._text("MODEL_FUNCTION")
         self.model_kwargs = self._object("MODEL_KWARGS")
         self.dtype = self._choice("DTYPE", DTYPES)
         self.warmup = self._warmup(config)
@@ -197,30 +173,30 @@ class Parameters:
 
     def unknown(self) -> list[tuple[str, str]]:
         """Return each parameter that is not ours but looks like it, with the one it looks like."""
-        near = []
-        for name in self._values:
-            if name not in KNOWN_PARAMETERS:
-                match = difflib.get_close_matches(name.upper(), KNOWN_PARAMETERS, n=1, cutoff=0.8)
-                near += [(name, match[0])] if match else []
-        return near
+        others = [name for name in self._values if name not in self._known]
+        near = [(name, difflib.get_close_matches(name.upper(), self._known, 1, 0.8)) for name in others]
+        return [(name, match[0]) for name, match in near if match]
+
+    def _text(self, name: str) -> str | None:
+        self._known.append(name)
+        return self._values.get(name)
 
     def _number(self, *names: str) -> int | None:
         """Return the whole number above 0 under one of *names*, which mean the same."""
         found = {}
         for name in names:
-            text = self._values.get(name)
-            if text is None:
-                continue
-            if not re.fullmatch(r"\s*0*[1-9][0-9]*\s*", text):
-                raise ModelError(f"{name} must be a whole number above 0, not {text!r}")
-            found[name] = int(text)
+            text = self._text(name)
+            if text is not None:
+                if not re.fullmatch(r"\s*0*[1-9][0-9]*\s*", text):
+                    raise ModelError(f"{name} must be a whole number above 0, not {text!r}")
+                found[name] = int(text)
         if len(set(found.values())) > 1:
             both = " and ".join(f"{name} = {number}" for name, number in found.items())
             raise ModelError(f"{both} contradict each other: they mean the same, keep one")
         return next(iter(found.values()), None)
 
     def _flag(self, name: str, default: bool = False) -> bool:
-        text = self._values.get(name)
+        text = self._text(name)
         if text is None:
             return default
         if text.strip().lower() not in ("true", "1", "false", "0"):
@@ -228,17 +204,15 @@ class Parameters:
         return text.strip().lower() in ("true", "1")
 
     def _choice(self, name: str, allowed: tuple[str, ...]) -> str | None:
-        text = self._values.get(name)
+        text = self._text(name)
         if text is not None and text not in allowed:
             raise ModelError(f"{name} must be one of {', '.join(allowed)}, not {text!r}")
         return text
 
     def _json(self, name: str) -> Any:
-        text = self._values.get(name)
-        if text is None:
-            return None
+        text = self._text(name)
         try:
-            return json.loads(text)
+            return None if text is None else json.loads(text)
         except ValueError as error:
             raise ModelError(f"{name} is not JSON: {error}; it reads {text!r}") from error
 
@@ -252,11 +226,11 @@ class Parameters:
         name = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
         options = self._object(name)
         for key, value in options.items():
-            if key not in COMPILE_OPTIONS:
-                raise ModelError(f"{name} has no option {key!r}: allowed are {', '.join(COMPILE_OPTIONS)}")
-            expected = COMPILE_OPTIONS[key]
-            if not isinstance(value, expected):
-                raise ModelError(f"{name}: {key} must be a {expected.__name__}, not {json.dumps(value)}")
+            if key not in OPTIONS:
+                raise ModelError(f"{name} has no option {key!r}: allowed are {', '.join(OPTIONS)}")
+            if not isinstance(value, OPTIONS[key]):
+                expected = OPTIONS[key].__name__
+                raise ModelError(f"{name}: {key} must be a {expected}, not {json.dumps(value)}")
         if "mode" in options and "options" in options:
             raise ModelError(f"{name} has both mode and options: torch.compile takes one of them")
         return options
@@ -265,11 +239,11 @@ class Parameters:
         """Return ``{"batch": [sizes] or None, "dims": {input: dims}}``; no sizes for the text ``false``."""
         if self._json("WARMUP") is False:
             return {"batch": [], "dims": {}}
-        warmup = self._object("WARMUP")
+        warmup = {"batch": None, "dims": {}, **self._object("WARMUP")}
         for key in warmup:
             if key not in ("batch", "dims"):
                 raise ModelError(f"WARMUP has no key {key!r}: allowed are batch, dims")
-        sizes, largest = warmup.get("batch"), int(config.get("max_batch_size", 0)) or 1
+        sizes, largest = warmup["batch"], int(config.get("max_batch_size", 0)) or 1
         if sizes is not None and not isinstance(sizes, list):
             raise ModelError(f"WARMUP: batch must be a list of sizes, not {json.dumps(sizes)}")
         for size in sizes or []:
@@ -277,19 +251,16 @@ class Parameters:
                 raise ModelError(f"WARMUP: batch holds sizes above 0, not {json.dumps(size)}")
             if size > largest:
                 raise ModelError(f"WARMUP: batch size {size} is above max_batch_size {largest}")
-        inputs = {field.name: field.dims for field in read_fields(config, "input")}
-        for name, dims in warmup.get("dims", {}).items():
+        inputs = {field.name: list(field.dims) for field in read_fields(config, "input")}
+        for name, dims in warmup["dims"].items():
             if name not in inputs:
-                known = ", ".join(inputs)
-                raise ModelError(
-                    f"WARMUP: dims names {name!r}, which is no input of the configuration: {known}"
-                )
-            if len(dims) != len(inputs[name]) or any(w not in (-1, d) for d, w in zip(dims, inputs[name])):
-                wanted = list(inputs[name])
-                raise ModelError(
-                    f"WARMUP: dims of {name!r} must fit the configuration's {wanted}, they are {dims}"
-                )
-        return {"batch": sizes, "dims": warmup.get("dims", {})}
+                text = f"WARMUP: dims names {name!r}, which is no input of the configuration: "
+                raise ModelError(text + ", ".join(inputs))
+            wanted = inputs[name]
+            if len(dims) != len(wanted) or any(w not in (-1, d) for d, w in zip(dims, wanted)):
+                text = f"WARMUP: dims of {name!r} must fit the configuration's {wanted}, they are {dims}"
+                raise ModelError(text)
+        return warmup
 
 
 def instance_count(config: dict[str, Any]) -> int:
@@ -327,17 +298,17 @@ def find_files(folder: str, default_name: str) -> Files:
         return next((p for p in paths if os.path.exists(p) and not os.path.samefile(p, __file__)), None)
 
     exported, source, weights = existing(".pt2"), existing(".py"), existing(".safetensors", ".pt")
-    if exported and (extension == ".pt2" or not extension):
-        return Files(
-            None, None, exported
-        )  # complete by itself: a model.py beside it is what it was made from
+    if exported and extension in (
+        ".pt2",
+        "",
+    ):  # complete by itself: a model.py beside it is what it was made from
+        return Files(None, None, exported)
     if weights and weights.endswith(".safetensors") and existing(".pt"):
         raise ModelError(f"both {stem}.safetensors and {stem}.pt in {folder}: keep the one that is meant")
     if source or weights:
         return Files(source, weights, None)
-    raise ModelError(
-        f"nothing to serve in {folder}: no {stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
-    )
+    names = f"{stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
+    raise ModelError(f"nothing to serve in {folder}: no {names}")
 
 
 def kind_of(path: str) -> str:
@@ -346,30 +317,24 @@ def kind_of(path: str) -> str:
     Raises:
         ModelError: it is none of them; the message has its first bytes.
     """
-    with open(path, "rb") as file:
-        head = file.read(64)
-    if path.endswith(".safetensors"):
+    file = os.path.basename(path)
+    with open(path, "rb") as opened:
+        head = opened.read(64)
+    if path.endswith(".safetensors") or head.startswith(b"\x80"):  # the format of torch.save before 1.6
         return "state_dict"
-    if head.startswith(b"PK\x03\x04"):
-        if not zipfile.is_zipfile(path):
-            raise ModelError(
-                f"{os.path.basename(path)} is cut short or damaged: a zip archive without its end"
-            )
-        with zipfile.ZipFile(path) as archive:
-            names = [name.split("/", 1)[-1] for name in archive.namelist()]
-        if any(name.startswith("data/aotinductor/") for name in names):
-            return "aotinductor"
-        if any(
-            n.startswith(("models/", "serialized_exported_program")) for n in [*names, *archive.namelist()]
-        ):
-            return "exported"
-        return "torchscript" if "constants.pkl" in names else "state_dict"
-    if head.startswith(b"\x80"):
-        return "state_dict"  # the format of torch.save before 1.6
-    raise ModelError(
-        f"{os.path.basename(path)} is not a file that PyTorch wrote: it begins with {head[:32]!r} "
-        "(a download that failed, or a Git LFS pointer?)"
-    )
+    if not head.startswith(b"PK\x03\x04"):
+        hint = "(a download that failed, or a Git LFS pointer?)"
+        raise ModelError(f"{file} is not a file that PyTorch wrote: it begins with {head[:32]!r} {hint}")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{file} is cut short or damaged: a zip archive without its end")
+    with zipfile.ZipFile(path) as archive:
+        whole = archive.namelist()
+    names = [name.split("/", 1)[-1] for name in whole]
+    if any(name.startswith("data/aotinductor/") for name in names):
+        return "aotinductor"
+    if any(name.startswith(("models/", "serialized_exported_program")) for name in [*names, *whole]):
+        return "exported"
+    return "torchscript" if "constants.pkl" in names else "state_dict"
 
 
 def import_source(path: str, package: str) -> types.ModuleType:
@@ -399,10 +364,8 @@ def import_source(path: str, package: str) -> types.ModuleType:
 
 def _forget_other_folders(folder: str) -> None:
     """Forget top-level modules that were imported from version folders of other models in this process."""
-    packages = [
-        module for name, module in sys.modules.items() if name.startswith(PACKAGE) and "." not in name
-    ]
-    others = {path for package in packages for path in package.__path__} - {folder}
+    packages = [name for name in sys.modules if name.startswith(PACKAGE) and "." not in name]
+    others = {path for name in packages for path in sys.modules[name].__path__} - {folder}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and "." not in name and os.path.dirname(file) in others:
@@ -423,47 +386,44 @@ def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
     Raises:
         ModelError: none, several, or not the one that MODEL_CLASS or MODEL_FUNCTION names.
     """
+
+    def is_class(value: Any) -> bool:
+        return inspect.isclass(value) and issubclass(value, torch.nn.Module)
+
     file = os.path.basename(str(module.__file__))
-    own = {name: value for name, value in vars(module).items() if _is_defined_in(value, module)}
-    classes = [n for n, v in own.items() if inspect.isclass(v) and issubclass(v, torch.nn.Module)]
+    own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
+    classes = [n for n, v in own.items() if is_class(v)]
     functions = [n for n, v in own.items() if inspect.isfunction(v) and not n.startswith("_")]
-    for parameter, wanted in (
-        ("MODEL_CLASS", parameters.model_class),
-        ("MODEL_FUNCTION", parameters.model_function),
+    for parameter, wanted, fits, names in (
+        ("MODEL_CLASS", parameters.model_class, is_class, classes),
+        ("MODEL_FUNCTION", parameters.model_function, callable, functions),
     ):
-        if not wanted:
-            continue
-        value = getattr(module, wanted, None)
-        is_class = inspect.isclass(value) and issubclass(value, torch.nn.Module)
-        if is_class if parameter == "MODEL_CLASS" else callable(value):
+        value = getattr(module, wanted or "", None)
+        if wanted and fits(value):
             return value
-        names = classes if parameter == "MODEL_CLASS" else functions
-        raise ModelError(
-            f"{parameter}: there is no {wanted!r} in {file}; found: {', '.join(names) or 'nothing'}"
-        )
-    kind, parameter, names = ("nn.Module", "MODEL_CLASS", classes)
+        if wanted:
+            found = ", ".join(names) or "nothing"
+            raise ModelError(f"{parameter}: there is no {wanted!r} in {file}; found: {found}")
+    names, kind, parameter = classes, "nn.Module", "MODEL_CLASS"
     if not classes:
-        kind, parameter, names = ("function", "MODEL_FUNCTION", functions)
+        names, kind, parameter = functions, "function", "MODEL_FUNCTION"
     if not names:
         raise ModelError(f"{file} defines no nn.Module and no function")
     if len(names) > 1:
-        raise ModelError(
-            f"{file} defines several {kind}s: {', '.join(names)}; {parameter} says which is served"
-        )
+        several = f"{file} defines several {kind}s: {', '.join(names)}"
+        raise ModelError(f"{several}; {parameter} says which is served")
     return own[names[0]]
-
-
-def _is_defined_in(value: Any, module: types.ModuleType) -> bool:
-    return getattr(value, "__module__", None) == module.__name__
 
 
 def read_state(path: str) -> dict[str, torch.Tensor]:
     """Read a state_dict, its tensors mapped from the file; never run code that is in it."""
     if path.endswith(".safetensors"):
         return _read_safetensors(path)
-    name = os.path.basename(path)
+    name, option = os.path.basename(path), {}
+    if "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path):  # torch 2.1 and later
+        option = {"mmap": True}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, **_mmap_option(path))
+        state = torch.load(path, map_location="cpu", weights_only=True, **option)
     except Exception as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused:
@@ -479,17 +439,10 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def _mmap_option(path: str) -> dict[str, bool]:
-    """Return ``mmap=True`` where torch (2.1 and later) and the file (a zip archive) allow it."""
-    allowed = "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path)
-    return {"mmap": True} if allowed else {}
-
-
 def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
     """Read the format of https://github.com/huggingface/safetensors: length, JSON header, raw tensors."""
     dtypes = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
     dtypes.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"})
-    name = os.path.basename(path)
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -500,14 +453,20 @@ def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
         for key, entry in header.items():
             begin, end = entry["data_offsets"]
             dtype = getattr(torch, dtypes[entry["dtype"]])
-            if begin == end:
-                state[key] = torch.empty(entry["shape"], dtype=dtype)
-                continue
-            raw = torch.frombuffer(mapped, dtype=torch.uint8, count=end - begin, offset=8 + length + begin)
-            state[key] = raw.view(dtype).reshape(entry["shape"])
+            state[key] = tensor_at(mapped, 8 + length + begin, end - begin, dtype, entry["shape"])
     except (ValueError, KeyError, TypeError, struct.error, RuntimeError, MemoryError, OverflowError) as error:
+        name = os.path.basename(path)
         raise ModelError(f"{name} is not a safetensors file: {describe(error, '')}") from error
     return state
+
+
+def tensor_at(
+    memory: mmap.mmap, offset: int, size: int, dtype: torch.dtype, shape: list[int]
+) -> torch.Tensor:
+    """Return the tensor that lies in *size* bytes of mapped *memory* from *offset* on."""
+    if not size:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(memory, dtype=torch.uint8, count=size, offset=offset).view(dtype).reshape(shape)
 
 
 def load_state(module: torch.nn.Module, path: str) -> None:
@@ -516,27 +475,22 @@ def load_state(module: torch.nn.Module, path: str) -> None:
     Raises:
         ModelError: it belongs to another model; missing, unexpected and misshapen keys are named.
     """
-    state = read_state(path)
-    expected = module.state_dict()
+    state, expected = read_state(path), module.state_dict()
     for prefix in ("module.", "_orig_mod.", "module."):
         if not set(state) & set(expected) and all(key.startswith(prefix) for key in state):
             state = {key[len(prefix) :]: value for key, value in state.items()}
+    missing, unexpected = [k for k in expected if k not in state], [k for k in state if k not in expected]
     problems = []
-    for what, keys in (
-        ("missing", [k for k in expected if k not in state]),
-        ("unexpected", [k for k in state if k not in expected]),
-    ):
+    for what, keys in (("missing", missing), ("unexpected", unexpected)):
         if keys:
             more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
             problems.append(f"{what}: {', '.join(keys[:8])}{more}")
-    for key in expected:
-        if key in state and state[key].shape != expected[key].shape:
-            found, wanted = list(state[key].shape), list(expected[key].shape)
-            problems.append(f"{key} has the shape {found}, the model {wanted}")
+    for key, tensor in expected.items():
+        if key in state and state[key].shape != tensor.shape:
+            problems.append(f"{key} has the shape {list(state[key].shape)}, the model {list(tensor.shape)}")
     if problems:
-        raise ModelError(
-            f"{os.path.basename(path)} does not fit {type(module).__name__}: {'; '.join(problems)}"
-        )
+        file, model = os.path.basename(path), type(module).__name__
+        raise ModelError(f"{file} does not fit {model}: {'; '.join(problems)}")
     # The parameters become the mapped pages themselves (torch 2.1 and later), in the dtype of the file.
     option = {"assign": True} if "assign" in inspect.signature(module.load_state_dict).parameters else {}
     module.load_state_dict(state, **option)
@@ -544,15 +498,13 @@ def load_state(module: torch.nn.Module, path: str) -> None:
 
 def load(files: Files, package: str, parameters: Parameters, device: torch.device | None) -> Any:
     """Load what *files* hold onto *device* (None: where the model puts itself), ready to be called."""
-    path = files.exported or (files.weights if not files.source else None)
-    if path is not None:
-        return load_saved(path, device)
-    assert files.source is not None
-    found = find_model(import_source(files.source, package), parameters)
+    if files.source is None:
+        return load_saved(str(files.exported or files.weights), device)
+    found, weights = find_model(import_source(files.source, package), parameters), files.weights
     if not inspect.isclass(found):
-        if files.weights:
-            weights, function = os.path.basename(files.weights), getattr(found, "__name__", "the function")
-            raise ModelError(f"{weights} has nowhere to go: {function} is a function, not an nn.Module")
+        if weights:
+            file, function = os.path.basename(weights), getattr(found, "__name__", "the function")
+            raise ModelError(f"{file} has nowhere to go: {function} is a function, not an nn.Module")
         return found
     try:
         module = found(**parameters.model_kwargs)
@@ -560,23 +512,21 @@ def load(files: Files, package: str, parameters: Parameters, device: torch.devic
         where = describe(error, os.path.dirname(files.source))
         raise ModelError(f"the constructor of {found.__name__} raised {where}") from error
     assert isinstance(module, torch.nn.Module)
-    if files.weights:
-        kind = kind_of(files.weights)
+    if weights:
+        kind = kind_of(weights)
         if kind != "state_dict":
-            raise ModelError(
-                f"{os.path.basename(files.weights)} beside model.py must hold a state_dict, it holds {kind}"
-            )
-        load_state(module, files.weights)
+            file = os.path.basename(weights)
+            raise ModelError(f"{file} beside model.py must hold a state_dict, it holds {kind}")
+        load_state(module, weights)
     return module
 
 
 def load_saved(path: str, device: torch.device | None) -> Any:
     """Load a file that is a model by itself."""
-    name, kind = os.path.basename(path), kind_of(path)
+    name, kind, version = os.path.basename(path), kind_of(path), torch.__version__
     if kind == "state_dict":
-        raise ModelError(
-            f"{name} holds weights without a model: put the model.py that defines it beside them"
-        )
+        hint = "put the model.py that defines it beside them"
+        raise ModelError(f"{name} holds weights without a model: {hint}")
     try:
         if kind == "torchscript":
             return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch's
@@ -584,14 +534,10 @@ def load_saved(path: str, device: torch.device | None) -> Any:
             return torch._inductor.aoti_load_package(path)
         return torch.export.load(path).module()
     except Exception as error:
-        version = torch.__version__
-        newer = re.search(
-            r"with version (\d+), but the maximum supported version for reading is (\d+)", str(error)
-        )
+        newer = re.search(r"version (\d+), but the maximum .* version for reading is (\d+)", str(error))
         if newer:
-            raise ModelError(
-                f"{name} was written by a newer torch: its format is {newer[1]}, torch {version} reads up to {newer[2]}"
-            ) from error
+            both = f"its format is {newer[1]}, torch {version} reads up to {newer[2]}"
+            raise ModelError(f"{name} was written by a newer torch: {both}") from error
         raise ModelError(f"torch {version} cannot load {name} ({kind}): {describe(error, '')}") from error
 
 
@@ -625,9 +571,9 @@ class SharedWeights:
                 raise ModelError(f"ENABLE_WEIGHT_SHARING: {self._board} belongs to another user")
             fcntl.flock(board, fcntl.LOCK_EX)  # whoever comes later waits here until there is an offer
             text = board.read()
-            take, offer = (
-                (self._take_ipc, self._offer_ipc) if device.type == "cuda" else (self._take, self._offer)
-            )
+            take, offer = self._take, self._offer
+            if device.type == "cuda":
+                take, offer = self._take_ipc, self._offer_ipc
             found = take(text, tensors) if text else None
             if found is None:
                 board.seek(0)
@@ -671,15 +617,11 @@ class SharedWeights:
             return None
 
     def _map(self, descriptor: int, layout: list[list[Any]]) -> dict[str, torch.Tensor]:
-        memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
-        found = {}
+        memory, found = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY), {}
         for name, offset, dtype, shape in layout:
-            kind = getattr(torch, dtype.replace("torch.", ""))
-            count = math.prod(shape)
-            flat = (
-                torch.frombuffer(memory, dtype=kind, count=count, offset=offset) if count else torch.empty(0)
-            )
-            found[name] = flat.to(kind).reshape(shape)
+            kind: torch.dtype = getattr(torch, dtype.replace("torch.", ""))
+            size = math.prod(shape) * torch.empty(0, dtype=kind).element_size()
+            found[name] = tensor_at(memory, offset, size, kind, shape)
         return found
 
     def _offer_ipc(self, tensors: dict[str, torch.Tensor]) -> tuple[bytes, dict[str, torch.Tensor]]:
@@ -705,11 +647,6 @@ class SharedWeights:
         if self._memory is not None:
             os.close(self._memory)
             self._memory = None
-
-
-def has_parameters(target: Any) -> bool:
-    """Say whether *target* is a module with weights."""
-    return isinstance(target, torch.nn.Module) and next(target.parameters(), None) is not None
 
 
 def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
@@ -1050,21 +987,8 @@ class StablePrefix:
 
 # ---- batching ----------------------------------------------------------------------------------------------
 
-TORCH_DTYPES = {
-    "BOOL": "bool",
-    "UINT8": "uint8",
-    "UINT16": "uint16",
-    "UINT32": "uint32",
-    "UINT64": "uint64",
-    "INT8": "int8",
-    "INT16": "int16",
-    "INT32": "int32",
-    "INT64": "int64",
-    "FP16": "float16",
-    "FP32": "float32",
-    "FP64": "float64",
-    "BF16": "bfloat16",
-}
+TORCH_DTYPES = {f"{kind.upper()}{n}": f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)}
+TORCH_DTYPES.update(BOOL="bool", FP16="float16", FP32="float32", FP64="float64", BF16="bfloat16")
 
 
 class Field(NamedTuple):
@@ -1153,16 +1077,14 @@ def group_key(values: list[Any]) -> tuple[Any, ...]:
     return tuple([None if value is None else value.shape[1:] for value in values])
 
 
-def concatenate(columns: Any) -> list[Any]:
+def concatenate(columns: Iterable[tuple[Any, ...]]) -> list[Any]:
     """Concatenate the values of several requests, input by input."""
     joined: list[Any] = []
     for column in columns:
         if column[0] is None:
             joined.append(None)
-        elif isinstance(column[0], np.ndarray):
-            joined.append(np.concatenate(column))
         else:
-            joined.append(torch.cat(column))
+            joined.append(np.concatenate(column) if isinstance(column[0], np.ndarray) else torch.cat(column))
     return joined
 
 
@@ -1207,45 +1129,41 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
     names = [field.name for field in outputs]
     fields: dict[str, Any] | None = None
     if isinstance(result, dict):
-        fields = dict(result)
+        fields = result
     elif dataclasses.is_dataclass(result):
         fields = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
     elif isinstance(result, tuple) and hasattr(result, "_fields"):
         fields = dict(zip(result._fields, result))
-    if fields is not None and (isinstance(result, dict) or all(name in fields for name in names)):
-        absent = [name for name in names if name not in fields]
-        if absent:
-            raise ModelError(
-                f"the model returned {', '.join(map(str, fields))}; missing: {', '.join(absent)}"
-            )
-        return [fields[name] for name in names]
     if fields is not None:
+        absent = [name for name in names if name not in fields]
+        if not absent:
+            return [fields[name] for name in names]
+        if isinstance(result, dict):
+            found = ", ".join(map(str, fields))
+            raise ModelError(f"the model returned {found}; missing: {', '.join(absent)}")
         result = tuple(fields.values())
-    strings = len(outputs) == 1 and outputs[0].data_type == "STRING" and isinstance(result, list)
-    if strings or not isinstance(result, (tuple, list)):
-        result = [result]  # a list is what an output of BYTES consists of, a tuple has the outputs in it
-    if len(result) < len(names):
-        count = f"{len(result)} output{'s' if len(result) != 1 else ''}"
-        raise ModelError(
-            f"the model returned {count}, the configuration names {len(names)}: {', '.join(names)}"
-        )
-    return list(result[: len(names)])
+    # A list is what an output of BYTES consists of; a tuple has the outputs in it, and so has any other list.
+    strings = isinstance(result, list) and [field.data_type for field in outputs] == ["STRING"]
+    values = [result] if strings or not isinstance(result, (tuple, list)) else list(result)
+    if len(values) < len(names):
+        count = f"{len(values)} output{'s' if len(values) != 1 else ''}"
+        wanted = f"{len(names)}: {', '.join(names)}"
+        raise ModelError(f"the model returned {count}, the configuration names {wanted}")
+    return values[: len(names)]
 
 
 def to_send(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
     """Return an output as what can be sent: a contiguous tensor, or an array where DLPack has no such type."""
     if field.data_type == "STRING":
         return encode(value, field.dims, batched)
-    if not isinstance(value, torch.Tensor):
-        value = torch.as_tensor(value)
+    value = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
     if value.requires_grad:
         value = value.detach()
     if not batched and value.dim() == 0 and len(field.dims) == 1:
         value = value.reshape(1)  # without batching Triton has no scalars, their dims are [ 1 ]
     if dtype is not None and value.is_floating_point() and field.data_type in FLOATS:
         value = value.to(getattr(torch, TORCH_DTYPES[field.data_type]))
-    if value.dtype is torch.bool:
-        # NumPy 1 makes 0-dim arrays 1-dim
+    if value.dtype is torch.bool:  # NumPy 1 makes 0-dim arrays 1-dim
         return np.ascontiguousarray(value.cpu().numpy()).reshape(value.shape)
     return value.contiguous()
 
@@ -1271,46 +1189,41 @@ def check_output(value: Any, field: Field, batched: bool) -> None:
     """
     found = "STRING" if value.dtype == np.object_ else str(value.dtype).replace("torch.", "")
     expected = TORCH_DTYPES.get(field.data_type, field.data_type)
+    dims, shape, rank = list(field.dims), list(value.shape), len(field.dims) + batched
+    problem = None
     if found != expected:
-        raise ModelError(
-            f"output {field.name!r}: expected {expected} (TYPE_{field.data_type} in the configuration), found {found}"
-        )
-    shape, rank = list(value.shape), len(field.dims) + batched
-    if len(shape) != rank:
-        raise ModelError(
-            f"output {field.name!r}: expected {rank} dimensions "
-            f"({'the batch and ' if batched else ''}dims {list(field.dims)}), found {shape}"
-        )
-    if any(wanted not in (-1, size) for wanted, size in zip(field.dims, shape[batched:])):
-        raise ModelError(f"output {field.name!r}: expected dims {list(field.dims)}, found {shape[batched:]}")
+        problem = f"expected {expected} (TYPE_{field.data_type} in the configuration), found {found}"
+    elif len(shape) != rank:
+        batch = "the batch and " if batched else ""
+        problem = f"expected {rank} dimensions ({batch}dims {dims}), found {shape}"
+    elif any(wanted not in (-1, size) for wanted, size in zip(dims, shape[batched:])):
+        problem = f"expected dims {dims}, found {shape[batched:]}"
+    if problem:
+        raise ModelError(f"output {field.name!r}: {problem}")
 
 
 class Metrics:
     """The metrics of a model, where the server has metrics. Telling the server costs a message: once a second."""
 
-    COUNTERS = {  # noqa: RUF012 - a constant
+    TEXTS = {  # noqa: RUF012 - a constant
         "recompiles": "Graphs compiled after warm-up",
         "failed_requests": "Requests answered with an error",
         "batches": "Calls of the model",
         "batch_rows": "Rows in all calls of the model; by batches, the mean batch size",
+        "compile_seconds": "Seconds of compiling and warming while loading",
     }
 
     def __init__(self, name: str, version: str) -> None:
-        self._values = dict.fromkeys(self.COUNTERS, 0)
+        self._values = dict.fromkeys(self.TEXTS, 0)
         self._series: dict[str, Any] = {}
         self._told = time.monotonic()
         labels = {"model": name, "version": version}
         try:
             family = pb_utils.MetricFamily
-            for key, text in self.COUNTERS.items():
-                counter = family(name=f"pytorch_runtime_{key}", description=text, kind=family.COUNTER)
-                self._series[key] = (counter, counter.Metric(labels=labels))
-            gauge = family(
-                name="pytorch_runtime_compile_seconds",
-                description="Seconds of compiling and warming while loading",
-                kind=family.GAUGE,
-            )
-            self._compile = (gauge, gauge.Metric(labels=labels))
+            for key, text in self.TEXTS.items():
+                kind = family.GAUGE if key == "compile_seconds" else family.COUNTER
+                metric = family(name=f"pytorch_runtime_{key}", description=text, kind=kind)
+                self._series[key] = (metric, metric.Metric(labels=labels))  # the first keeps the second alive
         except Exception as error:  # releases without metrics for models, or a server started without metrics
             self._series = {}
             pb_utils.Logger.log_verbose(f"{name}: no metrics: {error}")
@@ -1318,7 +1231,7 @@ class Metrics:
     def compiled(self, seconds: float) -> None:
         """Tell how long warm-up took."""
         if self._series:
-            self._compile[1].set(seconds)
+            self._series["compile_seconds"][1].set(seconds)
 
     def count(self, key: str, number: int = 1) -> None:
         """Add *number* to the counter *key*."""
@@ -1356,34 +1269,27 @@ class TritonPythonModel:
     def _initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
         if (config.get("model_transaction_policy") or {}).get("decoupled"):
-            raise ModelError(
-                "model_transaction_policy: decoupled is not served, each request has one response"
-            )
+            text = "decoupled is not served, each request has one response"
+            raise ModelError(f"model_transaction_policy: {text}")
         times = [time.monotonic()]
         prepare_process(instance_count(config))
         import_torch()
         times.append(time.monotonic())
-        self._name = args["model_name"]
+        self._name, self._config = args["model_name"], config
         self._parameters = parameters = Parameters(config)
         for name, near in parameters.unknown():
-            pb_utils.Logger.log_warn(f"{self._name}: unknown parameter {name}, did you mean {near}?")
-        torch.set_num_threads(parameters.most_threads)
-        if torch.get_num_interop_threads() != parameters.interop_threads:
-            try:
-                torch.set_num_interop_threads(parameters.interop_threads)
-            except RuntimeError as error:  # torch takes it once in a process, before its first parallel work
-                pb_utils.Logger.log_warn(f"{self._name}: interop threads stay as they are: {error}")
-        torch.backends.cudnn.enabled = not parameters.disable_cudnn
-        self._mode = torch.inference_mode if parameters.inference_mode else torch.no_grad
-
+            self._warn(f"unknown parameter {name}, did you mean {near}?")
+        self._set_up_torch()
         self._max_batch = int(config.get("max_batch_size", 0))
         self._batched = self._max_batch > 0
         self._inputs, self._outputs = read_fields(config, "input"), read_fields(config, "output")
-        self._varied = any(field.optional or -1 in field.dims for field in self._inputs)
-        self._load(args, config)
+        optional = any(field.optional for field in self._inputs)
+        self._absences = (False, True) if optional else (False,)  # with and without the optional inputs
+        self._varied = optional or any(-1 in field.dims for field in self._inputs)
+        self._metrics = Metrics(self._name, args["model_version"])
+        self._load(args)
         times.append(time.monotonic())
         self._checked = False
-        self._metrics = Metrics(self._name, args["model_version"])
         with self._mode():
             self._warm_up()
         times.append(time.monotonic())
@@ -1391,37 +1297,52 @@ class TritonPythonModel:
         gc.collect()
         gc.freeze()
         begun, imported, loaded, warmed = times
-        pb_utils.Logger.log_info(
-            f"{self._name}: ready in {warmed - begun:.2f} s: {imported - begun:.2f} s importing torch, "
+        self._info(
+            f"ready in {warmed - begun:.2f} s: {imported - begun:.2f} s importing torch, "
             f"{loaded - imported:.2f} s loading, {warmed - loaded:.2f} s compiling and warming"
         )
 
-    def _load(self, args: dict[str, str], config: dict[str, Any]) -> None:
+    def _set_up_torch(self) -> None:
+        parameters = self._parameters
+        torch.set_num_threads(parameters.most_threads)
+        if torch.get_num_interop_threads() != parameters.interop_threads:
+            try:
+                torch.set_num_interop_threads(parameters.interop_threads)
+            except RuntimeError as error:  # torch takes it once in a process, before its first parallel work
+                self._warn(f"interop threads stay as they are: {error}")
+        torch.backends.cudnn.enabled = not parameters.disable_cudnn
+        self._mode = torch.inference_mode if parameters.inference_mode else torch.no_grad
+
+    def _warn(self, text: str) -> None:
+        pb_utils.Logger.log_warn(f"{self._name}: {text}")
+
+    def _info(self, text: str) -> None:
+        pb_utils.Logger.log_info(f"{self._name}: {text}")
+
+    def _load(self, args: dict[str, str]) -> None:
         """Load what the version folder holds, put it on its device, wrap it in torch.compile."""
         folder = os.path.join(args["model_repository"], args["model_version"])
-        files = find_files(folder, config.get("default_model_filename", ""))
+        files = find_files(folder, self._config.get("default_model_filename", ""))
         package = PACKAGE + re.sub(r"\W", "_", f"{self._name}_{args['model_version']}")
         kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
-        wanted = None if kind not in ("CPU", "GPU") else pick_device(kind, device_id, None)
+        wanted = pick_device(kind, device_id, None) if kind in ("CPU", "GPU") else None
         target = load(files, package, self._parameters, wanted)
         self._device = pick_device(kind, device_id, target)
-        if files == Files(files.source, None, None) and has_parameters(target):
-            what = type(target).__name__
-            pb_utils.Logger.log_warn(
-                f"{self._name}: {what} has parameters and no weights file: served as constructed"
-            )
+        self._shared: SharedWeights | None = None
         if isinstance(target, torch.nn.Module):
+            if files == Files(files.source, None, None) and next(target.parameters(), None) is not None:
+                what = type(target).__name__
+                self._warn(f"{what} has parameters and no weights file: served as constructed")
             dtype = getattr(torch, self._parameters.dtype) if self._parameters.dtype else None
             target = target.to(device=self._device, dtype=dtype)
             for parameter in target.parameters():
                 parameter.requires_grad_(False)
             if type(target).__module__.split(".")[0] != "torch" or isinstance(target, torch.jit.ScriptModule):
                 target.eval()  # an exported program is in the mode in which it was exported
-        self._shared: SharedWeights | None = None
-        if self._parameters.weight_sharing and isinstance(target, torch.nn.Module):
-            self._shared = SharedWeights(args, folder)
-            self._shared.share(target, self._device)
-        self._folder, self._files, self._config = folder, files, config
+            if self._parameters.weight_sharing:
+                self._shared = SharedWeights(args, folder)
+                self._shared.share(target, self._device)
+        self._folder, self._files = folder, files
         self._on_cpu = self._device.type == "cpu"
         plain = all(field.data_type not in ("STRING", "BOOL") for field in self._inputs)
         self._as_they_are = plain and self._on_cpu and not self._parameters.dtype
@@ -1445,11 +1366,9 @@ class TritonPythonModel:
         try:
             package = Package(path, key, self._eager, self._device)
         except Exception as error:  # whatever the loader meets, the model itself can be compiled
-            self._not_used(
-                path, str(error) if isinstance(error, ModelError) else describe(error, self._folder)
-            )
+            self._not_used(path, self._words(error))
             return None
-        pb_utils.Logger.log_info(f"{self._name}: served from {os.path.basename(path)}")
+        self._info(f"served from {os.path.basename(path)}")
         return package
 
     def _fitting(self, path: str) -> dict[str, Any] | None:
@@ -1470,8 +1389,7 @@ class TritonPythonModel:
         return None
 
     def _not_used(self, path: str, why: str) -> None:
-        name = os.path.basename(path)
-        pb_utils.Logger.log_warn(f"{self._name}: {name} is not used: {why}; compiling instead")
+        self._warn(f"{os.path.basename(path)} is not used: {why}; compiling instead")
 
     def _compile(self) -> None:
         path = compiled_file(self._folder, self._device, "zip")
@@ -1492,21 +1410,16 @@ class TritonPythonModel:
     def _try_package(self, package: Package) -> None:
         """Ask the package and the model itself the same: a package whose answers differ is not used."""
         tried = False
-        for absent in (False, True) if any(field.optional for field in self._inputs) else (False,):
+        for absent in self._absences:
             for size in (min(2, self._max_batch), 1) if self._batched else (1,):
-                values = [
-                    None if absent and field.optional else self._example(field, size, varied=True)
-                    for field in self._inputs
-                ]
+                values = self._examples(size, absent, varied=True)
                 try:
                     wanted = self._run(self._eager, values)
                 except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
                     break
-                why = None
                 try:
-                    found = self._run(package, values)
-                    if not all(map(nearly_equal, found, wanted)):
-                        why = "its answers are not the model's"
+                    same = all(map(nearly_equal, self._run(package, values), wanted))
+                    why = None if same else "its answers are not the model's"
                 except Exception as error:
                     why = self._failed("an example", error)
                 if why is not None:
@@ -1523,10 +1436,10 @@ class TritonPythonModel:
             self._try_package(self._package)
             if self._package:
                 return
-        optional, sizes = any(field.optional for field in self._inputs), self._warm_sizes()
-        for absent in (False, True) if optional else (False,):
+        sizes = self._warm_sizes()
+        for absent in self._absences:
             for position, size in enumerate(sizes):
-                values = [None if absent and f.optional else self._example(f, size) for f in self._inputs]
+                values = self._examples(size, absent)
                 if position == 0:
                     if not self._runs_eagerly(values, absent):
                         break
@@ -1542,15 +1455,14 @@ class TritonPythonModel:
         if self._restored:
             self._warm_other_branches()
         if self._compiler:
-            graphs = self._compiler.new_graphs()
-            seconds = time.monotonic() - began
+            graphs, seconds = self._compiler.new_graphs(), time.monotonic() - began
             self._metrics.compiled(seconds)
-            pb_utils.Logger.log_info(f"{self._name}: compiled {graphs} graphs in {seconds:.1f} s")
+            self._info(f"compiled {graphs} graphs in {seconds:.1f} s")
 
     def _warm_other_branches(self) -> None:
         """Ask a model that cannot be exported, as it looks at its data, for more than zeros."""
         for value in (1, -1):
-            values = [self._example(field, min(2, self._max_batch) or 1) for field in self._inputs]
+            values = self._examples(min(2, self._max_batch) or 1)
             for example, field in zip(values, self._inputs):
                 if field.data_type in (*FLOATS, "BOOL"):
                     example[...] = value
@@ -1570,6 +1482,10 @@ class TritonPythonModel:
             return list(range(1, self._max_batch + 1))
         return sorted({1, min(2, self._max_batch), self._max_batch}, reverse=True)
 
+    def _examples(self, size: int, absent: bool = False, varied: bool = False) -> list[Any]:
+        """Return an example of every input; None for an optional one, where they are to be *absent*."""
+        return [None if absent and f.optional else self._example(f, size, varied) for f in self._inputs]
+
     def _example(self, field: Field, size: int, varied: bool = False) -> Any:
         """Return an input in the shape that the configuration, or WARMUP, gives it: zeros, or (*varied*) not."""
         dims = self._parameters.warmup["dims"].get(field.name, field.dims)
@@ -1577,9 +1493,7 @@ class TritonPythonModel:
         shape = [32 + 8 * i + (32 + 8 * i == size) if d == -1 else d for i, d in enumerate(dims)]
         shape = [size, *shape] if self._batched else shape
         if field.data_type == "STRING":
-            array = np.empty(shape, dtype=object)
-            array.fill(b"")
-            return array
+            return np.full(shape, b"", dtype=object)
         tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
         if varied:  # 0 and 1 are indexes into anything
             values = torch.linspace(-1, 1, tensor.numel()).reshape(shape)
@@ -1594,19 +1508,17 @@ class TritonPythonModel:
             self._run(self._eager, values)
         except Exception as error:
             if absent:
-                failed = self._failed("an input without its optional parts", error)
-                pb_utils.Logger.log_warn(f"{self._name}: not warmed for that: {failed}")
-                return False
-            if isinstance(error, ModelError):
+                why = self._failed("an input without its optional parts", error)
+                self._warn(f"not warmed for that: {why}")
+            elif isinstance(error, ModelError):
                 raise
-            if not guessed:
-                failed = self._failed("an input of zeros as the configuration describes it", error)
-                raise ModelError(failed) from error
-            failed = self._failed("guessed sizes", error)
-            pb_utils.Logger.log_warn(
-                f"{self._name}: not warmed, the first requests will compile; {failed}; "
-                f'say WARMUP: {{"dims": {{...}}}} for {", ".join(guessed)}'
-            )
+            elif not guessed:
+                what = "an input of zeros as the configuration describes it"
+                raise ModelError(self._failed(what, error)) from error
+            else:
+                why = self._failed("guessed sizes", error)
+                hint = f'say WARMUP: {{"dims": {{...}}}} for {", ".join(guessed)}'
+                self._warn(f"not warmed, the first requests will compile; {why}; {hint}")
             return False
         return True
 
@@ -1616,7 +1528,7 @@ class TritonPythonModel:
         Server and clients use the same CPUs, and to wake a thread for each layer of a small model costs more than the
         layer. A call that takes longer than SHORT_CALL keeps its threads.
         """
-        values = [self._example(field, size) for field in self._inputs]
+        values = self._examples(size)
 
         def best(threads: int) -> float:
             torch.set_num_threads(threads)
@@ -1627,7 +1539,7 @@ class TritonPythonModel:
                 seconds.append(time.perf_counter() - began)
             return min(seconds)
 
-        threads = torch.get_num_threads()
+        threads = self._parameters.most_threads
         try:
             fastest = best(threads)
             while threads > 1 and fastest <= SHORT_CALL:
@@ -1638,7 +1550,7 @@ class TritonPythonModel:
         except Exception as error:  # the model does not take that size: what follows says so, if it matters
             pb_utils.Logger.log_verbose(f"{self._name}: {describe(error, self._folder)}")
         torch.set_num_threads(threads)
-        pb_utils.Logger.log_info(f"{self._name}: {threads} of {self._parameters.most_threads} threads")
+        self._info(f"{threads} of {self._parameters.most_threads} threads")
 
     def _failed(self, what: str, error: BaseException) -> str:
         return f"the model fails on {what}: {describe(error, self._folder)}"
@@ -1646,9 +1558,8 @@ class TritonPythonModel:
     def _fall_back(self, error: BaseException) -> None:
         text = f"torch.compile failed: {describe(error, self._folder)}"
         if not self._parameters.fallback:
-            hint = 'COMPILE_FALLBACK: "eager" serves it uncompiled'
-            raise ModelError(f"{text}; {hint}") from error
-        pb_utils.Logger.log_warn(f"{self._name}: {text}; served uncompiled")
+            raise ModelError(f'{text}; COMPILE_FALLBACK: "eager" serves it uncompiled') from error
+        self._warn(f"{text}; served uncompiled")
         self._target, self._compiler = self._eager, None
 
     # -- a call
@@ -1659,16 +1570,15 @@ class TritonPythonModel:
         for value, field in zip(values, self._inputs):
             if value is None:
                 tensors.append(None)
-                continue
-            if field.data_type == "STRING":
+            elif field.data_type == "STRING":
                 tensors.append(decode(value, flat=not self._batched or field.dims == (1,)))
-                continue
-            tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            if tensor.device != self._device:
-                tensor = tensor.to(self._device)
-            if self._parameters.dtype and tensor.is_floating_point():
-                tensor = tensor.to(getattr(torch, self._parameters.dtype))
-            tensors.append(tensor)
+            else:
+                tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+                if tensor.device != self._device:
+                    tensor = tensor.to(self._device)
+                if self._parameters.dtype and tensor.is_floating_point():
+                    tensor = tensor.to(getattr(torch, self._parameters.dtype))
+                tensors.append(tensor)
         return tensors
 
     def _run(self, target: Any, values: list[Any], mark: bool = False) -> list[Any]:
@@ -1684,10 +1594,8 @@ class TritonPythonModel:
             positional, by_name = self._arguments.arrange(tensors)
             call = self._eager if target is self._package else target
             results = name_outputs(call(*positional, **by_name), self._outputs)
-        outputs = [
-            to_send(value, field, self._batched, self._parameters.dtype)
-            for value, field in zip(results, self._outputs)
-        ]
+        dtype = self._parameters.dtype
+        outputs = [to_send(v, field, self._batched, dtype) for v, field in zip(results, self._outputs)]
         if self._compiler and self._compiler.reuses_buffers:
             outputs = [value if isinstance(value, np.ndarray) else value.clone() for value in outputs]
         if not self._checked:
@@ -1749,15 +1657,13 @@ class TritonPythonModel:
         """Say that a request had to wait for a compilation."""
         self._metrics.count("recompiles")
         shapes = {f.name: list(v.shape) for f, v in zip(self._inputs, values) if v is not None}
-        pb_utils.Logger.log_warn(f"{self._name}: compiled again while serving, for inputs {shapes}")
+        self._warn(f"compiled again while serving, for inputs {shapes}")
 
     def _rows(self, values: list[Any]) -> int:
-        if not self._batched:
-            return 1
-        for value in values:
-            if value is not None:
-                rows: int = value.shape[0]
-                return rows
+        if self._batched:
+            for value in values:
+                if value is not None:
+                    return int(value.shape[0])
         return 1
 
     def _check_rows(self, outputs: list[Any], rows: int) -> None:
@@ -1767,8 +1673,10 @@ class TritonPythonModel:
 
     def _refusal(self, error: BaseException) -> Any:
         self._metrics.count("failed_requests")
-        text = str(error) if isinstance(error, ModelError) else describe(error, self._folder)
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{self._name}: {text}"))
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{self._name}: {self._words(error)}"))
+
+    def _words(self, error: BaseException) -> str:
+        return str(error) if isinstance(error, ModelError) else describe(error, self._folder)
 
     def finalize(self) -> None:
         """Let go of the model and of what the device holds for it."""
