@@ -252,14 +252,17 @@ class Parameters:
             if size > largest:
                 raise ModelError(f"WARMUP: batch size {size} is above max_batch_size {largest}")
         inputs = {field.name: list(field.dims) for field in read_fields(config, "input")}
+        if not isinstance(warmup["dims"], dict):
+            raise ModelError(f"WARMUP: dims must be sizes by input, not {json.dumps(warmup['dims'])}")
         for name, dims in warmup["dims"].items():
             if name not in inputs:
                 text = f"WARMUP: dims names {name!r}, which is no input of the configuration: "
                 raise ModelError(text + ", ".join(inputs))
             wanted = inputs[name]
-            if len(dims) != len(wanted) or any(w not in (-1, d) for d, w in zip(dims, wanted)):
-                text = f"WARMUP: dims of {name!r} must fit the configuration's {wanted}, they are {dims}"
-                raise ModelError(text)
+            fits = isinstance(dims, list) and len(dims) == len(wanted)
+            if not fits or any(type(d) is not int or d < 1 or w not in (-1, d) for d, w in zip(dims, wanted)):
+                text = f"WARMUP: dims of {name!r} must fit the configuration's {wanted}, they are "
+                raise ModelError(text + json.dumps(dims))
         return warmup
 
 

@@ -23,6 +23,8 @@ _PORT_TAKEN: Final = re.compile(
 )
 _TABLE: Final = re.compile(r"[+|]|[IW]\d{4} .*\] *$")
 _ERROR: Final = re.compile(r"^E\d{4} |Failed to initialize Python stub|error while loading shared libraries")
+_UNHEALTHY: Final = re.compile(r"Stub process '.*' is not healthy")
+"""What ``ReceiveMessageFromStub`` of the Python backend says when a stub did not count its health for 1,000 ms."""
 _LINE_LENGTH: Final = 600
 
 
@@ -111,9 +113,15 @@ class Session:
             address.split(":")[1] in text for address in (self.http, self.grpc)
         ):
             return PortTakenError(f"{self.title} could not use {self.http} or {self.grpc}:\n{text}")
+        hint = "the first error in the log is the cause: a model that does not load, or a missing library"
+        if _UNHEALTHY.search(text):
+            hint = (
+                "a stub died, or got no processor for a second while it loaded: then the server takes it for dead, "
+                "and trying again on a machine that is less busy helps"
+            )
         return VerifyError(
             f"{self.title} {how} before it was ready; the last lines of its log ({self.log}):\n{text}",
-            hint="the first error in the log is the cause: a model that does not load, or a missing library",
+            hint=hint,
         )
 
     def _ready(self) -> str | None:

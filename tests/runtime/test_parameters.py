@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.conftest import Serve
-from tests.runtime.support import LINEAR, SEED, simple
+from tests.runtime.support import LINEAR, SEED, field, simple
 
 pytestmark = pytest.mark.torch
 
@@ -105,6 +105,12 @@ def test_warmup_of_another_form(net: Serve) -> None:
     assert message(net, "WARMUP", '{"dims": {"x": [5]}}') == (
         "WARMUP: dims of 'x' must fit the configuration's [4], they are [5]"
     )
+    assert message(net, "WARMUP", '{"dims": [4]}') == "WARMUP: dims must be sizes by input, not [4]"
+    assert message(net, "WARMUP", '{"dims": {"x": 4}}') == (
+        "WARMUP: dims of 'x' must fit the configuration's [4], they are 4"
+    )
+    varied = {**simple(WARMUP='{"dims": {"x": ["4"]}}'), "input": [field("x", "FP32", [-1])]}
+    assert net.error(varied) == "WARMUP: dims of 'x' must fit the configuration's [-1], they are [\"4\"]"
 
 
 def test_class_and_function(net: Serve) -> None:

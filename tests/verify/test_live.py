@@ -16,7 +16,7 @@ from envbuilder.verify.judge import check_probe
 from envbuilder.verify.live import Probed, prepare, run_probe
 from envbuilder.verify.report import Check
 
-from .support import failures
+from .support import assert_all_passed, failures
 
 pytestmark = [pytest.mark.torch, pytest.mark.network, pytest.mark.slow]
 
@@ -87,7 +87,7 @@ def test_a_model_that_works(
     directory = model(tmp_path, MODEL.format(body="return torch.relu(x) * 2"))
     probed = probe(directory, tmp_path, cpu_archive, cpu_environment, launch=launch)
     checks = judged(probed, manifest)
-    assert {check.id: check.found for check in checks.values() if check.status != "passed"} == {}
+    assert_all_passed(checks.values())
     assert checks["probe.answers"].found == "batches of 1, 2, 3, 4: the same as eager"
     assert checks["probe.recompiles"].found.endswith("graphs serve every batch size: 1, 2, 3, 4")
     assert probed.answer is not None

@@ -117,6 +117,22 @@ def test_a_server_that_dies(tmp_path: Path) -> None:
     assert caught.value.exit_code == 7
 
 
+def test_a_stub_that_the_server_takes_for_dead(tmp_path: Path) -> None:
+    fake = program(
+        tmp_path,
+        """
+        print("E0101 00:00:00.000000 1 x.cc:1] failed to load 'm': Stub process 'm_0_0' is not healthy.")
+        sys.exit(1)
+        """,
+    )
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    assert caught.value.hint == (
+        "a stub died, or got no processor for a second while it loaded: then the server takes it for dead, "
+        "and trying again on a machine that is less busy helps"
+    )
+
+
 def test_a_server_that_is_killed(tmp_path: Path) -> None:
     fake = program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
