@@ -173,7 +173,7 @@ def test_interop_threads_are_set_before_torch_works(tmp_path: Path) -> None:
 
 @pytest.mark.torch
 def test_it_is_a_platform_handler(tmp_path: Path) -> None:
-    """Triton 23.08 imports ``platform_handlers/pytorch/model.py``, wants the class, and gives these arguments."""
+    """What ``ModelContext::StubSetup`` and ``Stub::Initialize`` of the Python backend's r23.09 do with a handler."""
     handler = tmp_path / "platform_handlers" / "pytorch" / "model.py"
     handler.parent.mkdir(parents=True)
     handler.write_bytes(RUNTIME.read_bytes())
@@ -183,7 +183,7 @@ def test_it_is_a_platform_handler(tmp_path: Path) -> None:
     shown = run(
         f"""
         import json
-        sys.path[:0] = [{str(handler.parent)!r}]
+        sys.path += [{f"{handler.parent}/"!r}, {str(tmp_path)!r}]
         import model as handler
         import numpy as np
         import triton_python_backend_utils as pb
