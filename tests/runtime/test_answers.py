@@ -416,6 +416,13 @@ def test_a_model_that_fails_on_what_its_configuration_describes(serve: Serve) ->
     )
 
 
+def test_a_model_that_fails_on_another_batch_size(serve: Serve) -> None:
+    serve.write("def f(x):\n    assert x.shape[0] != 1, 'one row'\n    return x[:, :3]\n")
+    assert serve.error(simple()) == (
+        "the model fails on a batch of 1: AssertionError: one row (model.py, line 2)"
+    )
+
+
 def test_where_only_our_guess_of_sizes_may_be_wrong_the_model_is_served(serve: Serve) -> None:
     serve.write("def f(x):\n    assert x.shape[1] % 7 == 0\n    return x[:, :3]\n")
     described = config(

@@ -218,6 +218,28 @@ def test_a_file_cut_short(serve: Serve, linear: torch.nn.Linear) -> None:
     assert serve.error(simple()) == "model.pt is cut short or damaged: a zip archive without its end"
 
 
+@pytest.mark.parametrize(
+    ("file", "member", "told"),
+    [
+        ("model.pt", "model/data.pkl", "model.pt cannot be read: "),
+        (
+            "model.pt",
+            "model/constants.pkl",
+            f"torch {torch.__version__} cannot load model.pt (torchscript): ",
+        ),
+        ("model.pt2", "models/model.json", f"torch {torch.__version__} cannot load model.pt2 (exported): "),
+    ],
+)
+def test_an_archive_with_nothing_of_use_in_it(serve: Serve, file: str, member: str, told: str) -> None:
+    if member.endswith("data.pkl"):
+        serve.write(LINEAR)
+    with zipfile.ZipFile(serve.folder() / file, "w") as archive:
+        archive.writestr(member, b"nothing")
+    text = serve.error(simple())
+    assert text.startswith(told)
+    assert "\n" not in text
+
+
 def test_safetensors_that_are_none(serve: Serve) -> None:
     serve.write(LINEAR)
     for text in (b"", b"<html>", b"\xff" * 64, (2).to_bytes(8, "little") + b"[]"):
