@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from envbuilder.condarc import Condarc
 from envbuilder.errors import ResolveError
 
 _T = TypeVar("_T")
+_BRANCH = re.compile("[ │]*[├└]─")
 
 
 def rattler() -> ModuleType:
@@ -43,13 +45,31 @@ def rattler_version() -> str:
 
 
 def wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Return what *coroutine* returns. For code that runs in no event loop, in any thread."""
-    return asyncio.run(coroutine)
+    """Return what *coroutine* returns. It runs in a thread of its own: the caller may have an event loop already, as
+    notebooks do.
+    """
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[_T] | None]] = []
+
+    async def known() -> _T:
+        running.append((asyncio.get_running_loop(), asyncio.current_task()))
+        return await coroutine
+
+    with ThreadPoolExecutor(1, thread_name_prefix="rattler") as executor:
+        result = executor.submit(asyncio.run, known())
+        try:
+            return result.result()
+        except KeyboardInterrupt:  # it came to this thread, not to that one
+            for loop, task in running:
+                if task is not None:
+                    loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 def said(error: Exception) -> str:
     """Return what py-rattler says of an error, its causes in a line each, indented, without credentials."""
-    lines = [re.sub(r"^Caused by: ", "", line.strip()) for line in str(error).splitlines() if line.strip()]
+    lines = [re.sub(r"^\s*Caused by: ", "", line.rstrip()) for line in str(error).splitlines()]
+    # A solver's reasons are a tree, whose branches are told by the spaces before them.
+    lines = [line if _BRANCH.match(line) else line.strip() for line in lines if line.strip()]
     return public("\n  ".join(dict.fromkeys(lines)))
 
 

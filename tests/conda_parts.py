@@ -123,6 +123,22 @@ def fake_cut(name: str, version: str = "1.0", **changes: object) -> Cut:
     return dataclasses.replace(cut, **changes)  # type: ignore[arg-type]  # as a test names them
 
 
+def numpy_cut(version: str = "1.26.4") -> Cut:
+    """A package of NumPy whose metadata asks for what no index has."""
+    info = f"lib/python3.11/site-packages/numpy-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: numpy\nVersion: {version}\nRequires-Dist: nothing-like-it\n"
+    return Cut(
+        name="numpy",
+        version=version,
+        build="py311_0",
+        depends=["python 3.11.*"],
+        files={
+            "lib/python3.11/site-packages/numpy.py": f"VERSION = {version!r}\n".encode(),
+            f"{info}/METADATA": metadata.encode(),
+        },
+    )
+
+
 def compiler_cuts(folder: Path) -> list[Cut]:
     """Cut this machine's g++ into a package ``gxx``, and its headers and C library into ``sysroot_linux-64``."""
     raise NotImplementedError

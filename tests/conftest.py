@@ -21,6 +21,7 @@ from envbuilder.store import CACHE_VARIABLE, Store
 from envbuilder.verify.server import TritonServer, find_server
 from tests.channels import make_channel
 from tests.conda_parts import greeting_cut, interpreter_cuts
+from tests.conda_project import Project, make_project
 
 # A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -120,6 +121,16 @@ def conda_channel(once: Callable[[str, Callable[[Path], None]], Path], python311
         shutil.rmtree(folder / "files")
 
     return once("conda", fill) / "channel"
+
+
+@pytest.fixture
+def conda_project(tmp_path: Path, conda_channel: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A recipe of conda packages, and a channel of its own beside the shared one. Reads no conda configuration."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in [*os.environ]:
+        if name.startswith(("CONDA", "XDG_CONFIG")):
+            monkeypatch.delenv(name)
+    return make_project(tmp_path, conda_channel)
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,13 @@ from packaging.requirements import Requirement
 
 from envbuilder.channels import PLATFORMS, Channel, open_channels, public
 from envbuilder.condarc import Condarc, read_condarc
-from envbuilder.errors import ResolveError
+from envbuilder.errors import RecipeError, ResolveError
 from envbuilder.lockfile import CondaPackage, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.rattler import make_client, rattler, said, wait
 from envbuilder.recipe import Recipe
 from envbuilder.recipe_conda import TORCH_PACKAGES, spec_name
+from envbuilder.resolve.provided import where
 from envbuilder.resolve.torch_builds import find_build
 from envbuilder.settings import Settings
 from envbuilder.store import Store
@@ -122,9 +123,10 @@ def solve_conda(
     """Find the conda packages that *recipe* needs, those in *keep* where they still fit.
 
     Raises:
+        RecipeError: a match spec is none.
         ResolveError: there are none, or a channel does not answer; the message says why.
     """
-    rattler()
+    _check_specs(recipe)
     condarc = read_condarc()
     channels = channels_of(recipe, condarc)
     names = ", ".join(channel.name for channel in channels)
@@ -136,19 +138,38 @@ def solve_conda(
             records = wait(solver.solve(channels, keep))
             break
         except _Unreachable as error:
-            later = _next_mirror(channels, error.text)
-            if later is None:
+            if len(error.channel.urls) == 1:
                 raise ResolveError(
-                    f"recipe {recipe.name}: a channel does not answer, or answers nonsense:\n  {error.text}",
-                    hint=f"channels: {', '.join(public(channel.urls[0]) for channel in channels)}; "
-                    "addresses and credentials of names come from the conda configuration",
+                    f"recipe {recipe.name}: the channel {error.channel.name} ({public(error.channel.urls[0])}) "
+                    f"does not answer, or answers nonsense:\n  {error.text}",
+                    hint="addresses, mirrors and credentials come from the conda configuration"
+                    + (f" ({condarc.origin})" if condarc.origin else ""),
                 ) from error
-            channels = later
+            mirror = replace(error.channel, urls=error.channel.urls[1:])
+            reporter.note(f"{public(error.channel.urls[0])} passed over: {error.text.splitlines()[0]}")
+            channels = tuple(mirror if channel == error.channel else channel for channel in channels)
         except _Refused as error:
             raise _explain(error, recipe, names) from error
     packages = tuple(_package(record, channels) for record in records)
     pairs = zip(packages, records, strict=True)
     return Solved(packages=packages, python=tuple(one for one, record in pairs if _needs_python(record)))
+
+
+def _check_specs(recipe: Recipe) -> None:
+    """Refuse what py-rattler cannot read.
+
+    Raises:
+        RecipeError: one of the recipe's match specs is none.
+    """
+    module = rattler()
+    for spec in recipe.conda:
+        try:
+            module.MatchSpec(spec)
+        except module.exceptions.InvalidMatchSpecError as error:
+            raise RecipeError(
+                f"{where(recipe, 'conda', spec)}: {spec!r} is no match spec: {said(error)}",
+                hint="for instance: ffmpeg, ffmpeg >=6, conda-forge::ffmpeg 6.1.*",
+            ) from error
 
 
 def _needs_python(record: Any) -> bool:
@@ -171,8 +192,9 @@ def conda_interpreter(packages: Iterable[CondaPackage]) -> LockedInterpreter:
 class _Unreachable(Exception):
     """A channel does not answer as one."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, channel: Channel, text: str) -> None:
         super().__init__(text)
+        self.channel = channel
         self.text = text
 
 
@@ -220,14 +242,28 @@ class _Solver:
                     timestamp_policy="allow-missing",
                 )
         except (errors.GatewayError, errors.FetchRepoDataError) as error:
-            raise _Unreachable(said(error)) from error
-        except (errors.SolverError, errors.InvalidMatchSpecError) as error:
+            raise await self._unreachable(channels, error) from error
+        except errors.SolverError as error:
             raise _Refused(said(error)) from error
         order = {
             record.name.normalized: number
             for number, record in enumerate(module.PackageRecord.sort_topologically(records))
         }
         return sorted(records, key=lambda record: order[record.name.normalized])
+
+    async def _unreachable(self, channels: Sequence[Channel], error: Exception) -> _Unreachable:
+        """Say which channel it was: py-rattler names none where the answer is nonsense."""
+        errors, text = self._module.exceptions, said(error)
+        for channel in channels:
+            if f"{public(channel.urls[0])}/" in text:
+                return _Unreachable(channel, text)
+        for channel in channels:
+            source = self._module.Channel(channel.urls[0])
+            try:
+                await self._gateway.query([source], list(PLATFORMS), ["python"], recursive=False)
+            except (errors.GatewayError, errors.FetchRepoDataError) as own:
+                return _Unreachable(channel, said(own))
+        return _Unreachable(channels[0], text)
 
     async def _kept(self, sources: Sequence[Any], keep: Sequence[CondaPackage]) -> list[Any]:
         """Return the records of the packages that were locked before, if their channel still has the same bytes."""
@@ -255,15 +291,6 @@ def _end_of(day: datetime.date | None) -> datetime.datetime | None:
         return None
     after = day + datetime.timedelta(days=1)
     return datetime.datetime(after.year, after.month, after.day) - datetime.timedelta(milliseconds=1)
-
-
-def _next_mirror(channels: Sequence[Channel], text: str) -> tuple[Channel, ...] | None:
-    """Return *channels* with the next place for the one that *text* names, or None where it has no other."""
-    for number, channel in enumerate(channels):
-        if public(channel.urls[0]) in text and len(channel.urls) > 1:
-            after = replace(channel, urls=channel.urls[1:])
-            return (*channels[:number], after, *channels[number + 1 :])
-    return None
 
 
 def _package(record: Any, channels: Sequence[Channel]) -> CondaPackage:
@@ -299,6 +326,13 @@ def _explain(refused: _Refused, recipe: Recipe, channels: str) -> ResolveError:
         hints.append(f"{', '.join(asked)} is what Triton {recipe.release.name} itself demands")
     if recipe.compiler == "bundled" and COMPILER in _words(text):
         hints.append(f"{COMPILER} is asked for by `compiler: bundled`")
+    if "__glibc" in _words(text):
+        hints.append(f"__glibc is taken to be {recipe.release.wheel_glibc}, for Triton {recipe.release.name}")
+    if "__cuda" in _words(text):
+        version = cuda_version(recipe)
+        hints.append(
+            f"__cuda is {f'taken to be {version}' if version else 'not there'} with `cuda: {recipe.cuda}`"
+        )
     if set(TORCH_PACKAGES) & _words(text):
         hints.append(f"pytorch is to be {recipe.torch} for {recipe.cuda}, as `torch` and `cuda` say")
     return ResolveError(

@@ -156,16 +156,23 @@ AUTHORITY = HERE / "authority.pem"
 """Who signed the certificate that a server with TLS shows; made for these tests, good for nothing else."""
 
 
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that go away."""
+
+
 class Server:
     """Serves a folder on the loopback, and remembers what was asked for."""
 
-    def __init__(self, root: Path, *, credentials: str | None = None, tls: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, credentials: str | None = None, tls: bool = False, status: int | None = None
+    ) -> None:
         self.asked: list[str] = []
+        self.status = status
+        """What everything is answered with."""
         self.credentials = credentials
         """``user:password`` without which everything is 401."""
-        self._server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(_Handler, self, directory=str(root))
-        )
+        self._server = _Quiet(("127.0.0.1", 0), functools.partial(_Handler, self, directory=str(root)))
         self._server.daemon_threads = True
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -193,6 +200,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def send_head(self) -> Any:
         wanted = self.owner.credentials
+        if self.owner.status is not None:
+            self.send_error(self.owner.status)
+            return None
         if (
             wanted is None
             or self.headers.get("Authorization") == f"Basic {b64encode(wanted.encode()).decode()}"
