@@ -83,7 +83,7 @@ def test_an_option_that_is_none_would_be_found() -> None:
 
 
 def test_the_recipe(tmp_path: Path) -> None:
-    text, _ = [block for block in blocks("yaml") if "torch:" in block]
+    text, *_ = [block for block in blocks("yaml") if "torch:" in block]
     path = tmp_path / "recipes" / "resnet.yaml"
     path.parent.mkdir()
     path.write_text(text)
@@ -95,8 +95,16 @@ def test_the_recipe(tmp_path: Path) -> None:
     )
 
 
+def test_the_recipe_with_conda_channels(tmp_path: Path) -> None:
+    (text,) = [block for block in blocks("yaml") if "channels:" in block]
+    path = tmp_path / "video.yaml"
+    path.write_text(text)
+    recipe = load_recipe(path)
+    assert (recipe.provider, recipe.channels, recipe.conda) == ("conda", ("conda-forge",), ("ffmpeg >=6",))
+
+
 def test_the_matrix(tmp_path: Path) -> None:
-    _, text = [block for block in blocks("yaml") if "torch:" in block]
+    *_, text = [block for block in blocks("yaml") if "torch:" in block]
     path = tmp_path / "recipes" / "resnet.yaml"
     path.parent.mkdir()
     path.write_text(text)
