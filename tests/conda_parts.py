@@ -1,4 +1,4 @@
-"""What real channels hold, cut from this machine: CPython and what it links, wheels, a C++ compiler, its sysroot."""
+"""What real channels hold, cut from this machine: CPython and what it links, and wheels."""
 
 from __future__ import annotations
 
@@ -137,8 +137,3 @@ def numpy_cut(version: str = "1.26.4") -> Cut:
             f"{info}/METADATA": metadata.encode(),
         },
     )
-
-
-def compiler_cuts(folder: Path) -> list[Cut]:
-    """Cut this machine's g++ into a package ``gxx``, and its headers and C library into ``sysroot_linux-64``."""
-    raise NotImplementedError
