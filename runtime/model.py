@@ -378,7 +378,9 @@ def _forget_other_folders(folder: str) -> None:
 
 def describe(error: BaseException, folder: str) -> str:
     """Say *error* in one line, with the place in the user's *folder* where it was raised."""
-    text = ": ".join([type(error).__name__, *str(error).strip().split("\n")[:1]]).rstrip(": ")
+    first, *others = str(error).strip().split("\n")
+    said = [line.strip() for line in others if "error: " in line][:1]  # a C++ compiler's own words
+    text = ": ".join([type(error).__name__, *filter(None, [first]), *said])
     frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) == folder]
     return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else text
 
@@ -673,6 +675,7 @@ class Compiler:
     def __init__(self, parameters: Parameters, device: torch.device, fixed_dims: bool) -> None:
         self._options = {k: v for k, v in parameters.compile_options.items() if k != "disable"}
         self._limit = parameters.recompile_limit
+        self._prefix = StablePrefix()
         self.static = parameters.compile_options.get("dynamic") is False
         # On a CPU, weights that stay are laid out once as its matrix multiplications like them best. That is a copy of
         # them, the opposite of sharing; and each new shape costs a millisecond, too much where dims vary, too.
@@ -694,9 +697,13 @@ class Compiler:
             name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
             setattr(config, name, self._limit)
         if self._options.get("backend", "inductor") == "inductor":
-            StablePrefix().use()
+            self._prefix.use()
             torch._inductor.config.freezing = self._freeze  # Dynamo asks it, and not the options of the call
         return torch.compile(without_call(target), **self._options)
+
+    def was_disturbed(self) -> bool:
+        """Say whether another server may have taken the headers away that a compiler was reading."""
+        return self._prefix.was_taken()
 
     def new_graphs(self) -> int:
         """Return how many graphs were compiled since the last call."""
@@ -944,6 +951,7 @@ class StablePrefix:
 
     def __init__(self) -> None:
         self._link = os.path.join(tempfile.gettempdir(), f"torch-environment-{environment_digest()[:16]}")
+        self._used = False
 
     def use(self) -> None:
         """Give the compiler the stable name, where there is one."""
@@ -954,6 +962,7 @@ class StablePrefix:
 
         if not environment_digest() or not self._point():
             return
+        self._used = True
         variables = sysconfig.get_config_vars()
         for name in ("installed_base", "LIBDIR"):
             variables[name] = self._stable(variables.get(name))
@@ -961,7 +970,7 @@ class StablePrefix:
             for name in ("_TORCH_PATH", "TORCH_LIB_PATH", "_LINKER_SCRIPT"):
                 if hasattr(module, name):
                     setattr(module, name, self._stable(getattr(module, name)))
-        try:  # a server that stopped took its folder, and the link may have led there
+        try:  # the link may lead to the folder of another server by then, which takes it along when it stops
             from torch._dynamo.callback import callback_handler
 
             callback_handler.register_start_callback(self._point_again)
@@ -976,10 +985,17 @@ class StablePrefix:
         inside = isinstance(path, str) and (path + os.sep).startswith(sys.prefix + os.sep)
         return self._link + path[len(sys.prefix) :] if inside else path
 
+    def was_taken(self) -> bool:
+        """Say whether another server with this environment made the link lead to its own folder."""
+        return self._used and not self._is_ours()
+
+    def _is_ours(self) -> bool:
+        return os.path.islink(self._link) and os.readlink(self._link) == sys.prefix
+
     def _point(self) -> bool:
-        """Make the link lead to an environment; say whether it does."""
+        """Make the link lead to this environment; say whether it is a link to trust."""
         try:
-            if not os.path.exists(self._link):
+            if not self._is_ours():
                 draft = f"{self._link}.{os.getpid()}"
                 os.symlink(sys.prefix, draft)
                 os.replace(draft, self._link)
@@ -1449,8 +1465,7 @@ class TritonPythonModel:
                     if self._on_cpu and not (absent or self._parameters.threads):
                         self._settle_threads(min(sizes))
                 try:
-                    for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
-                        self._run(self._target, values, mark=True)
+                    self._warm(values)
                 except Exception as error:
                     if self._compiler is None:
                         raise ModelError(self._failed(f"a batch of {size}", error)) from error
@@ -1461,6 +1476,15 @@ class TritonPythonModel:
             graphs, seconds = self._compiler.new_graphs(), time.monotonic() - began
             self._metrics.compiled(seconds)
             self._info(f"compiled {graphs} graphs in {seconds:.1f} s")
+
+    def _warm(self, values: list[Any]) -> None:
+        try:
+            for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
+                self._run(self._target, values, mark=True)
+        except Exception:
+            if self._compiler is None or not self._compiler.was_disturbed():
+                raise
+            self._run(self._target, values, mark=True)
 
     def _warm_other_branches(self) -> None:
         """Ask a model that cannot be exported, as it looks at its data, for more than zeros."""

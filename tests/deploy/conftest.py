@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import lzma
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +22,11 @@ max_batch_size: 8
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
 """
-_MODES: dict[str, Literal["w", "w:gz", "w:xz"]] = {"": "w", "gz": "w:gz", "xz": "w:xz"}
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": lambda data: gzip.compress(data, mtime=0),  # the same archive is the same bytes a second later
+    "xz": lzma.compress,
+}
 MODEL = "import torch\n\n\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x\n"
 
 
@@ -61,17 +67,20 @@ def write_archive(
     content = {"bin/activate": b"# nothing\n", "lib/libpython3.12.so.1.0": b"\x7fELF", **(files or {})}
     content[MANIFEST_PATH] = manifest.text().encode()
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / "draft"
-    with tarfile.open(draft, _MODES[compression]) as tar:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
         for name, data in content.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
         if members is not None:
             members(tar)
-    digest = hashlib.sha256(draft.read_bytes()).hexdigest()[:12]
+    data = _COMPRESS[compression](written.getvalue())
+    digest = hashlib.sha256(data).hexdigest()[:12]
     suffix = ".tar.gz" if compression == "gz" else ".tar" + (f".{compression}" if compression else "")
-    archive = draft.rename(folder / f"{manifest.recipe}-{digest}{suffix}")
+    archive = folder / f"{manifest.recipe}-{digest}{suffix}"
+    if not archive.exists():  # the same file, the same time
+        archive.write_bytes(data)
     archive.with_name(f"{manifest.recipe}-{digest}.json").write_text(manifest.text())
     return archive
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,3 +246,49 @@ def test_the_encoder(serve: Serve) -> None:
             for key in ("pooled", "tokens"):
                 np.testing.assert_allclose(answer[key], expected[key].numpy(), rtol=1e-3, atol=1e-4)
     assert graphs() == before, serve.pb.Logger.lines
+
+
+CXX = """#!/bin/sh
+# A compiler that finds, at its first real work, what is left where another server was.
+case "$*" in *-c*|*-o*) [ -e {marker} ] || {{ touch {marker}; ln -sfn {gone} {links}; }};; esac
+exec g++ "$@"
+"""
+
+
+@pytest.fixture
+def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment whose stable name leads elsewhere, to a folder that is gone, while the first compiler runs."""
+    from torch._dynamo.callback import callback_handler
+    from torch._inductor import config, cpp_builder
+    from torch.utils import cpp_extension
+
+    prefix, temporary = tmp_path / "prefix", tmp_path / "temporary"
+    (prefix / "share" / "envbuilder").mkdir(parents=True)
+    (prefix / "share" / "envbuilder" / "manifest.json").write_text("{}")
+    (prefix / "torch").symlink_to(Path(torch.__file__).parent)
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    monkeypatch.setattr(callback_handler, "start_callbacks", [])
+    for module in (cpp_extension, cpp_builder):
+        for name in ("_TORCH_PATH", "TORCH_LIB_PATH", "_LINKER_SCRIPT"):
+            if hasattr(module, name):
+                value = getattr(module, name).replace(str(Path(torch.__file__).parent), str(prefix / "torch"))
+                monkeypatch.setattr(module, name, value)
+    for name in ("installed_base", "LIBDIR"):
+        monkeypatch.setitem(sysconfig.get_config_vars(), name, sysconfig.get_config_var(name))
+    compiler = tmp_path / "cxx"
+    compiler.write_text(
+        CXX.format(marker=tmp_path / "ran", gone=tmp_path / "gone", links=temporary / "torch-environment-*")
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setattr(config.cpp, "cxx", (None, str(compiler)))
+    return temporary
+
+
+def test_a_server_that_stops_takes_no_headers_from_one_that_compiles(serve: Serve, disturbed: Path) -> None:
+    serve.write(LINEAR)
+    model = serve.load(simple(**{SEED: "{}"}))
+    assert model.infer(x=x(3))["y"].shape == (3, 3)
+    assert [link.readlink() for link in disturbed.glob("torch-environment-*")] == [Path(sys.prefix)]
+    assert (disturbed.parent / "ran").exists()
