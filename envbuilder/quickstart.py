@@ -73,7 +73,7 @@ class Quickstart:
             f"took        {self.seconds:.0f} s",
             f"kept in     {self.repository.parent}"
             if self.kept
-            else "next        envbuilder quickstart --keep FOLDER keeps it",
+            else "next        the same command with --keep FOLDER keeps it",
         ]
 
 

@@ -80,7 +80,7 @@ def test_without_a_compiler(tmp_path: Path, store: Store, monkeypatch: pytest.Mo
         path for path in (tmp_path / "tmp").iterdir() if path.name.startswith("envbuilder-quickstart")
     ]
     assert "not compiled: no C++ compiler on this machine" in done.lines()[4]
-    assert done.lines()[-1] == "next        envbuilder quickstart --keep FOLDER keeps it"
+    assert done.lines()[-1] == "next        the same command with --keep FOLDER keeps it"
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import click
 
 from envbuilder import verbs
 from envbuilder.cli.options import archive_argument, recipes_argument, shared_options, sources_option
-from envbuilder.cli.output import count, out, plain, write_file
+from envbuilder.cli.output import out, plain, write_file
 from envbuilder.errors import VerifyError
 from envbuilder.matrix import Cell, load_matrix
 from envbuilder.sizes import savings
 from envbuilder.terminal import human, make_reporter, show_table
+from envbuilder.words import counted
 
 if TYPE_CHECKING:
     from envbuilder.build import BuildReport
@@ -135,7 +136,7 @@ def _print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
         show_table(["recipe", "", "archive, or why not"], [outcome.row() for outcome in outcomes])
         states = [outcome.state for outcome in outcomes]
         said = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        click.echo(f"{count(len(outcomes), 'recipe')}: {', '.join(said)}")
+        click.echo(f"{counted(len(outcomes), 'recipe')}: {', '.join(said)}")
     failed = next((outcome.failure for outcome in outcomes if outcome.failure is not None), None)
     if failed is not None:
         sys.exit(failed.exit_code)
@@ -148,7 +149,7 @@ def _print_build(report: BuildReport, check: bool) -> None:
         state += ", and the same bytes when built again from nothing"
     click.echo(f"{report.archive}: {state}")
     click.echo(
-        f"  {human(report.size)}, {human(manifest.unpacked_size)} unpacked in {count(len(manifest.files), 'file')}"
+        f"  {human(report.size)}, {human(manifest.unpacked_size)} unpacked in {counted(len(manifest.files), 'file')}"
     )
     click.echo(f"  sha256 {report.sha256}")
     click.echo(
@@ -157,9 +158,9 @@ def _print_build(report: BuildReport, check: bool) -> None:
     )
     if not report.already_there:
         kept = report.segments_total - report.segments_made
-        click.echo(f"  {count(report.segments_made, 'segment')} made, {kept} kept from before")
+        click.echo(f"  {counted(report.segments_made, 'segment')} made, {kept} kept from before")
     for name, files, size in savings(manifest.excluded):
-        click.echo(f"  left out {human(size):>9}: {name} ({count(files, 'file')})")
+        click.echo(f"  left out {human(size):>9}: {name} ({counted(files, 'file')})")
 
 
 def _without_files(report: BuildReport) -> dict[str, Any]:
@@ -253,7 +254,7 @@ def verify(
         click.echo(found.summary())
     if not found.passed:
         names = ", ".join(dict.fromkeys(check.id for check in found.failures))
-        raise VerifyError(f"{count(len(found.failures), 'check')} failed: {names}")
+        raise VerifyError(f"{counted(len(found.failures), 'check')} failed: {names}")
 
 
 @click.command()

@@ -10,8 +10,9 @@ import click
 
 from envbuilder import verbs
 from envbuilder.cli.options import shared_options, sources_option
-from envbuilder.cli.output import count, out
+from envbuilder.cli.output import out
 from envbuilder.terminal import human, make_reporter, show_table
+from envbuilder.words import counted
 
 if TYPE_CHECKING:
     from envbuilder.elsewhere.archives import Transfer
@@ -69,7 +70,7 @@ def push(
         find_links=find_links,
         reporter=make_reporter(quiet=quiet or as_json),
     )
-    done = f"{count(len(transfer.sent), 'object')} uploaded, {transfer.there} already there"
+    done = f"{counted(len(transfer.sent), 'object')} uploaded, {transfer.there} already there"
     _print_transfer(transfer, as_json, done)
 
 

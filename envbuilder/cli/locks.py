@@ -11,10 +11,11 @@ import click
 
 from envbuilder import verbs
 from envbuilder.cli.options import recipes_argument, shared_options, sources_option
-from envbuilder.cli.output import count, out
+from envbuilder.cli.output import out
 from envbuilder.errors import EnvbuilderError
 from envbuilder.matrix import Cell, load_matrix
 from envbuilder.terminal import make_reporter
+from envbuilder.words import counted
 
 if TYPE_CHECKING:
     from envbuilder.lock import LockResult
@@ -118,7 +119,7 @@ def _print_lock(result: LockResult, check: bool) -> None:
     lock = result.lock
     done = "current" if check else "written" if result.changed else "unchanged"
     click.echo(
-        f"{result.path}: {done}, {count(len(lock.artifacts), 'package')}, torch {lock.torch}, "
+        f"{result.path}: {done}, {counted(len(lock.artifacts), 'package')}, torch {lock.torch}, "
         f"CPython {lock.interpreter.version} for Triton {lock.release}"
     )
     if lock.demands:

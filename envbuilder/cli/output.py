@@ -16,11 +16,6 @@ from envbuilder.errors import RecipeError
 from envbuilder.files import write_whole
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Return *number* and the word for it: ``1 file``, ``2 files``."""
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
-
-
 def out(result: object, as_json: bool, text: str = "") -> None:
     """Print *result* as JSON, or *text* in place of it."""
     click.echo(json.dumps(plain(result), indent=1, sort_keys=True) if as_json else text)

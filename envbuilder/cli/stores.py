@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import click
 
 from envbuilder.cli.options import shared_options
-from envbuilder.cli.output import count, out
+from envbuilder.cli.output import out
 from envbuilder.store import Store, StoreEntry, parse_size
 from envbuilder.terminal import human, show_table
+from envbuilder.words import counted
 
 
 @click.group()
@@ -66,5 +67,5 @@ def store_clear(as_json: bool, quiet: bool) -> None:
 
 def _print_evicted(evicted: Sequence[StoreEntry], as_json: bool) -> None:
     freed = sum(entry.size for entry in evicted)
-    entries = count(len(evicted), "entry", "entries")
+    entries = counted(len(evicted), "entry", "entries")
     out({"evicted": evicted, "freed": freed}, as_json, f"evicted {entries}, {human(freed)}")
