@@ -46,10 +46,10 @@ from envbuilder.manifest import (
 )
 from envbuilder.pack.archive import DamagedPieceError, write_archive
 from envbuilder.pack.members import COMPRESSOR
-from envbuilder.pack.rules import DEFAULT_EXCLUDE, RULES_VERSION, PackRules
+from envbuilder.pack.rules import DEFAULT_EXCLUDE, LINKER_EXCLUDE, RULES_VERSION, PackRules
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.rattler import rattler_version
-from envbuilder.recipe import PackOptions, Recipe
+from envbuilder.recipe import Recipe
 from envbuilder.scratch import locked_folder, sweep
 from envbuilder.settings import Settings
 from envbuilder.store import Store
@@ -96,7 +96,7 @@ def build(
         IntegrityError: an artifact, or this machine's interpreter, is not the locked one.
         AssembleError: the artifacts make no environment.
     """
-    rules = pack_rules(recipe.pack)
+    rules = pack_rules(recipe)
     for attempt in range(_TRIES):
         try:
             with (
@@ -161,9 +161,11 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-def pack_rules(options: PackOptions) -> PackRules:
-    """Return the rules of packing that a recipe's options are."""
-    exclude = DEFAULT_EXCLUDE if options.exclude is None else options.exclude
+def pack_rules(recipe: Recipe) -> PackRules:
+    """Return the rules by which *recipe* is packed."""
+    options = recipe.pack
+    usual = LINKER_EXCLUDE if recipe.compiler == "bundled" else DEFAULT_EXCLUDE
+    exclude = usual if options.exclude is None else options.exclude
     return PackRules(bytecode=options.bytecode, level=options.level, exclude=tuple(exclude))
 
 
@@ -284,7 +286,7 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
         provides=dict(lock.conda.provides) if lock.conda else {},
         glibc=highest(facts.glibc for facts in elf if facts.glibc),
         glibcxx=highest(facts.glibcxx for facts in elf if facts.glibcxx),
-        pack=_pack_json(recipe.pack),
+        pack=_pack_json(recipe),
         tools=tools(lock),
         unpacked_size=sum(file.size for file in files),
         files=tuple(
@@ -314,12 +316,13 @@ def _manifest_entry(text: str) -> Entry:
     return Entry(MANIFEST_PATH, data=text.encode("utf-8", "surrogateescape"))
 
 
-def _pack_json(options: PackOptions) -> dict[str, Any]:
+def _pack_json(recipe: Recipe) -> dict[str, Any]:
+    options = recipe.pack
     return {
         "bytecode": options.bytecode,
         "level": options.level,
         "uncompressed": options.uncompressed,
-        "exclude": list(pack_rules(options).exclude),
+        "exclude": list(pack_rules(recipe).exclude),
     }
 
 
@@ -360,7 +363,7 @@ def build_key(recipe: Recipe, lock: Lock, interpreter: LockedInterpreter) -> str
         recipe.name,
         lock_digest(lock),
         interpreter,
-        _pack_json(recipe.pack),
+        _pack_json(recipe),
         sorted(tools(lock).items()),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -469,7 +469,7 @@ def test_the_schema_for_editors_is_current() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
 
 
-@pytest.mark.parametrize("name", ["cpu", "cuda", "cu126"])
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
 def test_the_recipes_that_come_along_load_and_fulfil_the_schema(name: str) -> None:
     path = shipped_recipes() / f"{name}.yaml"
     assert load_recipe(path).verify.compile == {"dynamic": True}

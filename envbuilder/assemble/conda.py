@@ -11,7 +11,7 @@ import json
 import os
 import posixpath
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from envbuilder.assemble.base import Base, described_by_conda_pack
 from envbuilder.assemble.conda_package import PackageContent, name_packages, read_package
 from envbuilder.assemble.damage import DamagedArtifactError
 from envbuilder.assemble.prefixes import NOWHERE, PREFIXES_PATH, cure_prefixes, prefixes_text
+from envbuilder.assemble.put_aside import own_path, put_back
 from envbuilder.assemble.segment import Excluded
 from envbuilder.assemble.writer import Entry
 from envbuilder.errors import AssembleError
@@ -30,7 +31,7 @@ from envbuilder.rattler import rattler, said, wait
 from envbuilder.run import CommandError, run
 from envbuilder.store import Store
 
-CONDA_BASE: Final = "conda-base-1"
+CONDA_BASE: Final = "conda-base-2"
 """Part of the key of such a base: count it up when the same packages would give other bytes."""
 
 
@@ -118,7 +119,7 @@ class CondaBase:
             wait(_link(module, list(named.values()), prefix, folder / "cache"))
         except (module.exceptions.InstallerError, module.exceptions.LinkError, OSError, ValueError) as error:
             raise AssembleError(f"the conda packages cannot be installed:\n  {said(error)}") from error
-        _restore_links(contents.values(), prefix)
+        put_back(contents, prefix, self.reporter)
         self._run_scripts(contents, prefix)
         uses = cure_prefixes(prefix)
         for use in uses:
@@ -174,39 +175,6 @@ async def _link(module: Any, paths: Sequence[Path], prefix: Path, cache: Path) -
     )
 
 
-def _restore_links(contents: Iterable[PackageContent], prefix: Path) -> None:
-    """Put the links to folders back that another package's files go through: py-rattler makes folders of them.
-
-    Sysroots have such links (``lib -> lib64``). What went into the folder goes to where the link leads.
-    """
-    links = dict(link for content in contents for link in content.links)
-    for path, target in sorted(links.items(), key=lambda link: (-link[0].count("/"), link)):
-        place = prefix / path
-        if place.is_symlink() or not place.is_dir():
-            continue
-        end = place.parent / target
-        if not end.resolve().is_relative_to(prefix.resolve()):
-            raise AssembleError(f"the link {path} leads to {target}, out of the environment")
-        _move(place, end, prefix)
-        place.symlink_to(target)
-
-
-def _move(source: Path, target: Path, prefix: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for child in sorted(source.iterdir()):
-        end = target / child.name
-        if child.is_dir() and not child.is_symlink():
-            _move(child, end, prefix)
-        elif end.exists() and end.read_bytes() != child.read_bytes():
-            raise AssembleError(
-                f"two conda packages have different files for {end.resolve().relative_to(prefix.resolve())}",
-                hint="one environment cannot hold both: drop one",
-            )
-        else:
-            child.replace(end)
-    source.rmdir()
-
-
 def _run_script(package: CondaPackage, script: Path, prefix: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in prefix.rglob("*") if path.is_file()}
     env = {
@@ -242,9 +210,10 @@ def _normalize_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
             "extracted_package_dir": "",
             "package_tarball_full_path": "",
         }
-        record["files"] = sorted({_real_path(file, prefix) for file in record["files"]})
+        record["files"] = sorted({_real_path(own_path(file), prefix) for file in record["files"]})
         for row in record.get("paths_data", {}).get("paths", []):
-            row["_path"] = _real_path(row["_path"], prefix)
+            row["_path"] = _real_path(own_path(row["_path"]), prefix)
+            row.pop("original_path", None)
             row.pop("sha256_in_prefix", None)  # of the files before they were made relative
         path.unlink()
         path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")

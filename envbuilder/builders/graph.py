@@ -51,7 +51,7 @@ def plan(jobs: Iterable[Job], terms: Terms, output: Path | None) -> dict[str, No
     assembling: dict[str, Node] = {}
     packing: dict[str, Node] = {}
     for job in jobs:
-        lock, rules = job.lock, pack_rules(job.recipe.pack)
+        lock, rules = job.lock, pack_rules(job.recipe)
         common = (lock.interpreter, lock.python, lock.cuda, rules)
         base = _key("base", *common)
         args: tuple[Any, ...] = (terms, lock, rules, job.settings)

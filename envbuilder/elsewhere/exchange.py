@@ -79,7 +79,7 @@ def push_build(
     """
     tally = Tally(sent=[])
     interpreter = choose_interpreter(lock, interpreter_change, store, reporter)
-    rules = pack_rules(recipe.pack)
+    rules = pack_rules(recipe)
     names = {artifact.sha256: artifact.filename for artifact in lock.artifacts}
     reporter.step(f"Pushing {recipe.name} to {remote.url}")
     with (

@@ -9,6 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from envbuilder.pack.members import COMPRESSOR
 
@@ -74,6 +75,12 @@ DEFAULT_RULES: tuple[Rule, ...] = (
 )
 
 DEFAULT_EXCLUDE: tuple[str, ...] = tuple(pattern for rule in DEFAULT_RULES for pattern in rule.patterns)
+_UNLINKED: Final = ("lib/*.a", "lib/python3.*/**/*.a")
+LINKER_EXCLUDE: tuple[str, ...] = (
+    *_UNLINKED,
+    *(pattern for pattern in DEFAULT_EXCLUDE if pattern != "**/*.a"),
+)
+"""The same where a compiler is in the environment: every link takes static parts of libgcc and of its C library."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +107,7 @@ class PackRules:
 
 def rule_of(pattern: str) -> str:
     """Return the name of the default rule that *pattern* belongs to, or the pattern itself."""
+    pattern = "**/*.a" if pattern in _UNLINKED else pattern
     return next((rule.name for rule in DEFAULT_RULES if pattern in rule.patterns), pattern)
 
 

@@ -144,7 +144,13 @@ class _Run:
         try:
             envs = self.scratch / "envs"
             subject = prepare(
-                self.opened.path, model, self.place, envs, compile=compile, reporter=self.reporter
+                self.opened.path,
+                model,
+                self.place,
+                envs,
+                compile=compile,
+                compiler=self.opened.compiler,
+                reporter=self.reporter,
             )
         except DeployError as error:
             self.checks.append(
@@ -157,7 +163,13 @@ class _Run:
             if release.launch not in self.probes:
                 self.reporter.step(f"Running the model, launched {release.launch} as by {release.name}")
                 self.probes[release.launch] = run_probe(subject, release.launch)
-            self.checks += check_probe(self.probes[release.launch], release, manifest, self.place.isolated)
+            self.checks += check_probe(
+                self.probes[release.launch],
+                release,
+                manifest,
+                self.place.isolated,
+                compiler=self.opened.compiler,
+            )
         if any(
             check.status == "failed" and check.id.startswith(("probe.", "contract.")) for check in self.checks
         ):

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from envbuilder.lockfile import Lock, lock_text
 from envbuilder.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.pack.extract import Problem
+from envbuilder.verify.conda_checks import check_conda
 from envbuilder.verify.linking import host_runpaths, unresolved
 from envbuilder.verify.opened import Archive
 from envbuilder.verify.report import Check, check, failed, passed, some
@@ -47,6 +48,7 @@ def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
     yield _check_members(archive)
     yield from _check_layout(archive)
     yield from _check_traces(archive)
+    yield from check_conda(archive)
     yield from _check_linking(archive)
     yield from _check_manifest(archive, lock)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -29,9 +30,27 @@ for name in $SYSTEM; do
     if [ -d "$root/$name" ] && [ ! -L "$root/$name" ]; then mount --rbind "/$name" "$root/$name"; fi
 done
 if [ -d "$root/usr/local" ]; then mount -t tmpfs -o size=1m none "$root/usr/local"; fi
-unset SYSTEM root
+for path in $HIDDEN; do
+    if [ -d "$path" ]; then mount -t tmpfs -o size=1m none "$root$path"; else mount --bind /dev/null "$root$path"; fi
+done
+unset SYSTEM HIDDEN root
 exec "$@"
 """
+_COMPILERS: Final = re.compile(
+    r"([\w.-]+-)?(gcc|g\+\+|cpp|cc|c\+\+|c89|c99|clang|clang\+\+|as|ld|gold|lld|tcc|icpx?|nvc|nvc\+\+)(-[\w.-]+|\.\w+)?"
+)
+_COMPILER_FOLDERS: Final = ("/usr/lib/gcc", "/usr/libexec/gcc", "/usr/include", "/usr/lib/llvm-*")
+
+
+@functools.cache
+def host_compilers() -> tuple[str, ...]:
+    """List what of this machine a compiler is made of: programs, and folders with their parts and headers.
+
+    Links are not among them: they lead to what is.
+    """
+    programs = [path for path in Path("/usr/bin").glob("*") if _COMPILERS.fullmatch(path.name)]
+    folders = [path for pattern in _COMPILER_FOLDERS for path in Path("/").glob(pattern[1:]) if path.is_dir()]
+    return tuple(sorted(str(path) for path in (*programs, *folders) if not path.is_symlink()))
 
 
 @functools.cache
@@ -83,11 +102,13 @@ class Place:
         args: Sequence[str],
         *,
         variables: Mapping[str, str] | None = None,
+        hidden: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Completed:
         """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds.
 
-        It ends with this process, also when that is killed.
+        Of the files and folders *hidden* it sees nothing, where it is isolated. It ends with this process, also when
+        that is killed.
 
         Raises:
             CommandError: it ran out of time.
@@ -102,7 +123,7 @@ class Place:
             # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
             command = tethered(["chroot", str(self.root), *command])
             command = [*namespace, "/bin/sh", "-c", _ENTER, "sh", *command]
-            env = {**env, "SYSTEM": " ".join(_SYSTEM), "root": str(self.root)}
+            env = {**env, "SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
         else:
             command = tethered(command)
         return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"))

@@ -15,9 +15,11 @@ from envbuilder.verify.report import Check, Status, some
 from envbuilder.words import counted
 
 
-def check_probe(probed: Probed, release: Release, manifest: Manifest, isolated: bool) -> Iterator[Check]:
-    """Judge what a probe found, for *release*."""
-    judge = _Judge(release=release, seconds=probed.seconds)
+def check_probe(
+    probed: Probed, release: Release, manifest: Manifest, isolated: bool, *, compiler: str | None = None
+) -> Iterator[Check]:
+    """Judge what a probe found, for *release*; *compiler* is the path of the one that the environment brings along."""
+    judge = _Judge(release=release, seconds=probed.seconds, isolated=isolated, own_compiler=compiler)
     if probed.answer is None:
         yield judge.failed(
             "contract.launch",
@@ -28,7 +30,7 @@ def check_probe(probed: Probed, release: Release, manifest: Manifest, isolated: 
     answer = probed.answer
     checks = [
         judge.launch(answer, probed.launch),
-        judge.isolation(isolated),
+        judge.isolation(),
         *judge.torch(answer, manifest),
         *judge.outside(answer),
         *judge.child(answer),
@@ -46,6 +48,8 @@ class _Judge:
 
     release: Release
     seconds: float
+    isolated: bool
+    own_compiler: str | None
 
     def passed(self, id: str, found: str) -> Check:
         return self._check(id, "passed", found, None)
@@ -64,11 +68,12 @@ class _Judge:
         )
         return self.passed("contract.launch", text)
 
-    def isolation(self, isolated: bool) -> Check:
-        if isolated:
-            return self.passed(
-                "contract.isolation", "nothing but the environment and the base system was in reach"
-            )
+    def isolation(self) -> Check:
+        if self.isolated:
+            text = "nothing but the environment and the base system was in reach"
+            if self.own_compiler is not None:
+                text += ", and no compiler of this machine"
+            return self.passed("contract.isolation", text)
         text = "this user may make no mount namespace: what the archive was made from stayed in reach"
         return self._check("contract.isolation", "warning", text, "run as root, or allow user namespaces")
 
@@ -179,8 +184,15 @@ class _Judge:
         if found["backend"] == "aot_eager" and not found["compiler"]:
             text = f"no C++ compiler in reach: compiled by aot_eager, which needs none; {seconds}"
             return self.passed(id, text)
+        if self.own_compiler is not None and not where and not _ends_in(found["compiler"], self.own_compiler):
+            text = f"compiled by {found['compiler']}, and not by the environment's own {self.own_compiler}"
+            return self.failed(id, text, "CXX is set by the server's environment: take it away")
         compiler = f" and {found['compiler']}" if found["compiler"] and not where else ""
         return self.passed(id, f"compiled by {found['backend']}{compiler}; {seconds}")
+
+
+def _ends_in(path: str | None, end: str) -> bool:
+    return path is not None and path.endswith(f"/{end}")
 
 
 def environment_facts(probes: Sequence[Probed]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from envbuilder.progress import Reporter
 from envbuilder.run import CommandError, Completed
 from envbuilder.triton import Launch
 from envbuilder.verify import probe, sample
-from envbuilder.verify.contract import Place
+from envbuilder.verify.contract import Place, host_compilers
 
 PROBE_TIMEOUT: Final = 900.0
 """Seconds: torch.compile on a slow machine, twice."""
@@ -41,6 +41,13 @@ class Subject:
     """The eager model's answers, once a probe ran."""
     compile: Mapping[str, Any]
     """``torch.compile`` options to use in place of the model's own; empty: its own."""
+    compiler: str | None = None
+    """The path in the environment of the C++ compiler that it brings along."""
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What of this machine must not be in reach: its compilers, where the environment brings its own."""
+        return host_compilers() if self.compiler is not None else ()
 
     @property
     def file(self) -> str:
@@ -49,7 +56,14 @@ class Subject:
 
 
 def prepare(
-    archive: Path, model: Path, place: Place, envs: Path, *, compile: Mapping[str, Any], reporter: Reporter
+    archive: Path,
+    model: Path,
+    place: Place,
+    envs: Path,
+    *,
+    compile: Mapping[str, Any],
+    compiler: str | None = None,
+    reporter: Reporter,
 ) -> Subject:
     """Deploy *model* with *archive* into *place*, and make its inputs.
 
@@ -78,6 +92,7 @@ def prepare(
         inputs=inputs,
         outputs=folder / "outputs.npz",
         compile=compile,
+        compiler=compiler,
     )
 
 
@@ -122,7 +137,7 @@ def run_probe(subject: Subject, launch: Launch, *, timeout: float = PROBE_TIMEOU
     args = [place.seen(folder / "probe.py"), place.seen(folder / f"job-{launch}.json")]
     variables = {"TORCHINDUCTOR_CACHE_DIR": place.seen(caches), "TRITON_CACHE_DIR": place.seen(caches)}
     try:
-        done = place.run_python(launch, args, variables=variables, timeout=timeout)
+        done = place.run_python(launch, args, variables=variables, hidden=subject.hidden, timeout=timeout)
         ended = _ending(done)
     except CommandError as error:
         ended = f"it did not end within {timeout:g} s:\n{_last(error.output)}"

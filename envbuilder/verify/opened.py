@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Final
 from packaging.utils import canonicalize_name
 
 from envbuilder.errors import IntegrityError
-from envbuilder.manifest import MANIFEST_PATH, Manifest, parse_manifest
+from envbuilder.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
 from envbuilder.pack.extract import Contents, extract
 from envbuilder.progress import Reporter
 from envbuilder.verify.linking import Linking, read_linking
@@ -48,6 +49,17 @@ class Archive:
         """Minor versions whose libpython the archive has."""
         found = (_LIBPYTHON.fullmatch(path) for path in self.contents.members)
         return sorted(match["minor"] for match in found if match)
+
+    @property
+    def compiler(self) -> str | None:
+        """The path of the C++ compiler that the environment brings along, as it says itself."""
+        if ENVIRONMENT_PATH not in self.contents.members:
+            return None
+        try:
+            variables = json.loads((self.environment / ENVIRONMENT_PATH).read_bytes())["variables"]
+            return str(variables["CXX"]).removeprefix("{prefix}/")
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def holds(self, path: str) -> bool:
         """Say whether *path* is a file of the archive, or a link to one inside."""

@@ -228,7 +228,11 @@ class Probe:
         parameter = self.config.get("parameters", {}).get("TORCH_COMPILE_OPTIONAL_PARAMETERS", {})
         options: dict[str, Any] = json.loads(parameter.get("string_value") or "{}")
         found["compiler"] = cpp_compiler()
-        if kind == "CPU" and options.get("backend", "inductor") == "inductor" and not found["compiler"]:
+        own = (
+            "CXX" in os.environ
+        )  # said by the environment, or by who serves: nothing else may stand in for it
+        inductor = options.get("backend", "inductor") == "inductor"
+        if kind == "CPU" and inductor and not found["compiler"] and not own:
             options = {k: v for k, v in options.items() if k not in ("mode", "options")}
             options["backend"] = "aot_eager"  # everything of torch.compile but the code that Inductor writes
         found["backend"] = options.get("backend", "inductor")
@@ -320,8 +324,9 @@ def unique_graphs() -> int:
 
 def cpp_compiler() -> str | None:
     """Return the C++ compiler that Inductor would find, if any."""
-    names = [os.environ.get("CXX"), "g++", "clang++", "c++"]
-    return next((path for path in map(shutil.which, filter(None, names)) if path), None)
+    named = os.environ.get("CXX")
+    names = [named] if named else ["g++", "clang++", "c++"]
+    return next((path for path in map(shutil.which, names) if path), None)
 
 
 def outside_modules(job: dict[str, Any]) -> list[str]:

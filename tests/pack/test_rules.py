@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envbuilder.pack.members import COMPRESSOR
-from envbuilder.pack.rules import DEFAULT_EXCLUDE, DEFAULT_RULES, PackRules, rule_of
+from envbuilder.pack.rules import DEFAULT_EXCLUDE, DEFAULT_RULES, LINKER_EXCLUDE, PackRules, rule_of
 
 SITE = "lib/python3.11/site-packages"
 
@@ -74,6 +74,15 @@ def test_the_first_pattern_that_matches_is_named() -> None:
 def test_a_pattern_of_the_recipe_is_its_own_rule() -> None:
     assert rule_of("**/docs/**") == "**/docs/**"
     assert {rule_of(pattern) for pattern in DEFAULT_EXCLUDE} == {rule.name for rule in DEFAULT_RULES}
+
+
+def test_a_compiler_keeps_what_it_links() -> None:
+    rules = PackRules(exclude=LINKER_EXCLUDE)
+    for kept in ("lib/gcc/x86_64-linux-gnu/12/libgcc.a", "x/sysroot/usr/lib64/libc_nonshared.a"):
+        assert rules.excluded_by(kept) is None
+    for dropped in ("lib/libz.a", "lib/python3.11/site-packages/torch/lib/libx.a"):
+        assert rule_of(rules.excluded_by(dropped) or "") == "static libraries"
+    assert rules.excluded_by("lib/python3.11/test/regrtest.py") == "lib/python3.*/test/**"
 
 
 def test_the_key_has_everything_that_decides_bytes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,26 @@ def test_a_program_that_does_not_end(tmp_path: Path, isolate: bool) -> None:
     (made.environment / "bin" / "python3").write_text("#!/bin/sh\necho begun\nexec sleep 60\n")
     with pytest.raises(CommandError, match=r"ran out of time:\n  \| begun"):
         made.run_python("direct", [], timeout=1)
+
+
+def test_what_is_hidden_is_not_in_reach(tmp_path: Path) -> None:
+    made = place(tmp_path, isolate=True)
+    if not made.isolated:
+        assert os.geteuid() != 0  # root may always
+        return
+    (made.environment / "bin" / "python3").write_text(
+        "#!/bin/sh\ntest -s /usr/bin/env && echo program; ls /usr/share/doc | grep -q . && echo folder\n"
+    )
+    assert made.run_python("direct", ["job"]).stdout.split() == ["program", "folder"]
+    hidden = made.run_python("direct", ["job"], hidden=["/usr/bin/env", "/usr/share/doc"])
+    assert hidden.stdout.split() == []
+
+
+def test_what_a_compiler_of_this_machine_is_made_of() -> None:
+    found = contract.host_compilers()
+    program = shutil.which("g++")
+    assert program is not None
+    assert str(Path(program).resolve()) in found
+    assert "/usr/lib/gcc" in found
+    assert all(Path(path).exists() and not Path(path).is_symlink() for path in found)
+    assert not {"/usr/bin/env", "/usr/bin/bash", "/usr/bin/python3"} & set(found)

@@ -41,9 +41,11 @@ GOOD: dict[str, Any] = {
 }
 
 
-def judged(answer: dict[str, Any] | None, *, isolated: bool = True) -> list[Check]:
+def judged(
+    answer: dict[str, Any] | None, *, isolated: bool = True, compiler: str | None = None
+) -> list[Check]:
     probed = Probed(launch="sourced", answer=answer, ended="it exited with 1:\n  | no", seconds=3.0)
-    return list(check_probe(probed, find_release("pytriton-0.7.0"), MANIFEST, isolated))
+    return list(check_probe(probed, find_release("pytriton-0.7.0"), MANIFEST, isolated, compiler=compiler))
 
 
 def served(**changes: Any) -> dict[str, Any]:
@@ -226,3 +228,24 @@ def test_what_an_environment_says_of_itself() -> None:
         "import_seconds": "0.91",
     }
     assert environment_facts([]) == {}
+
+
+def test_a_compiler_that_travels_along() -> None:
+    checks = judged(served(compiler="/e/0/bin/g++"), compiler="bin/g++")
+    found = {check.id: check.found for check in checks}
+    assert [check.id for check in checks if check.status != "passed"] == []
+    isolation = (
+        "nothing but the environment and the base system was in reach, and no compiler of this machine"
+    )
+    assert found["contract.isolation"] == isolation
+    assert found["probe.compile"] == "compiled by inductor and /e/0/bin/g++; loaded in 12.3 s"
+
+
+@pytest.mark.parametrize("compiler", ["/usr/bin/g++", None])
+def test_another_compiler_than_the_one_that_travels_along(compiler: str | None) -> None:
+    assert failures(judged(served(compiler=compiler), compiler="bin/x-g++")) == {
+        "probe.compile": (
+            f"compiled by {compiler}, and not by the environment's own bin/x-g++",
+            "CXX is set by the server's environment: take it away",
+        )
+    }
