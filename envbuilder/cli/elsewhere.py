@@ -57,9 +57,10 @@ def push(
 ) -> None:
     """Upload an archive, or a recipe's, to the store elsewhere.
 
-    The store is `store = "s3://…"` in envbuilder.toml, or ENVBUILDER_STORE. Of an ARCHIVE its manifest goes along; a
-    RECIPE (a name in recipes/, or a path) is built where it is not, and its artifacts and segments go along, so that
-    other machines build from them without a package index. What is there already is not uploaded again.
+    The store is `store = "s3://…"` in envbuilder.toml, or ENVBUILDER_STORE. Of an ARCHIVE its manifest and the
+    provenance beside it go along; a RECIPE (a name in recipes/, or a path) is built where it is not, and its artifacts
+    and segments go along, so that other machines build from them without a package index. What is there already is not
+    uploaded again.
     """
     named = Path(what) if what.endswith((".tar.gz", ".tar")) else verbs.load_recipes([what])[0]
     transfer = verbs.push(
@@ -82,7 +83,8 @@ def pull(what: str, output: Path, as_json: bool, quiet: bool) -> None:
     """Bring an archive from the store elsewhere.
 
     WHAT is an archive's name (resnet-0123456789ab.tar.gz), the first twelve or more characters of its sha256, an alias
-    (resnet:stable), or a RECIPE: the archive that was built of its lock. Its manifest and the reports of it come along.
+    (resnet:stable), or a RECIPE: the archive that was built of its lock. Its manifest, its reports and its provenance
+    come along.
     """
     transfer = verbs.pull(what, output=output, reporter=make_reporter(quiet=quiet or as_json))
     _print_transfer(transfer, as_json, "brought here" if transfer.sent else "already here")
@@ -97,6 +99,8 @@ def _print_transfer(transfer: Transfer, as_json: bool, done: str) -> None:
     click.echo(f"  store {transfer.store}")
     for report in transfer.reports:
         click.echo(f"  report {report}")
+    for provenance in transfer.provenances:
+        click.echo(f"  provenance {provenance}")
 
 
 @click.command()

@@ -1,19 +1,20 @@
-"""Archives in a store elsewhere: each with its manifest, its reports, and the record of the build that made it."""
+"""Archives in a store elsewhere: each with manifest, reports, provenance, and the record of the build that made it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from envbuilder.elsewhere.remote import Kind, RemoteStore, seal
-from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError
+from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError, VerifyError
 from envbuilder.files import file_sha256, write_whole
 from envbuilder.manifest import Manifest, manifest_beside, parse_manifest
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.provenance.envelope import another_beside, provenances_beside, subjects
 from envbuilder.recipe_keys import NAME_PATTERN
 from envbuilder.scratch import locked_folder
 from envbuilder.store import Store
@@ -63,6 +64,8 @@ class Transfer:
     """How many objects were there already."""
     reports: tuple[Path, ...] = ()
     """Reports that came along."""
+    provenances: tuple[Path, ...] = ()
+    """Provenances that came along."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -89,18 +92,22 @@ def send_archive(
     *,
     reports: Sequence[Path] = (),
 ) -> None:
-    """Upload an archive and its manifest, and reports of it; the manifest last: what has one is whole.
+    """Upload an archive, its manifest, the provenances beside it, and reports of it.
 
     Raises:
         StoreError: the store does not answer, or refuses.
-        IntegrityError: a report is of another archive, or what was uploaded is not what is there.
+        IntegrityError: a report or a provenance is of another archive, or what was uploaded is not what is there.
     """
+    stated = [(path, _provenance_text(path, sha256)) for path in provenances_beside(archive)]
     texts = [(report, _report_text(report, sha256)) for report in reports]
     tally.count("archive", remote.put("archives", sha256, archive))
     manifest = manifest_beside(archive).read_bytes()
     tally.count("manifest", send_sealed("manifests", sha256, manifest, store, remote))
     for report, text in texts:
         tally.count(f"report {report.name}", send_report(text, sha256, store, remote))
+    for path, text in stated:
+        name = f"{sha256}/{hashlib.sha256(text).hexdigest()}"
+        tally.count(f"provenance {path.name}", send_sealed("provenances", name, text, store, remote))
 
 
 def send_report(text: bytes, sha256: str, store: Store, remote: RemoteStore) -> bool:
@@ -130,6 +137,23 @@ def _report_text(report: Path, sha256: str) -> bytes:
     return text
 
 
+def _provenance_text(path: Path, sha256: str) -> bytes:
+    try:
+        text = path.read_bytes()
+        of = subjects(text)
+    except OSError as error:
+        raise StoreError(f"the provenance {path} cannot be read: {error.strerror}") from error
+    except VerifyError as error:
+        raise IntegrityError(f"{path}: {error.message}", hint="`envbuilder attest` writes one") from error
+    if sha256 not in of:
+        named = ", ".join(sorted(one[:12] for one in of)) or "nothing"
+        raise IntegrityError(
+            f"{path} is of the archive {named}, not of {sha256[:12]}",
+            hint="`envbuilder attest` writes its own",
+        )
+    return text
+
+
 def send_sealed(kind: Kind, name: str, body: bytes, store: Store, remote: RemoteStore) -> bool:
     """Upload a small object that is not named by its bytes; return whether it was not there."""
     with store.scratch("send") as scratch:
@@ -155,7 +179,7 @@ def find_archive(remote: RemoteStore, digest: str) -> str:
 
 
 def bring_archive(remote: RemoteStore, sha256: str, output: Path, *, reporter: Reporter = SILENT) -> Transfer:
-    """Bring an archive, its manifest and its reports into the folder *output*; what is there already is left.
+    """Bring an archive, its manifest, reports and provenances into the folder *output*; what is there is left.
 
     Raises:
         StoreError: it is not there, or does not come whole; *output* is as it was.
@@ -178,7 +202,8 @@ def bring_archive(remote: RemoteStore, sha256: str, output: Path, *, reporter: R
             tally.sent.append("archive")
         if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
             write_whole(manifest_beside(archive), text)
-        reports = _bring_reports(remote, sha256, archive)
+        reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text))
+        provenances = _bring(remote, "provenances", sha256, lambda text: another_beside(archive, text))
         size = archive.stat().st_size
     except OSError as error:
         raise StoreError(f"{archive} cannot be written: {error.strerror or error}") from error
@@ -190,6 +215,7 @@ def bring_archive(remote: RemoteStore, sha256: str, output: Path, *, reporter: R
         sent=tuple(tally.sent),
         there=tally.there,
         reports=reports,
+        provenances=provenances,
     )
 
 
@@ -216,12 +242,13 @@ def _download(remote: RemoteStore, sha256: str, archive: Path, manifest: bytes, 
         draft.replace(archive)
 
 
-def _bring_reports(remote: RemoteStore, sha256: str, archive: Path) -> tuple[Path, ...]:
+def _bring(remote: RemoteStore, kind: Kind, sha256: str, place: Callable[[bytes], Path]) -> tuple[Path, ...]:
+    """Write what the store has of *kind* about an archive; *place* says where each goes."""
     found = []
-    for name in remote.names("reports", f"{sha256}/"):
-        text = remote.read_sealed("reports", f"{sha256}/{name}")
+    for name in remote.names(kind, f"{sha256}/"):
+        text = remote.read_sealed(kind, f"{sha256}/{name}")
         if text is not None:
-            path = report_beside(archive, text)
+            path = place(text)
             write_whole(path, text)
             found.append(path)
     return tuple(found)

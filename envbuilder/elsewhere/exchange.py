@@ -42,7 +42,7 @@ from envbuilder.store import Store
 def push_archive(
     archive: Path, store: Store, remote: RemoteStore, *, reports: Sequence[Path] = ()
 ) -> Transfer:
-    """Upload an archive, its manifest, and reports of it.
+    """Upload an archive, its manifest, the provenances beside it, and reports of it.
 
     Raises:
         DeployError: it is no archive, or has no manifest beside it.

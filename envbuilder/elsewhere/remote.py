@@ -1,4 +1,4 @@
-"""A store elsewhere: artifacts, segments, archives, manifests and reports by digest, one way in and one way out.
+"""A store elsewhere: what it keeps is named by digest, and there is one way in and one way out.
 
 An object is uploaded once, only where there is none of its name, and read back afterwards. It is never believed when
 it is read: an artifact's and an archive's name is the sha256 of its bytes; every other object begins with a *seal*, the
@@ -16,7 +16,9 @@ from envbuilder.elsewhere.files import Elsewhere
 from envbuilder.errors import IntegrityError
 from envbuilder.files import file_sha256
 
-Kind = Literal["artifacts", "segments", "archives", "manifests", "reports", "builds", "aliases"]
+Kind = Literal[
+    "artifacts", "segments", "archives", "manifests", "reports", "provenances", "builds", "aliases"
+]
 NAMED_BY_BYTES: Final = ("artifacts", "archives")
 SEAL_BYTES: Final = 65
 """A sha256 in hex and a newline."""

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from envbuilder.errors import VerifyError
 from envbuilder.manifest import Manifest
-from envbuilder.provenance.envelope import open_envelope, provenance_beside
+from envbuilder.provenance.envelope import open_envelope, provenance_beside, provenances_beside
 from envbuilder.provenance.keys import Verifier
 from envbuilder.provenance.statement import PREDICATE_TYPE, STATEMENT_TYPE
 from envbuilder.verify.report import Check, some
@@ -21,17 +21,21 @@ _SIGN = "`envbuilder attest` writes it; take the archive from whom you trust"
 def check_provenance(
     archive: Path, sha256: str, manifest: Manifest | None, trusted: Verifier
 ) -> Iterator[Check]:
-    """Check what lies beside *archive*, of which *sha256* was measured and *manifest* read."""
-    path = provenance_beside(archive)
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        yield _failed("provenance.signature", f"{path.name}: {error.strerror}", _SIGN)
-        return
-    try:
-        statement = open_envelope(text, trusted)
-    except VerifyError as error:
-        yield _failed("provenance.signature", f"{path.name}: {error.message}", _SIGN)
+    """Check what lies beside *archive*, of which *sha256* was measured and *manifest* read.
+
+    Of several provenances the first counts that *trusted* signed.
+    """
+    refused = []
+    for path in provenances_beside(archive) or [provenance_beside(archive)]:
+        try:
+            statement = open_envelope(path.read_bytes(), trusted)
+            break
+        except OSError as error:
+            refused.append(f"{path.name}: {error.strerror}")
+        except VerifyError as error:
+            refused.append(f"{path.name}: {error.message}")
+    else:
+        yield _failed("provenance.signature", "; ".join(refused), _SIGN)
         return
     yield Check(
         id="provenance.signature",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import glob
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,24 @@ def provenance_beside(archive: Path) -> Path:
     """Return where the provenance of *archive* lies: ``NAME-DIGEST.provenance.json``."""
     name = archive.name.removesuffix(".gz").removesuffix(".tar")
     return archive.with_name(f"{name}.provenance.json")
+
+
+def provenances_beside(archive: Path) -> list[Path]:
+    """List the provenances of *archive* that are there: the one, and others, ``NAME-DIGEST.provenance-….json``."""
+    first = provenance_beside(archive)
+    others = sorted(first.parent.glob(f"{glob.escape(first.stem)}-*{first.suffix}"))
+    return [path for path in (first, *others) if path.is_file()]
+
+
+def another_beside(archive: Path, text: bytes) -> Path:
+    """Return where a provenance with this text goes: to its usual place, or beside one that is there already."""
+    path = provenance_beside(archive)
+    try:
+        if path.read_bytes() == text:
+            return path
+    except FileNotFoundError:
+        return path
+    return path.with_name(f"{path.stem}-{hashlib.sha256(text).hexdigest()[:12]}{path.suffix}")
 
 
 def statement_beside(archive: Path) -> Path:
@@ -41,6 +61,20 @@ def seal(payload: str, key: Any, certificate: str | None = None) -> str:
         "signatures": [signature],
     }
     return json.dumps(envelope, indent=1, sort_keys=True) + "\n"
+
+
+def subjects(text: bytes) -> set[str]:
+    """Return the sha256 of each archive that the statement in an envelope is said to be of; nobody's word is taken.
+
+    Raises:
+        VerifyError: it is no envelope of a statement.
+    """
+    try:
+        envelope = json.loads(text)
+        payload = base64.b64decode(envelope.get("dsseEnvelope", envelope)["payload"], validate=True)
+        return {str(one["digest"]["sha256"]) for one in json.loads(payload)["subject"]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
+        raise VerifyError(f"it is no envelope of a statement (DSSE): {error}") from error
 
 
 def open_envelope(text: str | bytes, trusted: Verifier) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from envbuilder import verbs
 from envbuilder.build import BuildReport, build
 from envbuilder.elsewhere.archives import Transfer
 from envbuilder.elsewhere.exchange import pull_archive, pull_build, push_archive, push_build
@@ -13,9 +15,12 @@ from envbuilder.elsewhere.remote import RemoteStore
 from envbuilder.errors import IntegrityError, StoreError
 from envbuilder.files import file_sha256
 from envbuilder.manifest import manifest_beside
+from envbuilder.provenance.check import check_provenance
+from envbuilder.provenance.keys import load_verifier
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 from tests.notes import Notes
+from tests.provenance.authority import write_key
 from tests.small import Small
 
 NO_INDEX = Settings(no_index=True)
@@ -112,6 +117,66 @@ def test_a_report_of_another_archive_is_refused(small: Small, tmp_path: Path) ->
         push_archive(report.archive, small.store(), RemoteStore(f"file://{tmp_path}/e"), reports=[proof])
     assert raised.value.message == f"{proof} is of the archive 000000000000, not of {report.sha256[:12]}"
     assert not (tmp_path / "e").exists()
+
+
+def test_provenances_come_along(small: Small, remote: RemoteStore) -> None:
+    report = small.build()
+    keys = [small.folder / f"{name}.pem" for name in ("one", "two", "stranger")]
+    for key in keys:
+        write_key(small.folder, key.stem)
+    path = verbs.attest(report.archive, key=keys[0])
+    transfer = push_archive(report.archive, small.store(), remote)
+    assert transfer.sent == ("archive", "manifest", f"provenance {path.name}")
+    verbs.attest(report.archive, key=keys[1])  # signed by somebody else, in the same place
+    assert push_archive(report.archive, small.store(), RemoteStore(remote.url)).sent == transfer.sent[2:]
+
+    pulled = pull_archive(report.archive.name, small.folder / "there", RemoteStore(remote.url))
+    first, other = pulled.provenances
+    assert first.name == path.name
+    assert other.name.startswith(f"{path.stem}-")
+    for key in keys[:2]:
+        trusted = load_verifier(key.with_suffix(".pub"))
+        found = list(check_provenance(pulled.archive, report.sha256, None, trusted))
+        assert [(check.id, check.status) for check in found] == [
+            ("provenance.signature", "passed"),
+            ("provenance.subject", "passed"),
+        ]
+    stranger = load_verifier(keys[2].with_suffix(".pub"))
+    (check,) = check_provenance(pulled.archive, report.sha256, None, stranger)
+    assert check.status == "failed"
+    assert check.found.count("it was signed by") == 2
+    again = pull_archive(report.archive.name, small.folder / "there", RemoteStore(remote.url))
+    assert sorted(again.provenances) == sorted(pulled.provenances)
+
+
+def test_a_provenance_of_another_archive_is_refused(small: Small, tmp_path: Path) -> None:
+    report = small.build()
+    write_key(tmp_path, "key")
+    path = verbs.attest(report.archive, key=tmp_path / "key.pem")
+    text = path.read_text()
+    statement = json.loads(base64.b64decode(json.loads(text)["payload"]))
+    statement["subject"][0]["digest"]["sha256"] = "0" * 64
+    payload = base64.b64encode(json.dumps(statement).encode()).decode()
+    path.write_text(json.dumps({**json.loads(text), "payload": payload}))
+    with pytest.raises(IntegrityError) as raised:
+        push_archive(report.archive, small.store(), RemoteStore(f"file://{tmp_path}/e"))
+    assert raised.value.message == f"{path} is of the archive 000000000000, not of {report.sha256[:12]}"
+    path.write_text("[]")
+    with pytest.raises(IntegrityError, match=r"it is no envelope of a statement \(DSSE\)"):
+        push_archive(report.archive, small.store(), RemoteStore(f"file://{tmp_path}/e"))
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_provenance_that_was_changed_in_the_store(small: Small, tmp_path: Path) -> None:
+    remote = RemoteStore(f"file://{tmp_path}/e")
+    report = small.build()
+    write_key(tmp_path, "key")
+    verbs.attest(report.archive, key=tmp_path / "key.pem")
+    push_archive(report.archive, small.store(), remote)
+    (there,) = (tmp_path / "e" / "provenances").rglob("*/*")
+    there.write_bytes(there.read_bytes().replace(b"signatures", b"signaturez"))
+    with pytest.raises(IntegrityError, match="is not what was uploaded there"):
+        pull_archive(report.archive.name, tmp_path / "there", RemoteStore(remote.url))
 
 
 def test_what_nobody_has_pushed(small: Small, tmp_path: Path) -> None:
