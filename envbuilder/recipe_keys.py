@@ -159,7 +159,7 @@ def schema_text() -> str:
 
 _DEFAULT_PYTHON = "3.11"
 """The newest Python that every torch from 2.0 on has wheels for."""
-_DEFAULT_TORCH = "2.13.0"
+DEFAULT_TORCH = "2.13.0"
 
 
 def template(name: str, triton: str | None = None, torch: str | None = None, cuda: str | None = None) -> str:
@@ -224,7 +224,7 @@ _SAMPLES = {
 def _torch_for(cuda: str) -> str:
     """Return the version of torch to propose for *cuda*: the default, or the newest that was built for it."""
     known = [build.version for build in table() if cuda in build.variants]
-    return _DEFAULT_TORCH if _DEFAULT_TORCH in known or not known else known[-1]
+    return DEFAULT_TORCH if DEFAULT_TORCH in known or not known else known[-1]
 
 
 def _choice(release: Release) -> str:

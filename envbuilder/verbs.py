@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from envbuilder.elsewhere.aliases import Alias
     from envbuilder.elsewhere.archives import Transfer
     from envbuilder.elsewhere.remote import RemoteStore
+    from envbuilder.importing.recipe import Import
     from envbuilder.inventory.audit import Audit
     from envbuilder.inventory.policy import Judgement, Policy
     from envbuilder.lock import LockResult
@@ -76,10 +77,23 @@ def init(
     Raises:
         RecipeError: there is one already, or the values make no possible recipe.
     """
-    path = (
+    path = _recipe_path(name, root)
+    _write_recipe(path, template(path.stem, triton=triton, torch=torch, cuda=cuda))
+    return path
+
+
+def _recipe_path(name: str, root: Path | None) -> Path:
+    return (
         Path(name) if name.endswith((".yaml", ".yml")) else (root or Path.cwd()) / "recipes" / f"{name}.yaml"
     )
-    text = template(path.stem, triton=triton, torch=torch, cuda=cuda)
+
+
+def _write_recipe(path: Path, text: str) -> None:
+    """Write a recipe that is not there yet, and the schema for editors beside it; what cannot be loaded goes again.
+
+    Raises:
+        RecipeError: there is one already, or it is no possible recipe.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x") as file:
@@ -96,7 +110,34 @@ def init(
         said = re.sub(rf"^{re.escape(str(path))}(:\d+)?: ", "", error.message)
         raise RecipeError(said, hint=error.hint) from error
     (path.parent / SCHEMA_FILE).write_text(schema_text())  # what the recipe's first line tells editors
-    return path
+
+
+def import_recipe(
+    environment: Path,
+    name: str | None = None,
+    *,
+    triton: str | None = None,
+    torch: str | None = None,
+    cuda: str | None = None,
+    python: str | None = None,
+    root: Path | None = None,
+) -> Import:
+    """Make a recipe of the conda environment file *environment*: ``recipes/NAME.yaml``, or NAME where it is a path.
+
+    What is not None counts instead of what the file says. See :mod:`envbuilder.importing.recipe`.
+
+    Raises:
+        RecipeError: the file is none, there is such a recipe already, or its values make no possible recipe.
+        ResolveError: py-rattler, which reads match specs, is not installed.
+    """
+    from envbuilder.importing.environment import read_environment
+    from envbuilder.importing.recipe import Import, make_recipe, recipe_name
+
+    found = read_environment(environment)
+    path = _recipe_path(name or recipe_name(found), root)
+    made = make_recipe(found, path.absolute().parent, triton=triton, torch=torch, cuda=cuda, python=python)
+    _write_recipe(path, made.text)
+    return Import(recipe=path, remarks=made.remarks)
 
 
 def lock(

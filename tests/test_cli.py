@@ -36,6 +36,7 @@ VERBS = [
     "deploy",
     "diff",
     "doctor",
+    "import",
     "init",
     "licences",
     "lock",

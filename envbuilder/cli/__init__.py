@@ -19,7 +19,7 @@ from envbuilder.cli.comparison import diff
 from envbuilder.cli.contents import audit, licences, sbom
 from envbuilder.cli.deployments import compile_model, deploy, doctor, quickstart
 from envbuilder.cli.elsewhere import alias, pull, push
-from envbuilder.cli.locks import init, lock
+from envbuilder.cli.locks import import_recipe, init, lock
 from envbuilder.cli.provenance import attest
 from envbuilder.cli.stores import store
 from envbuilder.errors import EnvbuilderError
@@ -83,6 +83,7 @@ def cli() -> None:
 
 for _command in (
     init,
+    import_recipe,
     lock,
     build,
     verify,

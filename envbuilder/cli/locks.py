@@ -39,6 +39,38 @@ def init(
     out({"recipe": path}, as_json, f"wrote {path}; next: envbuilder lock {name}")
 
 
+@click.command("import")
+@click.argument("environment", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("name", required=False)
+@click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
+@click.option("--torch", metavar="VERSION", help="torch version, in place of the file's.")
+@click.option("--cuda", metavar="CUDA", help="cpu, cu126, …, or pypi, in place of the file's.")
+@click.option("--python", metavar="X.Y", help="Minor version of Python, in place of the file's.")
+@shared_options
+def import_recipe(
+    environment: Path,
+    name: str | None,
+    triton: str | None,
+    torch: str | None,
+    cuda: str | None,
+    python: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make a recipe of a conda environment file, environment.yml.
+
+    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml; without it the recipe is
+    called as the environment is. What the recipe says in other words, and what it cannot say, is printed, each with
+    its line; the latter stands in the recipe, too. Nothing is solved: `envbuilder lock` does that.
+    """
+    made = verbs.import_recipe(environment, name, triton=triton, torch=torch, cuda=cuda, python=python)
+    lines = [f"wrote {made.recipe}; next: envbuilder lock {name or made.recipe.stem}"]
+    for title, left_out in (("in other words:", False), ("not carried over:", True)):
+        remarks = [f"  {remark}" for remark in made.remarks if remark.left_out is left_out]
+        lines += [title, *remarks] if remarks else []
+    out(made, as_json, "\n".join(lines))
+
+
 @click.command()
 @recipes_argument
 @click.option("--check", is_flag=True, help="Write nothing, say whether locks are current.")

@@ -1,0 +1,1 @@
+"""From a conda environment file to a recipe, and what could not be carried over."""
