@@ -220,5 +220,5 @@ def test_what_cannot_be_a_recipe_is_not_left_behind(tmp_path: Path, monkeypatch:
     assert done.exit_code == 2
     assert "cuda" in done.output
     assert list((tmp_path / "recipes").glob("*.yaml")) == []
-    with pytest.raises(RecipeError, match="no Triton release '1.0'"):
+    with pytest.raises(RecipeError, match=r"no Triton release '1\.0'"):
         verbs.import_recipe(tmp_path / "environment.yml", triton="1.0", root=tmp_path)
