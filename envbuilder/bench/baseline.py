@@ -81,7 +81,6 @@ def pack_baseline(archive: Path, scratch: Path, target: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     conda_pack.pack(prefix=str(prefix), output=str(target), verbose=False, ignore_missing_files=True)
-    shutil.rmtree(prefix)
 
 
 def deploy_baseline(model: Path, archive: Path, repository: Path) -> None:

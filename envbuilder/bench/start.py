@@ -15,6 +15,7 @@ import tritonclient.grpc
 
 from envbuilder.bench.baseline import deploy_baseline, pack_baseline
 from envbuilder.bench.compilers import CompilerCount
+from envbuilder.bench.inodes import KeptInodes, kept_inodes
 from envbuilder.bench.timeline import PHASES, read_phases
 from envbuilder.compile import precompile
 from envbuilder.deploy.config import CONFIG, read_config
@@ -24,6 +25,7 @@ from envbuilder.deploy.pbtxt import set_parameter
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.verify import sample
+from envbuilder.verify.remains import extractions
 from envbuilder.verify.server import RunningServer, TritonServer
 
 _ROWS: Final = 3
@@ -132,17 +134,19 @@ def measure_starts(
         DeployError: a model cannot be deployed.
     """
     manifest, _ = read_archive(archive)
-    bench = _Bench(
-        archive=archive,
-        scratch=scratch,
-        server=server,
-        python=".".join(manifest.python.split(".")[:2]),
-        compilers=CompilerCount(scratch / "compilers"),
-        reporter=reporter,
-    )
-    reporter.step("Packing the same environment with conda-pack, without bytecode")
-    pack_baseline(archive, scratch, bench.baseline_archive)
-    measured = [bench.measure(model, uncompiled=uncompiled, rounds=rounds) for model in models]
+    with kept_inodes() as inodes:
+        bench = _Bench(
+            archive=archive,
+            scratch=scratch,
+            server=server,
+            python=".".join(manifest.python.split(".")[:2]),
+            compilers=CompilerCount(scratch / "compilers"),
+            inodes=inodes,
+            reporter=reporter,
+        )
+        reporter.step("Packing the same environment with conda-pack, without bytecode")
+        pack_baseline(archive, scratch, bench.baseline_archive)
+        measured = [bench.measure(model, uncompiled=uncompiled, rounds=rounds) for model in models]
     return Starts(archive=archive.name, server=server.describe(), models=tuple(measured))
 
 
@@ -155,6 +159,7 @@ class _Bench:
     server: TritonServer
     python: str
     compilers: CompilerCount
+    inodes: KeptInodes
     reporter: Reporter
 
     @property
@@ -190,7 +195,6 @@ class _Bench:
                 for restart in (False, True):
                     start = self._start(folder, name, deployment, ahead, restart=restart, expected=expected)
                     starts.append(start)
-        shutil.rmtree(folder)
         return summed(name, starts)
 
     def _eager(self, model: Path, folder: Path, name: str) -> Mapping[str, np.ndarray[Any, Any]]:
@@ -226,7 +230,7 @@ class _Bench:
             "PATH": f"{self.compilers.folder}:/usr/local/bin:/usr/bin:/bin",
             "TORCHINDUCTOR_CACHE_DIR": str(_caches(folder, deployment, ahead)),
         }
-        before = self.compilers.count()
+        before, others = self.compilers.count(), extractions()
         os.sync()  # what was written before is no part of what this start has to write
         began = time.time()
         with self.server.start(
@@ -236,6 +240,8 @@ class _Bench:
             answer = self._ask(running, folder / label / name)
             answered = time.time()
             difference = _difference(answer, expected, running)
+            self.inodes.keep(extractions() - others)
+        self.inodes.empty()
         phases = read_phases(log.read_text(errors="replace"), began=began, ready=ready, answered=answered)
         return Start(
             deployment=deployment,

@@ -24,8 +24,9 @@ TERMINATE_AFTER: Final = 40.0
 """Seconds that a server gets to unload its models before it is killed; it gives its requests 30 itself."""
 _HEAP: Final = 2**26
 """Bytes of glibc's arenas at most; larger mappings are buffers."""
+EXTRACTIONS: Final = Path("/tmp")
+"""Where servers extract environments: Triton's own choice, which no variable moves (``pb_env.cc``)."""
 _EXTRACTED: Final = re.compile(rb"/tmp/python_env_[A-Za-z0-9]{6}")
-"""Triton's own choice of a folder; no variable moves it (``pb_env.cc``)."""
 
 
 @dataclass(kw_only=True)
@@ -100,7 +101,7 @@ def guarded(name: str, before: Iterable[Path]) -> Iterator[None]:
 def extractions() -> set[Path]:
     """Return the folders of this user's that any server extracted environments into."""
     found = set()
-    for folder in Path("/tmp").glob("python_env_??????"):
+    for folder in EXTRACTIONS.glob("python_env_??????"):
         with contextlib.suppress(OSError):
             if folder.stat().st_uid == os.getuid():
                 found.add(folder)
