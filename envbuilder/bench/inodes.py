@@ -1,8 +1,8 @@
 """The inodes of what servers extracted, kept in use for as long as starts are measured.
 
-ext4 gives an inode out again only minutes after it was freed, and when it makes a file it steps over all of those one by
-one (``recently_deleted`` in the kernel's fs/ext4/ialloc.c). A server takes the files of its environment along when it
-stops: the next one, on the same disk, would extract two to three times as slowly as one on a new machine.
+ext4 gives an inode out again only minutes after it was freed, and when it makes a file it steps over all of those one
+by one (``recently_deleted`` in the kernel's fs/ext4/ialloc.c). A server takes the files of its environment along when
+it stops: the next one, on the same disk, would extract two to three times as slowly as one on a new machine.
 """
 
 from __future__ import annotations
