@@ -100,13 +100,8 @@ def choose_interpreter(lock: Lock, change: bool, store: Store, reporter: Reporte
 
     Raises:
         IntegrityError: it is not the locked one.
-        AssembleError: there is none, or the interpreter is a conda package.
+        AssembleError: there is none.
     """
-    if lock.conda is not None:
-        raise AssembleError(
-            f"the base of {lock.recipe} is made of conda packages, which only `envbuilder build` of one recipe makes",
-            hint="build it by itself: without --cluster, --matrix and --verify",
-        )
     interpreter = find_interpreter(lock.python, locked=lock.interpreter, store=store, reporter=reporter)
     here, locked = describe(interpreter), lock.interpreter
     if here.digest != locked.digest:

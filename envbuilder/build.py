@@ -329,9 +329,7 @@ def _pack_json(recipe: Recipe) -> dict[str, Any]:
 def tools(lock: Lock | None = None) -> dict[str, str]:
     """Return the name and version of what decides the bytes of an archive (of *lock*)."""
     compressor, _, version = COMPRESSOR.partition(" ")
-    conda = {}
-    if lock is not None and lock.conda is not None:
-        conda = {"py-rattler": rattler_version(), "conda-base": CONDA_BASE}
+    conda = conda_tools() if lock is not None and lock.conda is not None else {}
     return {
         "envbuilder": __version__,
         "rules": str(RULES_VERSION),
@@ -341,6 +339,15 @@ def tools(lock: Lock | None = None) -> dict[str, str]:
         compressor: version,
         **conda,
     }
+
+
+def conda_tools() -> dict[str, str]:
+    """Return the same of what decides the bytes of a base of conda packages.
+
+    Raises:
+        ResolveError: py-rattler is not installed.
+    """
+    return {"py-rattler": rattler_version(), "conda-base": CONDA_BASE}
 
 
 def _sum_excluded(segments: Sequence[Segment]) -> tuple[ManifestExclusion, ...]:

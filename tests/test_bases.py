@@ -9,7 +9,6 @@ from envbuilder.bases import choose_interpreter, find_compiler, open_base
 from envbuilder.errors import AssembleError, IntegrityError
 from envbuilder.lockfile import Lock
 from envbuilder.resolve.interpreter import Interpreter, describe
-from envbuilder.store import Store
 from tests.channels import Cut
 from tests.conda_project import Project
 from tests.notes import Notes
@@ -90,12 +89,3 @@ def test_another_interpreter_than_the_locked_one(project: Project, cpython_lock:
     notes = Notes()
     choose_interpreter(lock, True, project.store, notes)
     assert [line.rpartition(": ")[2] for line in notes.notes] == ["taken, as --interpreter-change allows"]
-
-
-def test_conda_packages_are_built_one_recipe_at_a_time(project: Project, store: Store) -> None:
-    lock = project.lock(project.recipe()).lock
-    with pytest.raises(AssembleError) as caught:
-        choose_interpreter(lock, False, store, Notes())
-    assert caught.value.message == (
-        "the base of mine is made of conda packages, which only `envbuilder build` of one recipe makes"
-    )

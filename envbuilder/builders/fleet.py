@@ -77,7 +77,7 @@ def build_many(
         ClusterError: see :func:`envbuilder.builders.cluster.run_on_cluster`.
     """
     terms = Terms(
-        tools=tools(),
+        tools={name: version for job in jobs for name, version in tools(job.lock).items()},
         sharing=cluster is not None,
         verify=verify,
         interpreter_change=interpreter_change,

@@ -53,13 +53,13 @@ def plan(jobs: Iterable[Job], terms: Terms, output: Path | None) -> dict[str, No
     for job in jobs:
         lock, rules = job.lock, pack_rules(job.recipe)
         common = (lock.interpreter, lock.python, lock.cuda, rules)
-        base = _key("base", *common)
-        args: tuple[Any, ...] = (terms, lock, rules, job.settings)
+        base = _key("base", *common, lock.conda, job.recipe.link_scripts)
+        args: tuple[Any, ...] = (terms, job.recipe, lock, rules, job.settings)
         assembling.setdefault(base, Node(key=base, weight=50_000_000, work=assemble_base, args=args))
         needed = [base]
         for artifact in lock.artifacts:
             key = _key(f"assemble-{artifact.name}", artifact, *common)
-            args = (terms, artifact, lock, rules, job.settings)
+            args = (terms, artifact, job.recipe, lock, rules, job.settings)
             assembling.setdefault(key, Node(key=key, weight=artifact.size, work=assemble_wheel, args=args))
             needed.append(key)
         key = _pack_key(job)

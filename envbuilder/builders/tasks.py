@@ -13,18 +13,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ParamSpec
 
-from envbuilder.assemble.base import CPythonBase
+from envbuilder.assemble.base import Provider
 from envbuilder.assemble.damage import DamagedArtifactError
-from envbuilder.bases import choose_interpreter
+from envbuilder.bases import open_base
 from envbuilder.build import (
     BuildReport,
     build,
     build_key,
+    conda_tools,
     keep_freed_memory,
     open_assembler,
     record_of,
@@ -35,6 +36,7 @@ from envbuilder.elsewhere.archives import (
     bring_archive,
     report_beside,
     send_archive,
+    send_packages,
     send_record,
     send_report,
 )
@@ -44,9 +46,8 @@ from envbuilder.fetch.download import fetch
 from envbuilder.files import write_whole
 from envbuilder.lockfile import Artifact, Lock
 from envbuilder.pack.rules import PackRules
-from envbuilder.progress import SilentReporter
+from envbuilder.progress import Reporter, SilentReporter
 from envbuilder.recipe import Recipe
-from envbuilder.resolve.interpreter import describe
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 
@@ -113,48 +114,52 @@ def _timed(task: _Task[_P]) -> _Task[_P]:
 
 @_timed
 def assemble_wheel(
-    terms: Terms, artifact: Artifact, lock: Lock, rules: PackRules, settings: Settings
+    terms: Terms, artifact: Artifact, recipe: Recipe, lock: Lock, rules: PackRules, settings: Settings
 ) -> Done:
-    """Fetch an artifact and make its segment. *lock* is any that holds it: only its interpreter counts."""
+    """Fetch an artifact and make its segment. *recipe* and *lock* are any that have it: only the base counts."""
     notes = _Notes()
     try:
-        with _opened(terms, settings) as store:
-            interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
-            base = CPythonBase(found=interpreter)
-            with open_assembler(base, rules, store, _threads(terms), notes) as assembler:
-                key = assembler.wheel_key(artifact)
-                if terms.sharing and store.remote is not None:
-                    both = (("segments", key), ("artifacts", artifact.sha256))
-                    if all(store.remote.holds(kind, name) for kind, name in both):  # type: ignore[arg-type]  # literals
-                        return Done()
-                for last in (False, True):
-                    ((_, path),) = fetch([artifact], lock.cuda, settings, store, reporter=notes)
-                    try:
-                        assembler.wheel(artifact, path)
-                    except DamagedArtifactError as damaged:
-                        if last:
-                            raise IntegrityError(
-                                f"{damaged}: its bytes in the store change while they are read"
-                            ) from damaged
-                    else:
-                        break
-                if terms.sharing and store.remote is not None:
-                    store.remote.put("artifacts", artifact.sha256, path)
+        with (
+            _opened(terms, settings) as store,
+            _base(terms, recipe, lock, settings, store, notes) as base,
+            open_assembler(base, rules, store, _threads(terms), notes) as assembler,
+        ):
+            key = assembler.wheel_key(artifact)
+            if terms.sharing and store.remote is not None:
+                both = (("segments", key), ("artifacts", artifact.sha256))
+                if all(store.remote.holds(kind, name) for kind, name in both):  # type: ignore[arg-type]  # literals
+                    return Done()
+            for last in (False, True):
+                ((_, path),) = fetch([artifact], lock.cuda, settings, store, reporter=notes)
+                try:
+                    assembler.wheel(artifact, path)
+                except DamagedArtifactError as damaged:
+                    if last:
+                        raise IntegrityError(
+                            f"{damaged}: its bytes in the store change while they are read"
+                        ) from damaged
+                else:
+                    break
+            if terms.sharing and store.remote is not None:
+                store.remote.put("artifacts", artifact.sha256, path)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
     return Done(notes=tuple(notes.notes))
 
 
 @_timed
-def assemble_base(terms: Terms, lock: Lock, rules: PackRules, settings: Settings) -> Done:
-    """Make the segments of the interpreter."""
+def assemble_base(terms: Terms, recipe: Recipe, lock: Lock, rules: PackRules, settings: Settings) -> Done:
+    """Make the segments of the base: of the interpreter, or of the conda packages, which are shared as artifacts."""
     notes = _Notes()
     try:
-        with _opened(terms, settings) as store:
-            interpreter = choose_interpreter(lock, terms.interpreter_change, store, notes)
-            base = CPythonBase(found=interpreter)
-            with open_assembler(base, rules, store, _threads(terms), notes) as assembler:
-                assembler.base()
+        with (
+            _opened(terms, settings) as store,
+            _base(terms, recipe, lock, settings, store, notes) as base,
+            open_assembler(base, rules, store, _threads(terms), notes) as assembler,
+        ):
+            assembler.base()
+            if terms.sharing and store.remote is not None:
+                send_packages(recipe, lock, settings, store, store.remote, notes)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
     return Done()  # what there is to note, packing notes again
@@ -182,20 +187,15 @@ def pack(
                 reporter=notes,
             )
             if terms.sharing and store.remote is not None:
-                _send(recipe, lock, report, terms, store, store.remote)
+                send_archive(report.archive, report.sha256, store, store.remote, Tally(sent=[]))
+                with _base(terms, recipe, lock, settings, store, SilentReporter()) as base:
+                    key = build_key(recipe, lock, base.interpreter)
+                send_record(key, record_of(report), store, store.remote)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
     # The list of files is long, and lies beside the archive.
     slim = replace(report, manifest=replace(report.manifest, files=()))
     return Done(report=slim, notes=tuple(notes.notes))
-
-
-def _send(
-    recipe: Recipe, lock: Lock, report: BuildReport, terms: Terms, store: Store, remote: RemoteStore
-) -> None:
-    send_archive(report.archive, report.sha256, store, remote, Tally(sent=[]))
-    interpreter = choose_interpreter(lock, terms.interpreter_change, store, SilentReporter())
-    send_record(build_key(recipe, lock, describe(interpreter)), record_of(report), store, remote)
 
 
 @_timed
@@ -240,6 +240,12 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
     return replace(packed, failure=failure, notes=tuple(notes.notes), verified=found.summary())
 
 
+def _base(
+    terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, store: Store, reporter: Reporter
+) -> AbstractContextManager[Provider]:
+    return open_base(recipe, lock, settings, store, change=terms.interpreter_change, reporter=reporter)
+
+
 def _threads(terms: Terms) -> int:
     """Return how many threads a task may use."""
     if terms.threads is not None:
@@ -256,7 +262,7 @@ def _opened(terms: Terms, settings: Settings) -> Iterator[Store]:
     Raises:
         IntegrityError: this machine's envbuilder makes other bytes.
     """
-    check_tools(terms.tools, tools())
+    check_tools(terms.tools, {**tools(), **(conda_tools() if "conda-base" in terms.tools else {})})
     keep_freed_memory()
     store = Store.open()
     if settings.store is not None:

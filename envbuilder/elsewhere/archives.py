@@ -11,12 +11,17 @@ from pathlib import Path
 
 from envbuilder.elsewhere.remote import Kind, RemoteStore, seal
 from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError, VerifyError
+from envbuilder.fetch.download import fetch_packages
 from envbuilder.files import file_sha256, write_whole
+from envbuilder.lockfile import Lock
 from envbuilder.manifest import Manifest, manifest_beside, parse_manifest
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.provenance.envelope import another_beside, provenances_beside, subjects
+from envbuilder.recipe import Recipe
 from envbuilder.recipe_keys import NAME_PATTERN
+from envbuilder.resolve.conda import channels_of
 from envbuilder.scratch import locked_folder
+from envbuilder.settings import Settings
 from envbuilder.store import Store
 
 DIGEST = re.compile(r"[0-9a-f]{12,64}")
@@ -257,6 +262,22 @@ def _bring(remote: RemoteStore, kind: Kind, sha256: str, place: Callable[[bytes]
 def send_record(key: str, record: BuildRecord, store: Store, remote: RemoteStore) -> bool:
     """Say in the store elsewhere what the build *key* made; return whether it was not said yet."""
     return send_sealed("builds", key, record.text(), store, remote)
+
+
+def send_packages(
+    recipe: Recipe, lock: Lock, settings: Settings, store: Store, remote: RemoteStore, reporter: Reporter
+) -> dict[str, bool]:
+    """Upload the conda packages of *lock*, if it has any; return of each file whether it was not there.
+
+    Raises:
+        FetchError, IntegrityError: one cannot be had.
+        StoreError: the store elsewhere cannot be written.
+    """
+    if lock.conda is None:
+        return {}
+    channels = channels_of(recipe)
+    paths = fetch_packages(lock.conda.packages, channels, settings, store, reporter=reporter)
+    return {one.filename: remote.put("artifacts", one.sha256, path) for one, path in paths.items()}
 
 
 def find_record(key: str, remote: RemoteStore, reporter: Reporter) -> BuildRecord | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from envbuilder.assemble.base import CPythonBase
 from envbuilder.assemble.pipeline import open_pipeline
-from envbuilder.bases import choose_interpreter
+from envbuilder.bases import open_base
 from envbuilder.build import (
     BuildReport,
     build_key,
@@ -25,6 +24,7 @@ from envbuilder.elsewhere.archives import (
     find_archive,
     find_record,
     send_archive,
+    send_packages,
     send_record,
 )
 from envbuilder.elsewhere.remote import RemoteStore
@@ -34,7 +34,6 @@ from envbuilder.lockfile import Lock
 from envbuilder.manifest import manifest_beside
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe import Recipe
-from envbuilder.resolve.interpreter import describe
 from envbuilder.settings import Settings
 from envbuilder.store import Store
 
@@ -78,12 +77,12 @@ def push_build(
         FetchError, IntegrityError, AssembleError: see :func:`envbuilder.build.build`.
     """
     tally = Tally(sent=[])
-    interpreter = choose_interpreter(lock, interpreter_change, store, reporter)
     rules = pack_rules(recipe)
     names = {artifact.sha256: artifact.filename for artifact in lock.artifacts}
     reporter.step(f"Pushing {recipe.name} to {remote.url}")
     with (
-        open_assembler(CPythonBase(found=interpreter), rules, store, None, reporter) as assembler,
+        open_base(recipe, lock, settings, store, change=interpreter_change, reporter=reporter) as base,
+        open_assembler(base, rules, store, None, reporter) as assembler,
         open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
     ):
         for segment in pipeline.segments():
@@ -92,8 +91,10 @@ def push_build(
                 uploaded = remote.put("artifacts", segment.artifact, path)
                 tally.count(f"artifact {names[segment.artifact]}", uploaded)
             tally.count(f"segment {segment.label}", send_segment(segment.key, segment.folder, store, remote))
+        key = build_key(recipe, lock, base.interpreter)
+    for name, uploaded in send_packages(recipe, lock, settings, store, remote, reporter).items():
+        tally.count(f"artifact {name}", uploaded)
     send_archive(report.archive, report.sha256, store, remote, tally, reports=reports)
-    key = build_key(recipe, lock, describe(interpreter))
     tally.count("record of the build", send_record(key, record_of(report), store, remote))
     return _transfer(report.archive, report.sha256, report.size, remote, tally)
 

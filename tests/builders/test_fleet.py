@@ -24,6 +24,7 @@ from envbuilder.resolve.interpreter import Interpreter
 from envbuilder.settings import Settings
 from envbuilder.store import CACHE_VARIABLE, Store
 from tests.builders.fleets import make_fleet
+from tests.conda_project import Project
 from tests.conftest import REPOSITORY
 from tests.notes import Notes
 
@@ -63,6 +64,36 @@ def test_the_same_bytes_as_one_by_one(tmp_path: Path, python311: Interpreter) ->
         assert outcome.archive == tmp_path / "envs" / alone.archive.name
         assert outcome.archive.is_file()
     assert [outcome.state for outcome in build_many(jobs, output=tmp_path / "envs")] == ["already there"] * 3
+
+
+def test_recipes_of_conda_packages_share_their_base(
+    conda_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "here"))
+    where = f"file://{tmp_path}/elsewhere"
+    settings = dataclasses.replace(conda_project.settings, store=where)
+    jobs = []
+    for name in ("one", "two"):
+        recipe = dataclasses.replace(conda_project.recipe(conda=["greeting"]), name=name)
+        jobs.append(Job(recipe=recipe, lock=conda_project.lock(recipe).lock, settings=settings))
+    nodes = plan(jobs, Terms(tools=tools(jobs[0].lock), sharing=True), tmp_path / "envs")
+    kinds = [node.work for node in nodes.values()]
+    assert [kinds.count(work) for work in (assemble_base, assemble_wheel, pack)] == [1, 2, 2]
+    done = dict(run_here(nodes))
+    assert [one.failure for one in done.values() if one.failure is not None] == []
+    outcomes = build_many(jobs, output=tmp_path / "envs")
+    assert [(one.state, one.failure) for one in outcomes] == [("already there", None)] * 2
+    alone = build(
+        jobs[0].recipe,
+        jobs[0].lock,
+        output=tmp_path / "alone",
+        settings=conda_project.settings,
+        store=conda_project.store,
+    )
+    assert outcomes[0].sha256 == alone.sha256
+    remote = RemoteStore(where)
+    assert jobs[0].lock.conda is not None
+    assert all(remote.holds("artifacts", package.sha256) for package in jobs[0].lock.all_artifacts)
 
 
 def test_what_goes_wrong_with_one_is_its_own(tmp_path: Path, python311: Interpreter) -> None:

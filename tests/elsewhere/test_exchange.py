@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from envbuilder.provenance.check import check_provenance
 from envbuilder.provenance.keys import load_verifier
 from envbuilder.settings import Settings
 from envbuilder.store import Store
+from tests.conda_parts import fake_cut
+from tests.conda_project import Project
 from tests.notes import Notes
 from tests.provenance.authority import write_key
 from tests.small import Small
@@ -64,6 +67,33 @@ def test_a_machine_with_an_empty_disk_builds_without_an_index(small: Small, remo
     )
     assert (again.sha256, again.segments_made) == (report.sha256, 0)
     assert notes.notes == []
+
+
+def test_conda_packages_are_pushed_and_need_no_channel_afterwards(
+    conda_project: Project, tmp_path: Path
+) -> None:
+    remote = RemoteStore(f"file://{tmp_path}/elsewhere")
+    conda_project.publish(fake_cut("tool"))
+    recipe = conda_project.recipe(conda=["tool"])
+    report = conda_project.build(recipe)
+    lock = conda_project.lock(recipe).lock
+    transfer = push_build(
+        recipe, lock, report, settings=conda_project.settings, store=conda_project.store, remote=remote
+    )
+    assert "artifact tool-1.0-0.conda" in transfer.sent
+    assert "artifact python-3.11" in " ".join(transfer.sent)
+    pulled = pull_build(recipe, lock, tmp_path / "pulled", RemoteStore(remote.url))
+    assert (pulled.sha256, pulled.archive.name) == (report.sha256, report.archive.name)
+
+    shutil.rmtree(conda_project.folder / "own")
+    elsewhere = RemoteStore(remote.url)
+    store = dataclasses.replace(Store.open(tmp_path / "empty"), remote=elsewhere)
+    again = build(recipe, lock, output=tmp_path / "there", settings=NO_INDEX, store=store)
+    assert (again.sha256, again.segments_made) == (report.sha256, 0)
+    shutil.rmtree(tmp_path / "elsewhere" / "segments")  # only artifacts are left: the packages are among them
+    store = dataclasses.replace(Store.open(tmp_path / "third"), remote=RemoteStore(remote.url))
+    again = build(recipe, lock, output=tmp_path / "third-envs", settings=NO_INDEX, store=store)
+    assert again.sha256 == report.sha256
 
 
 def test_pushing_again_uploads_nothing(small: Small, remote: RemoteStore) -> None:
