@@ -109,6 +109,11 @@ class Manifest:
     """Name and version of each Python project that conda packages contain."""
     format: int = FORMAT
 
+    @property
+    def all_packages(self) -> tuple[ManifestPackage, ...]:
+        """Conda packages, then wheels."""
+        return (*self.conda, *self.packages)
+
     def text(self) -> str:
         """Return the JSON, one line for each file."""
         head = asdict(replace(self, files=()))

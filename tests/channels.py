@@ -49,6 +49,7 @@ class Cut:
     noarch: str | None = None
     entry_points: Sequence[str] = ()
     timestamp: int = 1_700_000_000_000
+    license: str | None = None
     info: Mapping[str, bytes] = field(default_factory=dict)
     """Members of ``info/`` in place of the true ones."""
     paths: Sequence[Mapping[str, Any]] | None = None
@@ -117,6 +118,8 @@ def _info(cut: Cut) -> dict[str, bytes]:
         "subdir": cut.subdir,
         "timestamp": cut.timestamp,
     }
+    if cut.license is not None:
+        record["license"] = cut.license
     if cut.noarch:
         record["noarch"] = cut.noarch
     else:

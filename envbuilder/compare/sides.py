@@ -140,9 +140,10 @@ def _of_lock(path: Path) -> Side:
             "NVIDIA driver": _driver(lock.cuda, (one.name for one in lock.artifacts)),
         },
         packages={
-            one.name: Package(version=one.version, sha256=one.sha256, size=one.size) for one in lock.artifacts
+            one.name: Package(version=one.version, sha256=one.sha256, size=one.size)
+            for one in lock.all_artifacts
         },
-        size=sum(one.size for one in lock.artifacts),
+        size=sum(one.size for one in lock.all_artifacts),
     )
 
 
@@ -171,7 +172,7 @@ def _of_archive(manifest: Manifest, name: str, size: int | None) -> Side:
         },
         packages={
             canonicalize_name(one.name): Package(version=one.version, sha256=one.sha256, size=one.size)
-            for one in manifest.packages
+            for one in manifest.all_packages
         },
         files={file.path: file for file in manifest.files},
         size=size,

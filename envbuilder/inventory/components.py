@@ -136,22 +136,42 @@ class _Distribution:
 def _components(files: Mapping[str, bytes], manifest: Manifest) -> Iterator[Component]:
     distributions = list(_distributions(files))
     installed = {one.project: one for one in distributions if not one.is_bundled}
-    packages: dict[str, ManifestPackage] = {
-        canonicalize_name(package.name): package for package in manifest.packages
-    }
-    purls = {name: _purl(package, files) for name, package in packages.items()}
-    needs = _Needs(installed, purls, manifest.python)
+    packages = manifest.all_packages
+    projects = {package.filename: _project_of(package, installed, files) for package in packages}
+    purls = {package.filename: _purl(package, files) for package in packages}
+    of_projects = {project: purls[name] for name, project in projects.items() if project is not None}
+    of_conda = {package.name: purls[package.filename] for package in packages if _is_conda(package)}
+    needs = _Needs(installed, of_projects, manifest.python)
     yield _interpreter(files, manifest)
-    for conda in (True, False):
-        for name, package in sorted(packages.items()):
-            if _is_conda(package) == conda:
-                yield _package(package, purls[name], installed.get(name), needs, files)
-    # What no artifact of the manifest brought: part of a conda package, or put in by somebody else.
-    extra = [one for name, one in installed.items() if name not in packages]
+    for package in sorted(packages, key=lambda one: (not _is_conda(one), canonicalize_name(one.name))):
+        project = projects[package.filename]
+        needed = _conda_needs(package, of_conda, files) | (needs.of(project) if project else set())
+        yield _package(package, purls[package.filename], installed.get(project or ""), needed, files)
+    # What no artifact of the manifest brought: one of several in a conda package, or put in by somebody else.
+    extra = [one for name, one in installed.items() if name not in of_projects]
     for distribution in sorted(
         [*extra, *(one for one in distributions if one.is_bundled)], key=lambda one: (one.project, one.folder)
     ):
         yield _bundled(distribution)
+
+
+def _project_of(
+    package: ManifestPackage, installed: Mapping[str, _Distribution], files: Mapping[str, bytes]
+) -> str | None:
+    """Return the Python project that *package* is: a conda package may be one of another name, or none."""
+    record = _conda_record(package, files)
+    if record is not None and "files" in record:
+        paths = set(record["files"])
+        inside = [name for name, one in installed.items() if f"{one.folder}/METADATA" in paths]
+        return inside[0] if len(inside) == 1 else None
+    name = canonicalize_name(package.name)
+    return name if record is None or name in installed else None
+
+
+def _conda_needs(package: ManifestPackage, purls: Mapping[str, str], files: Mapping[str, bytes]) -> set[str]:
+    record = _conda_record(package, files) or {}
+    names = {str(spec).partition(" ")[0] for spec in record.get("depends") or ()}
+    return {purls[name] for name in names if name in purls}
 
 
 def _distributions(files: Mapping[str, bytes]) -> Iterator[_Distribution]:
@@ -187,7 +207,7 @@ def _interpreter(files: Mapping[str, bytes], manifest: Manifest) -> Component:
         sha256=manifest.interpreter.digest,
         summary=f"CPython ({manifest.interpreter.origin})",
         # A conda base has its libraries from conda packages, which are components themselves.
-        libraries=() if any(map(_is_conda, manifest.packages)) else tuple(libraries),
+        libraries=() if any(map(_is_conda, manifest.all_packages)) else tuple(libraries),
     )
 
 
@@ -195,10 +215,9 @@ def _package(
     package: ManifestPackage,
     purl: str,
     distribution: _Distribution | None,
-    needs: _Needs,
+    needs: set[str],
     files: Mapping[str, bytes],
 ) -> Component:
-    name = canonicalize_name(package.name)
     conda = _conda_record(package, files)
     if conda is not None and "license" in conda:
         licence = licence_of_text(str(conda["license"] or ""), distribution.texts if distribution else {})
@@ -215,9 +234,9 @@ def _package(
         filename=package.filename,
         sha256=package.sha256,
         size=package.size,
-        project=name if distribution is not None else None,
+        project=distribution.project if distribution is not None else None,
         summary=distribution.metadata.get("summary", "") if distribution else "",
-        needs=tuple(sorted(needs.of(name))),
+        needs=tuple(sorted(needs)),
     )
 
 

@@ -90,7 +90,7 @@ def _check_materials(statement: Mapping[str, Any], manifest: Manifest) -> Check:
         wrong.append("another lock")
     wrong += [
         f"without {canonicalize_name(package.name)} {package.version}"
-        for package in manifest.packages
+        for package in manifest.all_packages
         if package.sha256 not in stated
     ]
     if wrong:
@@ -98,7 +98,7 @@ def _check_materials(statement: Mapping[str, Any], manifest: Manifest) -> Check:
     return Check(
         id="provenance.materials",
         status="passed",
-        found=f"recipe, lock and {len(manifest.packages)} artifacts are those of the manifest",
+        found=f"recipe, lock and {len(manifest.all_packages)} artifacts are those of the manifest",
     )
 
 

@@ -309,7 +309,7 @@ def _is_cuda(found: str | None, variant: str) -> bool:
 
 
 def _check_lock(manifest: Manifest, lock: Lock) -> Check:
-    packages = (*manifest.packages, *manifest.conda)
+    packages = manifest.all_packages
     listed = {(package.name, package.filename, package.version, package.sha256) for package in packages}
     locked = {(one.name, one.filename, one.version, one.sha256) for one in lock.all_artifacts}
     wrong = sorted({name for name, *_ in listed ^ locked})

@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from packageurl import PackageURL
 
+from envbuilder import verbs
+from envbuilder.build import build
+from envbuilder.files import file_sha256
+from envbuilder.inventory.components import take_inventory
+from envbuilder.inventory.policy import Policy
+from envbuilder.manifest import manifest_beside, read_manifest
+from envbuilder.provenance.check import check_provenance
+from envbuilder.provenance.keys import load_verifier
+from tests.conda_parts import fake_cut, greeting_cut, numpy_cut
+from tests.conda_project import Project
 from tests.inventory.support import BSD, SITE, Package, component, inventory
+from tests.provenance.authority import write_key
 
 PYTHON = {
     "lib/python3.11/LICENSE.txt": b"Python was created in the early 1990s by Guido van Rossum ... BeOpen.com"
@@ -94,3 +106,64 @@ def test_conda_packages_have_their_licence_and_purl_from_conda_meta() -> None:
         "pkg:conda/libfoo@1.2?build=h1_0&type=conda",
         "BSD-3-Clause",
     )
+
+
+def test_what_a_base_of_conda_packages_is_made_of(conda_project: Project) -> None:
+    """In an archive that was really built: projects in conda packages, wheels, and what needs what."""
+    conda_project.publish(
+        dataclasses.replace(greeting_cut(), version="2.0", license="MIT", depends=["python >=3.8", "tool"]),
+        fake_cut("tool", license="LGPL-2.1-or-later"),
+        dataclasses.replace(numpy_cut(), name="numpy-base"),
+    )
+    recipe = conda_project.recipe(conda=["greeting 2.*", "numpy-base"])
+    archive = conda_project.build(recipe).archive
+    found = {one.name: one for one in take_inventory(archive).components}
+    kinds = {
+        kind: [n for n, one in found.items() if one.kind == kind] for kind in ("conda", "wheel", "bundled")
+    }
+    assert kinds == {
+        "conda": ["greeting", "libgcc", "libstdcxx", "numpy-base", "python", "python-libs", "tool"],
+        "wheel": ["torch"],
+        "bundled": [],
+    }
+    greeting, numpy = found["greeting"], found["numpy-base"]
+    assert greeting.purl == "pkg:conda/greeting@2.0?build=py_0&channel=own&subdir=noarch&type=conda"
+    assert (greeting.project, greeting.licence.expression) == ("greeting", "MIT")
+    assert set(greeting.needs) == {found["python"].purl, found["tool"].purl}
+    assert (numpy.project, numpy.version) == ("numpy", "1.26.4")
+    assert found["torch"].needs == (numpy.purl,)
+    assert found["tool"].project is None
+    assert found["tool"].licence.expression == "LGPL-2.1-or-later"
+    assert found["cpython"].libraries == ()
+
+    document = json.loads(verbs.sbom(archive))
+    assert {one.purl for one in found.values()} == {one["purl"] for one in document["components"]}
+    refused = [
+        one.component.name
+        for one in verbs.licences(archive, Policy(deny=("LGPL-2.1-or-later",)))
+        if one.verdict == "refused"
+    ]
+    assert refused == ["tool"]
+
+    write_key(conda_project.folder, "key")
+    verbs.attest(archive, key=conda_project.folder / "key.pem")
+    manifest = read_manifest(manifest_beside(archive))
+    trusted = load_verifier(conda_project.folder / "key.pub")
+    checks = list(check_provenance(archive, file_sha256(archive), manifest, trusted))
+    assert [check.found for check in checks if check.id == "provenance.materials"] == [
+        "recipe, lock and 8 artifacts are those of the manifest"
+    ]
+
+    conda_project.publish(fake_cut("tool", "1.1"))
+    later = conda_project.lock(recipe, upgrade=True).lock
+    other = build(
+        recipe,
+        later,
+        output=conda_project.folder / "later",
+        settings=conda_project.settings,
+        store=conda_project.store,
+    ).archive
+    changed = verbs.diff(str(archive), str(other)).packages
+    assert [
+        (one.name, one.before and one.before.version, one.after and one.after.version) for one in changed
+    ] == [("tool", "1.0", "1.1")]
