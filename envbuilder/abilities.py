@@ -9,10 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from envbuilder.channels import channel_name
 from envbuilder.errors import EnvbuilderError
 from envbuilder.lock import check_lock, with_wheelhouse
-from envbuilder.lockfile import Artifact, Lock
-from envbuilder.machine import PACKAGE_INDEX, PYTORCH_INDEX, WHEELHOUSE, Compiler, Disk, Gpu, Route
+from envbuilder.lockfile import Artifact, CondaPackage, Lock
+from envbuilder.machine import (
+    CONDA_CHANNEL,
+    PACKAGE_INDEX,
+    PYTORCH_INDEX,
+    WHEELHOUSE,
+    Compiler,
+    Disk,
+    Gpu,
+    Route,
+)
+from envbuilder.rattler import rattler
 from envbuilder.recipe import Recipe
 from envbuilder.resolve.interpreter import Interpreter, describe
 from envbuilder.resolve.torch_builds import find_build
@@ -62,6 +73,8 @@ class Machine:
     gpus: tuple[Gpu, ...]
     disks: tuple[Disk, ...]
     routes: tuple[Route, ...]
+    channels: Mapping[str, str]
+    """What is wrong with the channels of a recipe, by the recipe's name."""
     settings: Settings
     store: Store
 
@@ -90,15 +103,19 @@ class Machine:
         except EnvbuilderError as error:
             missing.append(error.message + (f"; {error.hint}" if error.hint else ""))
             return Ability(verb="build", missing=tuple(missing), notes=tuple(notes))
-        usable = self.interpreters[recipe.python]
-        if usable and not any(describe(one).digest == lock.interpreter.digest for one in usable):
+        usable = self.interpreters.get(recipe.python, [])
+        if (
+            lock.conda is None
+            and usable
+            and not any(describe(one).digest == lock.interpreter.digest for one in usable)
+        ):
             notes.append(
                 f"the lock was made with another CPython {lock.interpreter.version} ({lock.interpreter.origin}): "
                 "building needs --interpreter-change"
             )
         absent = self._absent(recipe, lock)
         missing += self._unreachable(recipe, lock, absent)
-        archive = sum(artifact.size for artifact in lock.artifacts)
+        archive = sum(artifact.size for artifact in lock.all_artifacts)
         downloads = sum(artifact.size for artifact in absent)
         needs = {"store": downloads + _SPARE_BYTES, "archives": archive}
         missing += [
@@ -137,7 +154,9 @@ class Machine:
         return Ability(verb="verify", missing=tuple(missing), notes=tuple(notes))
 
     def _interpreter(self, recipe: Recipe) -> tuple[list[str], list[str]]:
-        """Return what is missing, and what is worth knowing, of the interpreter."""
+        """Return what is missing, and what is worth knowing, of the interpreter, or of what conda packages take."""
+        if recipe.provider == "conda":
+            return [*self._conda(recipe)], []
         if self.interpreters[recipe.python]:
             return [], []
         if self._answers(PACKAGE_INDEX):
@@ -146,6 +165,20 @@ class Machine:
             f"CPython {recipe.python} with a shared libpython; for instance: "
             f"PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {recipe.python}"
         ], []
+
+    def _conda(self, recipe: Recipe) -> Iterator[str]:
+        try:
+            rattler()
+        except EnvbuilderError as error:
+            yield f"py-rattler, which reads channels: {error.hint}"
+        if recipe.name in self.channels:
+            yield self.channels[recipe.name]
+            return
+        for name in recipe.channels:
+            routes = self._routes(CONDA_CHANNEL, channel_name(name))
+            if not any(route.answers for route in routes):
+                why = "; ".join(f"{route.place}: {route.detail}" for route in routes)
+                yield f"channel {channel_name(name)} does not answer ({why})"
 
     def _absent(self, recipe: Recipe, lock: Lock) -> list[Artifact]:
         """List the artifacts that neither the store nor a wheelhouse on this machine has."""
@@ -156,7 +189,7 @@ class Machine:
                 names.update(unquote(name) for name in os.listdir(link))
         return [
             artifact
-            for artifact in lock.artifacts
+            for artifact in lock.all_artifacts
             if self.store.find_artifact(artifact.sha256, artifact.size) is None
             and artifact.filename not in names
         ]
@@ -167,8 +200,9 @@ class Machine:
         for artifact in absent:
             if artifact.name in built:
                 yield f"{artifact.filename}: no index has it; take the wheelhouse beside the lock along"
-        family = [a for a in absent if recipe.cuda != "pypi" and a.name in TORCH_FAMILY]
-        others = [a for a in absent if a not in family and a.name not in built]
+        wheels = [a for a in absent if not isinstance(a, CondaPackage)]
+        family = [a for a in wheels if recipe.cuda != "pypi" and a.name in TORCH_FAMILY]
+        others = [a for a in wheels if a not in family and a.name not in built]
         if family and not self._answers(PYTORCH_INDEX, recipe.cuda):
             yield f"{counted(len(family), 'artifact')}: {self._no_route(PYTORCH_INDEX, recipe.cuda)}"
         if others and not self._answers(PACKAGE_INDEX):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from envbuilder.abilities import Ability, Machine, ServerFinding
+from envbuilder.channels import Channel
 from envbuilder.errors import EnvbuilderError
 from envbuilder.machine import (
     PACKAGE_INDEX,
@@ -22,6 +23,7 @@ from envbuilder.machine import (
     free_space,
 )
 from envbuilder.recipe import Recipe
+from envbuilder.resolve.conda import channels_of
 from envbuilder.resolve.interpreter import Interpreter, find_interpreters
 from envbuilder.settings import Settings
 from envbuilder.store import Store
@@ -116,10 +118,12 @@ def doctor(
     Raises:
         RecipeError: the certificates of *settings* are none.
     """
-    minors = dict.fromkeys([recipe.python for recipe in recipes] or find_release(PYTRITON).pythons)
+    ours = [recipe.python for recipe in recipes if recipe.provider != "conda"]
+    minors = dict.fromkeys(ours if recipes else find_release(PYTRITON).pythons)
     found = {minor: find_interpreters(minor) for minor in minors}
     variants = dict.fromkeys([recipe.cuda for recipe in recipes if recipe.cuda != "pypi"] or ["cpu"])
-    routes = check_routes(settings, variants)
+    channels, problems = _channels(recipes)
+    routes = check_routes(settings, variants, channels)
     machine = Machine(
         interpreters={minor: usable for minor, (usable, _) in found.items()},
         compilers=find_compilers(environ),
@@ -127,6 +131,7 @@ def doctor(
         gpus=find_gpus(environ),
         disks=(free_space("store", store.writable), free_space("archives", output or Path.cwd() / "envs")),
         routes=routes,
+        channels=problems,
         settings=settings,
         store=store,
     )
@@ -145,6 +150,18 @@ def doctor(
             for recipe in recipes
         ),
     )
+
+
+def _channels(recipes: Sequence[Recipe]) -> tuple[list[Channel], dict[str, str]]:
+    """Return the channels of *recipes*, each once, and what is wrong with those of a recipe, by its name."""
+    found: dict[str, Channel] = {}
+    problems = {}
+    for recipe in recipes:
+        try:
+            found.update({channel.name: channel for channel in channels_of(recipe)})
+        except EnvbuilderError as error:
+            problems[recipe.name] = error.message
+    return list(found.values()), problems
 
 
 def _listed(found: Mapping[str, tuple[list[Interpreter], list[str]]]) -> Iterator[FoundInterpreter]:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 from unearth.fetchers import PyPIClient
 
+from envbuilder.channels import Channel
 from envbuilder.errors import RecipeError, StoreError
 from envbuilder.fetch.sources import Unavailable, check_status, open_client, read_page, reason, redacted
 from envbuilder.resolve.wheelhouse import local_path
@@ -32,6 +33,7 @@ WHEELHOUSE = "wheelhouse"
 PACKAGE_INDEX = "package index"
 PYTORCH_INDEX = "PyTorch's index"
 STORE = "store elsewhere"
+CONDA_CHANNEL = "conda channel"
 _PROJECTS = {PACKAGE_INDEX: "pip", PYTORCH_INDEX: "torch"}
 """A project that each kind of index has."""
 DRIVER_FLOORS = {11: (520, 61), 12: (525, 60), 13: (580, 65)}
@@ -143,8 +145,12 @@ def free_space(use: str, folder: Path) -> Disk:
     return Disk(use=use, folder=folder, free=shutil.disk_usage(existing).free)
 
 
-def check_routes(settings: Settings, variants: Iterable[str]) -> tuple[Route, ...]:
+def check_routes(
+    settings: Settings, variants: Iterable[str], channels: Iterable[Channel] = ()
+) -> tuple[Route, ...]:
     """Ask every source of *settings* for a page, at once; PyTorch's index for each CUDA variant of *variants*.
+
+    *channels* are asked for their repodata; the variant of such a route is the channel's name.
 
     Raises:
         RecipeError: the certificates of *settings* are none.
@@ -154,6 +160,7 @@ def check_routes(settings: Settings, variants: Iterable[str]) -> tuple[Route, ..
     if not settings.no_index:
         asked += [(PACKAGE_INDEX, url, "") for url in (settings.index_url, *settings.extra_index_urls)]
         asked += [(PYTORCH_INDEX, f"{settings.pytorch_index}/{variant}", variant) for variant in variants]
+    asked += [(CONDA_CHANNEL, url, channel.name) for channel in channels for url in channel.urls]
     with open_client(settings, timeout=ROUTE_SECONDS) as client, ThreadPoolExecutor(len(asked) or 1) as pool:
         return tuple(pool.map(lambda source: _ask(client, *source), asked))
 
@@ -169,7 +176,10 @@ def _ask(client: PyPIClient, kind: str, location: str, variant: str) -> Route:
             names = _wheelhouse_names(client, location)
             detail = counted(sum(name.endswith(".whl") for name in names), "wheel")
         else:
-            _reach(client, f"{location}/{_PROJECTS[kind]}/")
+            if kind == CONDA_CHANNEL:
+                _find_repodata(client, location)
+            else:
+                _reach(client, f"{location}/{_PROJECTS[kind]}/")
             detail = f"{(monotonic() - began) * 1000:.0f} ms"
     except Unavailable as error:
         return Route(kind=kind, place=place, answers=False, detail=str(error), variant=variant)
@@ -210,6 +220,21 @@ def _reach(client: PyPIClient, page: str) -> None:
         with client.stream("GET", page) as response:
             if response.status_code not in (404, 410):
                 check_status(response)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise reason(error) from error
+
+
+def _find_repodata(client: PyPIClient, channel: str) -> None:
+    """Ask for the repodata of *channel*, which every channel has, without reading it."""
+    page = f"{channel}/noarch/repodata.json"
+    path = local_path(page)
+    if path is not None:
+        if not path.is_file():
+            raise Unavailable("no channel: it has no noarch/repodata.json")
+        return
+    try:
+        with client.stream("GET", page) as response:
+            check_status(response)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise reason(error) from error
 

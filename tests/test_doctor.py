@@ -13,6 +13,7 @@ import pytest
 from envbuilder import abilities, doctor, machine, verbs
 from envbuilder.abilities import Ability
 from envbuilder.doctor import Diagnosis
+from envbuilder.errors import ResolveError
 from envbuilder.lockfile import Artifact, Lock, LockedInterpreter, lock_path, write_lock
 from envbuilder.machine import Disk
 from envbuilder.recipe import Recipe, load_recipe
@@ -369,3 +370,59 @@ def test_this_very_machine_is_described(tmp_path: Path, monkeypatch: pytest.Monk
     assert any(found.usable and found.minor == "3.11" for found in diagnosis.interpreters)
     assert [one.recipe for one in diagnosis.recipes] == ["cpu"]
     assert any(compiler.problem is None for compiler in diagnosis.compilers)
+
+
+def conda_recipe(folder: Path, *channels: str) -> Recipe:
+    path = folder / "conda.yaml"
+    path.write_text(
+        'triton: "25.06"\ntorch: "2.7.1"\ncuda: pypi\nprovider: conda\n'
+        f"channels: [{', '.join(channels)}]\nconda: [tool]\n"
+    )
+    return load_recipe(path)
+
+
+def test_conda_channels_are_asked_and_no_interpreter_is_needed(
+    stand_in: StandIn, tmp_path: Path, index: Index
+) -> None:
+    stand_in.interpreters = []
+    (tmp_path / "here" / "noarch").mkdir(parents=True)
+    (tmp_path / "here" / "noarch" / "repodata.json").write_text("{}")
+    index.files["own/noarch/repodata.json"] = b"{}"
+    recipe = conda_recipe(tmp_path, f"{tmp_path}/here", f"{index.base}/files/own")
+    diagnosis = stand_in.diagnose(recipe)
+    assert diagnosis.interpreters == ()
+    routes = [(one.place, one.answers) for one in diagnosis.routes if one.kind == "conda channel"]
+    assert routes == [((tmp_path / "here").as_uri(), True), (f"{index.base}/files/own", True)]
+    (one,) = diagnosis.recipes
+    assert (one.abilities[0].verb, one.abilities[0].missing) == ("lock", ())
+
+
+def test_a_channel_that_is_none(stand_in: StandIn, tmp_path: Path, index: Index) -> None:
+    (tmp_path / "empty").mkdir()
+    recipe = conda_recipe(tmp_path, f"{tmp_path}/empty", f"{index.base}/files/gone")
+    (one,) = stand_in.diagnose(recipe).recipes
+    assert one.abilities[0].missing == (
+        f"channel empty does not answer ({(tmp_path / 'empty').as_uri()}: no channel: it has no noarch/repodata.json)",
+        f"channel gone does not answer ({index.base}/files/gone: not there)",
+    )
+
+
+def test_channels_that_the_conda_configuration_does_not_allow(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".condarc").write_text("denylist_channels: [conda-forge]\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (one,) = stand_in.diagnose(conda_recipe(tmp_path, "conda-forge")).recipes
+    (missing,) = one.abilities[0].missing
+    assert "conda-forge" in missing
+
+
+def test_without_py_rattler(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ResolveError("not there", hint='pip install "envbuilder[conda]"')
+
+    monkeypatch.setattr(abilities, "rattler", missing)
+    (tmp_path / "noarch").mkdir()
+    (tmp_path / "noarch" / "repodata.json").write_text("{}")
+    (one,) = stand_in.diagnose(conda_recipe(tmp_path, str(tmp_path))).recipes
+    assert one.abilities[0].missing == ('py-rattler, which reads channels: pip install "envbuilder[conda]"',)

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from envbuilder.channels import Channel
+from envbuilder.errors import FetchError
 from envbuilder.fetch.channels import find_in_channels
+from envbuilder.fetch.download import fetch_packages
 from envbuilder.fetch.places import Candidate
 from envbuilder.lockfile import CondaPackage
+from envbuilder.settings import Settings
+from envbuilder.store import Store
+from tests.fetch.server import Index, Trouble
 
 TOOL = CondaPackage(
     name="tool",
@@ -59,3 +68,49 @@ def test_a_channel_that_the_recipe_does_not_name() -> None:
         "channel own: not among the recipe's (other)",
         "channel own: not among the recipe's (none)",
     ]
+
+
+DATA = bytes(range(256)) * 1200
+BROKEN = CondaPackage(
+    name="tool",
+    version="1.0",
+    build="0",
+    channel="own",
+    subdir="linux-64",
+    filename="tool-1.0-0.conda",
+    sha256=hashlib.sha256(DATA).hexdigest(),
+    size=len(DATA),
+)
+
+
+@pytest.fixture
+def served() -> Iterator[Index]:
+    """A channel ``own`` that has the package, on the loopback."""
+    with Index() as index:
+        index.files[f"own/linux-64/{BROKEN.filename}"] = DATA
+        yield index
+
+
+def own(index: Index) -> list[Channel]:
+    return [Channel(name="own", urls=(f"{index.base}/files/own",))]
+
+
+def test_a_download_that_is_interrupted_is_taken_up_again(served: Index, empty_store: Store) -> None:
+    served.troubles[BROKEN.filename] = [Trouble(break_after=100_000)]
+    paths = fetch_packages([BROKEN], own(served), Settings(), empty_store)
+    assert paths[BROKEN].read_bytes() == DATA
+    first, second = served.asked(BROKEN.filename)
+    assert "range" not in first
+    assert second["range"] == "bytes=100000-"
+
+
+def test_a_download_that_never_ends(served: Index, empty_store: Store) -> None:
+    served.troubles[BROKEN.filename] = [Trouble(break_after=0) for _ in range(50)]
+    with pytest.raises(FetchError) as caught:
+        fetch_packages([BROKEN], own(served), Settings(), empty_store)
+    assert caught.value.message.startswith(f"{BROKEN.filename} (sha256 {BROKEN.sha256[:12]}")
+    assert f"{served.base}/files/own/linux-64/{BROKEN.filename}" in caught.value.message
+    assert caught.value.exit_code == 4
+    assert [path for path in empty_store.root.rglob("*") if path.is_file() and path.stat().st_size] == []
+    served.troubles.clear()
+    assert fetch_packages([BROKEN], own(served), Settings(), empty_store)[BROKEN].read_bytes() == DATA
