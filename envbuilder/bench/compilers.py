@@ -16,7 +16,9 @@ for word in "$@"; do
     case $word in --version|-v|-E|-dumpversion|-dumpmachine|--help*) compiles=no ;; esac
 done
 [ $compiles = no ] || echo "$0 $*" >> {log}
-exec {compiler} "$@"
+# By its bare name, as it would be without this: what a compiler says of itself with -v, and torch with it keeps what it
+# found out about processors by, has the name that it was called by.
+PATH={system} exec {name} "$@"
 """
 
 
@@ -28,10 +30,9 @@ class CompilerCount:
         self.folder = folder
         self._log = folder / "runs.log"
         for name in _NAMES:
-            compiler = shutil.which(name, path=_SYSTEM)
-            if compiler is not None:
+            if shutil.which(name, path=_SYSTEM) is not None:
                 script = folder / name
-                script.write_text(_SCRIPT.format(log=self._log, compiler=compiler))
+                script.write_text(_SCRIPT.format(log=self._log, system=_SYSTEM, name=name))
                 script.chmod(0o755)
 
     def runs(self) -> list[str]:

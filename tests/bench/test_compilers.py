@@ -9,6 +9,11 @@ from pathlib import Path
 from envbuilder.bench.compilers import CompilerCount
 
 
+def told(env: dict[str, str]) -> str:
+    """Return what g++ says of itself: torch keeps what it found out about processors by that."""
+    return subprocess.run(["g++", "-v"], env=env, check=True, capture_output=True, text=True).stderr
+
+
 def test_what_compiles_is_counted_and_nothing_else(tmp_path: Path) -> None:
     compilers = CompilerCount(tmp_path / "compilers")
     assert compilers.count() == 0
@@ -20,6 +25,7 @@ def test_what_compiles_is_counted_and_nothing_else(tmp_path: Path) -> None:
         return done.stdout
 
     assert "g++" in run("--version").lower()
+    assert told(env) == told(dict(os.environ))
     source = tmp_path / "one two.cpp"
     source.write_text("int f() { return 1; }\n")
     assert "int f()" in run("-E", str(source))
