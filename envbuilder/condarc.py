@@ -61,6 +61,10 @@ class Condarc:
         return not self.allowlist or bool(both & {one.rstrip("/") for one in self.allowlist})
 
 
+SYSTEM_FOLDERS = (Path("/etc/conda"), Path("/var/lib/conda"))
+"""What counts least, in conda's own order (``SEARCH_PATH`` in conda/base/constants.py)."""
+
+
 def read_condarc(environ: Mapping[str, str] = os.environ) -> Condarc:
     """Read every file of the configuration that is there.
 
@@ -93,7 +97,7 @@ def read_condarc(environ: Mapping[str, str] = os.environ) -> Condarc:
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
     home = environ.get("HOME")
-    folders = [Path("/etc/conda"), Path("/var/lib/conda")]
+    folders = [*SYSTEM_FOLDERS]
     if "CONDA_ROOT" in environ:
         folders.append(Path(environ["CONDA_ROOT"]))
     if "XDG_CONFIG_HOME" in environ:

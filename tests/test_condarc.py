@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder import condarc
 from envbuilder.condarc import Condarc, read_condarc
 from envbuilder.errors import RecipeError
 
@@ -16,7 +17,9 @@ def write(path: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Nothing of this machine's own configuration."""
+    monkeypatch.setattr(condarc, "SYSTEM_FOLDERS", (tmp_path / "etc", tmp_path / "var"))
     return {"HOME": str(tmp_path / "home")}
 
 
@@ -36,6 +39,9 @@ def test_every_level_is_read_and_the_later_counts_more(tmp_path: Path, environ: 
         "CONDARC": str(tmp_path / "named.yml"),
     }
     files = [
+        tmp_path / "etc/.condarc",
+        tmp_path / "etc/condarc.d/one.yaml",
+        tmp_path / "var/condarc",
         tmp_path / "root/.condarc",
         tmp_path / "root/condarc.d/one.yml",
         tmp_path / "xdg/conda/condarc",
@@ -54,11 +60,11 @@ def test_every_level_is_read_and_the_later_counts_more(tmp_path: Path, environ: 
         )
     found = read_condarc(environ)
     assert found.origin == ", ".join(map(str, files))
-    assert found.channel_alias == "https://7.example.org/"
-    assert found.address("other") == "https://7.example.org/other"
-    assert found.address("own") == "https://7.example.org/own"
-    assert set(found.custom_channels) == {"own", *(f"n{number}" for number in range(8))}
-    assert found.denylist == tuple(f"d{number}" for number in reversed(range(8)))
+    assert found.channel_alias == "https://10.example.org/"
+    assert found.address("other") == "https://10.example.org/other"
+    assert found.address("own") == "https://10.example.org/own"
+    assert set(found.custom_channels) == {"own", *(f"n{number}" for number in range(11))}
+    assert found.denylist == tuple(f"d{number}" for number in reversed(range(11)))
 
 
 def test_variables_count_more_than_files(tmp_path: Path, environ: dict[str, str]) -> None:
