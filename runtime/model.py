@@ -301,10 +301,7 @@ def find_files(folder: str, default_name: str) -> Files:
         return next((p for p in paths if os.path.exists(p) and not os.path.samefile(p, __file__)), None)
 
     exported, source, weights = existing(".pt2"), existing(".py"), existing(".safetensors", ".pt")
-    if exported and extension in (
-        ".pt2",
-        "",
-    ):  # complete by itself: a model.py beside it is what it was made from
+    if exported and extension in (".pt2", ""):  # complete: a model.py beside it is what it was made from
         return Files(None, None, exported)
     if weights and weights.endswith(".safetensors") and existing(".pt"):
         raise ModelError(f"both {stem}.safetensors and {stem}.pt in {folder}: keep the one that is meant")
@@ -432,10 +429,8 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
     except Exception as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused:
-            raise ModelError(
-                f"{name} wants {refused[1]} while it is unpickled, which could run code: refused; "
-                "save it again as torch.save(module.state_dict(), path)"
-            ) from error
+            text = f"{name} wants {refused[1]} while it is unpickled, which could run code: refused; "
+            raise ModelError(text + "save it again as torch.save(module.state_dict(), path)") from error
         raise ModelError(f"{name} cannot be read: {describe(error, '')}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -1193,9 +1188,7 @@ def to_triton(name: str, parts: Sequence[Any]) -> list[Any]:
         return [pb_utils.Tensor(name, part) for part in parts]
     from_dlpack = pb_utils.Tensor.from_dlpack
     to_dlpack = torch.utils.dlpack.to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
-    if parts[
-        0
-    ].is_cuda:  # the tensors themselves, so that the stub can wait for the stream that computes them
+    if parts[0].is_cuda:  # the tensors themselves: the stub can wait for the stream that computes them
         return [from_dlpack(name, part) for part in parts]
     return [from_dlpack(name, to_dlpack(part)) for part in parts]
 
@@ -1668,8 +1661,9 @@ class TritonPythonModel:
             self._metrics.count("batch_rows", rows)
             if self._compiler and self._compiler.new_graphs():
                 self._recompiled(values)
-            if self._batched:
-                self._check_rows(outputs, rows)
+            for value, field in zip(outputs, self._outputs):
+                if self._batched and value.shape[0] != rows:
+                    raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
             sent = [to_triton(f.name, split(value, counts)) for f, value in zip(self._outputs, outputs)]
             for (index, _), tensors in zip(group, zip(*sent)):  # the stub leaves out what was not asked for
                 responses[index] = pb_utils.InferenceResponse([*tensors])
@@ -1692,11 +1686,6 @@ class TritonPythonModel:
                 if value is not None:
                     return int(value.shape[0])
         return 1
-
-    def _check_rows(self, outputs: list[Any], rows: int) -> None:
-        for value, field in zip(outputs, self._outputs):
-            if value.shape[0] != rows:
-                raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
 
     def _refusal(self, error: BaseException) -> Any:
         self._metrics.count("failed_requests")

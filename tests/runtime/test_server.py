@@ -27,7 +27,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 from envbuilder.verify.server import RunningServer, TritonServer
-from tests.runtime.support import LINEAR, MODELS, RUNTIME, UNCOMPILED, config, field
+from tests.runtime.support import LINEAR, MODELS, RUNTIME, SEED, UNCOMPILED, config, field
 
 pytestmark = [
     pytest.mark.torch,
@@ -103,6 +103,7 @@ def f(x):
         raise ValueError("a negative value")
     return x[..., :3] * 2
 """
+FUNCTION = "def f(x):\n    return x[:, :3]\n"
 STRINGS = "def f(words):\n    return [word.upper() for word in words]\n"
 FORMS = """
 import torch
@@ -110,6 +111,16 @@ import torch
 def f(x):
     y = x * 2
     return {"y": y, "turned": torch.arange(6.0).reshape(3, 2).T, "total": x.float().sum(), "odd": x > 1, "more": 1}
+"""
+LIMIT = """
+import torch
+
+@torch._dynamo.disable
+def limit():
+    return torch._dynamo.config.recompile_limit
+
+def f(x):
+    return x[:, :3] * 0 + limit()
 """
 REPORT = """
 import json, locale, os, sys
@@ -125,7 +136,6 @@ def f(question):
         "interop": torch.get_num_interop_threads(),
         "inference": torch.is_inference_mode_enabled(),
         "cudnn": torch.backends.cudnn.enabled,
-        "limit": torch._dynamo.config.recompile_limit,
         "encoding": locale.getpreferredencoding(False),
         "libraries": os.environ.get("LD_LIBRARY_PATH", ""),
         "prefix": sys.prefix,
@@ -184,9 +194,13 @@ def fill(repository: Repository) -> None:
         shutil.rmtree(repository.folder / "report" / version, ignore_errors=True)
         folder = repository.add("report", described, REPORT, version)
         (folder / "helper.py").write_text(f"NAME = {name!r}\n", encoding="utf-8")
-    described = report(INFERENCE_MODE="false", DISABLE_CUDNN="true", RECOMPILE_LIMIT="5")
+    described = report(INFERENCE_MODE="false", DISABLE_CUDNN="true", INTRA_OP_THREAD_COUNT="3")
     folder = repository.add("other_report", {**described, "instance_group": [{"count": 1}]}, REPORT)
     (folder / "helper.py").write_text("NAME = 'other'\n", encoding="utf-8")
+    compiled = {SEED: '{"backend": "eager"}', "MODEL_FUNCTION": "f", "RECOMPILE_LIMIT": "5"}
+    repository.add("limited", config([F4], [F3], max_batch_size=8, parameters=compiled), LIMIT)
+    failing = {SEED: '{"backend": "none_such"}', "COMPILE_FALLBACK": "eager", "WARMUP": '{"batch": [3]}'}
+    repository.add("fallback", config([F4], [F3], max_batch_size=8, parameters=failing), FUNCTION)
     described = config(
         [field("x", "FP32", [2048])],
         [field("y", "FP32", [4])],
@@ -463,7 +477,20 @@ def test_parameters_and_the_process(served: Served, cpu_environment: Path) -> No
     assert str(cpu_environment / "lib") not in said["libraries"].split(":")
     assert Path(said["prefix"]).resolve() == cpu_environment.resolve()
     other = served.report("other_report")
-    assert (other["inference"], other["cudnn"]) == (False, False)
+    assert (other["inference"], other["cudnn"], other["threads"]) == (False, False, 3)
+
+
+def test_a_function_by_its_name_and_the_limit_of_recompiles(served: Served, protocol: str) -> None:
+    assert served.ask("limited", {"x": normal(2, 4)}, protocol=protocol)["y"].tolist() == [[5.0] * 3] * 2
+
+
+def test_a_model_that_does_not_compile_is_served_uncompiled_if_asked(served: Served, protocol: str) -> None:
+    x = normal(2, 4)
+    np.testing.assert_array_equal(served.ask("fallback", {"x": x}, protocol=protocol)["y"], x[:, :3])
+    log = served.server.log.read_text(errors="replace").splitlines()
+    (line,) = [line for line in log if "fallback: torch.compile failed: " in line]
+    assert "none_such" in line
+    assert "; served uncompiled" in line
 
 
 def test_two_versions_and_two_models_with_a_helper_of_one_name(served: Served) -> None:
@@ -553,7 +580,7 @@ def test_what_is_wrong_is_said_to_whoever_loads(served: Served) -> None:
 def test_a_stub_killed_under_load(served: Served) -> None:
     """Its requests fail at once, nobody else's do, and loading it again brings it back (24.10 itself does not)."""
     described = config([F4], [F3], max_batch_size=8, parameters=UNCOMPILED)
-    folder = served.repository.add("mortal", described, "def f(x):\n    return x[:, :3]\n")
+    folder = served.repository.add("mortal", described, FUNCTION)
     x = normal(1, 4)
     stop = threading.Event()
     wrong: list[str] = []
