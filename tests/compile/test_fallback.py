@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tritonclient import grpc
 
+from envbuilder.bench.compilers import CompilerCount
 from envbuilder.cli import cli
 from envbuilder.deploy.layout import deploy
 from envbuilder.verify.server import TritonServer
@@ -41,7 +42,7 @@ def ask(server: TritonServer, repository: Path, log: Path, env: dict[str, str]) 
 def test_a_model_that_cannot_be_exported(
     cpu_archive: Path, server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`envbuilder compile` says why, and the server answers with what went along."""
+    """`envbuilder compile` says why, and the server answers with what went along: no compiler is run, ever."""
     model = tmp_path / "net"
     (model / "1").mkdir(parents=True)
     (model / "config.pbtxt").write_text(CONFIG)
@@ -53,9 +54,15 @@ def test_a_model_that_cannot_be_exported(
     assert "data-dependent" in said
     assert said.endswith("; Inductor's caches go along: compiled.cpu.zip\n")
     assert (done.folder / "1" / "compiled.cpu.zip").exists()
-    log = tmp_path / "log"
-    answer = ask(server, done.folder.parent, log, {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "caches")})
-    assert np.array_equal(answer, np.full((2, 5, 3), 2, np.float32))
+    compilers = CompilerCount(tmp_path / "compilers")
+    env = {
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "caches"),
+        "PATH": f"{compilers.folder}:/usr/local/bin:/usr/bin:/bin",
+    }
+    for start in ("first", "again"):
+        answer = ask(server, done.folder.parent, tmp_path / start, env)
+        assert np.array_equal(answer, np.full((2, 5, 3), 2, np.float32))
+        assert compilers.runs() == []
 
 
 @pytest.fixture
