@@ -36,6 +36,14 @@ done
 unset SYSTEM HIDDEN root
 exec "$@"
 """
+_HIDE: Final = """
+set -e
+for path in $HIDDEN; do
+    if [ -d "$path" ]; then mount -t tmpfs -o size=1m none "$path"; else mount --bind /dev/null "$path"; fi
+done
+unset HIDDEN
+exec "$@"
+"""
 _COMPILERS: Final = re.compile(
     r"([\w.-]+-)?(gcc|g\+\+|cpp|cc|c\+\+|c89|c99|clang|clang\+\+|as|ld|gold|lld|tcc|icpx?|nvc|nvc\+\+)(-[\w.-]+|\.\w+)?"
 )
@@ -65,6 +73,17 @@ def _namespace() -> tuple[str, ...] | None:
     script = "mount -t tmpfs none /mnt && test -x /usr/sbin/chroot"
     done = run([*command, "/bin/sh", "-c", script], env={"PATH": _PATH}, check=False)
     return command if done.returncode == 0 else None
+
+
+def hiding(hidden: Sequence[str]) -> list[str]:
+    """Return the beginning of a command whose program sees nothing of the files and folders *hidden*.
+
+    It becomes that program. Where this user may have no mount namespace, it is no beginning at all.
+    """
+    namespace = _namespace()
+    if not hidden or namespace is None:
+        return []
+    return [*namespace, "/usr/bin/env", f"HIDDEN={' '.join(hidden)}", "/bin/sh", "-c", _HIDE, "sh"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

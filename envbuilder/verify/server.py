@@ -76,12 +76,13 @@ class TritonServer:
         backends: Path | None = None,
         metrics_port: int | None = None,
         pause: float = 0.5,
+        within: Sequence[str] = (),
     ) -> Iterator[RunningServer]:
         """Serve *repository*, a folder or an address, on loopback with the stub for *python*, until the block is left.
 
         Ports are free ones unless given. *env* is added to the few variables that the server gets; *backends* is a
         folder of further backends. *ready_timeout* is in seconds, and so is *pause*, the longest between two looks
-        whether it is ready. Beside *log* lies a folder for as long.
+        whether it is ready. Beside *log* lies a folder for as long. *within* is what its command begins with.
 
         Raises:
             VerifyError: no stub for *python*; a given port is taken; the server dies or never gets ready.
@@ -109,7 +110,7 @@ class TritonServer:
                 )
                 at = repository.resolve() if isinstance(repository, Path) else repository
                 args = self._arguments(session, at, view, metrics_port, extra_args)
-                with session.running(args, self._environment(env)):
+                with session.running([*within, *args], self._environment(env)):
                     try:
                         ready = session.wait(ready_timeout, pause)
                     except PortTakenError as taken:

@@ -17,6 +17,7 @@ from envbuilder.errors import VerifyError
 from envbuilder.manifest import Manifest
 from envbuilder.triton import find_release
 from envbuilder.verify import sample
+from envbuilder.verify.contract import hiding
 from envbuilder.verify.live import Subject
 from envbuilder.verify.probe import differences
 from envbuilder.verify.report import Check, Status, some
@@ -57,7 +58,12 @@ class Interview:
         repository = self.subject.place.root / "models"
         try:
             with self.server.start(
-                repository, python=self.python, log=log, env=caches, ready_timeout=timeout
+                repository,
+                python=self.python,
+                log=log,
+                env=caches,
+                ready_timeout=timeout,
+                within=hiding(self.subject.hidden),
             ) as running:
                 seconds = time.monotonic() - began
                 text = f"ready {seconds:.1f} s after its start: {self._which()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,20 @@ def test_what_is_hidden_is_not_in_reach(tmp_path: Path) -> None:
     assert made.run_python("direct", ["job"]).stdout.split() == ["program", "folder"]
     hidden = made.run_python("direct", ["job"], hidden=["/usr/bin/env", "/usr/share/doc"])
     assert hidden.stdout.split() == []
+
+
+def test_a_command_that_sees_nothing_of_what_is_hidden() -> None:
+    script = (
+        "test -s /usr/bin/env && echo program; ls /usr/share/doc | grep -q . && echo folder; echo $$ $HIDDEN"
+    )
+    command = [*contract.hiding(["/usr/bin/env", "/usr/share/doc"]), "/bin/sh", "-c", script]
+    assert contract.hiding([]) == []
+    if len(command) == 3:
+        assert os.geteuid() != 0  # root may always
+        return
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    said, _ = process.communicate(timeout=60)
+    assert said.split() == [str(process.pid)]  # it became the program: whoever started it ends that
 
 
 def test_what_a_compiler_of_this_machine_is_made_of() -> None:
