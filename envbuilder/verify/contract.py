@@ -24,25 +24,20 @@ from envbuilder.triton import Launch
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "sys", "dev")
 """What of the machine a program in the new root can see. /usr/local is emptied: interpreters live there too."""
-_ENTER: Final = """
+_HIDE: Final = """
 set -e
-for name in $SYSTEM; do
-    if [ -d "$root/$name" ] && [ ! -L "$root/$name" ]; then mount --rbind "/$name" "$root/$name"; fi
-done
-if [ -d "$root/usr/local" ]; then mount -t tmpfs -o size=1m none "$root/usr/local"; fi
 for path in $HIDDEN; do
     if [ -d "$path" ]; then mount -t tmpfs -o size=1m none "$root$path"; else mount --bind /dev/null "$root$path"; fi
 done
 unset SYSTEM HIDDEN root
 exec "$@"
 """
-_HIDE: Final = """
+_ENTER: Final = """
 set -e
-for path in $HIDDEN; do
-    if [ -d "$path" ]; then mount -t tmpfs -o size=1m none "$path"; else mount --bind /dev/null "$path"; fi
+for name in $SYSTEM; do
+    if [ -d "$root/$name" ] && [ ! -L "$root/$name" ]; then mount --rbind "/$name" "$root/$name"; fi
 done
-unset HIDDEN
-exec "$@"
+if [ -d "$root/usr/local" ]; then mount -t tmpfs -o size=1m none "$root/usr/local"; fi
 """
 _COMPILERS: Final = re.compile(
     r"([\w.-]+-)?(gcc|g\+\+|cpp|cc|c\+\+|c89|c99|clang|clang\+\+|as|ld|gold|lld|tcc|icpx?|nvc|nvc\+\+)(-[\w.-]+|\.\w+)?"
@@ -141,7 +136,7 @@ class Place:
             assert namespace is not None  # or this place would not be isolated
             # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
             command = tethered(["chroot", str(self.root), *command])
-            command = [*namespace, "/bin/sh", "-c", _ENTER, "sh", *command]
+            command = [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command]
             env = {**env, "SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
         else:
             command = tethered(command)
