@@ -141,14 +141,14 @@ def _reference(text: str, scheme: str, folder: Path) -> Requirement | str:
     """Return what an address without a name in front is."""
     if scheme == "git":
         address, _, fragment = text.partition("#")
-        egg = parse_qs(fragment).get("egg", [""])[0]
-        return _named(egg, address) if egg else f"its name is not said: NAME @ {public(address)}"
+        name = parse_qs(fragment).get("egg", [""])[0]
+        return _named(name, address) if name else f"its name is not said: NAME @ {public(address)}"
     if scheme in ("hg", "svn", "bzr"):
         return "references are git+https: and git+ssh:"
     if scheme == "file":
         return _local_wheel(text, folder)
-    name = _project(urlsplit(text).path)
-    return _named(name, text) if name is not None else _NO_WHEEL
+    project = _project(urlsplit(text).path)
+    return _named(project, text) if project is not None else _NO_WHEEL
 
 
 def _named(name: str, address: str) -> Requirement | str:

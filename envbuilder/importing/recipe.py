@@ -148,10 +148,10 @@ def _channels(environment: Environment, draft: _Draft, whole: Said) -> None:
         channel = _channel(line, environment.path.parent, draft)
         if channel is None:
             continue
-        if channel_name(channel) in names:
-            draft.remarks.append(line.left_out(f"there is a channel {channel_name(channel)} already"))
+        if _name(channel) in names:
+            draft.remarks.append(line.left_out(f"there is a channel {_name(channel)} already"))
             continue
-        names.add(channel_name(channel))
+        names.add(_name(channel))
         draft.channels.append(channel)
     if not draft.channels:
         draft.channels.append("conda-forge")
@@ -179,13 +179,18 @@ def _channel(line: Said, folder: Path, draft: _Draft) -> str | None:
     return public(channel)
 
 
+def _name(channel: str) -> str:
+    """Return what a lock will call *channel*, which may be a folder."""
+    return Path(channel).name if channel.startswith((".", "/", "~")) else channel_name(channel)
+
+
 def _torch_from_channel(specs: Sequence[Spec], channels: Sequence[str]) -> bool:
     """Say whether torch is a package of a channel that is alive: PyTorch's own ended, with the builds of its wheels."""
     asked = [spec for spec in specs if spec.name in TORCH_PACKAGES]
     theirs = {"pytorch", "pytorch-nightly", "pytorch-test"}
     if any(spec.channel is not None for spec in asked):
         return not any(spec.channel in theirs for spec in asked)
-    return bool(asked) and not theirs & {channel_name(channel) for channel in channels}
+    return bool(asked) and not theirs & {_name(channel) for channel in channels}
 
 
 def _place(spec: Spec, draft: _Draft, from_channel: bool, minor: str, said: str) -> None:
@@ -227,7 +232,7 @@ def _with_channel(spec: Spec, text: str, draft: _Draft) -> str:
     if is_anacondas(spec.channel):
         draft.remarks.append(spec.said.carried("from the channels of the recipe"))
         return text
-    if spec.channel not in map(channel_name, draft.channels):
+    if spec.channel not in map(_name, draft.channels):
         draft.channels.append(spec.channel)
     return f"{spec.channel}::{text}"
 

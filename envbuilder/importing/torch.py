@@ -101,7 +101,7 @@ def _from_wheel(line: Said, requirement: Requirement, choice: TorchChoice, varia
                 version = Version(one.version)
             except InvalidVersion:
                 continue
-    if version is None:
+    if version is None and requirement.url is None:
         known = [build.version for build in table() if requirement.specifier.contains(build.version)]
         version = Version(known[-1]) if known else None
     if version is not None:

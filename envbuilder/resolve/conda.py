@@ -231,7 +231,8 @@ class _Solver:
                 kept = await self._kept(sources, keep)
                 records = await module.solve(
                     sources,
-                    list(question.specs),
+                    # As _check_specs read them: of texts, the solver takes fewer (not name=version=build).
+                    [module.MatchSpec(_placed(spec, channels)) for spec in question.specs],
                     gateway=self._gateway,
                     platforms=list(PLATFORMS),
                     locked_packages=kept,
@@ -284,6 +285,13 @@ class _Solver:
             module.Version(virtual.version),
             module.BuildString(virtual.build),
         )
+
+
+def _placed(spec: str, channels: Sequence[Channel]) -> str:
+    """Return *spec* with the address of the channel that it names: to py-rattler a name is one of its own alias."""
+    name, colons, rest = spec.rpartition("::")
+    url = next((channel.urls[0] for channel in channels if colons and channel.name == name), None)
+    return spec if url is None else f"{url}::{rest}"
 
 
 def _end_of(day: datetime.date | None) -> datetime.datetime | None:

@@ -181,6 +181,28 @@ def test_what_was_imported_is_locked(conda_project: Project) -> None:
     }
 
 
+def test_specs_of_a_folder_and_of_a_build_are_locked(conda_project: Project) -> None:
+    conda_project.publish(
+        fake_cut("tool"),
+        fake_cut("tool", "2.0"),
+        fake_cut("pinned", build="py310_0"),
+        fake_cut("pinned", build="py311_0"),
+    )
+    path = conda_project.folder / "environment.yml"
+    path.write_text(
+        f"name: there\nchannels: [./own, ./elsewhere/own, {conda_project.channel}]\ndependencies:\n"
+        "  - python=3.11\n  - own::tool=1\n  - pinned=1.0=py311_0\n  - pip: [torch==2.7.1+cpu]\n"
+    )
+    made = verbs.import_recipe(path, root=conda_project.folder)
+    assert [f"{one.text}: {one.why}" for one in made.remarks if one.left_out] == [
+        "./elsewhere/own: there is a channel own already"
+    ]
+    lock = conda_project.lock(load_recipe(made.recipe)).lock
+    assert lock.conda is not None
+    found = {package.name: (package.version, package.build) for package in lock.conda.packages}
+    assert (found["tool"], found["pinned"]) == (("1.0", "0"), ("1.0", "py311_0"))
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 

@@ -93,6 +93,7 @@ def test_a_persons_own_choice_counts() -> None:
             "2.7.1",
             "cu126",
         ),
+        ("torch @ git+https://example.org/torch", None, DEFAULT_TORCH, "pypi"),
         ("torch===nonsense", None, DEFAULT_TORCH, "pypi"),
     ],
 )

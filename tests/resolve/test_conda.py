@@ -114,6 +114,21 @@ def test_torch_of_the_channel(project: Project) -> None:
     assert locked(project, conda=["pytorch"], cuda="cu126")["pytorch"].build == "cuda126_py311_0"
 
 
+@pytest.mark.parametrize("spec", ["tool=1.0=h1_0", "own::tool", "own::tool=1", "own::tool 1.0 h1_0"])
+def test_specs_as_conda_exports_them_and_of_one_channel(project: Project, spec: str, tmp_path: Path) -> None:
+    project.publish(fake_cut("tool", build="h1_0"), fake_cut("tool", build="h2_1"), fake_cut("tool", "2.0"))
+    other = tmp_path / "other"
+    write_package(other, fake_cut("tool", "3.0"))
+    index(other)
+    channels = [str(other), str(project.folder / "own"), str(project.channel)]
+    if "::" not in spec:
+        channels.pop(0)
+    found = locked(project, channels=channels, conda=[spec])["tool"]
+    assert found.channel == "own"
+    assert found.version == ("2.0" if spec == "own::tool" else "1.0")
+    assert found.build.startswith("h1" if "h1" in spec else ("0" if spec == "own::tool" else "h2"))
+
+
 def test_what_is_locked_stays_until_it_is_upgraded_or_gone(project: Project) -> None:
     project.publish(fake_cut("tool"))
     recipe = project.recipe(conda=["tool"])
