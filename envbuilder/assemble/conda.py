@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import posixpath
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,13 @@ from envbuilder.store import Store
 
 CONDA_BASE: Final = "conda-base-2"
 """Part of the key of such a base: count it up when the same packages would give other bytes."""
+
+_TRIES: Final = 5
+_IN_EACH_OTHERS_WAY: Final = "os error 21"
+"""EISDIR: py-rattler links packages side by side, and one makes a folder at the moment that another has a link there.
+
+Whichever is first otherwise, :func:`put_back` makes the same of it.
+"""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -115,10 +123,20 @@ class CondaBase:
         contents = {package: read_package(package, path, self.minor) for package, path in named.items()}
         prefix = folder / "prefix"
         module = rattler()
-        try:
-            wait(_link(module, list(named.values()), prefix, folder / "cache"))
-        except (module.exceptions.InstallerError, module.exceptions.LinkError, OSError, ValueError) as error:
-            raise AssembleError(f"the conda packages cannot be installed:\n  {said(error)}") from error
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                wait(_link(module, list(named.values()), prefix, folder / "cache"))
+                break
+            except (
+                module.exceptions.InstallerError,
+                module.exceptions.LinkError,
+                OSError,
+                ValueError,
+            ) as error:
+                if tries_left and _IN_EACH_OTHERS_WAY in str(error):
+                    shutil.rmtree(prefix, ignore_errors=True)
+                    continue
+                raise AssembleError(f"the conda packages cannot be installed:\n  {said(error)}") from error
         put_back(contents, prefix, self.reporter)
         self._run_scripts(contents, prefix)
         uses = cure_prefixes(prefix)

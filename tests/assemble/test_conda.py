@@ -6,9 +6,12 @@ import dataclasses
 import json
 import shutil
 import tarfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from envbuilder.assemble import conda
 from envbuilder.build import BuildReport, build
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
 from envbuilder.store import Store
@@ -179,3 +182,25 @@ def test_a_package_that_was_damaged_in_the_store_is_fetched_again(project: Proje
     assert later.build(later.recipe(conda=["tool"])).sha256 == report.sha256
     assert "tool-1.0-0.conda in the store was damaged: fetched again" in project.notes.notes
     assert place.read_bytes() == data
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_packages_that_get_in_each_others_way_are_linked_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    link, calls = conda._link, []
+
+    async def disturbed(module: Any, paths: Any, prefix: Path, cache: Path) -> None:
+        calls.append(prefix.exists())
+        await link(module, paths, prefix, cache)
+        if len(calls) <= times:
+            raise OSError("failed to remove file `root/lib`: Is a directory (os error 21)")
+
+    monkeypatch.setattr(conda, "_link", disturbed)
+    if times == 1:
+        assert project.build(project.recipe()).archive.is_file()
+        assert calls == [False, False]
+        return
+    with pytest.raises(AssembleError, match="the conda packages cannot be installed"):
+        project.build(project.recipe())
+    assert calls == [False] * 5

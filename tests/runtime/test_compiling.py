@@ -6,6 +6,7 @@ import json
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,7 @@ exec g++ "$@"
 
 
 @pytest.fixture
-def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An environment whose stable name leads elsewhere, to a folder that is gone, while the first compiler runs."""
     from torch._dynamo.callback import callback_handler
     from torch._inductor import config, cpp_builder
@@ -282,8 +283,8 @@ def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         CXX.format(marker=tmp_path / "ran", gone=tmp_path / "gone", links=temporary / "torch-environment-*")
     )
     compiler.chmod(0o755)
-    monkeypatch.setattr(config.cpp, "cxx", (None, str(compiler)))
-    return temporary
+    with config.patch({"cpp.cxx": (None, str(compiler))}):
+        yield temporary
 
 
 def test_a_server_that_stops_takes_no_headers_from_one_that_compiles(serve: Serve, disturbed: Path) -> None:
