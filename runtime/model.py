@@ -15,9 +15,11 @@ import dataclasses
 import difflib
 import fcntl
 import gc
+import getpass
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import json
 import locale
 import math
@@ -35,7 +37,7 @@ import traceback
 import types
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -139,6 +141,7 @@ def cpu_count() -> int:
 
 # ---- parameters --------------------------------------------------------------------------------------------
 
+COMPILE = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 OPTIONS = {"fullgraph": bool, "dynamic": bool, "backend": str, "mode": str, "options": dict, "disable": bool}
 """What torch.compile may be told, and of which type it is."""
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -157,6 +160,7 @@ class Parameters:
         self.most_threads = self.threads or share
         self.interop_threads = self._number("NUM_INTEROP_THREADS", "INTER_OP_THREAD_COUNT") or share
         self.compile_options = self._compile_options()
+        self.torch_compile = self._text(COMPILE) is not None
         self.inference_mode = self._flag("INFERENCE_MODE", default=True)
         self.disable_cudnn = self._flag("DISABLE_CUDNN")
         self.cache_cleaning = self._flag("ENABLE_CACHE_CLEANING")
@@ -223,16 +227,15 @@ class Parameters:
         return value or {}
 
     def _compile_options(self) -> dict[str, Any]:
-        name = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
-        options = self._object(name)
+        options = self._object(COMPILE)
         for key, value in options.items():
             if key not in OPTIONS:
-                raise ModelError(f"{name} has no option {key!r}: allowed are {', '.join(OPTIONS)}")
+                raise ModelError(f"{COMPILE} has no option {key!r}: allowed are {', '.join(OPTIONS)}")
             if not isinstance(value, OPTIONS[key]):
                 expected = OPTIONS[key].__name__
-                raise ModelError(f"{name}: {key} must be a {expected}, not {json.dumps(value)}")
+                raise ModelError(f"{COMPILE}: {key} must be a {expected}, not {json.dumps(value)}")
         if "mode" in options and "options" in options:
-            raise ModelError(f"{name} has both mode and options: torch.compile takes one of them")
+            raise ModelError(f"{COMPILE} has both mode and options: torch.compile takes one of them")
         return options
 
     def _warmup(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -379,7 +382,9 @@ def describe(error: BaseException, folder: str) -> str:
     said = [line.strip() for line in others if "error: " in line][:1]  # a C++ compiler's own words
     text = ": ".join([type(error).__name__, *filter(None, [first]), *said])
     frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) == folder]
-    return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else text
+    if not folder or not frames:
+        return text
+    return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})"
 
 
 def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
@@ -736,6 +741,8 @@ def mark_dynamic(values: list[Any], fields: list[Field], batched: bool) -> None:
 # ---- compiled ahead of time --------------------------------------------------------------------------------
 
 KEY_FILE = "envbuilder.json"
+REASON = ".why-not"
+"""What follows the path of a package where there cannot be one; the file says why."""
 CPU_FLAGS = re.compile(
     r"(abm|adx|aes|amx|avx|bmi|f16c|fma|gfni|movbe|pclmul|pni|popcnt|sha|sse|ssse|vaes|vpclmul)"
 )
@@ -803,6 +810,19 @@ def digest_files(paths: list[str]) -> str:
     return digest.hexdigest()
 
 
+def kept_package(key: dict[str, Any]) -> str:
+    """Return where the package with this *key* is kept, among Inductor's caches, once a model was compiled to it."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    folder = folder or os.path.join(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return os.path.join(folder, "packages", f"{digest[:32]}.pt2")
+
+
+def is_own(path: str) -> bool:
+    """Say whether there is a file at *path* that this user made, or root: of nobody else code is taken."""
+    return os.path.exists(path) and os.stat(path).st_uid in (0, os.getuid())
+
+
 def key_difference(key: dict[str, Any], fitting: dict[str, Any]) -> str | None:
     """Say in which part the *key* of compiled code differs from the *fitting* one; None: in none."""
     for part, here in fitting.items():
@@ -840,6 +860,126 @@ def read_key(path: str) -> dict[str, Any]:
         raise ModelError(f"it is cut short or damaged: {error}") from error
 
 
+MOST_SHAPES = 4096
+"""How many shapes of inputs a package keeps in mind."""
+
+
+class NotExportableError(Exception):
+    """Why a model cannot be compiled to a package, in words; torch.compile may well serve it."""
+
+
+Call = Callable[[Any, "list[Any]"], "list[Any]"]
+"""Calls a model (first) for the values of the inputs, and returns its outputs in the order of the configuration."""
+
+
+def presences(inputs: list[Field]) -> list[list[bool]]:
+    """Return which inputs may be there together: all sets of optional ones, or all and none of many."""
+    optional = [field.optional for field in inputs]
+    if sum(optional) > 2:
+        return [[True] * len(optional), [not one for one in optional]]
+    return [
+        list(choice) for choice in itertools.product(*[(True, False) if o else (True,) for o in optional])
+    ]
+
+
+def export(
+    model: Any, call: Call, values: list[Any], inputs: list[Field], max_batch: int
+) -> tuple[Any, dict[str, Any]]:
+    """Export *model* for examples of its inputs, None where one is absent; batch and ``-1`` dims may vary.
+
+    Returns: the program, and what a :class:`Package` has to know of it: the ``dims`` of its inputs, numbers or names
+    of what varies, and the ``ranges`` of those. A batch of one is what export itself does not vouch for.
+    """
+
+    class Served(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *tensors: Any) -> Any:
+            given = iter(tensors)
+            return tuple(call(self.model, [None if value is None else next(given) for value in values]))
+
+    batch = (-1,) if max_batch > 1 else (1,) if max_batch else ()
+    present = [(field, value) for field, value in zip(inputs, values) if value is not None]
+    try:
+        dims = tuple(
+            {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(batch + field.dims) if size == -1}
+            for field, _ in present
+        )
+        program = torch.export.export(
+            Served().eval(), tuple(value for _, value in present), dynamic_shapes=(dims,)
+        )
+    except Exception as error:
+        raise NotExportableError(f"torch.export: {describe(error, '')}") from error
+    shown = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    sizes = [list(shown[name].shape) for name in program.graph_signature.user_inputs]
+    for size in itertools.chain(*sizes):
+        if not isinstance(size, int) and not size.node.expr.is_Symbol:
+            raise NotExportableError(f"a dim of an input depends on another one: {size}")
+    named = [[size if isinstance(size, int) else str(size.node.expr) for size in one] for one in sizes]
+    ranges = {}
+    for symbol, bounds in program.range_constraints.items():
+        upper = int(bounds.upper) if bounds.upper.is_Integer else None
+        ranges[str(symbol)] = [max(2, int(bounds.lower)), upper]
+    used = {size for one in named for size in one if isinstance(size, str)}
+    if used - set(ranges):
+        raise NotExportableError("the bounds of its dims are not known")
+    return program, {"dims": named, "ranges": {name: ranges[name] for name in sorted(used)}}
+
+
+def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) -> bool:
+    """Compile exported *programs*, by the names of their variants, to a package at *path*.
+
+    Returns: whether the weights are inside; else they are the module's own.
+    """
+    try:
+        from torch._inductor.graph import GraphLowering
+        from torch._inductor.package import package_aoti  # type: ignore[attr-defined]  # torch's
+    except ImportError:
+        raise NotExportableError(f"torch {torch.__version__} makes no AOTInductor packages") from None
+    if hasattr(GraphLowering, "can_inline_constant"):  # small weights would be written into the code
+        GraphLowering.can_inline_constant = staticmethod(lambda value: False)  # type: ignore[assignment, method-assign]
+    inside = any(program.constants for program in programs.values())
+    options = {
+        **options,
+        "aot_inductor.package": True,
+        "aot_inductor.package_constants_in_so": inside,
+        "joint_graph_constant_folding": False,  # weights that are all 1 would be taken for constants
+        "cpp.dynamic_threads": True,  # it may serve with other threads, and on another machine
+    }
+    made: dict[str, Any] = {}
+    for name, program in programs.items():
+        arguments, _ = program.example_inputs
+        try:
+            made[name] = torch._inductor.aot_compile(program.module(), arguments, options=options)
+        except Exception as error:
+            raise NotExportableError(f"AOTInductor: {describe(error, '')}") from error
+    package_aoti(path, made)
+    return inside
+
+
+def write_key(path: str, key: dict[str, Any]) -> None:
+    """Put the *key* into the package at *path*, and the package in its place at once."""
+    draft = path + ".draft"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(draft, "w") as new:
+        for member in old.infolist():
+            if not member.filename.endswith("/" + KEY_FILE):
+                new.writestr(member, old.read(member))
+        root = old.namelist()[0].split("/")[0]
+        new.writestr(f"{root}/extra/{KEY_FILE}", json.dumps(key, sort_keys=True))
+    os.replace(draft, path)
+
+
+def module_tensors(module: Any) -> dict[str, torch.Tensor]:
+    """Return the weights and buffers of a module by name; nothing for a function."""
+    if not isinstance(module, torch.nn.Module):
+        return {}
+    tensors: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    tensors.update(module.named_buffers(remove_duplicate=False))
+    return tensors
+
+
 class Package:
     """A model that AOTInductor compiled ahead of time: no compiler is needed, and no Inductor imported.
 
@@ -848,11 +988,9 @@ class Package:
     """
 
     def __init__(self, path: str, key: dict[str, Any], module: Any, device: torch.device) -> None:
+        self.path = path
         index = device.index if device.type == "cuda" else -1
-        tensors: dict[str, torch.Tensor] = {}
-        if isinstance(module, torch.nn.Module):
-            tensors.update(module.named_parameters(remove_duplicate=False))
-            tensors.update(module.named_buffers(remove_duplicate=False))
+        tensors = module_tensors(module)
         weights = {name: describe_tensor(tensor) for name, tensor in tensors.items()}
         for name, made in key["weights"].items():
             if weights.get(name) != made:
@@ -860,6 +998,7 @@ class Package:
                     f"the weights differ: {name} was {made}, it is {weights.get(name, 'not there')}"
                 )
         self._variants: dict[tuple[bool, ...], tuple[Any, list[list[Any]], dict[str, list[Any]]]] = {}
+        self._loaders: dict[tuple[Any, ...], Any] = {}
         self.constants = {f"model.{name}": tensors[name].detach() for name in key["weights"]}
         for variant in key["variants"]:
             loader = torch._C._aoti.AOTIModelPackageLoader(path, variant["name"], True, 1, index)
@@ -870,25 +1009,32 @@ class Package:
 
     def run(self, values: list[Any]) -> list[Any] | None:
         """Return the outputs for *values*, in the order of the configuration; None: not what it was made for."""
-        variant = self._variants.get(tuple([value is not None for value in values]))
+        shapes = tuple([None if value is None else value.shape for value in values])
+        if shapes not in self._loaders:
+            if len(self._loaders) == MOST_SHAPES:
+                self._loaders.clear()
+            self._loaders[shapes] = self._loader(shapes)
+        loader = self._loaders[shapes]
+        if loader is None:
+            return None
+        outputs: list[Any] = loader.run([value for value in values if value is not None])
+        return outputs
+
+    def _loader(self, shapes: tuple[Any, ...]) -> Any:
+        """Return what is loaded for inputs of these *shapes*, if anything: compiled code takes sizes for granted."""
+        variant = self._variants.get(tuple([shape is not None for shape in shapes]))
         if variant is None:
             return None
         loader, dims, ranges = variant
-        present = [value for value in values if value is not None]
         sizes: dict[str, int] = {}
-        for value, expected in zip(present, dims):  # compiled code takes sizes for granted
-            for size, name in zip(value.shape, expected):
-                if name.__class__ is int:
-                    if size != name:
-                        return None
-                elif sizes.setdefault(name, size) != size:
+        for shape, expected in zip([shape for shape in shapes if shape is not None], dims):
+            for size, name in zip(shape, expected):
+                if sizes.setdefault(name, size) != size or (isinstance(name, int) and size != name):
                     return None
-        for name, size in sizes.items():
-            least, most = ranges[name]
-            if size < least or (most is not None and size > most):
+        for name, (least, most) in ranges.items():
+            if sizes[name] < least or (most is not None and sizes[name] > most):
                 return None
-        outputs: list[Any] = loader.run(present)
-        return outputs
+        return loader
 
 
 def nearly_equal(found: Any, wanted: Any) -> bool:
@@ -1070,19 +1216,36 @@ def argument_defaults(target: Any) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind not in variadic}
 
 
+def read_column(requests: list[Any], field: Field) -> list[Any]:
+    """Return one input of all *requests*, without a copy: tensors, or arrays where DLPack has no such type.
+
+    Raises:
+        AttributeError: a request is without it.
+    """
+    get, name = pb_utils.get_input_tensor_by_name, field.name
+    if field.data_type in ("STRING", "BOOL"):
+        tensors = [get(request, name) for request in requests]
+        return [
+            t.as_numpy() if t.is_cpu() else torch.utils.dlpack.from_dlpack(t.to_dlpack()) for t in tensors
+        ]
+    from_dlpack = torch.utils.dlpack.from_dlpack
+    return [from_dlpack(get(request, name).to_dlpack()) for request in requests]
+
+
 def read_request(request: Any, inputs: list[Field]) -> list[Any]:
-    """Return the inputs of *request* without a copy: tensors (arrays where DLPack has no such type), or None."""
+    """Return the inputs of one *request*, None for an optional one that is absent.
+
+    Raises:
+        ModelError: another one is absent.
+    """
     values: list[Any] = []
     for field in inputs:
-        tensor = pb_utils.get_input_tensor_by_name(request, field.name)
-        if tensor is None:
-            if not field.optional:
-                raise ModelError(f"the input {field.name!r} is missing")
+        if pb_utils.get_input_tensor_by_name(request, field.name) is not None:
+            values += read_column([request], field)
+        elif field.optional:
             values.append(None)
-        elif field.data_type == "STRING" or (field.data_type == "BOOL" and tensor.is_cpu()):
-            values.append(tensor.as_numpy())
         else:
-            values.append(torch.utils.dlpack.from_dlpack(tensor.to_dlpack()))
+            raise ModelError(f"the input {field.name!r} is missing")
     return values
 
 
@@ -1091,15 +1254,11 @@ def group_key(values: list[Any]) -> tuple[Any, ...]:
     return tuple([None if value is None else value.shape[1:] for value in values])
 
 
-def concatenate(columns: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Concatenate the values of several requests, input by input."""
-    joined: list[Any] = []
-    for column in columns:
-        if column[0] is None:
-            joined.append(None)
-        else:
-            joined.append(np.concatenate(column) if isinstance(column[0], np.ndarray) else torch.cat(column))
-    return joined
+def concatenate(column: Sequence[Any]) -> Any:
+    """Concatenate an input of several requests."""
+    if len(column) == 1 or column[0] is None:
+        return column[0]
+    return np.concatenate(column) if isinstance(column[0], np.ndarray) else torch.cat(tuple(column))
 
 
 def split(value: Any, counts: list[int]) -> Any:
@@ -1261,6 +1420,7 @@ class Metrics:
 
 
 SHORT_CALL = 0.01  # seconds
+NOT_ITS_ANSWERS = "its answers are not the model's"
 
 
 class TritonPythonModel:
@@ -1364,24 +1524,20 @@ class TritonPythonModel:
         self._compiler: Compiler | None = None
         self._package: Package | None = None
         self._restored = False
-        if not self._parameters.compile_options.get("disable") and can_compile(target, self._inputs):
-            self._package = self._target = self._find_package()
-            if self._package is None:
-                self._compile()
+        disabled = self._parameters.compile_options.get("disable")
+        self._compiles = not disabled and can_compile(target, self._inputs)
 
     def _find_package(self) -> Package | None:
         """Return the model compiled ahead of time, if there is one that fits."""
         path = compiled_file(self._folder, self._device)
-        key = self._fitting(path)
+        key = self._fitting(path) if self._compiles else None
         if key is None:
             return None
         try:
-            package = Package(path, key, self._eager, self._device)
+            return Package(path, key, self._eager, self._device)
         except Exception as error:  # whatever the loader meets, the model itself can be compiled
             self._not_used(path, self._words(error))
             return None
-        self._info(f"served from {os.path.basename(path)}")
-        return package
 
     def _fitting(self, path: str) -> dict[str, Any] | None:
         """Return the key of the compiled code at *path*, if it is there and fits; else say which part differs."""
@@ -1391,7 +1547,7 @@ class TritonPythonModel:
             key = read_key(path)
             fitting = fitting_key(self._folder, self._files, self._config, self._device)
             if "weights file" in key:  # it is of use with the very weights that it was made with
-                fitting["weights file"] = digest_files([self._files.weights] if self._files.weights else [])
+                fitting["weights file"] = self._weights_digest()
             differs = key_difference(key, fitting)
         except ModelError as error:
             differs = str(error)
@@ -1400,8 +1556,72 @@ class TritonPythonModel:
         self._not_used(path, differs)
         return None
 
+    def _weights_digest(self) -> str:
+        return digest_files([self._files.weights] if self._files.weights else [])
+
     def _not_used(self, path: str, why: str) -> None:
         self._warn(f"{os.path.basename(path)} is not used: {why}; compiling instead")
+
+    def _make_package(self) -> Package | None:
+        """Return the model compiled to a package, now or when it was loaded before; None: torch.compile has to do it.
+
+        It is kept among Inductor's caches, and so is the reason why there cannot be one.
+        """
+        key = fitting_key(self._folder, self._files, self._config, self._device)
+        path = kept_package(key)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path + ".lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # another instance may be making it at this moment
+                if is_own(path + REASON):
+                    with open(path + REASON, encoding="utf-8") as file:
+                        raise NotExportableError(file.read())
+                found = self._fitting(path) if is_own(path) else None
+                if found is None:
+                    self._compile_package(path, key)
+                    found = self._fitting(path)
+            return Package(path, found, self._eager, self._device) if found else None
+        except Exception as error:  # no compiler, a full disk: torch.compile can do it, or says why not
+            why = str(error) if isinstance(error, NotExportableError) else self._words(error)
+            self._info(f"left to torch.compile: {why}")
+            return None
+
+    def _compile_package(self, path: str, key: dict[str, Any]) -> None:
+        """Compile the model to a package at *path*."""
+        began, programs, variants = time.monotonic(), {}, []
+        try:
+            for number, present in enumerate(presences(self._inputs)):
+                name = f"variant{number}"
+                values = self._to_export_with(present)
+                programs[name], shapes = export(
+                    self._eager, self._call, values, self._inputs, self._max_batch
+                )
+                for first, *_ in shapes["dims"] if self._batched else ():
+                    if shapes["ranges"].get(first, [0])[0] == 2:
+                        shapes["ranges"][first][0] = 1  # one row is tried, too, before it is served
+                variants.append({"name": name, "present": present, **shapes})
+        except NotExportableError as error:
+            self._keep_reason(path, str(error))
+            raise
+        draft = f"{path[: -len('.pt2')]}.draft.pt2"
+        if write_package(draft, programs, {}):
+            key = {**key, "weights": {}, "weights file": self._weights_digest()}
+        else:
+            weights = module_tensors(self._eager).items()
+            key = {**key, "weights": {name: describe_tensor(tensor) for name, tensor in weights}}
+        write_key(draft, {**key, "variants": variants})
+        os.replace(draft, path)
+        self._info(f"compiled to {path} in {time.monotonic() - began:.1f} s")
+
+    def _keep_reason(self, path: str, why: str) -> None:
+        """Keep the reason why there is no package at *path*: the next start need not find it again."""
+        with open(path + REASON, "w", encoding="utf-8") as file:
+            file.write(why)
+
+    def _to_export_with(self, present: list[bool]) -> list[Any]:
+        """Return examples of the inputs that are *present*, None for the others."""
+        examples = self._examples(min(6, self._max_batch) or 1)
+        return self._tensors([value if there else None for value, there in zip(examples, present)])
 
     def _compile(self) -> None:
         path = compiled_file(self._folder, self._device, "zip")
@@ -1419,46 +1639,29 @@ class TritonPythonModel:
 
     # -- warm-up: what torch.compile costs is paid here, and not by a request
 
-    def _try_package(self, package: Package) -> None:
-        """Ask the package and the model itself the same: a package whose answers differ is not used."""
-        tried = False
-        for absent in self._absences:
-            for size in (min(2, self._max_batch), 1) if self._batched else (1,):
-                values = self._examples(size, absent, varied=True)
-                try:
-                    wanted = self._run(self._eager, values)
-                except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
-                    break
-                try:
-                    same = all(map(nearly_equal, self._run(package, values), wanted))
-                    why = None if same else "its answers are not the model's"
-                except Exception as error:
-                    why = self._failed("an example", error)
-                if why is not None:
-                    self._not_used(compiled_file(self._folder, self._device), why)
-                    self._package = None
-                    return self._compile()
-                tried = True
-        if tried and self._on_cpu and not self._parameters.threads:
-            self._settle_threads(1)
-
     def _warm_up(self) -> None:
         began = time.monotonic()
-        if self._package:
-            self._try_package(self._package)
-            if self._package:
-                return
-        sizes = self._warm_sizes()
-        for absent in self._absences:
-            for position, size in enumerate(sizes):
-                values = self._examples(size, absent)
-                if position == 0:
-                    if not self._runs_eagerly(values, absent):
-                        break
-                    if self._on_cpu and not (absent or self._parameters.threads):
-                        self._settle_threads(min(sizes))
+        given = self._find_package()
+        if given and self._serves(given):
+            return
+        sizes, runs = self._warm_sizes(), []
+        for absent in self._absences if sizes else ():
+            if self._runs_eagerly(self._examples(sizes[0], absent), absent):
+                runs.append(absent)
+        exports = self._compiles and self._on_cpu and not self._parameters.torch_compile
+        made = self._make_package() if exports and runs == list(self._absences) else None
+        if made and self._serves(made):
+            return self._metrics.compiled(time.monotonic() - began)
+        if made:
+            self._keep_reason(made.path, NOT_ITS_ANSWERS)
+        if self._on_cpu and False in runs and not self._parameters.threads:
+            self._settle_threads(min(sizes))
+        if self._compiles:
+            self._compile()
+        for absent in runs:
+            for size in sizes:
                 try:
-                    self._warm(values)
+                    self._warm(self._examples(size, absent))
                 except Exception as error:
                     if self._compiler is None:
                         raise ModelError(self._failed(f"a batch of {size}", error)) from error
@@ -1469,6 +1672,38 @@ class TritonPythonModel:
             graphs, seconds = self._compiler.new_graphs(), time.monotonic() - began
             self._metrics.compiled(seconds)
             self._info(f"compiled {graphs} graphs in {seconds:.1f} s")
+
+    def _serves(self, package: Package) -> bool:
+        """Serve from *package*, unless it fails or its answers are not the model's."""
+        self._package, why = package, None
+        try:
+            tried = [self._agrees(package, absent) for absent in self._absences]
+            why = NOT_ITS_ANSWERS if False in tried else None
+        except Exception as error:
+            tried, why = [], self._failed("an example", error)
+        if why is not None:
+            self._not_used(package.path, why)
+            self._package = None
+            return False
+        self._target = package
+        self._info(f"served from {os.path.basename(package.path)}")
+        if True in tried and self._on_cpu and not self._parameters.threads:
+            self._settle_threads(1)
+        return True
+
+    def _agrees(self, package: Package, absent: bool) -> bool | None:
+        """Say whether *package* and the model itself give the same answers; None where the model gives none."""
+        found = None
+        for size in (min(2, self._max_batch), 1) if self._batched else (1,):
+            values = self._examples(size, absent, varied=True)
+            try:
+                wanted = self._run(self._eager, values)
+            except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
+                return found
+            found = all(map(nearly_equal, self._run(package, values), wanted))
+            if not found:
+                return False
+        return found
 
     def _warm(self, values: list[Any]) -> None:
         try:
@@ -1498,7 +1733,7 @@ class TritonPythonModel:
             return list(sizes)
         if not self._batched:
             return [1]
-        if self._compiler and self._compiler.static:
+        if self._compiles and self._parameters.compile_options.get("dynamic") is False:
             return list(range(1, self._max_batch + 1))
         return sorted({1, min(2, self._max_batch), self._max_batch}, reverse=True)
 
@@ -1601,6 +1836,11 @@ class TritonPythonModel:
                 tensors.append(tensor)
         return tensors
 
+    def _call(self, target: Any, tensors: list[Any]) -> list[Any]:
+        """Call *target*, the model or the model compiled, and return its outputs in the order of the configuration."""
+        positional, by_name = self._arguments.arrange(tensors)
+        return name_outputs(target(*positional, **by_name), self._outputs)
+
     def _run(self, target: Any, values: list[Any], mark: bool = False) -> list[Any]:
         """Return the outputs for *values*, in the order of the configuration, ready to be sent.
 
@@ -1611,9 +1851,7 @@ class TritonPythonModel:
             mark_dynamic(tensors, self._inputs, self._batched)
         results = self._package.run(tensors) if self._package and target is self._package else None
         if results is None:
-            positional, by_name = self._arguments.arrange(tensors)
-            call = self._eager if target is self._package else target
-            results = name_outputs(call(*positional, **by_name), self._outputs)
+            results = self._call(self._eager if target is self._package else target, tensors)
         dtype = self._parameters.dtype
         outputs = [to_send(v, field, self._batched, dtype) for v, field in zip(results, self._outputs)]
         if self._compiler and self._compiler.reuses_buffers:
@@ -1630,32 +1868,38 @@ class TritonPythonModel:
         """Answer *requests* with as few calls of the model as their shapes allow."""
         responses: list[Any] = [None] * len(requests)
         with self._mode():  # the tensors too are made in it: their kind is something that compiled code asks
-            for group in self._groups(requests, responses):
-                self._answer(group, responses)
+            for indexes, columns in self._groups(requests, responses):
+                self._answer(indexes, columns, responses)
         self._metrics.tell()
         if self._parameters.cache_cleaning and not self._on_cpu:
             torch.cuda.empty_cache()
         return responses
 
-    def _groups(self, requests: list[Any], responses: list[Any]) -> Iterable[list[tuple[int, list[Any]]]]:
-        """Read *requests* and return those that one call can answer together, each with its place."""
-        groups: dict[Any, list[tuple[int, list[Any]]]] = {}
+    def _groups(self, requests: list[Any], responses: list[Any]) -> list[tuple[Sequence[int], list[Any]]]:
+        """Read *requests*; return those that one call can answer: their places, and for each input its values."""
+        if self._batched and not self._varied:
+            try:
+                return [(range(len(requests)), [read_column(requests, field) for field in self._inputs])]
+            except Exception:
+                pass  # one of them is at fault: which, is found below
+        groups: dict[Any, tuple[list[int], list[list[Any]]]] = {}
         for index, request in enumerate(requests):
             try:
                 values = read_request(request, self._inputs)
             except Exception as error:
                 responses[index] = self._refusal(error)
                 continue
-            key = index if not self._batched else group_key(values) if self._varied else None
-            groups.setdefault(key, []).append((index, values))
-        return groups.values()
+            indexes, rows = groups.setdefault(group_key(values) if self._batched else index, ([], []))
+            indexes.append(index)
+            rows.append(values)
+        return [(indexes, list(zip(*rows))) for indexes, rows in groups.values()]
 
-    def _answer(self, group: list[tuple[int, list[Any]]], responses: list[Any]) -> None:
-        """Answer one *group* of requests in one call; request by request where that fails."""
+    def _answer(self, indexes: Sequence[int], columns: list[Any], responses: list[Any]) -> None:
+        """Answer a group of requests in one call; request by request where that fails."""
         try:
-            counts = [self._rows(values) for _, values in group]
-            values = group[0][1] if len(group) == 1 else concatenate(zip(*[values for _, values in group]))
-            rows = sum(counts)
+            first = next((column for column in columns if column[0] is not None), None)
+            counts = [value.shape[0] for value in first] if self._batched and first else [1] * len(indexes)
+            values, rows = [concatenate(column) for column in columns], sum(counts)
             outputs = self._run(self._target if rows else self._eager, values)
             self._metrics.count("batches")
             self._metrics.count("batch_rows", rows)
@@ -1665,27 +1909,20 @@ class TritonPythonModel:
                 if self._batched and value.shape[0] != rows:
                     raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
             sent = [to_triton(f.name, split(value, counts)) for f, value in zip(self._outputs, outputs)]
-            for (index, _), tensors in zip(group, zip(*sent)):  # the stub leaves out what was not asked for
-                responses[index] = pb_utils.InferenceResponse([*tensors])
+            for index, *tensors in zip(indexes, *sent):  # the stub leaves out what was not asked for
+                responses[index] = pb_utils.InferenceResponse(tensors)
         except Exception as error:
-            if len(group) == 1:
-                responses[group[0][0]] = self._refusal(error)
+            if len(indexes) == 1:
+                responses[indexes[0]] = self._refusal(error)
                 return
-            for member in group:
-                self._answer([member], responses)
+            for place, index in enumerate(indexes):
+                self._answer([index], [[column[place]] for column in columns], responses)
 
     def _recompiled(self, values: list[Any]) -> None:
         """Say that a request had to wait for a compilation."""
         self._metrics.count("recompiles")
         shapes = {f.name: list(v.shape) for f, v in zip(self._inputs, values) if v is not None}
         self._warn(f"compiled again while serving, for inputs {shapes}")
-
-    def _rows(self, values: list[Any]) -> int:
-        if self._batched:
-            for value in values:
-                if value is not None:
-                    return int(value.shape[0])
-        return 1
 
     def _refusal(self, error: BaseException) -> Any:
         self._metrics.count("failed_requests")

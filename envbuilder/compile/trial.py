@@ -11,10 +11,6 @@ else:
     probe = importlib.import_module("probe")
 
 
-class NotExportable(Exception):
-    """The model cannot be compiled ahead of time; the message says why, in words."""
-
-
 class Trial:
     """The package at *path*, of a model that the runtime has loaded eagerly; *sizes* of a batch are tried."""
 
@@ -38,7 +34,9 @@ class Trial:
                 difference, texts = self.ask(package, tried, sizes)
                 ones = {name for name, size in sizes.items() if size == 1}
                 if texts and not ones:
-                    raise NotExportable(f"its answers are not eager's, for sizes {sizes}: {'; '.join(texts)}")
+                    raise self.runtime.NotExportableError(
+                        f"its answers are not eager's, for sizes {sizes}: {'; '.join(texts)}"
+                    )
                 if texts:
                     wrong_with.append(ones)
                 else:
@@ -51,7 +49,7 @@ class Trial:
     def takes_other_weights(self, key: dict[str, Any]) -> bool:
         """Say whether the package answers right, too, once the weights are others: whether none is built in."""
         model = self.instance._eager
-        tensors = list(module_tensors(model).values())
+        tensors = list(self.runtime.module_tensors(model).values())
         before = [tensor.detach().clone() for tensor in tensors]
         package = self.runtime.Package(self.path, key, model, self.instance._device)
         self.instance._package = package
@@ -108,7 +106,7 @@ class Trial:
         except Exception:
             return 0.0, []  # a size that the model itself does not take
         if package.run(self.instance._tensors(values)) is None:
-            raise NotExportable(f"the package does not take sizes {sizes}")
+            raise self.runtime.NotExportableError(f"the package does not take sizes {sizes}")
         found = self.instance._run(package, values)
         arrays = [
             {field.name: as_array(value) for field, value in zip(self.instance._outputs, outputs)}  # noqa: B905
@@ -132,17 +130,6 @@ class Trial:
         if dtype.is_floating_point:
             return torch.randn(shape, generator=generator).to(dtype)
         return torch.randint(0, 2, shape, generator=generator).to(dtype)
-
-
-def module_tensors(model: Any) -> dict[str, Any]:
-    """Return the weights and buffers of a module by name; nothing for a function."""
-    import torch
-
-    if not isinstance(model, torch.nn.Module):
-        return {}
-    return dict(
-        [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    )
 
 
 def as_array(value: Any) -> Any:
