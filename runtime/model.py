@@ -1649,6 +1649,7 @@ class TritonPythonModel:
             if self._runs_eagerly(self._examples(sizes[0], absent), absent):
                 runs.append(absent)
         exports = self._compiles and self._on_cpu and not self._parameters.torch_compile
+        exports &= not os.path.exists(compiled_file(self._folder, self._device, "zip"))  # who made it has tried
         made = self._make_package() if exports and runs == list(self._absences) else None
         if made and self._serves(made):
             return self._metrics.compiled(time.monotonic() - began)
@@ -1660,8 +1661,10 @@ class TritonPythonModel:
             self._compile()
         for absent in runs:
             for size in sizes:
+                values = self._examples(size, absent)
                 try:
-                    self._warm(self._examples(size, absent))
+                    for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
+                        self._run(self._target, values, mark=True)
                 except Exception as error:
                     if self._compiler is None:
                         raise ModelError(self._failed(f"a batch of {size}", error)) from error
@@ -1704,15 +1707,6 @@ class TritonPythonModel:
             if not found:
                 return False
         return found
-
-    def _warm(self, values: list[Any]) -> None:
-        try:
-            for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
-                self._run(self._target, values, mark=True)
-        except Exception:
-            if self._compiler is None or not self._compiler.was_disturbed():
-                raise
-            self._run(self._target, values, mark=True)
 
     def _warm_other_branches(self) -> None:
         """Ask a model that cannot be exported, as it looks at its data, for more than zeros."""
@@ -1851,7 +1845,13 @@ class TritonPythonModel:
             mark_dynamic(tensors, self._inputs, self._batched)
         results = self._package.run(tensors) if self._package and target is self._package else None
         if results is None:
-            results = self._call(self._eager if target is self._package else target, tensors)
+            called = self._eager if target is self._package else target
+            try:
+                results = self._call(called, tensors)
+            except Exception:
+                if self._compiler is None or not self._compiler.was_disturbed():
+                    raise
+                results = self._call(called, tensors)
         dtype = self._parameters.dtype
         outputs = [to_send(v, field, self._batched, dtype) for v, field in zip(results, self._outputs)]
         if self._compiler and self._compiler.reuses_buffers:

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
-from envbuilder.deploy.config import read_config
+from envbuilder.deploy.config import RUNTIME_FILE, read_config
 from envbuilder.deploy.layout import Deployment, deploy
+from envbuilder.deploy.pbtxt import set_parameter
 from envbuilder.progress import Reporter
 from envbuilder.run import CommandError, Completed
 from envbuilder.triton import Launch
@@ -25,6 +26,7 @@ from envbuilder.verify.contract import Place, host_compilers
 PROBE_TIMEOUT: Final = 900.0
 """Seconds: torch.compile on a slow machine, twice."""
 _LAST_LINES: Final = 12
+_COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 STANDIN: Final = Path(__file__).parent / "standin" / "triton_python_backend_utils.py"
 
 
@@ -39,8 +41,6 @@ class Subject:
     inputs: Path
     outputs: Path
     """The eager model's answers, once a probe ran."""
-    compile: Mapping[str, Any]
-    """``torch.compile`` options to use in place of the model's own; empty: its own."""
     compiler: str | None = None
     """The path in the environment of the C++ compiler that it brings along."""
 
@@ -67,6 +67,9 @@ def prepare(
 ) -> Subject:
     """Deploy *model* with *archive* into *place*, and make its inputs.
 
+    It is torch.compile that serves it, even where the runtime would have another way, with the options *compile* if
+    there are any, else with the model's own: that it works is what the environment has to prove.
+
     Raises:
         DeployError: the model directory cannot be deployed.
     """
@@ -77,6 +80,10 @@ def prepare(
         archive, model, repository=place.root / "models", layout="shared", shared=envs, reporter=reporter
     )
     config = read_config(deployment.folder).message
+    if compile or (config.default_model_filename == RUNTIME_FILE and _COMPILE not in config.parameters):
+        path = deployment.folder / "config.pbtxt"
+        path.write_text(set_parameter(path.read_text(), _COMPILE, json.dumps(dict(compile))))
+        config = read_config(deployment.folder).message
     config.name = deployment.model
     versions = [path.name for path in deployment.folder.iterdir() if path.is_dir() and path.name.isdigit()]
     folder = place.root / "verify"
@@ -91,7 +98,6 @@ def prepare(
         version=max(versions, key=int),
         inputs=inputs,
         outputs=folder / "outputs.npz",
-        compile=compile,
         compiler=compiler,
     )
 
@@ -118,9 +124,6 @@ def run_probe(subject: Subject, launch: Launch, *, timeout: float = PROBE_TIMEOU
     answer, caches = folder / f"answer-{launch}.json", folder / f"cache-{launch}"
     caches.mkdir()
     config = sample.as_stub_sees(subject.config)
-    if subject.compile:
-        options = {"string_value": json.dumps(dict(subject.compile))}
-        config["parameters"] = {**config.get("parameters", {}), "TORCH_COMPILE_OPTIONAL_PARAMETERS": options}
     job = {
         "model": place.seen(subject.deployment.folder),
         "version": subject.version,

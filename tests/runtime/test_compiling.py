@@ -287,9 +287,12 @@ def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         yield temporary
 
 
-def test_a_server_that_stops_takes_no_headers_from_one_that_compiles(serve: Serve, disturbed: Path) -> None:
+@pytest.mark.parametrize("warmup", ["{}", "false"])  # while loading, and while a request waits
+def test_a_server_that_stops_takes_no_headers_from_one_that_compiles(
+    serve: Serve, disturbed: Path, warmup: str
+) -> None:
     serve.write(LINEAR)
-    model = serve.load(simple(**{SEED: "{}"}))
+    model = serve.load(simple(**{SEED: "{}", "WARMUP": warmup}))
     assert model.infer(x=x(3))["y"].shape == (3, 3)
     assert [link.readlink() for link in disturbed.glob("torch-environment-*")] == [Path(sys.prefix)]
     assert (disturbed.parent / "ran").exists()

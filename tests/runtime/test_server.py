@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -112,6 +113,19 @@ def f(x):
     y = x * 2
     return {"y": y, "turned": torch.arange(6.0).reshape(3, 2).T, "total": x.float().sum(), "odd": x > 1, "more": 1}
 """
+WARMED = """
+import torch
+
+SEEN = []
+
+@torch._dynamo.disable
+def seen(x):
+    SEEN.extend(x.shape)
+    return SEEN
+
+def f(x):
+    return torch.tensor(seen(x)).expand(x.shape[0], -1)
+"""
 LIMIT = """
 import torch
 
@@ -201,11 +215,16 @@ def fill(repository: Repository) -> None:
     repository.add("limited", config([F4], [F3], max_batch_size=8, parameters=compiled), LIMIT)
     failing = {SEED: '{"backend": "none_such"}', "COMPILE_FALLBACK": "eager", "WARMUP": '{"batch": [3]}'}
     repository.add("fallback", config([F4], [F3], max_batch_size=8, parameters=failing), FUNCTION)
+    dynamic = {SEED: '{"dynamic": true}'}
+    repository.add("compiled", config([F4], [F3], max_batch_size=8, parameters=dynamic), LINEAR)
+    warmed = {**UNCOMPILED, "WARMUP": '{"batch": [3], "dims": {"x": [7]}}', "ENABLE_CACHE_CLEANING": "true"}
+    seen = field("x", "FP32", [-1]), field("y", "INT64", [-1])
+    repository.add("warmed", config([seen[0]], [seen[1]], max_batch_size=8, parameters=warmed), WARMED)
     described = config(
         [field("x", "FP32", [2048])],
         [field("y", "FP32", [4])],
         max_batch_size=4,
-        parameters={**UNCOMPILED, "ENABLE_WEIGHT_SHARING": "true"},
+        parameters={"ENABLE_WEIGHT_SHARING": "true"},
         instance_group=[{"count": 2, "kind": "KIND_CPU"}],
     )
     repository.add("shared", described, LARGE)
@@ -388,14 +407,35 @@ def test_only_the_requested_output(served: Served, protocol: str) -> None:
     assert list(served.ask("encoder", {"ids": ids}, protocol=protocol, outputs=("tokens",))) == ["tokens"]
 
 
-def test_no_batch_size_waits_for_a_compiler(served: Served) -> None:
+@pytest.mark.parametrize(("model", "most", "width"), [("mlp", 64, 128), ("compiled", 8, 4)])
+def test_no_batch_size_waits_for_a_compiler(served: Served, model: str, most: int, width: int) -> None:
     seconds = []
-    for size in range(1, 65):
+    for size in range(1, most + 1):
         began = time.monotonic()
-        served.ask("mlp", {"x": normal(size, 128)})
+        served.ask(model, {"x": normal(size, width)})
         seconds.append(time.monotonic() - began)
     assert max(seconds) < 1.0
     assert "compiled again while serving" not in served.server.log.read_text(errors="replace")
+
+
+@pytest.mark.parametrize("model", ["mlp", "convnet", "encoder", "shared"])
+def test_what_can_be_exported_is_compiled_to_a_package_once(served: Served, model: str) -> None:
+    log = served.server.log.read_text(errors="replace").splitlines()
+    assert len([line for line in log if f"{model}: compiled to " in line]) == 1
+    assert len([line for line in log if f"{model}: served from " in line]) == len(served.stubs(model))
+
+
+def test_who_says_how_gets_torch_compile(served: Served) -> None:
+    log = served.server.log.read_text(errors="replace").splitlines()
+    assert len([line for line in log if re.search(r"compiled: compiled \d graphs in ", line)]) == 1
+
+
+def test_warm_up_with_sizes_of_ones_own(served: Served, protocol: str) -> None:
+    (seen,) = served.ask("warmed", {"x": normal(1, 5)}, protocol=protocol)["y"]
+    pairs = list(zip(seen[::2].tolist(), seen[1::2].tolist(), strict=True))
+    warm = [pair for pair in pairs if pair != (1, 5)]
+    assert pairs[-1] == (1, 5)
+    assert set(warm) == {(3, 7)}
 
 
 @pytest.mark.parametrize("model", ["weights", "safetensors", "torchscript", "exported", "aotinductor"])

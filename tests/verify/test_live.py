@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from envbuilder.deploy.config import read_config
 from envbuilder.manifest import MANIFEST_PATH, Manifest, read_manifest
 from envbuilder.progress import SILENT
 from envbuilder.triton import Launch, find_release
@@ -97,6 +98,34 @@ def test_a_model_that_works(
     variables = set(probed.answer["conditions"]["variables"])
     assert ("VIRTUAL_ENV" in variables) is (launch == "direct")
     assert {"HOME", "PYTHONPATH", "ENVBUILDER_CACHE"} & variables == set()
+
+
+DYNAMIC = """
+parameters { key: "TORCH_COMPILE_OPTIONAL_PARAMETERS" value { string_value: "{\\"dynamic\\": true}" } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "parameters", "compile", "asked"),
+    [
+        (MODEL.format(body="return x"), "", {}, "{}"),
+        (MODEL.format(body="return x"), "", EAGER, '{"backend": "eager"}'),
+        (MODEL.format(body="return x"), DYNAMIC, {}, '{"dynamic": true}'),
+        (MODEL.format(body="return x"), DYNAMIC, EAGER, '{"backend": "eager"}'),
+        (OWN.format(answer="x"), "", {}, ""),
+    ],
+)
+def test_server_and_probe_ask_for_torch_compile(
+    tmp_path: Path, cpu_archive: Path, source: str, parameters: str, compile: Mapping[str, Any], asked: str
+) -> None:
+    directory = model(tmp_path, source, parameters=parameters)
+    place = Place.make(tmp_path / "root", isolate=False)
+    subject = prepare(cpu_archive, directory, place, tmp_path / "envs", compile=compile, reporter=SILENT)
+    key = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
+    assert subject.config.parameters[key].string_value == asked
+    assert (directory / "config.pbtxt").read_text() == CONFIG + parameters  # the user's own stays as it is
+    deployed = read_config(subject.deployment.folder).message
+    assert deployed.parameters[key].string_value == asked
 
 
 def test_a_model_that_raises(

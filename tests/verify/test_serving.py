@@ -66,7 +66,6 @@ def interview(
         version="1",
         inputs=folder / "inputs.npz",
         outputs=folder / "outputs.npz",
-        compile={},
     )
     server = kind(binary=Path("/x"), backends=folder, stubs={}, release="pytriton-0.7.0")
     given = replace(manifest(environment()), release=release)
