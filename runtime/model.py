@@ -868,10 +868,6 @@ class NotExportableError(Exception):
     """Why a model cannot be compiled to a package, in words; torch.compile may well serve it."""
 
 
-Call = Callable[[Any, "list[Any]"], "list[Any]"]
-"""Calls a model (first) for the values of the inputs, and returns its outputs in the order of the configuration."""
-
-
 def presences(inputs: list[Field]) -> list[list[bool]]:
     """Return which inputs may be there together: all sets of optional ones, or all and none of many."""
     optional = [field.optional for field in inputs]
@@ -883,9 +879,15 @@ def presences(inputs: list[Field]) -> list[list[bool]]:
 
 
 def export(
-    model: Any, call: Call, values: list[Any], inputs: list[Field], max_batch: int
+    model: Any,
+    call: Callable[[Any, list[Any]], list[Any]],
+    values: list[Any],
+    inputs: list[Field],
+    max_batch: int,
 ) -> tuple[Any, dict[str, Any]]:
-    """Export *model* for examples of its inputs, None where one is absent; batch and ``-1`` dims may vary.
+    """Export *model* for example *values* of its inputs, None where one is absent; batch and ``-1`` dims may vary.
+
+    *call* calls the model for values of its inputs and returns its outputs, both in the order of the configuration.
 
     Returns: the program, and what a :class:`Package` has to know of it: the ``dims`` of its inputs, numbers or names
     of what varies, and the ``ranges`` of those. A batch of one is what export itself does not vouch for.
@@ -1649,7 +1651,9 @@ class TritonPythonModel:
             if self._runs_eagerly(self._examples(sizes[0], absent), absent):
                 runs.append(absent)
         exports = self._compiles and self._on_cpu and not self._parameters.torch_compile
-        exports &= not os.path.exists(compiled_file(self._folder, self._device, "zip"))  # who made it has tried
+        exports &= not os.path.exists(
+            compiled_file(self._folder, self._device, "zip")
+        )  # who made it has tried
         made = self._make_package() if exports and runs == list(self._absences) else None
         if made and self._serves(made):
             return self._metrics.compiled(time.monotonic() - began)

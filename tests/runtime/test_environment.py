@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.resolve.interpreter import find_interpreters
 from tests.runtime.conftest import STANDIN
 from tests.runtime.support import RUNTIME
 
@@ -206,3 +207,21 @@ def test_it_is_a_platform_handler(tmp_path: Path) -> None:
         """
     )
     assert shown == "[2.]"
+
+
+def test_it_can_be_imported_by_every_python_that_triton_serves_with(tmp_path: Path) -> None:
+    """By those that are on this machine, 3.8 and later; what it imports at once is NumPy and Triton's module."""
+    for name in ("numpy", "triton_python_backend_utils"):
+        (tmp_path / f"{name}.py").write_text("")
+    found = {}
+    for minor in ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13"):
+        for interpreter in find_interpreters(minor)[0][:1]:
+            script = f"import sys; sys.path[:0] = {[str(tmp_path), str(RUNTIME.parent)]!r}; import model"
+            found[minor] = subprocess.run(
+                [interpreter.executable, "-I", "-B", "-c", script],
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stderr
+    assert found
+    assert {minor: error for minor, error in found.items() if error} == {}
