@@ -947,6 +947,7 @@ def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) 
         **options,
         "aot_inductor.package": True,
         "aot_inductor.package_constants_in_so": inside,
+        "freezing": False,  # the weights stay the module's own, and may be others next time
         "joint_graph_constant_folding": False,  # weights that are all 1 would be taken for constants
         "cpp.dynamic_threads": True,  # it may serve with other threads, and on another machine
     }

@@ -119,12 +119,12 @@ import torch
 SEEN = []
 
 @torch._dynamo.disable
-def seen(x):
+def _seen(x):
     SEEN.extend(x.shape)
     return SEEN
 
 def f(x):
-    return torch.tensor(seen(x)).expand(x.shape[0], -1)
+    return torch.tensor(_seen(x)).expand(x.shape[0], -1)
 """
 LIMIT = """
 import torch
