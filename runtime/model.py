@@ -1270,7 +1270,7 @@ def split(value: Any, counts: list[int]) -> Any:
         return [value]
     if isinstance(value, np.ndarray):
         return np.split(value, np.cumsum(counts)[:-1])
-    return value.split(counts)
+    return torch.split_with_sizes(value, counts)
 
 
 def decode(array: Any, flat: bool) -> Any:
@@ -1465,7 +1465,7 @@ class TritonPythonModel:
         self._load(args)
         times.append(time.monotonic())
         self._checked = False
-        with self._mode():
+        with self._mode:
             self._warm_up()
         times.append(time.monotonic())
         # What was imported and compiled stays: the collector need not look through it again between requests.
@@ -1486,7 +1486,7 @@ class TritonPythonModel:
             except RuntimeError as error:  # torch takes it once in a process, before its first parallel work
                 self._warn(f"interop threads stay as they are: {error}")
         torch.backends.cudnn.enabled = not parameters.disable_cudnn
-        self._mode = torch.inference_mode if parameters.inference_mode else torch.no_grad
+        self._mode = torch.inference_mode() if parameters.inference_mode else torch.no_grad()
 
     def _warn(self, text: str) -> None:
         pb_utils.Logger.log_warn(f"{self._name}: {text}")
@@ -1872,7 +1872,7 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""
         responses: list[Any] = [None] * len(requests)
-        with self._mode():  # the tensors too are made in it: their kind is something that compiled code asks
+        with self._mode:  # the tensors too are made in it: their kind is something that compiled code asks
             for indexes, columns in self._groups(requests, responses):
                 self._answer(indexes, columns, responses)
         self._metrics.tell()

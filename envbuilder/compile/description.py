@@ -82,7 +82,7 @@ def _answer(instance: Any, torch: Any, size: int, more: int) -> dict[str, Any] |
             shape += [extent + more if dim == -1 else extent for dim, extent in pairs]
             example = torch.zeros(shape, dtype=torch.as_tensor(example).dtype)
         values.append(example)
-    with instance._mode():
+    with instance._mode:
         positional, by_name = instance._arguments.arrange(instance._tensors(values))
         try:
             result = instance._eager(*positional, **by_name)

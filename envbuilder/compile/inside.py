@@ -124,7 +124,7 @@ class Compilation:
         self.instance = model.instance
         if self.instance._compiler is None:
             raise NotCompiled("torch.compile fails, and COMPILE_FALLBACK says eager")
-        with self.instance._mode():
+        with self.instance._mode:
             self.instance._warm_other_branches()  # as the runtime does once it has such caches
         path = self.runtime.compiled_file(self.instance._folder, self.instance._device, "zip")
         key = self.key()
@@ -148,7 +148,7 @@ class Compilation:
         self.check_options()
         path = self.runtime.compiled_file(self.instance._folder, self.instance._device)
         try:
-            with self.instance._mode():
+            with self.instance._mode:
                 programs, key = self.export_all()
                 inside = self.runtime.write_package(path, programs, self.inductor_options())
                 key["weights"] = {} if inside else self.weights()
