@@ -942,7 +942,10 @@ def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) 
         raise NotExportableError(f"torch {torch.__version__} makes no AOTInductor packages") from None
     if hasattr(GraphLowering, "can_inline_constant"):  # small weights would be written into the code
         GraphLowering.can_inline_constant = staticmethod(lambda value: False)  # type: ignore[assignment, method-assign]
-    inside = any(program.constants for program in programs.values())
+    # On a CPU, what max_autotune chooses has its weights packed for the processor: they are no longer the module's.
+    packs = options.get("max_autotune") or options.get("max_autotune_gemm")
+    packs = packs and all(t.is_cpu for program in programs.values() for t in program.example_inputs[0])
+    inside = bool(packs) or any(program.constants for program in programs.values())
     options = {
         **options,
         "aot_inductor.package": True,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.compile.conftest import NET, STANDIN, Inside, Serve, net, rewrite_key
-from tests.runtime.support import RUNTIME
+from tests.runtime.support import RUNTIME, config, field
 
 pytestmark = [
     pytest.mark.torch,
@@ -239,3 +239,39 @@ def test_constants_that_are_no_parameters(compiling: Inside, serve: Serve) -> No
     assert model.instance._package is not None
     expected = X @ np.arange(12, dtype=np.float32).reshape(4, 3)
     assert np.allclose(model.infer(x=X)["y"], expected, rtol=1e-5, atol=1e-5)
+
+
+WIDE = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(128, 256)
+
+    def forward(self, x):
+        return self.linear(x)
+"""
+
+
+def test_weights_packed_for_the_processor(compiling: Inside, serve: Serve) -> None:
+    """Inductor's own kernels for matrices want their weights in blocks: those are in the package."""
+    import torch
+
+    options = {"options": {"max_autotune_gemm": True, "max_autotune_gemm_backends": "CPP"}}
+    described = config(
+        [field("x", "FP32", [128])],
+        [field("y", "FP32", [256])],
+        max_batch_size=8,
+        parameters={"TORCH_COMPILE_OPTIONAL_PARAMETERS": json.dumps(options)},
+    )
+    serve.write(WIDE)
+    linear = torch.nn.Linear(128, 256).requires_grad_(False)
+    torch.save(linear.state_dict(prefix="linear."), serve.folder() / "model.pt")
+    found = compiling.run(serve.folder().parent, described)["devices"]["CPU"]
+    assert (found["file"], found["updatable"]) == ("compiled.cpu.pt2", False)
+    model = serve.load(described)
+    assert model.instance._package is not None
+    x = np.random.default_rng(0).standard_normal((5, 128)).astype(np.float32)
+    expected = linear(torch.from_numpy(x)).numpy()
+    assert np.allclose(model.infer(x=x)["y"], expected, rtol=1e-4, atol=1e-5)
