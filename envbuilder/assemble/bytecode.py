@@ -22,6 +22,7 @@ from typing import Final
 from envbuilder.errors import AssembleError
 
 _NONE: Final = 0xFFFFFFFF
+_NOT_THERE: Final = "/nowhere/envbuilder"
 
 # Runs in the release's own Python, 3.8 and later. The child reads nothing that the parent has not read whole.
 _SERVER: Final = """
@@ -104,7 +105,10 @@ class BytecodeCompiler:
         return self._idle.get()
 
     def _start(self) -> None:
-        command = (str(self._executable()), "-s", "-S", "-W", "ignore", "-c", _SERVER)
+        # It leaves nothing in the base, which may be listed at this moment, and finds nothing there that it, or whoever
+        # was here before, has left: what it imports is compiled anew, so that its state is the same each time.
+        options = ("-s", "-S", "-B", "-X", f"pycache_prefix={_NOT_THERE}", "-W", "ignore")
+        command = (str(self._executable()), *options, "-c", _SERVER)
         process = subprocess.Popen(
             command,
             # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.

@@ -32,7 +32,7 @@ from envbuilder.rattler import rattler, said, wait
 from envbuilder.run import CommandError, run
 from envbuilder.store import Store
 
-CONDA_BASE: Final = "conda-base-2"
+CONDA_BASE: Final = "conda-base-3"
 """Part of the key of such a base: count it up when the same packages would give other bytes."""
 
 _TRIES: Final = 5

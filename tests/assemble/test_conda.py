@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from envbuilder.assemble import conda
+from envbuilder.assemble.bytecode import BytecodeCompiler
+from envbuilder.bases import open_base
 from envbuilder.build import BuildReport, build
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
+from envbuilder.progress import SILENT
 from envbuilder.store import Store
 from tests.channels import Cut, Link
 from tests.conda_parts import fake_cut
@@ -204,3 +207,15 @@ def test_packages_that_get_in_each_others_way_are_linked_again(
     with pytest.raises(AssembleError, match="the conda packages cannot be installed"):
         project.build(project.recipe())
     assert calls == [False] * 5
+
+
+def test_the_base_is_what_packages_brought_whatever_was_compiled_meanwhile(project: Project) -> None:
+    """Wheels are compiled by the base's Python while the base is still listed: it leaves nothing there."""
+    recipe = project.recipe(conda=["greeting"])
+    lock = project.lock(recipe).lock
+    with open_base(recipe, lock, project.settings, project.store, change=False, reporter=SILENT) as base:
+        prefix = base.executable().parent.parent
+        before = sorted(path for path in prefix.rglob("*"))
+        with BytecodeCompiler(base.executable) as compiler:
+            assert compiler.compile("a.py", b"x = 1")
+        assert sorted(path for path in prefix.rglob("*")) == before
