@@ -58,23 +58,23 @@ def test_a_link_and_what_goes_through_it(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
-            "root/usr/lib64/one": "1",
-            "root/lib/two": "2",
-            "__clobbers__/links-1.0-0/root/lib": "->usr/lib64",
-            "__clobbers__/through-1.0-0/root/lib/three": "3",
+            "sysroot/usr/lib64/one": "1",
+            "sysroot/lib/two": "2",
+            "__clobbers__/links-1.0-0/sysroot/lib": "->usr/lib64",
+            "__clobbers__/through-1.0-0/sysroot/lib/three": "3",
             "__clobbers__/through-1.0-0/elsewhere/four": "4",
             "__clobbers__/links-1.0-0/elsewhere/link": "->four",
         },
     )
     notes = Notes()
-    put_back(contents(links={"root/lib": "usr/lib64", "elsewhere/link": "four"}), tmp_path, notes)
+    put_back(contents(links={"sysroot/lib": "usr/lib64", "elsewhere/link": "four"}), tmp_path, notes)
     assert tree(tmp_path) == {
         "elsewhere/four": "4",
         "elsewhere/link": "->four",
-        "root/lib": "->usr/lib64",
-        "root/usr/lib64/one": "1",
-        "root/usr/lib64/three": "3",
-        "root/usr/lib64/two": "2",
+        "sysroot/lib": "->usr/lib64",
+        "sysroot/usr/lib64/one": "1",
+        "sysroot/usr/lib64/three": "3",
+        "sysroot/usr/lib64/two": "2",
     }
     assert notes.notes == []
 

@@ -65,7 +65,7 @@ def server_folders(store: Path, running: dict[int, str]) -> set[Path]:
 
 
 def extracting(store: Path, _: dict[int, str]) -> bool:
-    return any(store.glob("tmp/verify-*/root/tmp/python_env_*/0/bin/python3*"))
+    return any(store.glob("tmp/verify-*/*/tmp/python_env_*/0/bin/python3*"))
 
 
 def probing(store: Path, running: dict[int, str]) -> bool:
