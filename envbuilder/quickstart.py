@@ -57,9 +57,7 @@ class Quickstart:
 
     def lines(self) -> list[str]:
         """Say it to a person."""
-        how = (
-            "compiled by torch.compile" if self.compiled else "not compiled: no C++ compiler on this machine"
-        )
+        how = "compiled while it loaded" if self.compiled else "not compiled: no C++ compiler on this machine"
         same = "the locked one" if self.locked_interpreter else "not the locked one: see the note above"
         rows = [" ".join(f"{value:+.4f}" for value in row[:6]) + " …" for row in self.answer]
         return [

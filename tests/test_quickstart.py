@@ -131,7 +131,7 @@ def test_what_is_told() -> None:
         "archive     cpu-0123456789ab.tar.gz, 218 MB, Python 3.11.7 (not the locked one: see the note above)",
         "verified    30 checks passed",
         "server      pytriton-0.7.0",
-        "model       repository/mlp, compiled by torch.compile",
+        "model       repository/mlp, compiled while it loaded",
         "answer      +0.5000 +0.5000 +0.5000 +0.5000 +0.5000 +0.5000 …",
         "            -0.2500 -0.2500 -0.2500 -0.2500 -0.2500 -0.2500 …",
         "took        67 s",
