@@ -160,7 +160,7 @@ class Parameters:
         self.most_threads = self.threads or share
         self.interop_threads = self._number("NUM_INTEROP_THREADS", "INTER_OP_THREAD_COUNT") or share
         self.compile_options = self._compile_options()
-        self.torch_compile = self._text(COMPILE) is not None
+        self.asks_torch_compile = self._text(COMPILE) is not None
         self.inference_mode = self._flag("INFERENCE_MODE", default=True)
         self.disable_cudnn = self._flag("DISABLE_CUDNN")
         self.cache_cleaning = self._flag("ENABLE_CACHE_CLEANING")
@@ -818,7 +818,7 @@ def kept_package(key: dict[str, Any]) -> str:
     return os.path.join(folder, "packages", f"{digest[:32]}.pt2")
 
 
-def is_own(path: str) -> bool:
+def is_trusted(path: str) -> bool:
     """Say whether there is a file at *path* that this user made, or root: of nobody else code is taken."""
     return os.path.exists(path) and os.stat(path).st_uid in (0, os.getuid())
 
@@ -930,6 +930,19 @@ def export(
     return program, {"dims": named, "ranges": {name: ranges[name] for name in sorted(used)}}
 
 
+def export_variants(model: TritonPythonModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Export a loaded *model* for each set of inputs that may be there.
+
+    Returns: the programs by name, and what a package's key says of each.
+    """
+    programs, variants = {}, []
+    for number, present in enumerate(presences(model._inputs)):
+        name, values = f"variant{number}", model._examples_of(present)
+        programs[name], shapes = export(model._eager, model._call, values, model._inputs, model._max_batch)
+        variants.append({"name": name, "present": present, **shapes})
+    return programs, variants
+
+
 def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) -> bool:
     """Compile exported *programs*, by the names of their variants, to a package at *path*.
 
@@ -996,8 +1009,7 @@ class Package:
     def __init__(self, path: str, key: dict[str, Any], module: Any, device: torch.device) -> None:
         self.path = path
         index = device.index if device.type == "cuda" else -1
-        tensors = module_tensors(module)
-        weights = {name: describe_tensor(tensor) for name, tensor in tensors.items()}
+        tensors, weights = module_tensors(module), describe_weights(module)
         for name, made in key["weights"].items():
             if weights.get(name) != made:
                 raise ModelError(
@@ -1053,6 +1065,11 @@ def nearly_equal(found: Any, wanted: Any) -> bool:
     close = 2e-2 if a.dtype.itemsize == 2 else 1e-3
     largest = float(b.abs().nan_to_num(0, 0, 0).max()) if b.numel() else 0.0
     return torch.allclose(a, b, rtol=close, atol=close * largest, equal_nan=True)
+
+
+def describe_weights(module: Any) -> dict[str, str]:
+    """Return what compiled code takes for granted of the weights of a module."""
+    return {name: describe_tensor(tensor) for name, tensor in module_tensors(module).items()}
 
 
 def describe_tensor(tensor: torch.Tensor) -> str:
@@ -1579,10 +1596,10 @@ class TritonPythonModel:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path + ".lock", "w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # another instance may be making it at this moment
-                if is_own(path + REASON):
+                if is_trusted(path + REASON):
                     with open(path + REASON, encoding="utf-8") as file:
                         raise NotExportableError(file.read())
-                found = self._fitting(path) if is_own(path) else None
+                found = self._fitting(path) if is_trusted(path) else None
                 if found is None:
                     self._compile_package(path, key)
                     found = self._fitting(path)
@@ -1594,27 +1611,21 @@ class TritonPythonModel:
 
     def _compile_package(self, path: str, key: dict[str, Any]) -> None:
         """Compile the model to a package at *path*."""
-        began, programs, variants = time.monotonic(), {}, []
+        began = time.monotonic()
         try:
-            for number, present in enumerate(presences(self._inputs)):
-                name = f"variant{number}"
-                values = self._to_export_with(present)
-                programs[name], shapes = export(
-                    self._eager, self._call, values, self._inputs, self._max_batch
-                )
-                for first, *_ in shapes["dims"] if self._batched else ():
-                    if shapes["ranges"].get(first, [0])[0] == 2:
-                        shapes["ranges"][first][0] = 1  # one row is tried, too, before it is served
-                variants.append({"name": name, "present": present, **shapes})
+            programs, variants = export_variants(self)
         except NotExportableError as error:
             self._keep_reason(path, str(error))
             raise
+        for variant in variants if self._batched else ():
+            for first, *_ in variant["dims"]:
+                if variant["ranges"].get(first, [0])[0] == 2:
+                    variant["ranges"][first][0] = 1  # one row is tried, too, before it is served
         draft = f"{path[: -len('.pt2')]}.draft.pt2"
         if write_package(draft, programs, {}):
             key = {**key, "weights": {}, "weights file": self._weights_digest()}
         else:
-            weights = module_tensors(self._eager).items()
-            key = {**key, "weights": {name: describe_tensor(tensor) for name, tensor in weights}}
+            key = {**key, "weights": describe_weights(self._eager)}
         write_key(draft, {**key, "variants": variants})
         os.replace(draft, path)
         self._info(f"compiled to {path} in {time.monotonic() - began:.1f} s")
@@ -1624,7 +1635,7 @@ class TritonPythonModel:
         with open(path + REASON, "w", encoding="utf-8") as file:
             file.write(why)
 
-    def _to_export_with(self, present: list[bool]) -> list[Any]:
+    def _examples_of(self, present: list[bool]) -> list[Any]:
         """Return examples of the inputs that are *present*, None for the others."""
         examples = self._examples(min(6, self._max_batch) or 1)
         return self._tensors([value if there else None for value, there in zip(examples, present)])
@@ -1654,7 +1665,7 @@ class TritonPythonModel:
         for absent in self._absences if sizes else ():
             if self._runs_eagerly(self._examples(sizes[0], absent), absent):
                 runs.append(absent)
-        exports = self._compiles and self._on_cpu and not self._parameters.torch_compile
+        exports = self._compiles and self._on_cpu and not self._parameters.asks_torch_compile
         exports &= not os.path.exists(
             compiled_file(self._folder, self._device, "zip")
         )  # who made it has tried

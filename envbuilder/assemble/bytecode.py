@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from envbuilder.assemble.prefixes import NOWHERE
 from envbuilder.errors import AssembleError
 
 _NONE: Final = 0xFFFFFFFF
-_NOT_THERE: Final = "/nowhere/envbuilder"
 
 # Runs in the release's own Python, 3.8 and later. The child reads nothing that the parent has not read whole.
 _SERVER: Final = """
@@ -107,7 +107,7 @@ class BytecodeCompiler:
     def _start(self) -> None:
         # It leaves nothing in the base, which may be listed at this moment, and finds nothing there that it, or whoever
         # was here before, has left: what it imports is compiled anew, so that its state is the same each time.
-        options = ("-s", "-S", "-B", "-X", f"pycache_prefix={_NOT_THERE}", "-W", "ignore")
+        options = ("-s", "-S", "-B", "-X", f"pycache_prefix={NOWHERE}", "-W", "ignore")
         command = (str(self._executable()), *options, "-c", _SERVER)
         process = subprocess.Popen(
             command,

@@ -149,9 +149,10 @@ class Compilation:
         path = self.runtime.compiled_file(self.instance._folder, self.instance._device)
         try:
             with self.instance._mode:
-                programs, key = self.export_all()
+                programs, variants = self.runtime.export_variants(self.instance)
+                key = {**self.key(), "variants": variants}
                 inside = self.runtime.write_package(path, programs, self.inductor_options())
-                key["weights"] = {} if inside else self.weights()
+                key["weights"] = {} if inside else self.runtime.describe_weights(self.instance._eager)
                 tried = trial.Trial(self.instance, self.runtime, path, self.job.job["sizes"])
                 error = tried.compare(key)
                 if inside or not tried.takes_other_weights(key):
@@ -164,17 +165,6 @@ class Compilation:
             raise
         self.model.finalize()
         return {"file": os.path.basename(path), "error": error, "updatable": "weights file" not in key}
-
-    def export_all(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Export the model for each set of inputs that may be there; return the programs, and the key so far."""
-        programs, variants = {}, []
-        for number, present in enumerate(self.runtime.presences(self.inputs)):
-            name, values = f"variant{number}", self.instance._to_export_with(present)
-            programs[name], shapes = self.runtime.export(
-                self.instance._eager, self.instance._call, values, self.inputs, self.job.max_batch
-            )
-            variants.append({"name": name, "present": present, **shapes})
-        return programs, {**self.key(), "variants": variants}
 
     def check_options(self) -> None:
         """Refuse what torch.compile does and a package cannot."""
@@ -210,11 +200,6 @@ class Compilation:
         instance = self.instance
         key = self.runtime.fitting_key(instance._folder, instance._files, self.job.config, instance._device)
         return {**key, "kind": self.kind, "made of": self.job.job["made_of"]}
-
-    def weights(self) -> dict[str, str]:
-        """Return what the package takes for granted of the module's weights."""
-        tensors = self.runtime.module_tensors(self.instance._eager)
-        return {name: self.runtime.describe_tensor(tensor) for name, tensor in tensors.items()}
 
     def check_served(self) -> None:
         """Load the model as the server will, which must take the package."""
