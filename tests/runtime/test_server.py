@@ -208,8 +208,11 @@ def fill(repository: Repository) -> None:
         shutil.rmtree(repository.folder / "report" / version, ignore_errors=True)
         folder = repository.add("report", described, REPORT, version)
         (folder / "helper.py").write_text(f"NAME = {name!r}\n", encoding="utf-8")
-    described = report(INFERENCE_MODE="false", DISABLE_CUDNN="true", INTRA_OP_THREAD_COUNT="3")
-    folder = repository.add("other_report", {**described, "instance_group": [{"count": 1}]}, REPORT)
+    described = report(
+        INFERENCE_MODE="false", DISABLE_CUDNN="true", INTRA_OP_THREAD_COUNT="3", NUM_INTEROP_THREADS="4"
+    )
+    group = [{"count": 1, "kind": "KIND_MODEL"}]  # without parameters: on the first device there is
+    folder = repository.add("other_report", {**described, "instance_group": group}, REPORT)
     (folder / "helper.py").write_text("NAME = 'other'\n", encoding="utf-8")
     compiled = {SEED: '{"backend": "eager"}', "MODEL_FUNCTION": "f", "RECOMPILE_LIMIT": "5"}
     repository.add("limited", config([F4], [F3], max_batch_size=8, parameters=compiled), LIMIT)
@@ -517,7 +520,7 @@ def test_parameters_and_the_process(served: Served, cpu_environment: Path) -> No
     assert str(cpu_environment / "lib") not in said["libraries"].split(":")
     assert Path(said["prefix"]).resolve() == cpu_environment.resolve()
     other = served.report("other_report")
-    assert (other["inference"], other["cudnn"], other["threads"]) == (False, False, 3)
+    assert (other["threads"], other["interop"], other["inference"], other["cudnn"]) == (3, 4, False, False)
 
 
 def test_a_function_by_its_name_and_the_limit_of_recompiles(served: Served, protocol: str) -> None:
