@@ -13,19 +13,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from envbuilder.build import BuildReport, build
-from envbuilder.deploy.config import CONFIG
-from envbuilder.deploy.layout import deploy
-from envbuilder.deploy.pbtxt import set_parameter
+from envbuilder.building.build import build
+from envbuilder.building.record import BuildReport
+from envbuilder.config.settings import Settings, load_settings
+from envbuilder.deployment.config import CONFIG
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import VerifyError
-from envbuilder.lock import check_lock
+from envbuilder.lockfile.check import check_lock
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.recipe import load_recipe
-from envbuilder.resources import sample_model, shipped_recipes
-from envbuilder.settings import Settings, load_settings
-from envbuilder.store import Store
-from envbuilder.verify import verify
-from envbuilder.verify.server import RunningServer, find_server
+from envbuilder.recipe.load import load_recipe
+from envbuilder.store.local import Store
+from envbuilder.util.resources import sample_model, shipped_recipes
+from envbuilder.verification.server.tritonserver import RunningServer, find_server
+from envbuilder.verification.verify import verify
 
 RECIPE: Final = "cpu"
 _SERVER_PATH: Final = "/usr/local/bin:/usr/bin:/bin"

@@ -13,15 +13,15 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from envbuilder import verbs
-from envbuilder.recipe import load_recipe
-from envbuilder.resolve.interpreter import Interpreter, find_interpreter
-from envbuilder.settings import Settings, load_settings
-from envbuilder.store import CACHE_VARIABLE, Store
-from envbuilder.verify.server import TritonServer, find_server
-from tests.channels import make_channel
-from tests.conda_parts import greeting_cut, interpreter_cuts
-from tests.conda_project import Project, make_project
+from envbuilder import api
+from envbuilder.base.interpreter import Interpreter, find_interpreter
+from envbuilder.config.settings import Settings, load_settings
+from envbuilder.recipe.load import load_recipe
+from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.verification.server.tritonserver import TritonServer, find_server
+from tests.helpers.channels import make_channel
+from tests.helpers.conda_parts import greeting_cut, interpreter_cuts
+from tests.helpers.conda_project import Project, make_project
 
 # A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -95,7 +95,7 @@ def cpu_archive(once: Callable[[str, Callable[[Path], None]], Path], store: Stor
 
     def fill(folder: Path) -> None:
         recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
-        verbs.build(recipe, output=folder, interpreter_change=True, store=store)
+        api.build(recipe, output=folder, interpreter_change=True, store=store)
 
     (archive,) = once("envs", fill).glob("cpu-*.tar.gz")
     return archive

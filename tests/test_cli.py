@@ -15,16 +15,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from envbuilder import __version__, errors, verbs
+from envbuilder import __version__, api, errors
+from envbuilder.base.interpreter import Interpreter, describe
 from envbuilder.cli import cli
-from envbuilder.lock import LockResult
-from envbuilder.lockfile import Lock, write_lock
-from envbuilder.recipe import Recipe, load_recipe
-from envbuilder.resolve.interpreter import Interpreter, describe
-from envbuilder.store import CACHE_VARIABLE, Store
-from envbuilder.verify.report import Check, Report
-from tests.small import little
-from tests.wheels import small_lock, small_recipe, write_wheel
+from envbuilder.lockfile.model import Lock
+from envbuilder.lockfile.pylock import write_lock
+from envbuilder.recipe.load import load_recipe
+from envbuilder.recipe.model import Recipe
+from envbuilder.resolve.lock import LockResult
+from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.verification.report import Check, Report
+from tests.helpers.small import little
+from tests.helpers.wheels import small_lock, small_recipe, write_wheel
 
 VERBS = [
     "alias",
@@ -125,7 +127,7 @@ def test_an_error_is_text_on_stderr_and_an_exit_code(
     def fail(*_: object, **__: object) -> None:
         raise error("what is wrong, where", hint="what to do")
 
-    monkeypatch.setattr(verbs, "load_recipes", fail)
+    monkeypatch.setattr(api, "load_recipes", fail)
     result = call("build", "small")
     assert result.stderr == "error: what is wrong, where\n  hint: what to do\n"
     assert (result.stdout, result.exit_code) == ("", code)
@@ -135,7 +137,7 @@ def test_a_full_disk_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "envs/a")
 
-    monkeypatch.setattr(verbs, "load_recipes", fail)
+    monkeypatch.setattr(api, "load_recipes", fail)
     result = call("build")
     assert result.stderr == (
         "error: no space left on the disk under envs/a\n"
@@ -148,7 +150,7 @@ def test_a_file_that_cannot_be_read_is_named_without_a_traceback(monkeypatch: py
     def fail(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "recipes/a.yaml")
 
-    monkeypatch.setattr(verbs, "load_recipes", fail)
+    monkeypatch.setattr(api, "load_recipes", fail)
     result = call("build")
     assert (result.stderr, result.exit_code) == ("error: recipes/a.yaml: Permission denied\n", 1)
 
@@ -157,7 +159,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("no file in it")
 
-    monkeypatch.setattr(verbs, "load_recipes", fail)
+    monkeypatch.setattr(api, "load_recipes", fail)
     result = call("build")
     assert str(result.exception) == "no file in it"
 
@@ -337,7 +339,7 @@ def test_lock_says_what_changed(workspace: Workspace, monkeypatch: pytest.Monkey
             wheelhouse=Path("recipes/wheelhouse"),
         )
 
-    monkeypatch.setattr(verbs, "lock", lock)
+    monkeypatch.setattr(api, "lock", lock)
     result = call("lock", "-U", "-P", "alpha", "-P", "beta", "--fetch", "--find-links", "w")
     assert result.stdout.splitlines()[1:] == [
         "  demanded by Triton pytriton-0.7.0: numpy<2",
@@ -358,7 +360,7 @@ def test_an_error_while_locking_ends_it(workspace: Workspace, monkeypatch: pytes
     (workspace.folder / "recipes" / "z.yaml").write_text(
         (workspace.folder / "recipes" / "small.yaml").read_text()
     )
-    monkeypatch.setattr(verbs, "lock", lock)
+    monkeypatch.setattr(api, "lock", lock)
     result = call("lock")
     assert (result.stderr, result.exit_code) == ("error: small: nothing fits\n", 4)
 
@@ -454,7 +456,7 @@ def test_verify_shows_checks_and_writes_reports(monkeypatch: pytest.MonkeyPatch)
         asked.update(options, archive=archive)
         return good
 
-    monkeypatch.setattr(verbs, "verify", verify)
+    monkeypatch.setattr(api, "verify", verify)
     Path("a.tar.gz").write_text("")
     result = call(
         *("verify", "a.tar.gz", "--release", "25.06", "--release", "26.06", "--no-server", "--model", "m"),
@@ -487,7 +489,7 @@ def test_verify_that_fails_is_exit_code_7_after_its_reports(monkeypatch: pytest.
         Check(id="layout.python", status="failed", found="none", release="26.06"),
         Check(id="probe.model", status="failed", found="no answer"),
     )
-    monkeypatch.setattr(verbs, "verify", lambda *_, **__: bad)
+    monkeypatch.setattr(api, "verify", lambda *_, **__: bad)
     Path("a.tar.gz").write_text("")
     result = call("verify", "a.tar.gz", "--junit", "r.xml")
     assert result.stderr == "error: 3 checks failed: layout.python, probe.model\n"
@@ -498,7 +500,7 @@ def test_verify_that_fails_is_exit_code_7_after_its_reports(monkeypatch: pytest.
 
 
 def test_a_report_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verbs, "verify", lambda *_, **__: report_of())
+    monkeypatch.setattr(api, "verify", lambda *_, **__: report_of())
     Path("a.tar.gz").write_text("")
     result = call("verify", "a.tar.gz", "--report", "a.tar.gz/r.json")
     assert result.stderr == "error: a.tar.gz/r.json cannot be written: File exists\n"
@@ -506,10 +508,10 @@ def test_a_report_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_quickstart_and_doctor_print_what_they_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verbs, "quickstart", lambda **_: SimpleNamespace(lines=lambda: ["answer +1.0"]))
+    monkeypatch.setattr(api, "quickstart", lambda **_: SimpleNamespace(lines=lambda: ["answer +1.0"]))
     assert call("quickstart").stdout == "answer +1.0\n"
     tables = [("Machine", ("what", "found"), [("GPU", "none")]), ("Recipes", ("recipe",), [])]
-    monkeypatch.setattr(verbs, "doctor", lambda *_, **__: SimpleNamespace(tables=lambda: tables))
+    monkeypatch.setattr(api, "doctor", lambda *_, **__: SimpleNamespace(tables=lambda: tables))
     assert call("doctor").stdout == "Machine\nwhat  found\nGPU   none\n\nRecipes\nrecipe\n\n"
 
 
@@ -548,7 +550,7 @@ def test_deploy_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path:
         asked.update(options, archive=archive, model=model)
         return SimpleNamespace(lines=lambda: ["one", "two"])
 
-    monkeypatch.setattr(verbs, "deploy", deploy)
+    monkeypatch.setattr(api, "deploy", deploy)
     Path("a.tar.gz").write_text("")
     result = call("deploy", "a.tar.gz", "m", "--repository", "r", "--layout", "shared", "--shared", "s", "-q")
     assert (result.stdout, result.stderr) == ("one\ntwo\n", "")

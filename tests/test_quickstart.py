@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from envbuilder import quickstart as module
+from envbuilder.config.settings import Settings
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT
 from envbuilder.quickstart import Quickstart, quickstart
-from envbuilder.resources import sample_model, shipped_recipes
-from envbuilder.settings import Settings
-from envbuilder.store import Store
-from envbuilder.verify import Check
+from envbuilder.store.local import Store
+from envbuilder.util.resources import sample_model, shipped_recipes
+from envbuilder.verification.verify import Check
 
 
 class Listener:

@@ -19,10 +19,10 @@ from ruamel.yaml import YAML
 
 from envbuilder import errors
 from envbuilder.cli import cli
-from envbuilder.deploy.config import Serving, brought_over, edit_config, read_config
-from envbuilder.matrix import load_matrix
-from envbuilder.recipe import load_recipe
-from envbuilder.settings import load_settings
+from envbuilder.config.settings import load_settings
+from envbuilder.deployment.config import Serving, brought_over, edit_config, read_config
+from envbuilder.recipe.load import load_recipe
+from envbuilder.recipe.matrix import load_matrix
 
 if sys.version_info >= (3, 11):
     import tomllib

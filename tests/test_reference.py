@@ -15,18 +15,20 @@ import conda_pack
 import pytest
 from uv import find_uv_bin
 
-from envbuilder import verbs
+from envbuilder import api
+from envbuilder.archive.exclude import PackRules
+from envbuilder.base.interpreter import find_interpreter
+from envbuilder.config.settings import Settings
 from envbuilder.fetch.download import fetch_into_wheelhouse
-from envbuilder.lock import check_lock
-from envbuilder.lockfile import WHEELHOUSE, lock_path, write_lock
-from envbuilder.pack.rules import PackRules
-from envbuilder.recipe import PackOptions, load_recipe
-from envbuilder.resolve.interpreter import find_interpreter
-from envbuilder.run import run
-from envbuilder.settings import Settings
-from envbuilder.store import Store
-from tests.assemble.prefix import lay_out_prefix
+from envbuilder.lockfile.check import check_lock
+from envbuilder.lockfile.model import WHEELHOUSE
+from envbuilder.lockfile.pylock import lock_path, write_lock
+from envbuilder.recipe.load import load_recipe
+from envbuilder.recipe.model import PackOptions
+from envbuilder.store.local import Store
+from envbuilder.util.process import run
 from tests.conftest import REPOSITORY
+from tests.helpers.prefix import lay_out_prefix
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -61,7 +63,7 @@ def archives(
     # The recipe's digest counts packing: a lock for the plain one is the same lock with another digest.
     write_lock(dataclasses.replace(lock, recipe_digest=plain.digest()), copy)
     fetch_into_wheelhouse(lock.artifacts, lock.cuda, settings, store, folder / WHEELHOUSE)
-    ours = verbs.build(
+    ours = api.build(
         dataclasses.replace(plain, path=folder / recipe.path.name),
         output=folder / "envs",
         interpreter_change=True,

@@ -12,19 +12,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from envbuilder.assemble.base import Provider
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.segment import DamagedSegmentError, Excluded, FileFacts, Segment, keep, load_segment
+from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
-from envbuilder.assemble.damage import DamagedArtifactError
-from envbuilder.assemble.segment import DamagedSegmentError, Excluded, FileFacts, Segment, keep, load_segment
 from envbuilder.assemble.wheel import wheel_files
-from envbuilder.assemble.writer import Entry, SegmentWriter
-from envbuilder.assemble.zipdir import ZipDirectory
-from envbuilder.elsewhere.segments import bring_segment, send_segment
+from envbuilder.assemble.writer import SegmentWriter
+from envbuilder.base.provider import Provider
 from envbuilder.errors import AssembleError
-from envbuilder.lockfile import Artifact
-from envbuilder.pack.rules import PackRules
+from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.store import Store
+from envbuilder.store.damage import DamagedArtifactError
+from envbuilder.store.local import Store
+from envbuilder.store.segments import bring_segment, send_segment
 
 BASE_LABEL = "base"
 

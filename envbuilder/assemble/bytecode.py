@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from envbuilder.assemble.prefixes import NOWHERE
+from envbuilder.base.prefixes import NOWHERE
 from envbuilder.errors import AssembleError
 
 _NONE: Final = 0xFFFFFFFF

@@ -8,15 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from envbuilder.archive.segment import Segment
 from envbuilder.assemble.assembler import Assembler
-from envbuilder.assemble.segment import Segment
 from envbuilder.assemble.shared_paths import SharedPaths, expect_shared
+from envbuilder.config.settings import Settings
 from envbuilder.errors import AssembleError
 from envbuilder.fetch.download import fetch
-from envbuilder.lockfile import Artifact, Lock
+from envbuilder.lockfile.model import Artifact, Lock
 from envbuilder.progress import Reporter
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store.local import Store
 
 _AT_A_TIME = 2
 """Segments under way at a time: one's small files fill the gaps of another's large ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from envbuilder.assemble.segment import FileFacts, Segment
+from envbuilder.archive.segment import FileFacts, Segment
 from envbuilder.errors import AssembleError
 
 

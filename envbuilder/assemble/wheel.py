@@ -21,12 +21,12 @@ from installer.scripts import InvalidScript, Script
 from installer.utils import parse_entrypoints, parse_metadata_file, parse_wheel_filename
 from packaging.utils import canonicalize_name
 
-from envbuilder.assemble.segment import Excluded, FileFacts
-from envbuilder.assemble.writer import Entry
-from envbuilder.assemble.zipdir import Member, ZipDirectory
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH
+from envbuilder.archive.segment import Excluded, FileFacts
+from envbuilder.archive.zipdir import Member, ZipDirectory
 from envbuilder.errors import AssembleError
-from envbuilder.manifest import ENVIRONMENT_PATH, MANIFEST_PATH
-from envbuilder.pack.rules import PackRules
 
 INSTALLER: Final = b"envbuilder\n"
 

@@ -19,11 +19,12 @@ from typing import BinaryIO, Final
 
 from zlib_ng import zlib_ng
 
-from envbuilder.assemble.elf import MAGIC, read_elf
-from envbuilder.assemble.segment import Excluded, FileFacts, Piece, Segment
-from envbuilder.assemble.zipdir import DEFLATED, Member, MemberFile, ZipDirectory
+from envbuilder.archive.elf import MAGIC, read_elf
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.segment import Excluded, FileFacts, Piece, Segment
+from envbuilder.archive.tar import BLOCK, GZIP_HEADER, gzip_member, gzip_trailer, padding, tar_header
+from envbuilder.archive.zipdir import DEFLATED, MemberFile, ZipDirectory
 from envbuilder.errors import AssembleError
-from envbuilder.pack.members import BLOCK, GZIP_HEADER, gzip_member, gzip_trailer, padding, tar_header
 
 SPLICE_THRESHOLD: Final = 16 * 1024
 """Bytes of a deflate stream from which it is copied; smaller ones compress better together (measured)."""
@@ -34,27 +35,6 @@ _KEPT: Final = 8 * 2**20
 _CHUNK: Final = 2**20
 _IN_FLIGHT: Final = 6
 """Members under way at a time: bounds the memory to some tens of MiB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file that is to go into a segment; its content is one of *data*, *source* and *member*."""
-
-    path: str
-    mode: int = 0o644
-    data: bytes | None = None
-    source: Path | None = None
-    member: Member | None = None
-    link: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of the content."""
-        if self.member is not None:
-            return self.member.size
-        if self.source is not None:
-            return self.source.stat().st_size
-        return len(self.data or b"")
 
 
 @dataclass(slots=True)

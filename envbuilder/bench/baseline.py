@@ -9,9 +9,9 @@ from typing import Final
 
 import conda_pack
 
-from envbuilder.deploy.config import ENVIRONMENT, read_config
-from envbuilder.deploy.lint import version_folders
-from envbuilder.deploy.pbtxt import remove, set_parameter, set_string
+from envbuilder.deployment.config import ENVIRONMENT, read_config
+from envbuilder.deployment.lint import version_folders
+from envbuilder.deployment.pbtxt import remove, set_parameter, set_string
 
 _MODEL_FILE: Final = """\
 import time

@@ -8,7 +8,7 @@ from typing import Final
 
 from envbuilder.bench.start import Start, Starts
 from envbuilder.bench.timeline import PHASES
-from envbuilder.picture import Box, text_width, write_picture
+from envbuilder.util.drawing import Box, text_width, write_picture
 
 _COLOURS: Final = dict(  # after Okabe and Ito, light
     zip(

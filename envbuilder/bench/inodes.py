@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from envbuilder.verify.remains import EXTRACTIONS
+from envbuilder.verification.server.cleanup import EXTRACTIONS
 
 
 class KeptInodes:

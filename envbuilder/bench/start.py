@@ -13,20 +13,20 @@ from typing import Any, Final
 import numpy as np
 import tritonclient.grpc
 
+from envbuilder.aot.precompile import precompile
+from envbuilder.archive.names import read_archive
 from envbuilder.bench.baseline import deploy_baseline, pack_baseline
 from envbuilder.bench.compilers import CompilerCount
 from envbuilder.bench.inodes import KeptInodes, kept_inodes
 from envbuilder.bench.timeline import PHASES, read_phases
-from envbuilder.compile import precompile
-from envbuilder.deploy.config import CONFIG, read_config
-from envbuilder.deploy.environments import read_archive
-from envbuilder.deploy.layout import deploy
-from envbuilder.deploy.pbtxt import set_parameter
+from envbuilder.deployment.config import CONFIG, read_config
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.verify import sample
-from envbuilder.verify.remains import extractions
-from envbuilder.verify.server import RunningServer, TritonServer
+from envbuilder.verification.live import inputs
+from envbuilder.verification.server.cleanup import extractions
+from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
 
 _ROWS: Final = 3
 _RELATIVE: Final = 1e-3
@@ -257,8 +257,8 @@ class _Bench:
         config = read_config(model).message
         tensors = []
         for field in config.input:
-            array = sample.make_inputs(config, _ROWS)[field.name]
-            tensor = tritonclient.grpc.InferInput(field.name, list(array.shape), sample.data_type(field))
+            array = inputs.make_inputs(config, _ROWS)[field.name]
+            tensor = tritonclient.grpc.InferInput(field.name, list(array.shape), inputs.data_type(field))
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)
         with tritonclient.grpc.InferenceServerClient(running.grpc) as client:

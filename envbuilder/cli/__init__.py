@@ -13,15 +13,15 @@ from typing import Any, NoReturn
 import click
 
 from envbuilder import __version__
-from envbuilder.cli.archives import build, size, verify
-from envbuilder.cli.benches import bench
-from envbuilder.cli.comparison import diff
-from envbuilder.cli.contents import audit, licences, sbom
-from envbuilder.cli.deployments import compile_model, deploy, doctor, quickstart
-from envbuilder.cli.elsewhere import alias, pull, push
-from envbuilder.cli.locks import import_recipe, init, lock
+from envbuilder.cli.bench import bench
+from envbuilder.cli.build import build, size, verify
+from envbuilder.cli.deploy import compile_model, deploy, doctor, quickstart
+from envbuilder.cli.diff import diff
+from envbuilder.cli.inventory import audit, licences, sbom
+from envbuilder.cli.lock import import_recipe, init, lock
 from envbuilder.cli.provenance import attest
-from envbuilder.cli.stores import store
+from envbuilder.cli.store import store
+from envbuilder.cli.transfer import alias, pull, push
 from envbuilder.errors import EnvbuilderError
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from envbuilder.errors import RecipeError
-from envbuilder.files import write_whole
+from envbuilder.util.files import write_whole
 
 
 def out(result: object, as_json: bool, text: str = "") -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from envbuilder import verbs
+from envbuilder import api
 from envbuilder.cli.options import archive_argument, shared_options
 from envbuilder.cli.output import out
-from envbuilder.terminal import make_reporter
+from envbuilder.cli.terminal import make_reporter
 
 _PATH = click.Path(path_type=Path)
 
@@ -43,7 +43,7 @@ def attest(
     """
     if certificate is not None and key is None:
         raise click.UsageError("--certificate goes with --key")
-    path = verbs.attest(
+    path = api.attest(
         archive,
         key=key,
         certificate=certificate,

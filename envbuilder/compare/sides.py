@@ -12,14 +12,15 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from envbuilder.archive.manifest import Manifest, ManifestFile, manifest_beside, read_manifest
+from envbuilder.catalog.cuda import DRIVER_FLOORS
 from envbuilder.errors import RecipeError
 from envbuilder.inventory.components import manifest_of
-from envbuilder.inventory.reading import read_texts
-from envbuilder.lockfile import read_lock
-from envbuilder.machine import DRIVER_FLOORS
-from envbuilder.manifest import Manifest, ManifestFile, manifest_beside, read_manifest
+from envbuilder.inventory.read import read_texts
+from envbuilder.lockfile.pylock import read_lock
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.recipe import Recipe, find_recipe
+from envbuilder.recipe.load import find_recipe
+from envbuilder.recipe.model import Recipe
 
 Kind = Literal["recipe", "lock", "archive"]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
-from envbuilder.channels import Channel, public
-from envbuilder.fetch.places import Candidate
-from envbuilder.lockfile import CondaPackage
+from envbuilder.config.channels import Channel
+from envbuilder.fetch.candidate import Candidate
+from envbuilder.lockfile.model import CondaPackage
+from envbuilder.util.urls import public
 
 
 def find_in_channels(

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import httpx2
 
-from envbuilder.channels import Channel
+from envbuilder.config.channels import Channel
+from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError, IntegrityError
-from envbuilder.fetch import sources
-from envbuilder.fetch.places import Candidate
-from envbuilder.fetch.sources import Sources, Unavailable, check_status, open_client
-from envbuilder.files import file_sha256
-from envbuilder.lockfile import Artifact, CondaPackage
+from envbuilder.fetch.candidate import Candidate
+from envbuilder.fetch.http import RETRIES, Unavailable, check_status, open_client, reason
+from envbuilder.fetch.sources import Sources
+from envbuilder.lockfile.model import Artifact, CondaPackage
 from envbuilder.progress import SILENT, Reporter, Task
-from envbuilder.scratch import locked_folder, sweep
-from envbuilder.settings import Settings
-from envbuilder.store import ArtifactWriter, Store
-from envbuilder.words import counted
+from envbuilder.store.local import ArtifactWriter, Store
+from envbuilder.util.files import file_sha256
+from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.text import counted
 
 STREAMS = 6
 """Downloads at a time: enough to hide each one's start behind the others."""
@@ -256,7 +256,7 @@ class _Run:
             except Unavailable as error:
                 failure = error
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                failure = sources.reason(error)
+                failure = reason(error)
             failures = 1 if writer.written > before else failures + 1
             if failures > failure.retries:
                 done = f" after {writer.written} of {artifact.size} bytes" if writer.written else ""
@@ -280,11 +280,11 @@ class _Run:
                     _check_size(int(length), artifact)
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {writer.written}-"):
                 self._restart(writer)
-                raise Unavailable("answered with another range of bytes", retries=sources.RETRIES)
+                raise Unavailable("answered with another range of bytes", retries=RETRIES)
             for chunk in response.iter_raw():
                 self._add(writer, chunk, artifact)
         if writer.written < artifact.size and "Content-Length" not in response.headers:
-            raise Unavailable("broke off", retries=sources.RETRIES)
+            raise Unavailable("broke off", retries=RETRIES)
 
     def _add(self, writer: ArtifactWriter, chunk: bytes, artifact: Artifact) -> None:
         if self.sources.stop.is_set():

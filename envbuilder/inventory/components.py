@@ -16,10 +16,10 @@ from packaging.metadata import RawMetadata, parse_email
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, ManifestFile, ManifestPackage, parse_manifest
 from envbuilder.errors import IntegrityError
-from envbuilder.inventory.licence import Licence, licence_of, licence_of_text
-from envbuilder.inventory.reading import Texts, read_texts
-from envbuilder.manifest import MANIFEST_PATH, Manifest, ManifestFile, ManifestPackage, parse_manifest
+from envbuilder.inventory.license import Licence, licence_of, licence_of_text
+from envbuilder.inventory.read import Texts, read_texts
 from envbuilder.progress import SILENT, Reporter
 
 Kind = Literal["interpreter", "conda", "wheel", "bundled"]

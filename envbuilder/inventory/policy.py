@@ -10,9 +10,9 @@ from typing import Any, Literal
 from packaging.utils import canonicalize_name
 
 from envbuilder.errors import RecipeError
-from envbuilder.extras import needs_extra
 from envbuilder.inventory.components import Component
-from envbuilder.inventory.licence import to_expression
+from envbuilder.inventory.license import to_expression
+from envbuilder.util.extras import needs_extra
 
 Verdict = Literal["allowed", "refused", "unknown"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from envbuilder import __version__
 from envbuilder.errors import IntegrityError
-from envbuilder.extras import needs_extra
 from envbuilder.inventory.components import Component, Inventory
+from envbuilder.util.extras import needs_extra
 
 if TYPE_CHECKING:
     from cyclonedx.model import component as cyclonedx_component

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from envbuilder.errors import RecipeError, VerifyError
-from envbuilder.extras import needs_extra
+from envbuilder.util.extras import needs_extra
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

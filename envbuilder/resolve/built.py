@@ -18,18 +18,19 @@ from packaging.pylock import Package, PackageArchive, PackageSdist, PackageVcs
 from packaging.utils import parse_wheel_filename
 from uv import find_uv_bin
 
+from envbuilder.base.interpreter import find_interpreter
+from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, ResolveError
-from envbuilder.fetch.sources import open_client, redacted
-from envbuilder.files import file_sha256
-from envbuilder.lockfile import Artifact, Lock, LockedInterpreter
+from envbuilder.fetch.http import open_client
+from envbuilder.lockfile.model import Artifact, Lock, LockedInterpreter
 from envbuilder.progress import Reporter
-from envbuilder.resolve.interpreter import find_interpreter
 from envbuilder.resolve.solver import Index, solver_environment, write_configuration
 from envbuilder.resolve.target import Target
-from envbuilder.run import CommandError, run
-from envbuilder.scratch import locked_folder, sweep
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store.local import Store
+from envbuilder.util.files import file_sha256
+from envbuilder.util.process import CommandError, run
+from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.urls import redacted
 
 _EPOCH = "315532800"
 """SOURCE_DATE_EPOCH of builds: 1980, the earliest time that a zip can hold."""
@@ -61,7 +62,7 @@ class Builder:
     def build(self, package: Package) -> tuple[Artifact, str]:
         """Build the wheel of *package*, or take the one that the previous lock was made with.
 
-        Returns: the wheel and what it was made of, as :attr:`envbuilder.lockfile.Lock.built` says it.
+        Returns: the wheel and what it was made of, as :attr:`envbuilder.lockfile.model.Lock.built` says it.
 
         Raises:
             ResolveError: the source cannot be had, or not be built.

@@ -10,18 +10,20 @@ from typing import Any, Final
 
 from packaging.requirements import Requirement
 
-from envbuilder.channels import PLATFORMS, Channel, open_channels, public
-from envbuilder.condarc import Condarc, read_condarc
+from envbuilder.catalog.torch import find_build
+from envbuilder.config.channels import Channel, channels_of
+from envbuilder.config.condarc import Condarc, read_condarc
+from envbuilder.config.rattler_client import make_client, rattler, said, wait
+from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError, ResolveError
-from envbuilder.lockfile import CondaPackage, LockedInterpreter
+from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.rattler import make_client, rattler, said, wait
-from envbuilder.recipe import Recipe
-from envbuilder.recipe_conda import TORCH_PACKAGES, spec_name
-from envbuilder.resolve.provided import where
-from envbuilder.resolve.torch_builds import find_build
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.recipe.channels import PLATFORMS
+from envbuilder.recipe.conda import TORCH_PACKAGES, spec_name
+from envbuilder.recipe.location import where
+from envbuilder.recipe.model import Recipe
+from envbuilder.store.local import Store
+from envbuilder.util.urls import public
 
 COMPILER: Final = "gxx"
 """The package that ``compiler: bundled`` brings in, with the compiler and the sysroot that it depends on."""
@@ -99,17 +101,6 @@ def cuda_version(recipe: Recipe) -> str | None:
         build = find_build(recipe.torch)
         return build.pypi if build is not None else None
     return None if recipe.cuda == "cpu" else f"{recipe.cuda[2:-1]}.{recipe.cuda[-1]}"
-
-
-def channels_of(recipe: Recipe, condarc: Condarc | None = None) -> tuple[Channel, ...]:
-    """Return the channels of *recipe* as the user's conda configuration knows them.
-
-    Raises:
-        RecipeError: the configuration cannot be read, or does not allow one.
-    """
-    if recipe.provider != "conda":
-        return ()
-    return open_channels(recipe.channels, condarc or read_condarc(), anaconda_terms=recipe.anaconda_terms)
 
 
 def solve_conda(

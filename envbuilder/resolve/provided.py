@@ -16,16 +16,16 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from envbuilder.assemble.conda_package import name_packages, read_package
-from envbuilder.channels import Channel
+from envbuilder.base.conda_package import name_packages, read_package
+from envbuilder.config.channels import Channel
+from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.download import fetch_packages
-from envbuilder.lockfile import CondaPackage
+from envbuilder.lockfile.model import CondaPackage
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.recipe import Recipe
-from envbuilder.settings import Settings
-from envbuilder.store import Store
-from envbuilder.yaml_values import read_document
+from envbuilder.recipe.location import where
+from envbuilder.recipe.model import Recipe
+from envbuilder.store.local import Store
 
 
 def find_provided(
@@ -103,18 +103,3 @@ def check_names(recipe: Recipe, provided: Mapping[str, str]) -> None:
                 f"of {name} {provided[name]} are both to be {name}",
                 hint="drop one of them: a wheel never overwrites what a conda package owns",
             )
-
-
-def where(recipe: Recipe, key: str, name: str) -> str:
-    """Return file and line at which *recipe* asks for *name* under *key*, or of the key, or the file."""
-    try:
-        document = read_document(recipe.path)
-    except Exception:  # the file changed since: its name has to do
-        return str(recipe.path)
-    value = document.data.get(key) or document.data.get("provider")
-    items = value.data if isinstance(value.data, list) else []
-    for item in items:
-        text = str(item.data).replace("_", "-").lower()
-        if name in text:
-            return f"{recipe.path}:{item.line}"
-    return f"{recipe.path}:{value.line}"

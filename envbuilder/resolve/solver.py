@@ -16,12 +16,13 @@ import tomli_w
 from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidationError
 from uv import find_uv_bin
 
+from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, ResolveError
-from envbuilder.lockfile import Lock, lock_text
+from envbuilder.lockfile.model import Lock
+from envbuilder.lockfile.pylock import lock_text
 from envbuilder.resolve.target import Target
-from envbuilder.run import CommandError, run
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store.local import Store
+from envbuilder.util.process import CommandError, run
 
 if sys.version_info >= (3, 11):
     import tomllib

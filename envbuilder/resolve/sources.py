@@ -10,12 +10,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from envbuilder.config.settings import TORCH_FAMILY, Settings
 from envbuilder.errors import ResolveError
-from envbuilder.recipe import Recipe
+from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.solver import Index, Question
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.wheelhouse import Wheelhouse
-from envbuilder.settings import TORCH_FAMILY, Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,10 +10,11 @@ from urllib.request import url2pathname
 from packaging.utils import InvalidWheelFilename, NormalizedName, parse_wheel_filename
 from packaging.version import Version
 
+from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
-from envbuilder.fetch.sources import Unavailable, open_client, read_page, redacted
+from envbuilder.fetch.http import Unavailable, open_client, read_page
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.settings import Settings
+from envbuilder.util.urls import redacted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

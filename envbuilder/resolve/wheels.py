@@ -16,21 +16,22 @@ from packaging.tags import create_compatible_tags_selector
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from envbuilder.catalog.torch import find_build, is_newer_than_table, table
+from envbuilder.config.rattler_client import rattler_version
+from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
-from envbuilder.fetch.sources import Unavailable, open_client, read_page, redacted
-from envbuilder.lockfile import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
+from envbuilder.fetch.http import Unavailable, open_client, read_page
+from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.rattler import rattler_version
-from envbuilder.recipe import Recipe
+from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
 from envbuilder.resolve.provided import check_names, write_stand_ins
 from envbuilder.resolve.solver import Index, NoSolution, Question, Unreachable, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
-from envbuilder.resolve.torch_builds import find_build, is_newer_than_table, table
 from envbuilder.resolve.wheelhouse import read_wheelhouses
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store.local import Store
+from envbuilder.util.urls import redacted
 
 _ROUNDS = 8
 """How often the solver is asked at most, each time told what the answer before brought up."""

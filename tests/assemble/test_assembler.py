@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.exclude import PackRules
 from envbuilder.assemble.assembler import Assembler
-from envbuilder.assemble.base import CPythonBase
 from envbuilder.assemble.bytecode import BytecodeCompiler
-from envbuilder.assemble.damage import DamagedArtifactError
-from envbuilder.assemble.writer import Entry
+from envbuilder.base.cpython import CPythonBase
+from envbuilder.base.interpreter import Interpreter
 from envbuilder.errors import AssembleError
-from envbuilder.lockfile import Artifact
-from envbuilder.pack.rules import PackRules
-from envbuilder.resolve.interpreter import Interpreter
-from envbuilder.store import Store
-from tests.notes import Notes
-from tests.small import little
-from tests.wheels import write_wheel
+from envbuilder.lockfile.model import Artifact
+from envbuilder.store.damage import DamagedArtifactError
+from envbuilder.store.local import Store
+from tests.helpers.notes import Notes
+from tests.helpers.small import little
+from tests.helpers.wheels import write_wheel
 
 SITE = "lib/python3.11/site-packages"
 

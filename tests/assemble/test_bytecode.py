@@ -14,8 +14,8 @@ import pytest
 
 from envbuilder.assemble import bytecode
 from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
+from envbuilder.base.interpreter import Interpreter
 from envbuilder.errors import AssembleError
-from envbuilder.resolve.interpreter import Interpreter
 
 SITE = "lib/python3.11/site-packages"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from envbuilder.assemble.segment import FileFacts
+from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.segment import FileFacts
+from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.assemble.wheel import WheelFiles, wheel_files
-from envbuilder.assemble.zipdir import ZipDirectory
+from envbuilder.base.interpreter import Interpreter
 from envbuilder.errors import AssembleError
-from envbuilder.pack.rules import PackRules
-from envbuilder.resolve.interpreter import Interpreter
-from tests.wheels import Zipped, record_hash, wheel_members, zip_bytes
+from tests.helpers.wheels import Zipped, record_hash, wheel_members, zip_bytes
 
 NAME = "demo-1.0-py3-none-any.whl"
 INFO = "lib/python3.11/site-packages/demo-1.0.dist-info"

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from zlib_ng import zlib_ng
 
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.segment import Segment
+from envbuilder.archive.write import write_archive
+from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.assemble import writer
-from envbuilder.assemble.segment import Segment
-from envbuilder.assemble.writer import SPLICE_THRESHOLD, Entry, SegmentWriter
-from envbuilder.assemble.zipdir import ZipDirectory
+from envbuilder.assemble.writer import SPLICE_THRESHOLD, SegmentWriter
 from envbuilder.errors import AssembleError
-from envbuilder.pack.archive import write_archive
-from tests.wheels import Zipped, deflate, zip_bytes
+from tests.helpers.wheels import Zipped, deflate, zip_bytes
 
 NOISE = random.Random(11)
 ELF = Path("/bin/true").resolve()

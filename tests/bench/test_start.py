@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from envbuilder import verbs
+from envbuilder import api
 from envbuilder.bench.chart import draw_starts, plot_starts
 from envbuilder.bench.start import HEADINGS, Start, Starts, summed
 from envbuilder.bench.timeline import PHASES
@@ -69,7 +69,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         asked.update(options, archive=archive, models=list(models))
         return measured()
 
-    monkeypatch.setattr(verbs, "bench_start", bench_start)
+    monkeypatch.setattr(api, "bench_start", bench_start)
     monkeypatch.chdir(tmp_path)
     Path("a.tar.gz").touch()
     command = ["bench", "start", "a.tar.gz", "--model", "m", "--precompiled-only", "-q"]

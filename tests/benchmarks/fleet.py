@@ -19,22 +19,24 @@ import tempfile
 import time
 from pathlib import Path
 
-from envbuilder.build import build, keep_freed_memory, tools
-from envbuilder.builders.cluster import run_on_cluster
-from envbuilder.builders.fleet import build_many
-from envbuilder.builders.graph import Job, plan
-from envbuilder.builders.tasks import Terms, pack
-from envbuilder.elsewhere.archives import bring_archive
-from envbuilder.elsewhere.remote import RemoteStore
+from envbuilder.base.interpreter import describe, find_interpreter
+from envbuilder.building.build import build
+from envbuilder.building.record import tools
+from envbuilder.cli.terminal import show_table
+from envbuilder.config.settings import Settings, load_settings
 from envbuilder.fetch.download import fetch_into_wheelhouse
-from envbuilder.lock import check_lock
-from envbuilder.recipe import find_recipe
-from envbuilder.resolve.interpreter import describe, find_interpreter
-from envbuilder.settings import Settings, load_settings
-from envbuilder.store import CACHE_VARIABLE, Store
-from envbuilder.terminal import show_table
-from tests.builders.dask import cluster_in
-from tests.wheels import write_wheel
+from envbuilder.fleet.build_many import build_many
+from envbuilder.fleet.dask import run_on_cluster
+from envbuilder.fleet.plan import Job, plan
+from envbuilder.fleet.tasks import Terms, pack
+from envbuilder.lockfile.check import check_lock
+from envbuilder.recipe.load import find_recipe
+from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.store.remote import RemoteStore
+from envbuilder.transfer.archives import bring_archive
+from envbuilder.util.malloc import keep_freed_memory
+from tests.helpers.dask import cluster_in
+from tests.helpers.wheels import write_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -28,15 +28,18 @@ from typing import Any
 
 from uv import find_uv_bin
 
-from envbuilder.build import build, keep_freed_memory
+from envbuilder.base.interpreter import find_interpreter
+from envbuilder.building.build import build
+from envbuilder.cli.terminal import show_table
+from envbuilder.config.settings import Settings, load_settings
 from envbuilder.fetch.download import fetch
-from envbuilder.lock import check_lock
-from envbuilder.lockfile import lock_path
-from envbuilder.recipe import PackOptions, Recipe, find_recipe
-from envbuilder.resolve.interpreter import find_interpreter
-from envbuilder.settings import Settings, load_settings
-from envbuilder.store import Store
-from envbuilder.terminal import human, show_table
+from envbuilder.lockfile.check import check_lock
+from envbuilder.lockfile.pylock import lock_path
+from envbuilder.recipe.load import find_recipe
+from envbuilder.recipe.model import PackOptions, Recipe
+from envbuilder.store.local import Store
+from envbuilder.util.malloc import keep_freed_memory
+from envbuilder.util.text import human
 
 ROOT = Path(__file__).resolve().parents[2]
 SAME_FILES = PackOptions(bytecode=False, exclude=())

@@ -36,14 +36,14 @@ import tritonclient.grpc
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from envbuilder import verbs
+from envbuilder import api
+from envbuilder.config.settings import Settings, load_settings
 from envbuilder.errors import EnvbuilderError
 from envbuilder.fetch.download import fetch
-from envbuilder.lockfile import Artifact
-from envbuilder.recipe import load_recipe
-from envbuilder.settings import Settings, load_settings
-from envbuilder.store import Store
-from envbuilder.verify.server import RunningServer, TritonServer, find_server
+from envbuilder.lockfile.model import Artifact
+from envbuilder.recipe.load import load_recipe
+from envbuilder.store.local import Store
+from envbuilder.verification.server.tritonserver import RunningServer, TritonServer, find_server
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "tests" / "models"
@@ -143,7 +143,7 @@ def build_environment(folder: Path, store: Store) -> Path:
     say("building the recipe cpu")
     recipe = load_recipe(ROOT / "recipes" / "cpu.yaml")
     folder.mkdir()
-    built = verbs.build(recipe, output=folder / "envs", interpreter_change=True, store=store)
+    built = api.build(recipe, output=folder / "envs", interpreter_change=True, store=store)
     subprocess.run(["tar", "-xzf", built.archive, "-C", folder], check=True)
     return folder
 
@@ -222,7 +222,7 @@ def serving(
         (version / "model.py").write_text(flattened(sample))
     shutil.copy(ROOT / "runtime" / "model.py", repository / "ours" / "1" / "torch_runtime.py")
     if options.precompile:
-        for one in verbs.compile_model(repository / "ours"):
+        for one in api.compile_model(repository / "ours"):
             say(f"{sample.name}: {one.line()}")
     shutil.copy(Path(__file__).with_name("nothing.py"), repository / "ceiling" / "1" / "torch_runtime.py")
     if options.baseline:

@@ -12,9 +12,9 @@ from typing import Protocol
 import pytest
 
 from envbuilder.fetch import sources
-from envbuilder.lockfile import Artifact
-from envbuilder.store import Store
-from tests.fetch.server import Index
+from envbuilder.lockfile.model import Artifact
+from envbuilder.store.local import Store
+from tests.helpers.index_server import Index
 
 
 class MakeIndex(Protocol):

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.channels import Channel
+from envbuilder.config.channels import Channel
+from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError
+from envbuilder.fetch.candidate import Candidate
 from envbuilder.fetch.channels import find_in_channels
 from envbuilder.fetch.download import fetch_packages
-from envbuilder.fetch.places import Candidate
-from envbuilder.lockfile import CondaPackage
-from envbuilder.settings import Settings
-from envbuilder.store import Store
-from tests.fetch.server import Index, Trouble
+from envbuilder.lockfile.model import CondaPackage
+from envbuilder.store.local import Store
+from tests.helpers.index_server import Index, Trouble
 
 TOOL = CondaPackage(
     name="tool",

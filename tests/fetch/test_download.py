@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError, IntegrityError
 from envbuilder.fetch.download import fetch, fetch_into_wheelhouse
-from envbuilder.lockfile import Artifact
+from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SilentReporter, Task
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store.local import Store
 from tests.fetch.conftest import MakeIndex, leftovers, make_wheel
-from tests.fetch.server import Index, Trouble
+from tests.helpers.index_server import Index, Trouble
 
 WHEEL, DATA = make_wheel("demo_pkg-1.0-py3-none-any.whl")
 OTHER = b"x" * len(DATA)

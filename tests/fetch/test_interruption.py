@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.config.settings import Settings
 from envbuilder.fetch.download import fetch
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.store.local import Store
 from tests.fetch.conftest import leftovers, make_wheel
-from tests.fetch.server import Index, Trouble
+from tests.helpers.index_server import Index, Trouble
 
 WHEEL, DATA = make_wheel("demo_pkg-1.0-py3-none-any.whl", 3_000_000)
 
@@ -24,9 +24,9 @@ import sys
 from pathlib import Path
 from envbuilder.errors import EnvbuilderError
 from envbuilder.fetch.download import fetch
-from envbuilder.lockfile import Artifact
-from envbuilder.settings import Settings
-from envbuilder.store import Store
+from envbuilder.lockfile.model import Artifact
+from envbuilder.config.settings import Settings
+from envbuilder.store.local import Store
 
 url, root, sha256 = sys.argv[1:]
 artifact = Artifact(name="demo-pkg", version="1.0", filename="demo_pkg-1.0-py3-none-any.whl",

@@ -9,15 +9,17 @@ import pytest
 from unearth.fetchers import PyPIClient
 from unearth.link import Link
 
+from envbuilder.config.settings import Settings, load_settings
 from envbuilder.errors import FetchError, RecipeError
-from envbuilder.fetch import download, sources
+from envbuilder.fetch import download, http, sources
 from envbuilder.fetch.download import fetch
-from envbuilder.fetch.sources import indexes_for, open_client, redacted
-from envbuilder.lockfile import Artifact
-from envbuilder.settings import Settings, load_settings
-from envbuilder.store import Store
+from envbuilder.fetch.http import open_client
+from envbuilder.fetch.sources import indexes_for
+from envbuilder.lockfile.model import Artifact
+from envbuilder.store.local import Store
+from envbuilder.util.urls import redacted
 from tests.fetch.conftest import MakeIndex, make_wheel
-from tests.fetch.server import CERTIFICATE, Index, Trouble
+from tests.helpers.index_server import CERTIFICATE, Index, Trouble
 
 WHEEL, DATA = make_wheel("demo_pkg-1.0-py3-none-any.whl", 1000)
 
@@ -181,7 +183,7 @@ def test_a_host_that_takes_no_connection_is_waited_for_once(
     for artifact, data in made:
         index.add(artifact.filename, data)
     tried: list[str] = []
-    read_page = sources.read_page
+    read_page = http.read_page
 
     def counting(client: PyPIClient, url: str) -> list[Link]:
         tried.append(url)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import atheris  # type: ignore[import-untyped]  # it ships no types
 
-with atheris.instrument_imports(include=["envbuilder.assemble.writer", "envbuilder.pack"]):
-    from envbuilder.assemble.writer import Entry, SegmentWriter
-    from envbuilder.assemble.zipdir import ZipDirectory
-    from envbuilder.pack.archive import write_archive
+with atheris.instrument_imports(include=["envbuilder.assemble.writer", "envbuilder.archive"]):
+    from envbuilder.archive.entry import Entry
+    from envbuilder.archive.write import write_archive
+    from envbuilder.archive.zipdir import ZipDirectory
+    from envbuilder.assemble.writer import SegmentWriter
 from tests.fuzz.common import fuzz
-from tests.wheels import Zipped, zip_bytes
+from tests.helpers.wheels import Zipped, zip_bytes
 
 _EXECUTOR = ThreadPoolExecutor(2)
 

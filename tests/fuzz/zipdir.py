@@ -12,11 +12,11 @@ import zipfile
 
 import atheris  # type: ignore[import-untyped]  # it ships no types
 
-with atheris.instrument_imports(include=["envbuilder.assemble.zipdir"]):
-    from envbuilder.assemble.zipdir import MemberFile, ZipDirectory
+with atheris.instrument_imports(include=["envbuilder.archive.zipdir"]):
+    from envbuilder.archive.zipdir import MemberFile, ZipDirectory
 from envbuilder.errors import AssembleError
 from tests.fuzz.common import fuzz
-from tests.wheels import Zipped, wheel_members, zip_bytes
+from tests.helpers.wheels import Zipped, wheel_members, zip_bytes
 
 _FILE = os.memfd_create("zip")
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from envbuilder.cli import cli
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.inventory.audit import audit
-from tests.inventory.support import SITE, Package, inventory, write_archive
+from tests.helpers.inventories import SITE, Package, inventory, write_archive
 from tests.inventory.test_osv import record
 
 INSIDE = inventory(Package(name="alpha", version="1.2"), Package(name="beta", place=f"{SITE}/alpha/_vendor"))

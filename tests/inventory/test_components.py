@@ -5,18 +5,18 @@ import json
 
 from packageurl import PackageURL
 
-from envbuilder import verbs
-from envbuilder.build import build
-from envbuilder.files import file_sha256
+from envbuilder import api
+from envbuilder.archive.manifest import manifest_beside, read_manifest
+from envbuilder.building.build import build
 from envbuilder.inventory.components import take_inventory
 from envbuilder.inventory.policy import Policy
-from envbuilder.manifest import manifest_beside, read_manifest
-from envbuilder.provenance.check import check_provenance
 from envbuilder.provenance.keys import load_verifier
-from tests.conda_parts import fake_cut, greeting_cut, numpy_cut
-from tests.conda_project import Project
-from tests.inventory.support import BSD, SITE, Package, component, inventory
-from tests.provenance.authority import write_key
+from envbuilder.util.files import file_sha256
+from envbuilder.verification.static.provenance import check_provenance
+from tests.helpers.authority import write_key
+from tests.helpers.conda_parts import fake_cut, greeting_cut, numpy_cut
+from tests.helpers.conda_project import Project
+from tests.helpers.inventories import BSD, SITE, Package, component, inventory
 
 PYTHON = {
     "lib/python3.11/LICENSE.txt": b"Python was created in the early 1990s by Guido van Rossum ... BeOpen.com"
@@ -136,17 +136,17 @@ def test_what_a_base_of_conda_packages_is_made_of(conda_project: Project) -> Non
     assert found["tool"].licence.expression == "LGPL-2.1-or-later"
     assert found["cpython"].libraries == ()
 
-    document = json.loads(verbs.sbom(archive))
+    document = json.loads(api.sbom(archive))
     assert {one.purl for one in found.values()} == {one["purl"] for one in document["components"]}
     refused = [
         one.component.name
-        for one in verbs.licences(archive, Policy(deny=("LGPL-2.1-or-later",)))
+        for one in api.licences(archive, Policy(deny=("LGPL-2.1-or-later",)))
         if one.verdict == "refused"
     ]
     assert refused == ["tool"]
 
     write_key(conda_project.folder, "key")
-    verbs.attest(archive, key=conda_project.folder / "key.pem")
+    api.attest(archive, key=conda_project.folder / "key.pem")
     manifest = read_manifest(manifest_beside(archive))
     trusted = load_verifier(conda_project.folder / "key.pub")
     checks = list(check_provenance(archive, file_sha256(archive), manifest, trusted))
@@ -163,7 +163,7 @@ def test_what_a_base_of_conda_packages_is_made_of(conda_project: Project) -> Non
         settings=conda_project.settings,
         store=conda_project.store,
     ).archive
-    changed = verbs.diff(str(archive), str(other)).packages
+    changed = api.diff(str(archive), str(other)).packages
     assert [
         (one.name, one.before and one.before.version, one.after and one.after.version) for one in changed
     ] == [("tool", "1.0", "1.1")]

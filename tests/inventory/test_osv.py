@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from envbuilder.inventory.osv import fixed_by, parse_advisory, projects
-from tests.inventory.support import Package, component, inventory
+from tests.helpers.inventories import Package, component, inventory
 
 
 def record(

@@ -4,7 +4,7 @@ import pytest
 
 from envbuilder.errors import RecipeError
 from envbuilder.inventory.policy import Policy, judge
-from tests.inventory.support import CUDA_EULA, Package, inventory
+from tests.helpers.inventories import CUDA_EULA, Package, inventory
 
 
 def verdict(expression: str, *, allow: tuple[str, ...] = (), deny: tuple[str, ...] = ()) -> tuple[str, str]:

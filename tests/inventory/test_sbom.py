@@ -10,12 +10,12 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from envbuilder import verbs
+from envbuilder import api
+from envbuilder.archive.manifest import Manifest, manifest_beside, read_manifest
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.files import file_sha256
 from envbuilder.inventory.sbom import sbom
-from envbuilder.manifest import Manifest, manifest_beside, read_manifest
-from tests.inventory.support import CUDA_EULA, MIT, SITE, Package, inventory
+from envbuilder.util.files import file_sha256
+from tests.helpers.inventories import CUDA_EULA, MIT, SITE, Package, inventory
 
 
 def document(*packages: Package, **values: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_without_the_extra_it_is_said_how_to_install_it(monkeypatch: pytest.Monk
 
 
 def test_the_sbom_of_a_real_archive_has_every_package_of_its_manifest(cpu_archive: Path) -> None:
-    text = verbs.sbom(cpu_archive)
+    text = api.sbom(cpu_archive)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     found = json.loads(text)
     manifest: Manifest = read_manifest(manifest_beside(cpu_archive))

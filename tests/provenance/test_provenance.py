@@ -11,21 +11,21 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
-from envbuilder import verbs
+from envbuilder import api
+from envbuilder.archive.extract import extract
+from envbuilder.archive.manifest import Manifest
 from envbuilder.cli import cli
+from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.manifest import Manifest
-from envbuilder.pack.extract import extract
-from envbuilder.provenance.check import check_provenance
 from envbuilder.provenance.envelope import provenance_beside, statement_beside
 from envbuilder.provenance.keys import PASSPHRASE, load_signer, load_verifier
-from envbuilder.settings import Settings
-from envbuilder.store import Store
-from envbuilder.verify import verify
-from envbuilder.verify.report import Check
-from tests.inventory.support import manifest_of
-from tests.provenance.authority import DAY, NOW, write_certificate, write_key
-from tests.verify.support import environment, manifest, pack
+from envbuilder.store.local import Store
+from envbuilder.verification.report import Check
+from envbuilder.verification.static.provenance import check_provenance
+from envbuilder.verification.verify import verify
+from tests.helpers.authority import DAY, NOW, write_certificate, write_key
+from tests.helpers.environments import environment, manifest, pack
+from tests.helpers.inventories import manifest_of
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def call(*args: object, env: dict[str, str] | None = None) -> Result:
 
 
 def test_the_statement_says_of_what_an_archive_was_made(archive: Path, tmp_path: Path) -> None:
-    path = verbs.attest(archive)
+    path = api.attest(archive)
     assert path == statement_beside(archive) == tmp_path / f"{archive.name[:-7]}.statement.json"
     found = json.loads(path.read_text())
     assert (found["_type"], found["predicateType"]) == (
@@ -89,8 +89,8 @@ def test_the_statement_says_of_what_an_archive_was_made(archive: Path, tmp_path:
     ]
     assert found["predicate"]["runDetails"]["builder"]["id"] == "urn:envbuilder:builder"
     before = path.read_bytes()
-    assert verbs.attest(archive, builder="https://ci.example.org/").read_bytes() != before
-    assert verbs.attest(archive).read_bytes() == before
+    assert api.attest(archive, builder="https://ci.example.org/").read_bytes() != before
+    assert api.attest(archive).read_bytes() == before
 
 
 def test_the_report_of_a_verification_is_stated_and_only_of_this_archive(
@@ -99,19 +99,19 @@ def test_the_report_of_a_verification_is_stated_and_only_of_this_archive(
     report = verify(archive, settings=Settings(), store=Store(root=tmp_path / "store"))
     path = tmp_path / "report.json"
     path.write_text(report.json())
-    found = json.loads(verbs.attest(archive, report=path).read_text())
+    found = json.loads(api.attest(archive, report=path).read_text())
     (_, stated) = found["predicate"]["runDetails"]["byproducts"]
     assert stated["annotations"]["passed"] is False
     assert stated["annotations"]["failed"] == ["contract.launch"]
 
     path.write_text(report.json().replace(report.sha256, "f" * 64))
     with pytest.raises(IntegrityError, match=r"report\.json is of another archive: sha256 ffff"):
-        verbs.attest(archive, report=path)
+        api.attest(archive, report=path)
     path.write_text("{}")
     with pytest.raises(IntegrityError, match=r"report\.json is no report of a verification"):
-        verbs.attest(archive, report=path)
+        api.attest(archive, report=path)
     with pytest.raises(IntegrityError, match=r"gone\.json cannot be read: No such file"):
-        verbs.attest(archive, report=tmp_path / "gone.json")
+        api.attest(archive, report=tmp_path / "gone.json")
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_the_report_of_a_verification_is_stated_and_only_of_this_archive(
 def test_each_kind_of_key_signs_and_is_checked(archive: Path, tmp_path: Path, kind: Any) -> None:
     write_key(tmp_path, "key", kind())
     write_key(tmp_path, "other", kind())
-    path = verbs.attest(archive, key=tmp_path / "key.pem")
+    path = api.attest(archive, key=tmp_path / "key.pem")
     assert path == provenance_beside(archive)
     assert [(one.id, one.status) for one in check(archive, tmp_path / "key.pub")] == [
         ("provenance.signature", "passed"),
@@ -143,7 +143,7 @@ def test_each_kind_of_key_signs_and_is_checked(archive: Path, tmp_path: Path, ki
 
 def test_openssl_agrees_about_a_signature(archive: Path, tmp_path: Path) -> None:
     write_key(tmp_path, "key", ec.generate_private_key(ec.SECP256R1()))
-    envelope = json.loads(verbs.attest(archive, key=tmp_path / "key.pem").read_text())
+    envelope = json.loads(api.attest(archive, key=tmp_path / "key.pem").read_text())
     payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
     signed = tmp_path / "signed"
     signed.write_bytes(b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload))
@@ -163,7 +163,7 @@ def test_openssl_agrees_about_a_signature(archive: Path, tmp_path: Path) -> None
 
 
 def test_a_bundle_of_sigstore_is_read(archive: Path, tmp_path: Path, key: Any) -> None:
-    path = verbs.attest(archive, key=tmp_path / "key.pem")
+    path = api.attest(archive, key=tmp_path / "key.pem")
     envelope = json.loads(path.read_text())
     del envelope["signatures"][0]["keyid"]  # cosign names none
     path.write_text(
@@ -237,7 +237,7 @@ def authority(tmp_path: Path) -> Any:
 
 def attest_certified(archive: Path, folder: Path, key: Any, authority: Any) -> None:
     write_certificate(folder / "signer.crt", key, issuer=authority, issuer_name="authority")
-    verbs.attest(archive, key=folder / "key.pem", certificate=folder / "signer.crt")
+    api.attest(archive, key=folder / "key.pem", certificate=folder / "signer.crt")
 
 
 def test_a_certificate_of_the_signer_or_of_its_authority_does(
@@ -275,7 +275,7 @@ def test_an_expired_certificate_is_refused_in_words(
     assert said == f"{provenance_beside(archive).name}: {words}"
     # Nor does one sign with it; and an authority does not vouch for it.
     with pytest.raises(RecipeError) as caught:
-        verbs.attest(archive, key=tmp_path / "key.pem", certificate=expired)
+        api.attest(archive, key=tmp_path / "key.pem", certificate=expired)
     assert caught.value.message == f"{expired}: {words}"
     path = provenance_beside(archive)
     signatures = json.loads(path.read_text())["signatures"]
@@ -285,7 +285,7 @@ def test_an_expired_certificate_is_refused_in_words(
 
 
 def test_a_certificate_that_is_not_valid_yet(archive: Path, tmp_path: Path, key: Any) -> None:
-    verbs.attest(archive, key=tmp_path / "key.pem")
+    api.attest(archive, key=tmp_path / "key.pem")
     begins = NOW + DAY
     early = write_certificate(tmp_path / "early.crt", key, begins=begins, ends=NOW + 2 * DAY)
     (said,) = failed(archive, early).values()
@@ -296,9 +296,9 @@ def test_a_certificate_of_another_key_does_not_go_with_a_signature(
     archive: Path, tmp_path: Path, key: Any, authority: Any
 ) -> None:
     with pytest.raises(RecipeError, match=r"authority\.crt is of another key than the one that signs"):
-        verbs.attest(archive, key=tmp_path / "key.pem", certificate=tmp_path / "authority.crt")
+        api.attest(archive, key=tmp_path / "key.pem", certificate=tmp_path / "authority.crt")
     with pytest.raises(RecipeError, match=r"key\.pub is no certificate"):
-        verbs.attest(archive, key=tmp_path / "key.pem", certificate=tmp_path / "key.pub")
+        api.attest(archive, key=tmp_path / "key.pem", certificate=tmp_path / "key.pub")
 
 
 # -- what is refused -------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def test_an_archive_without_provenance(archive: Path, tmp_path: Path, key: Any) 
 
 
 def test_a_statement_edited_by_hand(archive: Path, tmp_path: Path, key: Any) -> None:
-    path = verbs.attest(archive, key=tmp_path / "key.pem")
+    path = api.attest(archive, key=tmp_path / "key.pem")
     statement = statement_of(path)
     statement["predicate"]["runDetails"]["builder"]["id"] = "https://better.example.org/"
     edit(path, payload=base64.b64encode(json.dumps(statement).encode()).decode())
@@ -325,14 +325,14 @@ def test_the_provenance_of_another_archive(archive: Path, tmp_path: Path, key: A
     (tmp_path / "other").mkdir()
     tree = environment() | {"lib/more": b"more"}
     other = pack(tree, tmp_path / "other", listed=tree)
-    verbs.attest(other, key=tmp_path / "key.pem").rename(provenance_beside(archive))
+    api.attest(other, key=tmp_path / "key.pem").rename(provenance_beside(archive))
     (said,) = failed(archive, tmp_path / "key.pub").values()
     assert said.startswith(f"it is of another archive: {other.name} (")
     assert said.endswith(f"; this is {archive.name} ({archive.name[5:17]})")
 
 
 def test_a_manifest_that_the_statement_does_not_bear_out(archive: Path, tmp_path: Path, key: Any) -> None:
-    verbs.attest(archive, key=tmp_path / "key.pem")
+    api.attest(archive, key=tmp_path / "key.pem")
     assert failed(archive, tmp_path / "key.pub", of=manifest_of()) == {
         "provenance.materials": "it states an archive of another recipe, another lock"
     }
@@ -350,7 +350,7 @@ def test_a_manifest_that_the_statement_does_not_bear_out(archive: Path, tmp_path
 def test_what_is_no_envelope(
     archive: Path, tmp_path: Path, key: Any, values: dict[str, Any], said: str
 ) -> None:
-    edit(verbs.attest(archive, key=tmp_path / "key.pem"), **values)
+    edit(api.attest(archive, key=tmp_path / "key.pem"), **values)
     assert said in failed(archive, tmp_path / "key.pub")["provenance.signature"]
 
 
@@ -365,7 +365,7 @@ def test_verify_runs_nothing_of_an_archive_that_is_not_signed(
     report = verify(archive, trusted=trusted, settings=Settings(), store=store)
     assert [one.id for one in report.failures] == ["provenance.signature"]
     assert report.checks[-1].found == "nothing was run: provenance.signature failed"
-    verbs.attest(archive, key=tmp_path / "key.pem")
+    api.attest(archive, key=tmp_path / "key.pem")
     again = verify(archive, trusted=trusted, settings=Settings(), store=store)
     assert [one.id for one in again.failures] == ["contract.launch"]  # its Python is none: it was run
 

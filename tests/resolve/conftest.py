@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from envbuilder.fetch import sources as fetch_sources
-from envbuilder.store import Store
-from tests.resolve.indexes import LINUX, Server, Sources
+from envbuilder.store.local import Store
+from tests.helpers.indexes import LINUX, Server, Sources
 
 
 @pytest.fixture

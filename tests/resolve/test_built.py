@@ -10,12 +10,12 @@ import pytest
 from packaging.pylock import PackageArchive
 
 from envbuilder.errors import IntegrityError, ResolveError
-from envbuilder.lockfile import Artifact, Lock
+from envbuilder.lockfile.model import Artifact, Lock
 from envbuilder.progress import SILENT
 from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhouse, reference_key
 from envbuilder.resolve.target import Target
-from envbuilder.store import Store
-from tests.resolve.indexes import (
+from envbuilder.store.local import Store
+from tests.helpers.indexes import (
     INTERPRETER,
     Server,
     Sources,

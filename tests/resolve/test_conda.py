@@ -10,21 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.condarc import Condarc
+from envbuilder.config.channels import channels_of
+from envbuilder.config.condarc import Condarc
 from envbuilder.errors import RecipeError, ResolveError
-from envbuilder.lockfile import CondaPackage
-from envbuilder.resolve.conda import (
-    Virtual,
-    channels_of,
-    conda_interpreter,
-    conda_question,
-    cuda_version,
-    solve_conda,
-)
-from tests.channels import Cut, index, write_package
-from tests.conda_parts import fake_cut
-from tests.conda_project import Project
-from tests.resolve.indexes import Server
+from envbuilder.lockfile.model import CondaPackage
+from envbuilder.resolve.conda import Virtual, conda_interpreter, conda_question, cuda_version, solve_conda
+from tests.helpers.channels import Cut, index, write_package
+from tests.helpers.conda_parts import fake_cut
+from tests.helpers.conda_project import Project
+from tests.helpers.indexes import Server
 
 
 @pytest.fixture

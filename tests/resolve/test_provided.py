@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from envbuilder.errors import ResolveError
-from envbuilder.resolve.provided import where, write_stand_ins
-from tests.channels import Cut
-from tests.conda_parts import numpy_cut
-from tests.conda_project import Project
+from envbuilder.recipe.location import where
+from envbuilder.resolve.provided import write_stand_ins
+from tests.helpers.channels import Cut
+from tests.helpers.conda_parts import numpy_cut
+from tests.helpers.conda_project import Project
 
 
 @pytest.fixture

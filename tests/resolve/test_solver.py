@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.resolve.solver import solver_environment
-from envbuilder.settings import Settings
-from envbuilder.store import CACHE_VARIABLE, Store
-from tests.resolve.indexes import AUTHORITY, Server, Sources, lock, versions, write_recipe
+from envbuilder.store.local import CACHE_VARIABLE, Store
+from tests.helpers.indexes import AUTHORITY, Server, Sources, lock, versions, write_recipe
 
 
 @contextmanager
@@ -108,14 +108,14 @@ def test_an_index_that_answers_with_something_else(
 KILLED = """
 import sys
 from pathlib import Path
-from envbuilder.lock import lock_recipe
-from envbuilder.recipe import load_recipe
-from envbuilder.settings import Settings
-from envbuilder.store import Store
-import envbuilder.lock
-from tests.resolve.indexes import INTERPRETER
-envbuilder.lock.find_interpreter = lambda *args, **options: None
-envbuilder.lock.describe = lambda interpreter: INTERPRETER
+from envbuilder.resolve.lock import lock_recipe
+from envbuilder.recipe.load import load_recipe
+from envbuilder.config.settings import Settings
+from envbuilder.store.local import Store
+import envbuilder.resolve.lock
+from tests.helpers.indexes import INTERPRETER
+envbuilder.resolve.lock.find_interpreter = lambda *args, **options: None
+envbuilder.resolve.lock.describe = lambda interpreter: INTERPRETER
 recipe, index, pytorch = sys.argv[1:]
 lock_recipe(
     load_recipe(Path(recipe)), settings=Settings(index_url=index, pytorch_index=pytorch), store=Store.open()

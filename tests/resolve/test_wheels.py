@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from envbuilder.errors import ResolveError
-from envbuilder.lockfile import lock_text, parse_lock
-from envbuilder.store import Store
-from tests.resolve.indexes import LINUX, Notes, Server, Sources, lock, versions, write_recipe
+from envbuilder.lockfile.pylock import lock_text, parse_lock
+from envbuilder.store.local import Store
+from tests.helpers.indexes import LINUX, Notes, Server, Sources, lock, versions, write_recipe
 
 
 def refuse(*args: Any, **options: Any) -> tuple[str, str | None]:

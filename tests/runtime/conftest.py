@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.support import RUNTIME
+from tests.helpers.runtime import RUNTIME
 
-STANDIN = Path(__file__).parents[2] / "envbuilder" / "verify" / "standin"
+STANDIN = Path(__file__).parents[2] / "envbuilder" / "guest"
 sys.path.insert(0, str(STANDIN))
 
 

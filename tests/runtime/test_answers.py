@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.runtime import LINEAR, UNCOMPILED, config, field, simple
 from tests.runtime.conftest import Serve
-from tests.runtime.support import LINEAR, UNCOMPILED, config, field, simple
 
 pytestmark = pytest.mark.torch
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.runtime import LINEAR, MODELS, RUNTIME, SEED, config, field, sample, simple
 from tests.runtime.conftest import Serve
-from tests.runtime.support import LINEAR, MODELS, RUNTIME, SEED, config, field, sample, simple
 
 pytestmark = [
     pytest.mark.torch,

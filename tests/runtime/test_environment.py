@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.resolve.interpreter import find_interpreters
+from envbuilder.base.interpreter import find_interpreters
+from tests.helpers.runtime import RUNTIME
 from tests.runtime.conftest import STANDIN
-from tests.runtime.support import RUNTIME
 
 BEGINNING = f"""
 import importlib.util, os, sys

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.runtime import LINEAR, config, field
 from tests.runtime.conftest import Serve
-from tests.runtime.support import LINEAR, config, field
 
 pytestmark = [
     pytest.mark.torch,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.runtime import LINEAR, RUNTIME, SEED, simple
 from tests.runtime.conftest import STANDIN, Serve
-from tests.runtime.support import LINEAR, RUNTIME, SEED, simple
 
 pytestmark = [pytest.mark.torch, pytest.mark.gpu, pytest.mark.slow]
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.helpers.runtime import LINEAR, UNCOMPILED, config, field, simple
 from tests.runtime.conftest import Serve
-from tests.runtime.support import LINEAR, UNCOMPILED, config, field, simple
 
 pytestmark = [
     pytest.mark.torch,

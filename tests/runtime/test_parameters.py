@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.runtime import LINEAR, SEED, field, simple
 from tests.runtime.conftest import Serve
-from tests.runtime.support import LINEAR, SEED, field, simple
 
 pytestmark = pytest.mark.torch
 

@@ -27,8 +27,8 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from envbuilder.verify.server import RunningServer, TritonServer
-from tests.runtime.support import LINEAR, MODELS, RUNTIME, SEED, UNCOMPILED, config, field
+from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
+from tests.helpers.runtime import LINEAR, MODELS, RUNTIME, SEED, UNCOMPILED, config, field
 
 pytestmark = [
     pytest.mark.torch,

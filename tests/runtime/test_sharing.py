@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.runtime import LINEAR, RUNTIME, config, field, simple
 from tests.runtime.conftest import STANDIN, Serve
-from tests.runtime.support import LINEAR, RUNTIME, config, field, simple
 
 pytestmark = pytest.mark.torch
 MEBI = 1 << 20

@@ -1,0 +1,81 @@
+"""Fill a configuration completely, from the model itself: no server has to ask the model for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from envbuilder.aot.stage import Stage
+from envbuilder.archive.manifest import Manifest
+from envbuilder.deployment.config import CONFIG, read_config
+from envbuilder.deployment.layout import model_files
+from envbuilder.deployment.lint import version_folders
+from envbuilder.deployment.pbtxt import quote
+from envbuilder.deployment.tree import link_file
+from envbuilder.errors import DeployError
+from envbuilder.progress import SILENT, Reporter
+
+
+def complete_model(
+    environment: Path,
+    manifest: Manifest,
+    model: Path,
+    scratch: Path,
+    *,
+    isolate: bool = True,
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Return a model directory whose config.pbtxt is complete: *model* itself where nothing is lacking.
+
+    Inputs are found in an exported program, outputs (names, data types, dims) by running the model in *environment*.
+    What config.pbtxt says is kept, and believed.
+
+    Args:
+        environment: an archive, or the folder that one is unpacked into.
+        manifest: of that environment.
+        model: a directory with config.pbtxt and version folders. It is only read.
+        scratch: an empty folder.
+        isolate: run the model in a mount namespace where this user may have one.
+
+    Raises:
+        DeployError: the model does not load, or does not tell what is lacking.
+    """
+    config = read_config(model)
+    message = config.message
+    added = []
+    if not message.input or not message.output:
+        reporter.step(f"Asking {model.name} for its inputs and outputs")
+        (scratch / "stage").mkdir()
+        stage = Stage.make(environment, model, scratch / "stage", isolate=isolate)
+        stage.lay_out()
+        versions = version_folders(model)
+        if not versions:
+            raise DeployError(
+                f"{model} has no version folder", hint="put the model's files into a folder called 1"
+            )
+        found = stage.ask(versions[-1].name, "describe")
+        added += [_fields(kind, found[f"{kind}s"]) for kind in ("input", "output") if found[f"{kind}s"]]
+    if not message.instance_group:
+        kind = "KIND_CPU" if manifest.cuda == "cpu" else "KIND_GPU"
+        added.append(f"instance_group [ {{ count: 1 kind: {kind} }} ]\n")
+    if not added:
+        return model
+    copy = scratch / (message.name or model.resolve().name)
+    for path in model_files(model):
+        target = copy / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path != CONFIG:
+            link_file(str((model / path).resolve()), str(target))
+    text = config.text if config.text.endswith("\n") or not config.text else f"{config.text}\n"
+    (copy / CONFIG).write_text(text + "".join(added))
+    read_config(copy)
+    return copy
+
+
+def _fields(kind: str, fields: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        f"  {{ name: {quote(field['name'])} data_type: TYPE_{field['data_type']} dims: {field['dims']} }}"
+        for field in fields
+    ]
+    return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"

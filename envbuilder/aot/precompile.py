@@ -1,0 +1,108 @@
+"""``envbuilder compile``: compile models ahead of time, inside their environment, under their release's contract."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from envbuilder.aot.stage import SCRIPTS, Stage
+from envbuilder.deployment.compiled import COMPILED, Compiled, read_key
+from envbuilder.deployment.config import CONFIG
+from envbuilder.deployment.lint import version_folders
+from envbuilder.errors import DeployError
+from envbuilder.progress import SILENT, Reporter
+
+
+def precompile(
+    environment: Path,
+    model: Path,
+    scratch: Path,
+    *,
+    present: Path | None = None,
+    isolate: bool = True,
+    reporter: Reporter = SILENT,
+) -> tuple[Compiled, ...]:
+    """Compile each version of the model directory *model* in *environment*.
+
+    Args:
+        environment: an archive as ``envbuilder build`` wrote it, or the folder that one is unpacked into.
+        model: a directory with config.pbtxt and version folders. It is only read.
+        scratch: an empty folder, in which the packages lie afterwards.
+        present: the model's folder in a repository: a package there that was made of the same is kept.
+        isolate: compile it in a mount namespace where this user may have one.
+
+    Returns: what came of each version; a model that cannot be compiled ahead of time is no error.
+
+    Raises:
+        DeployError: the model directory or the environment cannot be used.
+    """
+    stage = Stage.make(environment, model, scratch, isolate=isolate)
+    versions = version_folders(stage.folder)
+    made_of = {version.name: _made_of(stage, version) for version in versions}
+    kept = {version.name: _kept(version.name, made_of[version.name], present) for version in versions}
+    if not all(kept.values()):
+        reporter.step(f"Laying out {environment.name}, to compile in it")
+        stage.lay_out()
+    found: list[Compiled] = []
+    for version in versions:
+        if not kept[version.name]:
+            reporter.step(f"Compiling {stage.config.name}, version {version.name}, ahead of time")
+            found += _compile(stage, version, made_of[version.name])
+    return (*(one for ones in kept.values() for one in ones), *found)
+
+
+def _made_of(stage: Stage, version: Path) -> str:
+    """Return a digest of all that decides what becomes of *version*."""
+    digest = hashlib.sha256(stage.identity.encode())
+    digest.update(stage.config.SerializeToString(deterministic=True))
+    for script in SCRIPTS:
+        digest.update(script.read_bytes())
+    above = [path for path in sorted(version.parent.iterdir()) if path.is_file() and path.name != CONFIG]
+    for path in [*above, *sorted(path for path in version.rglob("*") if path.is_file())]:
+        digest.update(f"{path.relative_to(version.parent)} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _kept(version: str, made_of: str, present: Path | None) -> list[Compiled]:
+    """Return what there is already of *version*, made of the same."""
+    folder = (present or Path("/nonexistent")) / version
+    kept = []
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if COMPILED.fullmatch(file.name):
+            try:
+                key = read_key(file)
+            except DeployError:
+                continue
+            if key.get("made of") == made_of:
+                kept.append(
+                    Compiled(
+                        version=version,
+                        device=key["kind"],
+                        file=file,
+                        reason=None,
+                        difference=None,
+                        kept=True,
+                    )
+                )
+    return kept
+
+
+def _compile(stage: Stage, version: Path, made_of: str) -> Iterator[Compiled]:
+    """Compile *version* in the environment, and tell for each kind of device what came of it."""
+    for device, done in stage.ask(version.name, "package", made_of=made_of)["devices"].items():
+        reason = done.get("reason")
+        if reason and done["compiled"]:
+            done = stage.ask(version.name, "caches", made_of=made_of, kinds=[device])["devices"][device]
+        name = done.get("file")
+        yield Compiled(
+            version=version.name,
+            device=device,
+            file=version / name if name else None,
+            reason=reason,
+            difference=done.get("error"),
+            kept=False,
+        )

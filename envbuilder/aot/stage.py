@@ -1,0 +1,139 @@
+"""A model and its environment laid out in a place, where scripts run in the environment as a release runs a stub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tritonclient.grpc import model_config_pb2
+
+from envbuilder.catalog.triton import Launch, find_release
+from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, brought_over, read_config
+from envbuilder.deployment.environments import read_environment
+from envbuilder.deployment.layout import model_files
+from envbuilder.deployment.lint import is_plain_python_model, version_folders
+from envbuilder.deployment.tree import link_file, link_tree, unpack
+from envbuilder.errors import DeployError
+from envbuilder.guest import probe
+from envbuilder.util.process import CommandError
+from envbuilder.util.resources import runtime_file
+from envbuilder.verification.live import inputs
+from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.run_probe import STANDIN
+
+SCRIPTS: Final = tuple(
+    Path(probe.__file__).with_name(name) for name in ("compile.py", "compare_package.py", "describe.py")
+)
+COMPILE_TIMEOUT: Final = 3600.0
+"""Seconds for one version of a model."""
+_LAST_LINES: Final = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A model in a place, as a server would load it."""
+
+    place: Place
+    environment: Path
+    """The archive, or the folder that one is unpacked into; laid out in the place before anything is run."""
+    identity: str
+    """What tells that environment from others."""
+    launch: Launch
+    folder: Path
+    """The model's folder in the place."""
+    config: model_config_pb2.ModelConfig
+
+    @classmethod
+    def make(cls, environment: Path, model: Path, scratch: Path, *, isolate: bool = True) -> Stage:
+        """Lay the files of the model directory *model* out below the empty folder *scratch*, with the runtime.
+
+        Raises:
+            DeployError: the model directory or the environment cannot be used.
+        """
+        manifest, identity = read_environment(environment)
+        read = read_config(model)
+        brought_over(read)
+        config = type(read.message)()
+        config.CopyFrom(read.message)
+        config.name = config.name or model.resolve().name
+        config.parameters.pop(ENVIRONMENT, None)
+        versions = version_folders(model)
+        if any(is_plain_python_model(version, read) for version in versions):
+            raise DeployError(
+                f"{model} brings a TritonPythonModel of its own, which compiles what and when it likes",
+                hint="the runtime serves an nn.Module, or a function, in model.py",
+            )
+        config.default_model_filename = RUNTIME_FILE
+        place = Place.make(scratch / "root", isolate=isolate)
+        folder = place.root / "models" / config.name
+        for path in model_files(model):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_file(str((model / path).resolve()), str(target))
+        for version in versions:
+            runtime = folder / version.name / RUNTIME_FILE
+            runtime.unlink(missing_ok=True)
+            shutil.copyfile(runtime_file(), runtime)
+        return cls(
+            place=place,
+            environment=environment,
+            identity=identity,
+            launch=find_release(manifest.release).launch,
+            folder=folder,
+            config=config,
+        )
+
+    def lay_out(self) -> None:
+        """Put the environment into the place."""
+        self.place.environment.rmdir()
+        if self.environment.is_dir():
+            link_tree(self.environment, self.place.environment)
+        else:
+            unpack(self.environment, self.place.environment)
+
+    def ask(self, version: str, task: str, *, made_of: str = "", kinds: Sequence[str] = ()) -> dict[str, Any]:
+        """Run the script for *task*: ``package``, ``caches`` or ``describe``; return what it found.
+
+        Raises:
+            DeployError: the model does not load, or the script died.
+        """
+        place, folder, config = self.place, self.place.root / "verify", self.config
+        for file in (*SCRIPTS, Path(probe.__file__), STANDIN):
+            shutil.copyfile(file, folder / file.name)
+        answer, cached = folder / f"{task}-{version}.answer", folder / f"{task}-{version}.cache"
+        job = {
+            "task": task,
+            "model": place.seen(self.folder),
+            "version": version,
+            "file": RUNTIME_FILE,
+            "standin": place.seen(folder),
+            "config": inputs.as_stub_sees(config),
+            "sizes": inputs.batch_sizes(config),
+            "bfloat16": [],
+            "answer": place.seen(answer),
+            "made_of": made_of,
+            "kinds": list(kinds),
+        }
+        path = folder / f"{task}-{version}.json"
+        path.write_text(json.dumps(job))
+        variables = {"TORCHINDUCTOR_CACHE_DIR": place.seen(cached)}
+        args = ["-B", place.seen(folder / "compile.py"), place.seen(path)]
+        try:
+            done = place.run_python(self.launch, args, variables=variables, timeout=COMPILE_TIMEOUT)
+            ended, output = f"it exited with {done.returncode}", done.stdout + done.stderr
+        except CommandError as error:
+            ended, output = f"it did not end within {COMPILE_TIMEOUT:g} s", error.output
+        if not answer.is_file():
+            last = "\n".join(f"  | {line[:500]}" for line in output.strip().splitlines()[-_LAST_LINES:])
+            raise DeployError(f"{config.name} cannot be run in its environment: {ended}:\n{last}")
+        found: dict[str, Any] = json.loads(answer.read_text())
+        if "failed" in found:
+            raise DeployError(
+                f"{config.name}, version {version}: {found['failed']['text']}",
+                hint="the model has to load before it can be compiled: `envbuilder verify` tells more",
+            )
+        return found

@@ -1,0 +1,74 @@
+"""Archives and manifests as they are named, and found beside each other."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zlib
+from pathlib import Path
+
+from envbuilder.archive.manifest import (
+    MANIFEST_PATH,
+    Manifest,
+    manifest_beside,
+    parse_manifest,
+    read_manifest,
+)
+from envbuilder.errors import DeployError, IntegrityError
+from envbuilder.util.files import file_sha256
+
+ARCHIVE = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
+"""What an archive is called, and (without a suffix) the folder that one is unpacked into."""
+
+
+def read_archive(archive: Path) -> tuple[Manifest, str]:
+    """Return the manifest of *archive* and its sha256, which its name must tell.
+
+    Raises:
+        DeployError: there is no such archive, or it is none.
+        IntegrityError: its name or its content is not what it was.
+    """
+    if not archive.is_file():
+        raise DeployError(
+            f"archive {archive} does not exist" if not archive.exists() else f"{archive} is no file"
+        )
+    with archive.open("rb") as file:
+        head = file.read(512)
+    if head[:2] != b"\x1f\x8b" and head[257:262] != b"ustar":
+        raise DeployError(
+            f"{archive} is neither a tar archive nor one compressed by gzip: Triton extracts no other",
+            hint="archives are made by `envbuilder build`",
+        )
+    digest = file_sha256(archive)
+    named = ARCHIVE.fullmatch(archive.name)
+    if named is not None and named["digest"] != digest[:12]:
+        raise IntegrityError(
+            f"{archive}: its sha256 begins with {digest[:12]}, its name says {named['digest']}",
+            hint="build it again, or copy it again from where it was built",
+        )
+    return _find_manifest(archive), digest
+
+
+def _find_manifest(archive: Path) -> Manifest:
+    """Read the manifest beside *archive*, or else the one inside."""
+    beside = manifest_beside(archive)
+    if beside.is_file():
+        return read_manifest(beside)
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            member = next((member for member in tar if member.name == MANIFEST_PATH), None)
+            file = tar.extractfile(member) if member is not None else None
+            if file is not None:
+                return parse_manifest(file.read(), where=f"{archive}: {MANIFEST_PATH}")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise IntegrityError(f"{archive} cannot be read: {error}") from error
+    raise DeployError(
+        f"{archive} has no manifest: neither {beside.name} beside it nor {MANIFEST_PATH} inside",
+        hint="archives are made by `envbuilder build`",
+    )
+
+
+def is_plain_tar(archive: Path) -> bool:
+    """Whether *archive* is a tar without compression."""
+    with archive.open("rb") as file:
+        return file.read(2) != b"\x1f\x8b"

@@ -1,0 +1,181 @@
+"""Segments: what one artifact contributes to archives, made once on a machine and kept in the store.
+
+A segment on disk is a folder of two files. ``literals`` holds gzip members of what was compressed here.
+``segment.json`` holds the facts, and the list of pieces: each a run of bytes of ``literals`` followed by a run of
+bytes of the artifact itself (a *splice*: a wheel's own deflate stream), each with its CRC-32.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from envbuilder.archive.elf import ElfFacts
+from envbuilder.store.local import Store
+
+_LITERALS: Final = "literals"
+_FACTS: Final = "segment.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """One file of an environment."""
+
+    path: str
+    mode: int
+    size: int
+    sha256: str
+    """Of the content; of a link, of its target."""
+    link: str | None = None
+    elf: ElfFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of literal bytes, then a run of the artifact's bytes (either may be empty)."""
+
+    literal: int
+    literal_crc: int
+    offset: int = 0
+    splice: int = 0
+    splice_crc: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """What one pattern left out of a segment."""
+
+    pattern: str
+    files: int
+    size: int
+    """Bytes, unpacked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """What one artifact contributes to an archive."""
+
+    key: str
+    label: str
+    """For people: the artifact's file name, ``base`` or ``environment``."""
+    artifact: str | None
+    """sha256 of the artifact that is spliced from; None where nothing is."""
+    pieces: tuple[Piece, ...]
+    size: int
+    """Bytes in an archive."""
+    files: tuple[FileFacts, ...]
+    omitted: tuple[FileFacts, ...] = ()
+    """Files of the artifact that another artifact contributes already, byte for byte."""
+    excluded: tuple[Excluded, ...] = ()
+    folder: Path = field(compare=False)
+
+    @property
+    def literals(self) -> Path:
+        """The file of the segment's own bytes."""
+        return self.folder / _LITERALS
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of the files."""
+        return sum(file.size for file in self.files)
+
+    def save(self) -> None:
+        """Write ``segment.json`` into the segment's folder."""
+        body = json.dumps(self._to_json(), separators=(",", ":"), sort_keys=True).encode()
+        check = hashlib.sha256(body).hexdigest().encode()
+        (self.folder / _FACTS).write_bytes(check + b"\n" + body)
+
+    def _to_json(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "label": self.label,
+            "artifact": self.artifact,
+            "size": self.size,
+            "pieces": [[p.literal, p.literal_crc, p.offset, p.splice, p.splice_crc] for p in self.pieces],
+            "files": [_fields(file) for file in self.files],
+            "omitted": [_fields(file) for file in self.omitted],
+            "excluded": [[e.pattern, e.files, e.size] for e in self.excluded],
+        }
+
+
+class DamagedSegmentError(Exception):
+    """What the store holds under a segment's name is not that segment."""
+
+
+def load_segment(folder: Path, key: str) -> Segment:
+    """Read a segment back.
+
+    Raises:
+        DamagedSegmentError: a bit of its facts or of its pieces is not as it was written, or a part is missing.
+    """
+    try:
+        check, _, body = (folder / _FACTS).read_bytes().partition(b"\n")
+        literal_size = (folder / _LITERALS).stat().st_size
+    except OSError as error:
+        raise DamagedSegmentError(f"{folder.name[:12]}: {error.strerror}") from error
+    if hashlib.sha256(body).hexdigest().encode() != check:
+        raise DamagedSegmentError(f"{folder.name[:12]}: the list of pieces has changed")
+    data = json.loads(body)
+    pieces = tuple(Piece(*piece) for piece in data["pieces"])
+    if data["key"] != key or sum(piece.literal for piece in pieces) != literal_size:
+        raise DamagedSegmentError(f"{folder.name[:12]}: {literal_size} literal bytes are not its own")
+    return Segment(
+        key=key,
+        label=data["label"],
+        artifact=data["artifact"],
+        size=data["size"],
+        pieces=pieces,
+        files=tuple(_file(fields) for fields in data["files"]),
+        omitted=tuple(_file(fields) for fields in data["omitted"]),
+        excluded=tuple(Excluded(*fields) for fields in data["excluded"]),
+        folder=folder,
+    )
+
+
+def _fields(file: FileFacts) -> list[Any]:
+    elf = asdict(file.elf) if file.elf else None
+    return [file.path, file.mode, file.size, file.sha256, file.link, elf]
+
+
+def _file(fields: Sequence[Any]) -> FileFacts:
+    path, mode, size, sha256, link, elf = fields
+    return FileFacts(path, mode, size, sha256, link, _elf(elf) if elf else None)
+
+
+def _elf(fields: Mapping[str, Any]) -> ElfFacts:
+    return ElfFacts(**{**fields, "needs": tuple(fields["needs"]), "runpath": tuple(fields["runpath"])})
+
+
+def keep(segment: Segment, store: Store) -> Segment:
+    """Move a segment made in a scratch folder into the store, and return it as it lies there."""
+    segment.save()
+    place = store.entry_path("segments", segment.key)
+    for last in (False, False, True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            segment.folder.rename(place)
+            return replace(segment, folder=place)
+        except OSError as error:
+            if last or error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+                raise
+        # Another build was faster; a segment is a function of its key, so either will do. What it left is read
+        # before it is trusted, and if it is damaged (or half evicted) this one takes its place.
+        try:
+            return load_segment(place, segment.key)
+        except DamagedSegmentError:
+            shutil.rmtree(place, ignore_errors=True)
+    raise AssertionError("unreachable")
+
+
+def iter_pieces(segment: Segment) -> Iterator[tuple[int, Piece]]:
+    """Yield each piece with the place of its literal bytes in ``literals``."""
+    position = 0
+    for piece in segment.pieces:
+        yield position, piece
+        position += piece.literal

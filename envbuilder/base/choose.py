@@ -1,0 +1,99 @@
+"""Which base a build takes: this machine's CPython that is the locked one, or the locked conda packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from envbuilder.archive.segment import FileFacts
+from envbuilder.base.conda import CondaBase
+from envbuilder.base.cpython import CPythonBase
+from envbuilder.base.interpreter import Interpreter, describe, find_interpreter
+from envbuilder.base.provider import Provider
+from envbuilder.config.channels import channels_of
+from envbuilder.config.settings import Settings
+from envbuilder.errors import AssembleError, IntegrityError
+from envbuilder.fetch.download import fetch_packages
+from envbuilder.lockfile.model import CondaPackage, Lock
+from envbuilder.progress import Reporter
+from envbuilder.recipe.model import Recipe
+from envbuilder.store.local import Store
+
+_COMPILERS: Final = {
+    "CC": ("bin/gcc", "bin/x86_64-conda-linux-gnu-gcc", "bin/x86_64-conda-linux-gnu-cc"),
+    "CXX": ("bin/g++", "bin/x86_64-conda-linux-gnu-g++", "bin/x86_64-conda-linux-gnu-c++"),
+}
+"""Where a channel's compiler lies: what is there first counts."""
+
+
+@contextmanager
+def open_base(
+    recipe: Recipe, lock: Lock, settings: Settings, store: Store, *, change: bool, reporter: Reporter
+) -> Iterator[Provider]:
+    """Give the base of *lock*; with *change* another CPython may stand in for the locked one.
+
+    Raises:
+        IntegrityError: this machine's interpreter is not the locked one.
+        AssembleError: there is none.
+    """
+    if lock.conda is None:
+        yield CPythonBase(found=choose_interpreter(lock, change, store, reporter))
+        return
+    packages, channels = lock.conda.packages, channels_of(recipe)
+
+    def fetch() -> Mapping[CondaPackage, Path]:
+        return fetch_packages(packages, channels, settings, store, reporter=reporter)
+
+    with store.scratch("conda") as scratch:
+        yield CondaBase(
+            interpreter=lock.interpreter,
+            packages=packages,
+            link_scripts=recipe.link_scripts,
+            fetch=fetch,
+            store=store,
+            scratch=scratch,
+            reporter=reporter,
+        )
+
+
+def find_compiler(files: Iterable[FileFacts]) -> dict[str, str]:
+    """Return ``CC`` and ``CXX`` of a base with *files*: paths in the environment.
+
+    Raises:
+        AssembleError: there is none, though the recipe wants it bundled.
+    """
+    paths = {file.path for file in files}
+    found = {}
+    for name, places in _COMPILERS.items():
+        place = next((place for place in places if place in paths), None)
+        if place is None:
+            raise AssembleError(
+                f"`compiler: bundled`, but the conda packages have none of {', '.join(places)}",
+                hint="the channel's package gxx should bring it",
+            )
+        found[name] = place
+    return found
+
+
+def choose_interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> Interpreter:
+    """Return this machine's interpreter for *lock*: with *change* also one that is not the locked one.
+
+    Raises:
+        IntegrityError: it is not the locked one.
+        AssembleError: there is none.
+    """
+    interpreter = find_interpreter(lock.python, locked=lock.interpreter, store=store, reporter=reporter)
+    here, locked = describe(interpreter), lock.interpreter
+    if here.digest != locked.digest:
+        text = (
+            f"the lock was made with CPython {locked.version} ({locked.origin}, {locked.digest[:12]}), "
+            f"this machine has {here.version} ({here.origin}, {here.digest[:12]}) in {interpreter.prefix}"
+        )
+        if not change:
+            raise IntegrityError(
+                text, hint="install the locked one, or take this one with --interpreter-change, or lock again"
+            )
+        reporter.note(f"{text}: taken, as --interpreter-change allows")
+    return interpreter

@@ -1,0 +1,284 @@
+"""The base of an environment made of conda packages: installed by py-rattler, described by conda-pack.
+
+Nothing of it is detected on this machine, and no ``conda`` is asked. Hashes are checked when packages enter the store
+and again before they are installed: py-rattler does not check those of local channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.segment import Excluded
+from envbuilder.base.clobbered import own_path, put_back
+from envbuilder.base.conda_package import PackageContent, name_packages, read_package
+from envbuilder.base.prefixes import NOWHERE, PREFIXES_PATH, cure_prefixes, prefixes_text
+from envbuilder.base.provider import Base, described_by_conda_pack
+from envbuilder.config.rattler_client import rattler, said, wait
+from envbuilder.errors import AssembleError
+from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.store.damage import DamagedArtifactError
+from envbuilder.store.local import Store
+from envbuilder.util.process import CommandError, run
+
+CONDA_BASE: Final = "conda-base-3"
+"""Part of the key of such a base: count it up when the same packages would give other bytes."""
+
+_TRIES: Final = 5
+_IN_EACH_OTHERS_WAY: Final = "os error 21"
+"""EISDIR: py-rattler links packages side by side, and one makes a folder at the moment that another has a link there.
+
+Whichever is first otherwise, :func:`put_back` makes the same of it.
+"""
+
+
+@dataclass(kw_only=True, slots=True)
+class CondaBase:
+    """The base that conda packages are. Thread-safe."""
+
+    interpreter: LockedInterpreter
+    packages: tuple[CondaPackage, ...]
+    link_scripts: tuple[str, ...]
+    """Packages whose post-link script may be run."""
+    fetch: Callable[[], Mapping[CondaPackage, Path]]
+    """Brings the packages into the store."""
+    store: Store
+    scratch: Path
+    """A folder that is there for as long as this is used."""
+    reporter: Reporter = SILENT
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _installed: Path | None = None
+    _failure: Exception | None = None
+
+    @property
+    def version(self) -> str:
+        """``3.11.7``."""
+        return self.interpreter.version
+
+    @property
+    def minor(self) -> str:
+        """``3.11``."""
+        return ".".join(self.version.split(".")[:2])
+
+    @property
+    def key(self) -> str:
+        """What its segment is kept by: the list of its packages' hashes."""
+        parts = [*(package.sha256 for package in self.packages), *sorted(self.link_scripts)]
+        return hashlib.sha256(f"{CONDA_BASE} {' '.join(parts)}".encode()).hexdigest()
+
+    def executable(self) -> Path:
+        """Return its Python, installed now if it was not before."""
+        return self._prefix() / "bin" / f"python{self.minor}"
+
+    def lay_out(self, folder: Path, rules: PackRules) -> Base:
+        """Install the packages, and describe what an environment gets of them.
+
+        Raises:
+            FetchError, IntegrityError: a package cannot be had.
+            AssembleError: one cannot be installed, or has what no package may have.
+        """
+        prefix = self._prefix()
+        laid_out = described_by_conda_pack(prefix)
+        entries, excluded = _packed(laid_out.entries, prefix, rules)
+        return Base(entries=tuple(entries), activation=laid_out.activation, excluded=tuple(excluded))
+
+    def owner(self, path: str) -> CondaPackage | None:
+        """Return the package that *path* of the environment comes from."""
+        for package, content in self._contents().items():
+            if path in content.paths:
+                return package
+        return None
+
+    # -- installing --------------------------------------------------------------------------------
+
+    def _prefix(self) -> Path:
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._installed is None:
+                try:
+                    self._installed = self._install()
+                except Exception as error:  # said to everybody who waits, not found out again
+                    self._failure = error
+                    raise
+            return self._installed
+
+    def _install(self) -> Path:
+        paths = self._checked_packages()
+        self.reporter.step(f"Installing {len(paths)} conda packages")
+        folder = self.scratch / "conda"
+        folder.mkdir()
+        named = name_packages(paths, folder / "packages")
+        contents = {package: read_package(package, path, self.minor) for package, path in named.items()}
+        prefix = folder / "prefix"
+        module = rattler()
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                wait(_link(module, list(named.values()), prefix, folder / "cache"))
+                break
+            except (
+                module.exceptions.InstallerError,
+                module.exceptions.LinkError,
+                OSError,
+                ValueError,
+            ) as error:
+                if tries_left and _IN_EACH_OTHERS_WAY in str(error):
+                    shutil.rmtree(prefix, ignore_errors=True)
+                    continue
+                raise AssembleError(f"the conda packages cannot be installed:\n  {said(error)}") from error
+        put_back(contents, prefix, self.reporter)
+        self._run_scripts(contents, prefix)
+        uses = cure_prefixes(prefix)
+        for use in uses:
+            if use.outcome == "reported":
+                self.reporter.note(
+                    f"{use.path} names conda's prefix, and nothing makes that relative: {use.how}"
+                )
+        _normalize_records(prefix, self.packages)
+        listed = prefix / PREFIXES_PATH
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed.write_text(prefixes_text(uses))
+        return prefix
+
+    def _checked_packages(self) -> Mapping[CondaPackage, Path]:
+        paths = self.fetch()
+        for package in paths:
+            if not self.store.trust_artifact(package.sha256):
+                raise DamagedArtifactError(package)
+        return paths
+
+    def _contents(self) -> dict[CondaPackage, PackageContent]:
+        paths = self._checked_packages()
+        with self.store.scratch("named") as folder:
+            return {
+                package: read_package(package, path, self.minor)
+                for package, path in name_packages(paths, folder).items()
+            }
+
+    def _run_scripts(self, contents: Mapping[CondaPackage, PackageContent], prefix: Path) -> None:
+        """Run the post-link scripts that the recipe allows by name; say which are not run."""
+        for package, content in contents.items():
+            for script in content.scripts:
+                if package.name in self.link_scripts:
+                    _run_script(package, prefix / script, prefix)
+                else:
+                    self.reporter.note(
+                        f"{package.filename} has a post-link script, which was not run; "
+                        f"`link-scripts: [{package.name}]` in the recipe allows it"
+                    )
+
+
+async def _link(module: Any, paths: Sequence[Path], prefix: Path, cache: Path) -> None:
+    records = [await module.RepoDataRecord.from_package_archive(path) for path in paths]
+    await module.install(
+        records,
+        prefix,
+        cache_dir=cache,
+        installed_packages=[],
+        platform=module.Subdir("linux-64"),
+        execute_link_scripts=False,
+        show_progress=False,
+        alternative_target_prefix=NOWHERE,
+    )
+
+
+def _run_script(package: CondaPackage, script: Path, prefix: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in prefix.rglob("*") if path.is_file()}
+    env = {
+        "PREFIX": str(prefix),
+        "PKG_NAME": package.name,
+        "PKG_VERSION": package.version,
+        "PKG_BUILDNUM": package.build.rpartition("_")[2],
+        "PATH": f"{prefix}/bin:{os.defpath}",
+        "LC_ALL": "C.UTF-8",
+    }
+    try:
+        run(["/bin/sh", str(script)], env=env, cwd=prefix, timeout=600)
+    except CommandError as error:
+        raise AssembleError(f"the post-link script of {package.filename} failed: {error.message}") from error
+    # It was told where the base is made: what it wrote of that would be another text each time.
+    for path in prefix.rglob("*"):
+        if path.is_file() and not path.is_symlink() and before.get(path) != path.stat().st_mtime_ns:
+            data = path.read_bytes()
+            if os.fsencode(prefix) in data:
+                path.write_bytes(data.replace(os.fsencode(prefix), NOWHERE.encode()))
+
+
+def _normalize_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
+    """Take out of ``conda-meta`` what differs from machine to machine, and where this one had the packages from."""
+    by_file = {package.filename: package for package in packages}
+    for path in sorted((prefix / "conda-meta").glob("*.json")):
+        record = json.loads(path.read_bytes())
+        package = by_file[record["fn"]]
+        record |= {
+            "channel": package.channel,
+            "url": f"{package.channel}/{package.subdir}/{package.filename}",
+            "link": {"source": "", "type": 1},
+            "extracted_package_dir": "",
+            "package_tarball_full_path": "",
+        }
+        record["files"] = sorted({_real_path(own_path(file), prefix) for file in record["files"]})
+        for row in record.get("paths_data", {}).get("paths", []):
+            row["_path"] = _real_path(own_path(row["_path"]), prefix)
+            row.pop("original_path", None)
+            row.pop("sha256_in_prefix", None)  # of the files before they were made relative
+        path.unlink()
+        path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    (prefix / "conda-meta" / "history").write_text("")
+
+
+# -- describing ------------------------------------------------------------------------------------
+
+
+def _packed(entries: Sequence[Entry], prefix: Path, rules: PackRules) -> tuple[list[Entry], list[Excluded]]:
+    """Return the entries that go into an archive, each by its real path, and what rules leave out."""
+    kept: dict[str, Entry] = {}
+    left_out: dict[str, list[int]] = {}
+    paths = {entry.path for entry in entries}
+    for entry in entries:
+        if _is_bytecode(entry.path, paths):
+            continue  # compiled anew: this one holds the time stamp of its source, and a path
+        path = _real_path(entry.path, prefix)
+        pattern = rules.excluded_by(path)
+        if pattern is not None:
+            left_out.setdefault(pattern, []).append(entry.size)
+            continue
+        if entry.link is not None:
+            _check_link(path, entry.link)
+        kept.setdefault(path, Entry(path, entry.mode, data=entry.data, source=entry.source, link=entry.link))
+    excluded = [Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()]
+    return list(kept.values()), excluded
+
+
+def _is_bytecode(path: str, paths: set[str]) -> bool:
+    folder, _, name = path.rpartition("/")
+    if not folder.endswith("__pycache__") or not name.endswith(".pyc"):
+        return path.endswith("/CACHEDIR.TAG") or path == "CACHEDIR.TAG"
+    return f"{folder.rpartition('/')[0]}/{name.partition('.')[0]}.py" in paths
+
+
+def _real_path(path: str, prefix: Path) -> str:
+    """Return *path* with no linked folder in it: 26.06 and later refuse what is written through one."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    real = os.path.relpath(os.path.realpath(prefix / folder), os.path.realpath(prefix))
+    return (name if real == "." else f"{real}/{name}") + ("/" if path.endswith("/") else "")
+
+
+def _check_link(path: str, target: str) -> None:
+    end = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    if target.startswith("/") or end.startswith("../"):
+        raise AssembleError(
+            f"the link {path} leads to {target}, out of the environment",
+            hint="a package's script made it: take it out of link-scripts",
+        )

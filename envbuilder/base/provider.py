@@ -1,0 +1,108 @@
+"""The base of an environment: who provides it, and a relocated CPython, as conda-pack describes it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.segment import Excluded
+from envbuilder.lockfile.model import LockedInterpreter
+
+HISTORY = "conda-meta/history"
+"""What makes a folder a conda-style prefix, for conda-pack and for others."""
+
+
+_DESTINATION = "/envbuilder-destination"
+"""What conda-pack is told that the prefix will be called."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """A base laid out in a scratch folder."""
+
+    entries: tuple[Entry, ...]
+    """The files of the interpreter and its libraries."""
+    activation: tuple[Entry, ...]
+    """conda-pack's ``bin/activate`` and what belongs to it, and ``conda-meta/history``."""
+    excluded: tuple[Excluded, ...]
+
+
+class Provider(Protocol):
+    """Where the base of an environment comes from."""
+
+    @property
+    def interpreter(self) -> LockedInterpreter:
+        """The interpreter, as a lock says it."""
+
+    @property
+    def version(self) -> str:
+        """``3.11.7``."""
+
+    @property
+    def minor(self) -> str:
+        """``3.11``."""
+
+    @property
+    def key(self) -> str:
+        """What decides every byte of the base."""
+
+    def executable(self) -> Path:
+        """Return a Python that is the base's."""
+
+    def lay_out(self, folder: Path, rules: PackRules) -> Base:
+        """Make the base in *folder*, which is empty, and describe it."""
+
+
+class _Collector:
+    """Stands where conda-pack would write an archive, and notes what it would write."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def add(self, source: str, target: str) -> None:
+        """Note a file, link or empty folder."""
+        path = Path(source)
+        if path.is_symlink():
+            self.entries.append(Entry(target, 0o777, link=os.readlink(path)))
+        elif path.is_dir():
+            self.entries.append(Entry(target.rstrip("/") + "/", 0o755, data=b""))
+        else:
+            self.entries.append(Entry(target, _mode(path), source=path))
+
+    def add_bytes(self, source: str, data: bytes, target: str) -> None:
+        """Note a file whose content conda-pack rewrote."""
+        if os.fsencode(_DESTINATION) in data:  # written only where conda-pack found the prefix
+            self.entries.append(Entry(target, _mode(Path(source)), data=data))
+        else:
+            self.add(source, target)
+
+
+def _mode(path: Path) -> int:
+    return 0o755 if path.stat().st_mode & 0o111 else 0o644
+
+
+def described_by_conda_pack(folder: Path) -> Base:
+    """Return what conda-pack says belongs to the prefix *folder*, and what it adds to every archive.
+
+    No prefix may be left in its files for conda-pack to rewrite.
+    """
+    from conda_pack.core import CondaEnv, Packer
+
+    # No cache of packages: every file is taken as it lies in the prefix.
+    env = CondaEnv.from_prefix(str(folder), on_missing_cache="ignore")
+    collector = _Collector()
+    # With a destination, conda-pack rewrites prefixes itself and writes no conda-unpack, which Triton never runs.
+    packer = Packer(str(folder), collector, dest_prefix=_DESTINATION)
+    for file in env:
+        packer.add(file)
+    own = len(collector.entries)
+    packer.finish()
+    entries, activation = collector.entries[:own], collector.entries[own:]
+    activation += [entry for entry in entries if entry.path.startswith("conda-meta/")]
+    site_packages = [entry for entry in entries if entry.path.endswith("/site-packages/")]
+    entries = [e for e in entries if e not in site_packages and not e.path.startswith("conda-meta/")]
+    return Base(entries=tuple(entries), activation=tuple(activation), excluded=())

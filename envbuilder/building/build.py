@@ -1,0 +1,315 @@
+"""``envbuilder build``: from a lock to an archive."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.manifest import (
+    Manifest,
+    manifest_beside,
+    read_manifest,
+)
+from envbuilder.archive.segment import Segment
+from envbuilder.archive.write import DamagedPieceError, write_archive
+from envbuilder.assemble.assembler import Assembler
+from envbuilder.assemble.bytecode import BytecodeCompiler
+from envbuilder.assemble.pipeline import Pipeline, open_pipeline
+from envbuilder.assemble.shared_paths import TwoOwnersError
+from envbuilder.base.choose import find_compiler, open_base
+from envbuilder.base.conda import CondaBase
+from envbuilder.base.provider import Provider
+from envbuilder.building.manifest import _environment_entry, _manifest, _manifest_entry
+from envbuilder.building.record import (
+    BuildReport,
+    build_key,
+    pack_rules,
+    parse_record,
+    record_of,
+)
+from envbuilder.config.settings import Settings
+from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
+from envbuilder.lockfile.model import Lock
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.recipe.location import where
+from envbuilder.recipe.model import Recipe
+from envbuilder.store.damage import DamagedArtifactError
+from envbuilder.store.local import Store
+from envbuilder.util.files import file_sha256
+from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.text import counted
+
+_TRIES: Final = 3
+"""A damaged store entry is removed and made again; more than one may be damaged."""
+
+
+def build(
+    recipe: Recipe,
+    lock: Lock,
+    *,
+    output: Path,
+    settings: Settings,
+    store: Store,
+    interpreter_change: bool = False,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> BuildReport:
+    """Build the archive of *lock* in the folder *output*, packed as *recipe* says.
+
+    An archive that is there already, with its digest, is left as it is.
+
+    Raises:
+        FetchError: an artifact cannot be had.
+        IntegrityError: an artifact, or this machine's interpreter, is not the locked one.
+        AssembleError: the artifacts make no environment.
+    """
+    rules = pack_rules(recipe)
+    for attempt in range(_TRIES):
+        try:
+            with (
+                open_base(
+                    recipe, lock, settings, store, change=interpreter_change, reporter=reporter
+                ) as base,
+                open_assembler(base, rules, store, threads, reporter) as assembler,
+            ):
+                key = build_key(recipe, lock, base.interpreter)
+                there = _already_there(key, recipe, output, store)
+                if there is not None:
+                    return there
+                _make_output(output)
+                report = _build(recipe, lock, base, assembler, output, settings, store, reporter)
+        except (DamagedPieceError, DamagedArtifactError) as damaged:
+            label = _discard(damaged, store, reporter)
+            if attempt == _TRIES - 1:
+                raise IntegrityError(
+                    f"{label}: its bytes in the store change while they are read",
+                    hint=f"is the disk under {store.root} sound?",
+                ) from damaged
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or attempt == _TRIES - 1:
+                raise _failure(error, recipe, output, store) from error
+            reporter.note(f"{error.filename} is gone, perhaps removed by another process: begun again")
+        else:
+            _remember(key, report, store)
+            return report
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def open_assembler(
+    base: Provider, rules: PackRules, store: Store, threads: int | None, reporter: Reporter
+) -> Iterator[Assembler]:
+    """Give an assembler with *threads* threads (default: one for each CPU, at most 8)."""
+    threads = threads or min(os.cpu_count() or 1, 8)
+    with (
+        ThreadPoolExecutor(threads) as executor,
+        BytecodeCompiler(base.executable, threads) as compiler,
+    ):
+        yield Assembler(
+            base=base,
+            rules=rules,
+            store=store,
+            executor=executor,
+            compiler=compiler,
+            reporter=reporter,
+        )
+
+
+# -- the stages ------------------------------------------------------------------------------------
+
+
+def _build(
+    recipe: Recipe,
+    lock: Lock,
+    base: Provider,
+    assembler: Assembler,
+    output: Path,
+    settings: Settings,
+    store: Store,
+    reporter: Reporter,
+) -> BuildReport:
+    packages = counted(len(lock.artifacts), "wheel")
+    if lock.conda is not None:
+        packages = f"{counted(len(lock.conda.packages), 'conda package')} and {packages}"
+    reporter.step(f"Fetching, assembling and packing {packages}")
+    suffix = ".tar" if recipe.pack.uncompressed else ".tar.gz"
+    with (
+        _draft(output, recipe.name) as draft,
+        store.scratch("own") as scratch,
+        open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
+    ):
+        contents = _Contents(recipe, lock, base, assembler, pipeline, scratch)
+        written = write_archive(
+            contents.segments(),
+            draft,
+            artifacts=pipeline.artifact,
+            level=recipe.pack.level,
+            uncompressed=recipe.pack.uncompressed,
+            expected=sum(artifact.size for artifact in lock.all_artifacts),
+            reporter=reporter,
+        )
+        archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
+        # Its manifest first: an archive never stands without it. One that is there is left as it is: a server
+        # extracts again when an archive's time changes.
+        beside = draft.with_name("manifest")
+        beside.write_bytes(contents.text.encode("utf-8", "surrogateescape"))
+        beside.replace(manifest_beside(archive))
+        if not (archive.exists() and file_sha256(archive) == written.sha256):
+            draft.replace(archive)
+    return BuildReport(
+        archive=archive,
+        manifest=contents.manifest,
+        sha256=written.sha256,
+        size=written.size,
+        already_there=False,
+        segments_made=assembler.made,
+        segments_total=len(lock.artifacts) + 2,  # the environment's own are made each time
+    )
+
+
+class _Contents:
+    """The segments of an archive in its order; after them, its manifest."""
+
+    manifest: Manifest
+    text: str
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        lock: Lock,
+        base: Provider,
+        assembler: Assembler,
+        pipeline: Pipeline,
+        scratch: Path,
+    ) -> None:
+        self._recipe = recipe
+        self._lock = lock
+        self._base = base
+        self._assembler = assembler
+        self._pipeline = pipeline
+        self._scratch = scratch
+
+    def segments(self) -> Iterator[Segment]:
+        """Yield the base, the wheels, the activation, and what is the environment's own."""
+        listed: list[Segment] = []
+        with clobbering_explained(self._recipe, self._base):
+            for segment in self._pipeline.segments():
+                listed.append(segment)
+                yield segment
+        compiler = find_compiler(listed[0].files) if self._recipe.compiler == "bundled" else {}
+        own = self._assembler.own([_environment_entry(compiler)], self._scratch / "environment")
+        listed.append(own)
+        yield own
+        self.manifest = _manifest(self._recipe, self._lock, self._base, listed)
+        self.text = self.manifest.text()
+        yield self._assembler.own([_manifest_entry(self.text)], self._scratch / "manifest")
+
+
+# -- what is in it ---------------------------------------------------------------------------------
+
+
+# -- before and after ------------------------------------------------------------------------------
+
+
+def _already_there(key: str, recipe: Recipe, output: Path, store: Store) -> BuildReport | None:
+    record = store.find("builds", key)
+    if record is None:
+        return None
+    try:
+        known = parse_record(record.read_bytes())
+        if known is None:
+            return None
+        archive = output / known.archive
+        if archive.stat().st_size != known.size or file_sha256(archive) != known.sha256:
+            return None
+        if file_sha256(manifest_beside(archive)) != known.manifest:
+            return None
+        return BuildReport(
+            archive=archive,
+            manifest=read_manifest(manifest_beside(archive)),
+            sha256=known.sha256,
+            size=known.size,
+            already_there=True,
+            segments_made=0,
+            segments_total=known.segments,
+        )
+    except (OSError, EnvbuilderError):
+        return None  # nothing that is sure: build it
+
+
+def _remember(key: str, report: BuildReport, store: Store) -> None:
+    with contextlib.suppress(OSError):  # the archive is there; only the next build would be faster
+        store.write_entry("builds", key, record_of(report).text())
+        store.prune()
+
+
+def _discard(damaged: DamagedPieceError | DamagedArtifactError, store: Store, reporter: Reporter) -> str:
+    """Drop what is no longer what its name says, so that it is fetched or made again; return its name."""
+    if isinstance(damaged, DamagedArtifactError):
+        reporter.note(f"{damaged.artifact.filename} in the store was damaged: fetched again")
+        return damaged.artifact.filename
+    label = damaged.segment.label
+    if damaged.artifact is not None and not store.check_artifact(damaged.artifact):
+        reporter.note(f"{label} in the store was damaged: fetched again")
+    else:
+        reporter.note(f"the segment of {label} in the store was damaged: made again")
+        store.remove("segments", damaged.segment.key)
+    return label
+
+
+def _failure(error: OSError, recipe: Recipe, output: Path, store: Store) -> AssembleError:
+    """Say what the system refused, and where."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = " and ".join(
+            f"{shutil.disk_usage(place).free >> 20} MiB in {place}" for place in (output, store.writable)
+        )
+        return AssembleError(
+            f"no space left to build {recipe.name}: free are {free}",
+            hint="`envbuilder store prune` or ENVBUILDER_CACHE for the store, --output for archives",
+        )
+    where = f": {error.filename}" if error.filename is not None else ""
+    return AssembleError(f"{recipe.name} cannot be built: {error.strerror or error}{where}")
+
+
+def _make_output(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AssembleError(f"the folder {output} cannot be made: {error.strerror}") from error
+
+
+@contextmanager
+def _draft(output: Path, name: str) -> Iterator[Path]:
+    """Give a place beside the archive-to-be, and leave nothing there."""
+    sweep(output, f".{name}-????????")
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(locked_folder(output, f".{name}"))
+        except OSError as error:
+            raise AssembleError(f"the folder {output} cannot be written: {error.strerror}") from error
+        yield folder / "archive"
+
+
+@contextmanager
+def clobbering_explained(recipe: Recipe, base: Provider) -> Iterator[None]:
+    """Name the conda package and the line of the recipe where a wheel would overwrite a file of the base."""
+    try:
+        yield
+    except TwoOwnersError as error:
+        owner = base.owner(error.path) if isinstance(base, CondaBase) else None
+        if owner is None:
+            raise
+        name = error.second.partition("-")[0].replace("_", "-").lower()
+        raise AssembleError(
+            f"{error.path} belongs to the conda package {owner.filename}, and {error.second} would overwrite it",
+            hint=f"{where(recipe, 'dependencies', name)}: take {name} from the channel too (conda: [{name}]), or drop "
+            f"it, or {owner.name} at {where(recipe, 'conda', owner.name)}",
+        ) from error

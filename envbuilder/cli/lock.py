@@ -1,0 +1,162 @@
+"""Recipes and locks: ``init`` and ``lock``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from envbuilder import api
+from envbuilder.cli.options import recipes_argument, shared_options, sources_option
+from envbuilder.cli.output import out
+from envbuilder.cli.terminal import make_reporter
+from envbuilder.errors import EnvbuilderError
+from envbuilder.recipe.matrix import Cell, load_matrix
+from envbuilder.util.text import counted
+
+if TYPE_CHECKING:
+    from envbuilder.resolve.lock import LockResult
+
+
+@click.command()
+@click.argument("name")
+@click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
+@click.option("--torch", metavar="VERSION", help="torch version, for instance 2.7.1.")
+@click.option("--cuda", metavar="CUDA", help="cpu, cu126, …, or pypi: the build on the package index.")
+@shared_options
+def init(
+    name: str, triton: str | None, torch: str | None, cuda: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Write a recipe to start from, with comments.
+
+    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml. A recipe that is there
+    is left alone. Impossible pairs of Triton, torch and CUDA are refused, naming the nearest possible ones.
+    """
+    path = api.init(name, triton=triton, torch=torch, cuda=cuda)
+    out({"recipe": path}, as_json, f"wrote {path}; next: envbuilder lock {name}")
+
+
+@click.command("import")
+@click.argument("environment", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("name", required=False)
+@click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
+@click.option("--torch", metavar="VERSION", help="torch version, in place of the file's.")
+@click.option("--cuda", metavar="CUDA", help="cpu, cu126, …, or pypi, in place of the file's.")
+@click.option("--python", metavar="X.Y", help="Minor version of Python, in place of the file's.")
+@shared_options
+def import_recipe(
+    environment: Path,
+    name: str | None,
+    triton: str | None,
+    torch: str | None,
+    cuda: str | None,
+    python: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make a recipe of a conda environment file, environment.yml.
+
+    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml; without it the recipe is
+    called as the environment is. What the recipe says in other words, and what it cannot say, is printed, each with
+    its line; the latter stands in the recipe, too. Nothing is solved: `envbuilder lock` does that.
+    """
+    made = api.import_recipe(environment, name, triton=triton, torch=torch, cuda=cuda, python=python)
+    lines = [f"wrote {made.recipe}; next: envbuilder lock {name or made.recipe.stem}"]
+    for title, left_out in (("in other words:", False), ("not carried over:", True)):
+        remarks = [f"  {remark}" for remark in made.remarks if remark.left_out is left_out]
+        lines += [title, *remarks] if remarks else []
+    out(made, as_json, "\n".join(lines))
+
+
+@click.command()
+@recipes_argument
+@click.option("--check", is_flag=True, help="Write nothing, say whether locks are current.")
+@click.option("--resolve", is_flag=True, help="With --check: solve again and compare.")
+@click.option("--upgrade", "-U", is_flag=True, help="Take the newest of everything the recipe allows.")
+@click.option(
+    "--upgrade-package",
+    "-P",
+    multiple=True,
+    metavar="NAME",
+    help="Take the newest NAME (`python`: this machine's interpreter). May be given several times.",
+)
+@click.option(
+    "--fetch", is_flag=True, help="Fill wheelhouse/ beside the lock, for builds that have no network."
+)
+@click.option("--matrix", is_flag=True, help="Lock every combination of a recipe with lists.")
+@sources_option
+@shared_options
+def lock(
+    recipes: Sequence[str],
+    check: bool,
+    resolve: bool,
+    upgrade: bool,
+    upgrade_package: Sequence[str],
+    fetch: bool,
+    matrix: bool,
+    find_links: Sequence[str],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write locks: every artifact by version and sha256.
+
+    RECIPE is a name in recipes/ or a path; none means all. The lock, pylock.RECIPE.toml, lies beside its recipe and
+    belongs into version control. What a lock already holds is kept for as long as the recipe allows it: use
+    --upgrade or --upgrade-package for newer versions.
+
+    --check needs no network: it compares digests. It looks at every recipe before it ends, and ends with exit code 3
+    where a lock is missing or stale.
+    """
+    if resolve and not check:
+        raise click.UsageError("--resolve goes with --check")
+    if check and (upgrade or upgrade_package or fetch):
+        raise click.UsageError("--check changes nothing: no --upgrade, --upgrade-package or --fetch with it")
+    reporter = make_reporter(quiet=quiet or as_json)
+    results: list[object] = []
+    errors: list[EnvbuilderError] = []
+    loaded = load_matrix(recipes, Path.cwd()) if matrix else api.load_recipes(recipes)
+    for one in loaded:
+        try:
+            recipe = one.get() if isinstance(one, Cell) else one
+            result = api.lock(
+                recipe,
+                check=check,
+                resolve=resolve,
+                upgrade=upgrade,
+                upgrade_packages=upgrade_package,
+                fetch=fetch,
+                find_links=find_links,
+                reporter=reporter,
+            )
+        except EnvbuilderError as error:
+            if not (check or matrix):
+                raise
+            errors.append(error)
+            results.append({"recipe": one.name, "error": error.message, "hint": error.hint})
+            click.echo(f"error: {error}", err=True)
+            continue
+        results.append(result)
+        if not as_json:
+            _print_lock(result, check)
+    if as_json:
+        out(results, True)
+    if errors:
+        sys.exit(errors[0].exit_code)
+
+
+def _print_lock(result: LockResult, check: bool) -> None:
+    lock = result.lock
+    done = "current" if check else "written" if result.changed else "unchanged"
+    click.echo(
+        f"{result.path}: {done}, {counted(len(lock.artifacts), 'package')}, torch {lock.torch}, "
+        f"CPython {lock.interpreter.version} for Triton {lock.release}"
+    )
+    if lock.demands:
+        click.echo(f"  demanded by Triton {lock.release}: {', '.join(lock.demands)}")
+    for difference in result.differences:
+        click.echo(f"  {difference}")
+    if result.wheelhouse is not None:
+        click.echo(f"  wheelhouse: {result.wheelhouse}")

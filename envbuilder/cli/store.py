@@ -1,0 +1,71 @@
+"""The store: ``store info``, ``store prune`` and ``store clear``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from envbuilder.cli.options import shared_options
+from envbuilder.cli.output import out
+from envbuilder.cli.terminal import show_table
+from envbuilder.store.local import Store, StoreEntry, parse_size
+from envbuilder.util.text import counted, human
+
+
+@click.group()
+def store() -> None:
+    """Look after the folder of artifacts and segments.
+
+    What is fetched and assembled is kept there and never made twice. Its place: ENVBUILDER_CACHE, or where this
+    platform keeps caches; its limit: ENVBUILDER_CACHE_LIMIT (40G, or none).
+    """
+
+
+@store.command("info")
+@shared_options
+def store_info(as_json: bool, quiet: bool) -> None:
+    """Say where the store is, and what it holds."""
+    opened = Store.open()
+    entries = opened.entries()
+    rows = []
+    for kind in sorted({entry.kind for entry in entries}):
+        sizes = [entry.size for entry in entries if entry.kind == kind]
+        rows.append((kind, str(len(sizes)), human(sum(sizes))))
+    if as_json:
+        out(
+            {"root": opened.root, "limit": opened.limit, "readonly": opened.readonly, "entries": entries},
+            True,
+        )
+        return
+    limit = human(opened.limit) if opened.limit is not None else "none"
+    click.echo(f"{opened.root}{' (read-only)' if opened.readonly else ''}, limit {limit}")
+    if rows:
+        rows.append(("total", str(len(entries)), human(sum(entry.size for entry in entries))))
+    show_table(["kind", "entries", "size"], rows)
+
+
+@store.command("prune")
+@click.option(
+    "--limit",
+    metavar="SIZE",
+    help="Evict until it holds at most this, for instance 20G. Default: the store's own limit.",
+)
+@shared_options
+def store_prune(limit: str | None, as_json: bool, quiet: bool) -> None:
+    """Evict what was not used for longest."""
+    bound = parse_size(limit, where="--limit") if limit else None
+    _print_evicted(Store.open().prune(bound), as_json)
+
+
+@store.command("clear")
+@shared_options
+def store_clear(as_json: bool, quiet: bool) -> None:
+    """Evict everything."""
+    _print_evicted(Store.open().clear(), as_json)
+
+
+def _print_evicted(evicted: Sequence[StoreEntry], as_json: bool) -> None:
+    freed = sum(entry.size for entry in evicted)
+    entries = counted(len(evicted), "entry", "entries")
+    out({"evicted": evicted, "freed": freed}, as_json, f"evicted {entries}, {human(freed)}")

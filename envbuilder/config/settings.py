@@ -1,0 +1,355 @@
+"""Where artifacts are looked for on this machine: envbuilder.toml, pip's configuration, PIP_* and UV_*.
+
+What counts most comes first: the command line, ``ENVBUILDER_*``, ``envbuilder.toml``, ``UV_*``, ``PIP_*``, pip's
+configuration files. The first that names a value decides it; wheelhouses (find-links) and trusted hosts of all of
+them add up, since a wheelhouse more can only make a hash be found.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+from envbuilder.config.pip import pip_options
+from envbuilder.errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PYTORCH_INDEX = "https://download.pytorch.org/whl"
+
+TORCH_FAMILY = frozenset(
+    {
+        "fbgemm-gpu",
+        "pytorch-triton",
+        "torch",
+        "torch-tensorrt",
+        "torchao",
+        "torchaudio",
+        "torchcodec",
+        "torchcsprng",
+        "torchdata",
+        "torchrec",
+        "torchtext",
+        "torchvision",
+        "xformers",
+    }
+)
+"""Normalized names of the packages that PyTorch's index has a build of for each CUDA variant."""
+
+FILE_NAME = "envbuilder.toml"
+ENVIRONMENT = {
+    "ENVBUILDER_PYTORCH_INDEX": "pytorch-index: address whose <address>/<cuda> is PyTorch's index of a variant",
+    "ENVBUILDER_STORE": "store: the address of a store elsewhere",
+    "UV_DEFAULT_INDEX": "index-url",
+    "UV_INDEX_URL": "index-url (uv's older name)",
+    "UV_INDEX": "extra-index-url, separated by white space, each URL or name=URL",
+    "UV_INDEX_<NAME>_USERNAME": "user of the index that UV_INDEX or UV_DEFAULT_INDEX calls name",
+    "UV_INDEX_<NAME>_PASSWORD": "password of that index",
+    "UV_EXTRA_INDEX_URL": "extra-index-url, separated by white space",
+    "UV_FIND_LINKS": "find-links, separated by commas",
+    "UV_NO_INDEX": "no-index",
+    "UV_CONSTRAINT": "constraint, separated by white space",
+    "UV_INSECURE_HOST": "trusted-host, separated by white space",
+    "UV_HTTP_TIMEOUT": "timeout, seconds",
+    "PIP_<OPTION>": "each of pip's options that envbuilder.toml knows, too; PIP_CONFIG_FILE names a file",
+    "SSL_CERT_FILE": "cert, where neither envbuilder.toml nor pip has one; then REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE",
+    "SSL_CLIENT_CERT": "client-cert, likewise",
+    "HTTP_PROXY": "proxy, where no other is set; likewise HTTPS_PROXY, ALL_PROXY, NO_PROXY",
+}
+"""Every environment variable that decides where artifacts come from, with the setting it stands for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Sources of artifacts, in the order in which they count."""
+
+    find_links: tuple[str, ...] = ()
+    """Wheelhouses: absolute folders, or ``file:``/``http(s):`` pages of links. They count before any index."""
+    index_url: str = "https://pypi.org/simple"
+    extra_index_urls: tuple[str, ...] = ()
+    """Further indexes; ``file://`` folders are allowed."""
+    pytorch_index: str = PYTORCH_INDEX
+    """``<pytorch_index>/<cuda>`` is the simple index of one CUDA variant."""
+    store: str | None = None
+    """The address of a store elsewhere, which counts before any other source; without credentials."""
+    constraints: tuple[Path, ...] = ()
+    no_index: bool = False
+    trusted_hosts: tuple[str, ...] = ()
+    """``host`` or ``host:port`` whose certificate is not checked."""
+    cert: Path | None = None
+    """Certificates of the authorities to trust; None: those of the system."""
+    client_cert: Path | None = None
+    proxy: str | None = None
+    """None: the one that ``HTTPS_PROXY`` and its kind name."""
+    timeout: float = 60.0
+    """Seconds without a byte."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layer:
+    """What one place says, by the names of envbuilder.toml, its values still as that place writes them."""
+
+    origin: str
+    values: Mapping[str, Any]
+    base: Path
+    """What relative paths are relative to."""
+
+    def where(self, key: str) -> str:
+        """Name the place of one value in an error."""
+        return f"{self.origin}: {key}"
+
+
+def load_settings(
+    folder: Path, *, find_links: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Gather the settings that hold in *folder*; *find_links* are those of the command line.
+
+    Raises:
+        RecipeError: envbuilder.toml, a variable or pip's configuration has an unknown key or a value that
+            cannot be; the message says where.
+    """
+    here = Path.cwd()
+    layers = [
+        _Layer(origin="--find-links", values={"find-links": list(find_links)}, base=here),
+        _Layer(origin="ENVBUILDER_*", values=_own_variables(environ), base=here),
+        _read_toml(folder),
+        _Layer(origin="UV_*", values=_uv_variables(environ), base=here),
+        _Layer(origin="pip's configuration", values=_pip_values(environ), base=here),
+        _Layer(origin="environment", values=_tls_variables(environ), base=here),
+    ]
+    defaults = Settings()
+    return Settings(
+        find_links=tuple(dict.fromkeys(_all(layers, "find-links", _location))),
+        index_url=_first(layers, "index-url", _url, defaults.index_url),
+        extra_index_urls=tuple(_first(layers, "extra-index-url", _list_of(_url), [])),
+        pytorch_index=_first(layers, "pytorch-index", _url, defaults.pytorch_index),
+        store=_first(layers, "store", _store, None),
+        constraints=tuple(_first(layers, "constraint", _list_of(_path), [])),
+        no_index=_first(layers, "no-index", _boolean, defaults.no_index),
+        trusted_hosts=tuple(dict.fromkeys(_all(layers, "trusted-host", _text))),
+        cert=_first(layers, "cert", _file, None),
+        client_cert=_first(layers, "client-cert", _file, None),
+        proxy=_first(layers, "proxy", _proxy, None),
+        timeout=_first(layers, "timeout", _seconds, defaults.timeout),
+    )
+
+
+# -- places --------------------------------------------------------------------------------------------
+
+_LISTS = ("find-links", "extra-index-url", "constraint", "trusted-host")
+_KEYS = (
+    *_LISTS,
+    "index-url",
+    "pytorch-index",
+    "store",
+    "no-index",
+    "cert",
+    "client-cert",
+    "proxy",
+    "timeout",
+)
+"""What envbuilder.toml may say: pip's names, ``pytorch-index`` and ``store``."""
+_OWN = ("pytorch-index", "store")
+
+
+def find_settings_file(folder: Path) -> Path | None:
+    """Return the envbuilder.toml that holds in *folder*: the nearest one upwards."""
+    folder = folder.absolute()
+    return next((file for up in (folder, *folder.parents) if (file := up / FILE_NAME).is_file()), None)
+
+
+def _read_toml(folder: Path) -> _Layer:
+    path = find_settings_file(folder)
+    if path is None:
+        return _Layer(origin=FILE_NAME, values={}, base=folder)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+    for key in values:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key.replace("_", "-"), _KEYS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(_KEYS))}"
+            raise RecipeError(f"{path}:{_line(text, key)}: unknown key '{key}'", hint=hint)
+    return _Layer(origin=str(path), values=values, base=path.parent)
+
+
+def _line(text: str, key: str) -> int:
+    pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}\b")
+    lines = enumerate(text.splitlines(), start=1)
+    return next((number for number, line in lines if pattern.match(line)), 1)
+
+
+def _own_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+    return _present({key: environ.get(f"ENVBUILDER_{key.replace('-', '_').upper()}") for key in _OWN})
+
+
+def _uv_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+    default = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
+    extra = f"{environ.get('UV_INDEX', '')} {environ.get('UV_EXTRA_INDEX_URL', '')}".split()
+    return _present(
+        {
+            "index-url": _named_index(default, environ) if default else None,
+            "extra-index-url": [_named_index(index, environ) for index in extra],
+            # uv separates these by commas
+            "find-links": [part for part in environ.get("UV_FIND_LINKS", "").split(",") if part.strip()],
+            "no-index": environ.get("UV_NO_INDEX"),
+            "constraint": environ.get("UV_CONSTRAINT", "").split(),
+            "trusted-host": environ.get("UV_INSECURE_HOST", "").split(),
+            "timeout": environ.get("UV_HTTP_TIMEOUT"),
+        }
+    )
+
+
+def _named_index(value: str, environ: Mapping[str, str]) -> str:
+    """Read uv's ``name=URL``, with the credentials that uv has for that name."""
+    name, named, url = value.partition("=")
+    if not named or not re.fullmatch(r"[\w.-]+", name):
+        return value
+    variable = "UV_INDEX_" + re.sub(r"\W", "_", name).upper()
+    user, password = environ.get(f"{variable}_USERNAME"), environ.get(f"{variable}_PASSWORD")
+    if not (user or password):
+        return url
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{quote(user or '', safe='')}:{quote(password or '', safe='')}@{rest}"
+
+
+def _pip_values(environ: Mapping[str, str]) -> dict[str, Any]:
+    options = pip_options(environ)
+    values: dict[str, Any] = {key: options.get(key) for key in _KEYS if key not in _OWN}
+    return _present(values | {key: options.get(key, "").split() for key in _LISTS})
+
+
+def _tls_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+    bundles = (environ.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    return _present(
+        {"cert": next(filter(None, bundles), None), "client-cert": environ.get("SSL_CLIENT_CERT")}
+    )
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value}
+
+
+# -- values --------------------------------------------------------------------------------------------
+
+_T = TypeVar("_T")
+_Reader = Callable[[Any, _Layer, str], _T]
+
+
+def _first(layers: Sequence[_Layer], key: str, read: _Reader[_T], default: _T) -> _T:
+    for layer in layers:
+        if key in layer.values:
+            return read(layer.values[key], layer, key)
+    return default
+
+
+def _all(layers: Sequence[_Layer], key: str, read: _Reader[_T]) -> list[_T]:
+    named = [layer for layer in layers if key in layer.values]
+    return [value for layer in named for value in _list_of(read)(layer.values[key], layer, key)]
+
+
+def _list_of(read: _Reader[_T]) -> _Reader[list[_T]]:
+    def read_list(value: Any, layer: _Layer, key: str) -> list[_T]:
+        if not isinstance(value, list):
+            value = [value]  # one string, where a list of one was meant
+        return [read(item, layer, key) for item in value]
+
+    return read_list
+
+
+def _text(value: Any, layer: _Layer, key: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise RecipeError(f"{layer.where(key)} must be text, found {value!r}")
+    return value.strip()
+
+
+def _url(value: Any, layer: _Layer, key: str) -> str:
+    url = _text(value, layer, key)
+    if urlsplit(url).scheme in ("http", "https", "file"):
+        return url.rstrip("/")
+    folder = layer.base / Path(url).expanduser()
+    if "://" not in url and folder.is_dir():
+        return folder.absolute().as_uri()
+    raise RecipeError(
+        f"{layer.where(key)} must be the http(s):// or file:// address of an index, found {url!r}"
+    )
+
+
+def _store(value: Any, layer: _Layer, key: str) -> str:
+    text = _text(value, layer, key).rstrip("/")
+    if "://" not in text:
+        return f"file://{_path(text, layer, key)}"  # as fsspec reads it: nothing is quoted
+    parts = urlsplit(text)
+    if parts.password is not None or (
+        parts.username is not None and parts.scheme in ("s3", "gs", "http", "https")
+    ):
+        raise RecipeError(
+            f"{layer.where(key)} holds credentials",
+            hint="leave them to the library of that kind of store: a profile, a role, variables such as AWS_PROFILE",
+        )
+    return text
+
+
+def _location(value: Any, layer: _Layer, key: str) -> str:
+    text = _text(value, layer, key)
+    if urlsplit(text).scheme in ("http", "https", "file"):
+        return text
+    return str(_path(text, layer, key))
+
+
+def _path(value: Any, layer: _Layer, key: str) -> Path:
+    text = _text(value, layer, key)
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    if parts.scheme in ("http", "https"):
+        raise RecipeError(
+            f"{layer.where(key)} must be a file, found {text!r}", hint="download it and name the file"
+        )
+    return Path(os.path.normpath(layer.base / Path(text).expanduser()))
+
+
+def _file(value: Any, layer: _Layer, key: str) -> Path:
+    path = _path(value, layer, key)
+    if not path.exists():
+        raise RecipeError(f"{layer.where(key)} is {str(path)!r}, which does not exist")
+    return path
+
+
+def _boolean(value: Any, layer: _Layer, key: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    if word in ("y", "yes", "t", "true", "on", "1"):
+        return True
+    if word in ("n", "no", "f", "false", "off", "0"):
+        return False
+    raise RecipeError(f"{layer.where(key)} must be true or false, found {value!r}")
+
+
+def _seconds(value: Any, layer: _Layer, key: str) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+        raise RecipeError(f"{layer.where(key)} must be a number of seconds above 0, found {value!r}")
+    return seconds
+
+
+def _proxy(value: Any, layer: _Layer, key: str) -> str:
+    proxy = _text(value, layer, key)
+    return proxy if "://" in proxy else f"http://{proxy}"  # as pip reads host:port

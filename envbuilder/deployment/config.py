@@ -1,0 +1,173 @@
+"""A model's config.pbtxt: read as Triton reads it, changed only where a deployment must."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from envbuilder.deployment import pbtxt
+from envbuilder.errors import DeployError
+
+CONFIG = "config.pbtxt"
+RUNTIME_FILE = "torch_runtime.py"
+"""The runtime's name in a version folder: beside a user's own ``model.py``."""
+ENVIRONMENT = "EXECUTION_ENV_PATH"
+MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
+PYTHON_BASED = "model.py"
+"""``runtime`` of a model that a python-based backend serves."""
+_TORCH_PLATFORMS = ("pytorch", "pytorch_libtorch", "libtorch", "torch_aoti")
+"""The platform handler of 23.08 and 23.09, and what Triton's PyTorch backend serves."""
+_FOREIGN_HINT = (
+    'this tool serves PyTorch models; for one of those say backend: "python", or leave backend out'
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """A config.pbtxt that protobuf accepts."""
+
+    path: Path
+    text: str
+    message: model_config_pb2.ModelConfig
+
+    @property
+    def environment(self) -> str | None:
+        """The execution environment it names, if any."""
+        if ENVIRONMENT not in self.message.parameters:
+            return None
+        return str(self.message.parameters[ENVIRONMENT].string_value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    """What a deployment asks of config.pbtxt."""
+
+    backend: str
+    runtime: str | None
+    """``model.py`` for a python-based backend; None: the field goes."""
+    model_file: str | None
+    """``default_model_filename``; None: as the user has it."""
+    environment: str | None
+    """``EXECUTION_ENV_PATH``; None: the backend's own environment, the parameter goes."""
+    name: str | None = None
+    """Another name for the model; None: as the user has it."""
+
+
+def read_config(model: Path) -> ModelConfig:
+    """Read the config.pbtxt of the model directory *model*.
+
+    Raises:
+        DeployError: there is none, or it does not parse; the message names the line.
+    """
+    path = model / CONFIG
+    try:
+        text = path.read_bytes().decode()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DeployError(
+            f"{model} has no {CONFIG}",
+            hint="a model directory holds config.pbtxt and version folders (1/, 2/, …); "
+            "inputs and outputs cannot be guessed from a model",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DeployError(f"{path} is not UTF-8: byte {error.start}") from None
+    except OSError as error:
+        raise DeployError(f"{path} cannot be read: {error.strerror}") from None
+    return ModelConfig(path=path, text=text, message=_parse(text, path))
+
+
+def edit_config(config: ModelConfig, serving: Serving) -> str:
+    """Return the text of *config* with what *serving* asks set once; comments and order stay.
+
+    Editing the result again changes nothing.
+
+    Raises:
+        DeployError: the text cannot be edited.
+    """
+    text = config.text
+    try:
+        if serving.name is not None:
+            text = pbtxt.set_string(text, "name", serving.name)
+        text = pbtxt.set_string(text, "backend", serving.backend, after=("name", "platform"))
+        text = pbtxt.remove(text, "platform")
+        if serving.runtime is None:
+            text = pbtxt.remove(text, "runtime")
+        else:
+            text = pbtxt.set_string(text, "runtime", serving.runtime, after=("backend",))
+        if serving.model_file is not None:
+            text = pbtxt.set_string(
+                text, "default_model_filename", serving.model_file, after=("backend", "runtime")
+            )
+        if serving.environment is None:
+            text = pbtxt.remove_parameter(text, ENVIRONMENT)
+        else:
+            text = pbtxt.set_parameter(text, ENVIRONMENT, serving.environment)
+        edited = _parse(text, config.path)
+    except (pbtxt.TextFormatError, DeployError) as error:
+        raise _not_editable(config.path) from error
+    if edited != _expected(config.message, serving):
+        raise _not_editable(config.path)
+    return text
+
+
+def brought_over(config: ModelConfig) -> str | None:
+    """Say from which other way of being served *config* is brought over to the runtime, if from one.
+
+    Raises:
+        DeployError: it is a model that the runtime cannot serve.
+    """
+    message = config.message
+    if message.HasField("ensemble_scheduling"):
+        raise DeployError(f"{config.path} is an ensemble: it runs no Python of its own", hint=_FOREIGN_HINT)
+    if message.runtime != PYTHON_BASED and message.backend not in ("", "python", "pytorch"):
+        raise DeployError(f'{config.path} says backend: "{message.backend}"', hint=_FOREIGN_HINT)
+    if message.platform not in ("", *_TORCH_PLATFORMS):
+        raise DeployError(f'{config.path} says platform: "{message.platform}"', hint=_FOREIGN_HINT)
+    if message.platform:
+        return f'platform: "{message.platform}"'
+    return 'backend: "pytorch"' if message.backend == "pytorch" else None
+
+
+def _parse(text: str, path: Path) -> model_config_pb2.ModelConfig:
+    message = model_config_pb2.ModelConfig()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        line = error.GetLine()
+        where = str(path) if line is None else f"{path}, line {line}"
+        raise DeployError(
+            f"{where}: {_reason(error)}", hint="the format is Triton's ModelConfig in protobuf text format"
+        ) from None
+    return message
+
+
+def _reason(error: text_format.ParseError) -> str:
+    text = str(error)
+    position = f"{error.GetLine()}:{error.GetColumn()} : "
+    return text.removeprefix(position)
+
+
+def _expected(message: model_config_pb2.ModelConfig, serving: Serving) -> model_config_pb2.ModelConfig:
+    expected = model_config_pb2.ModelConfig()
+    expected.CopyFrom(message)
+    if serving.name is not None:
+        expected.name = serving.name
+    expected.backend = serving.backend
+    expected.platform = ""
+    expected.runtime = serving.runtime or ""
+    if serving.model_file is not None:
+        expected.default_model_filename = serving.model_file
+    if ENVIRONMENT in expected.parameters:
+        del expected.parameters[ENVIRONMENT]
+    if serving.environment is not None:
+        expected.parameters[ENVIRONMENT].string_value = serving.environment
+    return expected
+
+
+def _not_editable(path: Path) -> DeployError:
+    return DeployError(
+        f"{path} cannot be edited without risk",
+        hint="write backend, default_model_filename and each of parameters as a field of its own, on lines of its own",
+    )

@@ -1,0 +1,355 @@
+"""Put a folder in its place whole: a server that polls sees the old one or the new one, never half of one.
+
+A new folder is assembled beside the folder that will hold it, outside of what a server takes for models, and then
+*exchanged* with the old one in one system call (``renameat2``, Linux).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import filecmp
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuilder.archive.extract import extract
+from envbuilder.errors import DeployError, IntegrityError, VerifyError
+from envbuilder.progress import Reporter
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_CHUNK = 2**30
+_FICLONE = 0x40049409
+"""The request to share a file's blocks (Linux, btrfs, XFS and others)."""
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copy:
+    """A file with the bytes, mode and time of another."""
+
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A file with these bytes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """A symbolic link."""
+
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """An archive's content, named by the archive's digest: what has the name has the content."""
+
+    archive: Path
+    unpacked: bool
+    """A folder instead of the archive itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keep:
+    """What the folder holds under this name already."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """A folder with the files of another, shared with it where the file system can."""
+
+    path: Path
+
+
+Entry = Copy | Text | Link | Environment | Keep | Tree
+"""What a path of a new folder is made from."""
+
+
+def is_in_place(target: Path, plan: Mapping[str, Entry]) -> bool:
+    """Whether the folder *target* holds what *plan* says, and nothing else."""
+    if not target.is_dir() or target.is_symlink():
+        return False
+    present = set(paths(target, plan))
+    return present == set(plan) and all(_is_entry(target / path, entry) for path, entry in plan.items())
+
+
+def replace_folder(target: Path, plan: Mapping[str, Entry], reporter: Reporter) -> None:
+    """Make *target* a folder with what *plan* says and nothing else, at once.
+
+    The caller holds :func:`locked` on the folder that holds *target*. What *target* has already is linked, not
+    copied: an archive keeps its time, which to a running server says that it is the same.
+
+    Raises:
+        DeployError: it cannot be written. *target* is as it was.
+    """
+    with _staging(target.parent, reporter) as staging:
+        draft = staging / target.name
+        try:
+            _fill(draft, plan, old=target if target.is_dir() else None)
+            _swap(draft, target)
+        except OSError as error:
+            raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
+
+
+def put(target: Path, entry: Environment, reporter: Reporter) -> bool:
+    """Make *target* the archive or the environment that *entry* says, at once, unless it is there.
+
+    Returns: whether it was not.
+
+    Raises:
+        DeployError: it cannot be written.
+    """
+    if _is_entry(target, entry):
+        return False
+    with _staging(target.parent, reporter) as staging:
+        try:
+            _write(staging / target.name, entry)
+            _swap(staging / target.name, target)
+        except OSError as error:
+            raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove an archive, or the folder of an environment."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@contextlib.contextmanager
+def locked(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Hold *folder* for this process: one deployment at a time. Leaves no file behind.
+
+    Raises:
+        DeployError: the folder cannot be made or read.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise DeployError(f"{folder} cannot be used as a folder: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reporter.note(f"waiting for another deployment into {folder}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            reporter.note(f"{folder} cannot be locked on this file system: deploy there once at a time")
+        for left in _staging_places(folder):  # what a killed deployment left
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
+    """Give an empty folder on the file system of *folder*, which is gone afterwards."""
+    beside, inside = _staging_places(folder)
+    staging = beside
+    try:
+        if _is_mounted(folder) or not _made(beside):
+            # A volume mounted at the repository itself. A server that polls may log once that it finds no model in it.
+            reporter.note(f"assembling in {inside}: {folder.parent} is no place on the same file system")
+            staging = inside
+            inside.mkdir()
+        yield staging
+    except OSError as error:
+        raise DeployError(f"{folder} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _staging_places(folder: Path) -> tuple[Path, Path]:
+    """Where something for *folder* is assembled: beside it, or else in it."""
+    return folder.parent / f".{folder.name}.deploying", folder / ".deploying"
+
+
+def _is_mounted(folder: Path) -> bool:
+    """Whether something is mounted at *folder*: a bind mount shares the device, and still nothing renames into it."""
+    if os.path.ismount(folder):
+        return True
+    try:
+        mounts = [line.split()[4] for line in _MOUNTS.read_text().splitlines()]
+    except OSError:
+        return False
+    return str(folder.resolve()) in [
+        re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), at) for at in mounts
+    ]
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except OSError:  # the repository's parent belongs to somebody else
+        return False
+    return True
+
+
+def _fill(draft: Path, plan: Mapping[str, Entry], *, old: Path | None) -> None:
+    draft.mkdir()
+    for path, entry in plan.items():
+        place = draft / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if old is not None and _is_entry(old / path, entry):
+            _link(old / path, place)
+        else:
+            _write(place, entry)
+
+
+def _is_entry(path: Path, entry: Entry) -> bool:
+    """Whether *path* is what *entry* says."""
+    match entry:
+        case Keep():
+            return True
+        case Link(target=target):
+            return path.is_symlink() and os.readlink(path) == target
+        case Environment(unpacked=True) | Tree():
+            return path.is_dir() and not path.is_symlink()
+        case Environment(archive=archive):
+            return _is_file(path) and path.stat().st_size == archive.stat().st_size
+        case Text(data=data):
+            return _is_file(path) and path.read_bytes() == data
+        case Copy(path=source):
+            # Same size and time, or the same bytes; a mode that changed is a change.
+            return (
+                _is_file(path)
+                and path.stat().st_mode == source.stat().st_mode
+                and filecmp.cmp(source, path, shallow=True)
+            )
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _write(place: Path, entry: Entry) -> None:
+    match entry:
+        case Keep():
+            raise FileNotFoundError(errno.ENOENT, "gone meanwhile", str(place))
+        case Link(target=target):
+            place.symlink_to(target)
+        case Tree(path=source):
+            link_tree(source, place)
+        case Environment(archive=archive, unpacked=True):
+            unpack(archive, place)
+        case Environment(archive=archive):
+            copy_file(archive, place)
+        case Text(data=data):
+            place.write_bytes(data)
+        case Copy(path=source):
+            copy_file(source, place)
+            shutil.copystat(source, place)
+
+
+def _link(old: Path, place: Path) -> None:
+    """Give *old*, a file, a link or a folder, the further name *place*."""
+    if old.is_dir() and not old.is_symlink():
+        shutil.copytree(old, place, symlinks=True, copy_function=link_file)
+    else:
+        link_file(str(old), str(place))
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make the folder *target* with the files of *source*: they share blocks, or are one, or else are copies."""
+    shutil.copytree(source, target, symlinks=True, copy_function=_share_file)
+
+
+def _share_file(old: str, place: str) -> None:
+    if not os.path.islink(old):
+        with open(old, "rb") as reader, open(place, "wb") as writer:
+            try:
+                fcntl.ioctl(writer, _FICLONE, reader.fileno())
+            except OSError:  # most file systems cannot share blocks
+                os.unlink(place)
+            else:
+                shutil.copystat(old, place)
+                return
+    link_file(old, place)
+
+
+def link_file(old: str, place: str) -> None:
+    """Give the file or link *old* the further name *place*; where it cannot have one, copy it."""
+    try:
+        os.link(old, place, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copy2(old, place, follow_symlinks=False)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's bytes; where the file system can share blocks, nothing is copied."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        try:
+            while os.copy_file_range(reader.fileno(), writer.fileno(), _CHUNK):
+                pass
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            shutil.copyfileobj(reader, writer, 2**20)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Extract *archive* into the new folder *folder*.
+
+    Raises:
+        IntegrityError: it is no archive that every release extracts.
+    """
+    folder.mkdir()
+    try:
+        contents = extract(archive, folder)
+    except VerifyError as error:  # the disk is full
+        raise DeployError(error.message) from error
+    problem = contents.damage or next((f"{kind}: {member}" for kind, member in contents.problems), None)
+    if problem is not None:
+        raise IntegrityError(
+            f"{archive} cannot be extracted: {problem}", hint="`envbuilder verify` tells more about it"
+        )
+
+
+def _swap(draft: Path, target: Path) -> None:
+    """Rename *draft* to *target*; what was there is at *draft* afterwards."""
+    if not target.exists() and not target.is_symlink():
+        draft.rename(target)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    paths = (ctypes.c_char_p(os.fsencode(draft)), ctypes.c_char_p(os.fsencode(target)))
+    if libc.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+        return
+    if ctypes.get_errno() not in (errno.ENOSYS, errno.EINVAL):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
+    # Some network file systems cannot exchange: for a moment there is no model, and never half of one.
+    aside = draft.with_name(f"{draft.name}.old")
+    target.rename(aside)
+    try:
+        draft.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+
+
+def paths(folder: Path, plan: Mapping[str, Entry]) -> Iterator[str]:
+    """List the files and links of *folder*; a folder that is one entry of the plan is listed as one."""
+    for root, folders, files in os.walk(folder):
+        relative = Path(root).relative_to(folder)
+        for name in list(folders):
+            path = (relative / name).as_posix()
+            if path in plan or (Path(root) / name).is_symlink():
+                folders.remove(name)
+                yield path
+        for name in files:
+            yield (relative / name).as_posix()

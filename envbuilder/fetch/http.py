@@ -1,0 +1,130 @@
+"""HTTP to package indexes: the client, its retries, and what an answer means."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+import httpx2
+from unearth.auth import MultiDomainBasicAuth
+from unearth.collector import SUPPORTED_CONTENT_TYPES, IndexPage, parse_html_page, parse_json_response
+from unearth.fetchers import PyPIClient
+from unearth.link import Link
+
+import envbuilder
+from envbuilder.config.settings import Settings
+from envbuilder.errors import RecipeError
+
+CONNECT_SECONDS = 10.0
+"""The longest wait for a connection, however patient the settings are with one that stands."""
+
+
+CONNECT_RETRIES = 2
+"""How often a host is tried again that takes no connection: most such hosts never will."""
+
+
+RETRIES = 5
+"""How often in a row something is tried again that may be over in a moment."""
+
+
+_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+
+
+class Unavailable(Exception):
+    """A source does not answer as it should; its text says what it did instead."""
+
+    def __init__(self, reason: str, *, retries: int = 0, unreachable: bool = False) -> None:
+        super().__init__(reason)
+        self.retries = retries
+        """How often it is worth another try: more than 0 where it may be over in a moment."""
+        self.unreachable = unreachable
+        """The host takes no connection."""
+
+
+def open_client(settings: Settings, *, timeout: float | None = None) -> PyPIClient:
+    """Return a client with the credentials, certificates and proxies that pip would use here.
+
+    Raises:
+        RecipeError: a certificate file holds no certificates.
+    """
+    verify: ssl.SSLContext | bool = True
+    if settings.cert is not None:
+        folder, path = settings.cert.is_dir(), str(settings.cert)
+        try:
+            verify = ssl.create_default_context(
+                cafile=None if folder else path, capath=path if folder else None
+            )
+        except ssl.SSLError as error:
+            raise RecipeError(f"{settings.cert} holds no certificates: {error}") from error
+    seconds = settings.timeout if timeout is None else timeout
+    client = PyPIClient(
+        trusted_hosts=settings.trusted_hosts,
+        verify=verify,
+        cert=str(settings.client_cert) if settings.client_cert else None,
+        timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), pool=None),
+        proxy=settings.proxy,
+        follow_redirects=True,
+        headers={"User-Agent": f"envbuilder/{envbuilder.__version__}"},
+    )
+    indexes = [settings.index_url, *settings.extra_index_urls, settings.pytorch_index, *settings.find_links]
+    client.auth = MultiDomainBasicAuth(prompting=False, index_urls=[url for url in indexes if "://" in url])
+    return client
+
+
+def read_page(client: PyPIClient, url: str) -> list[Link]:
+    """Return the links of one page of an index.
+
+    Raises:
+        Unavailable: the page cannot be had; its text says why.
+    """
+    address = url
+    if urlsplit(url).scheme == "file" and url.endswith("/"):
+        address = f"{url}index.html"
+    try:
+        response = client.get(address, headers={"Accept": _ACCEPT})
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        raise reason(error) from error
+    check_status(response)
+    content_type = response.headers.get("Content-Type", "")
+    if not content_type.lower().startswith(SUPPORTED_CONTENT_TYPES):
+        raise Unavailable(f"answered with {content_type or 'no content type'}, not with the page of an index")
+    page = IndexPage(Link(str(response.url)), response.content, response.encoding, content_type)
+    parse: Callable[[IndexPage], Iterable[Link]] = (
+        parse_json_response if "+json" in content_type.lower() else parse_html_page
+    )
+    try:
+        return list(parse(page))
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # whatever a broken page breaks
+        raise Unavailable(f"the page cannot be read: {error}") from error
+
+
+def check_status(response: httpx2.Response) -> None:
+    """Accept an answer, or say in words what it is instead.
+
+    Raises:
+        Unavailable: it is no success.
+    """
+    code = response.status_code
+    if code in (200, 206):
+        return
+    if code in (401, 403, 407):
+        raise Unavailable(f"answered {code}: it wants other credentials")
+    if code in (404, 410):
+        raise Unavailable("not there")
+    passing = code >= 500 or code in (408, 416, 425, 429)
+    raise Unavailable(f"answered {code} {response.reason_phrase}".rstrip(), retries=RETRIES if passing else 0)
+
+
+def reason(error: Exception) -> Unavailable:
+    """Say why there was no answer, and whether another try is worth it."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, httpx2.UnsupportedProtocol) or "CERTIFICATE_VERIFY_FAILED" in text:
+        return Unavailable(text)
+    if isinstance(error, httpx2.ConnectTimeout):
+        return Unavailable("no connection in time", retries=CONNECT_RETRIES, unreachable=True)
+    if isinstance(error, httpx2.ConnectError):
+        return Unavailable(text, retries=CONNECT_RETRIES, unreachable=True)
+    if isinstance(error, httpx2.TimeoutException):
+        return Unavailable("no answer in time", retries=RETRIES)
+    return Unavailable(text, retries=RETRIES if isinstance(error, httpx2.TransportError) else 0)

@@ -1,0 +1,86 @@
+"""The graph: which tasks an archive needs, each of them once however many archives share it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envbuilder.building.record import build_key, pack_rules
+from envbuilder.config.settings import Settings
+from envbuilder.fleet.tasks import Done, Terms, assemble_base, assemble_wheel, pack, verify
+from envbuilder.lockfile.model import Lock
+from envbuilder.recipe.model import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One recipe to build."""
+
+    recipe: Recipe
+    lock: Lock
+    settings: Settings
+
+    @property
+    def key(self) -> str:
+        """The key of the build with the locked interpreter."""
+        return build_key(self.recipe, self.lock, self.lock.interpreter)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """One task."""
+
+    key: str
+    """The same for the same work."""
+    weight: int
+    """About how long it takes, in bytes: the longest begin first."""
+    work: Callable[..., Done]
+    args: tuple[Any, ...]
+    after: tuple[str, ...] = ()
+    """Keys of the tasks whose results are given after *args*."""
+
+
+def plan(jobs: Iterable[Job], terms: Terms, output: Path | None) -> dict[str, Node]:
+    """Return the tasks that *jobs* need, by key; each stands after those that it needs.
+
+    *output* is where archives go; None: only to the store elsewhere.
+    """
+    assembling: dict[str, Node] = {}
+    packing: dict[str, Node] = {}
+    for job in jobs:
+        lock, rules = job.lock, pack_rules(job.recipe)
+        common = (lock.interpreter, lock.python, lock.cuda, rules)
+        base = _key("base", *common, lock.conda, job.recipe.link_scripts)
+        args: tuple[Any, ...] = (terms, job.recipe, lock, rules, job.settings)
+        assembling.setdefault(base, Node(key=base, weight=50_000_000, work=assemble_base, args=args))
+        needed = [base]
+        for artifact in lock.artifacts:
+            key = _key(f"assemble-{artifact.name}", artifact, *common)
+            args = (terms, artifact, job.recipe, lock, rules, job.settings)
+            assembling.setdefault(key, Node(key=key, weight=artifact.size, work=assemble_wheel, args=args))
+            needed.append(key)
+        key = _pack_key(job)
+        args = (terms, job.recipe, lock, job.settings, output)
+        packing[key] = Node(key=key, weight=0, work=pack, args=args, after=tuple(needed))
+        if terms.verify:
+            last = last_key(job, terms)
+            args = (terms, job.recipe, job.settings, output)
+            packing[last] = Node(key=last, weight=0, work=verify, args=args, after=(key,))
+    longest_first = sorted(assembling.values(), key=lambda node: -node.weight)
+    return {node.key: node for node in (*longest_first, *packing.values())}
+
+
+def last_key(job: Job, terms: Terms) -> str:
+    """Return the key of the task that ends a job."""
+    return _pack_key(job).replace("pack-", "verify-", 1) if terms.verify else _pack_key(job)
+
+
+def _pack_key(job: Job) -> str:
+    return _key(f"pack-{job.recipe.name}", job.key)
+
+
+def _key(what: str, *parts: object) -> str:
+    return f"{what}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"

@@ -1,0 +1,288 @@
+"""The tasks of builders: fetch and assemble an artifact, pack an archive, verify it.
+
+A task can run on any machine. It is told everything and remembers nothing: what it makes goes to that machine's store
+and, where there is one, to the store elsewhere, from which the next task takes it. So a task that is done again, since
+the worker that did it is lost, finds what it made. What goes wrong is a task's result, not an exception: it is one
+recipe's, and the others go on.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ParamSpec
+
+from envbuilder.archive.exclude import PackRules
+from envbuilder.base.choose import open_base
+from envbuilder.base.provider import Provider
+from envbuilder.building.build import build, open_assembler
+from envbuilder.building.record import BuildReport, build_key, conda_tools, record_of, tools
+from envbuilder.config.settings import Settings
+from envbuilder.errors import EnvbuilderError, IntegrityError, VerifyError
+from envbuilder.fetch.download import fetch
+from envbuilder.lockfile.model import Artifact, Lock
+from envbuilder.progress import Reporter, SilentReporter
+from envbuilder.recipe.model import Recipe
+from envbuilder.store.damage import DamagedArtifactError
+from envbuilder.store.local import Store
+from envbuilder.store.remote import RemoteStore
+from envbuilder.transfer.archives import (
+    Tally,
+    bring_archive,
+    report_beside,
+    send_archive,
+    send_packages,
+    send_record,
+    send_report,
+)
+from envbuilder.util.files import write_whole
+from envbuilder.util.malloc import keep_freed_memory
+
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What the tasks of one run have in common."""
+
+    tools: Mapping[str, str]
+    """What decides the bytes, as it is with the one who asked for them."""
+    sharing: bool
+    """Whether what is made goes to the store elsewhere."""
+    verify: bool = False
+    interpreter_change: bool = False
+    threads: int | None = 1
+    """Of each task; None: as many as its worker's share of the machine is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a task could not do its work."""
+
+    message: str
+    hint: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What became of a task."""
+
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+    report: BuildReport | None = None
+    """Of an archive that was packed. On a cluster, its path is the other machine's."""
+    verified: str | None = None
+    """What its verification found, in a line."""
+    seconds: float = 0.0
+    """How long it took."""
+
+
+class _Notes(SilentReporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+_Task = Callable[_P, Done]
+
+
+def _timed(task: _Task[_P]) -> _Task[_P]:
+    @functools.wraps(task)
+    def run(*args: _P.args, **named: _P.kwargs) -> Done:
+        began = time.perf_counter()
+        done = task(*args, **named)
+        return replace(done, seconds=time.perf_counter() - began)
+
+    return run
+
+
+@_timed
+def assemble_wheel(
+    terms: Terms, artifact: Artifact, recipe: Recipe, lock: Lock, rules: PackRules, settings: Settings
+) -> Done:
+    """Fetch an artifact and make its segment. *recipe* and *lock* are any that have it: only the base counts."""
+    notes = _Notes()
+    try:
+        with (
+            _opened(terms, settings) as store,
+            _base(terms, recipe, lock, settings, store, notes) as base,
+            open_assembler(base, rules, store, _threads(terms), notes) as assembler,
+        ):
+            key = assembler.wheel_key(artifact)
+            if terms.sharing and store.remote is not None:
+                both = (("segments", key), ("artifacts", artifact.sha256))
+                if all(store.remote.holds(kind, name) for kind, name in both):  # type: ignore[arg-type]  # literals
+                    return Done()
+            for last in (False, True):
+                ((_, path),) = fetch([artifact], lock.cuda, settings, store, reporter=notes)
+                try:
+                    assembler.wheel(artifact, path)
+                except DamagedArtifactError as damaged:
+                    if last:
+                        raise IntegrityError(
+                            f"{damaged}: its bytes in the store change while they are read"
+                        ) from damaged
+                else:
+                    break
+            if terms.sharing and store.remote is not None:
+                store.remote.put("artifacts", artifact.sha256, path)
+    except (EnvbuilderError, OSError) as error:
+        return Done(failure=_failure(error), notes=tuple(notes.notes))
+    return Done(notes=tuple(notes.notes))
+
+
+@_timed
+def assemble_base(terms: Terms, recipe: Recipe, lock: Lock, rules: PackRules, settings: Settings) -> Done:
+    """Make the segments of the base: of the interpreter, or of the conda packages, which are shared as artifacts."""
+    notes = _Notes()
+    try:
+        with (
+            _opened(terms, settings) as store,
+            _base(terms, recipe, lock, settings, store, notes) as base,
+            open_assembler(base, rules, store, _threads(terms), notes) as assembler,
+        ):
+            assembler.base()
+            if terms.sharing and store.remote is not None:
+                send_packages(recipe, lock, settings, store, store.remote, notes)
+    except (EnvbuilderError, OSError) as error:
+        return Done(failure=_failure(error), notes=tuple(notes.notes))
+    return Done()  # what there is to note, packing notes again
+
+
+@_timed
+def pack(
+    terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, output: Path | None, *made: Done
+) -> Done:
+    """Pack an archive from what other tasks have *made*, into *output*, or else only into the store elsewhere."""
+    notes = _Notes()
+    failed = next((done.failure for done in made if done.failure is not None), None)
+    if failed is not None:
+        return Done(failure=failed)
+    try:
+        with _opened(terms, settings) as store, store.scratch("pack") as scratch:
+            report = build(
+                recipe,
+                lock,
+                output=scratch / "envs" if output is None else output,
+                settings=settings,
+                store=store,
+                interpreter_change=terms.interpreter_change,
+                threads=_threads(terms),
+                reporter=notes,
+            )
+            if terms.sharing and store.remote is not None:
+                send_archive(report.archive, report.sha256, store, store.remote, Tally(sent=[]))
+                with _base(terms, recipe, lock, settings, store, SilentReporter()) as base:
+                    key = build_key(recipe, lock, base.interpreter)
+                send_record(key, record_of(report), store, store.remote)
+    except (EnvbuilderError, OSError) as error:
+        return Done(failure=_failure(error), notes=tuple(notes.notes))
+    # The list of files is long, and lies beside the archive.
+    slim = replace(report, manifest=replace(report.manifest, files=()))
+    return Done(report=slim, notes=tuple(notes.notes))
+
+
+@_timed
+def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None, packed: Done) -> Done:
+    """Verify the archive that was *packed*; the report goes beside it, and into the store elsewhere."""
+    from envbuilder.verification.verify import verify as verify_archive
+
+    if packed.report is None:
+        return packed
+    notes = _Notes()
+    options = recipe.verify
+    try:
+        with _opened(terms, settings) as store, store.scratch("verify") as scratch:
+            archive = packed.report.archive
+            if output is None:
+                assert store.remote is not None
+                archive = bring_archive(store.remote, packed.report.sha256, scratch, reporter=notes).archive
+            if options.model is not None and not options.model.is_dir():
+                raise VerifyError(f"the model directory {options.model} is not on the machine that verifies")
+            found = verify_archive(
+                archive,
+                model=options.model,
+                compile=options.compile,
+                server=None if options.server else False,
+                settings=settings,
+                store=store,
+                reporter=notes,
+            )
+            text = found.json().encode()
+            if output is not None:
+                write_whole(report_beside(archive, text), text)
+            if terms.sharing and store.remote is not None:
+                send_report(text, packed.report.sha256, store, store.remote)
+    except (EnvbuilderError, OSError) as error:
+        return replace(packed, failure=_failure(error), notes=tuple(notes.notes))
+    failure = None
+    if not found.passed:
+        failed = ", ".join(dict.fromkeys(check.id for check in found.failures))
+        failure = Failure(
+            message=f"verification failed: {failed}", hint=None, exit_code=VerifyError.exit_code
+        )
+    return replace(packed, failure=failure, notes=tuple(notes.notes), verified=found.summary())
+
+
+def _base(
+    terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, store: Store, reporter: Reporter
+) -> AbstractContextManager[Provider]:
+    return open_base(recipe, lock, settings, store, change=terms.interpreter_change, reporter=reporter)
+
+
+def _threads(terms: Terms) -> int:
+    """Return how many threads a task may use."""
+    if terms.threads is not None:
+        return terms.threads
+    distributed = sys.modules.get("distributed")
+    at_a_time = 1 if distributed is None else distributed.get_worker().state.nthreads
+    return max(1, min((os.cpu_count() or 1) // at_a_time, 8))
+
+
+@contextmanager
+def _opened(terms: Terms, settings: Settings) -> Iterator[Store]:
+    """Open this machine's store, if what is made here will be the same as elsewhere.
+
+    Raises:
+        IntegrityError: this machine's envbuilder makes other bytes.
+    """
+    check_tools(terms.tools, {**tools(), **(conda_tools() if "conda-base" in terms.tools else {})})
+    keep_freed_memory()
+    store = Store.open()
+    if settings.store is not None:
+        remote = RemoteStore(settings.store, timeout=settings.timeout)
+        store = replace(store, remote=remote, sharing=terms.sharing)
+    yield store
+
+
+def check_tools(wanted: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Refuse a machine whose tools make other bytes.
+
+    Raises:
+        IntegrityError: it says which, and both versions.
+    """
+    others = [
+        f"{name} {here.get(name, 'missing')} for {version}"
+        for name, version in sorted(wanted.items())
+        if here.get(name) != version
+    ]
+    if others:
+        raise IntegrityError(
+            f"another version of the tool: {', '.join(others)}", hint="install the same envbuilder there"
+        )
+
+
+def _failure(error: EnvbuilderError | OSError) -> Failure:
+    if isinstance(error, EnvbuilderError):
+        return Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return Failure(message=f"{where}{error.strerror or error}", hint=None, exit_code=1)

@@ -1,0 +1,144 @@
+"""The licence of a component: what its metadata declares, and the SPDX expression of that where there is one."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from packaging.metadata import RawMetadata
+
+from envbuilder.inventory.known_licenses import (
+    NVIDIA_TERMS,
+    PROPRIETARY,
+    expression_of_name,
+    expression_of_text,
+    nvidia_terms,
+)
+
+Source = Literal["License-Expression", "License", "classifiers", "licence file", "decision", "nothing"]
+_SHOWN: Final = 70
+"""Characters of a free text that name it."""
+_NAMED: Final = re.compile(r"(?i:licen[cs]e|copying|unlicense|eula)")
+_SAYS_NOTHING: Final = frozenset({"", "unknown", "none", "n/a", "see license", "license", "license file"})
+_VAGUE: Final = frozenset({"LicenseRef-NVIDIA-Proprietary", "LicenseRef-NVIDIA-Proprietary-Software"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Licence:
+    """What a component's licence is, and who says so."""
+
+    expression: str | None
+    """An SPDX expression; of NVIDIA's own terms a ``LicenseRef-NVIDIA-…``. None: there is none that is sure."""
+    said: str
+    """In the component's own words, the first line of them; empty where it says nothing."""
+    source: Source
+    files: tuple[str, ...] = ()
+    """Licence files in the archive."""
+
+    @property
+    def name(self) -> str:
+        """What to call it: the expression, the words, or that there are none."""
+        return self.expression or self.said or "no licence"
+
+    @property
+    def terms(self) -> str | None:
+        """The full name of NVIDIA's own terms, where it is they."""
+        return NVIDIA_TERMS.get(self.expression or "")
+
+
+def licence_of(metadata: RawMetadata, texts: Mapping[str, str]) -> Licence:
+    """Return the licence of a Python package: its ``License-Expression``, else ``License``, classifiers, files.
+
+    *texts* are its licence files, by path. The first of these that is sure counts; where none is, it is what the
+    package itself says.
+    """
+    files = tuple(sorted(texts))
+    declared: tuple[tuple[str, Source], ...] = (
+        (metadata.get("license_expression", ""), "License-Expression"),
+        (metadata.get("license", ""), "License"),
+    )
+    for said, source in declared:
+        expression = to_expression(said)
+        if expression is not None:
+            if _is_vague(expression):
+                expression = _terms_in(texts) or PROPRIETARY
+            return Licence(expression=expression, said=_short(said), source=source, files=files)
+    said, source = next(((one, by) for one, by in declared if _says(one)), ("", "nothing"))
+    classified, names = _classified(metadata)
+    if classified is not None:
+        return Licence(expression=classified, said=_short(said or names), source="classifiers", files=files)
+    known = _expression_in_files(texts)
+    if not said and names:
+        said, source = names, "classifiers"
+    if known is not None:
+        return Licence(expression=known, said=_short(said), source="licence file", files=files)
+    return Licence(expression=None, said=_short(said), source=source, files=files)
+
+
+def licence_of_text(said: str, texts: Mapping[str, str]) -> Licence:
+    """Return the licence that a conda package or an interpreter states as *said*; *texts* as of :func:`licence_of`."""
+    expression = to_expression(said)
+    if expression is not None:
+        return Licence(expression=expression, said=_short(said), source="License", files=tuple(sorted(texts)))
+    known = _expression_in_files(texts)
+    source: Source = "licence file" if known else "License" if _says(said) else "nothing"
+    return Licence(expression=known, said=_short(said), source=source, files=tuple(sorted(texts)))
+
+
+def to_expression(said: str) -> str | None:
+    """Return the SPDX expression that *said* is, names, or is the text of."""
+    if not _says(said):
+        return None
+    try:
+        return canonicalize_license_expression(said)
+    except InvalidLicenseExpression:
+        pass
+    return expression_of_name(said) or (
+        expression_of_text(said) if len(said) > _SHOWN else nvidia_terms(said)
+    )
+
+
+def _classified(metadata: RawMetadata) -> tuple[str | None, str]:
+    """Return the expression that the classifiers give, and their own words; two of them are both to be kept."""
+    found, names = set(), []
+    for classifier in metadata.get("classifiers", []):
+        kind, *path = classifier.split(" :: ")
+        if kind != "License" or not path or path == ["OSI Approved"]:
+            continue
+        names.append(path[-1])
+        found.add(expression_of_name(path[-1]))
+    sure = [one for one in found if one is not None]
+    if len(sure) != len(found) or not sure:  # "BSD License" may be any of them: the licence file knows
+        return None, ", ".join(names)
+    return " AND ".join(sorted(sure)), ", ".join(names)
+
+
+def _expression_in_files(texts: Mapping[str, str]) -> str | None:
+    """Return what the package's own licence files say: all of those at the top; a package bundles others' below."""
+    found = set()
+    top = min((path.count("/") for path in texts), default=0)
+    for path, text in texts.items():
+        if path.count("/") == top and _NAMED.match(posixpath.basename(path)):
+            found.add(expression_of_text(text))
+    return found.pop() if len(found) == 1 else None
+
+
+def _terms_in(texts: Mapping[str, str]) -> str | None:
+    return next((found for text in texts.values() if (found := nvidia_terms(text)) is not None), None)
+
+
+def _is_vague(expression: str) -> bool:
+    return expression in _VAGUE
+
+
+def _says(text: str) -> bool:
+    return " ".join(text.lower().split()) not in _SAYS_NOTHING
+
+
+def _short(text: str) -> str:
+    line = " ".join(next((line for line in text.splitlines() if line.strip()), "").split())
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"

@@ -1,0 +1,104 @@
+"""Read of an archive what describes it: manifest, METADATA, licence files. Nothing is extracted."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from envbuilder.archive.manifest import MANIFEST_PATH
+from envbuilder.archive.stream import TarStream, after_the_end, compression_of, other_filter
+from envbuilder.errors import IntegrityError
+from envbuilder.progress import SILENT, Reporter
+
+_SITE: Final = r"lib/python3\.\d+/site-packages/"
+_LICENCE_NAME: Final = r"(?i:licen[cs]e|copying|notice|eula)[^/]*"
+_WANTED: Final = re.compile(
+    rf"{re.escape(MANIFEST_PATH)}"
+    rf"|{_SITE}(?:.*/)?[^/]+\.dist-info/(?:METADATA|{_LICENCE_NAME}|licenses/.+)"
+    r"|lib/python3\.\d+/LICENSE\.txt"
+    r"|conda-meta/[^/]+\.json"
+)
+_WHOLE: Final = re.compile(r".*/METADATA|.*\.json")
+_HEAD: Final = 2**16
+"""Bytes of a licence file that are read: enough to know it."""
+_LARGEST: Final = 2**28
+"""Bytes of a manifest or METADATA; more is damage, or an attack."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """What describes an archive, by its path in it; of licence files the beginning."""
+
+    sha256: str
+    """Of the archive."""
+    size: int
+    """Bytes of the archive."""
+    files: Mapping[str, bytes]
+
+
+def read_texts(archive: Path, *, reporter: Reporter = SILENT) -> Texts:
+    """Read *archive* once, from its first byte to its last.
+
+    Raises:
+        IntegrityError: there is no such file, or it cannot be read to its end.
+    """
+    try:
+        size = archive.stat().st_size
+        with archive.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise IntegrityError(f"{archive} cannot be read: {error.strerror}") from error
+    files: dict[str, bytes] = {}
+    damage = other_filter(head)
+    with TarStream(archive, compression_of(head), reporter) as stream:
+        if damage is None:
+            damage = _read(stream, files)
+        sha256 = stream.finish()
+    if damage is not None:
+        raise IntegrityError(
+            f"{archive}: {damage}", hint="copy it again, or build it again with `envbuilder build`"
+        )
+    return Texts(sha256=sha256, size=size, files=files)
+
+
+def texts_of_folder(environment: Path, paths: Mapping[str, object], *, sha256: str, size: int) -> Texts:
+    """Return the texts of an archive that was extracted into *environment*; *paths* are those of its files.
+
+    Raises:
+        IntegrityError: one cannot be read.
+    """
+    files = {}
+    for path in paths:
+        place = environment / path
+        if _WANTED.fullmatch(path) and not place.is_symlink():
+            try:
+                with place.open("rb") as file:
+                    files[path] = file.read(_bound(path))
+            except OSError as error:
+                raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
+    return Texts(sha256=sha256, size=size, files=files)
+
+
+def _read(stream: TarStream, files: dict[str, bytes]) -> str | None:
+    last = "its first header"
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=2**18) as tar:  # type: ignore[call-overload]  # only read() is asked
+            for member in tar:
+                last = member.name
+                path = last.removeprefix("./")
+                if member.isreg() and _WANTED.fullmatch(path):
+                    source = tar.extractfile(member)
+                    assert source is not None  # a regular file has content
+                    files[path] = source.read(_bound(path))
+                tar.members = []  # tarfile keeps every header otherwise
+            return after_the_end(tar, last)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        return f"{error} (at {last})"
+
+
+def _bound(path: str) -> int:
+    return _LARGEST if _WHOLE.fullmatch(path) else _HEAD

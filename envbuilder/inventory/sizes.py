@@ -1,0 +1,358 @@
+"""``envbuilder size``: where the bytes of an archive are, measured on the archive itself.
+
+The archive is inflated once. How far its decompression had come is noted every few hundred kilobytes, and at the
+end of each gzip member, so that any range of the tar can be said to have taken so many bytes of the archive.
+"""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import io
+import json
+import posixpath
+import struct
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from packaging.utils import canonicalize_name
+from zlib_ng import zlib_ng
+
+from envbuilder.archive.exclude import rule_of
+from envbuilder.archive.manifest import MANIFEST_PATH, ManifestExclusion, parse_manifest
+from envbuilder.errors import IntegrityError
+from envbuilder.progress import SILENT, Reporter, Task
+from envbuilder.util.text import human
+
+GPU_CODE: Final = "GPU code"
+HOST_CODE: Final = "host code"
+PYTHON: Final = "Python"
+BYTECODE: Final = "bytecode"
+HEADERS: Final = "headers"
+DATA: Final = "data"
+KINDS: Final = (GPU_CODE, HOST_CODE, PYTHON, BYTECODE, HEADERS, DATA)
+
+INTERPRETER: Final = "(interpreter)"
+OWN: Final = "(envbuilder)"
+"""What the tool itself puts in: activation, manifest."""
+_OWN_PATHS: Final = ("bin/activate", "bin/deactivate", "conda-meta/", "share/envbuilder/")
+
+_CHUNK: Final = 2**18
+_SUFFIXES: Final = {
+    **dict.fromkeys((".py", ".pyi"), PYTHON),
+    ".pyc": BYTECODE,
+    **dict.fromkeys((".h", ".hh", ".hpp", ".hxx", ".cuh", ".inl"), HEADERS),
+    **dict.fromkeys((".cubin", ".fatbin", ".ptx", ".bc"), GPU_CODE),
+    ".a": HOST_CODE,
+}
+_ELF: Final = b"\x7fELF"
+_FATBIN: Final = struct.Struct("<IHHQ")
+"""Head of a container of GPU code, as ``fatbinary.h`` of CUDA has it: magic, version, bytes of head, of the rest."""
+_FATBIN_MAGIC: Final = b"\x50\xed\x55\xba"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """What one package holds of one kind."""
+
+    package: str
+    kind: str
+    packed: int
+    """Bytes of the archive."""
+    unpacked: int
+    """Bytes of the files."""
+    files: int
+    """A library that holds GPU code and host code is one file, of the kind it holds more of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """Where the bytes of an archive are."""
+
+    archive: Path
+    packed: int
+    """Bytes of the archive: the sum of the cells."""
+    unpacked: int
+    """Bytes of the files: the sum of the cells."""
+    cells: tuple[Cell, ...]
+    """Largest first."""
+    excluded: tuple[ManifestExclusion, ...]
+    """What was left out, as the manifest says."""
+
+    def by_package(self) -> list[Cell]:
+        """Return a sum for each package, largest first; its kind is empty."""
+        return _sums((cell.package, "", cell) for cell in self.cells)
+
+    def by_kind(self) -> list[Cell]:
+        """Return a sum for each kind, largest first; its package is empty."""
+        return _sums(("", cell.kind, cell) for cell in self.cells)
+
+    def tables(self) -> list[tuple[str, list[tuple[str, str, str, str, str]]]]:
+        """Return tables for people: a title, and rows of name, packed, share, unpacked, files."""
+        total = Cell(
+            package="",
+            kind="",
+            packed=self.packed,
+            unpacked=self.unpacked,
+            files=sum(cell.files for cell in self.cells),
+        )
+        tables = [
+            ("package", [self._row(cell.package, cell) for cell in self.by_package()]),
+            ("kind", [self._row(cell.kind, cell) for cell in self.by_kind()]),
+        ]
+        for _, rows in tables:
+            rows.append(self._row("total", total))
+        left_out = [(name, "", "", human(size), str(files)) for name, files, size in savings(self.excluded)]
+        return [*tables, ("left out", left_out)] if left_out else tables
+
+    def _row(self, name: str, cell: Cell) -> tuple[str, str, str, str, str]:
+        share = f"{100 * cell.packed / max(self.packed, 1):.1f} %"
+        return name, human(cell.packed), share, human(cell.unpacked), str(cell.files)
+
+
+def savings(excluded: Iterable[ManifestExclusion]) -> list[tuple[str, int, int]]:
+    """Return what each rule of exclusion left out of an archive: its name, files, bytes; largest first."""
+    sums: dict[str, tuple[int, int]] = {}
+    for one in excluded:
+        name = rule_of(one.pattern)
+        files, size = sums.get(name, (0, 0))
+        sums[name] = (files + one.files, size + one.size)
+    return sorted(((name, *both) for name, both in sums.items()), key=lambda row: (-row[2], row[0]))
+
+
+def measure(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
+    """Read *archive* whole, and say where its bytes are.
+
+    Raises:
+        IntegrityError: it cannot be read to its end.
+    """
+    try:
+        size = archive.stat().st_size
+        with archive.open("rb") as file, reporter.task(f"Reading {archive.name}", size) as task:
+            unpacked = _Unpacked(file, task)
+            contents = _Contents()
+            with tarfile.open(fileobj=unpacked, mode="r|", bufsize=_CHUNK) as tar:  # type: ignore[call-overload]  # only read() is asked
+                for member in tar:
+                    contents.add(tar, member)
+                    tar.members = []  # tarfile keeps every header otherwise
+            cells = contents.cells(unpacked)
+    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+        raise IntegrityError(
+            f"{archive} cannot be read to its end: {getattr(error, 'strerror', None) or error}",
+            hint="an archive is a tar, plain or in gzip, as `envbuilder build` writes it",
+        ) from error
+    return Sizes(
+        archive=archive,
+        packed=sum(cell.packed for cell in cells),
+        unpacked=sum(cell.unpacked for cell in cells),
+        cells=tuple(cells),
+        excluded=contents.excluded,
+    )
+
+
+class _Unpacked:
+    """The tar of an archive, read once; notes which byte of the archive each byte of the tar comes from."""
+
+    def __init__(self, file: IO[bytes], task: Task) -> None:
+        self._file = file
+        self._task = task
+        self._input = file.read(_CHUNK)
+        self._is_gzip = self._input[:2] == b"\x1f\x8b"
+        self._member: zlib_ng._Decompress | None = None
+        self._ready = b""
+        self._points: tuple[list[int], list[int]] = ([0], [0])
+        """Bytes of the tar, and how many of the archive had been read when they were there."""
+
+    def read(self, size: int) -> bytes:
+        """Return up to *size* bytes, fewer only at the end."""
+        parts: list[bytes] = []
+        while size and (self._ready or self._more()):
+            parts.append(self._ready[:size])
+            self._ready = self._ready[size:]
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+    def finish(self) -> int:
+        """Read what follows the tar's last member; return the bytes of the whole tar."""
+        while self.read(_CHUNK):
+            pass
+        return self._points[0][-1]
+
+    def packed(self, start: int, end: int) -> int:
+        """Return how many bytes of the archive a range of the tar took."""
+        return self._packed_before(end) - self._packed_before(start)
+
+    def _packed_before(self, offset: int) -> int:
+        tar, archive = self._points
+        after = bisect.bisect_left(tar, offset)
+        if not after:
+            return 0
+        share = (offset - tar[after - 1]) / (tar[after] - tar[after - 1])
+        return archive[after - 1] + round(share * (archive[after] - archive[after - 1]))
+
+    def _more(self) -> bool:
+        while not self._ready:
+            if not self._input:
+                self._input = self._file.read(_CHUNK)
+            if not self._input:
+                if self._member is not None:
+                    raise EOFError("its gzip stream has no end")
+                return False
+            before = len(self._input)
+            self._ready, self._input = self._inflate() if self._is_gzip else (self._input, b"")
+            self._note(before - len(self._input))
+        return True
+
+    def _inflate(self) -> tuple[bytes, bytes]:
+        """Return what the input gives, up to the end of a gzip member, and what follows that member."""
+        member = self._member or zlib_ng.decompressobj(31)
+        try:
+            data = member.decompress(self._input)
+        except zlib_ng.error as error:  # type: ignore[misc]  # its stub does not say it is an exception
+            raise ValueError(f"its gzip stream is damaged: {error}") from error
+        self._member = None if member.eof else member
+        return data, member.unused_data
+
+    def _note(self, taken: int) -> None:
+        tar, archive = self._points
+        packed = archive[-1] + taken
+        if self._ready:
+            tar.append(tar[-1] + len(self._ready))
+            archive.append(packed)
+        else:
+            archive[-1] = packed  # heads and ends of members belong to what is before them
+        self._task.advance(taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str
+    start: int
+    """Where its header begins in the tar."""
+    size: int
+    kind: str
+    gpu: tuple[tuple[int, int], ...]
+    """Ranges of the tar that are GPU code, where that is not the whole file."""
+
+
+class _Contents:
+    """What the members of a tar say: files, which package each belongs to, what was left out."""
+
+    def __init__(self) -> None:
+        self.excluded: tuple[ManifestExclusion, ...] = ()
+        self._files: list[_File] = []
+        self._owners: dict[str, str] = {}
+
+    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """Count one member in."""
+        if member.isdir():
+            return
+        path = posixpath.normpath(member.name)
+        source = tar.extractfile(member) if member.isreg() else None
+        kind, gpu = DATA, []
+        if source is not None:
+            kind = _kind(path)
+            head = source.read(len(_ELF))
+            if head == _ELF:
+                kind = HOST_CODE
+                ranges = _gpu_ranges(source, head, member.size)
+                gpu = [(member.offset_data + start, member.offset_data + end) for start, end in ranges]
+            elif self._tells_of_others(path):
+                self._read_owners(path, head + source.read())
+        self._files.append(_File(path, member.offset, member.size, kind, tuple(gpu)))
+
+    def cells(self, unpacked: _Unpacked) -> list[Cell]:
+        """Return the sums by package and kind, largest first. Each byte of the archive is in one of them."""
+        end = unpacked.finish()
+        parts = []
+        for file, following in zip(
+            self._files, [*(file.start for file in self._files[1:]), end], strict=True
+        ):
+            package = self._owner(file.path)
+            gpu = sum(stop - start for start, stop in file.gpu)
+            packed = unpacked.packed(file.start, following)
+            gpu_packed = sum(unpacked.packed(start, stop) for start, stop in file.gpu)
+            mostly_gpu = 2 * gpu > file.size
+            if gpu:
+                parts.append(_cell(package, GPU_CODE, gpu_packed, gpu, mostly_gpu))
+            parts.append(_cell(package, file.kind, packed - gpu_packed, file.size - gpu, not mostly_gpu))
+        return _sums((cell.package, cell.kind, cell) for cell in parts)
+
+    def _tells_of_others(self, path: str) -> bool:
+        folder = posixpath.basename(posixpath.dirname(path))
+        return (
+            path == MANIFEST_PATH
+            or (folder.endswith(".dist-info") and path.endswith("/RECORD"))
+            or (folder == "conda-meta" and path.endswith(".json"))
+        )
+
+    def _read_owners(self, path: str, content: bytes) -> None:
+        if path == MANIFEST_PATH:
+            self.excluded = parse_manifest(content, where=path).excluded
+        elif path.endswith(".json"):
+            conda: Mapping[str, Any] = json.loads(content)
+            self._owners.update(dict.fromkeys([path, *conda["files"]], conda["name"]))
+        else:
+            folder = posixpath.dirname(path)
+            name = canonicalize_name(posixpath.basename(folder).removesuffix(".dist-info").rpartition("-")[0])
+            site = posixpath.dirname(folder)
+            rows = csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape")))
+            listed = (posixpath.normpath(posixpath.join(site, row[0])) for row in rows if row)
+            self._owners.update(dict.fromkeys(listed, name))
+
+    def _owner(self, path: str) -> str:
+        owner = self._owners.get(path)
+        folder, name = posixpath.split(path)
+        if owner is None and posixpath.basename(folder) == "__pycache__":
+            source = posixpath.join(posixpath.dirname(folder), name.partition(".")[0] + ".py")
+            owner = self._owners.get(source)
+        if owner is not None:
+            return owner
+        return OWN if path.startswith(_OWN_PATHS) else INTERPRETER
+
+
+def _kind(path: str) -> str:
+    """Return the kind that a path says; ELF files are told by their content."""
+    kind = _SUFFIXES.get(posixpath.splitext(path)[1])
+    if kind is None and "/include/" in f"/{path}":
+        return HEADERS
+    return kind or DATA
+
+
+def _gpu_ranges(source: IO[bytes], head: bytes, size: int) -> Iterator[tuple[int, int]]:
+    """Yield where a file of *size* bytes, of which *head* was read, holds containers of GPU code."""
+    window, base, beyond = head, 0, 0
+    while chunk := source.read(_CHUNK):
+        window += chunk
+        at = max(beyond - base, 0)
+        while 0 <= (at := window.find(_FATBIN_MAGIC, at)) <= len(window) - _FATBIN.size:
+            _, version, head_size, body = _FATBIN.unpack_from(window, at)
+            # The same four bytes stand in code that looks for such containers.
+            if version == 1 and head_size == _FATBIN.size and base + at + head_size + body <= size:
+                beyond = base + at + head_size + body
+                yield base + at, beyond
+                at = beyond - base
+            else:
+                at += len(_FATBIN_MAGIC)
+        kept = window[1 - _FATBIN.size :]
+        base += len(window) - len(kept)
+        window = kept
+
+
+def _cell(package: str, kind: str, packed: int, unpacked: int, counts: bool) -> Cell:
+    return Cell(package=package, kind=kind, packed=packed, unpacked=unpacked, files=int(counts))
+
+
+def _sums(parts: Iterable[tuple[str, str, Cell]]) -> list[Cell]:
+    sums: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for package, kind, cell in parts:
+        packed, unpacked, files = sums.get((package, kind), (0, 0, 0))
+        sums[package, kind] = (packed + cell.packed, unpacked + cell.unpacked, files + cell.files)
+    cells = [
+        Cell(package=package, kind=kind, packed=packed, unpacked=unpacked, files=files)
+        for (package, kind), (packed, unpacked, files) in sums.items()
+    ]
+    return sorted(cells, key=lambda cell: (-cell.packed, cell.package, cell.kind))

@@ -1,0 +1,92 @@
+"""A lock in memory: artifacts, conda packages, the interpreter, and what they were resolved for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+WHEELHOUSE = "wheelhouse"
+"""The folder beside a lock that ``envbuilder lock --fetch`` fills."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """A wheel or a conda package, known by its bytes."""
+
+    name: str
+    """Normalized project name; of a conda package its own name."""
+    version: str
+    filename: str
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CondaPackage(Artifact):
+    """A conda package."""
+
+    build: str
+    """The build string."""
+    channel: str
+    """The name of its channel, see :func:`envbuilder.recipe.channels.channel_name`."""
+    subdir: str
+    """``linux-64`` or ``noarch``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedConda:
+    """The conda packages of a base."""
+
+    packages: tuple[CondaPackage, ...]
+    """In an order that installs: each after those that it depends on."""
+    provides: tuple[tuple[str, str], ...]
+    """Name and version of each Python project that they contain: no wheel of it is taken. Sorted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedInterpreter:
+    """The interpreter that the lock was made with: an artifact like any other."""
+
+    version: str
+    """``3.11.7``."""
+    origin: str
+    """``host``, ``uv:<build>``, or ``conda:<file name>``."""
+    digest: str
+    """sha256 over the files that make it up, see :func:`envbuilder.base.interpreter.interpreter_digest`; of a conda
+    package its own sha256."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lock:
+    """Everything an archive is made of, by hash. Names no place: neither URL, host nor absolute path."""
+
+    recipe: str
+    recipe_digest: str
+    """sha256 of the recipe's canonical form and of the release's demands."""
+    release: str
+    python: str
+    torch: str
+    """The version with its local part, as installed: ``2.13.0+cpu``."""
+    cuda: str
+    demands: tuple[str, ...]
+    """What the release asked for, beyond the recipe's own dependencies."""
+    artifacts: tuple[Artifact, ...]
+    """Sorted by name."""
+    interpreter: LockedInterpreter
+    tools: tuple[tuple[str, str], ...]
+    """Name and version of each solver."""
+    built: tuple[tuple[str, str], ...] = ()
+    """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>`` or
+    ``git:<commit>:<hash of the reference>``."""
+    conda: LockedConda | None = None
+    """None: the base is a relocated CPython."""
+
+    @property
+    def all_artifacts(self) -> tuple[Artifact, ...]:
+        """Conda packages, then wheels."""
+        return (*(self.conda.packages if self.conda is not None else ()), *self.artifacts)

@@ -1,1 +1,0 @@
-"""From segments to an archive."""

@@ -1,0 +1,276 @@
+"""A recipe: the YAML file a person writes."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from envbuilder.catalog.torch import find_problem, newest_python, table
+from envbuilder.catalog.triton import Release, find_release
+from envbuilder.errors import RecipeError
+from envbuilder.recipe.conda import read_conda_keys
+from envbuilder.recipe.model import AuditOptions, LicenceOptions, PackOptions, Recipe, VerifyOptions
+from envbuilder.recipe.schema import CUDA_PATTERN, KEYS, NAME_PATTERN, schema
+from envbuilder.recipe.template import template
+from envbuilder.util.yaml import Value, plain, read_document, read_keys
+
+__all__ = [
+    "PackOptions",
+    "Recipe",
+    "VerifyOptions",
+    "find_recipe",
+    "load_recipe",
+    "schema",
+    "template",
+]
+
+
+def find_recipe(name_or_path: str, root: Path) -> Recipe:
+    """Load the recipe called *name_or_path* in ``root/recipes``, or the file of that path.
+
+    Raises:
+        RecipeError: there is none, or it cannot be understood.
+    """
+    return load_recipe(find_recipe_file(name_or_path, root))
+
+
+def find_recipe_file(name_or_path: str, root: Path) -> Path:
+    """Return the file of the recipe called *name_or_path* in ``root/recipes``, or that path.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        return Path(name_or_path)
+    folder = root / "recipes"
+    path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        names = sorted(other.stem for other in folder.glob("*.yaml"))
+        near = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.5)
+        guess = f", did you mean `{near[0]}`?" if near else ""
+        known = (
+            f"recipes here: {', '.join(names)}" if names else f"`envbuilder init {name_or_path}` writes one"
+        )
+        raise RecipeError(f"no recipe {name_or_path!r} in {folder}{guess}", hint=known)
+    return path
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check the recipe in the file *path*.
+
+    Raises:
+        RecipeError: it cannot be read, is no recipe, or asks for what cannot be; file and line are in the message.
+    """
+    return parse_recipe(read_document(path), path, path.stem)
+
+
+def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
+    """Return the recipe called *name* that *document*, read from *path*, is.
+
+    Raises:
+        RecipeError: see :func:`load_recipe`.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise RecipeError(f"{path}: a recipe's name has letters, digits, - and _, for it names its lock")
+    if isinstance(document.data, dict):
+        _refuse_lists(document.data)
+    found = read_keys(document, KEYS)
+    triton = found["triton"].data
+    try:
+        release = find_release(triton)
+    except RecipeError as error:
+        raise found["triton"].error(error.message, error.hint) from error
+    torch, cuda = _torch(found["torch"]), _cuda(found["cuda"])
+    python = _python(found, release, torch)
+    conda = read_conda_keys(found, path)
+    # What torch a channel has is known to its solver only.
+    problem = None if conda.torch else find_problem(torch, cuda, python)
+    if problem is not None:
+        raise found.get(problem.key, found["torch"]).error(problem.message, problem.hint)
+    return Recipe(
+        name=name,
+        path=path.absolute(),
+        triton=triton,
+        torch=torch,
+        cuda=cuda,
+        python=python,
+        dependencies=tuple(_dependency(item, path) for item in _items(found.get("dependencies"))),
+        provider=_plain(found, "provider", "cpython"),
+        channels=conda.channels,
+        conda=conda.specs,
+        link_scripts=conda.link_scripts,
+        anaconda_terms="anaconda-terms" in found,
+        compiler=_plain(found, "compiler", "none"),
+        exclude_newer=_plain(found, "exclude-newer", None),
+        pack=_pack(found.get("pack")),
+        verify=_verify(found.get("verify"), path),
+    )
+
+
+def _refuse_lists(found: dict[str, Value]) -> None:
+    for name, value in found.items():
+        if name in KEYS and KEYS[name].matrix and isinstance(value.data, list):
+            raise value.error(
+                f"`{name}` is a list", hint="a recipe over lists is many: lock it and build it with --matrix"
+            )
+
+
+def _torch(value: Value) -> str:
+    try:
+        version = Version(value.data)
+    except InvalidVersion:
+        raise value.error(
+            f"`torch` is {value.data!r}, which is no version", 'an exact one, for instance torch: "2.11.0"'
+        ) from None
+    if version.local is not None:
+        raise value.error(
+            f"`torch` is {value.data!r}: the build is said by `cuda`, not by a local version",
+            f'torch: "{version.public}" with cuda: {version.local}',
+        )
+    if version.is_prerelease or version.is_postrelease or version.epoch or len(version.release) > 3:
+        raise value.error(f"`torch` is {value.data!r}; only releases (X.Y.Z) can be locked for good")
+    return f"{version.major}.{version.minor}.{version.micro}"
+
+
+def _cuda(value: Value) -> str:
+    cuda: str = value.data
+    if not re.fullmatch(CUDA_PATTERN, cuda):
+        dotted = re.fullmatch(r"(?:cuda|cu)?-?(\d\d)\.(\d)", cuda)
+        near = (
+            [f"cu{dotted[1]}{dotted[2]}"] if dotted else difflib.get_close_matches(cuda, _known_cuda(), n=1)
+        )
+        guess = f", did you mean `{near[0]}`?" if near else ""
+        raise value.error(
+            f"`cuda` is {cuda!r}{guess}", "cpu, cuXYZ as in cu126, or pypi (the index's own build)"
+        )
+    return cuda
+
+
+def _known_cuda() -> list[str]:
+    return sorted({variant for build in table() for variant in build.variants})
+
+
+def _python(found: dict[str, Value], release: Release, torch: str) -> str:
+    value = found.get("python")
+    if value is None:
+        return newest_python(torch, release.pythons)
+    python: str = value.data
+    if python not in release.pythons:
+        raise value.error(
+            f"`python` is {python!r}, but Triton {release.name} has a stub for {', '.join(release.pythons)} only",
+            "leave `python` out" if len(release.pythons) == 1 else None,
+        )
+    return python
+
+
+def _dependency(value: Value, path: Path) -> str:
+    """Check one requirement; local wheels become absolute ``file:`` references."""
+    text: str = value.data.strip()
+    if text.endswith(".whl") and "@" not in text:
+        text = f"{_wheel_name(value, text)} @ {text}"
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise value.error(f"{text!r} is no requirement (PEP 508): {reason}") from None
+    name = canonicalize_name(requirement.name)
+    if name == "torch":
+        raise value.error("torch among `dependencies`", "its version is said by `torch`, its build by `cuda`")
+    if requirement.url is None or requirement.url.startswith("git+"):
+        return str(requirement)
+    if re.match(r"https?:", requirement.url):
+        _wheel_name(value, urlsplit(requirement.url).path)
+        return str(requirement)
+    scheme = re.match(r"([a-z+]+):", requirement.url)
+    if scheme is not None and scheme[1] != "file":
+        raise value.error(f"{text!r}: references are git+https:, git+ssh:, https: or a local wheel")
+    wheel = path.absolute().parent / unquote(requirement.url.removeprefix("file://"))
+    if wheel.suffix != ".whl":
+        raise value.error(
+            f"{text!r} is no wheel, and only wheels can be pinned by hash", "build a wheel of it"
+        )
+    if canonicalize_name(_wheel_name(value, wheel.name)) != name:
+        raise value.error(f"{text!r}: the wheel is one of {_wheel_name(value, wheel.name)}")
+    if not wheel.is_file():
+        raise value.error(f"{text!r}: there is no file {wheel}")
+    requirement.url = Path(os.path.normpath(wheel)).as_uri()
+    return str(requirement)
+
+
+def _wheel_name(value: Value, text: str) -> str:
+    try:
+        return parse_wheel_filename(unquote(Path(text).name))[0]
+    except InvalidWheelFilename as error:
+        raise value.error(f"{text!r} is no wheel: {error}") from None
+
+
+def _pack(value: Value | None) -> PackOptions:
+    found = {} if value is None else value.data
+    exclude = found.get("exclude")
+    return PackOptions(
+        bytecode=_plain(found, "bytecode", True),
+        level=_plain(found, "level", 4),
+        uncompressed=_plain(found, "uncompressed", False),
+        exclude=None if exclude is None else tuple(plain(exclude)),
+    )
+
+
+def _verify(value: Value | None, path: Path) -> VerifyOptions:
+    found = {} if value is None else value.data
+    options = found["compile"].data if "compile" in found else {}
+    if "mode" in options and "options" in options:
+        raise options["options"].error(
+            "`verify.compile.mode` and `verify.compile.options` exclude each other"
+        )
+    model = None
+    if "model" in found:
+        model = Path(os.path.normpath(path.absolute().parent / found["model"].data))
+    return VerifyOptions(
+        model=model,
+        compile={name: plain(option) for name, option in options.items()},
+        server=_plain(found, "server", True),
+        sbom=_plain(found, "sbom", False),
+        licences=_licences(found.get("licences")),
+        audit=_audit(found.get("audit"), path),
+    )
+
+
+def _licences(value: Value | None) -> LicenceOptions | None:
+    if value is None:
+        return None
+    found = value.data
+    packages = found["packages"].data if "packages" in found else {}
+    for name, said in packages.items():
+        if not isinstance(said.data, str):
+            raise said.error(f"`verify.licences.packages.{name}` is no text: an SPDX expression is")
+    return LicenceOptions(
+        allow=tuple(plain(found["allow"])) if "allow" in found else (),
+        deny=tuple(plain(found["deny"])) if "deny" in found else (),
+        packages={name: said.data for name, said in packages.items()},
+    )
+
+
+def _audit(value: Value | None, path: Path) -> AuditOptions | None:
+    if value is None:
+        return None
+    found = value.data
+    return AuditOptions(
+        advisories=Path(os.path.normpath(path.absolute().parent / found["advisories"].data)),
+        ignore=tuple(plain(found["ignore"])) if "ignore" in found else (),
+    )
+
+
+def _plain(found: dict[str, Value], name: str, default: Any) -> Any:
+    return found[name].data if name in found else default
+
+
+def _items(value: Value | None) -> list[Value]:
+    return [] if value is None else value.data

@@ -1,0 +1,156 @@
+"""Every key of a recipe, in one table: what the parser checks, what editors know, what ``init`` writes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from envbuilder.catalog.triton import PYTRITON
+from envbuilder.util.yaml import Key, schema_of
+
+SCHEMA_FILE = "recipe.schema.json"
+
+CUDA_PATTERN = r"cpu|pypi|cu[0-9]{3}"
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+"""A recipe's name is part of file names (``pylock.<name>.toml``, which PEP 751 allows no further dot)."""
+
+_COMPILE_KEYS = {
+    "fullgraph": Key(kind="boolean", doc="the whole model is one graph, or an error"),
+    "dynamic": Key(kind="boolean", doc="sizes of tensors are symbols from the start"),
+    "backend": Key(kind="text", doc="who compiles", examples=("inductor",)),
+    "mode": Key(kind="text", doc="a set of options by name", examples=("reduce-overhead", "max-autotune")),
+    "options": Key(kind="mapping", doc="options of the backend; not together with mode"),
+    "disable": Key(kind="boolean", doc="torch.compile does nothing"),
+}
+
+_PACK_KEYS = {
+    "bytecode": Key(kind="boolean", doc="compiled .pyc files in the archive (halves the import of torch)"),
+    "level": Key(kind="integer", doc="zlib level of what is compressed by us", minimum=0, maximum=9),
+    "uncompressed": Key(kind="boolean", doc="a plain tar: larger, extracted faster"),
+    "exclude": Key(
+        kind="list of texts",
+        doc="glob patterns of paths in the environment to leave out, instead of the default rules; [] keeps all",
+        examples=(["**/tests/**"],),
+    ),
+}
+
+_LICENCE_KEYS = {
+    "allow": Key(
+        kind="list of texts", doc="SPDX identifiers; * stands for any text", examples=(["MIT", "BSD-*"],)
+    ),
+    "deny": Key(kind="list of texts", doc="SPDX identifiers that may not be in it", examples=(["AGPL-*"],)),
+    "packages": Key(kind="mapping", doc="an SPDX expression for a package that says none, or a wrong one"),
+}
+
+_AUDIT_KEYS = {
+    "advisories": Key(
+        kind="text",
+        doc="a folder or archive of OSV records, relative to the recipe's folder",
+        required=True,
+    ),
+    "ignore": Key(
+        kind="list of texts", doc="advisories that do not count here", examples=(["CVE-2026-1234"],)
+    ),
+}
+
+_VERIFY_KEYS = {
+    "model": Key(kind="text", doc="a model directory to load, relative to the recipe's folder"),
+    "compile": Key(kind="mapping", doc="options of torch.compile for that model", keys=_COMPILE_KEYS),
+    "server": Key(kind="boolean", doc="ask a real tritonserver, where one is at hand"),
+    "sbom": Key(
+        kind="boolean", doc="a CycloneDX document of the archive can be made, and follows its schema"
+    ),
+    "licences": Key(kind="mapping", doc="which licences may be in the archive", keys=_LICENCE_KEYS),
+    "audit": Key(kind="mapping", doc="nothing is known against what is in the archive", keys=_AUDIT_KEYS),
+}
+
+KEYS = {
+    "triton": Key(
+        kind="text",
+        matrix=True,
+        doc=f"the Triton release that loads the environment: YY.MM, or {PYTRITON}",
+        required=True,
+        pattern=rf"^(\d\d\.(0[1-9]|1[0-2])|{PYTRITON.replace('.', chr(92) + '.')})$",
+        examples=("25.06", PYTRITON),
+    ),
+    "torch": Key(
+        kind="text",
+        matrix=True,
+        doc="the version of torch, without a local part",
+        required=True,
+        pattern=r"^\d+\.\d+(\.\d+)?$",
+        examples=("2.11.0",),
+    ),
+    "cuda": Key(
+        kind="text",
+        matrix=True,
+        doc="the build of torch: cpu, cuXYZ (both from PyTorch's index), or pypi (the package index's own)",
+        required=True,
+        pattern=f"^({CUDA_PATTERN})$",
+        examples=("cpu", "cu126", "pypi"),
+    ),
+    "dependencies": Key(
+        kind="list of texts",
+        doc="PEP 508 requirements besides torch; local wheels (./x.whl) and git references are pinned by hash",
+        examples=(["numpy", "safetensors"],),
+    ),
+    "python": Key(
+        kind="text",
+        matrix=True,
+        doc="minor version of Python, where the release leaves a choice",
+        pattern=r"^3\.\d+$",
+        examples=("3.12",),
+    ),
+    "provider": Key(
+        kind="text",
+        doc="where the base comes from: a CPython of this machine, or conda channels",
+        choices=("cpython", "conda"),
+    ),
+    "channels": Key(
+        kind="list of texts",
+        doc="conda channels, the first counts most: a name, an address, or a folder (./channel)",
+        examples=(["conda-forge"],),
+    ),
+    "conda": Key(
+        kind="list of texts",
+        doc="match specs of conda packages; Python and libstdc++ go in by themselves, pytorch takes torch from there",
+        examples=(["pytorch", "ffmpeg >=6"],),
+    ),
+    "link-scripts": Key(
+        kind="list of texts",
+        doc="conda packages whose post-link script may be run when the base is made; of others none is",
+    ),
+    "anaconda-terms": Key(
+        kind="text",
+        doc="Anaconda's own channels (defaults, main, …) are used under its terms of service, which bind companies",
+        choices=("accepted",),
+    ),
+    "compiler": Key(
+        kind="text",
+        doc="what torch.compile may use when serving; bundled (conda): g++ and its sysroot are in the environment",
+        choices=("none", "system", "bundled"),
+        examples=("none",),
+    ),
+    "exclude-newer": Key(
+        kind="date",
+        doc="resolve as of that day: what was uploaded later does not exist",
+        pattern=r"^\d{4}-\d\d-\d\d$",
+        examples=("2026-10-01",),
+    ),
+    "pack": Key(kind="mapping", doc="how the archive is written", keys=_PACK_KEYS),
+    "verify": Key(kind="mapping", doc="what `envbuilder verify` loads", keys=_VERIFY_KEYS),
+}
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "envbuilder recipe",
+        "description": "One recipe: a Triton release, a torch version, a CUDA variant, dependencies",
+    } | schema_of(KEYS)
+
+
+def schema_text() -> str:
+    """Return the text of the file :data:`SCHEMA_FILE`."""
+    return json.dumps(schema(), indent=2) + "\n"

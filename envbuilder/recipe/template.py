@@ -1,0 +1,90 @@
+"""A recipe to start from, with comments."""
+
+from __future__ import annotations
+
+from envbuilder.catalog.torch import table
+from envbuilder.catalog.triton import PYTRITON, Release, find_release
+from envbuilder.recipe.schema import _PACK_KEYS, _VERIFY_KEYS, KEYS, SCHEMA_FILE
+
+_DEFAULT_PYTHON = "3.11"
+"""The newest Python that every torch from 2.0 on has wheels for."""
+
+
+DEFAULT_TORCH = "2.13.0"
+
+
+def template(name: str, triton: str | None = None, torch: str | None = None, cuda: str | None = None) -> str:
+    """Return a commented recipe called *name* to start from; what is None is chosen so that it fits the rest.
+
+    Raises:
+        RecipeError: no such release.
+    """
+    triton, cuda = triton or PYTRITON, cuda or "cpu"
+    torch = torch or _torch_for(cuda)
+    release = find_release(triton)
+    free = len(release.pythons) > 1
+    python = _DEFAULT_PYTHON if _DEFAULT_PYTHON in release.pythons else release.pythons[-1]
+    head = [
+        (f'triton: "{triton}"', KEYS["triton"].doc),
+        (f'torch: "{torch}"', KEYS["torch"].doc),
+        (f"cuda: {cuda}", KEYS["cuda"].doc),
+        (f'python: "{python}"' if free else f'# python: "{python}"', _choice(release)),
+    ]
+    more = [
+        ("# provider: cpython", f"{KEYS['provider'].doc} (channels:, conda:)"),
+        ("# compiler: none", KEYS["compiler"].doc),
+        ("# exclude-newer: 2026-10-01", KEYS["exclude-newer"].doc),
+        ("# pack:", KEYS["pack"].doc),
+        *((f"#   {key}: {_SAMPLES[key]}", _PACK_KEYS[key].doc) for key in _PACK_KEYS),
+        ("# verify:", KEYS["verify"].doc),
+        *((f"#   {key}: {_SAMPLES[key]}", _VERIFY_KEYS[key].doc) for key in _VERIFY_KEYS),
+    ]
+    return "\n".join(
+        [
+            f"# yaml-language-server: $schema={SCHEMA_FILE}",
+            f"# {name}: `envbuilder lock {name}`, then `envbuilder build {name}`.",
+            "",
+            *_in_columns(head),
+            "",
+            f"# {KEYS['dependencies'].doc}",
+            f"# The release itself adds: {', '.join(release.demands)}",
+            "dependencies:",
+            "  - numpy",
+            "  - safetensors",
+            "",
+            *_in_columns(more),
+            "",
+        ]
+    )
+
+
+_SAMPLES = {
+    "bytecode": "true",
+    "level": "4",
+    "uncompressed": "false",
+    "exclude": "[]",
+    "model": "../models/mine",
+    "compile": "{dynamic: true}",
+    "server": "true",
+    "sbom": "true",
+    "licences": '{deny: ["AGPL-*"]}',
+    "audit": "{advisories: ../advisories}",
+}
+
+
+def _torch_for(cuda: str) -> str:
+    """Return the version of torch to propose for *cuda*: the default, or the newest that was built for it."""
+    known = [build.version for build in table() if cuda in build.variants]
+    return DEFAULT_TORCH if DEFAULT_TORCH in known or not known else known[-1]
+
+
+def _choice(release: Release) -> str:
+    *others, last = release.pythons
+    if others:
+        return f"the release has a stub for {', '.join(others)} and {last}"
+    return "decided by the release"
+
+
+def _in_columns(lines: list[tuple[str, str]]) -> list[str]:
+    width = max(len(text) for text, _ in lines)
+    return [f"{text:{width}}  # {comment}" for text, comment in lines]

@@ -1,0 +1,196 @@
+"""Lock a recipe: check its lock, or write it anew."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from envbuilder.base.interpreter import describe, find_interpreter
+from envbuilder.config.channels import channels_of
+from envbuilder.config.settings import Settings
+from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
+from envbuilder.fetch.download import fetch_into_wheelhouse
+from envbuilder.lockfile.check import check_lock, with_wheelhouse
+from envbuilder.lockfile.compare import compare_locks
+from envbuilder.lockfile.model import WHEELHOUSE, Lock
+from envbuilder.lockfile.pylock import NewerLockError, lock_path, read_lock, write_lock
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.recipe.model import Recipe
+from envbuilder.resolve.built import place_in_wheelhouse
+from envbuilder.resolve.conda import conda_interpreter, solve_conda
+from envbuilder.resolve.provided import find_provided
+from envbuilder.resolve.wheels import resolve as resolve_wheels
+from envbuilder.store.local import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockResult:
+    """What became of one lock."""
+
+    lock: Lock
+    path: Path
+    changed: bool
+    """The file was written, for it was missing or different."""
+    demands: tuple[str, ...]
+    """What the release asked for, unasked."""
+    differences: tuple[str, ...] = ()
+    """What changed against the lock before, a line each: ``numpy 1.26.3 -> 1.26.4``."""
+    wheelhouse: Path | None = None
+    """The folder that was filled with the artifacts."""
+
+
+def lock_recipe(
+    recipe: Recipe,
+    *,
+    settings: Settings,
+    store: Store,
+    check: bool = False,
+    resolve: bool = False,
+    upgrade: bool = False,
+    upgrade_packages: Sequence[str] = (),
+    fetch: bool = False,
+    reporter: Reporter = SILENT,
+) -> LockResult:
+    """Write the lock of *recipe*, or with *check* only say whether it still belongs to it.
+
+    *check* needs neither solver nor network; with *resolve* it solves again and compares. *fetch* fills the
+    wheelhouse beside the lock.
+
+    Raises:
+        StaleLockError: with *check*: there is no lock, or it is not the recipe's (any more).
+        IntegrityError: with *check*: the lock was edited or is broken; or it is of a newer format.
+        ResolveError, FetchError: see :func:`envbuilder.resolve.wheels.resolve`.
+    """
+    path = lock_path(recipe)
+    if check:
+        lock = check_lock(recipe)
+        if resolve:
+            again = _resolve(recipe, settings, store, lock, False, (), reporter)
+            differences = compare_locks(lock, again)
+            if differences:
+                raise StaleLockError(
+                    f"{path}: solving again gives another lock: {'; '.join(differences)}",
+                    hint=recipe.lock_command,
+                )
+        result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
+    else:
+        previous = _previous(path, reporter)
+        _check_names(upgrade_packages, previous, path)
+        named = upgrade_packages if previous is not None else ()
+        lock = _resolve(recipe, settings, store, previous, upgrade, named, reporter)
+        if previous is not None and replace(lock, tools=previous.tools) == previous:
+            lock = previous  # another uv, the same answer: no reason to touch the file
+        try:
+            if lock != previous:
+                write_lock(lock, path)
+            _keep_beside(recipe, lock, store, reporter)
+        except OSError as error:
+            raise ResolveError(f"{path}: cannot be written: {error.strerror or error}") from error
+        result = LockResult(
+            lock=lock,
+            path=path,
+            changed=lock != previous,
+            demands=lock.demands,
+            differences=() if previous is None else compare_locks(previous, lock),
+        )
+    if not fetch:
+        return result
+    folder = path.parent / WHEELHOUSE
+    sources = with_wheelhouse(recipe, settings)
+    fetch_into_wheelhouse(
+        lock.all_artifacts, lock.cuda, sources, store, folder, channels=channels_of(recipe), reporter=reporter
+    )
+    return replace(result, wheelhouse=folder)
+
+
+def _previous(path: Path, reporter: Reporter) -> Lock | None:
+    """Return the lock whose versions are to be kept, if there is one that can be trusted."""
+    try:
+        return read_lock(path)
+    except NewerLockError:
+        raise
+    except StaleLockError:
+        return None
+    except IntegrityError as error:  # a merge conflict, or an edit: this is the command that mends it
+        reporter.note(f"{error.message}; written anew, its versions are not kept")
+        return None
+
+
+def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: Path) -> None:
+    """Refuse to upgrade what is not in the lock: a slip of the pen would go unseen."""
+    known = ["python", *(one.name for one in previous.all_artifacts)] if previous is not None else []
+    for name in upgrade_packages:
+        if known and canonicalize_name(name) not in known and name not in known:
+            near = difflib.get_close_matches(canonicalize_name(name), known, n=1, cutoff=0.5)
+            raise RecipeError(
+                f"--upgrade-package {name}: there is none in {path.name}",
+                hint=f"did you mean {near[0]}?" if near else None,
+            )
+
+
+def _keep_beside(recipe: Recipe, lock: Lock, store: Store, reporter: Reporter) -> None:
+    """Put what no index has into the wheelhouse beside the lock."""
+    requirements = [Requirement(text) for text in recipe.dependencies]
+    named = {
+        canonicalize_name(requirement.name) for requirement in requirements if requirement.url is not None
+    }
+    kept = [artifact for artifact in lock.artifacts if artifact.name in {*named, *dict(lock.built)}]
+    if kept:
+        folder = lock_path(recipe).parent / WHEELHOUSE
+        place_in_wheelhouse(kept, store, folder)
+        files = ", ".join(artifact.filename for artifact in kept)
+        reporter.note(f"no index has {files}: kept in {folder}, take it along to other machines")
+
+
+def _resolve(
+    recipe: Recipe,
+    settings: Settings,
+    store: Store,
+    previous: Lock | None,
+    upgrade: bool,
+    upgrade_packages: Sequence[str],
+    reporter: Reporter,
+) -> Lock:
+    keep = previous is not None and previous.python == recipe.python
+    if recipe.provider == "conda":
+        before = () if previous is None or previous.conda is None or upgrade else previous.conda.packages
+        kept = [package for package in before if package.name not in upgrade_packages]
+        solved = solve_conda(recipe, settings, store, keep=kept, reporter=reporter)
+        return resolve_wheels(
+            recipe,
+            settings,
+            conda_interpreter(solved.packages),
+            previous=previous,
+            upgrade=upgrade,
+            upgrade_packages=[name for name in upgrade_packages if name != "python"],
+            conda=solved.packages,
+            provided=find_provided(
+                solved.python,
+                recipe.python,
+                channels_of(recipe),
+                with_wheelhouse(recipe, settings),
+                store,
+                reporter=reporter,
+            ),
+            store=store,
+            reporter=reporter,
+        )
+    if previous is not None and keep and not (upgrade or "python" in upgrade_packages):
+        interpreter = previous.interpreter  # not looked for: this machine need not have it to lock
+    else:
+        interpreter = describe(find_interpreter(recipe.python, reporter=reporter))
+    return resolve_wheels(
+        recipe,
+        settings,
+        interpreter,
+        previous=previous,
+        upgrade=upgrade,
+        upgrade_packages=[name for name in upgrade_packages if name != "python"],
+        store=store,
+        reporter=reporter,
+    )

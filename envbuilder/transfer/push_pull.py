@@ -1,0 +1,162 @@
+"""``envbuilder push`` and ``pull``: between this machine and a store elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from envbuilder.archive.manifest import manifest_beside
+from envbuilder.archive.names import ARCHIVE, read_archive
+from envbuilder.assemble.pipeline import open_pipeline
+from envbuilder.base.choose import open_base
+from envbuilder.building.build import open_assembler
+from envbuilder.building.record import DIGEST, BuildReport, build_key, pack_rules, record_of
+from envbuilder.config.settings import Settings
+from envbuilder.errors import StoreError
+from envbuilder.lockfile.model import Lock
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.recipe.model import Recipe
+from envbuilder.store.local import Store
+from envbuilder.store.remote import RemoteStore
+from envbuilder.store.segments import send_segment
+from envbuilder.transfer.aliases import NAME, read_alias
+from envbuilder.transfer.archives import (
+    Tally,
+    Transfer,
+    bring_archive,
+    find_archive,
+    find_record,
+    send_archive,
+    send_packages,
+    send_record,
+)
+
+
+def push_archive(
+    archive: Path, store: Store, remote: RemoteStore, *, reports: Sequence[Path] = ()
+) -> Transfer:
+    """Upload an archive, its manifest, the provenances beside it, and reports of it.
+
+    Raises:
+        DeployError: it is no archive, or has no manifest beside it.
+        IntegrityError: it is not what its name says, or a report is of another one.
+        StoreError: the store elsewhere cannot be written.
+    """
+    _, sha256 = read_archive(archive)
+    if not manifest_beside(archive).is_file():
+        raise StoreError(
+            f"{archive} has no manifest beside it", hint="`envbuilder build` wrote one: copy it along"
+        )
+    tally = Tally(sent=[])
+    send_archive(archive, sha256, store, remote, tally, reports=reports)
+    return _transfer(archive, sha256, archive.stat().st_size, remote, tally)
+
+
+def push_build(
+    recipe: Recipe,
+    lock: Lock,
+    report: BuildReport,
+    *,
+    settings: Settings,
+    store: Store,
+    remote: RemoteStore,
+    interpreter_change: bool = False,
+    reports: Sequence[Path] = (),
+    reporter: Reporter = SILENT,
+) -> Transfer:
+    """Upload what a build needs and what it made: artifacts, segments, archive, manifest.
+
+    Raises:
+        StoreError: the store elsewhere cannot be written.
+        FetchError, IntegrityError, AssembleError: see :func:`envbuilder.building.build.build`.
+    """
+    tally = Tally(sent=[])
+    rules = pack_rules(recipe)
+    names = {artifact.sha256: artifact.filename for artifact in lock.artifacts}
+    reporter.step(f"Pushing {recipe.name} to {remote.url}")
+    with (
+        open_base(recipe, lock, settings, store, change=interpreter_change, reporter=reporter) as base,
+        open_assembler(base, rules, store, None, reporter) as assembler,
+        open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
+    ):
+        for segment in pipeline.segments():
+            if segment.artifact is not None:
+                path = pipeline.artifact(segment.artifact)
+                uploaded = remote.put("artifacts", segment.artifact, path)
+                tally.count(f"artifact {names[segment.artifact]}", uploaded)
+            tally.count(f"segment {segment.label}", send_segment(segment.key, segment.folder, store, remote))
+        key = build_key(recipe, lock, base.interpreter)
+    for name, uploaded in send_packages(recipe, lock, settings, store, remote, reporter).items():
+        tally.count(f"artifact {name}", uploaded)
+    send_archive(report.archive, report.sha256, store, remote, tally, reports=reports)
+    tally.count("record of the build", send_record(key, record_of(report), store, remote))
+    return _transfer(report.archive, report.sha256, report.size, remote, tally)
+
+
+def pull_build(
+    recipe: Recipe, lock: Lock, output: Path, remote: RemoteStore, *, reporter: Reporter = SILENT
+) -> Transfer:
+    """Bring the archive of a recipe's lock, built with the locked interpreter, into the folder *output*.
+
+    Raises:
+        StoreError: nobody has pushed it, or the store does not answer.
+        IntegrityError: the store holds something else under its name.
+    """
+    record = find_record(build_key(recipe, lock, lock.interpreter), remote, reporter)
+    if record is None:
+        raise StoreError(
+            f"{remote.url} holds no archive of {recipe.name} as it is locked",
+            hint=f"`envbuilder push {recipe.name}` brings one there; `envbuilder build` takes the parts that are there",
+        )
+    return bring_archive(remote, record.sha256, output, reporter=reporter)
+
+
+def pull_archive(name: str, output: Path, remote: RemoteStore, *, reporter: Reporter = SILENT) -> Transfer:
+    """Bring the archive called *name* into the folder *output*: see :func:`names_an_archive`.
+
+    Raises:
+        StoreError: there is none, or the store does not answer.
+        IntegrityError: the store holds something else under its name.
+    """
+    return bring_archive(remote, resolve(name, remote), output, reporter=reporter)
+
+
+def resolve(name: str, remote: RemoteStore) -> str:
+    """Return the sha256 of the archive that *name* stands for.
+
+    Raises:
+        StoreError: there is none.
+    """
+    if NAME.fullmatch(name):
+        pointed = read_alias(name, remote).sha256
+        if pointed is None:
+            raise StoreError(
+                f"{remote.url} has no alias {name}", hint=f"envbuilder alias {name} ARCHIVE sets it"
+            )
+        return pointed
+    digest = _digest(name)
+    assert digest is not None
+    return find_archive(remote, digest)
+
+
+def names_an_archive(name: str) -> bool:
+    """Whether *name* is an alias, an archive's file name, or (the beginning of) a sha256: no recipe."""
+    return NAME.fullmatch(name) is not None or _digest(name) is not None
+
+
+def _digest(name: str) -> str | None:
+    if DIGEST.fullmatch(name):
+        return name
+    found = ARCHIVE.fullmatch(Path(name).name)
+    return found["digest"] if found is not None else None
+
+
+def _transfer(archive: Path, sha256: str, size: int, remote: RemoteStore, tally: Tally) -> Transfer:
+    return Transfer(
+        archive=archive,
+        store=remote.url,
+        sha256=sha256,
+        size=size,
+        sent=tuple(tally.sent),
+        there=tally.there,
+    )

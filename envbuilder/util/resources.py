@@ -1,0 +1,34 @@
+"""Where the files lie that the tool ships: in a checkout, or inside the installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _folder(name: str) -> Path:
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def runtime_file() -> Path:
+    """The runtime that archives are served with: ``runtime/model.py``."""
+    return _folder("runtime") / "model.py"
+
+
+def shipped_recipes() -> Path:
+    """The folder of the recipes that come with the tool."""
+    return _folder("recipes")
+
+
+def sample_model() -> Path:
+    """The model directory that verification loads where it is given none."""
+    return sample_models()[0]
+
+
+def sample_models() -> list[Path]:
+    """The model directories that come with the tool: a perceptron, a convolution net and an encoder."""
+    installed = _PACKAGE / "_data" / "models"
+    folder = installed if installed.is_dir() else _PACKAGE.parent / "tests" / "models"
+    return [folder / name for name in ("mlp", "convnet", "encoder")]

@@ -1,0 +1,165 @@
+"""How a release launches a program in an extracted environment, replayed without the release.
+
+``triton-contract``: the stub's launcher (``stub_launcher.cc``) either sources ``bin/activate`` in bash and puts
+``ENV/lib`` before the loader's path, or (25.08 and later) sets variables and never runs the script. The interpreter
+in the stub is embedded: isolated, no UTF-8 mode, locale ``C``.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import secrets
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from envbuilder.catalog.triton import Launch
+from envbuilder.util.process import Completed, run, tethered
+
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "sys", "dev")
+"""What of the machine a program in the new root can see. /usr/local is emptied: interpreters live there too."""
+_HIDE: Final = """
+set -e
+for path in $HIDDEN; do
+    if [ -d "$path" ]; then mount -t tmpfs -o size=1m none "$root$path"; else mount --bind /dev/null "$root$path"; fi
+done
+unset SYSTEM HIDDEN root
+exec "$@"
+"""
+_ENTER: Final = """
+set -e
+for name in $SYSTEM; do
+    if [ -d "$root/$name" ] && [ ! -L "$root/$name" ]; then mount --rbind "/$name" "$root/$name"; fi
+done
+if [ -d "$root/usr/local" ]; then mount -t tmpfs -o size=1m none "$root/usr/local"; fi
+"""
+_COMPILERS: Final = re.compile(
+    r"([\w.-]+-)?(gcc|g\+\+|cpp|cc|c\+\+|c89|c99|clang|clang\+\+|as|ld|gold|lld|tcc|icpx?|nvc|nvc\+\+)(-[\w.-]+|\.\w+)?"
+)
+_COMPILER_FOLDERS: Final = ("/usr/lib/gcc", "/usr/libexec/gcc", "/usr/include", "/usr/lib/llvm-*")
+
+
+@functools.cache
+def host_compilers() -> tuple[str, ...]:
+    """List what of this machine a compiler is made of: programs, and folders with their parts and headers.
+
+    Links are not among them: they lead to what is.
+    """
+    programs = [path for path in Path("/usr/bin").glob("*") if _COMPILERS.fullmatch(path.name)]
+    folders = [path for pattern in _COMPILER_FOLDERS for path in Path("/").glob(pattern[1:]) if path.is_dir()]
+    return tuple(sorted(str(path) for path in (*programs, *folders) if not path.is_symlink()))
+
+
+@functools.cache
+def _namespace() -> tuple[str, ...] | None:
+    """Return the command that begins a mount namespace, or None where this user may have none."""
+    tool = shutil.which("unshare")
+    if tool is None:
+        return None
+    command: tuple[str, ...] = (tool, "--mount", "--propagation", "private")
+    if os.geteuid() != 0:
+        command = (tool, "--user", "--map-root-user", *command[1:])
+    script = "mount -t tmpfs none /mnt && test -x /usr/sbin/chroot"
+    done = run([*command, "/bin/sh", "-c", script], env={"PATH": _PATH}, check=False)
+    return command if done.returncode == 0 else None
+
+
+def hiding(hidden: Sequence[str]) -> list[str]:
+    """Return the beginning of a command whose program sees nothing of the files and folders *hidden*.
+
+    It becomes that program. Where this user may have no mount namespace, it is no beginning at all.
+    """
+    namespace = _namespace()
+    if not hidden or namespace is None:
+        return []
+    return [*namespace, "/usr/bin/env", f"HIDDEN={' '.join(hidden)}", "/bin/sh", "-c", _HIDE, "sh"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A folder that stands for a server's root: an environment, a repository, and what a probe needs."""
+
+    root: Path
+    environment: Path
+    """Where the archive is extracted, a random folder as Triton makes one."""
+    isolated: bool
+    """Whether a program in it sees *root* and the base system, and nothing else of this machine."""
+
+    @classmethod
+    def make(cls, root: Path, *, isolate: bool = True) -> Place:
+        """Make the folder *root* and what belongs into it."""
+        root.mkdir()
+        for name in _SYSTEM:
+            system = Path("/") / name
+            if system.is_symlink():
+                (root / name).symlink_to(os.readlink(system))
+            elif system.is_dir():
+                (root / name).mkdir()
+        environment = root / "tmp" / f"python_env_{secrets.token_hex(3)}" / "0"
+        for folder in (environment, root / "verify", root / "models"):
+            folder.mkdir(parents=True)
+        return cls(root=root, environment=environment, isolated=isolate and _namespace() is not None)
+
+    def seen(self, path: Path) -> str:
+        """Return what a program in this place calls *path*."""
+        return f"/{path.relative_to(self.root)}" if self.isolated else str(path)
+
+    def run_python(
+        self,
+        launch: Launch,
+        args: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        hidden: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds.
+
+        Of the files and folders *hidden* it sees nothing, where it is isolated. It ends with this process, also when
+        that is killed.
+
+        Raises:
+            CommandError: it ran out of time.
+        """
+        environment = self.seen(self.environment)
+        python = [f"{environment}/bin/python3", "-I", "-X", "utf8=0", *args]
+        env = {"PATH": _PATH, "LC_ALL": "C", **(variables or {})}
+        command, env = launched(launch, environment, python, env)
+        if self.isolated:
+            namespace = _namespace()
+            assert namespace is not None  # or this place would not be isolated
+            # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
+            command = tethered(["chroot", str(self.root), *command])
+            command = [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command]
+            env = {**env, "SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
+        else:
+            command = tethered(command)
+        return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"))
+
+
+def launched(
+    launch: Launch, environment: str, program: Sequence[str], server: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the variables with which a server, whose own are *server*, starts *program*."""
+    library = f"{environment}/lib"
+    if launch == "sourced":
+        script = (
+            f"source {shlex.quote(f'{environment}/bin/activate')} && "
+            f'exec env LD_LIBRARY_PATH={shlex.quote(library)}:"$LD_LIBRARY_PATH" {shlex.join(program)}'
+        )
+        return ["/bin/bash", "-c", script], dict(server)
+    path = ":".join([library, library, *filter(None, [server.get("LD_LIBRARY_PATH")])])
+    variables = {
+        **{name: value for name, value in server.items() if name != "PYTHONHOME"},
+        "VIRTUAL_ENV": environment,
+        "VIRTUAL_ENV_PROMPT": f"({environment.rpartition('/')[2]})",
+        "PATH": f"{environment}/bin:{server.get('PATH', '')}",
+        "LD_LIBRARY_PATH": path,
+    }
+    return list(program), variables

@@ -1,0 +1,194 @@
+"""What a verification found: for machines (JSON, JUnit) and for a terminal (rows)."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from envbuilder.catalog.triton import Release
+
+Status = Literal["passed", "failed", "warning", "omitted"]
+FORMAT: Final = 1
+_SHOWN: Final = 8
+"""Items of a list that a message names."""
+_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One check, and what it found."""
+
+    id: str
+    """Stable: ``layout.libpython``."""
+    status: Status
+    """``omitted``: it could not be made; *found* says why."""
+    found: str
+    fix: str | None = None
+    """What to change."""
+    release: str | None = None
+    """The release whose contract was replayed; None where it is the same for all."""
+    seconds: float = 0.0
+
+
+def check(
+    id: str, status: Status, found: str, fix: str | None = None, release: Release | None = None
+) -> Check:
+    """Return a check, of *release* or of all."""
+    return Check(id=id, status=status, found=found, fix=fix, release=release.name if release else None)
+
+
+def passed(id: str, found: str, release: Release | None = None) -> Check:
+    """Return a check that passed."""
+    return check(id, "passed", found, None, release)
+
+
+def failed(id: str, found: str, fix: str, release: Release | None = None) -> Check:
+    """Return a check that failed, and what to change."""
+    return check(id, "failed", found, fix, release)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Everything that a verification found."""
+
+    archive: str
+    sha256: str
+    size: int
+    """Bytes of the archive."""
+    unpacked_size: int
+    """Bytes of its files."""
+    recipe: str | None
+    releases: tuple[str, ...]
+    """Whose contracts were replayed."""
+    isolated: bool
+    """Whether the archive was run out of reach of what it was made from."""
+    server: str | None
+    """Which server answered, if one did."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the environment says of itself when it runs: versions, seconds, devices."""
+    checks: tuple[Check, ...]
+    seconds: float
+    format: int = FORMAT
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.status == "failed")
+
+    def summary(self) -> str:
+        """Say the outcome in a line."""
+        count = {status: sum(check.status == status for check in self.checks) for status in get_args(Status)}
+        words = {"passed": "passed", "failed": "failed", "warning": "with a warning", "omitted": "omitted"}
+        said = ", ".join(f"{count[status]} {words[status]}" for status in words if count[status])
+        return f"{self.archive}: {said} ({self.seconds:.0f} s)"
+
+    def json(self) -> str:
+        """Return the report as JSON, as :func:`report_schema` describes it."""
+        return json.dumps({**asdict(self), "passed": self.passed}, indent=1, sort_keys=True) + "\n"
+
+    def junit(self) -> str:
+        """Return the report as JUnit XML: a check is a test case, a release a class."""
+        suite = ET.Element(
+            "testsuite",
+            name=f"envbuilder verify {_xml(self.archive)}",
+            tests=str(len(self.checks)),
+            failures=str(len(self.failures)),
+            errors="0",
+            skipped=str(sum(check.status == "omitted" for check in self.checks)),
+            time=f"{self.seconds:.3f}",
+        )
+        for check in self.checks:
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                classname=f"envbuilder.verify.{(check.release or 'archive').replace('.', '_')}",
+                name=check.id,
+                time=f"{check.seconds:.3f}",
+            )
+            text = check.found if check.fix is None else f"{check.found}\n{check.fix}"
+            if check.status == "failed":
+                ET.SubElement(case, "failure", message=_xml(check.found)).text = _xml(text)
+            elif check.status == "omitted":
+                ET.SubElement(case, "skipped", message=_xml(check.found))
+            else:
+                ET.SubElement(case, "system-out").text = _xml(text)
+        root = ET.Element("testsuites")
+        root.append(suite)
+        ET.indent(root)
+        return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return a row of a table for each check: check, release, status, what was found and what to change."""
+        return [
+            (
+                check.id,
+                check.release or "",
+                check.status,
+                check.found
+                if check.fix is None or check.status == "passed"
+                else f"{check.found}\n→ {check.fix}",
+            )
+            for check in self.checks
+        ]
+
+
+def some(items: Sequence[str], count: int = _SHOWN) -> str:
+    """Name the first few of *items*, and how many more there are."""
+    more = len(items) - count
+    return ", ".join(items[:count]) + (f" and {more} more" if more > 0 else "")
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def report_schema() -> dict[str, Any]:
+    """Return the JSON schema of a report."""
+    text, maybe = {"type": "string"}, {"type": ["string", "null"]}
+    count, seconds = {"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0}
+    check = {
+        "id": {"type": "string", "pattern": r"^[a-z]+\.[a-z-]+$"},
+        "status": {"enum": list(get_args(Status))},
+        "found": text,
+        "fix": maybe,
+        "release": maybe,
+        "seconds": seconds,
+    }
+    properties: dict[str, Any] = {
+        "format": {"const": FORMAT},
+        "archive": text,
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "size": count,
+        "unpacked_size": count,
+        "recipe": maybe,
+        "releases": {"type": "array", "items": text, "minItems": 1},
+        "isolated": {"type": "boolean"},
+        "server": maybe,
+        "environment": {"type": "object", "additionalProperties": text},
+        "checks": {"type": "array", "items": _record(check)},
+        "seconds": seconds,
+        "passed": {"type": "boolean"},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "envbuilder verification report",
+        **_record(properties),
+    }
+
+
+def _record(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": sorted(properties),
+        "additionalProperties": False,
+    }

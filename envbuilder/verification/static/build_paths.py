@@ -1,0 +1,116 @@
+"""Traces of the machine that an environment was built on, which would be broken, or tell, anywhere else."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from envbuilder.archive.extract import Member
+
+_LARGEST: Final = 32 * 2**20
+"""Larger files are libraries that come from a wheel byte for byte."""
+_SYSTEM_PROGRAMS: Final = ("/bin/", "/usr/bin/")
+_SYSCONFIG: Final = re.compile(
+    r"'(prefix|exec_prefix|LIBDIR|BINDIR|LIBDEST|INCLUDEPY|INCLUDEDIR)':\s*'(/[^']*)'"
+)
+_PYC: Final = re.compile(
+    r"lib/python3\.\d+/(site-packages/)?(?P<folder>.*/)?__pycache__/(?P<name>[^/]+)\.cpython-\d+(\.opt-[12])?\.pyc"
+)
+
+
+@dataclass(kw_only=True, slots=True)
+class Traces:
+    """Where traces were found: each entry a file of the environment, and what stands in it."""
+
+    shebangs: list[str] = field(default_factory=list)
+    records: list[str] = field(default_factory=list)
+    sysconfig: list[str] = field(default_factory=list)
+    bytecode: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    """Files in which a folder of this very machine stands."""
+
+
+def find_traces(environment: Path, members: Mapping[str, Member], places: Sequence[Path]) -> Traces:
+    """Read every file of *environment* up to 32 MiB; *places* are folders of this machine to look for."""
+    traces = Traces()
+    needles = [(str(place), str(place).encode()) for place in places if len(place.parts) > 2]
+    for path, member in members.items():
+        if member.link is not None:
+            if _leads_out(path, member.link):
+                traces.links.append(f"{path} -> {member.link}")
+            continue
+        if not 0 < member.size <= _LARGEST:
+            continue
+        data = (environment / path).read_bytes()
+        traces.places += [f"{path} ({place})" for place, needle in needles if needle in data]
+        _look(path, data, traces)
+    return traces
+
+
+def _look(path: str, data: bytes, traces: Traces) -> None:
+    name = posixpath.basename(path)
+    if path.startswith("bin/") and data.startswith(b"#!"):
+        program = data[2:].split(b"\n", 1)[0].decode(errors="replace").strip()
+        if not program.startswith(_SYSTEM_PROGRAMS):
+            traces.shebangs.append(f"{path} (#!{program})")
+    elif name.endswith(".pyc"):
+        traces.bytecode += [f"{path} ({found})" for found in compiled_from(path, data)]
+    elif name == "RECORD" and ".dist-info/" in path:
+        traces.records += [
+            f"{path} ({entry})" for entry in _outside_entries(path, data.decode(errors="replace"))
+        ]
+    elif name == "direct_url.json" and ".dist-info/" in path:
+        url = _url(data)
+        if url is not None and url.startswith("file:"):
+            traces.records.append(f"{path} ({url})")
+    elif name.startswith("_sysconfigdata") and name.endswith(".py"):
+        for key, value in _SYSCONFIG.findall(data.decode(errors="replace")):
+            traces.sysconfig.append(f"{path} ({key} = {value})")
+
+
+def compiled_from(path: str, data: bytes) -> Iterable[str]:
+    """Return the absolute path of its source that the bytecode file *path* holds, if it holds one.
+
+    Any Python's bytecode, read without that Python: a string of marshal's is a type, a length, and its bytes.
+    """
+    match = _PYC.fullmatch(path)
+    if match is None:
+        return []
+    tail = f"/{match['folder'] or ''}{match['name']}.py".encode()
+    position = data.find(tail)
+    while position >= 0:
+        end = position + len(tail)
+        for start in range(position, max(position - 255, 1), -1):
+            if data[start - 1] == end - start and data[start - 2] & 0x7F in b"zZ":
+                if data[start : start + 1] == b"/":
+                    return [data[start:end].decode(errors="replace")]
+                break
+        position = data.find(tail, end)
+    return []
+
+
+def _outside_entries(path: str, text: str) -> Iterator[str]:
+    site_packages = posixpath.dirname(posixpath.dirname(path))
+    for line in text.splitlines():
+        entry = line.rpartition(",")[0].rpartition(",")[0].strip('"')
+        if entry.startswith("/") or posixpath.normpath(f"{site_packages}/{entry}").startswith(".."):
+            yield entry
+
+
+def _url(data: bytes) -> str | None:
+    try:
+        return str(json.loads(data)["url"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _leads_out(path: str, target: str) -> bool:
+    if target.startswith("/"):
+        return True
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith("..")

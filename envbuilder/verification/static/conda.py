@@ -1,0 +1,58 @@
+"""Static checks of what conda packages bring into an environment: a compiler, and the prefix that conda writes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from envbuilder.base.prefixes import PREFIXES_PATH, names_prefix, read_prefixes
+from envbuilder.verification.report import Check, check, failed, passed, some
+from envbuilder.verification.static.extracted import Archive
+
+_REBUILD: Final = "build it again with `envbuilder build`"
+
+
+def check_conda(archive: Archive) -> Iterator[Check]:
+    """Check the compiler and the prefixes of *archive*, where it has them."""
+    if archive.compiler is not None:
+        yield _check_compiler(archive, archive.compiler)
+    if PREFIXES_PATH in archive.contents.members:
+        yield _check_prefixes(archive)
+
+
+def _check_compiler(archive: Archive, path: str) -> Check:
+    if archive.holds(path) and os.access(archive.environment / path, os.X_OK):
+        return passed(
+            "layout.compiler", f"{path} is there and can be run: the runtime names it to torch.compile"
+        )
+    return failed(
+        "layout.compiler",
+        f"{path}, which the runtime names to torch.compile, is not there or cannot be run",
+        _REBUILD,
+    )
+
+
+def _check_prefixes(archive: Archive) -> Check:
+    """Check that what a base of conda packages says of the prefix in its files is true, and enough."""
+    try:
+        uses = {use.path: use for use in read_prefixes((archive.environment / PREFIXES_PATH).read_bytes())}
+    except ValueError as error:
+        return failed("paths.prefixes", f"{PREFIXES_PATH} cannot be read: {error}", _REBUILD)
+    files = [path for path, member in archive.contents.members.items() if member.link is None]
+    named = [path for path in files if names_prefix(archive.environment / path)]
+    wrong = [path for path in named if path not in uses or uses[path].outcome == "cured"]
+    doubtful = [path for path in named if path not in wrong and uses[path].outcome == "reported"]
+    count = Counter(use.outcome for use in uses.values())
+    if wrong:
+        text = (
+            f"files that name the prefix conda packages were installed for, and are not listed: {some(wrong)}"
+        )
+        return failed("paths.prefixes", text, _REBUILD)
+    if doubtful:
+        text = f"files that name a prefix that will not be there: {some(doubtful)}"
+        fix = "harmless unless the model reads them; else take another build of the package, or exclude them"
+        return check("paths.prefixes", "warning", text, fix)
+    text = f"files that named conda's prefix: {count['cured']} made relative, {count['harmless']} harmless"
+    return passed("paths.prefixes", text)

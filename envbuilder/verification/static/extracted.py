@@ -1,0 +1,104 @@
+"""An archive that was read and extracted, ready to be checked."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from packaging.utils import canonicalize_name
+
+from envbuilder.archive.extract import Contents, extract
+from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
+from envbuilder.errors import IntegrityError
+from envbuilder.progress import Reporter
+from envbuilder.verification.static.build_paths import Traces, find_traces
+from envbuilder.verification.static.linking import Linking, read_linking
+
+_LIBPYTHON: Final = re.compile(r"lib/libpython(?P<minor>3\.\d+)\.so\.1\.0")
+_DIST_INFO: Final = re.compile(
+    r"lib/python3\.\d+/site-packages/(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info/METADATA"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Archive:
+    """An archive that was read and extracted, with everything that the checks ask."""
+
+    path: Path
+    contents: Contents
+    environment: Path
+    """The folder it was extracted into."""
+    manifest: Manifest | None
+    manifest_error: str | None
+    linking: Linking
+    traces: Traces
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Version of each package that is installed, by normalized name."""
+        matches = map(_DIST_INFO.fullmatch, self.contents.members)
+        return {canonicalize_name(match["name"]): match["version"] for match in matches if match}
+
+    @property
+    def libpythons(self) -> list[str]:
+        """Minor versions whose libpython the archive has."""
+        found = (_LIBPYTHON.fullmatch(path) for path in self.contents.members)
+        return sorted(match["minor"] for match in found if match)
+
+    @property
+    def compiler(self) -> str | None:
+        """The path of the C++ compiler that the environment brings along, as it says itself."""
+        if ENVIRONMENT_PATH not in self.contents.members:
+            return None
+        try:
+            variables = json.loads((self.environment / ENVIRONMENT_PATH).read_bytes())["variables"]
+            return str(variables["CXX"]).removeprefix("{prefix}/")
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def holds(self, path: str) -> bool:
+        """Say whether *path* is a file of the archive, or a link to one inside."""
+        place = self.environment / path
+        try:
+            inside = place.resolve().relative_to(self.environment.resolve())
+        except ValueError:
+            return False
+        return posixpath.join(*inside.parts) in self.contents.members if inside.parts else False
+
+
+def open_archive(
+    path: Path, environment: Path, places: Callable[[Manifest | None], Sequence[Path]], reporter: Reporter
+) -> Archive:
+    """Extract the archive *path* into *environment* and read what the checks ask.
+
+    *places* gives the folders of this machine that no file may name.
+
+    Raises:
+        VerifyError: there is no such file, or no disk to extract it on.
+    """
+    contents = extract(path, environment, reporter=reporter)
+    manifest, error = _read_manifest(contents, environment)
+    return Archive(
+        path=path,
+        contents=contents,
+        environment=environment,
+        manifest=manifest,
+        manifest_error=error,
+        linking=read_linking(environment, contents.members),
+        traces=find_traces(environment, contents.members, places(manifest)),
+    )
+
+
+def _read_manifest(contents: Contents, environment: Path) -> tuple[Manifest | None, str | None]:
+    """Return the manifest inside an archive, or why there is none."""
+    if MANIFEST_PATH not in contents.members:
+        return None, f"the archive has no {MANIFEST_PATH}"
+    try:
+        return parse_manifest((environment / MANIFEST_PATH).read_bytes(), where=MANIFEST_PATH), None
+    except (IntegrityError, OSError) as error:
+        return None, str(error)

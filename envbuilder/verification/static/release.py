@@ -1,0 +1,117 @@
+"""Static checks of what a release demands: its stub's Python, its image's glibc and libstdc++, its extraction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from envbuilder.catalog.triton import Release
+from envbuilder.verification.report import Check, check, failed, passed, some
+from envbuilder.verification.static.extracted import Archive
+from envbuilder.verification.static.linking import is_newer
+
+
+def check_release(archive: Archive, release: Release) -> Iterator[Check]:
+    """Check what *release* demands."""
+    yield _check_through_links(archive, release)
+    yield _check_libpython(archive, release)
+    yield _check_glibc(archive, release)
+    yield from _check_libstdcxx(archive, release)
+    yield _check_demands(archive, release)
+
+
+def _check_through_links(archive: Archive, release: Release) -> Check:
+    names = [name for kind, name in archive.contents.problems if kind == "through-link"]
+    if not names:
+        return passed("archive.through-links", "no member is written through a linked folder", release)
+    text = f"members written through a linked folder: {some(names)}"
+    fix = "write them by their real path"
+    if release.extraction == "secure":
+        return failed("archive.through-links", f"{text}; {release.name} refuses them", fix, release)
+    return check(
+        "archive.through-links", "warning", f"{text}; releases from 26.06 on refuse them", fix, release
+    )
+
+
+def _check_libpython(archive: Archive, release: Release) -> Check:
+    wanted = " or ".join(f"lib/libpython{minor}.so.1.0" for minor in release.pythons)
+    found = [minor for minor in archive.libpythons if archive.holds(f"lib/libpython{minor}.so.1.0")]
+    fitting = [minor for minor in found if minor in release.pythons]
+    if fitting:
+        return passed("layout.libpython", f"lib/libpython{fitting[0]}.so.1.0 fits the stub", release)
+    has = some([f"lib/libpython{minor}.so.1.0" for minor in found]) or "no libpython at all"
+    return failed(
+        "layout.libpython",
+        f"the stub of {release.name} links {wanted}; the archive has {has}",
+        f'build it with Python {" or ".join(release.pythons)}: `triton: "{release.name}"` in the recipe sees to that',
+        release,
+    )
+
+
+def _check_glibc(archive: Archive, release: Release) -> Check:
+    asked = archive.linking.highest_glibc()
+    image = release.glibc or _host_glibc() or release.wheel_glibc
+    where = f"the image of {release.name}" if release.glibc else "this machine"
+    if asked is None:
+        return passed("system.glibc", "no ELF file asks a version of glibc", release)
+    version, path = asked
+    text = f"{path} asks GLIBC_{version}; {where} has {image}"
+    if is_newer(version, image):
+        fix = f"take versions whose wheels are for manylinux_{image.replace('.', '_')} or older, or a newer release"
+        return failed("system.glibc", text, fix, release)
+    return passed("system.glibc", text, release)
+
+
+def _host_glibc() -> str | None:
+    """Return the version of this machine's glibc, where it has one."""
+    name = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
+    return name.removeprefix("glibc ") if name else None
+
+
+def _check_libstdcxx(archive: Archive, release: Release) -> Iterator[Check]:
+    bundled = archive.linking.libstdcxx
+    if bundled is None:
+        yield passed("system.libstdcxx", "the archive has no libstdc++ of its own in lib/", release)
+    else:
+        text = f"lib/libstdc++.so.6 has GLIBCXX up to {bundled}; the stub of {release.name} asks {release.stub_glibcxx}"
+        if is_newer(release.stub_glibcxx, bundled):
+            fix = "leave it out, so that the image's is used, or bring a newer one: the stub itself would not start"
+            yield failed("system.libstdcxx", text, fix, release)
+        else:
+            yield passed("system.libstdcxx", text, release)
+    available = bundled or release.glibcxx
+    asked = archive.linking.highest_glibcxx()
+    if asked is None:
+        yield passed("system.glibcxx", "no ELF file asks a version of libstdc++", release)
+        return
+    version, path = asked
+    text = f"{path} asks GLIBCXX_{version}; the stub's process has {available}"
+    if is_newer(version, available):
+        yield failed(
+            "system.glibcxx", text, "take a version of the package built for an older system", release
+        )
+    else:
+        yield passed("system.glibcxx", text, release)
+
+
+def _check_demands(archive: Archive, release: Release) -> Check:
+    packages = archive.packages
+    wrong = []
+    for demand in map(Requirement, release.demands):
+        version = packages.get(canonicalize_name(demand.name))
+        if version is None:
+            wrong.append(f"{demand} (not there)")
+        elif not demand.specifier.contains(version, prereleases=True):
+            wrong.append(f"{demand} (there is {version})")
+    if wrong:
+        why = (
+            " (with NumPy 2 its stub sends pb_utils.Tensor(name, array) empty; tensors that cross by DLPack are whole)"
+            if any("numpy" in demand and "not there" not in demand for demand in wrong)
+            else ""
+        )
+        fix = f'`triton: "{release.name}"` in the recipe puts the right versions into the lock'
+        return failed("system.demands", f"{release.name} demands {', '.join(wrong)}{why}", fix, release)
+    return passed("system.demands", f"has what {release.name} demands: {', '.join(release.demands)}", release)

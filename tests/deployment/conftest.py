@@ -1,0 +1,105 @@
+"""A small true archive, and a model directory to put beside it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, ManifestInterpreter
+
+CONFIG = """\
+# Ours: do not touch.
+backend: "python"   # the backend
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
+"""
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": lambda data: gzip.compress(data, mtime=0),  # the same archive is the same bytes a second later
+    "xz": lzma.compress,
+}
+MODEL = "import torch\n\n\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x\n"
+
+
+def make_manifest(**changes: Any) -> Manifest:
+    digest = "0" * 64
+    interpreter = ManifestInterpreter(version="3.12.3", origin="host", digest=digest, locked_digest=digest)
+    values: dict[str, Any] = {
+        "recipe": "tiny",
+        "recipe_digest": digest,
+        "lock_digest": digest,
+        "release": "25.06",
+        "python": "3.12",
+        "torch": "2.7.1+cpu",
+        "cuda": "cpu",
+        "interpreter": interpreter,
+        "demands": (),
+        "packages": (),
+        "glibc": None,
+        "glibcxx": None,
+        "pack": {},
+        "tools": {},
+        "unpacked_size": 0,
+        "files": (),
+    }
+    return Manifest(**{**values, **changes})
+
+
+def write_archive(
+    folder: Path,
+    *,
+    compression: Literal["", "gz", "xz"] = "gz",
+    files: Mapping[str, bytes] | None = None,
+    members: Callable[[tarfile.TarFile], None] | None = None,
+    **changes: Any,
+) -> Path:
+    """Write an archive named by its content, with its manifest inside and beside it; *members* adds to it."""
+    manifest = make_manifest(**changes)
+    content = {"bin/activate": b"# nothing\n", "lib/libpython3.12.so.1.0": b"\x7fELF", **(files or {})}
+    content[MANIFEST_PATH] = manifest.text().encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        if members is not None:
+            members(tar)
+    data = _COMPRESS[compression](written.getvalue())
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    suffix = ".tar.gz" if compression == "gz" else ".tar" + (f".{compression}" if compression else "")
+    archive = folder / f"{manifest.recipe}-{digest}{suffix}"
+    if not archive.exists():  # the same file, the same time
+        archive.write_bytes(data)
+    archive.with_name(f"{manifest.recipe}-{digest}.json").write_text(manifest.text())
+    return archive
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return write_archive(tmp_path / "built")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model directory called ``net``."""
+    folder = tmp_path / "models" / "net"
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(CONFIG)
+    (folder / "1" / "model.py").write_text(MODEL)
+    return folder
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return tmp_path / "repository"

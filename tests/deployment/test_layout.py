@@ -1,0 +1,589 @@
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envbuilder.deployment import layout as layout_module
+from envbuilder.deployment.layout import Layout, deploy
+from envbuilder.errors import DeployError, EnvbuilderError, IntegrityError
+from envbuilder.util.resources import runtime_file
+from tests.deployment.conftest import CONFIG, MODEL, write_archive
+
+LAYOUTS: tuple[Layout, ...] = ("model", "shared", "backend")
+DEPLOYED = """\
+# Ours: do not touch.
+backend: "python"   # the backend
+default_model_filename: "torch_runtime.py"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
+parameters {
+  key: "EXECUTION_ENV_PATH"
+  value { string_value: "ENVIRONMENT" }
+}
+"""
+
+
+class Listener:
+    """A reporter that remembers what is said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def step(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def task(self, text: str, total: int | None, unit: str = "bytes") -> Any:
+        raise AssertionError(text)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every path below a folder, with what tells whether it was touched."""
+    return {
+        path.relative_to(folder).as_posix(): f"{path.lstat().st_ino} {path.lstat().st_mtime_ns}"
+        for path in folder.rglob("*")
+    }
+
+
+def refused(error: type[EnvbuilderError], *args: Any, **kwargs: Any) -> EnvbuilderError:
+    """Deploy and return the error, which left nothing behind."""
+    folder = kwargs["repository"].parent
+    before = tree(folder)
+    with pytest.raises(error) as caught:
+        deploy(*args, **kwargs)
+    after = tree(folder)
+    # The empty repository and its neighbours are made before they are locked.
+    assert {path for path in after if path not in before} <= {"repository", "envs", "backends"}
+    return caught.value
+
+
+# -- layouts -----------------------------------------------------------------------------------------------------
+
+
+def test_model_layout(archive: Path, model: Path, repository: Path) -> None:
+    done = deploy(archive, model, repository=repository)
+
+    target = repository / "net"
+    name = archive.name
+    path = f"$$TRITON_MODEL_DIRECTORY/{name}"
+    assert (target / "config.pbtxt").read_text() == DEPLOYED.replace("ENVIRONMENT", path)
+    assert (target / "1" / "torch_runtime.py").read_bytes() == runtime_file().read_bytes()
+    assert (target / "1" / "model.py").read_text() == MODEL
+    assert (target / name).read_bytes() == archive.read_bytes()
+    assert (done.model, done.folder, done.environment) == ("net", target, target / name)
+    assert (done.environment_path, done.release, done.backend_folder) == (path, "25.06", None)
+    assert (done.changed, done.removed, done.old_archives, done.findings) == (True, (), (), ())
+    assert done.lines() == [f"net: {target}", f"environment: {path}"]
+    assert sorted(os.listdir(repository.parent)) == ["built", "models", "repository"]
+    assert (model / "config.pbtxt").read_text() == CONFIG
+
+
+def test_every_version_gets_the_runtime(archive: Path, model: Path, repository: Path) -> None:
+    (model / "12").mkdir()
+    (model / "12" / "model.py").write_text(MODEL)
+    (model / "labels").mkdir()
+    (model / "labels" / "names.txt").write_text("a\n")
+    deploy(archive, model, repository=repository)
+    assert sorted(path.parent.name for path in repository.rglob("torch_runtime.py")) == ["1", "12"]
+    assert (repository / "net" / "labels" / "names.txt").read_text() == "a\n"
+
+
+def test_model_layout_unpacked(archive: Path, model: Path, repository: Path) -> None:
+    done = deploy(archive, model, repository=repository, unpacked=True)
+    name = archive.name.removesuffix(".tar.gz")
+    assert done.environment == repository / "net" / name
+    assert done.environment_path == f"$$TRITON_MODEL_DIRECTORY/{name}"
+    assert (done.environment / "bin" / "activate").read_bytes() == b"# nothing\n"
+    assert [finding.id for finding in done.findings] == ["polled-environment"]
+    assert done.lines()[2].startswith("warning: the environment's folder lies in the model's")
+    assert done.lines()[3] == "  hint: the layout shared keeps it elsewhere"
+
+
+def test_an_unpacked_folder_is_no_version(tmp_path: Path, model: Path, repository: Path) -> None:
+    archive = write_archive(tmp_path / "built", recipe="3d-net")
+    done = deploy(archive, model, repository=repository, unpacked=True)
+    assert done.environment.name == f"env-{archive.name.removesuffix('.tar.gz')}"
+
+
+def test_a_plain_tar(tmp_path: Path, model: Path, repository: Path) -> None:
+    archive = write_archive(tmp_path / "built", compression="")
+    assert archive.suffix == ".tar"
+    assert deploy(archive, model, repository=repository).environment.name == archive.name
+
+
+def test_shared_layout(archive: Path, model: Path, repository: Path) -> None:
+    done = deploy(archive, model, repository=repository, layout="shared")
+    shared = repository.parent / "envs"
+    assert done.environment == shared / archive.name
+    assert done.environment.read_bytes() == archive.read_bytes()
+    assert done.environment_path == f"{shared}/{archive.name}"
+    assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt"]
+    assert sorted(os.listdir(repository.parent)) == ["built", "envs", "models", "repository"]
+    other = deploy(archive, model, repository=repository, layout="shared", name="other")
+    assert other.changed
+    assert other.environment == done.environment
+
+
+def test_shared_layout_seen_from_a_container(archive: Path, model: Path, repository: Path) -> None:
+    done = deploy(
+        archive, model, repository=repository, layout="shared", shared=archive.parent, shared_as="/srv/envs/"
+    )
+    assert done.environment == archive
+    assert done.environment_path == f"/srv/envs/{archive.name}"
+
+
+def test_backend_layout(archive: Path, model: Path, repository: Path) -> None:
+    done = deploy(archive, model, repository=repository, layout="backend")
+    backend = repository.parent / "backends" / "torch-tiny"
+    assert (done.backend_folder, done.environment, done.environment_path) == (
+        backend,
+        backend / archive.name,
+        None,
+    )
+    assert (backend / "model.py").read_bytes() == runtime_file().read_bytes()
+    assert os.readlink(backend / "pb_exec_env_model.py.tar.gz") == archive.name
+    config = (repository / "net" / "config.pbtxt").read_text()
+    assert config == CONFIG.replace(
+        'backend: "python"   # the backend\n',
+        'backend: "torch-tiny"   # the backend\nruntime: "model.py"\ndefault_model_filename: "model.py"\n',
+    )
+    assert sorted(os.listdir(repository / "net" / "1")) == ["model.py"]
+
+
+def test_backend_layout_unpacked_with_a_name_and_a_folder(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    folder = repository.parent / "opt"
+    done = deploy(
+        archive,
+        model,
+        repository=repository,
+        layout="backend",
+        backends=folder,
+        backend="ours",
+        unpacked=True,
+    )
+    link = folder / "ours" / "pb_exec_env_model.py.tar.gz"
+    assert link.resolve() == done.environment == folder / "ours" / archive.name.removesuffix(".tar.gz")
+    assert (link / "bin" / "activate").is_file()
+
+
+# -- again, and again with something else --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_twice_changes_nothing(
+    archive: Path, model: Path, repository: Path, layout: Layout, unpacked: bool
+) -> None:
+    assert deploy(archive, model, repository=repository, layout=layout, unpacked=unpacked).changed
+    before = tree(repository.parent)
+
+    again = deploy(archive, model, repository=repository, layout=layout, unpacked=unpacked)
+
+    assert not again.changed
+    assert again.lines()[0] == f"net: {repository / 'net'} (nothing to change)"
+    assert tree(repository.parent) == before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_in_place(archive: Path, model: Path, layout: Layout) -> None:
+    """The user's directory lies in the repository already."""
+    repository = model.parent
+    assert deploy(archive, model, repository=repository, layout=layout).changed
+    before = tree(repository.parent)
+    assert not deploy(archive, model, repository=repository, layout=layout).changed
+    assert tree(repository.parent) == before
+
+
+def test_from_layout_to_layout(archive: Path, model: Path, repository: Path) -> None:
+    first = deploy(archive, model, repository=repository)
+    config = (repository / "net" / "config.pbtxt").read_text()
+    for layout in ("shared", "backend", "shared"):
+        deploy(archive, model, repository=repository, layout=layout)
+    last = deploy(archive, model, repository=repository)
+    assert (repository / "net" / "config.pbtxt").read_text() == config
+    assert first.environment == last.environment
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_old_archives_are_listed_and_kept(
+    tmp_path: Path, model: Path, repository: Path, unpacked: bool
+) -> None:
+    old = deploy(write_archive(tmp_path / "built"), model, repository=repository, unpacked=unpacked)
+    before = old.environment.stat()
+    new = deploy(
+        write_archive(tmp_path / "built", torch="2.8.0"), model, repository=repository, unpacked=unpacked
+    )
+    assert new.old_archives == (old.environment,)
+    assert new.removed == ()
+    assert old.environment.exists()
+    if not unpacked:  # the same file, the same time: to a running server the same environment
+        assert (old.environment.stat().st_ino, old.environment.stat().st_mtime_ns) == (
+            before.st_ino,
+            before.st_mtime_ns,
+        )
+    pruned = deploy(
+        write_archive(tmp_path / "built", torch="2.8.0"),
+        model,
+        repository=repository,
+        unpacked=unpacked,
+        prune=True,
+    )
+    assert (pruned.changed, pruned.old_archives, pruned.removed) == (True, (), ())
+    assert not old.environment.exists()
+    assert new.environment.exists()
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_shared_archives_are_old_when_no_model_names_them(
+    tmp_path: Path, model: Path, repository: Path, unpacked: bool
+) -> None:
+    first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
+
+    def shared(archive: Path, name: str, *, prune: bool = False) -> Any:
+        return deploy(
+            archive, model, repository=repository, layout="shared", unpacked=unpacked, name=name, prune=prune
+        )
+
+    old = shared(first, "one").environment
+    shared(first, "two")
+    (repository / "broken").mkdir()
+    (repository / "broken" / "config.pbtxt").write_text("not ours {")
+    assert shared(second, "one").old_archives == ()
+    assert shared(second, "two").old_archives == (old,)
+    assert old.exists()
+    assert shared(second, "two", prune=True).old_archives == ()
+    assert not old.exists()
+
+
+def test_in_place_a_folder_that_looks_like_an_environment_is_the_users(archive: Path, model: Path) -> None:
+    (model / "labels-0123456789ab").mkdir()
+    (model / "labels-0123456789ab" / "names.txt").write_text("a\n")
+    for _ in range(2):
+        done = deploy(archive, model, repository=model.parent)
+        assert (done.removed, done.old_archives) == ((), ())
+    assert (model / "labels-0123456789ab" / "names.txt").read_text() == "a\n"
+
+
+def test_another_unpacked_environment_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
+    first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
+    old = deploy(first, model, repository=repository, layout="backend", unpacked=True)
+    new = deploy(second, model, repository=repository, layout="backend", unpacked=True)
+    assert new.old_archives == (old.environment,)
+    assert (old.environment / "bin" / "activate").is_file()
+
+
+def test_another_archive_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
+    first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
+    old = deploy(first, model, repository=repository, layout="backend")
+    new = deploy(second, model, repository=repository, layout="backend")
+    assert new.old_archives == (old.environment,)
+    assert os.readlink(new.environment.parent / "pb_exec_env_model.py.tar.gz") == second.name
+    assert new.lines()[1:] == [
+        f"environment: {new.environment}, the default of backend 'torch-tiny'",
+        f"not named by any model any more: {old.environment} (--prune deletes it)",
+    ]
+    assert old.environment.exists()
+    assert deploy(second, model, repository=repository, layout="backend", prune=True).old_archives == ()
+    assert not old.environment.exists()
+
+
+def test_what_the_model_directory_lost_is_gone_and_told(archive: Path, model: Path, repository: Path) -> None:
+    (model / "2").mkdir()
+    (model / "2" / "model.py").write_text(MODEL)
+    deploy(archive, model, repository=repository)
+    (model / "2" / "model.py").unlink()
+    (model / "2").rmdir()
+    done = deploy(archive, model, repository=repository)
+    assert done.removed == ("2/model.py",)
+    assert done.lines()[2:] == ["removed: 2/model.py"]
+    assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt", archive.name]
+
+
+def test_changed_weights(archive: Path, model: Path, repository: Path) -> None:
+    weights = model / "1" / "model.pt"
+    weights.write_bytes(b"a" * 100)
+    deploy(archive, model, repository=repository)
+    weights.write_bytes(b"b" * 100)
+    os.chmod(weights, 0o640)
+    assert deploy(archive, model, repository=repository).changed
+    copy = repository / "net" / "1" / "model.pt"
+    assert copy.read_bytes() == b"b" * 100
+    assert copy.stat().st_mode & 0o777 == 0o640
+    assert copy.stat().st_mtime_ns == weights.stat().st_mtime_ns
+
+
+def test_a_damaged_archive_in_the_repository_is_replaced(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    there = deploy(archive, model, repository=repository).environment
+    os.truncate(there, 10)
+    assert deploy(archive, model, repository=repository).changed
+    assert there.read_bytes() == archive.read_bytes()
+    shared = deploy(archive, model, repository=repository, layout="shared").environment
+    os.truncate(shared, 10)
+    assert deploy(archive, model, repository=repository, layout="shared").changed
+    assert shared.read_bytes() == archive.read_bytes()
+
+
+# -- models ------------------------------------------------------------------------------------------------------
+
+
+def test_the_name_in_the_configuration_counts(archive: Path, model: Path, repository: Path) -> None:
+    (model / "config.pbtxt").write_text(f'name: "resnet"\n{CONFIG}')
+    assert deploy(archive, model, repository=repository).folder == repository / "resnet"
+
+
+def test_another_name(archive: Path, model: Path, repository: Path) -> None:
+    (model / "config.pbtxt").write_text(f'name: "resnet"\n{CONFIG}')
+    done = deploy(archive, model, repository=repository, name="candidate")
+    assert done.model == "candidate"
+    assert (done.folder / "config.pbtxt").read_text().startswith('name: "candidate"\n')
+
+
+def test_the_seeds_form(archive: Path, model: Path, repository: Path) -> None:
+    (model / "config.pbtxt").write_text(CONFIG.replace("max_batch", 'platform: "pytorch"\nmax_batch'))
+    listener = Listener()
+    done = deploy(archive, model, repository=repository, reporter=listener)
+    assert (done.folder / "config.pbtxt").read_text() == DEPLOYED.replace(
+        "ENVIRONMENT", f"$$TRITON_MODEL_DIRECTORY/{archive.name}"
+    )
+    assert listener.notes == [
+        'platform: "pytorch" brought over: served by the runtime in Triton\'s Python backend'
+    ]
+
+
+def test_a_plain_python_model_keeps_its_own_code(archive: Path, model: Path, repository: Path) -> None:
+    (model / "1" / "model.py").write_text("class TritonPythonModel: pass\n")
+    (model / "config.pbtxt").write_text('backend: "python"\n')
+    done = deploy(archive, model, repository=repository)
+    assert sorted(os.listdir(done.folder / "1")) == ["model.py"]
+    assert "default_model_filename" not in (done.folder / "config.pbtxt").read_text()
+    assert archive.name in (done.folder / "config.pbtxt").read_text()
+
+
+def test_links_are_followed(archive: Path, model: Path, repository: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "model.pt").write_bytes(b"weights")
+    (model / "1" / "model.pt").symlink_to(weights / "model.pt")
+    (model / "1" / "more").symlink_to(weights)
+    done = deploy(archive, model, repository=repository)
+    for path in ("model.pt", "more/model.pt"):
+        assert (done.folder / "1" / path).read_bytes() == b"weights"
+        assert not (done.folder / "1" / path).is_symlink()
+    assert not (done.folder / "1" / "more").is_symlink()
+
+
+def test_what_is_no_model_stays_behind(archive: Path, model: Path, repository: Path) -> None:
+    for name in (".git/config", "1/__pycache__/model.pyc", "1/.ipynb_checkpoints/x"):
+        (model / name).parent.mkdir()
+        (model / name).touch()
+    done = deploy(archive, model, repository=repository)
+    assert sorted(os.listdir(done.folder)) == ["1", "config.pbtxt", archive.name]
+    assert sorted(os.listdir(done.folder / "1")) == ["model.py", "torch_runtime.py"]
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------
+
+
+def test_no_model_directory(archive: Path, repository: Path, tmp_path: Path) -> None:
+    error = refused(DeployError, archive, tmp_path / "none", repository=repository)
+    assert (error.message, error.exit_code) == (f"model directory {tmp_path / 'none'} does not exist", 8)
+    assert not repository.exists()
+
+
+def test_a_file_for_a_model_directory(archive: Path, repository: Path) -> None:
+    error = refused(DeployError, archive, archive, repository=repository)
+    assert error.message == f"{archive} is no directory"
+
+
+def test_no_configuration(archive: Path, model: Path, repository: Path) -> None:
+    (model / "config.pbtxt").unlink()
+    error = refused(DeployError, archive, model, repository=repository)
+    assert (error.message, error.exit_code) == (f"{model} has no config.pbtxt", 8)
+
+
+def test_a_configuration_that_does_not_parse(archive: Path, model: Path, repository: Path) -> None:
+    (model / "config.pbtxt").write_text('name: "n"\nbackend "python"\n')
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message.startswith(f"{model / 'config.pbtxt'}, line 2: ")
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b"])
+def test_names_that_lead_elsewhere(archive: Path, model: Path, repository: Path, name: str) -> None:
+    error = refused(DeployError, archive, model, repository=repository, name=name)
+    assert error.message.startswith(f"name: {name!r} is no name for a model: ")
+    if name:
+        (model / "config.pbtxt").write_text(f'name: "{name}"\n{CONFIG}')
+        error = refused(DeployError, archive, model, repository=repository)
+        assert error.message.startswith(f"{model / 'config.pbtxt'}: {name!r} is no name for a model: ")
+
+
+def test_everything_that_is_wrong_is_told_at_once(archive: Path, model: Path, repository: Path) -> None:
+    (model / "config.pbtxt").write_text("instance_group { kind: KIND_GPU }\n")
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message.splitlines() == [
+        "config.pbtxt has no input: the runtime needs each one's dims",
+        "config.pbtxt has no output: the runtime needs each one's dims",
+        "instance_group asks for KIND_GPU, and the archive's torch is a CPU build",
+    ]
+
+
+def test_archives_that_are_none(model: Path, repository: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "none.tar.gz"
+    assert (
+        refused(DeployError, missing, model, repository=repository).message
+        == f"archive {missing} does not exist"
+    )
+    assert refused(DeployError, tmp_path, model, repository=repository).message == f"{tmp_path} is no file"
+    compressed = write_archive(tmp_path / "built", compression="xz")
+    assert refused(DeployError, compressed, model, repository=repository).message == (
+        f"{compressed} is neither a tar archive nor one compressed by gzip: Triton extracts no other"
+    )
+
+
+def test_an_archive_whose_name_lies(archive: Path, model: Path, repository: Path) -> None:
+    with archive.open("ab") as file:
+        file.write(b"\0")
+    error = refused(IntegrityError, archive, model, repository=repository)
+    assert error.message.endswith(f"its name says {archive.name[5:17]}")
+    assert error.exit_code == 5
+
+
+def test_the_manifest_inside_counts_where_none_lies_beside(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    renamed = archive.rename(archive.with_name("mine.tar.gz"))
+    done = deploy(renamed, model, repository=repository)
+    assert done.environment.name == archive.name
+
+
+def test_an_archive_without_a_manifest(model: Path, repository: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "env.tar.gz"
+    with tarfile.open(foreign, "w:gz") as tar:
+        tar.add(model / "1" / "model.py", "bin/activate")
+    error = refused(DeployError, foreign, model, repository=repository)
+    assert error.message == (
+        f"{foreign} has no manifest: neither env.json beside it nor share/envbuilder/manifest.json inside"
+    )
+    os.truncate(foreign, 60)
+    assert refused(IntegrityError, foreign, model, repository=repository).message.startswith(
+        f"{foreign} cannot be read: "
+    )
+
+
+def test_members_that_lead_out_of_the_environment(model: Path, repository: Path, tmp_path: Path) -> None:
+    def escape(tar: tarfile.TarFile) -> None:
+        tar.addfile(tarfile.TarInfo("../out"))
+
+    archive = write_archive(tmp_path / "built", members=escape)
+    error = refused(IntegrityError, archive, model, repository=repository, unpacked=True)
+    assert error.message == f"{archive} cannot be extracted: parent: ../out"
+    assert not (repository / "net").exists()
+
+
+def test_a_stub_of_another_python(tmp_path: Path, model: Path, repository: Path) -> None:
+    archive = write_archive(tmp_path / "built", python="3.11")
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message == "the archive holds Python 3.11, and the stub of Triton 25.06 is linked to 3.12"
+
+
+def test_backends_that_cannot_be(archive: Path, model: Path, repository: Path, tmp_path: Path) -> None:
+    def backend_error(archive: Path = archive, **kwargs: Any) -> str:
+        return refused(DeployError, archive, model, repository=repository, layout="backend", **kwargs).message
+
+    assert backend_error(backend="python") == "backend: 'python' is the name of one of Triton's own backends"
+    assert backend_error(backend="../x").startswith("backend: '../x' is no name for a model")
+    early = write_archive(tmp_path / "built", release="23.12", python="3.10")
+    assert backend_error(early) == (
+        "Triton 23.12 knows no default environment of a python-based backend: 24.01 is the first"
+    )
+    foreign = repository.parent / "backends" / "torch-tiny"
+    foreign.mkdir()
+    (foreign / "libtriton_torch-tiny.so").touch()
+    assert backend_error() == f"{foreign} holds another backend: libtriton_torch-tiny.so"
+    (model / "1" / "model.py").write_text("class TritonPythonModel: pass\n")
+    assert backend_error() == (
+        f"{model} brings a TritonPythonModel of its own, and a backend has one for all its models"
+    )
+
+
+def test_versions_of_two_kinds(archive: Path, model: Path, repository: Path) -> None:
+    (model / "2").mkdir()
+    (model / "2" / "model.py").write_text("class TritonPythonModel: pass\n")
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message == f"{model}: some versions bring a TritonPythonModel of their own and some do not"
+
+
+def test_folders_in_each_other(archive: Path, model: Path, repository: Path) -> None:
+    inside = model / "repository"
+    assert refused(DeployError, archive, model, repository=inside).message == (
+        f"repository {inside} lies inside the model directory {model}"
+    )
+    envs = repository / "envs"
+    error = refused(DeployError, archive, model, repository=repository, layout="shared", shared=envs)
+    assert error.message == (
+        f"the shared folder {envs} lies in the repository {repository}: Triton would take it for a model"
+    )
+    error = refused(DeployError, archive, model, repository=repository, layout="backend", backends=repository)
+    assert error.message.startswith(f"the folder of backends {repository} lies in the repository")
+
+
+def test_a_shared_folder_that_no_server_finds(archive: Path, model: Path, repository: Path) -> None:
+    error = refused(
+        DeployError,
+        archive,
+        model,
+        repository=repository,
+        layout="shared",
+        shared_as="$$TRITON_MODEL_DIRECTORY/..",
+    )
+    assert error.message == (
+        f"'$$TRITON_MODEL_DIRECTORY/../{archive.name}' is no path that a server finds an environment by"
+    )
+
+
+def test_files_that_cannot_be_copied(archive: Path, model: Path, repository: Path) -> None:
+    link = model / "1" / "link"
+    link.symlink_to("nowhere")
+    assert (
+        refused(DeployError, archive, model, repository=repository).message == f"{link} is a link to nothing"
+    )
+    link.unlink()
+    link.symlink_to(model)
+    assert refused(DeployError, archive, model, repository=repository).message == (
+        f"{link} is a link to a folder that holds it"
+    )
+    link.unlink()
+    os.mkfifo(link)
+    assert refused(DeployError, archive, model, repository=repository).message == (
+        f"{link} is neither a file nor a folder"
+    )
+
+
+def test_a_repository_that_cannot_be(archive: Path, model: Path, repository: Path) -> None:
+    repository.write_text("a file\n")
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message == f"{repository} cannot be used as a folder: File exists"
+
+
+def test_nothing_is_done_before_everything_is_checked(
+    archive: Path, model: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(layout_module, "replace_folder", fail)
+    monkeypatch.setattr(layout_module, "put", fail)
+    (model / "1" / "model.py").unlink()
+    for layout in LAYOUTS:
+        refused(DeployError, archive, model, repository=repository, layout=layout)

@@ -1,0 +1,245 @@
+"""The recipe that an environment file becomes, and that it locks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+from envbuilder import api
+from envbuilder.cli import cli
+from envbuilder.errors import RecipeError
+from envbuilder.recipe.importing.convert import make_recipe, recipe_name
+from envbuilder.recipe.importing.environment_yml import read_environment
+from envbuilder.recipe.load import load_recipe
+from tests.helpers.conda_parts import fake_cut
+from tests.helpers.conda_project import Project
+
+ROOT = Path(__file__).parents[2]
+
+
+def imported(folder: Path, text: str, **options: Any) -> tuple[dict[str, Any], list[str]]:
+    """Import an environment file with *text*; return the recipe, and what was said."""
+    path = folder / "environment.yml"
+    path.write_text(text)
+    made = api.import_recipe(path, "mine", root=folder, **options)
+    values: dict[str, Any] = YAML(typ="safe").load(made.recipe.read_text())
+    made.recipe.unlink()
+    return values, [str(one).replace(f"{path}:", "") for one in made.remarks]
+
+
+TORCH = "pytorch=2.7.1", "cpuonly"
+
+
+def dependencies(*lines: str, channels: tuple[str, ...] = ("conda-forge",)) -> str:
+    listed = [*(f"  - {one}\n" for one in channels)]
+    return "".join(["channels:\n", *listed, "dependencies:\n", *(f"  - {line}\n" for line in lines)])
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    text = dependencies("python=3.12", "pytorch=2.7.1=*cuda126*", "ffmpeg>=6", "gxx", "pip", "pip: [einops]")
+    values, said = imported(tmp_path, text, triton="25.06")
+    assert values == {
+        "triton": "25.06",
+        "torch": "2.7.1",
+        "cuda": "cu126",
+        "provider": "conda",
+        "channels": ["conda-forge"],
+        "conda": ["pytorch", "ffmpeg>=6"],
+        "compiler": "bundled",
+        "dependencies": ["einops"],
+    }
+    assert said == [
+        '5: pytorch=2.7.1=*cuda126*: said by torch: "2.7.1" and cuda: cu126',
+        "7: gxx: said by compiler: bundled",
+        "8: pip: wheels get into an archive without it; `conda: [pip]` takes it along",
+    ]
+
+
+def test_a_file_that_says_no_release(tmp_path: Path) -> None:
+    values, said = imported(tmp_path, dependencies(*TORCH))
+    assert values["triton"] == "pytriton-0.7.0"
+    assert said[0].endswith(" says no Triton release: pytriton-0.7.0; --triton says another")
+
+
+def test_channels(tmp_path: Path) -> None:
+    channels = (
+        "nodefaults",
+        "conda-forge",
+        "defaults",
+        "https://conda.anaconda.org/conda-forge",
+        "https://me:secret@example.org/own",
+        "./here",
+    )
+    values, said = imported(tmp_path, dependencies(*TORCH, channels=channels), triton="25.06")
+    assert values["channels"] == ["conda-forge", "https://example.org/own", "../here"]
+    assert said[:4] == [
+        "4: defaults: its terms of service bind companies; name it, and say `anaconda-terms: accepted`, "
+        "if you may use it",
+        "5: https://conda.anaconda.org/conda-forge: there is a channel conda-forge already",
+        "6: https://example.org/own: without its password or token, which belongs into .netrc or the conda "
+        "configuration",
+        '9: pytorch=2.7.1: said by torch: "2.7.1" and cuda: cpu',
+    ]
+    assert "secret" not in json.dumps([values, said])
+
+
+def test_a_file_without_channels(tmp_path: Path) -> None:
+    values, said = imported(tmp_path, "dependencies: [numpy]\n", triton="25.06")
+    assert values["channels"] == ["conda-forge"]
+    assert any("names no channel that can be used as it is: conda-forge instead" in line for line in said)
+
+
+def test_pytorchs_own_channel_has_ended(tmp_path: Path) -> None:
+    text = dependencies(
+        "pytorch=2.7.1",
+        "pytorch-cuda=12.6",
+        "torchvision=0.22.1",
+        "torchaudio 2.7.0|2.7.1",
+        channels=("pytorch", "conda-forge"),
+    )
+    values, said = imported(tmp_path, text, triton="25.06")
+    assert (values["torch"], values["cuda"]) == ("2.7.1", "cu126")
+    assert values["dependencies"] == ["torchvision==0.22.1", "torchaudio"]
+    assert "conda" not in values
+    assert any(line.endswith("which take PyTorch's own wheel") for line in said)
+    assert any(line.endswith("a wheel, of whatever version torch wants") for line in said)
+    values, _ = imported(tmp_path, dependencies("pytorch::pytorch=2.7.1"), triton="25.06")
+    assert "conda" not in values
+
+
+def test_packages(tmp_path: Path) -> None:
+    text = dependencies(
+        *TORCH,
+        "numpy=1.26.4=py39h_0",
+        "bioconda::samtools",
+        "defaults::libx",
+        "__glibc>=2.17",
+        "numpy >=>1",
+        "gxx=13",
+    )
+    values, said = imported(tmp_path, text, triton="25.06")
+    assert values["conda"] == ["pytorch", "numpy ==1.26.4", "bioconda::samtools", "libx", "gxx=13"]
+    assert values["channels"] == ["conda-forge", "bioconda"]
+    assert values["compiler"] == "bundled"
+    assert [line for line in said if "torch" not in line and "cpuonly" not in line] == [
+        "6: numpy=1.26.4=py39h_0: without its build, which is not for Python 3.12",
+        "8: defaults::libx: from the channels of the recipe",
+        "9: __glibc>=2.17: what the system has is the release's and the recipe's affair",
+        next(line for line in said if line.startswith("10: numpy >=>1: is no match spec: ")),
+    ]
+
+
+def test_a_wheel_of_torch_counts(tmp_path: Path) -> None:
+    text = dependencies("pip: [torch==2.7.1, x]")
+    values, _ = imported(tmp_path, text, triton="25.06")
+    assert (values["torch"], values["cuda"], values["dependencies"]) == ("2.7.1", "pypi", ["x"])
+
+
+def test_local_wheels_are_named_from_where_the_recipe_lies(tmp_path: Path) -> None:
+    (tmp_path / "w-1.0-py3-none-any.whl").touch()
+    values, _ = imported(tmp_path, dependencies(*TORCH, "pip: [./w-1.0-py3-none-any.whl]"), triton="25.06")
+    assert values["dependencies"] == ["../w-1.0-py3-none-any.whl"]
+
+
+def test_names(tmp_path: Path) -> None:
+    for text, name in [("My Env!", "My-Env"), ("x/y", "x-y"), ("...", "environment")]:
+        path = tmp_path / "e.yml"
+        path.write_text(f"name: '{text}'\ndependencies: []\n")
+        assert recipe_name(read_environment(path)) == name
+
+
+def test_the_environment_file_of_this_project(tmp_path: Path) -> None:
+    found = make_recipe(read_environment(ROOT / "environment.yml"), tmp_path, triton="25.06")
+    path = tmp_path / "own.yaml"
+    path.write_text(found.text)
+    recipe = load_recipe(path)
+    assert (recipe.provider, recipe.channels, recipe.compiler) == ("conda", ("conda-forge",), "bundled")
+    assert recipe.conda == ("git",)
+
+
+def test_what_was_imported_is_locked(conda_project: Project) -> None:
+    conda_project.publish(fake_cut("tool", "2.0"))
+    path = conda_project.folder / "environment.yml"
+    own = conda_project.folder / "own"
+    path.write_text(
+        f"name: there\nchannels:\n  - {own}\n  - {conda_project.channel}\ndependencies:\n"
+        "  - python=3.11\n  - tool=2\n  - pip:\n    - torch==2.7.1+cpu\n    - numpy<2\n"
+    )
+    made = api.import_recipe(path, triton="pytriton-0.7.0", root=conda_project.folder)
+    assert made.recipe == conda_project.folder / "recipes" / "there.yaml"
+    lock = conda_project.lock(load_recipe(made.recipe)).lock
+    assert lock.conda is not None
+    assert {"python", "tool"} <= {package.name for package in lock.conda.packages}
+    assert {wheel.name: wheel.version for wheel in lock.artifacts} == {
+        "numpy": "1.26.4",
+        "torch": "2.7.1+cpu",
+    }
+
+
+def test_specs_of_a_folder_and_of_a_build_are_locked(conda_project: Project) -> None:
+    conda_project.publish(
+        fake_cut("tool"),
+        fake_cut("tool", "2.0"),
+        fake_cut("pinned", build="py310_0"),
+        fake_cut("pinned", build="py311_0"),
+    )
+    path = conda_project.folder / "environment.yml"
+    path.write_text(
+        f"name: there\nchannels: [./own, ./elsewhere/own, {conda_project.channel}]\ndependencies:\n"
+        "  - python=3.11\n  - own::tool=1\n  - pinned=1.0=py311_0\n  - pip: [torch==2.7.1+cpu]\n"
+    )
+    made = api.import_recipe(path, root=conda_project.folder)
+    assert [f"{one.text}: {one.why}" for one in made.remarks if one.left_out] == [
+        "./elsewhere/own: there is a channel own already"
+    ]
+    lock = conda_project.lock(load_recipe(made.recipe)).lock
+    assert lock.conda is not None
+    found = {package.name: (package.version, package.build) for package in lock.conda.packages}
+    assert (found["tool"], found["pinned"]) == (("1.0", "0"), ("1.0", "py311_0"))
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def call(folder: Path, monkeypatch: pytest.MonkeyPatch, *args: str) -> Result:
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(cli, ["import", *args])
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "environment.yml").write_text(
+        "name: video\nchannels: [conda-forge]\ndependencies: [pytorch=2.7.1, cpuonly, pip]\n"
+    )
+    done = call(tmp_path, monkeypatch, "environment.yml", "--triton", "25.06")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == [
+        f"wrote {tmp_path}/recipes/video.yaml; next: envbuilder lock video",
+        "in other words:",
+        "  environment.yml:3: cpuonly: said by cuda: cpu",
+        '  environment.yml:3: pytorch=2.7.1: said by torch: "2.7.1" and cuda: cpu',
+        "not carried over:",
+        "  environment.yml:3: pip: wheels get into an archive without it; `conda: [pip]` takes it along",
+    ]
+    again = call(tmp_path, monkeypatch, "environment.yml", "--triton", "25.06")
+    assert again.exit_code == 2
+    assert "recipes/video.yaml is there already" in again.output
+    done = call(tmp_path, monkeypatch, "environment.yml", "other.yaml", "--cuda", "cu126", "--json")
+    said = json.loads(done.stdout)
+    assert said["recipe"] == "other.yaml"
+    (left_out,) = [one for one in said["remarks"] if one["left_out"]]
+    assert (left_out["place"], left_out["text"]) == ("environment.yml:3", "pip")
+
+
+def test_what_cannot_be_a_recipe_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "environment.yml").write_text("dependencies: [pytorch=2.7.1]\n")
+    done = call(tmp_path, monkeypatch, "environment.yml", "x", "--cuda", "cu999x")
+    assert done.exit_code == 2
+    assert "cuda" in done.output
+    assert list((tmp_path / "recipes").glob("*.yaml")) == []
+    with pytest.raises(RecipeError, match=r"no Triton release '1\.0'"):
+        api.import_recipe(tmp_path / "environment.yml", triton="1.0", root=tmp_path)

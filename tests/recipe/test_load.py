@@ -1,0 +1,523 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema  # type: ignore[import-untyped]  # ships no types
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from envbuilder.errors import RecipeError
+from envbuilder.recipe.load import find_recipe, load_recipe, schema, template
+from envbuilder.recipe.model import PackOptions, Recipe
+from envbuilder.recipe.schema import KEYS, SCHEMA_FILE, schema_text
+from envbuilder.util.resources import shipped_recipes
+
+PLAIN = """\
+triton: "25.06"
+torch: "2.7.1"
+cuda: cu126
+"""
+
+any_folder = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def write(folder: Path, text: str | bytes, name: str = "mine.yaml") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def load(folder: Path, text: str | bytes) -> Recipe:
+    return load_recipe(write(folder, text))
+
+
+def refuse(folder: Path, text: str | bytes) -> tuple[str, str | None]:
+    """Return what is said of the recipe *text*, without its path, and the hint."""
+    path = write(folder, text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert caught.value.exit_code == 2
+    assert caught.value.message.startswith(str(path))
+    return caught.value.message.removeprefix(str(path)), caught.value.hint
+
+
+def names_its_file(path: Path) -> bool:
+    """Say whether *path* is a recipe, or refused by an error that names it."""
+    try:
+        return load_recipe(path).path == path
+    except RecipeError as error:
+        return error.message.startswith(str(path))
+
+
+# -- what can be written ---------------------------------------------------------------------------
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path,
+        """\
+triton: pytriton-0.7.0
+torch: "2.13"
+cuda: cpu
+python: "3.10"
+dependencies: [numpy, "safetensors>=0.4"]
+provider: cpython
+compiler: system
+exclude-newer: 2026-10-01
+pack: {bytecode: false, level: 9, uncompressed: true, exclude: ["**/tests/**"]}
+verify: {model: ../models/x, compile: {dynamic: true, mode: reduce-overhead}, server: false}
+""",
+    )
+    assert (recipe.name, recipe.path) == ("mine", tmp_path / "mine.yaml")
+    assert (recipe.triton, recipe.torch, recipe.cuda, recipe.python) == (
+        "pytriton-0.7.0",
+        "2.13.0",
+        "cpu",
+        "3.10",
+    )
+    assert recipe.dependencies == ("numpy", "safetensors>=0.4")
+    assert (recipe.provider, recipe.compiler) == ("cpython", "system")
+    assert recipe.exclude_newer == datetime.date(2026, 10, 1)
+    assert recipe.pack == PackOptions(bytecode=False, level=9, uncompressed=True, exclude=("**/tests/**",))
+    assert recipe.verify.model == tmp_path.parent / "models" / "x"
+    assert recipe.verify.compile == {"dynamic": True, "mode": "reduce-overhead"}
+    assert recipe.verify.server is False
+    assert recipe.torch_version == "2.13.0+cpu"
+
+
+def test_the_release_decides_python_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    recipe = load(tmp_path, PLAIN)
+    assert recipe.python == "3.12"
+    assert recipe.release.demands == ("numpy",)
+    assert (recipe.dependencies, recipe.pack, recipe.compiler) == ((), PackOptions(), "none")
+    assert recipe.exclude_newer is None
+
+
+def test_where_the_release_leaves_a_choice_torch_decides(tmp_path: Path) -> None:
+    text = 'triton: pytriton-0.7.0\ntorch: "{}"\ncuda: cpu\n'
+    assert load(tmp_path, text.format("2.13.0")).python == "3.12"
+    assert load(tmp_path, text.format("2.0.1")).python == "3.11"
+
+
+def test_torch_of_the_package_index_has_no_local_version(tmp_path: Path) -> None:
+    assert load(tmp_path, PLAIN.replace("cu126", "pypi")).torch_version == "2.7.1"
+
+
+def test_torch_newer_than_the_table_is_let_through(tmp_path: Path) -> None:
+    assert load(tmp_path, PLAIN.replace("2.7.1", "9.9.9").replace("cu126", "cu999")).torch == "9.9.9"
+
+
+def test_a_local_wheel_is_found_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    wheel = tmp_path / "wheels" / "my_ops-1.0-py3-none-any.whl"
+    wheel.touch()
+    by_path = load(tmp_path, PLAIN + "dependencies: [./wheels/my_ops-1.0-py3-none-any.whl]\n")
+    by_name = load(tmp_path, PLAIN + 'dependencies: ["my-ops @ ./wheels/my_ops-1.0-py3-none-any.whl"]\n')
+    assert by_path.dependencies == (f"my-ops @ {wheel.as_uri()}",)
+    assert by_name.digest() == by_path.digest()
+
+
+def test_a_recipe_may_begin_with_a_mark_and_end_its_lines_with_two_characters(tmp_path: Path) -> None:
+    plain = load(tmp_path, PLAIN)
+    assert load(tmp_path, b"\xef\xbb\xbf" + PLAIN.replace("\n", "\r\n").encode()) == plain
+
+
+# -- digest ----------------------------------------------------------------------------------------
+
+
+def test_the_digest_is_of_what_a_lock_depends_on(tmp_path: Path) -> None:
+    digest = load(tmp_path, PLAIN).digest()
+    for same in ("# a comment\n", "verify: {server: false}\n", "python: '3.12'\n", "pack: {level: 4}\n"):
+        assert load(tmp_path, PLAIN + same).digest() == digest, same
+    for other in (
+        "dependencies: [numpy]\n",
+        "compiler: system\n",
+        "exclude-newer: 2026-10-01\n",
+        "pack: {level: 5}\n",
+    ):
+        assert load(tmp_path, PLAIN + other).digest() != digest, other
+    assert load(tmp_path, PLAIN.replace("25.06", "25.07")).digest() != digest
+
+
+def test_the_digest_knows_what_the_release_demands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load(tmp_path, PLAIN)
+    digest = recipe.digest()
+    more = dataclasses.replace(recipe.release, demands=("numpy", "ml-dtypes"))
+    monkeypatch.setattr("envbuilder.recipe.load.find_release", lambda name: more)
+    assert recipe.digest() != digest
+
+
+def test_the_digest_does_not_know_the_folder(tmp_path: Path) -> None:
+    digests = set()
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "x-1.0-py3-none-any.whl").touch()
+        digests.add(load(folder, PLAIN + "dependencies: [numpy, ./x-1.0-py3-none-any.whl]\n").digest())
+    assert len(digests) == 1
+
+
+def test_the_digest_does_not_know_the_order_of_dependencies(tmp_path: Path) -> None:
+    one = load(tmp_path, PLAIN + "dependencies: [numpy, SafeTensors]\n").digest()
+    assert load(tmp_path, PLAIN + "dependencies: [safetensors, numpy]\n").digest() == one
+
+
+def test_the_digest_is_the_same_in_another_process(tmp_path: Path) -> None:
+    path = write(tmp_path, PLAIN + "dependencies: [numpy, safetensors]\n")
+    code = "import sys, pathlib, envbuilder.recipe.load as r; print(r.load_recipe(pathlib.Path(sys.argv[1])).digest())"
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONHASHSEED": "7"},
+    )
+    assert said.stdout.strip() == load_recipe(path).digest()
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+BAD: dict[str, tuple[str | bytes, str, str | None]] = {
+    "unknown key": (
+        PLAIN + "dependancies: [numpy]\n",
+        ":4: unknown key `dependancies`, did you mean `dependencies`?",
+        f"known keys: {', '.join(KEYS)}",
+    ),
+    "unknown inner key": (
+        PLAIN + "pack:\n  level: 3\n  bytcode: true\n",
+        ":6: unknown key `pack.bytcode`, did you mean `pack.bytecode`?",
+        "known keys: bytecode, level, uncompressed, exclude",
+    ),
+    "a key that resembles none": (
+        PLAIN + "xyzzy: 1\n",
+        ":4: unknown key `xyzzy`",
+        f"known keys: {', '.join(KEYS)}",
+    ),
+    "missing key": (
+        'triton: "25.06"\ncuda: cpu\n',
+        ":1: the key `torch` is missing",
+        "the version of torch, without a local part",
+    ),
+    "a list instead of a mapping": (
+        "- a\n- b\n",
+        ":1: a recipe is a list, not a mapping of keys to values",
+        None,
+    ),
+    "a number that YAML reads its own way": (
+        PLAIN.replace('"25.06"', "25.10"),
+        ":1: `triton` is the number 25.1, not a text",
+        'YAML reads numbers its own way (3.10 as 3.1): write it in quotes, triton: "25.10"',
+    ),
+    "a mapping instead of a text": (
+        PLAIN.replace("cu126", "{a: b}"),
+        ":3: `cuda` is a mapping, not a text",
+        None,
+    ),
+    "an empty value": (PLAIN.replace("cu126", ""), ":3: `cuda` is empty, not a text", None),
+    "a text instead of a list": (
+        PLAIN + "dependencies: numpy\n",
+        ":4: `dependencies` is the text 'numpy', not a list",
+        None,
+    ),
+    "a number in a list": (
+        PLAIN + "dependencies:\n  - numpy\n  - 3\n",
+        ":6: `dependencies[1]` is the number 3, not a text",
+        None,
+    ),
+    "a text instead of true": (
+        PLAIN + "pack: {bytecode: yes}\n",
+        ":4: `pack.bytecode` is the text 'yes', not true or false",
+        None,
+    ),
+    "a level too high": (PLAIN + "pack: {level: 10}\n", ":4: `pack.level` is 10, not from 0 to 9", None),
+    "no date": (
+        PLAIN + "exclude-newer: soon\n",
+        ":4: `exclude-newer` is the text 'soon', not a date (2026-10-01)",
+        None,
+    ),
+    "no day of any calendar": (
+        PLAIN + "exclude-newer: 2026-13-40\n",
+        ":4: `exclude-newer` is the text '2026-13-40', not a date (2026-10-01)",
+        None,
+    ),
+    "a key twice": (
+        PLAIN + 'torch: "2.8.0"\n',
+        ":4: the key `torch` a second time (first at line 2)",
+        None,
+    ),
+    "a tab": (PLAIN + "pack:\n\tlevel: 3\n", ":5: a tab; YAML is indented with spaces", None),
+    "two documents": (PLAIN + "---\n" + PLAIN, ":4: a second document begins; a recipe is one", None),
+    "an empty file": ("", ":1: is empty", "`envbuilder init NAME` writes a recipe to start from"),
+    "only comments": ("# nothing\n", ":1: is empty", "`envbuilder init NAME` writes a recipe to start from"),
+    "no YAML": (
+        PLAIN + "pack: {level: 3\n",
+        ":5: is no YAML: while parsing a flow mapping expected ',' or '}', but got '<stream end>'",
+        None,
+    ),
+    "not UTF-8": (PLAIN.encode() + b"# \xff\n", ":4: is not UTF-8 text", None),
+    "a bomb of aliases": (
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
+        ":1: anchors and aliases (&, *) are not for recipes; write it twice",
+        None,
+    ),
+    "a bomb of depth": (
+        "a: " + "[" * 500 + "]" * 500,
+        ":1: more than 16 levels deep, which no recipe is",
+        None,
+    ),
+    "a bomb of values": (
+        "a: [" + "1," * 20_000 + "]",
+        ":1: more than 10000 values, which no recipe has",
+        None,
+    ),
+    "a bomb of bytes": ("a: " + "x" * 300_000, ": larger than 256 KiB, which no recipe is", None),
+    "a tag": ("triton: !!python/object:os.system {}\n", ":1: tags (!) are not for recipes", None),
+    "a directive": ("%YAML 1.1\n---\n" + PLAIN, ":2: YAML directives (%) are not for recipes", None),
+    "no release of Triton": (
+        PLAIN.replace("25.06", "25.13"),
+        ":1: no Triton release '25.13': known are YY.MM from 23.08 on, and pytriton-0.7.0",
+        "nearest: 25.08, 25.06, 24.11",
+    ),
+    "no version": (
+        PLAIN.replace("2.7.1", "latest"),
+        ":2: `torch` is 'latest', which is no version",
+        'an exact one, for instance torch: "2.11.0"',
+    ),
+    "a local version": (
+        PLAIN.replace("2.7.1", "2.7.1+cu126"),
+        ":2: `torch` is '2.7.1+cu126': the build is said by `cuda`, not by a local version",
+        'torch: "2.7.1" with cuda: cu126',
+    ),
+    "a nightly": (
+        PLAIN.replace("2.7.1", "2.8.0.dev20250601"),
+        ":2: `torch` is '2.8.0.dev20250601'; only releases (X.Y.Z) can be locked for good",
+        None,
+    ),
+    "a CUDA in other words": (
+        PLAIN.replace("cu126", "cuda12.6"),
+        ":3: `cuda` is 'cuda12.6', did you mean `cu126`?",
+        "cpu, cuXYZ as in cu126, or pypi (the index's own build)",
+    ),
+    "a torch that never was": (
+        PLAIN.replace("2.7.1", "2.7.9"),
+        ":2: there is no torch 2.7.9",
+        "nearest: 2.7.1, 2.7.0, 2.6.0",
+    ),
+    "an impossible pair": (
+        PLAIN.replace("cu126", "cu130"),
+        ":3: torch 2.7.1 was never built for cu130 (it was for cpu, cu118, cu126, cu128, pypi)",
+        "nearest: torch 2.7.1 with cu128, or torch 2.9.1 with cu130",
+    ),
+    "a Python that torch has no wheel for": (
+        PLAIN.replace("2.7.1", "2.1.2").replace("cu126", "cu121"),
+        ":2: torch 2.1.2 has no wheel for Python 3.12 (it has for 3.8, 3.9, 3.10, 3.11)",
+        "nearest: torch 2.2.2 for Python 3.12, or torch 2.1.2 for Python 3.11",
+    ),
+    "a Python that the release has no stub for": (
+        PLAIN + 'python: "3.11"\n',
+        ":4: `python` is '3.11', but Triton 25.06 has a stub for 3.12 only",
+        "leave `python` out",
+    ),
+    "an unknown compiler": (
+        PLAIN + "compiler: sytem\n",
+        ":4: `compiler` is 'sytem', did you mean `system`?",
+        "possible: none, system, bundled",
+    ),
+    "something endless": (
+        PLAIN + f"pack: {{level: {'x' * 1000}}}\n",
+        f":4: `pack.level` is the text '{'x' * 274}…",
+        None,
+    ),
+    "no requirement": (
+        PLAIN + 'dependencies: ["numpy =< 2"]\n',
+        ":4: 'numpy =< 2' is no requirement (PEP 508): Expected semicolon (after name with no version specifier) "
+        "or end",
+        None,
+    ),
+    "torch among the dependencies": (
+        PLAIN + "dependencies: [torch]\n",
+        ":4: torch among `dependencies`",
+        "its version is said by `torch`, its build by `cuda`",
+    ),
+    "a local folder": (
+        PLAIN + 'dependencies: ["mine @ ./mine"]\n',
+        ":4: 'mine @ ./mine' is no wheel, and only wheels can be pinned by hash",
+        "build a wheel of it",
+    ),
+    "a file that is no wheel": (
+        PLAIN + "dependencies: [./mine.whl]\n",
+        ":4: './mine.whl' is no wheel: Invalid wheel filename (wrong number of parts): 'mine'",
+        None,
+    ),
+    "a wheel of another project": (
+        PLAIN + 'dependencies: ["mine @ ./x-1.0-py3-none-any.whl"]\n',
+        ":4: 'mine @ ./x-1.0-py3-none-any.whl': the wheel is one of x",
+        None,
+    ),
+    "an archive that is no wheel": (
+        PLAIN + 'dependencies: ["mine @ https://example.org/mine-1.0.tar.gz"]\n',
+        ":4: '/mine-1.0.tar.gz' is no wheel: Invalid wheel filename (extension must be '.whl'): 'mine-1.0.tar.gz'",
+        None,
+    ),
+    "a reference of another kind": (
+        PLAIN + 'dependencies: ["mine @ hg+https://example.org/x"]\n',
+        ":4: 'mine @ hg+https://example.org/x': references are git+https:, git+ssh:, https: or a local wheel",
+        None,
+    ),
+    "mode with options": (
+        PLAIN + "verify: {compile: {mode: default, options: {}}}\n",
+        ":4: `verify.compile.mode` and `verify.compile.options` exclude each other",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_recipe(tmp_path: Path, case: str) -> None:
+    text, message, hint = BAD[case]
+    assert refuse(tmp_path, text) == (message, hint)
+
+
+def test_a_local_wheel_that_is_not_there(tmp_path: Path) -> None:
+    said, _ = refuse(tmp_path, PLAIN + "dependencies: [./x-1.0-py3-none-any.whl]\n")
+    assert (
+        said == f":4: 'x @ ./x-1.0-py3-none-any.whl': there is no file {tmp_path / 'x-1.0-py3-none-any.whl'}"
+    )
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "mine.yaml")
+    assert caught.value.message == f"{tmp_path / 'mine.yaml'}: cannot be read: No such file or directory"
+
+
+def test_a_name_that_no_lock_can_have(tmp_path: Path) -> None:
+    path = write(tmp_path, PLAIN, "my.recipe.yaml")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert caught.value.message == (
+        f"{path}: a recipe's name has letters, digits, - and _, for it names its lock"
+    )
+
+
+@any_folder
+@given(data=st.binary(max_size=400))
+def test_any_bytes_are_a_recipe_or_an_error(tmp_path: Path, data: bytes) -> None:
+    assert names_its_file(write(tmp_path, data))
+
+
+_keys = st.sampled_from(
+    ["triton", "torch", "cuda", "python", "dependencies", "pack", "verify", "exclude-newer", "x", "channels"]
+)
+_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.dates()
+    | st.sampled_from(["25.06", "2.7.1", "cu126", "cpu", "3.12", "numpy", "conda", "./x-1-py3-none-any.whl"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(_keys | st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@any_folder
+@given(document=st.dictionaries(_keys, _values, max_size=8))
+def test_any_document_is_a_recipe_or_an_error(tmp_path: Path, document: dict[str, object]) -> None:
+    path = tmp_path / "mine.yaml"
+    with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
+        YAML(typ="safe", pure=True).dump(document, file)
+    assert names_its_file(path)
+
+
+# -- finding ---------------------------------------------------------------------------------------
+
+
+def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    path = write(tmp_path / "recipes", PLAIN, "resnet.yaml")
+    assert find_recipe("resnet", tmp_path).path == path
+    assert find_recipe(str(path), tmp_path / "elsewhere").name == "resnet"
+    with pytest.raises(RecipeError) as caught:
+        find_recipe("resnt", tmp_path)
+    assert caught.value.message == f"no recipe 'resnt' in {tmp_path / 'recipes'}, did you mean `resnet`?"
+    assert caught.value.hint == "recipes here: resnet"
+
+
+def test_where_there_are_no_recipes_it_says_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        find_recipe("mine", tmp_path)
+    assert caught.value.hint == "`envbuilder init mine` writes one"
+
+
+# -- schema and template ---------------------------------------------------------------------------
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    kept = (shipped_recipes() / SCHEMA_FILE).read_text()
+    assert kept == schema_text(), f"recipes/{SCHEMA_FILE} must be what schema_text() says"
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_the_recipes_that_come_along_load_and_fulfil_the_schema(name: str) -> None:
+    path = shipped_recipes() / f"{name}.yaml"
+    assert load_recipe(path).verify.compile == {"dynamic": True}
+    jsonschema.validate(YAML(typ="safe").load(path), schema())
+
+
+@pytest.mark.parametrize(
+    "text", ['triton: "25.13"', "cuda: cuda12", "python: '4'", "dependencies: numpy", "x: 1"]
+)
+def test_the_schema_refuses_what_the_parser_refuses(tmp_path: Path, text: str) -> None:
+    key = text.split(":")[0]
+    lines = [line for line in PLAIN.splitlines() if not line.startswith(f"{key}:")]
+    path = write(tmp_path, "\n".join([*lines, text, ""]))
+    with pytest.raises(RecipeError):
+        load_recipe(path)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(YAML(typ="safe").load(path), schema())
+
+
+@pytest.mark.parametrize(
+    ("triton", "torch", "cuda"),
+    [
+        (None, None, None),
+        ("25.06", None, "cu128"),
+        ("23.10", "2.3.1", "cu121"),
+        ("26.06", None, "pypi"),
+        ("25.06", None, "cu118"),
+        ("27.01", None, "cu132"),
+    ],
+)
+def test_the_template_is_a_recipe(
+    tmp_path: Path, triton: str | None, torch: str | None, cuda: str | None
+) -> None:
+    text = template("mine", triton, torch, cuda)
+    recipe = load(tmp_path, text)
+    assert recipe.dependencies == ("numpy", "safetensors")
+    assert triton in (None, recipe.triton)
+    assert torch in (None, recipe.torch)
+    assert (cuda or "cpu") == recipe.cuda
+    uncommented = "\n".join(
+        line.removeprefix("# ")
+        for line in text.splitlines()
+        if not line.endswith("`.")
+        and "$schema" not in line
+        and "PEP 508" not in line
+        and "itself adds" not in line
+    )
+    every = load(tmp_path, uncommented)
+    assert every.exclude_newer == datetime.date(2026, 10, 1)
+    assert every.verify.model == tmp_path.parent / "models" / "mine"

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from envbuilder.util.process import CommandError, run
+
+PYTHON = sys.executable
+
+
+def test_the_environment_is_exactly_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAKS", "1")
+    done = run(
+        [PYTHON, "-I", "-c", "import os; print(sorted(set(os.environ) - {'LC_CTYPE'}))"], env={"ONLY": "this"}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "['ONLY']\n", "")
+
+
+def test_output_is_captured_apart_and_need_not_be_utf8(tmp_path: Path) -> None:
+    code = r"import os, sys; os.write(1, b'a\xff'); os.write(2, os.getcwd().encode())"
+    done = run([PYTHON, "-c", code], env=os.environ, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("a\ufffd", str(tmp_path))
+
+
+def test_there_is_no_standard_input() -> None:
+    assert run([PYTHON, "-c", "print(repr(input()))"], env={}, check=False).stderr.endswith(
+        "EOFError: EOF when reading a line\n"
+    )
+
+
+def test_a_failure_names_the_command_and_its_last_lines() -> None:
+    code = "import sys; [print(f'line {n}') for n in range(100)]; print('why', file=sys.stderr); sys.exit(3)"
+    with pytest.raises(CommandError) as raised:
+        run([PYTHON, "-c", code], env={})
+    lines = raised.value.message.splitlines()
+    assert (
+        lines[0]
+        == f"`{PYTHON} -c '{code.replace(chr(39), chr(39) + chr(34) + chr(39) + chr(34) + chr(39))}'` exited with 3:"
+    )
+    assert lines[1:3] == ["  | line 71", "  | line 72"]
+    assert lines[-2:] == ["  | line 99", "  | why"]
+    assert raised.value.output.startswith("line 0\n")
+    assert raised.value.exit_code == 1
+
+
+def test_a_failure_without_a_word_is_one_line() -> None:
+    with pytest.raises(CommandError) as raised:
+        run(["false"], env={"PATH": os.defpath})
+    assert str(raised.value) == "`false` exited with 1"
+
+
+def test_a_failure_may_be_expected() -> None:
+    assert run(["false"], env={"PATH": os.defpath}, check=False).returncode == 1
+
+
+def test_out_of_time() -> None:
+    code = "import time; print('begun', flush=True); time.sleep(60)"
+    with pytest.raises(CommandError, match=r"(?s)` ran out of time:\n  \| begun$"):
+        run([PYTHON, "-c", code], env={}, timeout=2)
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CommandError) as raised:
+        run([str(tmp_path / "gone")], env={})
+    assert str(raised.value) == (
+        f"`{tmp_path}/gone` exited with 127:\n  | [Errno 2] No such file or directory: '{tmp_path}/gone'"
+    )

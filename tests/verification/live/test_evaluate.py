@@ -1,0 +1,250 @@
+"""What a probe found, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from envbuilder.catalog.triton import find_release
+from envbuilder.verification.live.evaluate import check_probe, environment_facts
+from envbuilder.verification.live.run_probe import Probed
+from envbuilder.verification.report import Check
+from tests.helpers.environments import environment, failures, manifest
+
+MANIFEST = manifest(environment())
+GOOD: dict[str, Any] = {
+    "conditions": {"python": "3.11.7", "prefix": "/e/0", "locale": "C", "isolated": 1, "utf8_mode": 0},
+    "torch": {"version": "2.13.0+cpu", "cuda": None, "numpy": "1.26.4", "seconds": 0.91, "devices": []},
+    "child": {"executable": "/e/0/bin/python3", "returncode": "0", "output": "/e/0"},
+    "modules": [],
+    "libraries": [
+        "/usr/lib/x86_64-linux-gnu/libc.so.6",
+        "/lib64/ld-linux-x86-64.so.2",
+        "/usr/lib/libcuda.so.1",
+    ],
+    "CPU": {
+        "own": False,
+        "compiler": "/usr/bin/g++",
+        "backend": "inductor",
+        "load_seconds": 12.34,
+        "compiled": True,
+        "graphs": 2,
+        "recompiles": 0,
+        "together": [],
+        "sizes": [1, 2, 8],
+        "shapes": {"y": [1, 16]},
+        "empty": [],
+        "differs": [],
+    },
+}
+
+
+def judged(
+    answer: dict[str, Any] | None, *, isolated: bool = True, compiler: str | None = None
+) -> list[Check]:
+    probed = Probed(launch="sourced", answer=answer, ended="it exited with 1:\n  | no", seconds=3.0)
+    return list(check_probe(probed, find_release("pytriton-0.7.0"), MANIFEST, isolated, compiler=compiler))
+
+
+def served(**changes: Any) -> dict[str, Any]:
+    return {**GOOD, "CPU": {**GOOD["CPU"], **changes}}
+
+
+def test_all_is_well() -> None:
+    checks = judged(GOOD)
+    assert [(check.id, check.status) for check in checks if check.status != "passed"] == []
+    assert {check.id: check.found for check in checks} == {
+        "contract.launch": "Python 3.11.7, launched sourced: isolated, locale C, no UTF-8 mode",
+        "contract.isolation": "nothing but the environment and the base system was in reach",
+        "probe.import": "torch 2.13.0+cpu (without CUDA), NumPy 1.26.4, imported in 0.9 s",
+        "probe.outside": "every module and library came from the environment or the base system",
+        "probe.child": "/e/0/bin/python3 starts by itself, without ENV/lib on the loader's path",
+        "probe.model": "the model answers: y [1, 16]",
+        "probe.compile": "compiled by inductor and /usr/bin/g++; loaded in 12.3 s",
+        "probe.answers": "batches of 1, 2, 8: the same as eager",
+        "probe.recompiles": "2 graphs serve every batch size: 1, 2, 8",
+    }
+    assert {check.release for check in checks} == {"pytriton-0.7.0"}
+    assert checks[0].seconds == 3.0
+
+
+def test_no_answer() -> None:
+    assert failures(judged(None)) == {
+        "contract.launch": (
+            "the environment's Python, launched sourced as pytriton-0.7.0 does: it exited with 1:\n  | no",
+            "the last lines say what it lacks",
+        )
+    }
+
+
+def test_not_isolated_is_a_warning() -> None:
+    (check,) = [check for check in judged(GOOD, isolated=False) if check.id == "contract.isolation"]
+    assert (check.status, check.fix) == ("warning", "run as root, or allow user namespaces")
+    assert check.found == (
+        "this user may make no mount namespace: what the archive was made from stayed in reach"
+    )
+
+
+FAILURES = [
+    (
+        "runtime",
+        "probe.import",
+        "ImportError: x",
+        "the environment lacks, or has in a wrong version, what the text names",
+    ),
+    (
+        "eager",
+        "probe.model",
+        "the model does not load or answer: ImportError: x",
+        "the model itself fails: run it in plain Python with the inputs that config.pbtxt describes",
+    ),
+    (
+        "compiled",
+        "probe.compile",
+        "torch.compile fails: ImportError: x",
+        'eager works: TORCH_COMPILE_OPTIONAL_PARAMETERS {"disable": true}, or COMPILE_FALLBACK "eager"',
+    ),
+    (
+        "answer",
+        "probe.answers",
+        "the model does not answer: ImportError: x",
+        "it loads and compiles; a request is what it does not take",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "id", "text", "fix"), FAILURES)
+def test_a_stage_that_failed(stage: str, id: str, text: str, fix: str) -> None:
+    failed = {"stage": stage, "text": "ImportError: x", "trace": "…"}
+    answer = {key: value for key, value in GOOD.items() if key not in ("CPU", "torch", "child")}
+    if stage != "runtime":
+        answer |= {"torch": GOOD["torch"], "child": GOOD["child"], "CPU": {}}
+    checks = judged({**answer, "failed": failed})
+    assert failures(checks) == {id: (text, fix)}
+
+
+@pytest.mark.parametrize("stage", ["child", "probe"])
+def test_no_failed_stage_goes_unsaid(stage: str) -> None:
+    answer = {**GOOD, "failed": {"stage": stage, "text": "OSError: x", "trace": "…"}}
+    answer = {key: value for key, value in answer.items() if key not in ("CPU", "child")}
+    assert failures(judged(answer)) == {
+        "probe.model": ("the probe did not come to the model: OSError: x", "see what it names")
+    }
+
+
+def test_another_torch() -> None:
+    answer = {**GOOD, "torch": {**GOOD["torch"], "version": "2.12.0+cu130", "cuda": "13.0"}}
+    assert failures(judged(answer)) == {
+        "probe.import": (
+            "torch 2.12.0+cu130 (CUDA 13.0), NumPy 1.26.4, imported in 0.9 s; the manifest says 2.13.0+cpu",
+            "build it again",
+        )
+    }
+
+
+def test_what_came_from_outside() -> None:
+    answer = {**GOOD, "modules": ["yaml (/usr/lib/python3/yaml.py)"], "libraries": ["/opt/x/libssl.so.3"]}
+    assert failures(judged(answer)) == {
+        "probe.outside": (
+            "loaded from outside the environment: yaml (/usr/lib/python3/yaml.py), /opt/x/libssl.so.3",
+            "the environment must hold what it imports; a .pth file or PYTHONPATH may lead outside",
+        )
+    }
+
+
+@pytest.mark.parametrize(("code", "output"), [("127", "no libpython"), ("0", "/usr")])
+def test_a_child_that_does_not_start(code: str, output: str) -> None:
+    answer = {**GOOD, "child": {"executable": "/e/0/bin/python3", "returncode": code, "output": output}}
+    text, fix = failures(judged(answer))["probe.child"]
+    assert text == f"/e/0/bin/python3 started as a child exited with {code}: {output}"
+    assert fix is not None
+    assert "$ORIGIN/../lib" in fix
+
+
+def test_empty_answers() -> None:
+    assert failures(judged(served(empty=["y"]))) == {
+        "probe.answers": (
+            "outputs that came back empty: y",
+            "an answer has as many values as its shape says",
+        )
+    }
+
+
+@pytest.mark.parametrize("key", ["differs", "together"])
+def test_other_answers_than_eager(key: str) -> None:
+    text, fix = failures(judged(served(**{key: ["batch of 1: y differs from eager by up to 1"]})))[
+        "probe.answers"
+    ]
+    assert text == "compiled answers are not eager's: batch of 1: y differs from eager by up to 1"
+    assert (
+        fix
+        == "compiled code may differ in the last digits only: does the model ask torch.compiler.is_compiling()?"
+    )
+
+
+def test_recompiles_are_a_warning() -> None:
+    (check,) = [check for check in judged(served(recompiles=3)) if check.id == "probe.recompiles"]
+    assert (check.status, check.found) == (
+        "warning",
+        "3 graphs were compiled by requests, in batches of 1, 2, 8",
+    )
+    assert (
+        check.fix == 'mark sizes dynamic: {"dynamic": true}, or name them in WARMUP; a request waits for each'
+    )
+
+
+def test_no_compiler_is_said() -> None:
+    checks = judged(served(compiler=None, backend="aot_eager"))
+    assert {c.id: c.found for c in checks}["probe.compile"] == (
+        "no C++ compiler in reach: compiled by aot_eager, which needs none; loaded in 12.3 s"
+    )
+
+
+def test_the_users_own_triton_model() -> None:
+    found = {c.id: c.found for c in judged(served(own=True, compiled=False))}
+    assert found["probe.answers"] == "batches of 1, 2, 8: its own TritonPythonModel has no eager form"
+    assert found["probe.compile"] == (
+        "nothing for torch.compile to do (TritonPythonModel of its own); loaded in 12.3 s"
+    )
+    assert "probe.recompiles" not in found
+
+
+def test_a_gpu_is_judged_too() -> None:
+    found = {c.id: c.found for c in judged({**GOOD, "GPU": GOOD["CPU"]})}
+    assert found["probe.compile-gpu"] == "compiled by inductor; loaded in 12.3 s on GPU"
+    assert found["probe.answers-gpu"] == "batches of 1, 2, 8 on GPU: the same as eager"
+
+
+def test_what_an_environment_says_of_itself() -> None:
+    probed = Probed(launch="sourced", answer=GOOD, ended="", seconds=1)
+    assert environment_facts([Probed(launch="direct", answer=None, ended="", seconds=1), probed]) == {
+        "python": "3.11.7",
+        "torch": "2.13.0+cpu",
+        "cuda": "None",
+        "numpy": "1.26.4",
+        "devices": "none",
+        "import_seconds": "0.91",
+    }
+    assert environment_facts([]) == {}
+
+
+def test_a_compiler_that_travels_along() -> None:
+    checks = judged(served(compiler="/e/0/bin/g++"), compiler="bin/g++")
+    found = {check.id: check.found for check in checks}
+    assert [check.id for check in checks if check.status != "passed"] == []
+    isolation = (
+        "nothing but the environment and the base system was in reach, and no compiler of this machine"
+    )
+    assert found["contract.isolation"] == isolation
+    assert found["probe.compile"] == "compiled by inductor and /e/0/bin/g++; loaded in 12.3 s"
+
+
+@pytest.mark.parametrize("compiler", ["/usr/bin/g++", None])
+def test_another_compiler_than_the_one_that_travels_along(compiler: str | None) -> None:
+    assert failures(judged(served(compiler=compiler), compiler="bin/x-g++")) == {
+        "probe.compile": (
+            f"compiled by {compiler}, and not by the environment's own bin/x-g++",
+            "CXX is set by the server's environment: take it away",
+        )
+    }

@@ -1,0 +1,73 @@
+"""What a model is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from envbuilder.verification.live import inputs as sample
+
+
+def config(text: str) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(0, [1]), (1, [1]), (2, [1, 2]), (6, [1, 2, 3, 5, 6]), (8, [1, 2, 3, 5, 8])]
+)
+def test_batch_sizes(most: int, sizes: list[int]) -> None:
+    assert sample.batch_sizes(config(f"max_batch_size: {most}")) == sizes
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("FP32", "float32"),
+        ("FP16", "float16"),
+        ("FP64", "float64"),
+        ("INT64", "int64"),
+        ("UINT8", "uint8"),
+        ("BOOL", "bool"),
+        ("BF16", "float32"),
+        ("STRING", "S10"),
+    ],
+)
+def test_inputs(kind: str, dtype: str) -> None:
+    model = config(f'max_batch_size: 4 input [ {{ name: "x" data_type: TYPE_{kind} dims: [ 3, -1 ] }} ]')
+    inputs = sample.make_inputs(model, 2)
+    assert (inputs["x"].shape, inputs["x"].dtype) == ((2, 3, 44), np.dtype(dtype))
+    assert np.array_equal(inputs["x"], sample.make_inputs(model, 2)["x"])
+    if kind.startswith(("INT", "UINT")):
+        assert set(inputs["x"].flat) == {0, 1}
+
+
+def test_inputs_without_batches() -> None:
+    model = config('input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]')
+    assert sample.make_inputs(model, 1)["x"].shape == (3,)
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    model = config('max_batch_size: 4 input [ { name: "a/b" data_type: TYPE_STRING dims: [ 1 ] } ]')
+    cases = {size: sample.make_inputs(model, size) for size in (1, 3)}
+    sample.save(tmp_path / "inputs.npz", cases)
+    loaded = sample.load(tmp_path / "inputs.npz")
+    assert {size: list(case) for size, case in loaded.items()} == {1: ["a/b"], 3: ["a/b"]}
+    assert np.array_equal(loaded[3]["a/b"], cases[3]["a/b"])
+
+
+def test_the_configuration_as_a_stub_gets_it() -> None:
+    text = """
+    name: "m" max_batch_size: 4
+    input [ { name: "x" data_type: TYPE_FP32 dims: [ 3, -1 ] reshape { shape: [ 3 ] } } ]
+    parameters: { key: "K" value: { string_value: "V" } }
+    """
+    data = sample.as_stub_sees(config(text))
+    assert (data["name"], data["max_batch_size"]) == ("m", 4)
+    assert data["input"][0]["dims"] == [3, -1]
+    assert data["input"][0]["reshape"]["shape"] == [3]
+    assert data["input"][0]["data_type"] == "TYPE_FP32"
+    assert data["parameters"] == {"K": {"string_value": "V"}}

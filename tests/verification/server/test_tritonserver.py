@@ -1,0 +1,480 @@
+"""Finding, starting and stopping a server: with programs that behave as servers do at their worst, and a real one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+
+from envbuilder.config.settings import Settings
+from envbuilder.errors import IntegrityError, VerifyError
+from envbuilder.lockfile.model import Artifact
+from envbuilder.store.local import Store
+from envbuilder.verification.server import cleanup as remains_module
+from envbuilder.verification.server import process as process_module
+from envbuilder.verification.server import tritonserver as server_module
+from envbuilder.verification.server.tritonserver import TritonServer, find_server
+from tests.helpers.environments import patched, some_elf
+
+HEAD = """
+import http.server, json, os, pathlib, re, signal, subprocess, sys, time
+options = dict(arg[2:].split("=", 1) for arg in sys.argv[1:])
+"""
+SERVING = """
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/v2":
+            self.wfile.write(json.dumps({"name": NAME, "version": "9.9"}).encode())
+
+    def log_message(self, *_):
+        pass
+
+http.server.HTTPServer(("127.0.0.1", int(options["http-port"])), Handler).serve_forever()
+"""
+
+
+def program(folder: Path, script: str) -> TritonServer:
+    """A server that is the Python *script*."""
+    binary = folder / "bin" / "tritonserver"
+    binary.parent.mkdir(parents=True)
+    binary.write_text(f"#!{sys.executable}\n{HEAD}{textwrap.dedent(script)}")
+    binary.chmod(0o755)
+    backend = folder / "backends" / "python"
+    backend.mkdir(parents=True)
+    (backend / "libtriton_python.so").touch()
+    (backend / "triton_python_backend_stub").touch()
+    return TritonServer(
+        binary=binary,
+        backends=folder / "backends",
+        stubs={"3.11": backend / "triton_python_backend_stub"},
+    )
+
+
+@contextlib.contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_until_dead(pid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not is_alive(pid)
+
+
+# -- a server that fails ---------------------------------------------------------------------------
+
+
+def test_a_server_that_dies(tmp_path: Path) -> None:
+    fake = program(
+        tmp_path,
+        """
+        print("E0101 00:00:00.000000 1 first.cc:1] the cause")
+        for number in range(30):
+            print("I0101 00:00:00.000000 1 more.cc:1] line", number)
+        print("+----+\\n| table |")
+        sys.exit(3)
+        """,
+    )
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    lines = "\n".join(f"  | I0101 00:00:00.000000 1 more.cc:1] line {number}" for number in range(10, 30))
+    assert str(caught.value) == (
+        f"{fake.binary} exited with 3 before it was ready; the last lines of its log ({tmp_path}/log):\n"
+        f"  | E0101 00:00:00.000000 1 first.cc:1] the cause\n{lines}\n"
+        "  hint: the first error in the log is the cause: a model that does not load, or a missing library"
+    )
+    assert caught.value.exit_code == 7
+
+
+def test_a_stub_that_the_server_takes_for_dead(tmp_path: Path) -> None:
+    fake = program(
+        tmp_path,
+        """
+        print("E0101 00:00:00.000000 1 x.cc:1] failed to load 'm': Stub process 'm_0_0' is not healthy.")
+        sys.exit(1)
+        """,
+    )
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    assert caught.value.hint == (
+        "a stub died, or got no processor for a second while it loaded: then the server takes it for dead, "
+        "and trying again on a machine that is less busy helps"
+    )
+
+
+def test_a_server_that_is_killed(tmp_path: Path) -> None:
+    fake = program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    assert caught.value.message == (
+        f"{fake.binary} was ended by signal 9 before it was ready; the last lines of its log "
+        f"({tmp_path}/log):\n  | (nothing)"
+    )
+
+
+def test_a_server_that_never_gets_ready(tmp_path: Path) -> None:
+    fake = program(tmp_path, 'print(os.getpid(), flush=True)\nprint("loading", flush=True)\ntime.sleep(600)')
+    log = tmp_path / "log"
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=log, ready_timeout=2):
+        pass
+    pid = int(log.read_text().splitlines()[0])
+    assert str(caught.value) == (
+        f"{fake.binary} was not ready after 2 s; the last lines of its log ({log}):\n  | {pid}\n  | loading\n"
+        "  hint: a model that loads slowly needs a longer time; one that hangs shows where in the log"
+    )
+    assert not is_alive(pid)
+
+
+def test_the_answer_of_another_server_does_not_count(tmp_path: Path) -> None:
+    fake = program(tmp_path, 'NAME = "somebody else"' + SERVING)
+    with (
+        pytest.raises(VerifyError, match=r"was not ready after 1\.5 s"),
+        fake.start(tmp_path, python="3.11", log=tmp_path / "log", ready_timeout=1.5),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("name", "option"), [("HTTP", "http_port"), ("gRPC", "grpc_port")])
+def test_a_port_that_is_taken(tmp_path: Path, name: str, option: str) -> None:
+    fake = program(tmp_path, "sys.exit('it must not be started')")
+    with (
+        taken_port() as port,
+        pytest.raises(VerifyError) as caught,
+        fake.start(tmp_path, python="3.11", log=tmp_path / "log", **{option: port}),  # type: ignore[arg-type]  # by name
+    ):
+        pass
+    assert str(caught.value) == (
+        f"{name} port {port} of 127.0.0.1 is taken\n  hint: leave the port to be chosen"
+    )
+    assert not (tmp_path / "log").exists()
+
+
+def test_ports_taken_after_they_were_chosen(tmp_path: Path) -> None:
+    fake = program(
+        tmp_path,
+        """
+        with open(options["model-repository"] + "/tries", "a") as file:
+            file.write("x")
+        socket = f"127.0.0.1:{options['http-port']}"
+        sys.exit(f"error: failed to start HTTP service: Unavailable - Socket '{socket}' already in use")
+        """,
+    )
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    assert (tmp_path / "tries").read_text() == "xxx"
+    assert caught.value.message.startswith(f"{fake.binary} could not use 127.0.0.1:")
+    assert caught.value.hint == "something takes ports as fast as they are found"
+
+
+def test_no_stub_for_that_python(tmp_path: Path) -> None:
+    fake = program(tmp_path, "")
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.7", log=tmp_path / "log"):
+        pass
+    assert str(caught.value) == (
+        f"{fake.binary} has no stub for Python 3.7; it has 3.11\n"
+        "  hint: name a server of the archive's release with --tritonserver"
+    )
+
+
+# -- a server that is stopped ----------------------------------------------------------------------
+
+
+def test_what_a_server_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = program(
+        tmp_path, 'NAME = options["id"]\nprint(json.dumps([options, dict(os.environ)]), flush=True)' + SERVING
+    )
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    log = tmp_path / "log"
+    with fake.start(tmp_path, python="3.11", log=log, env={"MINE": "1"}) as running:
+        assert running.version == "9.9"
+        connection = http.client.HTTPConnection(running.http)
+        connection.request("GET", "/v2/health/ready")
+        assert connection.getresponse().status == 200
+        connection.close()
+    options, variables = json.loads(log.read_text())
+    assert options["http-address"] == options["grpc-address"] == "127.0.0.1"
+    assert options["allow-metrics"] == "false"
+    assert {"PYTHONPATH", "VIRTUAL_ENV"} & set(variables) == set()
+    assert (variables["MINE"], variables["CUDA_VISIBLE_DEVICES"]) == ("1", "")
+
+
+STUBBORN = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(["sleep", "600"])
+folder = pathlib.Path(tempfile.mkdtemp(prefix="python_env_", dir="/tmp"))
+folder = folder.rename("/tmp/python_env_" + options["id"][-6:])
+os.chdir(folder)
+pathlib.Path("/tmp/torch-environment-" + options["id"][-6:]).symlink_to(folder / "0")
+pathlib.Path("/dev/shm/" + options["id"] + "-region").touch()
+print(child.pid, os.getpid(), folder, flush=True)
+NAME = options["id"]
+"""
+
+
+def test_a_stubborn_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "TERMINATE_AFTER", 0.5)
+    fake = program(tmp_path, "import tempfile" + STUBBORN + SERVING)
+    with tempfile.TemporaryDirectory(prefix="python_env_", dir="/tmp") as foreign:
+        other = Path(foreign).rename(f"/tmp/python_env_{os.urandom(3).hex()}")
+        try:
+            with fake.start(tmp_path, python="3.11", log=tmp_path / "log") as running:
+                child, server, folder = running.log.read_text().split()
+                name = "envbuilder-*" + folder[-6:]
+                assert Path(folder).is_dir()
+                assert len(list(Path("/dev/shm").glob(f"{name}-region"))) == 1
+            assert not Path(folder).exists()
+            assert not Path(f"/tmp/torch-environment-{folder[-6:]}").is_symlink()
+            assert list(Path("/dev/shm").glob(f"{name}-region")) == []
+            assert other.is_dir()  # somebody else's stays
+            assert wait_until_dead(int(child))
+            assert wait_until_dead(int(server))
+        finally:
+            other.rename(foreign)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path, stubborn: bool) -> None:
+    what = (
+        STUBBORN if stubborn else 'print(os.getpid(), os.getpid(), "/none", flush=True)\nNAME = options["id"]'
+    )
+    program(tmp_path, "import tempfile\n" + what + SERVING)
+    script = f"""
+import os, pathlib, signal
+from envbuilder.verify import remains
+from envbuilder.verification.server.tritonserver import TritonServer
+remains.TERMINATE_AFTER = 0.5
+folder = pathlib.Path({str(tmp_path)!r})
+stub = folder / "backends" / "python" / "triton_python_backend_stub"
+fake = TritonServer(binary=folder / "bin" / "tritonserver", backends=folder / "backends", stubs={{"3.11": stub}})
+with fake.start(folder, python="3.11", log=folder / "log"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False)
+    assert done.returncode == -signal.SIGKILL
+    child, server, folder = (tmp_path / "log").read_text().split()
+    assert wait_until_dead(int(server))
+    assert wait_until_dead(int(child))
+    region = f"envbuilder-*{folder[-6:]}-region"
+    deadline = time.monotonic() + 10
+    while (Path(folder).exists() or any(Path("/dev/shm").glob(region))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(folder).exists()
+    assert list(Path("/dev/shm").glob(region)) == []
+
+
+# -- finding one -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path) -> Store:
+    return Store(root=tmp_path / "store")
+
+
+@pytest.fixture
+def no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_no_server_at_that_path(tmp_path: Path, empty_store: Store) -> None:
+    with pytest.raises(VerifyError) as caught:
+        find_server(tmp_path / "none", Settings(), empty_store)
+    assert str(caught.value) == (
+        f"{tmp_path}/none: no tritonserver that can be run\n"
+        "  hint: --tritonserver names the program, or the folder that holds bin/tritonserver"
+    )
+
+
+def test_a_server_without_a_python_backend(tmp_path: Path, empty_store: Store) -> None:
+    fake = program(tmp_path / "x", "")
+    (tmp_path / "x" / "backends").rename(tmp_path / "x" / "elsewhere")
+    with pytest.raises(VerifyError, match="no Python backend in") as caught:
+        find_server(fake.binary, Settings(), empty_store)
+    assert caught.value.hint == "a server without the Python backend serves no environment"
+
+
+@pytest.mark.parametrize("by", ["program", "folder", "PATH"])
+def test_an_installed_server(
+    tmp_path: Path, empty_store: Store, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    fake = program(tmp_path / "x", "")
+    stub = tmp_path / "x" / "backends" / "python" / "triton_python_backend_stub"
+    stub.write_bytes(patched(some_elf(), tmp_path, "--add-needed", "libpython3.12.so.1.0"))
+    monkeypatch.setenv("PATH", str(fake.binary.parent))
+    path = {"program": fake.binary, "folder": tmp_path / "x", "PATH": None}[by]
+    found = find_server(path, Settings(), empty_store)
+    assert found.binary == fake.binary
+    assert found.stubs == {"3.12": stub}
+    assert found.describe() == str(fake.binary)
+
+
+@pytest.mark.usefixtures("no_path")
+def test_none_at_hand(empty_store: Store) -> None:
+    with pytest.raises(VerifyError) as caught:
+        find_server(None, Settings(), empty_store, fetch=False)
+    assert str(caught.value) == (
+        "no tritonserver on PATH, and none in the store\n"
+        "  hint: --tritonserver PATH names one; --server fetches one from the package index"
+    )
+
+
+@pytest.mark.usefixtures("no_path")
+def test_the_one_in_the_wheel(tmp_path: Path, empty_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = tmp_path / "links" / server_module.SERVER_WHEEL.filename
+    wheel.parent.mkdir()
+    home = "pytriton/tritonserver"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in (f"{home}/bin/tritonserver", f"{home}/backends/python/libtriton_python.so"):
+            archive.writestr(name, "x")
+        archive.writestr(f"{home}/python_backend_stubs/3.11/triton_python_backend_stub", "x")
+        archive.writestr("nvidia_pytriton.libs/libarchive-1.so", "x")
+        archive.writestr("pytriton/__init__.py", "x")
+    data = wheel.read_bytes()
+    artifact = Artifact(
+        name="nvidia-pytriton",
+        version="0.7.0",
+        filename=wheel.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+    )
+    monkeypatch.setattr(server_module, "SERVER_WHEEL", artifact)
+    settings = Settings(find_links=(str(wheel.parent),), no_index=True)
+    found = find_server(None, settings, empty_store)
+    assert os.access(found.binary, os.X_OK)
+    assert os.access(found.stubs["3.11"], os.X_OK)
+    assert sorted(found.stubs) == ["3.10", "3.11", "3.12", "3.8", "3.9"]
+    root = found.libraries[0].parent
+    assert sorted(path.name for path in root.iterdir()) == ["nvidia_pytriton.libs", "pytriton"]
+    assert not (root / "pytriton" / "__init__.py").exists()
+    wheel.unlink()
+    assert find_server(None, settings, empty_store, fetch=False) == found  # from the store
+    assert found.describe() == "pytriton-0.7.0 (Triton 2.51.0, release 24.10)"
+
+
+@pytest.mark.usefixtures("no_path")
+def test_a_wheel_with_other_bytes_is_no_server(tmp_path: Path, empty_store: Store) -> None:
+    wheel = tmp_path / "links" / server_module.SERVER_WHEEL.filename
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("pytriton/tritonserver/bin/tritonserver", "evil")
+    settings = Settings(find_links=(str(wheel.parent),), no_index=True)
+    with pytest.raises(IntegrityError, match=re.escape(wheel.name)):
+        find_server(None, settings, empty_store)
+    assert not (empty_store.root / "tools").exists()
+
+
+# -- a real one ------------------------------------------------------------------------------------
+
+ECHO = """
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        inputs = [pb_utils.get_input_tensor_by_name(request, "x") for request in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("y", x.as_numpy() + 1)]) for x in inputs]
+"""
+
+
+def repository(folder: Path, environment: Path, source: str) -> Path:
+    version = folder / "repository" / "echo" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(source)
+    (version.parent / "config.pbtxt").write_text(
+        'backend: "python"\nmax_batch_size: 0\n'
+        'input [ { name: "x" data_type: TYPE_FP32 dims: [ 2 ] } ]\n'
+        'output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] } ]\n'
+        f'parameters: {{ key: "EXECUTION_ENV_PATH" value: {{ string_value: "{environment}" }} }}\n'
+    )
+    return version.parent.parent
+
+
+@pytest.mark.server
+@pytest.mark.network
+def test_a_real_server_answers(tmp_path: Path, server: TritonServer, cpu_environment: Path) -> None:
+    models = repository(tmp_path, cpu_environment, ECHO)
+    with server.start(models, python="3.11", log=tmp_path / "log") as running:
+        assert running.version == "2.51.0"
+        for module, address in ((tritonclient.http, running.http), (tritonclient.grpc, running.grpc)):
+            with module.InferenceServerClient(address) as client:
+                tensor = module.InferInput("x", [2], "FP32")
+                tensor.set_data_from_numpy(np.array([1, 2], np.float32))
+                assert client.infer("echo", [tensor]).as_numpy("y").tolist() == [2, 3]
+        pid = running.process.pid
+        # Other servers of these tests run beside this one: only what bears its own name is asked after.
+        (name,) = re.findall(r"--id=(envbuilder-\w+)", Path(f"/proc/{pid}/cmdline").read_text())
+        assert list(Path("/dev/shm").glob(f"{name}*")) != []
+    assert not is_alive(pid)
+    assert list(Path("/dev/shm").glob(f"{name}*")) == []
+
+
+@pytest.mark.server
+@pytest.mark.network
+def test_a_model_that_does_not_load_shows_in_the_error(
+    tmp_path: Path, server: TritonServer, cpu_environment: Path
+) -> None:
+    models = repository(tmp_path, cpu_environment, "import nothing_of_this_name\n")
+    with (
+        pytest.raises(VerifyError, match="No module named 'nothing_of_this_name'") as caught,
+        server.start(models, python="3.11", log=tmp_path / "log"),
+    ):
+        pass
+    assert caught.value.message.startswith(
+        "pytriton-0.7.0 (Triton 2.51.0, release 24.10) exited with 1 before"
+    )
+
+
+@pytest.mark.server
+@pytest.mark.network
+@pytest.mark.slow
+def test_a_server_ended_while_it_loads_leaves_nothing(
+    tmp_path: Path, server: TritonServer, cpu_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has made a folder that only its memory names, and others may be making theirs."""
+    monkeypatch.setattr(remains_module, "_other_servers", lambda _: True)
+    seen: list[set[Path]] = []
+    stop = process_module.Session._stop
+
+    def spy(session: process_module.Session) -> None:
+        stop(session)
+        seen.append(session.remains.extracted - session.remains.before)
+
+    monkeypatch.setattr(process_module.Session, "_stop", spy)
+    models = repository(tmp_path, cpu_environment, "import time\ntime.sleep(600)\n")
+    with (
+        pytest.raises(VerifyError, match="was not ready after 10 s"),
+        server.start(models, python="3.11", log=tmp_path / "log", ready_timeout=10),
+    ):
+        pass
+    (folders,) = seen
+    assert folders
+    assert [folder for folder in folders if folder.exists()] == []

@@ -1,0 +1,552 @@
+"""Every way in which an archive can be wrong that needs nothing of it to run."""
+
+from __future__ import annotations
+
+import io
+import json
+import py_compile
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from envbuilder.archive.elf import read_elf
+from envbuilder.errors import VerifyError
+from envbuilder.lockfile.model import Artifact, Lock, LockedInterpreter
+from envbuilder.progress import SILENT
+from envbuilder.verification.static.archive import check_archive
+from envbuilder.verification.static.extracted import open_archive
+from tests.helpers.environments import (
+    SITE,
+    Tree,
+    environment,
+    failures,
+    manifest,
+    pack,
+    package,
+    patched,
+    some_elf,
+    system_libstdcxx,
+    tampered,
+    verdicts,
+)
+
+REBUILD = "build it again with `envbuilder build`"
+
+
+def found(tree: Tree, tmp_path: Path, release: str = "pytriton-0.7.0") -> dict[str, tuple[str, str | None]]:
+    """What fails in the archive of *tree*, whose manifest is true."""
+    return failures(verdicts(pack(tree, tmp_path, listed=tree), tmp_path, release=release))
+
+
+def member(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def test_a_sound_archive_fails_nothing(tmp_path: Path) -> None:
+    tree = environment()
+    checks = verdicts(pack(tree, tmp_path, listed=tree), tmp_path)
+    assert {check.id: check.found for check in checks if check.status != "passed"} == {}
+    ids = [check.id for check in checks]
+    assert len(ids) == len(set(ids)) == 23
+    assert all(check.fix is None for check in checks)
+
+
+def test_a_plain_tar_is_sound(tmp_path: Path) -> None:
+    tree = environment()
+    assert failures(verdicts(pack(tree, tmp_path, listed=tree, mode="w"), tmp_path)) == {}
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+def test_truncated_in_its_gzip(tmp_path: Path) -> None:
+    tree = environment()
+    archive = tampered(pack(tree, tmp_path, listed=tree), lambda data: data[:-2000])
+    wrong = failures(verdicts(archive, tmp_path))
+    text, fix = wrong["archive.readable"]
+    assert text.startswith(f"{archive.name}: it is truncated: its gzip stream has no end (at ")
+    assert fix == f"copy it again, or {REBUILD}"
+    assert wrong["archive.name"][0].startswith(
+        f"{archive.name} says {archive.name[5:17]}, its sha256 begins with "
+    )
+
+
+def test_truncated_between_members(tmp_path: Path) -> None:
+    tree = environment()
+    archive = pack(tree, tmp_path, listed=tree, mode="w")
+    with tarfile.open(archive) as tar:
+        last = tar.getmembers()[-1]
+    archive = tampered(archive, lambda data: data[: last.offset])
+    text, _ = failures(verdicts(archive, tmp_path))["archive.readable"]
+    assert text == f"{archive.name}: it is truncated: it ends after {list(tree)[-1]}, with no end of a tar"
+
+
+def test_truncated_within_a_member(tmp_path: Path) -> None:
+    tree = environment()
+    archive = tampered(pack(tree, tmp_path, listed=tree, mode="w"), lambda data: data[:3000])
+    text, _ = failures(verdicts(archive, tmp_path))["archive.readable"]
+    assert text == f"{archive.name}: unexpected end of data (at lib/libpython3.11.so.1.0)"
+
+
+def test_garbage_in_the_middle(tmp_path: Path) -> None:
+    tree = environment()
+    archive = tampered(
+        pack(tree, tmp_path, listed=tree, mode="w"), lambda data: data[:1024] + b"\xaa" * 512 + data[1536:]
+    )
+    text, _ = failures(verdicts(archive, tmp_path))["archive.readable"]
+    assert text == f"{archive.name}: there is no readable header after bin/activate"
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    tree = environment()
+    archive = tampered(
+        pack(tree, tmp_path, listed=tree), lambda data: data[:2000] + b"\xff" * 64 + data[2064:]
+    )
+    text, _ = failures(verdicts(archive, tmp_path))["archive.readable"]
+    assert text.startswith(f"{archive.name}: its gzip stream is damaged: ")
+
+
+def test_empty(tmp_path: Path) -> None:
+    archive = tmp_path / "empty.tar.gz"
+    archive.touch()
+    assert failures(verdicts(archive, tmp_path))["archive.readable"][0] == "empty.tar.gz: it is empty"
+
+
+@pytest.mark.parametrize(("mode", "name"), [("w:xz", "xz"), ("w:bz2", "bzip2")])
+def test_a_filter_that_triton_does_not_read(tmp_path: Path, mode: str, name: str) -> None:
+    tree = environment()
+    archive = pack(tree, tmp_path, listed=tree, mode=mode)
+    text, _ = failures(verdicts(archive, tmp_path))["archive.readable"]
+    assert text == f"{archive.name}: it is compressed by {name}; Triton's libarchive reads gzip and plain tar"
+
+
+def test_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(VerifyError) as caught:
+        verdicts(tmp_path / "none.tar.gz", tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}/none.tar.gz: No such file or directory\n  hint: archives lie in envs/ after a build"
+    )
+    assert caught.value.exit_code == 7
+
+
+def test_a_name_that_tells_nothing_is_a_warning(tmp_path: Path) -> None:
+    tree = environment()
+    archive = pack(tree, tmp_path, listed=tree)
+    digest = archive.name[5:17]
+    archive = archive.rename(tmp_path / "env.tar.gz")
+    (check,) = [check for check in verdicts(archive, tmp_path) if check.id == "archive.name"]
+    assert check.status == "warning"
+    assert check.found.startswith(f"env.tar.gz does not tell its content; its sha256 is {digest}")
+    assert check.fix == (
+        f"name it NAME-{digest}.tar.gz: Triton knows an environment by its path and never by its bytes"
+    )
+
+
+# -- members ---------------------------------------------------------------------------------------
+
+UNSAFE = [
+    pytest.param(
+        member("../evil", tarfile.REGTYPE),
+        "members with '..' in their name: ../evil",
+        "write members by their path from the environment's folder",
+        id="parent",
+    ),
+    pytest.param(
+        member("/evil", tarfile.REGTYPE),
+        "members with an absolute name: /evil",
+        "write members by their path from the environment's folder",
+        id="absolute",
+    ),
+    pytest.param(
+        member("bin/again", tarfile.LNKTYPE, "bin/activate"),
+        "hard links: bin/again (to bin/activate)",
+        "write each file by itself: while Triton extracts, links break where models load in parallel",
+        id="hard-link",
+    ),
+    pytest.param(
+        member("dev/null", tarfile.CHRTYPE),
+        "device nodes or fifos: dev/null (character device)",
+        "an environment has files, folders and symbolic links only",
+        id="device",
+    ),
+    pytest.param(
+        member("pipe", tarfile.FIFOTYPE),
+        "device nodes or fifos: pipe (fifo)",
+        "an environment has files, folders and symbolic links only",
+        id="fifo",
+    ),
+    pytest.param(
+        member("bin/activate", tarfile.REGTYPE),
+        "members that are in it twice: bin/activate",
+        "write each path once",
+        id="twice",
+    ),
+    pytest.param(
+        member("lib", tarfile.REGTYPE),
+        "members that are in it twice: lib",
+        "write each path once",
+        id="file-over-folder",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "text", "fix"), UNSAFE)
+def test_unsafe_members(tmp_path: Path, bad: tarfile.TarInfo, text: str, fix: str) -> None:
+    tree = environment()
+    archive = pack({**tree, "bad member": bad}, tmp_path, listed=tree)
+    assert failures(verdicts(archive, tmp_path)) == {"archive.members": (text, fix)}
+    assert not (tmp_path / "evil").exists()
+    assert not Path("/evil").exists()
+
+
+@pytest.mark.parametrize("target", ["/tmp", "../..", "lib/../../.."])
+def test_a_link_that_leads_out_is_not_followed(tmp_path: Path, target: str) -> None:
+    tree = environment()
+    bad: Tree = {**tree, "out": target, "evil": member("out/evil", tarfile.REGTYPE)}
+    wrong = failures(verdicts(pack(bad, tmp_path, listed={**tree, "out": target}), tmp_path))
+    assert wrong == {
+        "archive.members": (
+            f"members written through a link out of the environment: out/evil (through out -> {target})",
+            "links lead to paths inside it",
+        ),
+        "paths.links": (
+            f"links that lead out: out -> {target}",
+            f"links lead to paths inside; {REBUILD}",
+        ),
+    }
+    assert not Path("/tmp/evil").exists()
+    assert list(tmp_path.rglob("evil")) == []
+
+
+def test_a_folder_in_place_of_a_link_is_not_made_through_it(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o700)
+    tree = environment()
+    folder = member("out", tarfile.DIRTYPE)
+    folder.mode = 0o777
+    archive = pack({**tree, "out": str(outside), "again": folder}, tmp_path, listed=tree)
+    assert failures(verdicts(archive, tmp_path))["archive.members"][0] == "members that are in it twice: out"
+    assert outside.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("release", "status"), [("26.06", "failed"), ("25.08", "warning")])
+def test_a_member_through_a_linked_folder(tmp_path: Path, release: str, status: str) -> None:
+    tree = environment()
+    inside: Tree = {"lib64": "lib", "inner": member("lib64/inner", tarfile.REGTYPE)}
+    listed: Tree = {**tree, "lib64": "lib", "lib/inner": b""}
+    archive = pack({**tree, **inside}, tmp_path, listed=listed)
+    (check,) = [c for c in verdicts(archive, tmp_path, release=release) if c.id == "archive.through-links"]
+    text = "members written through a linked folder: lib64/inner (through lib64 -> lib)"
+    says = (
+        f"{text}; 26.06 refuses them" if status == "failed" else f"{text}; releases from 26.06 on refuse them"
+    )
+    assert (check.status, check.found, check.fix) == (status, says, "write them by their real path")
+
+
+# -- layout ----------------------------------------------------------------------------------------
+
+
+def test_without_activate(tmp_path: Path) -> None:
+    tree = environment()
+    del tree["bin/activate"]
+    assert found(tree, tmp_path) == {
+        "layout.activate": (
+            "no bin/activate: Triton takes no folder without it for an environment",
+            "pack the environment with `envbuilder build`, or with conda-pack",
+        )
+    }
+
+
+def test_a_python_that_is_a_link_out(tmp_path: Path) -> None:
+    tree = environment() | {"bin/python3": "/usr/bin/python3"}
+    wrong = found(tree, tmp_path)
+    assert wrong["layout.python"] == (
+        "no bin/python3 that can be run: torch starts it for its compile workers",
+        "an environment holds its interpreter, not a link to one outside",
+    )
+
+
+def test_without_libpython(tmp_path: Path) -> None:
+    tree = environment()
+    del tree["lib/libpython3.11.so.1.0"]
+    text, fix = found(tree, tmp_path, "25.06")["layout.libpython"]
+    assert text == "the stub of 25.06 links lib/libpython3.12.so.1.0; the archive has no libpython at all"
+    assert fix == 'build it with Python 3.12: `triton: "25.06"` in the recipe sees to that'
+
+
+def test_libpython_of_another_minor(tmp_path: Path) -> None:
+    text, _ = found(environment(), tmp_path, "25.06")["layout.libpython"]
+    assert text == (
+        "the stub of 25.06 links lib/libpython3.12.so.1.0; the archive has lib/libpython3.11.so.1.0"
+    )
+
+
+# -- the machine it was built on -------------------------------------------------------------------
+
+
+def test_a_shebang_of_the_build_machine(tmp_path: Path) -> None:
+    tree = environment() | {"bin/tool": b"#!/opt/build/env/bin/python3.11\n"}
+    assert found(tree, tmp_path) == {
+        "paths.shebangs": (
+            "scripts that start a program of the build machine: bin/tool (#!/opt/build/env/bin/python3.11)",
+            f"begin them with #!/usr/bin/env python3; {REBUILD}",
+        )
+    }
+
+
+def test_records_of_the_build_machine(tmp_path: Path) -> None:
+    info = f"{SITE}/torch-2.13.0+cpu.dist-info"
+    tree = environment() | {
+        f"{info}/RECORD": b"/opt/build/bin/tool,sha256=x,3\n../../../bin/fine,,\n../../../../out,,\n",
+        f"{info}/direct_url.json": json.dumps({"url": "file:///opt/build/torch"}).encode(),
+    }
+    assert found(tree, tmp_path) == {
+        "paths.records": (
+            "package records that name files of the build machine: "
+            f"{info}/RECORD (/opt/build/bin/tool), {info}/RECORD (../../../../out), "
+            f"{info}/direct_url.json (file:///opt/build/torch)",
+            f"install from wheels, not in place; {REBUILD}",
+        )
+    }
+
+
+def test_sysconfigdata_of_the_build_machine(tmp_path: Path) -> None:
+    path = "lib/python3.11/_sysconfigdata__linux_x86_64-linux-gnu.py"
+    tree = environment() | {path: b"build_time_vars = {'prefix': '/opt/build/python',\n 'VERSION': '3.11'}\n"}
+    assert found(tree, tmp_path) == {
+        "paths.sysconfig": (
+            f"_sysconfigdata with a prefix of the build machine: {path} (prefix = /opt/build/python)",
+            f"its prefix must be the folder it is loaded from; {REBUILD}",
+        )
+    }
+
+
+def test_bytecode_of_the_build_machine(tmp_path: Path) -> None:
+    source = tmp_path / "tool.py"
+    source.write_text("def f(): return '/somewhere/else.py'\n")
+    path = f"{SITE}/package/__pycache__/tool.cpython-311.pyc"
+
+    def compiled(shown: str) -> bytes:
+        py_compile.compile(str(source), cfile=str(tmp_path / "x.pyc"), dfile=shown)
+        return (tmp_path / "x.pyc").read_bytes()
+
+    tree = environment() | {path: compiled(f"/opt/build/env/{SITE}/package/tool.py")}
+    assert found(tree, tmp_path) == {
+        "paths.bytecode": (
+            f"bytecode with a path of the build machine: {path} (/opt/build/env/{SITE}/package/tool.py)",
+            f"compile with relative paths; {REBUILD}",
+        )
+    }
+    (tmp_path / "again").mkdir()
+    tree[path] = compiled(f"{SITE}/package/tool.py")
+    assert failures(verdicts(pack(tree, tmp_path, listed=tree), tmp_path / "again")) == {}
+
+
+def test_a_folder_of_this_machine(tmp_path: Path) -> None:
+    place = tmp_path / "interpreter"
+    tree = environment() | {"share/notes": f"made at {place}/bin".encode()}
+    wrong = failures(verdicts(pack(tree, tmp_path, listed=tree), tmp_path, places=[place]))
+    assert wrong == {
+        "paths.places": (
+            f"files that name a folder of this machine: share/notes ({place})",
+            f"what is rewritten must be rewritten everywhere; {REBUILD}",
+        )
+    }
+
+
+# -- linking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runpath", ["/opt/build/python/lib", "$ORIGIN/../../..", "lib"])
+def test_a_host_runpath(tmp_path: Path, runpath: str) -> None:
+    elf = patched(some_elf(), tmp_path, "--set-rpath", runpath)
+    assert found(environment() | {"lib/x.so": elf}, tmp_path) == {
+        "linking.runpath": (
+            f"RUNPATHs that lead out of the environment: lib/x.so ({runpath})",
+            f"a RUNPATH begins with $ORIGIN and stays inside; {REBUILD}",
+        )
+    }
+
+
+@pytest.mark.parametrize("runpath", ["$ORIGIN", "${ORIGIN}/../lib", "$ORIGIN/deep/../.."])
+def test_a_runpath_inside(tmp_path: Path, runpath: str) -> None:
+    elf = patched(some_elf(), tmp_path, "--set-rpath", runpath)
+    assert found(environment() | {"lib/x.so": elf}, tmp_path) == {}
+
+
+def test_a_library_that_is_nowhere(tmp_path: Path) -> None:
+    elf = patched(some_elf(), tmp_path, "--add-needed", "libnowhere.so.3")
+    tree = environment() | {"lib/x.so": elf}
+    assert found(tree, tmp_path) == {
+        "linking.needs": (
+            "libraries that neither the environment nor the base system has: libnowhere.so.3 (for lib/x.so)",
+            "a package that needs a system library has to bring it: use its wheel from the package index",
+        )
+    }
+    (tmp_path / "again").mkdir()
+    tree["lib/libnowhere.so.3"] = some_elf()
+    assert failures(verdicts(pack(tree, tmp_path, listed=tree), tmp_path / "again")) == {}
+
+
+def test_drivers_and_network_plugins_may_be_absent(tmp_path: Path) -> None:
+    driver = patched(some_elf(), tmp_path, "--add-needed", "libcuda.so.1")
+    plugin = patched(some_elf(), tmp_path, "--add-needed", "libmpi.so.40", "--set-rpath", "/data/mpi/lib")
+    tree = environment() | {"lib/x.so": driver, f"{SITE}/nvidia/nvshmem/lib/plugin.so": plugin}
+    assert found(tree, tmp_path) == {}
+
+
+def test_an_older_libstdcxx(tmp_path: Path) -> None:
+    old = system_libstdcxx()
+    for number in range(19, 60):
+        old = old.replace(f"GLIBCXX_3.4.{number}\0".encode(), b"GLIBCXX_3.4.18\0")
+    tree = environment() | {"lib/libstdc++.so.6.0.30": old, "lib/libstdc++.so.6": "libstdc++.so.6.0.30"}
+    wrong = found(tree, tmp_path)
+    assert wrong["system.libstdcxx"] == (
+        "lib/libstdc++.so.6 has GLIBCXX up to 3.4.18; the stub of pytriton-0.7.0 asks 3.4.30",
+        "leave it out, so that the image's is used, or bring a newer one: the stub itself would not start",
+    )
+
+
+def test_a_glibc_newer_than_the_image(tmp_path: Path) -> None:
+    elf = some_elf().replace(b"GLIBC_2.", b"GLIBC_9.")
+    asked = (facts := read_elf(io.BytesIO(elf))) and facts.glibc
+    tree = environment() | {"lib/libpython3.11.so.1.0": elf}
+    text, fix = found(tree, tmp_path, "23.08")["system.glibc"]
+    assert text == f"lib/libpython3.11.so.1.0 asks GLIBC_{asked}; the image of 23.08 has 2.35"
+    assert fix == "take versions whose wheels are for manylinux_2_35 or older, or a newer release"
+
+
+# -- packages and manifest -------------------------------------------------------------------------
+
+
+def test_numpy_2_where_the_stub_cannot_take_it(tmp_path: Path) -> None:
+    tree = {path: data for path, data in environment().items() if "numpy" not in path}
+    tree |= package("numpy", "2.3.1")
+    wrong = found(tree, tmp_path)
+    assert wrong["system.demands"] == (
+        "pytriton-0.7.0 demands numpy<2 (there is 2.3.1) (with NumPy 2 its stub sends pb_utils.Tensor(name, array) "
+        "empty; tensors that cross by DLPack are whole)",
+        '`triton: "pytriton-0.7.0"` in the recipe puts the right versions into the lock',
+    )
+    assert wrong["manifest.packages"] == ("packages: numpy is 2.3.1, not 1.26.4", REBUILD)
+
+
+def test_a_package_missing(tmp_path: Path) -> None:
+    tree = {path: data for path, data in environment().items() if "numpy" not in path}
+    assert found(tree, tmp_path) == {
+        "system.demands": (
+            "pytriton-0.7.0 demands numpy<2 (not there)",
+            '`triton: "pytriton-0.7.0"` in the recipe puts the right versions into the lock',
+        ),
+        "manifest.packages": ("packages: numpy 1.26.4 is missing", REBUILD),
+    }
+
+
+def test_a_package_too_many(tmp_path: Path) -> None:
+    tree = environment() | package("six", "1.16.0")
+    assert found(tree, tmp_path) == {
+        "manifest.packages": ("packages: six 1.16.0 is not in the manifest", REBUILD)
+    }
+
+
+def test_torch_of_another_cuda(tmp_path: Path) -> None:
+    version = b"__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n"
+    assert found(environment() | {f"{SITE}/torch/version.py": version}, tmp_path) == {
+        "manifest.torch": (
+            "the archive has torch 2.13.0+cu130, CUDA 13.0; its lock says torch 2.13.0+cpu, cuda: cpu",
+            REBUILD,
+        )
+    }
+
+
+def test_without_torch(tmp_path: Path) -> None:
+    tree = environment()
+    del tree[f"{SITE}/torch/version.py"]
+    assert found(tree, tmp_path) == {
+        "manifest.torch": ("no torch in the archive; the manifest says 2.13.0+cpu", REBUILD)
+    }
+
+
+def test_without_a_manifest(tmp_path: Path) -> None:
+    checks = verdicts(pack(environment(), tmp_path), tmp_path)
+    assert failures(checks) == {
+        "manifest.present": ("the archive has no share/envbuilder/manifest.json", REBUILD)
+    }
+    omitted = {check.id: check.found for check in checks if check.status == "omitted"}
+    assert omitted == dict.fromkeys(
+        ["manifest.files", "manifest.packages", "manifest.torch"], "there is no manifest to compare with"
+    )
+
+
+def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+    tree = environment() | {"share/envbuilder/manifest.json": b"{}"}
+    text, _ = failures(verdicts(pack(tree, tmp_path), tmp_path))["manifest.present"]
+    assert text == "share/envbuilder/manifest.json is no manifest: KeyError: 'format'"
+
+
+def test_files_that_are_not_the_manifests(tmp_path: Path) -> None:
+    listed = environment() | {"share/gone": b"1", "share/other": b"2", "share/link": "a"}
+    tree = environment() | {"share/other": b"3", "share/link": "b", "share/more": b"4"}
+    wrong = failures(verdicts(pack(tree, tmp_path, listed=listed), tmp_path))
+    assert wrong == {
+        "manifest.files": (
+            "files missing: share/gone; changed: share/link, share/other; not in the manifest: share/more",
+            REBUILD,
+        )
+    }
+
+
+def test_a_mode_that_is_not_the_manifests(tmp_path: Path) -> None:
+    tree = environment()
+    info = tarfile.TarInfo("share/file")
+    info.size, info.mode = 1, 0o755
+    wrong = failures(
+        verdicts(pack({**tree, "f": info}, tmp_path, listed={**tree, "share/file": b"x"}), tmp_path)
+    )
+    assert wrong == {"manifest.files": ("files changed: share/file (mode 755, not 644)", REBUILD)}
+
+
+def test_another_manifest_beside_it(tmp_path: Path) -> None:
+    tree = environment()
+    archive = pack(tree, tmp_path, listed=tree)
+    beside = tmp_path / archive.name.replace(".tar.gz", ".json")
+    beside.write_text("{}")
+    assert failures(verdicts(archive, tmp_path)) == {
+        "manifest.present": (
+            f"{beside.name} beside the archive is not the manifest in it",
+            "copy both again, or delete the one beside it",
+        )
+    }
+
+
+def test_another_lock(tmp_path: Path) -> None:
+    tree = environment()
+    listed = manifest(tree)
+    artifacts = tuple(
+        Artifact(name=p.name, version=p.version, filename=p.filename, sha256=p.sha256, size=p.size)
+        for p in listed.packages
+    )
+    lock = Lock(
+        recipe="tiny",
+        recipe_digest="0" * 64,
+        release="pytriton-0.7.0",
+        python="3.11",
+        torch="2.13.0+cpu",
+        cuda="cpu",
+        demands=("numpy<2",),
+        artifacts=artifacts,
+        interpreter=LockedInterpreter(version="3.11.7", origin="host", digest="2" * 64),
+        tools=(),
+    )
+    (tmp_path / "extracted").mkdir()
+    archive = open_archive(pack(tree, tmp_path, listed=tree), tmp_path / "extracted", lambda _: [], SILENT)
+    (check,) = [c for c in check_archive(archive, lock) if c.id == "manifest.lock"]
+    assert check.status == "warning"
+    assert check.found == "the same packages, but the lock was changed after the archive was built"
+    changed = replace(lock, artifacts=(replace(artifacts[0], sha256="4" * 64), artifacts[1]))
+    (check,) = [c for c in check_archive(archive, changed) if c.id == "manifest.lock"]
+    assert (check.status, check.found) == ("failed", "built from another lock: numpy differ")

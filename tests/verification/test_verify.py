@@ -1,0 +1,100 @@
+"""The whole verification, of the real archive, with a real server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+from envbuilder.config.settings import Settings
+from envbuilder.errors import RecipeError, VerifyError
+from envbuilder.store.local import Store
+from envbuilder.verification.verify import report_schema, verify
+from tests.helpers.environments import assert_all_passed, environment, failures, pack
+
+
+@pytest.mark.torch
+@pytest.mark.server
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")  # in the store of this run, so that it is at hand
+def test_an_archive_that_moved(tmp_path: Path, cpu_archive: Path, settings: Settings, store: Store) -> None:
+    archive = tmp_path / "elsewhere" / cpu_archive.name
+    archive.parent.mkdir()
+    shutil.copyfile(cpu_archive, archive)
+    report = verify(archive, settings=settings, store=store)
+    assert_all_passed(report.checks)
+    assert report.isolated
+    assert report.releases == ("pytriton-0.7.0",)
+    assert report.server == "pytriton-0.7.0 (Triton 2.51.0, release 24.10)"
+    assert report.environment["torch"] == "2.13.0+cpu"
+    found = {check.id: check.found for check in report.checks}
+    assert found["server.http"] == "answers by http for batches of 1, 8, 64, as eager torch answers"
+    assert found["server.grpc"] == "answers by grpc for batches of 1, 8, 64, as eager torch answers"
+    jsonschema.validate(json.loads(report.json()), report_schema())
+    assert [path.name for path in archive.parent.iterdir()] == [archive.name]
+    assert list((store.root / "tmp").glob("verify-*")) == []
+
+
+@pytest.mark.torch
+@pytest.mark.network
+@pytest.mark.slow
+def test_a_model_directory_that_cannot_be_deployed(
+    tmp_path: Path, cpu_archive: Path, settings: Settings, store: Store
+) -> None:
+    report = verify(cpu_archive, model=tmp_path, settings=settings, store=store)
+    assert failures(report.checks) == {
+        "model.deployed": (
+            f"{tmp_path} has no config.pbtxt",
+            "a model directory holds config.pbtxt and version folders (1/, 2/, …); "
+            "inputs and outputs cannot be guessed from a model",
+        )
+    }
+
+
+def test_a_broken_archive_is_not_run(tmp_path: Path) -> None:
+    tree = {path: data for path, data in environment().items() if path != "bin/activate"}
+    archive = pack(tree, tmp_path, listed=tree)
+    report = verify(archive, settings=Settings(), store=Store(root=tmp_path / "store"))
+    assert [check.id for check in report.failures] == ["layout.activate"]
+    assert report.checks[-1].status == "omitted"
+    assert report.checks[-1].found == "nothing was run: layout.activate failed"
+    assert not report.passed
+
+
+def test_a_python_that_does_not_start(tmp_path: Path) -> None:
+    tree = environment()
+    archive = pack(tree, tmp_path, listed=tree)
+    report = verify(archive, settings=Settings(), store=Store(root=tmp_path / "store"))
+    assert failures(report.checks) == {
+        "contract.launch": (
+            "the environment's Python, launched sourced as pytriton-0.7.0 does: it exited with 3:\n  | (nothing)",
+            "the last lines say what it lacks",
+        )
+    }
+    assert report.checks[-1].found == "the probe failed: a server would say the same, less clearly"
+
+
+def test_several_releases(tmp_path: Path) -> None:
+    tree = environment()
+    archive = pack(tree, tmp_path, listed=tree)
+    report = verify(
+        archive, releases=["23.10", "26.06"], settings=Settings(), store=Store(root=tmp_path / "store")
+    )
+    wrong = {(check.release, check.id) for check in report.failures}
+    assert wrong == {("23.10", "layout.libpython"), ("26.06", "layout.libpython")}
+
+
+def test_no_such_release(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no Triton release '1\\.2'"):
+        verify(tmp_path / "x", releases=["1.2"], settings=Settings(), store=Store(root=tmp_path / "store"))
+
+
+def test_no_archive(tmp_path: Path) -> None:
+    store = Store(root=tmp_path / "store")
+    with pytest.raises(VerifyError, match="No such file or directory"):
+        verify(tmp_path / "x.tar.gz", settings=Settings(), store=store)
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []
