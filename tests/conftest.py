@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -18,10 +19,12 @@ from envbuilder.base.interpreter import Interpreter, find_interpreter
 from envbuilder.config.settings import Settings, load_settings
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.store.remote import RemoteStore
 from envbuilder.verification.server.tritonserver import TritonServer, find_server
 from tests.helpers.channels import make_channel
 from tests.helpers.conda_parts import greeting_cut, interpreter_cuts
 from tests.helpers.conda_project import Project, make_project
+from tests.helpers.s3 import make_bucket, s3_server, use_server
 
 # A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +34,7 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -138,3 +142,36 @@ def server(settings: Settings, store: Store, shared: Path) -> TritonServer:
     """A real tritonserver: one on PATH, or the one in the wheel, fetched into the store of this run."""
     with FileLock(shared / "server.lock"):
         return find_server(None, settings, store)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3 server."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket on that server, as a URL; the server is this process's S3."""
+    name = f"bucket-{next(_NUMBERS)}"
+    make_bucket(s3, name)
+    use_server(s3, monkeypatch)
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["file", "s3", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store, of each kind."""
+    if request.param == "s3":
+        bucket: str = request.getfixturevalue("bucket")
+        return f"{bucket}/store"
+    if request.param == "memory":
+        return f"memory://store-{next(_NUMBERS)}"
+    return f"file://{tmp_path}/else where"
+
+
+@pytest.fixture
+def remote(url: str) -> RemoteStore:
+    """An empty store elsewhere, of each kind."""
+    return RemoteStore(url)

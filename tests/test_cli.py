@@ -593,7 +593,7 @@ def test_store_info_prune_and_clear(workspace: Workspace) -> None:
 
 _WAITING = """
 import sys, time
-from envbuilder import cli, verbs
+from envbuilder import api, cli
 
 def wait(names):
     try:
@@ -602,7 +602,7 @@ def wait(names):
     finally:
         print("cleaned up", flush=True)
 
-verbs.load_recipes = wait
+api.load_recipes = wait
 cli.main()
 """
 

@@ -151,7 +151,7 @@ def test_the_digest_knows_what_the_release_demands(tmp_path: Path, monkeypatch: 
     recipe = load(tmp_path, PLAIN)
     digest = recipe.digest()
     more = dataclasses.replace(recipe.release, demands=("numpy", "ml-dtypes"))
-    monkeypatch.setattr("envbuilder.recipe.load.find_release", lambda name: more)
+    monkeypatch.setattr("envbuilder.recipe.model.find_release", lambda name: more)
     assert recipe.digest() != digest
 
 

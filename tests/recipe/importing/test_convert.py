@@ -19,7 +19,7 @@ from envbuilder.recipe.load import load_recipe
 from tests.helpers.conda_parts import fake_cut
 from tests.helpers.conda_project import Project
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def imported(folder: Path, text: str, **options: Any) -> tuple[dict[str, Any], list[str]]:

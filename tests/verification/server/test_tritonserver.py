@@ -271,9 +271,9 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path, stubborn
     program(tmp_path, "import tempfile\n" + what + SERVING)
     script = f"""
 import os, pathlib, signal
-from envbuilder.verify import remains
+from envbuilder.verification.server import cleanup
 from envbuilder.verification.server.tritonserver import TritonServer
-remains.TERMINATE_AFTER = 0.5
+cleanup.TERMINATE_AFTER = 0.5
 folder = pathlib.Path({str(tmp_path)!r})
 stub = folder / "backends" / "python" / "triton_python_backend_stub"
 fake = TritonServer(binary=folder / "bin" / "tritonserver", backends=folder / "backends", stubs={{"3.11": stub}})
