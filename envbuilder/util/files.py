@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO, Final
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -28,3 +31,47 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+class NotRegularError(OSError):
+    """There is something else where a file should be: a folder, a FIFO, a socket, a device."""
+
+
+_KINDS: Final = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to be read; wait for nobody, and read nothing but files (links are followed).
+
+    Raises:
+        NotRegularError: it is something else; the error says what.
+        OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what open(2) says of a socket
+            raise NotRegularError(errno.ENXIO, "is a socket, not a file", str(path)) from error
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise NotRegularError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file", str(path))
+    return open(descriptor, "rb")
+
+
+def read_regular(path: Path, *, most: int) -> bytes:
+    """Return at most *most* bytes from the beginning of a file, opened as :func:`open_regular` does."""
+    with open_regular(path) as file:
+        return file.read(most)
+
+
+def kind_of_file(mode: int) -> str:
+    """Say what a mode of :func:`os.stat` is of."""
+    return next((name for test, name in _KINDS if test(mode)), "a file")

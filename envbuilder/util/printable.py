@@ -1,0 +1,76 @@
+"""Text of others, as it may be shown: nothing in it that a terminal or a reader's eye would obey."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_UNSAFE: Final = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
+    "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, separators, bidi (CVE-2021-42574)
+    "\ud800-\udfff"  # lone surrogates: no UTF-8 says them, so that printing one fails
+    "\U000e0000-\U000e007f"  # tags
+    "]"
+)
+_LINE: Final = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
+_SHORT: Final = 60
+"""Characters of a value in an error."""
+
+
+def printable(text: str) -> str:
+    """Return *text* with what a terminal may obey, or show otherwise than it is, as an escape: ``\\x1b``, ``\\u202e``.
+
+    Newlines and tabs stay: for text of several lines. A lone surrogate of ``surrogateescape`` shows its byte.
+    """
+    return _UNSAFE.sub(_escaped, text)
+
+
+def printable_line(text: str) -> str:
+    """Return *text* as one line: as :func:`printable`, and without newlines and tabs."""
+    return _LINE.sub(_escaped, text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether *text* is one line in which nothing would be escaped."""
+    return _LINE.search(text) is None
+
+
+def shown(value: object, limit: int = _SHORT) -> str:
+    """Return a value of a foreign document for an error: quoted, on one line, not longer than about *limit*."""
+    if isinstance(value, str):
+        cut = value[:limit]
+        return f"'{printable_line(cut)}'" + ("…" if len(value) > limit else "")
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        # An int of a million digits takes minutes to write, where Python does not refuse to.
+        return str(value) if value.bit_length() <= 128 else f"an integer of {value.bit_length()} bits"
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}" if value else "an empty list"
+    return printable_line(str(value)[:limit])
+
+
+def valid_xml(text: str) -> str:
+    """Return *text* in characters that XML 1.0 has (production 2, *Char*), the others as escapes."""
+    return _NOT_XML.sub(_escaped, printable(text))
+
+
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match.group())
+    if number in (9, 10, 13):
+        return {9: "\\t", 10: "\\n", 13: "\\r"}[number]
+    if 0xDC80 <= number <= 0xDCFF:
+        number -= 0xDC00
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
