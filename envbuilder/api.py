@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from envbuilder.inventory.policy import Judgement, Policy
     from envbuilder.inventory.sizes import Sizes
     from envbuilder.quickstart import Quickstart
-    from envbuilder.recipe.importing.convert import Import
+    from envbuilder.recipe.importing.convert import Choices, Import
     from envbuilder.resolve.lock import LockResult
     from envbuilder.store.remote import RemoteStore
     from envbuilder.transfer.aliases import Alias
@@ -114,31 +114,30 @@ def _write_recipe(path: Path, text: str) -> None:
 
 
 def import_recipe(
-    environment: Path,
+    file: Path,
     name: str | None = None,
     *,
-    triton: str | None = None,
-    torch: str | None = None,
-    cuda: str | None = None,
-    python: str | None = None,
+    choices: Choices | None = None,
+    groups: Sequence[str] = (),
     root: Path | None = None,
 ) -> Import:
-    """Make a recipe of the conda environment file *environment*: ``recipes/NAME.yaml``, or NAME where it is a path.
+    """Make a recipe of a file that another tool wrote: ``recipes/NAME.yaml``, or NAME where it is a path.
 
-    What is not None counts instead of what the file says. See :mod:`envbuilder.recipe.importing.convert`.
+    The tool is told by the file's content, see :mod:`envbuilder.recipe.importing.detect`. What *choices* say counts
+    instead of what the file says; *groups* are extras and dependency groups that count, too.
 
     Raises:
         RecipeError: the file is none, there is such a recipe already, or its values make no possible recipe.
-        ResolveError: py-rattler, which reads match specs, is not installed.
+        ResolveError: it has match specs, and py-rattler, which reads them, is not installed.
     """
     from envbuilder.recipe.importing.convert import Import, make_recipe, recipe_name
-    from envbuilder.recipe.importing.environment_yml import read_environment
+    from envbuilder.recipe.importing.detect import read_import
 
-    found = read_environment(environment)
+    found = read_import(file, groups)
     path = _recipe_path(name or recipe_name(found), root)
-    made = make_recipe(found, path.absolute().parent, triton=triton, torch=torch, cuda=cuda, python=python)
+    made = make_recipe(found, path.absolute().parent, choices)
     _write_recipe(path, made.text)
-    return Import(recipe=path, remarks=made.remarks)
+    return Import(recipe=path, kind=found.kind, remarks=made.remarks)
 
 
 def lock(

@@ -1,4 +1,4 @@
-"""Which torch was built for which CUDA and which Python: the table in ``torch_builds.toml``."""
+"""Which torch was built for which CUDA and which Python: the table in ``torch.toml``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -135,3 +135,22 @@ def _nearest_python(build: TorchBuild, torch: str, python: str) -> str:
         return abs(Version(other).minor - Version(python).minor)
 
     return f"torch {torch} for Python {min(build.pythons, key=far)}"
+
+
+def torch_of(project: str, version: str) -> str | None:
+    """Return the torch that *version* of torchvision or torchaudio was built for; None: it is not known.
+
+    Source: torchvision's and torchaudio's tables of compatibility. torchvision 0.15 to 0.2x are torch 2.0 to 2.x with
+    the same patch number, but for 0.15, which began at 1.
+    """
+    try:
+        release = Version(version).release
+    except InvalidVersion:
+        return None
+    if project == "torchaudio" and release[0] == 2:
+        return ".".join(map(str, (*release, 0, 0)[:3]))
+    if project != "torchvision" or len(release) < 2 or release[0] != 0 or release[1] < 15:
+        return None
+    patch = release[2] if len(release) > 2 else 0
+    found = f"2.{release[1] - 15}.{max(0, patch - 1) if release[1] == 15 else patch}"
+    return found if find_build(found) is not None else None

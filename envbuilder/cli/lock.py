@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -14,6 +14,8 @@ from envbuilder.cli.options import recipes_argument, shared_options, sources_opt
 from envbuilder.cli.output import out
 from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import EnvbuilderError
+from envbuilder.recipe.importing.convert import Choices
+from envbuilder.recipe.importing.remark import Fate
 from envbuilder.recipe.matrix import Cell, load_matrix
 from envbuilder.util.text import counted
 
@@ -40,34 +42,44 @@ def init(
 
 
 @click.command("import")
-@click.argument("environment", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE|FOLDER", type=click.Path(path_type=Path))
 @click.argument("name", required=False)
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME",
+    help="Take this extra or dependency group of a pyproject.toml, too. May be given several times.",
+)
 @click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
 @click.option("--torch", metavar="VERSION", help="torch version, in place of the file's.")
 @click.option("--cuda", metavar="CUDA", help="cpu, cu126, …, or pypi, in place of the file's.")
 @click.option("--python", metavar="X.Y", help="Minor version of Python, in place of the file's.")
 @shared_options
 def import_recipe(
-    environment: Path,
+    file: Path,
     name: str | None,
-    triton: str | None,
-    torch: str | None,
-    cuda: str | None,
-    python: str | None,
+    groups: Sequence[str],
     as_json: bool,
     quiet: bool,
+    **choices: str | None,
 ) -> None:
-    """Make a recipe of a conda environment file, environment.yml.
+    """Make a recipe of a file that another tool wrote.
+
+    FILE is a conda environment file, requirements.txt, pyproject.toml, uv.lock, poetry.lock, Pipfile, Pipfile.lock,
+    pylock.toml, MLmodel, bentofile.yaml, cog.yaml or a truss's config.yaml, told by its content; FOLDER is a project
+    or model with one of them.
 
     NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml; without it the recipe is
-    called as the environment is. What the recipe says in other words, and what it cannot say, is printed, each with
-    its line; the latter stands in the recipe, too. Nothing is solved: `envbuilder lock` does that.
+    called as the environment or project is. Versions that were locked stay. What became of each line is printed:
+    carried over, changed (to what), or left out (why); what was left out stands in the recipe, too. Nothing is
+    solved: `envbuilder lock` does that.
     """
-    made = api.import_recipe(environment, name, triton=triton, torch=torch, cuda=cuda, python=python)
-    lines = [f"wrote {made.recipe}; next: envbuilder lock {name or made.recipe.stem}"]
-    for title, left_out in (("in other words:", False), ("not carried over:", True)):
-        remarks = [f"  {remark}" for remark in made.remarks if remark.left_out is left_out]
-        lines += [title, *remarks] if remarks else []
+    made = api.import_recipe(file, name, choices=Choices(**choices), groups=groups)
+    lines = [f"wrote {made.recipe} from {made.kind}; next: envbuilder lock {name or made.recipe.stem}"]
+    for fate in get_args(Fate):
+        remarks = [f"  {remark}" for remark in made.remarks if remark.fate == fate]
+        lines += [f"{fate}:", *remarks] if remarks else []
     out(made, as_json, "\n".join(lines))
 
 

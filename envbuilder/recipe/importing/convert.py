@@ -1,249 +1,208 @@
-"""The recipe that a conda environment file becomes."""
+"""The recipe that a file of another tool becomes, and what became of each of its lines."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from envbuilder.catalog.triton import PYTRITON, find_release
-from envbuilder.recipe.channels import channel_name, is_anacondas
-from envbuilder.recipe.conda import TORCH_PACKAGES
-from envbuilder.recipe.importing.environment_yml import Environment
-from envbuilder.recipe.importing.match_spec import Spec, read_spec
+from envbuilder.catalog.torch import newest_python
+from envbuilder.catalog.triton import PYTRITON, Release, find_release
+from envbuilder.recipe.importing.conda_packages import CondaPart
 from envbuilder.recipe.importing.remark import Remark, Said
-from envbuilder.recipe.importing.requirements import read_pip_lines
-from envbuilder.recipe.importing.torch import BUILD_PACKAGES, FAMILY, choose_python, choose_torch
+from envbuilder.recipe.importing.torch import FAMILY, TorchChoice, choose_python, choose_torch, is_torch
+from envbuilder.recipe.importing.wanted import Imported, holds, parse
 from envbuilder.recipe.schema import SCHEMA_FILE
-from envbuilder.util.urls import public
-
-_COMPILERS: Final = ("gxx", "gxx_linux-64", "cxx-compiler", "compilers")
-"""Conda packages that are, or bring, a C++ compiler."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import:
-    """What became of an environment file."""
+    """What became of a file."""
 
     recipe: Path
+    kind: str
+    """What the file is, for people: ``a requirements file``."""
     remarks: tuple[Remark, ...]
-    """What is in it in other words, and what is not, in the order of the file."""
+    """What became of each line, in the order of the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeRecipe:
-    """A recipe made of an environment file."""
+    """A recipe made of a file."""
 
     text: str
     remarks: tuple[Remark, ...]
-    """What is in it in other words, and what is not, in the order of the file."""
+    """What became of each line, in the order of the file."""
 
 
-@dataclass(kw_only=True, slots=True)
-class _Draft:
-    """A recipe in the making."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choices:
+    """What a person says instead of the file."""
 
-    folder: Path
-    """Where it will lie: relative paths are from there."""
-    channels: list[str] = field(default_factory=list)
-    conda: list[str] = field(default_factory=list)
-    dependencies: list[str] = field(default_factory=list)
-    bundled: bool = False
-    remarks: list[Remark] = field(default_factory=list)
+    triton: str | None = None
+    torch: str | None = None
+    cuda: str | None = None
+    python: str | None = None
 
 
-def recipe_name(environment: Environment) -> str:
-    """Return what a recipe made of *environment* is called."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", environment.name).strip("-_") or "environment"
+def recipe_name(imported: Imported) -> str:
+    """Return what a recipe made of *imported* is called."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", imported.name).strip("-_") or "environment"
 
 
-def make_recipe(
-    environment: Environment,
-    folder: Path,
-    *,
-    triton: str | None = None,
-    torch: str | None = None,
-    cuda: str | None = None,
-    python: str | None = None,
-) -> MadeRecipe:
-    """Make a recipe in *folder* of *environment*; what is not None counts instead of what the file says.
+def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None) -> MadeRecipe:
+    """Make a recipe in *folder* of *imported*; what *choices* say counts instead of what the file says.
 
     Raises:
         RecipeError: no such release.
-        ResolveError: py-rattler is not installed.
+        ResolveError: the file has match specs, and py-rattler is not installed.
     """
-    draft = _Draft(folder=folder, remarks=[*environment.remarks])
-    release = find_release(triton or PYTRITON)
-    whole = Said(text="", place=str(environment.path))
-    if triton is None:
-        draft.remarks.append(whole.carried(f"says no Triton release: {PYTRITON}; --triton says another"))
-    pip = read_pip_lines(environment.pip, environment.path.parent)
-    draft.remarks += pip.remarks
-    specs = _specs(environment.specs, draft)
-    wheel = next((one for one in pip.requirements if canonicalize_name(one[1].name) == "torch"), None)
-    chosen = choose_torch(specs, wheel, pip.variant, whole, torch=torch, cuda=cuda)
-    asked = next((spec for spec in specs if spec.name == "python"), None)
-    said_python, remarks = choose_python(asked, release, chosen.torch, python)
-    draft.remarks += [*chosen.remarks, *remarks]
-    _channels(environment, draft, whole)
-    from_channel = wheel is None and _torch_from_channel(specs, draft.channels)
-    minor = said_python or (release.pythons[0] if len(release.pythons) == 1 else "")
+    choices = choices or Choices()
+    release = find_release(choices.triton or PYTRITON)
+    conda = CondaPart(folder=folder)
+    remarks = [*imported.wanted.remarks]
+    if choices.triton is None:
+        remarks.append(
+            imported.whole.changed(f"says no Triton release: triton: {PYTRITON}; --triton says another")
+        )
+    specs = []
+    if imported.conda is not None:
+        remarks += imported.conda.remarks
+        specs = conda.read_specs(imported.conda.specs)
+        conda.read_channels(imported.conda)
+    chosen = choose_torch(imported, specs, torch=choices.torch, cuda=choices.cuda)
+    python, python_remarks = choose_python(imported, specs, release, chosen.torch, choices.python)
+    family = bool(imported.wanted.names() & {*FAMILY})
+    from_channel = not chosen.from_pip and conda.torch_from_channel(specs, family=family)
+    minor = python or newest_python(chosen.torch, release.pythons)
     for spec in specs:
-        _place(spec, draft, from_channel, minor, chosen.said)
-    for line, requirement in pip.requirements:
-        if requirement is not (wheel and wheel[1]):
-            draft.dependencies.append(_dependency(line, requirement, draft))
+        conda.place(spec, chosen, from_channel=from_channel, minor=minor)
+    if imported.conda is not None:
+        conda.finish(imported.whole)
+    wheels = _Wheels(folder=folder, minor=minor, choice=chosen, release=release)
+    wheels.fill(imported, conda.wheels)
+    remarks += [*chosen.remarks, *python_remarks, *conda.remarks, *wheels.remarks]
+    with_conda = bool(conda.conda or conda.bundled)
     keys: dict[str, Any] = {
         "triton": release.name,
         "torch": chosen.torch,
         "cuda": chosen.cuda,
-        "python": said_python,
-        "provider": "conda",
-        "channels": draft.channels,
-        "conda": draft.conda,
-        "compiler": "bundled" if draft.bundled else None,
-        "dependencies": draft.dependencies,
+        "python": python,
+        "provider": "conda" if with_conda else None,
+        "channels": conda.channels if with_conda else [],
+        "conda": conda.conda,
+        "compiler": "bundled" if conda.bundled else None,
+        "dependencies": wheels.dependencies,
+        "constraints": wheels.constraints,
+        "prereleases": True if imported.wanted.prereleases is not None else None,
+        "build-from-source": sorted({canonicalize_name(name) for name in imported.wanted.build}),
     }
-    ordered = sorted(draft.remarks, key=lambda remark: _order(remark, environment.path))
-    left_out = [remark for remark in ordered if remark.left_out]
-    return MadeRecipe(text=_text(keys, environment.path, left_out), remarks=tuple(ordered))
+    ordered = sorted(remarks, key=lambda remark: _order(remark, imported.path))
+    left_out = [remark for remark in ordered if remark.fate == "left out"]
+    return MadeRecipe(text=_text(keys, imported, left_out), remarks=tuple(ordered))
 
 
-# -- parts -----------------------------------------------------------------------------------------
+# -- wheels ----------------------------------------------------------------------------------------
 
 
-def _specs(lines: Iterable[Said], draft: _Draft) -> list[Spec]:
-    found = []
-    for line in lines:
-        spec = read_spec(line)
-        if isinstance(spec, Remark):
-            draft.remarks.append(spec)
-        elif spec.name.startswith("__"):
-            draft.remarks.append(
-                line.left_out("what the system has is the release's and the recipe's affair")
-            )
-        elif spec.name == "pip":
-            draft.remarks.append(
-                line.left_out("wheels get into an archive without it; `conda: [pip]` takes it along")
-            )
-        else:
-            found.append(spec)
-    return found
+@dataclass(kw_only=True, slots=True)
+class _Wheels:
+    folder: Path
+    """Where the recipe will lie: relative paths are from there."""
+    minor: str
+    choice: TorchChoice
+    release: Release
+    dependencies: list[str] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
 
+    def fill(self, imported: Imported, from_conda: Sequence[tuple[Said, str]]) -> None:
+        """Take in what conda packages became, what pip is asked for, and what limits it."""
+        for _, text in from_conda:
+            found = parse(text)
+            assert isinstance(found, Requirement)
+            self._add(str(found), self.dependencies)
+        said_otherwise = {remark.place for remark in imported.wanted.remarks if remark.fate == "changed"}
+        for said, requirement in imported.wanted.requirements:
+            self._take(said, requirement, self.dependencies, quiet=said.place in said_otherwise)
+        for said, requirement in imported.wanted.constraints:
+            self._take(said, requirement, self.constraints, quiet=False)
 
-def _channels(environment: Environment, draft: _Draft, whole: Said) -> None:
-    names: set[str] = set()
-    for line in environment.channels:
-        if line.text == "nodefaults":
-            continue  # that is always so
-        channel = _channel(line, environment.path.parent, draft)
-        if channel is None:
-            continue
-        if _name(channel) in names:
-            draft.remarks.append(line.left_out(f"there is a channel {_name(channel)} already"))
-            continue
-        names.add(_name(channel))
-        draft.channels.append(channel)
-    if not draft.channels:
-        draft.channels.append("conda-forge")
-        draft.remarks.append(whole.carried("names no channel that can be used as it is: conda-forge instead"))
-
-
-def _channel(line: Said, folder: Path, draft: _Draft) -> str | None:
-    channel = line.text
-    if channel.startswith((".", "~")):
-        place = os.path.relpath(folder / Path(channel).expanduser(), draft.folder)
-        return place if place.startswith(".") else f"./{place}"
-    if is_anacondas(channel):
-        draft.remarks.append(
-            line.left_out(
-                "its terms of service bind companies; name it, and say `anaconda-terms: accepted`, if you may use it"
-            )
-        )
-        return None
-    if public(channel) != channel:
-        draft.remarks.append(
-            line.carried(
-                "without its password or token, which belongs into .netrc or the conda configuration"
-            )
-        )
-    return public(channel)
-
-
-def _name(channel: str) -> str:
-    """Return what a lock will call *channel*, which may be a folder."""
-    return Path(channel).name if channel.startswith((".", "/", "~")) else channel_name(channel)
-
-
-def _torch_from_channel(specs: Sequence[Spec], channels: Sequence[str]) -> bool:
-    """Say whether torch is a package of a channel that is alive: PyTorch's own ended, with the builds of its wheels."""
-    asked = [spec for spec in specs if spec.name in TORCH_PACKAGES]
-    theirs = {"pytorch", "pytorch-nightly", "pytorch-test"}
-    if any(spec.channel is not None for spec in asked):
-        return not any(spec.channel in theirs for spec in asked)
-    return bool(asked) and not theirs & {_name(channel) for channel in channels}
-
-
-def _place(spec: Spec, draft: _Draft, from_channel: bool, minor: str, said: str) -> None:
-    """Put *spec* among ``conda:`` or ``dependencies:``; torch is *said* otherwise."""
-    if spec.name == "python":
-        return
-    if spec.name in TORCH_PACKAGES:
-        if from_channel:
-            draft.conda.append(_with_channel(spec, spec.name, draft))
-        else:
-            draft.remarks.append(spec.said.carried(f"{said}, which take PyTorch's own wheel"))
-        if from_channel and (spec.version or spec.build):
-            draft.remarks.append(spec.said.carried(said))
-        return
-    if spec.name in BUILD_PACKAGES:
-        return
-    if spec.name in FAMILY and not from_channel:
-        version = spec.pep440()
-        if version is None:
-            draft.remarks.append(spec.said.carried("a wheel, of whatever version torch wants"))
-        draft.dependencies.append(f"{spec.name}{version or ''}")
-        return
-    if spec.name in _COMPILERS:
-        draft.bundled = True
-        if not spec.version or spec.name != "gxx":
-            draft.remarks.append(spec.said.carried("said by compiler: bundled"))
+    def _take(self, said: Said, requirement: Requirement, into: list[str], *, quiet: bool) -> None:
+        if is_torch(requirement):
+            return  # its remark says what it became
+        if not holds(requirement.marker, self.minor):
+            self.remarks.append(said.left_out(f"not for CPython {self.minor} on Linux, x86-64"))
             return
-    text = spec.text
-    built = re.search(r"py(3)\.?(\d+)", spec.build)
-    if built is not None and minor and f"{built[1]}.{built[2]}" != minor:
-        text = f"{spec.name} {spec.version}".strip()
-        draft.remarks.append(spec.said.carried(f"without its build, which is not for Python {minor}"))
-    draft.conda.append(_with_channel(spec, text, draft))
+        why = self._clash(requirement)
+        if why is not None:
+            self.remarks.append(said.left_out(why))
+            return
+        text, how = self._written(requirement, into)
+        if how:
+            self.remarks.append(said.changed(how))
+        elif not quiet:
+            self.remarks.append(said.carried())
+        self._add(text, into)
+
+    def _clash(self, requirement: Requirement) -> str | None:
+        """Say which demand of the release a requirement contradicts; None: it does not."""
+        for text in self.release.demands:
+            demand = Requirement(text)
+            if canonicalize_name(demand.name) != canonicalize_name(requirement.name):
+                continue
+            pinned = [one.version for one in requirement.specifier if one.operator in ("==", "===")]
+            if (
+                pinned
+                and not pinned[0].endswith(".*")
+                and not demand.specifier.contains(pinned[0], prereleases=True)
+            ):
+                return f"Triton {self.release.name} itself demands {demand}"
+        return None
+
+    def _written(self, requirement: Requirement, into: list[str]) -> tuple[str, str]:
+        """Return a requirement as the recipe says it, and what of it is other than in the file."""
+        if requirement.url is not None and requirement.url.startswith("file:"):
+            return self._local(requirement), ""
+        pinned = str(requirement.specifier)
+        if canonicalize_name(requirement.name) in FAMILY and "+" in pinned:
+            variant = re.search(r"\+([\w.]+)", pinned)
+            requirement.specifier = SpecifierSet(re.sub(r"\+[\w.]+", "", pinned))
+            clash = (
+                "" if variant and variant[1] == self.choice.cuda else f"clash with {variant and variant[1]}: "
+            )
+            return str(requirement), f"{requirement}: {clash}cuda: {self.choice.cuda} says its build"
+        if into is self.constraints:
+            return str(requirement), f"constraints: {requirement}"
+        return str(requirement), ""
+
+    def _local(self, requirement: Requirement) -> str:
+        """Return a reference to a local wheel or folder, by its path from where the recipe lies."""
+        place = os.path.relpath(url2pathname(urlsplit(requirement.url or "").path), self.folder)
+        place = place if place.startswith(".") else f"./{place}"
+        if place.endswith(".whl") and not requirement.extras and requirement.marker is None:
+            return place
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        marker = f" ; {requirement.marker}" if requirement.marker is not None else ""
+        return f"{requirement.name}{extras} @ {place}{marker}"
+
+    def _add(self, text: str, into: list[str]) -> None:
+        if text not in into:
+            into.append(text)
 
 
-def _with_channel(spec: Spec, text: str, draft: _Draft) -> str:
-    if spec.channel is None:
-        return text
-    if is_anacondas(spec.channel):
-        draft.remarks.append(spec.said.carried("from the channels of the recipe"))
-        return text
-    if spec.channel not in map(_name, draft.channels):
-        draft.channels.append(spec.channel)
-    return f"{spec.channel}::{text}"
-
-
-def _dependency(line: Said, requirement: Requirement, draft: _Draft) -> str:
-    """Return a requirement as a recipe in ``draft.folder`` has it: local wheels by their path from there."""
-    if requirement.url is None or not requirement.url.startswith("file:"):
-        return str(requirement)
-    place = os.path.relpath(url2pathname(urlsplit(requirement.url).path), draft.folder)
-    return place if place.startswith(".") else f"./{place}"
+# -- the file --------------------------------------------------------------------------------------
 
 
 def _order(remark: Remark, path: Path) -> tuple[bool, str, int]:
@@ -254,14 +213,14 @@ def _order(remark: Remark, path: Path) -> tuple[bool, str, int]:
     return (source != str(path), source, int(line))
 
 
-def _text(keys: dict[str, Any], path: Path, left_out: Sequence[Remark]) -> str:
+def _text(keys: dict[str, Any], imported: Imported, left_out: Sequence[Remark]) -> str:
     head = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
-        f"# Made of {path.name} by `envbuilder import`.",
+        f"# Made of {imported.path.name}, {imported.kind}, by `envbuilder import`.",
     ]
     if left_out:
-        head.append("# Not carried over:")
-        head += [f"#   {Path(one.place).name}: {one.text}: {one.why}" for one in left_out]
+        head.append("# Left out:")
+        head += [f"#   {Path(one.place).name}: {' '.join(one.text.split())}: {one.why}" for one in left_out]
     yaml = YAML()
     yaml.width = 4096  # a value is never folded
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -110,7 +110,7 @@ class _Parts:
             self.remarks.append(said.left_out(f"for other machines only: [{selector}]"))
             return
         if words and words not in _HERE and other not in _OTHER:
-            self.remarks.append(said.carried(f"taken whatever its selector [{selector}] says"))
+            self.remarks.append(said.changed(f"taken whatever its selector [{selector}] says"))
         into.append(said)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from envbuilder.util.urls import public
+
+Fate = Literal["carried over", "changed", "left out"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,27 +16,32 @@ class Said:
 
     text: str
     place: str
-    """``environment.yml:7``."""
+    """``environment.yml:7``; where a format has no lines of its own, ``uv.lock: package[3]``."""
 
-    def carried(self, how: str) -> Remark:
-        """Return the remark that this is said otherwise in the recipe: *how*."""
-        return Remark(place=self.place, text=public(self.text), left_out=False, why=how)
+    def carried(self) -> Remark:
+        """Return the remark that the recipe says this as it was written."""
+        return Remark(place=self.place, text=public(self.text), fate="carried over")
+
+    def changed(self, how: str) -> Remark:
+        """Return the remark that the recipe says this in other words: *how*, and why."""
+        return Remark(place=self.place, text=public(self.text), fate="changed", why=how)
 
     def left_out(self, why: str) -> Remark:
         """Return the remark that this is not in the recipe, and *why*."""
-        return Remark(place=self.place, text=public(self.text), left_out=True, why=why)
+        return Remark(place=self.place, text=public(self.text), fate="left out", why=why)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remark:
-    """What became of something that is not in the recipe as it was written."""
+    """What became of one thing that an imported file says."""
 
     place: str
     text: str
     """Without credentials."""
-    left_out: bool
-    """It is not in the recipe; else it is, in other words."""
-    why: str
+    fate: Fate
+    why: str = ""
+    """What it was changed to, or why it was left out; empty where it was carried over."""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}: {self.why}" if self.text else f"{self.place}: {self.why}"
+        parts = [part for part in (self.place, self.text, self.why) if part]
+        return ": ".join(parts)

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from envbuilder import api
 from envbuilder.cli import cli
 from envbuilder.errors import RecipeError
-from envbuilder.recipe.importing.convert import make_recipe, recipe_name
+from envbuilder.recipe.importing.convert import Choices, make_recipe, recipe_name
 from envbuilder.recipe.importing.environment_yml import read_environment
 from envbuilder.recipe.load import load_recipe
 from tests.helpers.conda_parts import fake_cut
@@ -26,10 +26,11 @@ def imported(folder: Path, text: str, **options: Any) -> tuple[dict[str, Any], l
     """Import an environment file with *text*; return the recipe, and what was said."""
     path = folder / "environment.yml"
     path.write_text(text)
-    made = api.import_recipe(path, "mine", root=folder, **options)
+    made = api.import_recipe(path, "mine", root=folder, choices=Choices(**options))
     values: dict[str, Any] = YAML(typ="safe").load(made.recipe.read_text())
     made.recipe.unlink()
-    return values, [str(one).replace(f"{path}:", "") for one in made.remarks]
+    told = [one for one in made.remarks if one.fate != "carried over"]
+    return values, [str(one).replace(f"{path}:", "") for one in told]
 
 
 TORCH = "pytorch=2.7.1", "cpuonly"

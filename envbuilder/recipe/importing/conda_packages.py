@@ -1,0 +1,177 @@
+"""Conda packages and channels of a file that is imported, as a recipe has them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from envbuilder.recipe.channels import channel_name, is_anacondas
+from envbuilder.recipe.conda import TORCH_PACKAGES
+from envbuilder.recipe.importing.environment_yml import Environment
+from envbuilder.recipe.importing.match_spec import Spec, read_spec
+from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.recipe.importing.torch import BUILD_PACKAGES, FAMILY, TorchChoice
+from envbuilder.util.urls import public
+
+_COMPILERS: Final = ("gxx", "gxx_linux-64", "cxx-compiler", "compilers")
+"""Conda packages that are, or bring, a C++ compiler."""
+_ENDED: Final = frozenset({"pytorch", "pytorch-nightly", "pytorch-test"})
+"""PyTorch's own channels, which get no new builds."""
+
+
+@dataclass(kw_only=True, slots=True)
+class CondaPart:
+    """``channels:``, ``conda:`` and ``compiler:`` of a recipe in the making."""
+
+    folder: Path
+    """Where the recipe will lie: relative paths are from there."""
+    channels: list[str] = field(default_factory=list)
+    conda: list[str] = field(default_factory=list)
+    wheels: list[tuple[Said, str]] = field(default_factory=list)
+    """Requirements that conda packages became."""
+    bundled: bool = False
+    remarks: list[Remark] = field(default_factory=list)
+    said_channels: list[tuple[Said, str]] = field(default_factory=list)
+
+    def read_specs(self, lines: Iterable[Said]) -> list[Spec]:
+        """Return the match specs in *lines*; what is none, or no package, is left out.
+
+        Raises:
+            ResolveError: py-rattler, which reads them, is not installed.
+        """
+        found = []
+        for line in lines:
+            spec = read_spec(line)
+            if isinstance(spec, Remark):
+                self.remarks.append(spec)
+            elif spec.name.startswith("__"):
+                self.remarks.append(line.left_out("a virtual package: what the server's image has decides"))
+            elif spec.name == "pip":
+                why = "wheels get into an archive without pip; `conda: [pip]` takes it along"
+                self.remarks.append(line.left_out(why))
+            else:
+                found.append(spec)
+        return found
+
+    def read_channels(self, environment: Environment) -> None:
+        """Take over the channels that a recipe can name."""
+        names: set[str] = set()
+        for line in environment.channels:
+            if line.text == "nodefaults":
+                self.remarks.append(line.carried())  # a recipe has no default channels
+                continue
+            channel = self._channel(line, environment.path.parent)
+            if channel is None:
+                continue
+            if _name(channel) in names:
+                self.remarks.append(line.left_out(f"there is a channel {_name(channel)} already"))
+                continue
+            names.add(_name(channel))
+            self.channels.append(channel)
+            self.said_channels.append((line, channel))
+
+    def finish(self, whole: Said) -> None:
+        """Say what became of the channels, now that it is known whether a package comes from one."""
+        if not self.conda and not self.bundled:
+            self.channels.clear()
+            self.remarks += [
+                said.left_out("no package is taken from a channel") for said, _ in self.said_channels
+            ]
+            return
+        if not self.channels:
+            self.channels.append("conda-forge")
+            self.remarks.append(
+                whole.changed("names no channel that can be used as it is: channels: [conda-forge]")
+            )
+        changed = {remark.place for remark in self.remarks if remark.fate == "changed"}
+        self.remarks += [said.carried() for said, _ in self.said_channels if said.place not in changed]
+
+    def torch_from_channel(self, specs: Sequence[Spec], *, family: bool) -> bool:
+        """Say whether torch is a package of a channel that is alive: PyTorch's own ended.
+
+        A *family* of wheels from pip needs torch as a wheel, too: they share its C++ ABI.
+        """
+        if family:
+            return False
+        asked = [spec for spec in specs if spec.name in TORCH_PACKAGES]
+        if any(spec.channel is not None for spec in asked):
+            return not any(spec.channel in _ENDED for spec in asked)
+        return bool(asked) and not _ENDED & {_name(channel) for channel in self.channels}
+
+    def place(self, spec: Spec, choice: TorchChoice, *, from_channel: bool, minor: str) -> None:
+        """Put *spec* among ``conda:`` or the wheels."""
+        if spec.name == "python":
+            return
+        if spec.name in TORCH_PACKAGES:
+            self._torch(spec, choice, from_channel=from_channel)
+        elif spec.name in FAMILY and not from_channel:
+            version = spec.pep440()
+            text = f"{spec.name}{version or ''}"
+            why = "" if version is not None else ", of whatever version torch wants"
+            self.remarks.append(spec.said.changed(f"dependencies: {text}: a wheel{why}"))
+            self.wheels.append((spec.said, text))
+        elif spec.name not in BUILD_PACKAGES:
+            self._package(spec, minor)
+
+    def _torch(self, spec: Spec, choice: TorchChoice, *, from_channel: bool) -> None:
+        if choice.from_pip:
+            return  # pip's replaces it, which is said already
+        if from_channel:
+            self.conda.append(self._with_channel(spec, spec.name))
+            plain = not spec.version and not spec.build
+            self.remarks.append(spec.said.carried() if plain else spec.said.changed(choice.said))
+        else:
+            self.remarks.append(spec.said.changed(f"{choice.said} (PyTorch's own wheel)"))
+
+    def _package(self, spec: Spec, minor: str) -> None:
+        if spec.name in _COMPILERS:
+            self.bundled = True
+            if not spec.version or spec.name != "gxx":
+                self.remarks.append(spec.said.changed("compiler: bundled"))
+                return
+        text = spec.text
+        built = re.search(r"py(3)\.?(\d+)", spec.build)
+        if built is not None and minor and f"{built[1]}.{built[2]}" != minor:
+            text = f"{spec.name} {spec.version}".strip()
+            self.remarks.append(
+                spec.said.changed(f"{text}, without its build, which is not for Python {minor}")
+            )
+        elif not self._says_channel(spec):
+            self.remarks.append(spec.said.carried())
+        self.conda.append(self._with_channel(spec, text))
+
+    def _says_channel(self, spec: Spec) -> bool:
+        return spec.channel is not None and is_anacondas(spec.channel)
+
+    def _with_channel(self, spec: Spec, text: str) -> str:
+        if spec.channel is None:
+            return text
+        if is_anacondas(spec.channel):
+            self.remarks.append(spec.said.changed(f"{text}, from the channels of the recipe"))
+            return text
+        if spec.channel not in map(_name, self.channels):
+            self.channels.append(spec.channel)
+        return f"{spec.channel}::{text}"
+
+    def _channel(self, line: Said, folder: Path) -> str | None:
+        channel = line.text
+        if channel.startswith((".", "~")):
+            place = os.path.relpath(folder / Path(channel).expanduser(), self.folder)
+            return place if place.startswith(".") else f"./{place}"
+        if is_anacondas(channel):
+            why = "its terms of service bind companies: name it with `anaconda-terms: accepted` if you may use it"
+            self.remarks.append(line.left_out(why))
+            return None
+        if public(channel) != channel:
+            why = "without its password or token, which belongs into .netrc or the conda configuration"
+            self.remarks.append(line.changed(why))
+        return public(channel)
+
+
+def _name(channel: str) -> str:
+    """Return what a lock will call *channel*, which may be a folder."""
+    return Path(channel).name if channel.startswith((".", "/", "~")) else channel_name(channel)

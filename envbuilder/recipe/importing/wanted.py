@@ -1,0 +1,118 @@
+"""What a file asks for, whichever tool wrote it: the common form of everything that can be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.markers import Marker, UndefinedEnvironmentName
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from envbuilder.recipe.importing.environment_yml import Environment
+from envbuilder.recipe.importing.remark import Remark, Said
+
+
+@dataclass(kw_only=True, slots=True)
+class Wanted:
+    """Requirements, and what limits them, each with the line that says it."""
+
+    requirements: list[tuple[Said, Requirement]] = field(default_factory=list)
+    """A reference to a local wheel or folder is an absolute ``file:`` address."""
+    constraints: list[tuple[Said, Requirement]] = field(default_factory=list)
+    """Versions for whatever else gets installed: what a lock holds, or a constraints file."""
+    remarks: list[Remark] = field(default_factory=list)
+    indexes: list[tuple[Said, str]] = field(default_factory=list)
+    """Where PyTorch's index of one variant is named: the line, and ``cu126``."""
+    own_index: dict[str, str] = field(default_factory=dict)
+    """Projects that are taken from PyTorch's index of one variant, by name."""
+    prereleases: Said | None = None
+    build: list[str] = field(default_factory=list)
+    """Projects that may be built from source."""
+
+    def require(self, said: Said, text: str) -> None:
+        """Add the requirement *text*; what is none is left out."""
+        requirement = parse(text)
+        if isinstance(requirement, str):
+            self.remarks.append(said.left_out(requirement))
+        else:
+            self.requirements.append((said, requirement))
+
+    def constrain(self, said: Said, text: str) -> None:
+        """Add the constraint *text*; what is none is left out."""
+        requirement = parse(text)
+        if isinstance(requirement, str):
+            self.remarks.append(said.left_out(requirement))
+        elif requirement.url is not None:
+            self.remarks.append(said.left_out("a constraint says a version, not where a package lies"))
+        else:
+            self.constraints.append((said, requirement))
+
+    def names(self) -> set[str]:
+        """Return the projects that are required."""
+        return {canonicalize_name(requirement.name) for _, requirement in self.requirements}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """One file that another tool wrote."""
+
+    path: Path
+    kind: str
+    """For people: ``a requirements file``."""
+    name: str
+    """What its environment or project is called."""
+    wanted: Wanted
+    python: Said | None = None
+    """A version (``3.11``) or a specifier (``>=3.10,<3.13``)."""
+    cuda: Said | None = None
+    """A CUDA version that the file names (``12.1``), or ``cpu``."""
+    conda: Environment | None = None
+
+    @property
+    def whole(self) -> Said:
+        """Return the file itself, for what none of its lines says."""
+        return Said(text="", place=str(self.path))
+
+
+def parse(text: str) -> Requirement | str:
+    """Return the requirement that *text* is, or why it is none."""
+    try:
+        return Requirement(text)
+    except InvalidRequirement as error:
+        return f"not a requirement (PEP 508): {str(error).splitlines()[0]}"
+
+
+def holds(marker: Marker | str | None, python: str) -> bool:
+    """Say whether *marker* is true on a Triton server: CPython *python* on Linux, x86-64."""
+    if marker is None:
+        return True
+    environment = {
+        "implementation_name": "cpython",
+        "implementation_version": f"{python}.0",
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": f"{python}.0",
+        "python_version": python,
+        "sys_platform": "linux",
+        "extra": "",
+    }
+    try:
+        parsed = Marker(marker) if isinstance(marker, str) else marker
+        return parsed.evaluate(environment)
+    except UndefinedEnvironmentName:
+        return True
+
+
+def with_marker(text: str, markers: Sequence[str]) -> str:
+    """Return the requirement *text* that holds where all of *markers* do."""
+    given = [marker for marker in markers if marker]
+    if not given:
+        return text
+    joined = " and ".join(f"({marker})" if " or " in marker else marker for marker in given)
+    return f"{text} ; {joined}"
