@@ -16,11 +16,11 @@ from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, brought_over
 from envbuilder.deployment.environments import read_environment
 from envbuilder.deployment.layout import model_files
 from envbuilder.deployment.lint import is_plain_python_model, version_folders
+from envbuilder.deployment.runtime_files import is_runtime_file, runtime_files
 from envbuilder.deployment.tree import link_file, link_tree, unpack
 from envbuilder.errors import DeployError
 from envbuilder.guest import probe
 from envbuilder.util.process import CommandError
-from envbuilder.util.resources import runtime_file
 from envbuilder.verification.live import inputs
 from envbuilder.verification.live.launch import Place
 from envbuilder.verification.live.run_probe import STANDIN
@@ -70,14 +70,15 @@ class Stage:
         config.default_model_filename = RUNTIME_FILE
         place = Place.make(scratch / "root", isolate=isolate)
         folder = place.root / "models" / config.name
-        for path in model_files(model):
+        for path in filter(lambda path: not is_runtime_file(path), model_files(model)):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             link_file(str((model / path).resolve()), str(target))
         for version in versions:
-            runtime = folder / version.name / RUNTIME_FILE
-            runtime.unlink(missing_ok=True)
-            shutil.copyfile(runtime_file(), runtime)
+            for path, file in runtime_files(RUNTIME_FILE).items():
+                target = folder / version.name / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
         return cls(
             place=place,
             environment=environment,

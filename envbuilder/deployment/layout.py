@@ -26,6 +26,7 @@ from envbuilder.deployment.config import (
     read_config,
 )
 from envbuilder.deployment.environments import DEFAULT_ENVIRONMENT, find_environments, named_environments
+from envbuilder.deployment.runtime_files import is_runtime_file, runtime_files
 from envbuilder.deployment.tree import (
     Copy,
     Entry,
@@ -43,7 +44,6 @@ from envbuilder.deployment.tree import (
 )
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.util.resources import runtime_file
 
 Layout = Literal["model", "shared", "backend"]
 FIRST_WITH_BACKENDS = "24.01"
@@ -327,14 +327,14 @@ def _deploy_backend(job: _Job, folder: Path, reporter: Reporter) -> Deployment:
     )
     plan = _plan(job, serving, reporter)
     contents: dict[str, Entry] = {
-        PYTHON_BASED: Text(data=runtime_file().read_bytes()),
+        **_runtime(PYTHON_BASED),
         job.environment_name: job.environment,
         # The server knows an extracted environment by its canonical path: with another archive behind this link it
         # extracts that one beside, and leaves alone the one in which models are running.
         DEFAULT_ENVIRONMENT: Link(target=job.environment_name),
     }
     environments = find_environments(folder)
-    ours = {*contents, *(path.name for path in environments)}
+    ours = {*(name.split("/")[0] for name in contents), *(path.name for path in environments), "__pycache__"}
     foreign = [path for path in paths(folder, contents) if path.split("/")[0] not in ours]
     if foreign:
         raise DeployError(
@@ -380,15 +380,23 @@ def _plan(job: _Job, serving: Serving, reporter: Reporter) -> dict[str, Entry]:
         raise DeployError("\n".join(finding.message for finding in errors), hint=errors[0].hint)
     if old := brought_over(job.config):
         reporter.note(f"{old} brought over: served by the runtime in Triton's Python backend")
-    plan: dict[str, Entry] = {path: Copy(path=job.model / path) for path in model_files(job.model)}
+    plan: dict[str, Entry] = {
+        path: Copy(path=job.model / path)
+        for path in model_files(job.model)
+        if job.plain or not is_runtime_file(path)
+    }
     for compiled in job.compiled:
         if compiled.file is not None:
             plan[f"{compiled.version}/{compiled.file.name}"] = Copy(path=compiled.file)
     plan[CONFIG] = Text(data=edit_config(job.config, serving).encode())
     if serving.model_file == RUNTIME_FILE:
         for version in lint.version_folders(job.model):
-            plan[f"{version.name}/{RUNTIME_FILE}"] = Text(data=runtime_file().read_bytes())
+            plan |= _runtime(RUNTIME_FILE, f"{version.name}/")
     return plan
+
+
+def _runtime(name: str, folder: str = "") -> dict[str, Entry]:
+    return {f"{folder}{path}": Text(data=file.read_bytes()) for path, file in runtime_files(name).items()}
 
 
 def _place_model(
@@ -404,7 +412,7 @@ def _place_model(
     plan |= {} if job.prune else {found.name: Keep() for found in old}
     kept = {found.name for found in old}
     gone = {path for path in paths(job.target, plan) if path not in plan and path.split("/")[0] not in kept}
-    removed = sorted(path for path in gone if not path.endswith(f"/{RUNTIME_FILE}"))
+    removed = sorted(path for path in gone if not is_runtime_file(path) and "__pycache__" not in path)
     changed = not is_in_place(job.target, plan)
     if changed:
         replace_folder(job.target, plan, reporter)

@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
+from envbuilder.deployment.runtime_files import foreign_name
 from envbuilder.errors import DeployError
 
 STUB = "triton_python_backend_stub"
@@ -153,6 +154,14 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
 
 
 def _loadable(version: Path) -> Iterator[Finding]:
+    foreign = foreign_name(version)
+    if foreign is not None:
+        yield Finding(
+            id="runtime-name",
+            level="error",
+            message=f"version {version.name} holds {foreign}, the name under which the runtime is deployed",
+            hint=f"give {foreign} another name",
+        )
     has_code = (version / "model.py").is_file()
     weights = [name for name in _WEIGHTS if (version / name).is_file()]
     if has_code or (version / "model.pt2").is_file():

@@ -24,8 +24,9 @@ from pathlib import Path
 
 from envbuilder.archive.names import ARCHIVE
 from envbuilder.deployment import lint
-from envbuilder.deployment.config import CONFIG, RUNTIME_FILE
+from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.runtime_files import is_runtime_file
 from envbuilder.errors import DeployError, IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.objects import Elsewhere
@@ -142,7 +143,7 @@ def deploy_to_objects(
         environment_path=made.environment_path,
         release=made.release,
         uploaded=tuple(uploaded),
-        removed=tuple(path for path in removed if not path.endswith(f"/{RUNTIME_FILE}")),
+        removed=tuple(path for path in removed if not is_runtime_file(path)),
         old_archives=() if prune else tuple(old),
         findings=(*made.findings, NOT_AT_ONCE),
     )

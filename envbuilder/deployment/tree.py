@@ -77,10 +77,10 @@ Entry = Copy | Text | Link | Environment | Keep | Tree
 
 
 def is_in_place(target: Path, plan: Mapping[str, Entry]) -> bool:
-    """Whether the folder *target* holds what *plan* says, and nothing else."""
+    """Whether the folder *target* holds what *plan* says, and nothing else but what Python compiles there."""
     if not target.is_dir() or target.is_symlink():
         return False
-    present = set(paths(target, plan))
+    present = {path for path in paths(target, plan) if "__pycache__" not in path.split("/")}
     return present == set(plan) and all(_is_entry(target / path, entry) for path, entry in plan.items())
 
 

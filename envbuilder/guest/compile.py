@@ -16,6 +16,8 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from _torch_runtime.engine import Engine
+
     from envbuilder.guest import compare_package, describe
 else:
     sys.path.insert(
@@ -71,8 +73,8 @@ class Job:
 
     def run(self) -> dict[str, Any]:
         """Compile for each device; return what came of it, by device."""
-        self.runtime = self.probe.import_runtime()
-        self.runtime.import_torch()
+        self.runtime_module = self.probe.import_runtime().runtime_module
+        self.refusal: type[Exception] = self.runtime_module("errors").NotExportableError
         import torch
         import triton_python_backend_utils as pb_utils
 
@@ -89,7 +91,7 @@ class Job:
                 )
             except NotCompiled as error:
                 devices[kind] = {"reason": str(error), "compiled": False}
-            except self.runtime.NotExportableError as error:
+            except self.refusal as error:
                 devices[kind] = {"reason": str(error), "compiled": True}
         return {"devices": devices, "torch": torch.__version__}
 
@@ -109,12 +111,16 @@ class Compilation:
     """One model on one kind of device."""
 
     def __init__(self, job: Job, kind: str) -> None:
-        self.job, self.kind = job, kind
-        self.runtime, self.torch, self.probe = job.runtime, job.torch, job.probe
+        self.job, self.kind, self.refusal = job, kind, job.refusal
         self.options = json.loads(
             job.config.get("parameters", {}).get("TORCH_COMPILE_OPTIONAL_PARAMETERS", {}).get("string_value")
             or "{}"
         )
+
+    def load(self, options: dict[str, Any]) -> tuple[Any, Engine]:
+        """Load the model with *options* for torch.compile."""
+        loaded = self.job.probe.load(self.kind, options)
+        return loaded, loaded.instance.engine
 
     def make_caches(self) -> dict[str, Any]:
         """Load the model as the server will, and keep what Inductor has in its caches then."""
@@ -123,98 +129,79 @@ class Compilation:
 
         if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # as the runtime does
             torch._inductor.config.cpp_cache_precompile_headers = False
-        model = self.probe.load(self.kind, self.options)
-        self.instance = model.instance
-        if self.instance._compiler is None:
+        loaded, engine = self.load(self.options)
+        if engine.compiler is None:
             raise NotCompiled("torch.compile fails, and COMPILE_FALLBACK says eager")
-        with self.instance._mode:
-            self.instance._warm_other_branches()  # as the runtime does once it has such caches
-        path = self.runtime.compiled_file(self.instance._folder, self.instance._device, "zip")
-        key = self.key()
+        engine.warm_other_branches()  # as the runtime does once it has such caches
+        path = engine.packages.path("zip")
         root = cache_dir()
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(self.runtime.KEY_FILE, json.dumps(key, sort_keys=True))
+            key = {**engine.packages.key(), **self.made_of()}
+            archive.writestr(self.job.runtime_module("package_key").KEY_FILE, json.dumps(key, sort_keys=True))
             for folder, folders, names in os.walk(root):
                 folders.sort()
                 for name in sorted(names):
                     file = os.path.join(folder, name)
                     if not name.endswith((".lock", ".gch")):
                         archive.write(file, os.path.relpath(file, root))
-        model.finalize()
+        loaded.finalize()
         return {"file": os.path.basename(path)}
 
     def make_package(self) -> dict[str, Any]:
         """Make the package and compare it; return where it is, and how far it is from eager."""
-        self.model = self.probe.load(self.kind, {**self.options, "disable": True})
-        self.instance = self.model.instance
-        self.inputs = self.instance._inputs
-        self.check_options()
-        path = self.runtime.compiled_file(self.instance._folder, self.instance._device)
+        loaded, engine = self.load({**self.options, "disable": True})
+        self.check_options(engine)
+        packages, path = engine.packages, engine.packages.path("pt2")
         try:
-            with self.instance._mode:
-                programs, variants = self.runtime.export_variants(self.instance)
-                key = {**self.key(), "variants": variants}
-                inside = self.runtime.write_package(path, programs, self.inductor_options())
-                key["weights"] = {} if inside else self.runtime.describe_weights(self.instance._eager)
-                tried = compare_package.Trial(self.instance, self.runtime, path, self.job.job["sizes"])
+            with engine.model.mode:
+                key = {**packages.write(path, self.inductor_options()), **self.made_of()}
+                tried = compare_package.Trial(engine, path, self.job.job["sizes"], self.refusal)
                 error = tried.compare(key)
-                if inside or not tried.takes_other_weights(key):
-                    key["weights file"] = self.instance._weights_digest()
-            self.runtime.write_key(path, key)
+                if "weights file" not in key and not tried.takes_other_weights(key):
+                    key["weights file"] = packages.weights_digest()
+            self.job.runtime_module("package_key").write_key(path, key)
             self.check_served()
-        except self.runtime.NotExportableError:
+        except self.refusal:
             if os.path.exists(path):
                 os.remove(path)
             raise
-        self.model.finalize()
+        loaded.finalize()
         return {"file": os.path.basename(path), "error": error, "updatable": "weights file" not in key}
 
-    def check_options(self) -> None:
+    def check_options(self, engine: Engine) -> None:
         """Refuse what torch.compile does and a package cannot."""
-        if not self.runtime.can_compile(self.instance._eager, self.inputs):
-            kinds = (
-                "takes strings"
-                if any(f.data_type == "STRING" for f in self.inputs)
-                else "is compiled already"
-            )
-            raise NotCompiled(f"it {kinds}")
+        if not engine.model.can_compile:
+            strings = any(field.data_type == "STRING" for field in engine.model.inputs)
+            raise NotCompiled("it takes strings" if strings else "it is compiled already")
         if self.options.get("disable"):
             raise NotCompiled("TORCH_COMPILE_OPTIONAL_PARAMETERS says disable")
         if self.options.get("backend", "inductor") != "inductor":
             raise NotCompiled(f"its torch.compile backend is {self.options['backend']}, not inductor")
         if self.options.get("dynamic") is False:
-            raise self.runtime.NotExportableError(
-                "TORCH_COMPILE_OPTIONAL_PARAMETERS says dynamic: false, a graph for each size"
-            )
+            raise self.refusal("TORCH_COMPILE_OPTIONAL_PARAMETERS says dynamic: false, a graph for each size")
         graphs = self.options.get("options", {}).get("triton.cudagraphs")
         if self.kind == "GPU" and (graphs or self.options.get("mode") in MODE_WITHOUT_PACKAGE):
-            raise self.runtime.NotExportableError("its mode uses CUDA graphs, which a package has not")
+            raise self.refusal("its mode uses CUDA graphs, which a package has not")
 
     def inductor_options(self) -> dict[str, Any]:
         """Return what the configuration asks of Inductor."""
         options = dict(self.options.get("options") or {})
         if self.options.get("mode"):
-            options.update(self.torch._inductor.list_mode_options(self.options["mode"]))
+            options.update(self.job.torch._inductor.list_mode_options(self.options["mode"]))
         options.pop("triton.cudagraphs", None)
         return options
 
-    def key(self) -> dict[str, Any]:
-        """Return what compiled code of this model belongs to: what the runtime compares, and what deploy does."""
-        instance = self.instance
-        key = self.runtime.fitting_key(instance._folder, instance._files, self.job.config, instance._device)
-        return {**key, "kind": self.kind, "made of": self.job.job["made_of"]}
+    def made_of(self) -> dict[str, str]:
+        """Return what deploy compares of a key."""
+        return {"kind": self.kind, "made of": self.job.job["made_of"]}
 
     def check_served(self) -> None:
         """Load the model as the server will, which must take the package."""
-        import triton_python_backend_utils as pb_utils
-
-        pb_utils.Logger.lines.clear()
-        model = self.probe.load(self.kind, self.options)
-        served = model.instance._package is not None
-        model.finalize()
+        loaded, engine = self.load(self.options)
+        served, refused = engine.package is not None, engine.packages.refused
+        loaded.finalize()
         if not served:
-            said = [text for _, text in pb_utils.Logger.lines if " is not used: " in text]
-            raise self.runtime.NotExportableError("the runtime does not take the package: " + "; ".join(said))
+            raise self.refusal("the runtime does not take the package: " + "; ".join(refused))
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ class Probe:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-        if hasattr(module, "prepare_process"):
-            module.prepare_process(1)
+        if hasattr(module, "runtime_module"):
+            module.runtime_module("process").prepare_process(1)
         return module
 
     def import_torch(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Probe:
         """Load the model eager and as configured on a device of *kind*; ask both the same."""
         inputs = self.inputs()
         found["own"] = not hasattr(
-            runtime, "prepare_process"
+            runtime, "runtime_module"
         )  # a TritonPythonModel of the user's: no eager form
         eager = None
         if not found["own"]:
@@ -174,7 +174,7 @@ class Probe:
         began = time.perf_counter()
         model = self.stage("compiled", self.load, kind, options)
         found["load_seconds"] = time.perf_counter() - began
-        found["compiled"] = getattr(model.instance, "_compiler", None) is not None
+        found["compiled"] = not found["own"] and model.instance.engine.compiler is not None
         found["graphs"] = unique_graphs()
         answers = {size: self.stage("answer", self.ask, model, [case])[0] for size, case in inputs.items()}
         if self.max_batch > 1:

@@ -6,7 +6,7 @@ It fails where Triton fails and with Triton's words (``pb_tensor.cc``, ``infer_r
 release 24.10), and it forgives nothing that Triton does not forgive.
 """
 
-# ruff: noqa: UP006, UP035 - Python 3.8
+# ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
 
 import importlib.util
@@ -356,7 +356,7 @@ class Model:
                 "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
                 f"InferenceRequest(s) size is:{len(requests)}, and InferenceResponse(s) size is:{len(responses)}"
             )
-        for request, response in zip(requests, responses):  # noqa: B905 - Python 3.8
+        for request, response in zip(requests, responses):
             self._check(response)
             response._tensors = [
                 t for t in response._tensors if t.name() in request._requested

@@ -15,7 +15,7 @@ import pytest
 
 from envbuilder.aot.stage import SCRIPTS
 from envbuilder.guest import probe
-from tests.helpers.runtime import RUNTIME, config, field
+from tests.helpers.runtime import config, copy_runtime, field
 from tests.runtime.conftest import STANDIN, Serve, _process, pb, serve
 
 __all__ = ["STANDIN", "Serve", "_process", "pb", "serve"]
@@ -52,7 +52,7 @@ class Inside:
         self.folder.mkdir(exist_ok=True)
         for file in (*SCRIPTS, Path(probe.__file__), STANDIN / "triton_python_backend_utils.py"):
             shutil.copy(file, self.folder)
-        shutil.copy(RUNTIME, model / "1" / "torch_runtime.py")
+        copy_runtime(model / "1")
         answer = self.folder / "answer.json"
         answer.unlink(missing_ok=True)
         job = {
@@ -83,6 +83,7 @@ class Inside:
         assert answer.exists(), done.stderr
         found: dict[str, Any] = json.loads(answer.read_text())
         (model / "1" / "torch_runtime.py").unlink()
+        shutil.rmtree(model / "1" / "_torch_runtime")
         return found
 
 

@@ -38,6 +38,7 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder import api
 from envbuilder.config.settings import Settings, load_settings
+from envbuilder.deployment.runtime_files import runtime_files
 from envbuilder.errors import EnvbuilderError
 from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact
@@ -220,7 +221,9 @@ def serving(
             configuration(sample, runtime, environment, options)
         )
         (version / "model.py").write_text(flattened(sample))
-    shutil.copy(ROOT / "runtime" / "model.py", repository / "ours" / "1" / "torch_runtime.py")
+    for path, file in runtime_files("torch_runtime.py").items():
+        (repository / "ours" / "1" / path).parent.mkdir(exist_ok=True)
+        shutil.copy(file, repository / "ours" / "1" / path)
     if options.precompile:
         for one in api.compile_model(repository / "ours"):
             say(f"{sample.name}: {one.line()}")

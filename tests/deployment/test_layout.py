@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def tree(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): f"{path.lstat().st_ino} {path.lstat().st_mtime_ns}"
         for path in folder.rglob("*")
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
 
 
@@ -155,6 +163,70 @@ def test_backend_layout(archive: Path, model: Path, repository: Path) -> None:
         'backend: "torch-tiny"   # the backend\nruntime: "model.py"\ndefault_model_filename: "model.py"\n',
     )
     assert sorted(os.listdir(repository / "net" / "1")) == ["model.py"]
+
+
+def single_file_runtime(folder: Path, name: str) -> None:
+    """Make *folder* what an envbuilder before the runtime was a folder left there."""
+    shutil.rmtree(folder / "_torch_runtime", ignore_errors=True)
+    (folder / name).write_text("class TritonPythonModel: pass\n")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / f"{name[:-3]}.cpython-311.pyc").write_bytes(b"compiled by the server's stub")
+
+
+@pytest.mark.parametrize("layout", ["model", "shared"])
+@pytest.mark.parametrize("inside", [False, True], ids=["from-outside", "in-the-repository"])
+def test_a_deployment_of_the_runtime_as_one_file_is_brought_up_to_date(
+    archive: Path, model: Path, repository: Path, layout: Layout, inside: bool
+) -> None:
+    first = deploy(archive, model, repository=repository, layout=layout)
+    version = first.folder / "1"
+    expected = contents(version)
+    single_file_runtime(version, "torch_runtime.py")
+    done = deploy(archive, first.folder if inside else model, repository=repository, layout=layout)
+    assert (done.changed, done.removed) == (True, ())
+    assert contents(version) == expected
+
+
+def test_a_backend_of_the_runtime_as_one_file_is_brought_up_to_date(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    backend = deploy(archive, model, repository=repository, layout="backend").backend_folder
+    assert backend is not None
+    expected = contents(backend)
+    single_file_runtime(backend, "model.py")
+    assert deploy(archive, model, repository=repository, layout="backend").changed
+    assert contents(backend) == expected
+
+
+@pytest.mark.parametrize("layout", ["model", "shared", "backend"])
+def test_modules_of_another_runtime_do_not_stay(
+    archive: Path, model: Path, repository: Path, layout: Layout
+) -> None:
+    done = deploy(archive, model, repository=repository, layout=layout)
+    folder = (done.backend_folder or done.folder / "1") / "_torch_runtime"
+    expected = contents(folder)
+    (folder / "engine.py").write_text("# of an older one\n")
+    (folder / "gone_since.py").write_text("")
+    again = deploy(archive, done.folder, repository=repository, layout=layout)
+    assert (again.changed, again.removed) == (True, ())
+    assert contents(folder) == expected
+
+
+def test_a_model_that_a_backend_serves_from_now_on_keeps_no_runtime(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    done = deploy(archive, model, repository=repository)
+    deploy(archive, done.folder, repository=repository, layout="backend")
+    assert sorted(os.listdir(done.folder / "1")) == ["model.py"]
+
+
+def test_what_python_compiled_there_is_no_change(archive: Path, model: Path, repository: Path) -> None:
+    done = deploy(archive, model, repository=repository)
+    compiled = done.folder / "1" / "_torch_runtime" / "__pycache__" / "engine.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.write_bytes(b"")
+    assert not deploy(archive, model, repository=repository).changed
+    assert compiled.exists()
 
 
 def test_backend_layout_unpacked_with_a_name_and_a_folder(
@@ -389,7 +461,7 @@ def test_what_is_no_model_stays_behind(archive: Path, model: Path, repository: P
         (model / name).touch()
     done = deploy(archive, model, repository=repository)
     assert sorted(os.listdir(done.folder)) == ["1", "config.pbtxt", archive.name]
-    assert sorted(os.listdir(done.folder / "1")) == ["model.py", "torch_runtime.py"]
+    assert sorted(os.listdir(done.folder / "1")) == ["_torch_runtime", "model.py", "torch_runtime.py"]
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
+
+from envbuilder.deployment.runtime_files import runtime_files
 
 RUNTIME = Path(__file__).parents[2] / "runtime" / "model.py"
 MODELS = Path(__file__).parents[1] / "models"
 SEED = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 UNCOMPILED = {SEED: '{"disable": true}'}
+
+
+def copy_runtime(folder: Path, name: str = "torch_runtime.py") -> None:
+    """Put the runtime into *folder*, where Triton loads the file *name*."""
+    for path, file in runtime_files(name).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / path)
+
+
+def load_runtime(path: Path = RUNTIME) -> Any:
+    """Import the runtime's file as a stub does, in front of the stand-in for Triton's module."""
+    spec = importlib.util.spec_from_file_location("_runtime_under_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def field(name: str, kind: str, dims: list[int], **rest: Any) -> dict[str, Any]:
