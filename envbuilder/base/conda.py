@@ -24,13 +24,13 @@ from envbuilder.base.clobbered import own_path, put_back
 from envbuilder.base.conda_package import PackageContent, name_packages, read_package
 from envbuilder.base.prefixes import NOWHERE, PREFIXES_PATH, cure_prefixes, prefixes_text
 from envbuilder.base.provider import Base, described_by_conda_pack
-from envbuilder.config.rattler_client import rattler, said, wait
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
 from envbuilder.util.process import CommandError, run
+from envbuilder.util.rattler import rattler, said, wait
 
 CONDA_BASE: Final = "conda-base-3"
 """Part of the key of such a base: count it up when the same packages would give other bytes."""

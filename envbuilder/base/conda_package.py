@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from envbuilder.config.rattler_client import rattler, said, wait
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import CondaPackage
+from envbuilder.util.rattler import rattler, said, wait
 
 _ENTRY_POINT: Final = re.compile(r"\s*[^\s=/]+\s*=\s*[\w.]+\s*:\s*[\w.]+\s*")
 _METADATA: Final = re.compile(

@@ -18,11 +18,11 @@ from envbuilder.archive.manifest import (
 )
 from envbuilder.archive.tar import COMPRESSOR
 from envbuilder.base.conda import CONDA_BASE
-from envbuilder.config.rattler_client import rattler_version
 from envbuilder.lockfile.model import Lock, LockedInterpreter
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.recipe.model import Recipe
 from envbuilder.util.files import file_sha256
+from envbuilder.util.rattler import rattler_version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

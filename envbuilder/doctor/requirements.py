@@ -11,7 +11,6 @@ from urllib.parse import unquote
 
 from envbuilder.base.interpreter import Interpreter, describe
 from envbuilder.catalog.torch import find_build
-from envbuilder.config.rattler_client import rattler
 from envbuilder.config.settings import TORCH_FAMILY, Settings
 from envbuilder.doctor.machine import (
     CONDA_CHANNEL,
@@ -29,6 +28,7 @@ from envbuilder.lockfile.model import Artifact, CondaPackage, Lock
 from envbuilder.recipe.channels import channel_name
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.local import Store
+from envbuilder.util.rattler import rattler
 from envbuilder.util.text import counted
 
 _SPARE_BYTES = 2**30

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from envbuilder.catalog.torch import find_build
 from envbuilder.config.channels import Channel, channels_of
 from envbuilder.config.condarc import Condarc, read_condarc
-from envbuilder.config.rattler_client import make_client, rattler, said, wait
+from envbuilder.config.rattler_client import make_client
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError, ResolveError
 from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
@@ -23,6 +23,7 @@ from envbuilder.recipe.conda import TORCH_PACKAGES, spec_name
 from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.local import Store
+from envbuilder.util.rattler import rattler, said, wait
 from envbuilder.util.urls import public
 
 COMPILER: Final = "gxx"

@@ -17,7 +17,6 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from envbuilder.catalog.torch import find_build, is_newer_than_table, table
-from envbuilder.config.rattler_client import rattler_version
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.http import Unavailable, open_client, read_page
@@ -31,6 +30,7 @@ from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.wheelhouse import read_wheelhouses
 from envbuilder.store.local import Store
+from envbuilder.util.rattler import rattler_version
 from envbuilder.util.urls import redacted
 
 _ROUNDS = 8
