@@ -54,6 +54,7 @@ _DIGEST = "0" * 64
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "is nested more than 64 levels deep"),
         (b'{"\\\\": ' + b'[{"\\"]": ' * 40 + b"1" + b"}]" * 40 + b"}", "is nested more than 64 levels deep"),
         (b'{"a": [' + b"[]," * 250_000 + b"0]}", "has more than 200,000 objects and lists"),
+        (b'{"a": [' + b"1," * 1_250_000 + b"0]}", "has more than 1,000,000 values"),
         (b'{"a": "' + b"x" * 2**24 + b'"}', "is larger than 16.8 MB, the most that is read of its kind"),
         (b'{"a": "\x1b"}', "is not JSON: Invalid control character at in line 1, column 8"),
     ],
