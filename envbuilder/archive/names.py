@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import tarfile
-import zlib
 from pathlib import Path
 
 from envbuilder.archive.manifest import (
@@ -14,8 +12,12 @@ from envbuilder.archive.manifest import (
     parse_manifest,
     read_manifest,
 )
+from envbuilder.archive.reader import BoundedTar
+from envbuilder.archive.stream import TarStream
 from envbuilder.errors import DeployError, IntegrityError
-from envbuilder.util.files import file_sha256
+from envbuilder.progress import SILENT
+from envbuilder.util.documents import LISTING
+from envbuilder.util.files import file_sha256, open_regular
 
 ARCHIVE = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
 """What an archive is called, and (without a suffix) the folder that one is unpacked into."""
@@ -32,7 +34,7 @@ def read_archive(archive: Path) -> tuple[Manifest, str]:
         raise DeployError(
             f"archive {archive} does not exist" if not archive.exists() else f"{archive} is no file"
         )
-    with archive.open("rb") as file:
+    with open_regular(archive) as file:
         head = file.read(512)
     if head[:2] != b"\x1f\x8b" and head[257:262] != b"ustar":
         raise DeployError(
@@ -55,12 +57,13 @@ def _find_manifest(archive: Path) -> Manifest:
     if beside.is_file():
         return read_manifest(beside)
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            member = next((member for member in tar if member.name == MANIFEST_PATH), None)
-            file = tar.extractfile(member) if member is not None else None
-            if file is not None:
-                return parse_manifest(file.read(), where=f"{archive}: {MANIFEST_PATH}")
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        with TarStream(archive, "none" if is_plain_tar(archive) else "gzip", SILENT) as stream:
+            tar = BoundedTar(stream)
+            member = next((member for member in tar if member.name == MANIFEST_PATH and member.isreg()), None)
+            if member is not None:
+                text = tar.content(member, LISTING.size + 1)
+                return parse_manifest(text, where=f"{archive}: {MANIFEST_PATH}")
+    except (EOFError, OSError, ValueError) as error:
         raise IntegrityError(f"{archive} cannot be read: {error}") from error
     raise DeployError(
         f"{archive} has no manifest: neither {beside.name} beside it nor {MANIFEST_PATH} inside",
@@ -70,5 +73,5 @@ def _find_manifest(archive: Path) -> Manifest:
 
 def is_plain_tar(archive: Path) -> bool:
     """Whether *archive* is a tar without compression."""
-    with archive.open("rb") as file:
+    with open_regular(archive) as file:
         return file.read(2) != b"\x1f\x8b"

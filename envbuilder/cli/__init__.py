@@ -21,6 +21,7 @@ from envbuilder.cli.inventory import audit, licences, sbom
 from envbuilder.cli.lock import import_recipe, init, lock
 from envbuilder.cli.provenance import attest
 from envbuilder.cli.store import store
+from envbuilder.cli.streams import guard_streams
 from envbuilder.cli.transfer import alias, pull, push
 from envbuilder.errors import EnvbuilderError
 
@@ -35,6 +36,8 @@ class _Group(click.Group):
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             _fail("interrupted", 128 + signal.SIGINT, label="")
+        except MemoryError:
+            _fail("out of memory", 1)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 where = f" under {error.filename}" if error.filename else ""
@@ -52,6 +55,7 @@ def _fail(text: str, code: int, *, label: str = "error: ") -> NoReturn:
 
 def main() -> None:
     """Run the command line; a kill by SIGTERM cleans up as an interrupt does."""
+    guard_streams()
     signal.signal(signal.SIGTERM, _terminate)
     cli()
 

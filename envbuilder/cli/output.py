@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import click
 
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import write_whole
+from envbuilder.util.printable import json_text
 
 
 def out(result: object, as_json: bool, text: str = "") -> None:
     """Print *result* as JSON, or *text* in place of it."""
-    click.echo(json.dumps(plain(result), indent=1, sort_keys=True) if as_json else text)
+    click.echo(json_text(plain(result)) if as_json else text)
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Final
 
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import write_whole
+from envbuilder.util.printable import printable_line, valid_xml
 
 GLYPH: Final = 0.56
 """Mean width of a letter, in sizes of the font: wide enough for the sans-serif of any viewer."""
@@ -67,7 +68,7 @@ def _svg(boxes: Sequence[Box], width: float, height: float) -> bytes:
     for box in boxes:
         out.write("<g>")
         if box.tip:
-            out.write(f"<title>{html.escape(box.tip)}</title>")
+            out.write(f"<title>{html.escape(valid_xml(box.tip))}</title>")
         if box.fill:
             out.write(
                 f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" '
@@ -76,7 +77,7 @@ def _svg(boxes: Sequence[Box], width: float, height: float) -> bytes:
         if box.text:
             x, y = box.x + 4, box.y + 3 + 0.8 * box.font
             place = f'x="{x:.1f}" y="{y:.1f}" font-size="{box.font:g}" fill="{box.ink}"'
-            out.write(f"<text {place}>{html.escape(box.text)}</text>")
+            out.write(f"<text {place}>{html.escape(valid_xml(box.text))}</text>")
         out.write("</g>\n")
     out.write("</svg>\n")
     return out.getvalue().encode()
@@ -99,7 +100,7 @@ def _png(boxes: Sequence[Box], width: float, height: float) -> bytes:
             pen.rectangle((left, top, right, bottom), fill=box.fill)
         if box.text:
             font = ImageFont.load_default(box.font * _SCALE)
-            pen.text((left + 4 * _SCALE, top + 3 * _SCALE), box.text, fill=box.ink, font=font)
+            pen.text((left + 4 * _SCALE, top + 3 * _SCALE), printable_line(box.text), fill=box.ink, font=font)
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()

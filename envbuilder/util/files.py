@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -14,8 +15,13 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write *data* beside *path*, then move it there: a killed run leaves what was there before.
 
     Raises:
+        NotRegularError: there is something else than a file: a device, say, which must not be replaced.
         OSError: it cannot be written.
     """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise NotRegularError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file", str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_bytes(data)
@@ -27,7 +33,7 @@ def write_whole(path: Path, data: bytes) -> None:
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()

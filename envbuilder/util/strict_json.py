@@ -20,11 +20,13 @@ class Cap:
     """Bytes."""
     containers: int = 2_000_000
     """Objects and lists: Python takes 64 bytes and more for ``[]``, of which a document needs two."""
+    values: int = 4_000_000
+    """Items of all objects and lists, by the commas between them: a text of two characters takes 59 bytes."""
     depth: int = 64
     """Objects and lists inside each other: the deepest real document, a lock's provenance, has nine."""
 
 
-DOCUMENT: Final = Cap(size=16 * 2**20, containers=200_000)
+DOCUMENT: Final = Cap(size=16 * 2**20, containers=200_000, values=1_000_000)
 """Records, aliases, statements, answers of servers: some kilobytes; a statement of a thousand artifacts 300 kB."""
 LISTING: Final = Cap(size=64 * 2**20)
 """What has a row for each file: a manifest or conda's paths.json; 60,000 files are 12 MB."""
@@ -94,6 +96,8 @@ def _check_structure(data: bytes, where: str, cap: Cap) -> None:
     structure = b"".join(structure.translate(_ONE_KIND, _NOT_STRUCTURE).split(b'"')[::2])
     if structure.count(b"[") > cap.containers:
         raise DocumentError(where, "", f"has more than {cap.containers:,} objects and lists")
+    if data.count(b",") > cap.values:
+        raise DocumentError(where, "", f"has more than {cap.values:,} values")
     for _ in range(cap.depth):
         if not structure:
             return
