@@ -270,6 +270,7 @@ def verify(
     server: bool | None = None,
     tritonserver: Path | None = None,
     provenance: Path | None = None,
+    identity: str | None = None,
     lock: Path | None = None,
     find_links: Sequence[str] = (),
     store: Store | None = None,
@@ -279,12 +280,13 @@ def verify(
 
     What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
     folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
-    whoever must have signed it; *lock* is the lock that it must have been built from.
+    whoever must have signed it, *identity* the name that the signer's certificate must have; *lock* is the lock that it
+    must have been built from.
     """
-    from envbuilder.provenance.keys import load_verifier
+    from envbuilder.signing.verifier import load_verifier
     from envbuilder.verification.verify import verify as verify_archive
 
-    trusted = None if provenance is None else load_verifier(provenance)
+    trusted = None if provenance is None else load_verifier(provenance, identity)
     options = _verify_options(archive, reporter)
     return verify_archive(
         archive,
@@ -496,12 +498,13 @@ def attest(
     """
     from envbuilder.inventory.components import take_inventory
     from envbuilder.provenance.envelope import provenance_beside, seal, statement_beside
-    from envbuilder.provenance.keys import load_certificate, load_signer
     from envbuilder.provenance.statement import make_statement, statement_text
+    from envbuilder.signing.keys import load_signer
+    from envbuilder.signing.verifier import load_certificates
     from envbuilder.util.files import write_whole
 
     signer = None if key is None else load_signer(key)
-    certified = None if certificate is None else load_certificate(certificate, signer)
+    certified = "" if certificate is None else load_certificates(certificate, signer)
     inventory = take_inventory(archive, reporter=reporter)
     text = statement_text(make_statement(inventory, report=report, builder=builder))
     path = statement_beside(archive) if signer is None else provenance_beside(archive)

@@ -203,6 +203,11 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
     help="Refuse an archive that the owner of this public key or certificate did not sign.",
 )
 @click.option(
+    "--identity",
+    metavar="NAME",
+    help="With --provenance CERTIFICATE: the name that the signer's certificate must have.",
+)
+@click.option(
     "--lock",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -219,6 +224,7 @@ def verify(
     server: bool | None,
     tritonserver: Path | None,
     provenance: Path | None,
+    identity: str | None,
     lock: Path | None,
     report: Path | None,
     junit: Path | None,
@@ -232,6 +238,8 @@ def verify(
     under the release's own way of starting Python, out of reach of what the archive was made from. Every check has
     an id, says what it found, and what to change. Exit code 7 where one failed.
     """
+    if identity is not None and provenance is None:
+        raise click.UsageError("--identity goes with --provenance")
     found = api.verify(
         archive,
         model=model,
@@ -239,6 +247,7 @@ def verify(
         server=server,
         tritonserver=tritonserver,
         provenance=provenance,
+        identity=identity,
         lock=lock,
         find_links=find_links,
         reporter=make_reporter(quiet=quiet or as_json),

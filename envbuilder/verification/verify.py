@@ -15,8 +15,8 @@ from envbuilder.config.settings import Settings
 from envbuilder.errors import AssembleError, DeployError, VerifyError
 from envbuilder.lockfile.model import Lock
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.provenance.keys import Verifier
 from envbuilder.recipe.model import VerifyOptions
+from envbuilder.signing.verifier import Verifier
 from envbuilder.store.local import Store
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.live.evaluate import check_probe, environment_facts

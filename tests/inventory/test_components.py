@@ -10,7 +10,7 @@ from envbuilder.archive.manifest import manifest_beside, read_manifest
 from envbuilder.building.build import build
 from envbuilder.inventory.components import take_inventory
 from envbuilder.inventory.policy import Policy
-from envbuilder.provenance.keys import load_verifier
+from envbuilder.signing.verifier import load_verifier
 from envbuilder.util.files import file_sha256
 from envbuilder.verification.static.provenance import check_provenance
 from tests.helpers.authority import write_key

@@ -14,7 +14,7 @@ from envbuilder.building.build import build
 from envbuilder.building.record import BuildReport
 from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, StoreError
-from envbuilder.provenance.keys import load_verifier
+from envbuilder.signing.verifier import load_verifier
 from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.transfer.archives import Transfer
