@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
@@ -73,7 +74,7 @@ def write_certificate(
         x509.KeyUsage: (usage("key_cert_sign" if authority else "digital_signature"), True),
     }
     if not authority:
-        purposes = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CODE_SIGNING])
+        purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
         usual[x509.ExtendedKeyUsage] = (purposes, False)
     usual |= {type(one): (one, critical) for one, critical in extensions}
     builder = (
