@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from envbuilder.config.settings import Settings, load_settings
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.errors import DeployError, EnvbuilderError, IntegrityError, RecipeError
 from envbuilder.lockfile.pylock import read_lock
 from envbuilder.progress import SILENT, Reporter
@@ -23,23 +23,24 @@ from envbuilder.recipe.matrix import Cell
 from envbuilder.recipe.model import Recipe, VerifyOptions
 from envbuilder.recipe.schema import SCHEMA_FILE, schema_text
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 if TYPE_CHECKING:
     from envbuilder.bench.start import Starts
     from envbuilder.building.record import BuildReport
     from envbuilder.compare.diff import Difference
     from envbuilder.deployment.compiled import Compiled
-    from envbuilder.deployment.layout import Deployment, Layout
+    from envbuilder.deployment.layout import Deployment
     from envbuilder.deployment.object_store import ObjectDeployment
     from envbuilder.doctor.diagnose import Diagnosis
-    from envbuilder.fleet.build_many import Outcome
+    from envbuilder.fleet.build_many import FleetOptions, Outcome
     from envbuilder.inventory.audit import Audit
     from envbuilder.inventory.policy import Judgement, Policy
     from envbuilder.inventory.sizes import Sizes
     from envbuilder.quickstart import Quickstart
     from envbuilder.recipe.importing.convert import Import
     from envbuilder.resolve.lock import LockResult
-    from envbuilder.store.remote import RemoteStore
+    from envbuilder.signing.verifier import Verifier
     from envbuilder.transfer.aliases import Alias
     from envbuilder.transfer.archives import Transfer
     from envbuilder.verification.report import Report
@@ -149,24 +150,19 @@ def lock(
     upgrade: bool = False,
     upgrade_packages: Sequence[str] = (),
     fetch: bool = False,
-    find_links: Sequence[str] = (),
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
+    session: Session | None = None,
 ) -> LockResult:
     """Lock a recipe, see :func:`envbuilder.resolve.lock.lock_recipe`."""
     from envbuilder.resolve.lock import lock_recipe
 
-    settings = load_settings(recipe.path.parent, find_links=find_links)
     return lock_recipe(
         recipe,
-        settings=settings,
-        store=store or open_store(settings),
+        _at(recipe.path.parent, session),
         check=check,
         resolve=resolve,
         upgrade=upgrade,
         upgrade_packages=upgrade_packages,
         fetch=fetch,
-        reporter=reporter,
     )
 
 
@@ -177,9 +173,7 @@ def build(
     check: bool = False,
     interpreter_change: bool = False,
     threads: int | None = None,
-    find_links: Sequence[str] = (),
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
+    session: Session | None = None,
 ) -> BuildReport:
     """Build the archive of a recipe's lock, see :func:`envbuilder.building.build.build`; with *check* build it again.
 
@@ -191,26 +185,19 @@ def build(
     from envbuilder.lockfile.check import check_lock
 
     locked = check_lock(recipe)
-    settings = _settings(recipe, find_links)
-    store = store or open_store(settings)
+    session = _beside(recipe, session)
 
-    def make(output: Path, store: Store) -> BuildReport:
+    def make(output: Path, session: Session) -> BuildReport:
         return build_archive(
-            recipe,
-            locked,
-            output=output,
-            settings=settings,
-            store=store,
-            interpreter_change=interpreter_change,
-            threads=threads,
-            reporter=reporter,
+            recipe, locked, session, output=output, interpreter_change=interpreter_change, threads=threads
         )
 
-    report = make(output, store)
+    report = make(output, session)
     if check:
-        reporter.step("Building again from nothing, to compare")
-        with store.scratch("check") as scratch:
-            again = make(scratch / "envs", _artifacts_only(store, scratch / "store"))
+        session.reporter.step("Building again from nothing, to compare")
+        with session.store.scratch("check") as scratch:
+            fresh = replace(session, store=_artifacts_only(session.store, scratch / "store"))
+            again = make(scratch / "envs", fresh)
             if again.sha256 != report.sha256:
                 raise IntegrityError(
                     f"{report.archive}: sha256 {report.sha256}, built again from nothing {again.sha256}",
@@ -223,40 +210,33 @@ def build_many(
     recipes: Sequence[Recipe | Cell],
     *,
     output: Path = Path("envs"),
-    cluster: str | None = None,
-    bring: bool = True,
-    verify: bool = False,
-    interpreter_change: bool = False,
-    threads: int | None = None,
-    find_links: Sequence[str] = (),
-    reporter: Reporter = SILENT,
+    options: FleetOptions | None = None,
+    session: Session | None = None,
 ) -> list[Outcome]:
     """Build many recipes, see :func:`envbuilder.fleet.build_many.build_many`; what goes wrong with one is its outcome.
 
     Raises:
         RecipeError, ClusterError: see there.
     """
+    from envbuilder.fleet.build_many import FleetOptions, refused
     from envbuilder.fleet.build_many import build_many as build_all
-    from envbuilder.fleet.build_many import refused
     from envbuilder.fleet.plan import Job
     from envbuilder.lockfile.check import check_lock
 
+    session = session or Session.open()
     jobs, outcomes = [], {}
     for one in recipes:
         try:
             recipe = one.get() if isinstance(one, Cell) else one
-            jobs.append(Job(recipe=recipe, lock=check_lock(recipe), settings=_settings(recipe, find_links)))
+            lock = check_lock(recipe)
+            jobs.append(Job(recipe=recipe, lock=lock, settings=_beside(recipe, session).settings))
         except EnvbuilderError as error:
             outcomes[one.name] = refused(one.name, error)
     made = build_all(
         jobs,
         output=output,
-        cluster=cluster,
-        bring=bring,
-        verify=verify,
-        interpreter_change=interpreter_change,
-        threads=threads,
-        reporter=reporter,
+        options=options or FleetOptions(),
+        reporter=session.reporter,
     )
     outcomes |= {outcome.recipe: outcome for outcome in made}
     return [outcomes[one.name] for one in recipes]
@@ -267,41 +247,35 @@ def verify(
     *,
     model: Path | None = None,
     releases: Sequence[str] = (),
-    server: bool | None = None,
-    tritonserver: Path | None = None,
-    provenance: Path | None = None,
-    identity: str | None = None,
+    server: bool | Path | None = None,
+    provenance: Path | Verifier | None = None,
     lock: Path | None = None,
-    find_links: Sequence[str] = (),
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
+    session: Session | None = None,
 ) -> Report:
     """Verify an archive, see :func:`envbuilder.verification.verify.verify`.
 
     What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
     folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
-    whoever must have signed it, *identity* the name that the signer's certificate must have; *lock* is the lock that it
-    must have been built from.
+    whoever must have signed it (:func:`envbuilder.signing.verifier.load_verifier` also takes the name that the signer's
+    certificate must have); *lock* is the lock that it must have been built from.
     """
     from envbuilder.signing.verifier import load_verifier
+    from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
 
-    trusted = None if provenance is None else load_verifier(provenance, identity)
-    options = _verify_options(archive, reporter)
-    return verify_archive(
-        archive,
+    session = _at(Path.cwd(), session, remote=False)
+    trusted = load_verifier(provenance) if isinstance(provenance, Path) else provenance
+    options = _verify_options(archive, session.reporter)
+    request = VerifyRequest(
         model=model or options.model,
-        compile=options.compile if model is None else None,
-        releases=releases,
+        compile=options.compile if model is None else {},
+        releases=tuple(releases),
         server=False if server is None and not options.server else server,
-        tritonserver=tritonserver,
         lock=None if lock is None else read_lock(lock),
         trusted=trusted,
         options=options,
-        settings=load_settings(Path.cwd(), find_links=find_links),
-        store=store or Store.open(),
-        reporter=reporter,
     )
+    return verify_archive(archive, session, request)
 
 
 def _verify_options(archive: Path, reporter: Reporter) -> VerifyOptions:
@@ -328,9 +302,7 @@ def push(
     output: Path = Path("envs"),
     interpreter_change: bool = False,
     reports: Sequence[Path] = (),
-    find_links: Sequence[str] = (),
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
+    session: Session | None = None,
 ) -> Transfer:
     """Upload an archive to the store elsewhere; of a recipe, which is built where it is not, all that it is made of.
 
@@ -343,38 +315,18 @@ def push(
     from envbuilder.transfer.push_pull import push_archive, push_build
 
     if isinstance(what, Path):
-        settings = load_settings(Path.cwd())
-        store = store or open_store(settings)
-        return push_archive(what, store, remote_of(store), reports=reports)
-    settings = _settings(what, find_links)
-    store = store or open_store(settings)
-    remote = remote_of(store)
+        return push_archive(what, _at(Path.cwd(), session), reports=reports)
+    from envbuilder.building.build import build as build_archive
     from envbuilder.lockfile.check import check_lock
 
-    report = build(
-        what,
-        output=output,
-        interpreter_change=interpreter_change,
-        find_links=find_links,
-        store=store,
-        reporter=reporter,
-    )
-    return push_build(
-        what,
-        check_lock(what),
-        report,
-        settings=settings,
-        store=store,
-        remote=remote,
-        interpreter_change=interpreter_change,
-        reports=reports,
-        reporter=reporter,
-    )
+    session = _beside(what, session)
+    session.remote_store()  # asked for before a build of an hour, not after it
+    locked = check_lock(what)
+    report = build_archive(what, locked, session, output=output, interpreter_change=interpreter_change)
+    return push_build(what, locked, report, session, interpreter_change=interpreter_change, reports=reports)
 
 
-def pull(
-    name: str, *, output: Path = Path("envs"), store: Store | None = None, reporter: Reporter = SILENT
-) -> Transfer:
+def pull(name: str, *, output: Path = Path("envs"), session: Session | None = None) -> Transfer:
     """Bring an archive from the store elsewhere: by its name, its digest, an alias, or the recipe that it is built of.
 
     Raises:
@@ -386,14 +338,14 @@ def pull(
     from envbuilder.transfer.push_pull import names_an_archive, pull_archive, pull_build
 
     if names_an_archive(name):
-        store = store or open_store(load_settings(Path.cwd()))
-        return pull_archive(name, output, remote_of(store), reporter=reporter)
+        return pull_archive(name, _at(Path.cwd(), session), output)
     recipe = find_recipe(name, Path.cwd())
-    store = store or open_store(load_settings(recipe.path.parent))
-    return pull_build(recipe, check_lock(recipe), output, remote_of(store), reporter=reporter)
+    return pull_build(recipe, check_lock(recipe), _at(recipe.path.parent, session), output)
 
 
-def alias(name: str, archive: str | None = None, *, back: bool = False, store: Store | None = None) -> Alias:
+def alias(
+    name: str, archive: str | None = None, *, back: bool = False, session: Session | None = None
+) -> Alias:
     """Return the alias *name* (``resnet:stable``); point it to *archive* first, or with *back* to the one before.
 
     Raises:
@@ -403,8 +355,8 @@ def alias(name: str, archive: str | None = None, *, back: bool = False, store: S
     from envbuilder.transfer.aliases import move_alias, read_alias
     from envbuilder.transfer.push_pull import resolve
 
-    store = store or open_store(load_settings(Path.cwd()))
-    remote = remote_of(store)
+    session = _at(Path.cwd(), session)
+    store, remote = session.store, session.remote_store()
     found = read_alias(name, remote)
     if back:
         if found.before is None:
@@ -413,29 +365,6 @@ def alias(name: str, archive: str | None = None, *, back: bool = False, store: S
             )
         return move_alias(found, found.before, store, remote)
     return found if archive is None else move_alias(found, resolve(archive, remote), store, remote)
-
-
-def open_store(settings: Settings) -> Store:
-    """Open this machine's store, with the store elsewhere of *settings* behind it."""
-    opened = Store.open()
-    if settings.store is None:
-        return opened
-    from envbuilder.store.remote import RemoteStore
-
-    return replace(opened, remote=RemoteStore(settings.store, timeout=settings.timeout))
-
-
-def remote_of(store: Store) -> RemoteStore:
-    """Return the store elsewhere.
-
-    Raises:
-        RecipeError: no store is named.
-    """
-    if store.remote is None:
-        raise RecipeError(
-            "no store elsewhere is named", hint='envbuilder.toml names one: store = "s3://bucket/folder"'
-        )
-    return store.remote
 
 
 def size(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
@@ -527,15 +456,12 @@ def diff(before: str, after: str, *, root: Path | None = None, reporter: Reporte
 def deploy(
     archive: Path,
     model: Path,
-    *,
     repository: Path | str,
-    layout: Layout = "model",
-    unpacked: bool = False,
+    options: DeployOptions = DeployOptions(),
+    *,
     precompile: bool = False,
     complete: bool = False,
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
-    **options: Any,
+    session: Session | None = None,
 ) -> Deployment | ObjectDeployment:
     """Deploy a model with an archive into a folder, or into an object store where *repository* is an address.
 
@@ -548,71 +474,44 @@ def deploy(
     from envbuilder.deployment.layout import deploy as deploy_archive
     from envbuilder.deployment.object_store import check_options, deploy_to_objects
 
+    session = session or Session.open()
     address = str(repository)
     if "://" in address and not address.startswith("file://"):
-        check_options(address, layout, unpacked)
+        check_options(address, options)
         if precompile or complete:
             raise DeployError(
                 f"{address}: what is compiled or completed is put into a folder",
                 hint="deploy into a folder first, and copy that",
             )
-        known = {name: options[name] for name in ("name", "prune") if name in options}
-        timeout = load_settings(Path.cwd()).timeout
-        return deploy_to_objects(
-            archive, model, repository=address, timeout=timeout, reporter=reporter, **known
-        )
+        timeout = session.at(Path.cwd(), remote=False).settings.timeout
+        return deploy_to_objects(archive, model, address, options, timeout=timeout, reporter=session.reporter)
     folder = Path(address.removeprefix("file://"))
-    options.update(layout=layout, unpacked=unpacked, reporter=reporter)
+    reporter = session.reporter
     if not precompile and not complete:
-        return deploy_archive(archive, model, repository=folder, **options)
-    with (store or Store.open()).scratch("compile") as scratch:
-        prepared, compiled = _prepared(
-            archive,
-            model,
-            folder,
-            scratch,
-            name=options.get("name"),
-            precompile=precompile,
-            complete=complete,
-            reporter=reporter,
-        )
-        return deploy_archive(archive, prepared, repository=folder, compiled=compiled, **options)
-
-
-def _prepared(
-    archive: Path,
-    model: Path,
-    repository: Path,
-    scratch: Path,
-    *,
-    name: str | None,
-    precompile: bool,
-    complete: bool,
-    reporter: Reporter,
-) -> tuple[Path, tuple[Compiled, ...]]:
-    """Return the model directory to deploy, and what was compiled of it."""
+        return deploy_archive(archive, model, folder, options, reporter=reporter)
     from envbuilder.aot.complete_config import complete_model
     from envbuilder.aot.precompile import precompile as compile_ahead
     from envbuilder.archive.names import read_archive
     from envbuilder.deployment.layout import model_folder
 
-    present = model_folder(model, repository, name)
-    if complete:
-        (scratch / "complete").mkdir()
-        manifest, _ = read_archive(archive)
-        model = complete_model(archive, manifest, model, scratch / "complete", reporter=reporter)
-    if not precompile:
-        return model, ()
-    (scratch / "compile").mkdir()
-    return model, compile_ahead(archive, model, scratch / "compile", present=present, reporter=reporter)
+    with session.store.scratch("compile") as scratch:
+        present = model_folder(model, folder, options.name)
+        compiled: tuple[Compiled, ...] = ()
+        if complete:
+            (scratch / "complete").mkdir()
+            manifest, _ = read_archive(archive)
+            model = complete_model(archive, manifest, model, scratch / "complete", reporter=reporter)
+        if precompile:
+            (scratch / "compile").mkdir()
+            compiled = compile_ahead(archive, model, scratch / "compile", present=present, reporter=reporter)
+        return deploy_archive(archive, model, folder, options, compiled=compiled, reporter=reporter)
 
 
 def compile_model(
     model: Path,
     *,
     environment: Path | None = None,
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
+    session: Session | None = None,
 ) -> tuple[Compiled, ...]:
     """Compile a deployed model ahead of time, see :func:`envbuilder.aot.precompile.precompile`, and put that beside it.
 
@@ -628,9 +527,10 @@ def compile_model(
     from envbuilder.deployment.layout import add_compiled
 
     chosen = environment or environment_of(model)
-    with (store or Store.open()).scratch("compile") as scratch:
-        compiled = precompile(chosen, model, scratch, present=model, reporter=reporter)
-        add_compiled(model, compiled, reporter)
+    session = session or Session.open()
+    with session.store.scratch("compile") as scratch:
+        compiled = precompile(chosen, model, scratch, present=model, reporter=session.reporter)
+        add_compiled(model, compiled, session.reporter)
         return tuple(
             dataclasses.replace(one, file=one.file and model / one.version / one.file.name)
             for one in compiled
@@ -644,19 +544,16 @@ def bench_start(
     uncompiled: bool = True,
     rounds: int = 2,
     tritonserver: Path | None = None,
-    find_links: Sequence[str] = (),
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
+    session: Session | None = None,
 ) -> Starts:
     """Measure how fast servers start, see :func:`envbuilder.bench.start.measure_starts`; without *models* samples."""
     from envbuilder.bench.start import measure_starts
     from envbuilder.util.resources import sample_models
     from envbuilder.verification.server.tritonserver import find_server
 
-    store = store or Store.open()
-    settings = load_settings(Path.cwd(), find_links=find_links)
-    server = find_server(tritonserver, settings, store, reporter)
-    with store.scratch("bench") as scratch:
+    session = _at(Path.cwd(), session, remote=False)
+    server = find_server(tritonserver, session)
+    with session.store.scratch("bench") as scratch:
         return measure_starts(
             archive.absolute(),
             [model.absolute() for model in models] or sample_models(),
@@ -664,7 +561,7 @@ def bench_start(
             server=server,
             uncompiled=uncompiled,
             rounds=rounds,
-            reporter=reporter,
+            reporter=session.reporter,
         )
 
 
@@ -675,29 +572,33 @@ def plot_starts(starts: Starts, path: Path) -> None:
     plot(starts, path)
 
 
-def quickstart(
-    *, keep: Path | None = None, find_links: Sequence[str] = (), reporter: Reporter = SILENT
-) -> Quickstart:
+def quickstart(*, keep: Path | None = None, session: Session | None = None) -> Quickstart:
     """Go the whole way on an embedded default, see :func:`envbuilder.quickstart.quickstart`."""
     from envbuilder.quickstart import quickstart as run_quickstart
 
-    return run_quickstart(keep=keep, find_links=find_links, reporter=reporter)
+    return run_quickstart(session or Session.open(), keep=keep)
 
 
-def doctor(recipes: Sequence[str] = (), *, find_links: Sequence[str] = ()) -> Diagnosis:
+def doctor(recipes: Sequence[str] = (), *, session: Session | None = None) -> Diagnosis:
     """Say what this machine can do, see :func:`envbuilder.doctor.diagnose.doctor`."""
     from envbuilder.doctor.diagnose import doctor as diagnose
 
     folder = Path.cwd()
     loaded = load_recipes(recipes) if recipes or (folder / "recipes").is_dir() else []
-    return diagnose(loaded, load_settings(folder, find_links=find_links), Store.open())
+    return diagnose(loaded, _at(folder, session, remote=False))
 
 
-def _settings(recipe: Recipe, find_links: Sequence[str]) -> Settings:
-    """Return the settings of the recipe's folder; the wheelhouse beside the lock counts as given."""
+def _at(folder: Path, session: Session | None, *, remote: bool = True) -> Session:
+    """Return the session for work in *folder*; without one, as the command line opens it."""
+    return (session or Session.open()).at(folder, remote=remote)
+
+
+def _beside(recipe: Recipe, session: Session | None) -> Session:
+    """Return the session for the recipe's folder; the wheelhouse beside the lock counts as given."""
     from envbuilder.lockfile.check import with_wheelhouse
 
-    return with_wheelhouse(recipe, load_settings(recipe.path.parent, find_links=find_links))
+    session = _at(recipe.path.parent, session)
+    return replace(session, settings=with_wheelhouse(recipe, session.settings))
 
 
 def _artifacts_only(store: Store, root: Path) -> Store:

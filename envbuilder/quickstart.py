@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,18 +15,17 @@ import numpy as np
 
 from envbuilder.building.build import build
 from envbuilder.building.record import BuildReport
-from envbuilder.config.settings import Settings, load_settings
 from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import VerifyError
 from envbuilder.lockfile.check import check_lock
-from envbuilder.progress import SILENT, Reporter
+from envbuilder.progress import Reporter
 from envbuilder.recipe.load import load_recipe
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model, shipped_recipes
 from envbuilder.verification.server.tritonserver import RunningServer, find_server
-from envbuilder.verification.verify import verify
+from envbuilder.verification.verify import VerifyRequest, verify
 
 RECIPE: Final = "cpu"
 _SERVER_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
@@ -76,13 +75,7 @@ class Quickstart:
         ]
 
 
-def quickstart(
-    *,
-    keep: Path | None = None,
-    find_links: Sequence[str] = (),
-    store: Store | None = None,
-    reporter: Reporter = SILENT,
-) -> Quickstart:
+def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
     """Build and verify the shipped recipe ``cpu``, deploy the sample model with it, and ask a real server.
 
     Any CPython of the recipe's minor version will do, and is named where it is not the locked one. What is made goes
@@ -93,29 +86,25 @@ def quickstart(
         VerifyError: a check fails; the server does not get ready, or answers wrong.
     """
     begun = time.monotonic()
-    store = store or Store.open()
+    reporter = session.reporter
     with _folder(keep) as folder:
-        settings = load_settings(folder, find_links=find_links)
+        session = session.at(folder, remote=False)
         recipe = load_recipe(shipped_recipes() / f"{RECIPE}.yaml")
         reporter.step(f"Building {recipe.name}: {recipe.path}")
         lock = check_lock(recipe)
         report = build(
             recipe,
             lock,
+            session,
             output=folder / "envs",
-            settings=settings,
-            store=store,
             interpreter_change=True,
-            reporter=reporter,
         )
         compiled = any(shutil.which(name, path=_SERVER_PATH) for name in ("g++", "c++"))
         model = _sample(folder / "models", compiled, reporter)
-        verified = _verify(report.archive, model, settings, store, reporter)
+        verified = _verify(report.archive, model, session)
         reporter.step("Deploying the sample model")
-        deployment = deploy(report.archive, model, repository=folder / "repository", reporter=reporter)
-        server, answer = _serve(
-            deployment.folder.parent, report, settings, store, folder / "server.log", reporter
-        )
+        deployment = deploy(report.archive, model, folder / "repository", reporter=reporter)
+        server, answer = _serve(deployment.folder.parent, report, session, folder / "server.log")
         interpreter = report.manifest.interpreter
         return Quickstart(
             recipe=recipe.path,
@@ -158,9 +147,9 @@ def _sample(folder: Path, compiled: bool, reporter: Reporter) -> Path:
     return model
 
 
-def _verify(archive: Path, model: Path, settings: Settings, store: Store, reporter: Reporter) -> str:
+def _verify(archive: Path, model: Path, session: Session) -> str:
     """Verify the archive under its release's contract; the server comes afterwards."""
-    report = verify(archive, model=model, server=False, settings=settings, store=store, reporter=reporter)
+    report = verify(archive, session, VerifyRequest(model=model, server=False))
     if not report.passed:
         failed = report.failures[0]
         raise VerifyError(f"{archive}: check {failed.id} failed: {failed.found}", hint=failed.fix)
@@ -168,14 +157,14 @@ def _verify(archive: Path, model: Path, settings: Settings, store: Store, report
 
 
 def _serve(
-    repository: Path, report: BuildReport, settings: Settings, store: Store, log: Path, reporter: Reporter
+    repository: Path, report: BuildReport, session: Session, log: Path
 ) -> tuple[str, np.ndarray[Any, Any]]:
     """Start a real server on *repository* and ask the sample model."""
-    server = find_server(None, settings, store, reporter)
-    reporter.step(f"Starting {server.describe()}")
+    server = find_server(None, session)
+    session.reporter.step(f"Starting {server.describe()}")
     minor = ".".join(report.manifest.python.split(".")[:2])
     with server.start(repository, python=minor, log=log) as running:
-        reporter.step("Asking it")
+        session.reporter.step("Asking it")
         name = server.describe()
         return name if running.version in name else f"{name}, Triton {running.version}", _ask(running)
 

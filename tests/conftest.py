@@ -20,6 +20,7 @@ from envbuilder.config.settings import Settings, load_settings
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
 from envbuilder.verification.server.tritonserver import TritonServer, find_server
 from tests.helpers.channels import make_channel
 from tests.helpers.conda_parts import greeting_cut, interpreter_cuts
@@ -99,7 +100,7 @@ def cpu_archive(once: Callable[[str, Callable[[Path], None]], Path], store: Stor
 
     def fill(folder: Path) -> None:
         recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
-        api.build(recipe, output=folder, interpreter_change=True, store=store)
+        api.build(recipe, output=folder, interpreter_change=True, session=Session.open(store=store))
 
     (archive,) = once("envs", fill).glob("cpu-*.tar.gz")
     return archive
@@ -141,7 +142,7 @@ def conda_project(tmp_path: Path, conda_channel: Path, monkeypatch: pytest.Monke
 def server(settings: Settings, store: Store, shared: Path) -> TritonServer:
     """A real tritonserver: one on PATH, or the one in the wheel, fetched into the store of this run."""
     with FileLock(shared / "server.lock"):
-        return find_server(None, settings, store)
+        return find_server(None, Session(settings=settings, store=store))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from envbuilder.errors import IntegrityError, RecipeError, StaleLockError
 from envbuilder.lockfile.pylock import write_lock
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.store.session import Session
 from tests.deployment.conftest import CONFIG, MODEL, write_archive
 from tests.helpers.notes import Notes
 from tests.helpers.small import little
@@ -124,7 +125,7 @@ def test_build_check_takes_wheels_from_the_store_and_segments_from_nowhere(
 
     monkeypatch.setattr(module, "build", build)
     store, notes = Store.open(), Notes()
-    report = api.build(load_recipe(locked), store=store, check=True, reporter=notes)
+    report = api.build(load_recipe(locked), check=True, session=Session.open(store=store, reporter=notes))
 
     first, again = built
     assert report is first
@@ -154,13 +155,15 @@ def test_build_check_finds_other_bytes(locked: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_damaged_wheel_in_the_store_is_not_checked_against(locked: Path) -> None:
     store = Store.open()
-    report = api.build(load_recipe(locked), store=store)
+    report = api.build(load_recipe(locked), session=Session.open(store=store))
     sha256 = report.manifest.packages[0].sha256
     path = store.artifact_path(sha256)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    again = api.build(load_recipe(locked), store=store, check=True, output=Path("other"))
+    again = api.build(
+        load_recipe(locked), check=True, output=Path("other"), session=Session.open(store=store)
+    )
     assert again.sha256 == report.sha256
 
 
@@ -178,7 +181,7 @@ def test_deploy_gives_the_deployment(tmp_path: Path) -> None:
     (model / "1").mkdir(parents=True)
     (model / "1" / "model.py").write_text(MODEL)
     (model / "config.pbtxt").write_text(CONFIG)
-    made = api.deploy(archive, model, repository=tmp_path / "repository")
+    made = api.deploy(archive, model, tmp_path / "repository")
     assert (made.model, made.folder) == ("tiny", tmp_path / "repository" / "tiny")
 
 
@@ -204,7 +207,7 @@ def test_a_verification_takes_what_is_not_said_from_the_recipe(
     digest = "0" * 64 if changed else load_recipe(path).digest()
     archive = write_archive(tmp_path / "envs", recipe="mine", recipe_digest=digest)
     notes = Notes()
-    api.verify(archive, reporter=notes)
+    api.verify(archive, session=Session.open(reporter=notes))
     if changed:
         assert (asked["model"], asked["compile"], asked["server"]) == (None, {}, None)
         assert notes.notes == [

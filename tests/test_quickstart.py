@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from envbuilder import quickstart as module
-from envbuilder.config.settings import Settings
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT
 from envbuilder.quickstart import Quickstart, quickstart
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model, shipped_recipes
 from envbuilder.verification.verify import Check
 
@@ -50,7 +50,7 @@ def expected_answer() -> np.ndarray[Any, Any]:
 @pytest.mark.usefixtures("cpu_archive", "server")
 def test_all_the_way(tmp_path: Path, store: Store) -> None:
     listener = Listener()
-    done = quickstart(keep=tmp_path / "kept", store=store, reporter=listener)
+    done = quickstart(Session.open(store=store, reporter=listener), keep=tmp_path / "kept")
     assert np.allclose(np.array(done.answer), expected_answer(), rtol=1e-3, atol=1e-4)
     assert done.recipe == shipped_recipes() / "cpu.yaml"
     assert done.compiled
@@ -73,7 +73,7 @@ def test_without_a_compiler(tmp_path: Path, store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(module, "_SERVER_PATH", str(tmp_path))
     listener = Listener()
-    done = quickstart(store=store, reporter=listener)
+    done = quickstart(Session.open(store=store, reporter=listener))
     assert not done.compiled
     assert any(text.startswith("note: no C++ compiler here") for text in listener.said)
     assert not [
@@ -106,7 +106,7 @@ def test_a_failed_check_is_an_error(tmp_path: Path, store: Store, monkeypatch: p
         module, "verify", lambda *args, **kwargs: SimpleNamespace(passed=False, failures=(failed,))
     )
     with pytest.raises(VerifyError) as caught:
-        module._verify(tmp_path / "a.tar.gz", tmp_path, Settings(), store, SILENT)
+        module._verify(tmp_path / "a.tar.gz", tmp_path, Session(store=store))
     assert caught.value.message == f"{tmp_path / 'a.tar.gz'}: check paths.links failed: a link leads out: x"
     assert caught.value.hint == "build it again"
 

@@ -11,12 +11,10 @@ from pathlib import Path
 from envbuilder.archive.segment import Segment
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.shared_paths import SharedPaths, expect_shared
-from envbuilder.config.settings import Settings
 from envbuilder.errors import AssembleError
 from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact, Lock
-from envbuilder.progress import Reporter
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 _AT_A_TIME = 2
 """Segments under way at a time: one's small files fill the gaps of another's large ones."""
@@ -25,14 +23,10 @@ _AT_A_TIME = 2
 class Pipeline:
     """Fetches the artifacts of *lock* and assembles them, in threads of its own. Use :func:`open_pipeline`."""
 
-    def __init__(
-        self, lock: Lock, assembler: Assembler, settings: Settings, store: Store, reporter: Reporter
-    ) -> None:
+    def __init__(self, lock: Lock, assembler: Assembler, session: Session) -> None:
         self._lock = lock
         self._assembler = assembler
-        self._settings = settings
-        self._store = store
-        self._reporter = reporter
+        self._session = session
         self._workers = ThreadPoolExecutor(_AT_A_TIME)
         self._base = self._workers.submit(assembler.base)
         self._made: dict[str, Future[Segment]] = {artifact.name: Future() for artifact in lock.artifacts}
@@ -74,9 +68,7 @@ class Pipeline:
 
     def _feed(self) -> None:
         try:
-            for artifact, path in fetch(
-                self._wanted(), self._lock.cuda, self._settings, self._store, reporter=self._reporter
-            ):
+            for artifact, path in fetch(self._wanted(), self._lock.cuda, self._session):
                 if self._stopped:
                     return
                 self._paths[artifact.sha256] = path
@@ -102,7 +94,7 @@ class Pipeline:
 
     def _list(self, artifact: Artifact) -> bool:
         """Say whether an artifact is at hand, and note what it contributes."""
-        path = self._store.find_artifact(artifact.sha256, artifact.size)
+        path = self._session.store.find_artifact(artifact.sha256, artifact.size)
         if path is not None:
             with suppress(AssembleError):  # said again where it is assembled
                 self._listings[artifact.name] = self._assembler.list_wheel(artifact, path)
@@ -124,11 +116,9 @@ class Pipeline:
 
 
 @contextmanager
-def open_pipeline(
-    lock: Lock, assembler: Assembler, settings: Settings, store: Store, reporter: Reporter
-) -> Iterator[Pipeline]:
+def open_pipeline(lock: Lock, assembler: Assembler, session: Session) -> Iterator[Pipeline]:
     """Begin to fetch and assemble; stop it at the end, whatever happens."""
-    pipeline = Pipeline(lock, assembler, settings, store, reporter)
+    pipeline = Pipeline(lock, assembler, session)
     try:
         yield pipeline
     finally:

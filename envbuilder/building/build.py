@@ -35,14 +35,14 @@ from envbuilder.building.record import (
     parse_record,
     record_of,
 )
-from envbuilder.config.settings import Settings
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
 from envbuilder.lockfile.model import Lock
-from envbuilder.progress import SILENT, Reporter
+from envbuilder.progress import Reporter
 from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from envbuilder.util.tempdirs import locked_folder, sweep
 from envbuilder.util.text import counted
@@ -54,13 +54,11 @@ _TRIES: Final = 3
 def build(
     recipe: Recipe,
     lock: Lock,
+    session: Session,
     *,
     output: Path,
-    settings: Settings,
-    store: Store,
     interpreter_change: bool = False,
     threads: int | None = None,
-    reporter: Reporter = SILENT,
 ) -> BuildReport:
     """Build the archive of *lock* in the folder *output*, packed as *recipe* says.
 
@@ -72,20 +70,19 @@ def build(
         AssembleError: the artifacts make no environment.
     """
     rules = pack_rules(recipe)
+    store, reporter = session.store, session.reporter
     for attempt in range(_TRIES):
         try:
             with (
-                open_base(
-                    recipe, lock, settings, store, change=interpreter_change, reporter=reporter
-                ) as base,
-                open_assembler(base, rules, store, threads, reporter) as assembler,
+                open_base(recipe, lock, session, change=interpreter_change) as base,
+                open_assembler(base, rules, session, threads) as assembler,
             ):
                 key = build_key(recipe, lock, base.interpreter)
                 there = _already_there(key, recipe, output, store)
                 if there is not None:
                     return there
                 _make_output(output)
-                report = _build(recipe, lock, base, assembler, output, settings, store, reporter)
+                report = _build(recipe, lock, base, assembler, output, session)
         except (DamagedPieceError, DamagedArtifactError) as damaged:
             label = _discard(damaged, store, reporter)
             if attempt == _TRIES - 1:
@@ -105,7 +102,7 @@ def build(
 
 @contextmanager
 def open_assembler(
-    base: Provider, rules: PackRules, store: Store, threads: int | None, reporter: Reporter
+    base: Provider, rules: PackRules, session: Session, threads: int | None = None
 ) -> Iterator[Assembler]:
     """Give an assembler with *threads* threads (default: one for each CPU, at most 8)."""
     threads = threads or min(os.cpu_count() or 1, 8)
@@ -116,10 +113,10 @@ def open_assembler(
         yield Assembler(
             base=base,
             rules=rules,
-            store=store,
+            store=session.store,
             executor=executor,
             compiler=compiler,
-            reporter=reporter,
+            reporter=session.reporter,
         )
 
 
@@ -132,19 +129,17 @@ def _build(
     base: Provider,
     assembler: Assembler,
     output: Path,
-    settings: Settings,
-    store: Store,
-    reporter: Reporter,
+    session: Session,
 ) -> BuildReport:
     packages = counted(len(lock.artifacts), "wheel")
     if lock.conda is not None:
         packages = f"{counted(len(lock.conda.packages), 'conda package')} and {packages}"
-    reporter.step(f"Fetching, assembling and packing {packages}")
+    session.reporter.step(f"Fetching, assembling and packing {packages}")
     suffix = ".tar" if recipe.pack.uncompressed else ".tar.gz"
     with (
         _draft(output, recipe.name) as draft,
-        store.scratch("own") as scratch,
-        open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
+        session.store.scratch("own") as scratch,
+        open_pipeline(lock, assembler, session) as pipeline,
     ):
         contents = _Contents(recipe, lock, base, assembler, pipeline, scratch)
         written = write_archive(
@@ -154,7 +149,7 @@ def _build(
             level=recipe.pack.level,
             uncompressed=recipe.pack.uncompressed,
             expected=sum(artifact.size for artifact in lock.all_artifacts),
-            reporter=reporter,
+            reporter=session.reporter,
         )
         archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
         # Its manifest first: an archive never stands without it. One that is there is left as it is: a server

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from envbuilder import api
-from envbuilder.cli.options import shared_options, sources_option
+from envbuilder.cli.options import open_session, shared_options, sources_option
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import make_reporter, show_table
+from envbuilder.cli.terminal import show_table
 from envbuilder.util.text import counted, human
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def push(
         output=output,
         interpreter_change=interpreter_change,
         reports=reports,
-        find_links=find_links,
-        reporter=make_reporter(quiet=quiet or as_json),
+        session=open_session(quiet=quiet or as_json, find_links=find_links),
     )
     done = f"{counted(len(transfer.sent), 'object')} uploaded, {transfer.there} already there"
     _print_transfer(transfer, as_json, done)
@@ -86,7 +85,7 @@ def pull(what: str, output: Path, as_json: bool, quiet: bool) -> None:
     (resnet:stable), or a RECIPE: the archive that was built of its lock. Its manifest, its reports and its provenance
     come along.
     """
-    transfer = api.pull(what, output=output, reporter=make_reporter(quiet=quiet or as_json))
+    transfer = api.pull(what, output=output, session=open_session(quiet=quiet or as_json))
     _print_transfer(transfer, as_json, "brought here" if transfer.sent else "already here")
 
 
@@ -117,7 +116,7 @@ def alias(name: str, archive: str | None, back: bool, as_json: bool, quiet: bool
     """
     if back and archive is not None:
         raise click.UsageError("--back names the archive: no ARCHIVE with it")
-    found = api.alias(name, archive, back=back)
+    found = api.alias(name, archive, back=back, session=open_session(quiet=quiet or as_json))
     if as_json:
         out(found, True)
         return

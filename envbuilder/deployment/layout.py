@@ -26,6 +26,7 @@ from envbuilder.deployment.config import (
     read_config,
 )
 from envbuilder.deployment.environments import DEFAULT_ENVIRONMENT, find_environments, named_environments
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.runtime_files import is_runtime_file, runtime_files
 from envbuilder.deployment.tree import (
     Copy,
@@ -117,17 +118,9 @@ class _Job:
 def deploy(
     archive: Path,
     model: Path,
-    *,
     repository: Path,
-    layout: Layout = "model",
-    unpacked: bool = False,
-    name: str | None = None,
-    shared: Path | None = None,
-    shared_as: str | None = None,
-    backends: Path | None = None,
-    backend: str | None = None,
-    prune: bool = False,
-    pool: Path | None = None,
+    options: DeployOptions = DeployOptions(),
+    *,
     compiled: Sequence[Compiled] = (),
     reporter: Reporter = SILENT,
 ) -> Deployment:
@@ -137,18 +130,7 @@ def deploy(
         archive: as ``envbuilder build`` wrote it.
         model: a directory with config.pbtxt and version folders; it may already lie in the repository.
         repository: what the server is given as ``--model-repository``.
-        layout: ``model``: the environment lies in the model's folder. ``shared``: in one folder for many models.
-            ``backend``: it is the default environment of a python-based backend, and so is the runtime (24.01+).
-        unpacked: a folder instead of an archive: the server has nothing to extract.
-        name: the model's name, where it is not the one in config.pbtxt or the directory's.
-        shared: the folder of ``shared``; default: ``envs`` beside the repository.
-        shared_as: what the server calls that folder, where it sees it under another path (a container).
-        backends: the folder of ``backend``, the server's ``--backend-directory``; default: ``backends`` beside the
-            repository.
-        backend: the backend's name; default: ``torch-<recipe>``.
-        prune: delete the environments that would be listed as ``old_archives``.
-        pool: a folder that *unpacked* environments share their files with; default: ``environments`` beside the
-            repository, where the layout is ``model``.
+        options: where the environment goes, and what is called how.
         compiled: what was compiled of the model ahead of time, see :func:`envbuilder.aot.precompile.precompile`.
 
     Raises:
@@ -156,11 +138,12 @@ def deploy(
         IntegrityError: the archive is not what its name says.
     """
     repository = _absolute(repository)
-    job = _prepare(archive, model, repository, name=name, unpacked=unpacked, prune=prune)
+    job = _prepare(archive, model, repository, options)
     job = replace(job, compiled=tuple(compiled))
+    layout = options.layout
     with ExitStack() as stack:
         if layout == "model":
-            pool = _absolute(pool or repository.parent / "environments") if unpacked else None
+            pool = _absolute(options.pool or repository.parent / "environments") if options.unpacked else None
             if pool is not None:
                 _check_outside(pool, repository, "the folder of shared files")
                 stack.callback(_remove_empty, pool)
@@ -168,24 +151,23 @@ def deploy(
             _lock(stack, repository, reporter)
             return _deploy_model(job, pool, reporter)
         if layout == "shared":
-            folder = _absolute(shared or repository.parent / "envs")
+            folder = _absolute(options.shared or repository.parent / "envs")
             _check_outside(folder, repository, "the shared folder")
             _lock(stack, repository, reporter)
             _lock(stack, folder, reporter)
-            return _deploy_shared(job, folder, shared_as or folder.as_posix(), reporter)
-        called = backend or f"torch-{job.manifest.recipe}"
+            return _deploy_shared(job, folder, options.shared_as or folder.as_posix(), reporter)
+        called = options.backend or f"torch-{job.manifest.recipe}"
         lint.check_backend_name(called)
-        folder = _absolute(backends or repository.parent / "backends")
+        folder = _absolute(options.backends or repository.parent / "backends")
         _check_outside(folder, repository, "the folder of backends")
         _lock(stack, repository, reporter)
         _lock(stack, folder, reporter)
         return _deploy_backend(job, folder / called, reporter)
 
 
-def _prepare(
-    archive: Path, model: Path, repository: Path, *, name: str | None, unpacked: bool, prune: bool
-) -> _Job:
+def _prepare(archive: Path, model: Path, repository: Path, options: DeployOptions) -> _Job:
     """Read and check everything, and write nothing."""
+    name, unpacked = options.name, options.unpacked
     model = _absolute(model)
     if not model.is_dir():
         raise DeployError(
@@ -211,7 +193,7 @@ def _prepare(
         environment=Environment(archive=archive, unpacked=unpacked),
         environment_name=f"{manifest.recipe}-{digest[:12]}{suffix}",
         plain=_is_plain(model, config),
-        prune=prune,
+        prune=options.prune,
         compiled=(),
     )
 

@@ -26,6 +26,7 @@ from envbuilder.archive.names import ARCHIVE
 from envbuilder.deployment import lint
 from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.runtime_files import is_runtime_file
 from envbuilder.errors import DeployError, IntegrityError
 from envbuilder.progress import SILENT, Reporter
@@ -84,10 +85,9 @@ class ObjectDeployment:
 def deploy_to_objects(
     archive: Path,
     model: Path,
-    *,
     repository: str,
-    name: str | None = None,
-    prune: bool = False,
+    options: DeployOptions = DeployOptions(),
+    *,
     timeout: float = 60.0,
     reporter: Reporter = SILENT,
 ) -> ObjectDeployment:
@@ -99,8 +99,7 @@ def deploy_to_objects(
         archive: as ``envbuilder build`` wrote it.
         model: a directory with config.pbtxt and version folders.
         repository: an address that fsspec knows: ``s3://bucket/folder``, ``gs://…``, ``az://…``.
-        name: the model's name, where it is not the one in config.pbtxt or the directory's.
-        prune: delete the environments that would be listed as ``old_archives``.
+        options: of which ``name`` and ``prune`` count; no other can be served from objects.
         timeout: seconds without an answer.
         reporter: told of progress.
 
@@ -112,7 +111,9 @@ def deploy_to_objects(
     """
     there = Elsewhere(repository, timeout=timeout)
     with tempfile.TemporaryDirectory(prefix="envbuilder-deploy-") as scratch:
-        made = deploy(archive, model, repository=Path(scratch) / "repository", name=name, reporter=reporter)
+        made = deploy(
+            archive, model, Path(scratch) / "repository", DeployOptions(name=options.name), reporter=reporter
+        )
         environment = made.environment.name
         files = sorted(
             path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*") if path.is_file()
@@ -132,7 +133,7 @@ def deploy_to_objects(
             uploaded.append(path)
         gone = sorted(held.keys() - set(files))
         old = [path for path in gone if _is_environment(path)]
-        removed = [path for path in gone if prune or path not in old]
+        removed = [path for path in gone if options.prune or path not in old]
         for path in removed:
             there.remove(f"{made.model}/{path}")
     assert made.environment_path is not None
@@ -144,17 +145,18 @@ def deploy_to_objects(
         release=made.release,
         uploaded=tuple(uploaded),
         removed=tuple(path for path in removed if not is_runtime_file(path)),
-        old_archives=() if prune else tuple(old),
+        old_archives=() if options.prune else tuple(old),
         findings=(*made.findings, NOT_AT_ONCE),
     )
 
 
-def check_options(repository: str, layout: str, unpacked: bool) -> None:
+def check_options(repository: str, options: DeployOptions) -> None:
     """Refuse what no object store can serve.
 
     Raises:
         DeployError: it says why.
     """
+    layout = options.layout
     if layout != "model":
         why = (
             "backends are loaded from the server's own disk"
@@ -162,7 +164,7 @@ def check_options(repository: str, layout: str, unpacked: bool) -> None:
             else ("a server would download the environment once for each model, and from S3 only")
         )
         raise DeployError(f"no layout {layout} in {repository}: {why}", hint="deploy with the layout model")
-    if unpacked:
+    if options.unpacked:
         raise DeployError(
             f"no unpacked environment in {repository}: objects have neither modes nor links",
             hint="deploy the archive as it is: leave out --unpacked",

@@ -11,7 +11,6 @@ from pathlib import Path
 from envbuilder.base.interpreter import Interpreter, find_interpreters
 from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.config.channels import Channel, channels_of
-from envbuilder.config.settings import Settings
 from envbuilder.doctor.machine import (
     PACKAGE_INDEX,
     Compiler,
@@ -26,7 +25,7 @@ from envbuilder.doctor.machine import (
 from envbuilder.doctor.requirements import Ability, Machine, ServerFinding
 from envbuilder.errors import EnvbuilderError
 from envbuilder.recipe.model import Recipe
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.verification.server.tritonserver import SERVER_WHEEL, find_server
 
 Table = tuple[str, Sequence[str], Sequence[tuple[str, ...]]]
@@ -104,8 +103,7 @@ class Diagnosis:
 
 def doctor(
     recipes: Sequence[Recipe],
-    settings: Settings,
-    store: Store,
+    session: Session,
     *,
     output: Path | None = None,
     environ: Mapping[str, str] = os.environ,
@@ -115,24 +113,27 @@ def doctor(
     *output* is the folder that archives go to (default: ``envs`` in the current one).
 
     Raises:
-        RecipeError: the certificates of *settings* are none.
+        RecipeError: the certificates of *session* are none.
     """
     ours = [recipe.python for recipe in recipes if recipe.provider != "conda"]
     minors = dict.fromkeys(ours if recipes else find_release(PYTRITON).pythons)
     found = {minor: find_interpreters(minor) for minor in minors}
     variants = dict.fromkeys([recipe.cuda for recipe in recipes if recipe.cuda != "pypi"] or ["cpu"])
     channels, problems = _channels(recipes)
-    routes = check_routes(settings, variants, channels)
+    routes = check_routes(session.settings, variants, channels)
     machine = Machine(
         interpreters={minor: usable for minor, (usable, _) in found.items()},
         compilers=find_compilers(environ),
-        server=_server(settings, store, routes),
+        server=_server(session, routes),
         gpus=find_gpus(environ),
-        disks=(free_space("store", store.writable), free_space("archives", output or Path.cwd() / "envs")),
+        disks=(
+            free_space("store", session.store.writable),
+            free_space("archives", output or Path.cwd() / "envs"),
+        ),
         routes=routes,
         channels=problems,
-        settings=settings,
-        store=store,
+        settings=session.settings,
+        store=session.store,
     )
     return Diagnosis(
         interpreters=tuple(_listed(found)),
@@ -174,10 +175,10 @@ def _listed(found: Mapping[str, tuple[list[Interpreter], list[str]]]) -> Iterato
             yield FoundInterpreter(minor=minor, version="", place=place, usable=False, detail=why)
 
 
-def _server(settings: Settings, store: Store, routes: Sequence[Route]) -> ServerFinding:
+def _server(session: Session, routes: Sequence[Route]) -> ServerFinding:
     wheel_pythons = find_release(PYTRITON).pythons
     try:
-        server = find_server(None, settings, store, fetch=False)
+        server = find_server(None, session, fetch=False)
     except EnvbuilderError as error:
         broken = error
     else:

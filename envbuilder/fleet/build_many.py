@@ -56,37 +56,50 @@ def refused(recipe: str, error: EnvbuilderError) -> Outcome:
     return Outcome(recipe=recipe, state="refused", failure=failure)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FleetOptions:
+    """How many recipes are built."""
+
+    cluster: str | None = None
+    """Address of a Dask scheduler; None: on this machine."""
+    pull: bool = True
+    """Whether the archives of a cluster are brought here; else they stay in the remote store."""
+    verify: bool = False
+    """Whether each archive is verified, too."""
+    interpreter_change: bool = False
+    """Whether another CPython may stand in for the locked one."""
+    threads: int | None = None
+    """None: one for each CPU, at most 8."""
+
+
 def build_many(
     jobs: Sequence[Job],
     *,
     output: Path,
-    cluster: str | None = None,
-    bring: bool = True,
-    verify: bool = False,
-    interpreter_change: bool = False,
-    threads: int | None = None,
+    options: FleetOptions = FleetOptions(),
     reporter: Reporter = SILENT,
 ) -> list[Outcome]:
     """Build the archives of *jobs* in the folder *output*, on this machine's cores, or on the cluster at an address.
 
     Tasks that several have in common are done once. On a cluster everything that is made goes through the store
-    elsewhere, and with *bring* archives come here from there. What goes wrong with one recipe is its outcome.
+    elsewhere. What goes wrong with one recipe is its outcome.
 
     Raises:
         RecipeError: a cluster, and no store elsewhere that its workers share.
         ClusterError: see :func:`envbuilder.fleet.dask.run_on_cluster`.
     """
+    cluster, pull = options.cluster, options.pull
     terms = Terms(
         tools={name: version for job in jobs for name, version in tools(job.lock).items()},
         sharing=cluster is not None,
-        verify=verify,
-        interpreter_change=interpreter_change,
-        threads=threads or _default_threads(jobs, cluster),
+        verify=options.verify,
+        interpreter_change=options.interpreter_change,
+        threads=options.threads or _default_threads(jobs, cluster),
     )
     outcomes: dict[str, Outcome] = {}
     missing = []
     for job in jobs:
-        there = _there(job, output, bring, reporter) if cluster is not None and not verify else None
+        there = _there(job, output, pull, reporter) if cluster is not None and not options.verify else None
         if there is None:
             missing.append(job)
         else:
@@ -108,7 +121,9 @@ def build_many(
                     reporter.note(note)
             if key in by_key:
                 job = by_key[key]
-                outcomes[job.recipe.name] = _outcome(job, done, output, cluster is not None, bring, reporter)
+                outcomes[job.recipe.name] = _outcome(
+                    job, done, output, None if cluster is None else pull, reporter
+                )
     return [outcomes[job.recipe.name] for job in jobs]
 
 
@@ -143,8 +158,8 @@ def send_wheelhouses(jobs: Sequence[Job]) -> int:
     return sent
 
 
-def _there(job: Job, output: Path, bring: bool, reporter: Reporter) -> Outcome | None:
-    """Find, and with *bring* fetch, what the store elsewhere has already."""
+def _there(job: Job, output: Path, pull: bool, reporter: Reporter) -> Outcome | None:
+    """Find, and with *pull* fetch, what the store elsewhere has already."""
     if job.settings.store is None:
         raise RecipeError(
             "a cluster's workers meet in a store elsewhere, and none is named",
@@ -153,12 +168,13 @@ def _there(job: Job, output: Path, bring: bool, reporter: Reporter) -> Outcome |
     record = find_record(job.key, _remote(job), reporter)
     if record is None:
         return None
-    if bring:
+    if pull:
         return _brought(job, record.sha256, "already there", output, reporter)
     return Outcome(recipe=job.recipe.name, state="already there", sha256=record.sha256, size=record.size)
 
 
-def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, bring: bool, reporter: Reporter) -> Outcome:
+def _outcome(job: Job, done: Done, output: Path, pull: bool | None, reporter: Reporter) -> Outcome:
+    """Say what became of *job*. *pull*: whether its archive is brought from the remote store; None: it is here."""
     if done.report is None:
         failure = done.failure or Failure(message="nothing was made", hint=None, exit_code=1)
         return Outcome(recipe=job.recipe.name, state="refused", failure=failure)
@@ -167,11 +183,11 @@ def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, bring: bool, r
     outcome = Outcome(
         recipe=job.recipe.name,
         state=state,
-        archive=None if elsewhere else output / report.archive.name,
+        archive=None if pull is not None else output / report.archive.name,
         sha256=report.sha256,
         size=report.size,
     )
-    if elsewhere and bring:
+    if pull:
         outcome = _brought(job, done.report.sha256, state, output, reporter)
     return replace(outcome, failure=outcome.failure or done.failure, verified=done.verified)
 

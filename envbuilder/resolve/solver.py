@@ -16,12 +16,11 @@ import tomli_w
 from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidationError
 from uv import find_uv_bin
 
-from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.resolve.target import Target
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.process import CommandError, run
 
 if sys.version_info >= (3, 11):
@@ -98,8 +97,9 @@ def uv_version() -> str:
     return importlib.metadata.version("uv")
 
 
-def solver_environment(settings: Settings, store: Store) -> dict[str, str]:
+def solver_environment(session: Session) -> dict[str, str]:
     """Return the environment variables that uv runs with."""
+    settings, store = session.settings, session.store
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env.setdefault("PATH", os.defpath)
     store.find("tools", "uv")  # notes that it was used, so that it is not the first to be evicted
@@ -118,7 +118,7 @@ def solver_environment(settings: Settings, store: Store) -> dict[str, str]:
     return env
 
 
-def solve(question: Question, target: Target, settings: Settings, store: Store) -> list[Package]:
+def solve(question: Question, target: Target, session: Session) -> list[Package]:
     """Ask uv; return the packages that *target* needs, each with every file that fits it.
 
     Raises:
@@ -127,10 +127,10 @@ def solve(question: Question, target: Target, settings: Settings, store: Store) 
         IntegrityError: a file that had to be read has another hash than its index says.
         ResolveError: uv failed otherwise.
     """
-    with store.scratch("lock") as folder:
-        command = _write_question(question, target, settings, folder)
+    with session.store.scratch("lock") as folder:
+        command = _write_question(question, target, session.settings.trusted_hosts, folder)
         try:
-            run(command, env=solver_environment(settings, store), cwd=folder, timeout=1800)
+            run(command, env=solver_environment(session), cwd=folder, timeout=1800)
         except CommandError as error:
             raise _refusal(error.output, folder) from error
         document = tomllib.loads((folder / "pylock.toml").read_text(encoding="utf-8"))
@@ -146,7 +146,9 @@ def solve(question: Question, target: Target, settings: Settings, store: Store) 
     return _needed(document, target)
 
 
-def _write_question(question: Question, target: Target, settings: Settings, folder: Path) -> list[str]:
+def _write_question(
+    question: Question, target: Target, trusted_hosts: Sequence[str], folder: Path
+) -> list[str]:
     """Write a project that asks *question* into *folder*, and return the command that answers it."""
     names = {index.name: index for index in question.pinned.values()}
     project = {
@@ -179,7 +181,7 @@ def _write_question(question: Question, target: Target, settings: Settings, fold
         ":all:",
         *(part for name in question.build for part in ("--no-binary", name)),
     ]
-    command += [part for host in settings.trusted_hosts for part in ("--allow-insecure-host", host)]
+    command += [part for host in trusted_hosts for part in ("--allow-insecure-host", host)]
     if question.exclude_newer is not None:
         end = question.exclude_newer + datetime.timedelta(days=1)
         command += ["--exclude-newer", f"{end.isoformat()}T00:00:00Z"]

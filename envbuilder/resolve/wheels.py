@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -21,7 +21,6 @@ from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.http import Unavailable, open_client, read_page
 from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
-from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
 from envbuilder.resolve.provided import check_names, write_stand_ins
@@ -29,7 +28,7 @@ from envbuilder.resolve.solver import Index, NoSolution, Question, Unreachable, 
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.wheelhouse import read_wheelhouses
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.rattler import rattler_version
 from envbuilder.util.urls import redacted
 
@@ -37,26 +36,35 @@ _ROUNDS = 8
 """How often the solver is asked at most, each time told what the answer before brought up."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upgrade:
+    """Which versions of the lock before are not kept."""
+
+    everything: bool = False
+    packages: tuple[str, ...] = ()
+    """Projects by name; ``python`` is the interpreter."""
+
+    def takes(self, name: str) -> bool:
+        """Whether the newest version of *name* is wanted."""
+        return self.everything or name in self.packages
+
+
 def resolve(
     recipe: Recipe,
-    settings: Settings,
+    session: Session,
     interpreter: LockedInterpreter,
     *,
     previous: Lock | None,
-    upgrade: bool = False,
-    upgrade_packages: Sequence[str] = (),
+    upgrade: Upgrade = Upgrade(),
     conda: Sequence[CondaPackage] = (),
     provided: Mapping[str, bytes] | None = None,
-    store: Store,
-    reporter: Reporter = SILENT,
 ) -> Lock:
     """Find the artifacts that fulfil *recipe* on *interpreter*.
 
     *conda* are the packages of the base, *provided* the metadata of the Python projects in them: no wheel of those is
     taken.
 
-    The versions in *previous* are kept where they still fit, but for those in *upgrade_packages*, or all with
-    *upgrade*.
+    The versions in *previous* are kept where they still fit, except for what *upgrade* names.
 
     Raises:
         ResolveError: there are none, or an index does not answer; the message says why.
@@ -64,24 +72,26 @@ def resolve(
     target = Target(python=interpreter.version, glibc=recipe.release.wheel_glibc)
     if is_newer_than_table(recipe.torch):
         newest = table()[-1].version
-        reporter.note(f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked")
+        session.reporter.note(
+            f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked"
+        )
     build = find_build(recipe.torch)
     own = (
         f" (the package index's own, CUDA {build.pypi})"
         if build is not None and recipe.cuda == "pypi"
         else ""
     )
-    reporter.step(
+    session.reporter.step(
         f"Resolving recipe {recipe.name}: Triton {recipe.release.name}, Python {target.minor}, "
         f"torch {recipe.torch_version}{own}"
     )
-    renewed = {canonicalize_name(name) for name in upgrade_packages}
+    renewed = {canonicalize_name(name) for name in upgrade.packages}
     references = _git_references(recipe.dependencies)
     held = {
-        name: url if upgrade or name in renewed else hold_reference(name, url, previous)
+        name: url if upgrade.everything or name in renewed else hold_reference(name, url, previous)
         for name, url in references.items()
     }
-    with store.scratch("wheelhouses") as scratch:
+    with session.store.scratch("wheelhouses") as scratch:
         stand_ins = scratch / "conda"
         stand_ins.mkdir()
         there = write_stand_ins(provided or {}, stand_ins)
@@ -89,29 +99,27 @@ def resolve(
         plan = Plan(
             recipe=recipe,
             dependencies=tuple(_with_reference(text, held) for text in recipe.dependencies),
-            settings=settings,
+            settings=session.settings,
             target=target,
-            houses=read_wheelhouses(settings, scratch, reporter=reporter),
+            houses=read_wheelhouses(session, scratch),
             provided=there,
             stand_ins=Index(name="conda", url=stand_ins.as_uri(), flat=True) if there else None,
         )
         builder = Builder(
-            settings=settings,
-            store=store,
+            session=session,
             indexes=plan.package_indexes(),
             target=target,
             interpreter=interpreter,
             references=references,
             previous=previous,
-            reporter=reporter,
         )
         question = replace(
             plan.question(),
             previous=previous,
-            upgrade=upgrade,
+            upgrade=upgrade.everything,
             upgrade_packages=tuple(sorted(renewed)),
         )
-        packages = [p for p in _ask(plan, question, builder, store) if p.name not in there]
+        packages = [p for p in _ask(plan, question, builder) if p.name not in there]
         artifacts, built = _artifacts(packages, builder)
     torch = _check_torch(recipe, artifacts, there)
     return Lock(
@@ -148,7 +156,7 @@ def _with_reference(dependency: str, held: Mapping[str, str]) -> str:
 # -- asking ----------------------------------------------------------------------------------------
 
 
-def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list[Package]:
+def _ask(plan: Plan, question: Question, builder: Builder) -> list[Package]:
     """Ask until every package in the answer comes from where it must come from.
 
     uv keeps a package to an index only if it is required directly, so members of the torch family that others
@@ -159,7 +167,7 @@ def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list
         if question.build:
             question = replace(question, interpreter=builder.python())
         try:
-            packages = solve(question, plan.target, plan.settings, store)
+            packages = solve(question, plan.target, builder.session)
             better = plan.keep_family(question, {str(package.name) for package in packages})
             if better == question:
                 return packages
@@ -232,7 +240,7 @@ def _artifacts(
         if package.archive is not None:
             artifacts.append(builder.take(package.archive))
         elif package.wheels:
-            artifacts.append(_best_wheel(package, builder.target, builder.settings))
+            artifacts.append(_best_wheel(package, builder.target, builder.session.settings))
         else:
             artifact, origin = builder.build(package)
             artifacts.append(artifact)

@@ -12,7 +12,6 @@ from pathlib import Path
 from envbuilder.archive.manifest import Manifest, manifest_beside, parse_manifest
 from envbuilder.building.record import BuildRecord, parse_record
 from envbuilder.config.channels import channels_of
-from envbuilder.config.settings import Settings
 from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError, VerifyError
 from envbuilder.fetch.download import fetch_packages
 from envbuilder.lockfile.model import Lock
@@ -22,6 +21,7 @@ from envbuilder.recipe.model import Recipe
 from envbuilder.recipe.schema import NAME_PATTERN
 from envbuilder.store.local import Store
 from envbuilder.store.remote import Kind, RemoteStore, seal
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256, write_whole
 from envbuilder.util.tempdirs import locked_folder
 
@@ -236,19 +236,19 @@ def send_record(key: str, record: BuildRecord, store: Store, remote: RemoteStore
     return send_sealed("builds", key, record.text(), store, remote)
 
 
-def send_packages(
-    recipe: Recipe, lock: Lock, settings: Settings, store: Store, remote: RemoteStore, reporter: Reporter
-) -> dict[str, bool]:
+def send_packages(recipe: Recipe, lock: Lock, session: Session) -> dict[str, bool]:
     """Upload the conda packages of *lock*, if it has any; return of each file whether it was not there.
 
     Raises:
+        RecipeError: no remote store is named.
         FetchError, IntegrityError: one cannot be had.
         StoreError: the store elsewhere cannot be written.
     """
     if lock.conda is None:
         return {}
     channels = channels_of(recipe)
-    paths = fetch_packages(lock.conda.packages, channels, settings, store, reporter=reporter)
+    remote = session.remote_store()
+    paths = fetch_packages(lock.conda.packages, channels, session)
     return {one.filename: remote.put("artifacts", one.sha256, path) for one, path in paths.items()}
 
 

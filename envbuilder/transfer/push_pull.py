@@ -11,14 +11,12 @@ from envbuilder.assemble.pipeline import open_pipeline
 from envbuilder.base.choose import open_base
 from envbuilder.building.build import open_assembler
 from envbuilder.building.record import DIGEST, BuildReport, build_key, pack_rules, record_of
-from envbuilder.config.settings import Settings
 from envbuilder.errors import StoreError
 from envbuilder.lockfile.model import Lock
-from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.model import Recipe
-from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.segments import send_segment
+from envbuilder.store.session import Session
 from envbuilder.transfer.aliases import NAME, read_alias
 from envbuilder.transfer.archives import (
     Tally,
@@ -32,12 +30,11 @@ from envbuilder.transfer.archives import (
 )
 
 
-def push_archive(
-    archive: Path, store: Store, remote: RemoteStore, *, reports: Sequence[Path] = ()
-) -> Transfer:
+def push_archive(archive: Path, session: Session, *, reports: Sequence[Path] = ()) -> Transfer:
     """Upload an archive, its manifest, the provenances beside it, and reports of it.
 
     Raises:
+        RecipeError: no remote store is named.
         DeployError: it is no archive, or has no manifest beside it.
         IntegrityError: it is not what its name says, or a report is of another one.
         StoreError: the store elsewhere cannot be written.
@@ -47,8 +44,8 @@ def push_archive(
         raise StoreError(
             f"{archive} has no manifest beside it", hint="`envbuilder build` wrote one: copy it along"
         )
-    tally = Tally(sent=[])
-    send_archive(archive, sha256, store, remote, tally, reports=reports)
+    tally, remote = Tally(sent=[]), session.remote_store()
+    send_archive(archive, sha256, session.store, remote, tally, reports=reports)
     return _transfer(archive, sha256, archive.stat().st_size, remote, tally)
 
 
@@ -56,28 +53,26 @@ def push_build(
     recipe: Recipe,
     lock: Lock,
     report: BuildReport,
+    session: Session,
     *,
-    settings: Settings,
-    store: Store,
-    remote: RemoteStore,
     interpreter_change: bool = False,
     reports: Sequence[Path] = (),
-    reporter: Reporter = SILENT,
 ) -> Transfer:
     """Upload what a build needs and what it made: artifacts, segments, archive, manifest.
 
     Raises:
+        RecipeError: no remote store is named.
         StoreError: the store elsewhere cannot be written.
         FetchError, IntegrityError, AssembleError: see :func:`envbuilder.building.build.build`.
     """
-    tally = Tally(sent=[])
+    tally, store, remote = Tally(sent=[]), session.store, session.remote_store()
     rules = pack_rules(recipe)
     names = {artifact.sha256: artifact.filename for artifact in lock.artifacts}
-    reporter.step(f"Pushing {recipe.name} to {remote.url}")
+    session.reporter.step(f"Pushing {recipe.name} to {remote.url}")
     with (
-        open_base(recipe, lock, settings, store, change=interpreter_change, reporter=reporter) as base,
-        open_assembler(base, rules, store, None, reporter) as assembler,
-        open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
+        open_base(recipe, lock, session, change=interpreter_change) as base,
+        open_assembler(base, rules, session) as assembler,
+        open_pipeline(lock, assembler, session) as pipeline,
     ):
         for segment in pipeline.segments():
             if segment.artifact is not None:
@@ -86,22 +81,22 @@ def push_build(
                 tally.count(f"artifact {names[segment.artifact]}", uploaded)
             tally.count(f"segment {segment.label}", send_segment(segment.key, segment.folder, store, remote))
         key = build_key(recipe, lock, base.interpreter)
-    for name, uploaded in send_packages(recipe, lock, settings, store, remote, reporter).items():
+    for name, uploaded in send_packages(recipe, lock, session).items():
         tally.count(f"artifact {name}", uploaded)
     send_archive(report.archive, report.sha256, store, remote, tally, reports=reports)
     tally.count("record of the build", send_record(key, record_of(report), store, remote))
     return _transfer(report.archive, report.sha256, report.size, remote, tally)
 
 
-def pull_build(
-    recipe: Recipe, lock: Lock, output: Path, remote: RemoteStore, *, reporter: Reporter = SILENT
-) -> Transfer:
+def pull_build(recipe: Recipe, lock: Lock, session: Session, output: Path) -> Transfer:
     """Bring the archive of a recipe's lock, built with the locked interpreter, into the folder *output*.
 
     Raises:
+        RecipeError: no remote store is named.
         StoreError: nobody has pushed it, or the store does not answer.
         IntegrityError: the store holds something else under its name.
     """
+    remote, reporter = session.remote_store(), session.reporter
     record = find_record(build_key(recipe, lock, lock.interpreter), remote, reporter)
     if record is None:
         raise StoreError(
@@ -111,14 +106,16 @@ def pull_build(
     return bring_archive(remote, record.sha256, output, reporter=reporter)
 
 
-def pull_archive(name: str, output: Path, remote: RemoteStore, *, reporter: Reporter = SILENT) -> Transfer:
+def pull_archive(name: str, session: Session, output: Path) -> Transfer:
     """Bring the archive called *name* into the folder *output*: see :func:`names_an_archive`.
 
     Raises:
+        RecipeError: no remote store is named.
         StoreError: there is none, or the store does not answer.
         IntegrityError: the store holds something else under its name.
     """
-    return bring_archive(remote, resolve(name, remote), output, reporter=reporter)
+    remote = session.remote_store()
+    return bring_archive(remote, resolve(name, remote), output, reporter=session.reporter)
 
 
 def resolve(name: str, remote: RemoteStore) -> str:

@@ -10,9 +10,11 @@ from tritonclient import grpc
 
 from envbuilder import api
 from envbuilder.deployment.layout import Deployment
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.tritonserver import TritonServer
+from envbuilder.verification.server.tritonserver import StartOptions, TritonServer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -21,11 +23,10 @@ def deployed(archive: Path, folder: Path, store: Store) -> Deployment:
     done = api.deploy(
         archive,
         sample_model(),
-        repository=folder / "repository",
-        layout="shared",
-        unpacked=True,
+        folder / "repository",
+        DeployOptions(layout="shared", unpacked=True),
         precompile=True,
-        store=store,
+        session=Session.open(store=store),
     )
     assert isinstance(done, Deployment)
     return done
@@ -51,7 +52,9 @@ def test_deployed_precompiled(cpu_archive: Path, server: TritonServer, store: St
     log = tmp_path / "log"
     rows = np.random.default_rng(0).standard_normal((64, 128), dtype=np.float32)
     no_compiler = {"CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "caches")}
-    with server.start(done.folder.parent, python="3.11", log=log, env=no_compiler) as running:
+    with server.start(
+        done.folder.parent, python="3.11", log=log, options=StartOptions(env=no_compiler)
+    ) as running:
         client = grpc.InferenceServerClient(running.grpc)
         answers = []
         for size in (64, 1, 3):

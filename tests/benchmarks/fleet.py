@@ -33,6 +33,7 @@ from envbuilder.lockfile.check import check_lock
 from envbuilder.recipe.load import find_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
 from envbuilder.transfer.archives import bring_archive
 from envbuilder.util.malloc import keep_freed_memory
 from tests.helpers.dask import cluster_in
@@ -102,7 +103,7 @@ def _fill(wheels: Path, count: int) -> None:
     recipe = find_recipe("cpu", ROOT)
     lock = check_lock(recipe)
     settings = load_settings(ROOT / "recipes")
-    fetch_into_wheelhouse(lock.artifacts, lock.cuda, settings, Store.open(), wheels)
+    fetch_into_wheelhouse(lock.artifacts, lock.cuda, Session(settings=settings, store=Store.open()), wheels)
     for number in range(count):
         write_wheel(wheels, f"own{number}", files={f"own{number}.py": f"N = {number}\n".encode()})
 
@@ -134,7 +135,7 @@ def _one(count: int, folder: Path) -> dict[str, float]:
     (job,) = _jobs(count, folder)
     keep_freed_memory()
     began = time.perf_counter()
-    build(job.recipe, job.lock, output=folder / "envs", settings=job.settings, store=Store.open())
+    build(job.recipe, job.lock, Session(settings=job.settings, store=Store.open()), output=folder / "envs")
     return {"seconds": time.perf_counter() - began}
 
 

@@ -25,6 +25,7 @@ from envbuilder.base.interpreter import Interpreter
 from envbuilder.building.record import BuildReport, lock_digest
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from tests.conftest import REPOSITORY
 from tests.helpers.notes import Notes
@@ -233,11 +234,23 @@ def test_the_cpu_recipe_again_with_one_thread_and_nothing_kept(
     from envbuilder.recipe.load import load_recipe
 
     recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
-    full = api.build(recipe, output=tmp_path / "full", threads=4, interpreter_change=True, store=store)
+    full = api.build(
+        recipe,
+        output=tmp_path / "full",
+        threads=4,
+        interpreter_change=True,
+        session=Session.open(store=store),
+    )
     assert file_sha256(full.archive) == full.sha256 == file_sha256(cpu_archive)
     full.archive.unlink()
     empty = api._artifacts_only(store, tmp_path / "store")
-    again = api.build(recipe, output=tmp_path / "empty", threads=1, interpreter_change=True, store=empty)
+    again = api.build(
+        recipe,
+        output=tmp_path / "empty",
+        threads=1,
+        interpreter_change=True,
+        session=Session.open(store=empty),
+    )
     assert again.segments_made == again.segments_total
     assert again.sha256 == full.sha256
 

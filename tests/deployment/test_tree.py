@@ -16,6 +16,7 @@ import pytest
 
 from envbuilder.deployment import tree as place
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.tree import (
     Copy,
     Entry,
@@ -141,7 +142,7 @@ def test_interrupted(
     function: str,
 ) -> None:
     (model / "1" / "model.pt").write_bytes(b"old")
-    deploy(archive, model, repository=repository)
+    deploy(archive, model, repository)
     (model / "1" / "model.pt").write_bytes(b"new")
     before = tree(repository / "net")
 
@@ -152,17 +153,17 @@ def test_interrupted(
         patch.setattr(place, function, fail)
         if isinstance(error, OSError):
             with pytest.raises(DeployError) as caught:
-                deploy(archive, model, repository=repository)
+                deploy(archive, model, repository)
             assert caught.value.message == (
                 f"{repository / 'net'} cannot be written: No space left on device: x"
             )
         else:
             with pytest.raises(KeyboardInterrupt):
-                deploy(archive, model, repository=repository)
+                deploy(archive, model, repository)
     assert tree(repository / "net") == before
     assert os.listdir(repository) == ["net"]
     assert sorted(os.listdir(repository.parent)) == ["built", "models", "repository"]
-    assert deploy(archive, model, repository=repository).changed
+    assert deploy(archive, model, repository).changed
     assert (repository / "net" / "1" / "model.pt").read_bytes() == b"new"
 
 
@@ -175,11 +176,11 @@ def test_interrupted_sharing(
     with monkeypatch.context() as patch:
         patch.setattr(place, "copy_file", fail)
         with pytest.raises(DeployError) as caught:
-            deploy(archive, model, repository=repository, layout="shared")
+            deploy(archive, model, repository, DeployOptions(layout="shared"))
     environment = repository.parent / "envs" / archive.name
     assert caught.value.message == f"{environment} cannot be written: No space left on device: x"
     assert os.listdir(environment.parent) == os.listdir(repository) == []
-    assert deploy(archive, model, repository=repository, layout="shared").changed
+    assert deploy(archive, model, repository, DeployOptions(layout="shared")).changed
 
 
 @pytest.mark.parametrize("function", ["_swap", "_write"])
@@ -211,7 +212,7 @@ deploy(archive, model, repository=repository, layout={layout!r})
     }
     assert set(os.listdir(repository.parent)) - left != set()
 
-    assert deploy(archive, model, repository=repository, layout=layout).changed
+    assert deploy(archive, model, repository, DeployOptions(layout=layout)).changed
     assert set(os.listdir(repository.parent)) == left
     assert os.listdir(repository) == ["net"]
 
@@ -226,7 +227,7 @@ def test_the_repository_is_a_volume_of_its_own(
     )
     monkeypatch.setattr(place, "_MOUNTS", mounts)
     listener = Listener()
-    deploy(archive, model, repository=repository, reporter=listener)
+    deploy(archive, model, repository, reporter=listener)
     assert listener.notes == [
         f"assembling in {repository / '.deploying'}: {repository.parent} is no place on the same file system"
     ]
@@ -245,7 +246,7 @@ def test_the_folder_beside_cannot_be_written(
         real(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    assert deploy(archive, model, repository=repository).changed
+    assert deploy(archive, model, repository).changed
     assert os.listdir(repository) == ["net"]
 
 
@@ -261,7 +262,7 @@ def test_neither_place_can_be_written(
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
     with pytest.raises(DeployError) as caught:
-        deploy(archive, model, repository=repository)
+        deploy(archive, model, repository)
     assert caught.value.message == f"{repository} cannot be written: Permission denied"
 
 
@@ -355,10 +356,12 @@ def test_a_file_system_without_hard_links(
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    old = deploy(write_archive(tmp_path / "built"), model, repository=repository, unpacked=True).environment
+    old = deploy(
+        write_archive(tmp_path / "built"), model, repository, DeployOptions(unpacked=True)
+    ).environment
     (model / "config.pbtxt").write_text(f"{CONFIG}# changed\n")
     before = {path: path.stat().st_mtime_ns for path in old.rglob("*") if path.is_file()}
-    assert deploy(write_archive(tmp_path / "built"), model, repository=repository, unpacked=True).changed
+    assert deploy(write_archive(tmp_path / "built"), model, repository, DeployOptions(unpacked=True)).changed
     assert {path: path.stat().st_mtime_ns for path in old.rglob("*") if path.is_file()} == before
 
 
@@ -465,6 +468,6 @@ def test_unpack_on_a_full_disk(
     with monkeypatch.context() as patch:
         patch.setattr(place, "extract", full)
         with pytest.raises(DeployError) as caught:
-            deploy(archive, model, repository=repository, unpacked=True)
+            deploy(archive, model, repository, DeployOptions(unpacked=True))
     assert caught.value.message == "the archive cannot be extracted: x: No space left on device"
     assert os.listdir(repository) == []

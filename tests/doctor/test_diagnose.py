@@ -23,6 +23,7 @@ from envbuilder.lockfile.pylock import lock_path, write_lock
 from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.verification.server.tritonserver import SERVER_WHEEL
 from tests.helpers.index_server import Index, Trouble
 
@@ -103,7 +104,10 @@ class StandIn:
             write_lock(self.lock, lock_path(self.recipe))
         environ = {"PATH": str(self.programs)}
         return diagnose.doctor(
-            recipes or [self.recipe], self.settings, self.store, output=self.folder / "envs", environ=environ
+            recipes or [self.recipe],
+            Session(settings=self.settings, store=self.store),
+            output=self.folder / "envs",
+            environ=environ,
         )
 
     def can(self, verb: str) -> Ability:
@@ -345,7 +349,9 @@ def test_it_is_all_in_tables(stand_in: StandIn) -> None:
 
 
 def test_without_recipes_the_machine_is_described(stand_in: StandIn) -> None:
-    diagnosis = diagnose.doctor([], stand_in.settings, stand_in.store, environ={"PATH": ""})
+    diagnosis = diagnose.doctor(
+        [], Session(settings=stand_in.settings, store=stand_in.store), environ={"PATH": ""}
+    )
     assert [route.variant for route in diagnosis.routes if route.kind == machine.PYTORCH_INDEX] == ["cpu"]
     assert [title for title, _, _ in diagnosis.tables()] == ["Interpreters", "Machine", "Sources"]
     assert diagnosis.recipes == ()

@@ -16,7 +16,7 @@ from envbuilder.building.build import build
 from envbuilder.building.record import tools
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ClusterError
-from envbuilder.fleet.build_many import build_many, send_wheelhouses
+from envbuilder.fleet.build_many import FleetOptions, build_many, send_wheelhouses
 from envbuilder.fleet.local import run_here
 from envbuilder.fleet.plan import Job, Node, plan
 from envbuilder.fleet.tasks import Terms, assemble_base, assemble_wheel, pack
@@ -25,6 +25,7 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import VerifyOptions
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
 from tests.conftest import REPOSITORY
 from tests.helpers.conda_project import Project
 from tests.helpers.fleets import make_fleet
@@ -58,9 +59,8 @@ def test_the_same_bytes_as_one_by_one(tmp_path: Path, python311: Interpreter) ->
         alone = build(
             job.recipe,
             job.lock,
+            Session(settings=job.settings, store=Store.open(tmp_path / "another")),
             output=tmp_path / "alone",
-            settings=job.settings,
-            store=Store.open(tmp_path / "another"),
         )
         assert outcome.sha256 == alone.sha256
         assert outcome.archive == tmp_path / "envs" / alone.archive.name
@@ -88,9 +88,8 @@ def test_recipes_of_conda_packages_share_their_base(
     alone = build(
         jobs[0].recipe,
         jobs[0].lock,
+        Session(settings=conda_project.settings, store=conda_project.store),
         output=tmp_path / "alone",
-        settings=conda_project.settings,
-        store=conda_project.store,
     )
     assert outcomes[0].sha256 == alone.sha256
     remote = RemoteStore(where)
@@ -148,7 +147,7 @@ def test_an_archive_is_verified_too(
     envs.mkdir()
     for file in (cpu_archive, manifest_beside(cpu_archive)):
         os.link(file, envs / file.name)
-    (outcome,) = build_many([job], output=envs, verify=True, interpreter_change=True)
+    (outcome,) = build_many([job], output=envs, options=FleetOptions(verify=True, interpreter_change=True))
     assert (outcome.state, outcome.failure, outcome.archive) == (
         "already there",
         None,
@@ -160,7 +159,7 @@ def test_an_archive_is_verified_too(
     assert json.loads(report.read_bytes())["sha256"] == outcome.sha256
     nowhere = dataclasses.replace(recipe, verify=VerifyOptions(model=tmp_path / "nowhere"))
     job = dataclasses.replace(job, recipe=nowhere)
-    (outcome,) = build_many([job], output=envs, verify=True, interpreter_change=True)
+    (outcome,) = build_many([job], output=envs, options=FleetOptions(verify=True, interpreter_change=True))
     assert outcome.failure is not None
     assert outcome.failure.message == (
         f"the model directory {tmp_path}/nowhere is not on the machine that verifies"

@@ -13,12 +13,13 @@ from envbuilder.building.build import build
 from envbuilder.building.record import tools
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ClusterError, RecipeError
-from envbuilder.fleet.build_many import build_many
+from envbuilder.fleet.build_many import FleetOptions, build_many
 from envbuilder.fleet.dask import run_on_cluster
 from envbuilder.fleet.plan import Job, plan
 from envbuilder.fleet.tasks import Done, Terms
 from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
 from tests.helpers.dask import Cluster, cluster_in
 from tests.helpers.fleets import make_fleet, on
 from tests.helpers.s3 import make_bucket, s3_server, use_server
@@ -41,7 +42,9 @@ def alone(job: Job, folder: Path) -> str:
     """Return the sha256 of what one machine builds by itself."""
     settings = Settings(find_links=job.settings.find_links, no_index=True)
     store = Store.open(folder / "another")
-    return build(job.recipe, job.lock, output=folder / "alone", settings=settings, store=store).sha256
+    return build(
+        job.recipe, job.lock, Session(settings=settings, store=store), output=folder / "alone"
+    ).sha256
 
 
 def test_builders_that_meet_in_an_object_store(
@@ -52,7 +55,7 @@ def test_builders_that_meet_in_an_object_store(
         variables = use_server(endpoint, monkeypatch)
         stores = [cluster.add_worker(env=variables) for _ in range(2)]
         jobs = on(jobs, "s3://envs")
-        outcomes = build_many(jobs, output=tmp_path / "envs", cluster=cluster.address)
+        outcomes = build_many(jobs, output=tmp_path / "envs", options=FleetOptions(cluster=cluster.address))
         assert [outcome.state for outcome in outcomes] == ["built"] * 4
         assert [outcome.sha256 for outcome in outcomes] == [alone(job, tmp_path) for job in jobs]
         assert all(outcome.archive is not None and outcome.archive.is_file() for outcome in outcomes)
@@ -61,7 +64,7 @@ def test_builders_that_meet_in_an_object_store(
         assert all(
             remote.holds("artifacts", artifact.sha256) for job in jobs for artifact in job.lock.artifacts
         )
-        again = build_many(jobs, output=tmp_path / "again", cluster=cluster.address)
+        again = build_many(jobs, output=tmp_path / "again", options=FleetOptions(cluster=cluster.address))
         assert [outcome.state for outcome in again] == ["already there"] * 4
         assert [outcome.sha256 for outcome in again] == [outcome.sha256 for outcome in outcomes]
 
@@ -111,7 +114,9 @@ def test_a_worker_killed_in_the_middle(cluster: Cluster, jobs: list[Job], tmp_pa
     assert [packs.count(line) for line in packed] == [1] * len(packed), (
         "what had been fetched is not done again"
     )
-    outcomes = build_many(jobs, output=tmp_path / "envs", cluster=cluster.address, bring=False)
+    outcomes = build_many(
+        jobs, output=tmp_path / "envs", options=FleetOptions(cluster=cluster.address, pull=False)
+    )
     assert [outcome.sha256 for outcome in outcomes] == [alone(job, tmp_path) for job in jobs]
     assert not (tmp_path / "envs").exists()
     assert outcomes[0].row() == ("fleet0", "already there", f"sha256 {outcomes[0].sha256}")
@@ -122,7 +127,7 @@ def test_a_worker_with_another_version_is_refused_in_words(cluster: Cluster, job
     cluster.add_worker(first="import envbuilder\nenvbuilder.__version__ = '0.0.7'")
     _wait_for_two(cluster)
     with pytest.raises(ClusterError) as raised:
-        build_many(jobs, output=cluster.folder / "envs", cluster=cluster.address)
+        build_many(jobs, output=cluster.folder / "envs", options=FleetOptions(cluster=cluster.address))
     lines = str(raised.value).splitlines()
     assert lines[0] == "workers are refused:"
     assert lines[1].startswith("  tcp://127.0.0.1:")
@@ -191,11 +196,15 @@ def test_a_cluster_without_workers(cluster: Cluster, jobs: list[Job]) -> None:
 def test_no_cluster_at_all(jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envbuilder.fleet.dask.CONNECT_SECONDS", 2.0)
     with pytest.raises(ClusterError) as raised:
-        build_many(jobs, output=tmp_path / "envs", cluster="tcp://127.0.0.1:9")
+        build_many(jobs, output=tmp_path / "envs", options=FleetOptions(cluster="tcp://127.0.0.1:9"))
     assert raised.value.message.startswith("no Dask scheduler answers at tcp://127.0.0.1:9: ")
 
 
 def test_a_cluster_and_no_store(jobs: list[Job], tmp_path: Path, python311: Interpreter) -> None:
     with pytest.raises(RecipeError) as raised:
-        build_many(make_fleet(tmp_path, python311, 1), output=tmp_path / "envs", cluster="tcp://127.0.0.1:9")
+        build_many(
+            make_fleet(tmp_path, python311, 1),
+            output=tmp_path / "envs",
+            options=FleetOptions(cluster="tcp://127.0.0.1:9"),
+        )
     assert raised.value.message == "a cluster's workers meet in a store elsewhere, and none is named"

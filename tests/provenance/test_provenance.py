@@ -21,9 +21,10 @@ from envbuilder.provenance.envelope import provenance_beside, statement_beside
 from envbuilder.signing.keys import PASSPHRASE, load_signer
 from envbuilder.signing.verifier import load_verifier
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.verification.report import Check
 from envbuilder.verification.static.provenance import check_provenance
-from envbuilder.verification.verify import verify
+from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.authority import DAY, NOW, write_certificate, write_key
 from tests.helpers.environments import environment, manifest, pack
 from tests.helpers.inventories import manifest_of
@@ -97,7 +98,7 @@ def test_the_statement_says_of_what_an_archive_was_made(archive: Path, tmp_path:
 def test_the_report_of_a_verification_is_stated_and_only_of_this_archive(
     archive: Path, tmp_path: Path
 ) -> None:
-    report = verify(archive, settings=Settings(), store=Store(root=tmp_path / "store"))
+    report = verify(archive, Session(settings=Settings(), store=Store(root=tmp_path / "store")))
     path = tmp_path / "report.json"
     path.write_text(report.json())
     found = json.loads(api.attest(archive, report=path).read_text())
@@ -365,11 +366,11 @@ def test_verify_runs_nothing_of_an_archive_that_is_not_signed(
 ) -> None:
     store = Store(root=tmp_path / "store")
     trusted = load_verifier(tmp_path / "key.pub")
-    report = verify(archive, trusted=trusted, settings=Settings(), store=store)
+    report = verify(archive, Session(settings=Settings(), store=store), VerifyRequest(trusted=trusted))
     assert [one.id for one in report.failures] == ["provenance.signature"]
     assert report.checks[-1].found == "nothing was run: provenance.signature failed"
     api.attest(archive, key=tmp_path / "key.pem")
-    again = verify(archive, trusted=trusted, settings=Settings(), store=store)
+    again = verify(archive, Session(settings=Settings(), store=store), VerifyRequest(trusted=trusted))
     assert [one.id for one in again.failures] == ["contract.launch"]  # its Python is none: it was run
 
 

@@ -27,7 +27,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
+from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
 from tests.helpers.runtime import LINEAR, MODELS, SEED, UNCOMPILED, config, copy_runtime, field
 
 pytestmark = [
@@ -314,10 +314,15 @@ def served(
         repository.folder,
         python="3.11",
         log=root / "server.log",
-        backends=backend.parent,
-        metrics_port=metrics,
-        extra_args=["--model-control-mode=explicit", "--load-model=*"],
-        env={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TMPDIR": str(root)},
+        options=StartOptions(
+            backends=backend.parent,
+            metrics_port=metrics,
+            extra_args=(
+                "--model-control-mode=explicit",
+                "--load-model=*",
+            ),
+            env={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TMPDIR": str(root)},
+        ),
     ) as running:
         yield Served(server=running, repository=repository, metrics=f"http://127.0.0.1:{metrics}/metrics")
     left = [path.name for path in root.iterdir() if path.name.startswith("triton-weights-")]

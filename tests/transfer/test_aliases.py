@@ -9,6 +9,7 @@ from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.transfer.aliases import Alias, move_alias, read_alias
 from envbuilder.transfer.push_pull import pull_archive, push_archive, resolve
+from tests.helpers.sessions import with_remote
 from tests.helpers.small import Small
 
 
@@ -17,7 +18,7 @@ def two(small: Small, remote: RemoteStore) -> tuple[str, str]:
     """Two archives of one recipe in the store elsewhere."""
     reports = [small.with_pack(level=level).build() for level in (4, 9)]
     for report in reports:
-        push_archive(report.archive, small.store(), remote)
+        push_archive(report.archive, with_remote(remote, small.store()))
     return reports[0].sha256, reports[1].sha256
 
 
@@ -37,7 +38,7 @@ def test_an_alias_moves_and_keeps_those_before(
     assert [one.sha256 for one in found.moves] == list(two)
     assert (found.sha256, found.before) == (two[1], two[0])
     assert resolve("small:stable", remote) == two[1]
-    assert pull_archive("small:stable", small.folder / "there", remote).sha256 == two[1]
+    assert pull_archive("small:stable", with_remote(remote), small.folder / "there").sha256 == two[1]
     back = move_alias(found, two[0], store, remote)
     assert (back.sha256, back.before) == two
     assert read_alias("small:other", remote).moves == ()

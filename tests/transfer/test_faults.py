@@ -21,10 +21,12 @@ from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError, IntegrityError, RecipeError, StoreError
 from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore, seal
+from envbuilder.store.session import Session
 from envbuilder.transfer.archives import Transfer
 from envbuilder.transfer.push_pull import pull_archive, push_archive, push_build
 from tests.helpers.notes import Notes
 from tests.helpers.s3 import CREDENTIALS, use_server
+from tests.helpers.sessions import with_remote
 from tests.helpers.small import Small
 
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
@@ -126,8 +128,8 @@ def test_what_needs_it_says_so(small: Small, faulty: tuple[str, RemoteStore]) ->
     kind, remote = faulty
     report = small.build()
     said: dict[str, Callable[[], object]] = {
-        "pull": lambda: pull_archive("small-0123456789ab", small.folder / "there", remote),
-        "push": lambda: push_archive(report.archive, small.store(), remote),
+        "pull": lambda: pull_archive("small-0123456789ab", with_remote(remote), small.folder / "there"),
+        "push": lambda: push_archive(report.archive, with_remote(remote, small.store())),
     }
     for verb, call in said.items():
         with pytest.raises(StoreError) as raised:
@@ -143,7 +145,12 @@ def test_what_needs_it_says_so(small: Small, faulty: tuple[str, RemoteStore]) ->
 def test_a_fetch_that_found_nothing_names_the_store(small: Small, tmp_path: Path) -> None:
     store = dataclasses.replace(small.store(), remote=RemoteStore(f"file://{tmp_path}/elsewhere"))
     with pytest.raises(FetchError) as raised:
-        build(small.recipe, small.lock, output=small.output, settings=Settings(no_index=True), store=store)
+        build(
+            small.recipe,
+            small.lock,
+            Session(settings=Settings(no_index=True), store=store),
+            output=small.output,
+        )
     name = next(
         artifact.sha256 for artifact in small.lock.artifacts if artifact.filename in raised.value.message
     )
@@ -160,7 +167,7 @@ def pushed(small: Small, tmp_path: Path) -> tuple[BuildReport, Path]:
     sources = Settings(find_links=(str(small.wheelhouse),), no_index=True)
     folder = tmp_path / "elsewhere"
     remote = RemoteStore(f"file://{folder}")
-    push_build(small.recipe, small.lock, report, settings=sources, store=small.store(), remote=remote)
+    push_build(small.recipe, small.lock, report, with_remote(remote, small.store(), settings=sources))
     return report, folder
 
 
@@ -171,10 +178,8 @@ def rebuild(small: Small, folder: Path, notes: Notes, *, wheels: bool) -> BuildR
     return build(
         small.recipe,
         small.lock,
+        Session(settings=settings, store=store, reporter=notes),
         output=small.folder / "again",
-        settings=settings,
-        store=store,
-        reporter=notes,
     )
 
 
@@ -228,7 +233,7 @@ def test_a_damaged_archive_or_manifest_is_not_pulled(
     place.write_bytes(damage(place.read_bytes()))
     there = small.folder / "there"
     with pytest.raises(IntegrityError) as raised:
-        pull_archive(report.archive.name, there, RemoteStore(f"file://{folder}"))
+        pull_archive(report.archive.name, with_remote(RemoteStore(f"file://{folder}")), there)
     assert raised.value.message.startswith(f"file://{place} ")
     assert raised.value.hint == "remove it there, and push again"
     assert raised.value.exit_code == 5
@@ -240,7 +245,9 @@ def test_a_manifest_of_a_sealed_something(small: Small, pushed: tuple[BuildRepor
     (place,) = (folder / "manifests").glob("*/*")
     place.write_bytes(seal("manifests", report.sha256, b"{}") + b"{}")
     with pytest.raises(IntegrityError, match="is no manifest"):
-        pull_archive(report.archive.name, small.folder / "there", RemoteStore(f"file://{folder}"))
+        pull_archive(
+            report.archive.name, with_remote(RemoteStore(f"file://{folder}")), small.folder / "there"
+        )
 
 
 def test_a_manifest_that_would_write_elsewhere(small: Small, pushed: tuple[BuildReport, Path]) -> None:
@@ -249,7 +256,9 @@ def test_a_manifest_that_would_write_elsewhere(small: Small, pushed: tuple[Build
     text = dataclasses.replace(report.manifest, recipe="../../small").text().encode()
     place.write_bytes(seal("manifests", report.sha256, text) + text)
     with pytest.raises(IntegrityError) as raised:
-        pull_archive(report.archive.name, small.folder / "there", RemoteStore(f"file://{folder}"))
+        pull_archive(
+            report.archive.name, with_remote(RemoteStore(f"file://{folder}")), small.folder / "there"
+        )
     assert raised.value.message == f"file://{place}: '../../small' is no recipe's name"
     assert not (small.folder / "there").exists()
 
@@ -259,7 +268,7 @@ def test_two_pushes_of_one_archive_at_once(small: Small, bucket: str) -> None:
     done: list[Transfer] = []
 
     def push() -> None:
-        done.append(push_archive(report.archive, small.store(), RemoteStore(f"{bucket}/envs")))
+        done.append(push_archive(report.archive, with_remote(RemoteStore(f"{bucket}/envs"), small.store())))
 
     threads = [threading.Thread(target=push) for _ in range(4)]
     for thread in threads:
@@ -267,7 +276,9 @@ def test_two_pushes_of_one_archive_at_once(small: Small, bucket: str) -> None:
     for thread in threads:
         thread.join()
     assert len(done) == 4
-    pulled = pull_archive(report.archive.name, small.folder / "there", RemoteStore(f"{bucket}/envs"))
+    pulled = pull_archive(
+        report.archive.name, with_remote(RemoteStore(f"{bucket}/envs")), small.folder / "there"
+    )
     assert pulled.archive.read_bytes() == report.archive.read_bytes()
     assert manifest_beside(pulled.archive).read_bytes() == manifest_beside(report.archive).read_bytes()
 
@@ -293,12 +304,14 @@ def test_a_store_that_is_a_file(small: Small, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("not a folder")
     report = small.build()
     with pytest.raises(StoreError) as raised:
-        push_archive(report.archive, small.store(), RemoteStore(f"file://{tmp_path}/elsewhere"))
+        push_archive(report.archive, with_remote(RemoteStore(f"file://{tmp_path}/elsewhere"), small.store()))
     assert raised.value.message.startswith(f"file://{tmp_path}/elsewhere/archives/")
     assert "Not a directory" in raised.value.message or "File exists" in raised.value.message
 
 
 def test_a_store_that_cannot_be_listed_has_no_archives(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no archive whose sha256 begins with 0123456789ab"):
-        pull_archive("x-0123456789ab", tmp_path / "there", RemoteStore(f"file://{tmp_path}/gone"))
+        pull_archive(
+            "x-0123456789ab", with_remote(RemoteStore(f"file://{tmp_path}/gone")), tmp_path / "there"
+        )
     assert Store.open(tmp_path / "store").remote is None

@@ -17,6 +17,7 @@ from tritonclient.grpc import model_config_pb2
 from envbuilder.catalog.triton import Launch
 from envbuilder.deployment.config import RUNTIME_FILE, read_config
 from envbuilder.deployment.layout import Deployment, deploy
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.guest import probe
 from envbuilder.progress import Reporter
@@ -78,7 +79,11 @@ def prepare(
     with suppress(OSError):  # another file system: then deploy copies it
         os.link(archive.resolve(), envs / archive.name)
     deployment = deploy(
-        archive, model, repository=place.root / "models", layout="shared", shared=envs, reporter=reporter
+        archive,
+        model,
+        place.root / "models",
+        DeployOptions(layout="shared", shared=envs),
+        reporter=reporter,
     )
     config = read_config(deployment.folder).message
     if compile or (config.default_model_filename == RUNTIME_FILE and _COMPILE not in config.parameters):

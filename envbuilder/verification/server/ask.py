@@ -21,7 +21,7 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.live.run_probe import Subject
 from envbuilder.verification.report import Check, Status, some
-from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
+from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
 
 _Ask = Callable[[RunningServer, Subject, sample.Inputs], sample.Inputs]
 _Verdict = tuple[Status, str, str | None]
@@ -61,9 +61,9 @@ class Interview:
                 repository,
                 python=self.python,
                 log=log,
-                env=caches,
-                ready_timeout=timeout,
-                within=hiding(self.subject.hidden),
+                options=StartOptions(
+                    env=caches, ready_timeout=timeout, within=tuple(hiding(self.subject.hidden))
+                ),
             ) as running:
                 seconds = time.monotonic() - began
                 text = f"ready {seconds:.1f} s after its start: {self._which()}"

@@ -51,7 +51,7 @@ class PortTakenError(Exception):
 
 
 @dataclass(kw_only=True)
-class Session:
+class ServerProcess:
     """One process of a server, from its start to the last file it left."""
 
     title: str
