@@ -13,6 +13,7 @@ from envbuilder.lockfile.pylock import write_lock
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.session import Session
+from envbuilder.verification.verify import VerifyRequest
 from tests.deployment.conftest import CONFIG, MODEL, write_archive
 from tests.helpers.notes import Notes
 from tests.helpers.small import little
@@ -195,9 +196,9 @@ def test_doctor_needs_no_recipes() -> None:
 def test_a_verification_takes_what_is_not_said_from_the_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
 ) -> None:
-    asked: dict[str, object] = {}
+    asked: list[VerifyRequest] = []
     monkeypatch.setattr(
-        "envbuilder.verification.verify.verify", lambda archive, **options: asked.update(options)
+        "envbuilder.verification.verify.verify", lambda archive, session, request: asked.append(request)
     )
     (tmp_path / "recipes").mkdir()
     (tmp_path / "model").mkdir()
@@ -209,15 +210,15 @@ def test_a_verification_takes_what_is_not_said_from_the_recipe(
     notes = Notes()
     api.verify(archive, session=Session.open(reporter=notes))
     if changed:
-        assert (asked["model"], asked["compile"], asked["server"]) == (None, {}, None)
+        assert (asked[0].model, asked[0].compile, asked[0].server) == (None, {}, None)
         assert notes.notes == [
             f"{path} changed since {archive.name} was built of it: its verify: is not used"
         ]
     else:
-        assert (asked["model"], asked["compile"], asked["server"]) == (
+        assert (asked[0].model, asked[0].compile, asked[0].server) == (
             tmp_path / "model",
             {"dynamic": False},
             False,
         )
         api.verify(archive, model=tmp_path / "other", server=True)
-        assert (asked["model"], asked["compile"], asked["server"]) == (tmp_path / "other", None, True)
+        assert (asked[-1].model, asked[-1].compile, asked[-1].server) == (tmp_path / "other", {}, True)

@@ -61,12 +61,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def refused(error: type[EnvbuilderError], *args: Any, **kwargs: Any) -> EnvbuilderError:
+def refused(
+    error: type[EnvbuilderError], archive: Path, model: Path, *, repository: Path, **options: Any
+) -> EnvbuilderError:
     """Deploy and return the error, which left nothing behind."""
-    folder = kwargs["repository"].parent
+    folder = repository.parent
     before = tree(folder)
     with pytest.raises(error) as caught:
-        deploy(*args, **kwargs)
+        deploy(archive, model, repository, DeployOptions(**options))
     after = tree(folder)
     # The empty repository and its neighbours are made before they are locked.
     assert {path for path in after if path not in before} <= {"repository", "envs", "backends"}

@@ -72,28 +72,31 @@ def test_another_archive_and_another_model(url: str, archive: Path, model: Path,
     ("options", "said"),
     [
         (
-            {"layout": "shared"},
+            DeployOptions(layout="shared"),
             "no layout shared in s3://b/r: a server would download the environment once for each",
         ),
         (
-            {"layout": "backend"},
+            DeployOptions(layout="backend"),
             "no layout backend in s3://b/r: backends are loaded from the server's own disk",
         ),
-        ({"unpacked": True}, "no unpacked environment in s3://b/r: objects have neither modes nor links"),
+        (
+            DeployOptions(unpacked=True),
+            "no unpacked environment in s3://b/r: objects have neither modes nor links",
+        ),
     ],
 )
 def test_what_no_object_store_can_serve(
-    options: dict[str, object], said: str, archive: Path, model: Path
+    options: DeployOptions, said: str, archive: Path, model: Path
 ) -> None:
     with pytest.raises(DeployError) as raised:
-        deploy_verb(archive, model, repository="s3://b/r", **options)  # type: ignore[arg-type]  # as the command line gives them
+        deploy_verb(archive, model, "s3://b/r", options)
     assert raised.value.message.startswith(said)
     assert raised.value.exit_code == 8
 
 
 def test_a_bucket_that_is_not_there(bucket: str, archive: Path, model: Path) -> None:
     with pytest.raises(StoreError) as raised:
-        deploy_verb(archive, model, repository=f"{bucket}-gone/repository")
+        deploy_verb(archive, model, f"{bucket}-gone/repository")
     assert raised.value.message.startswith(f"{bucket}-gone/repository/net/{archive.name}: ")
     assert raised.value.exit_code == 4
 
@@ -106,7 +109,7 @@ def test_a_real_server_serves_it(
     """It downloads the model and the archive, extracts it, and answers."""
     model = tmp_path / "mlp"
     shutil.copytree(sample_model(), model)
-    done = deploy_verb(cpu_archive, model, repository=f"{bucket}/repository")
+    done = deploy_verb(cpu_archive, model, f"{bucket}/repository")
     address = bucket.replace("s3://", f"s3://{s3}/")
     environment = {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}
     log = tmp_path / "log"
