@@ -350,7 +350,7 @@ def test_lock_says_what_changed(workspace: Workspace, monkeypatch: pytest.Monkey
     ]
     assert result.stdout.startswith("recipes/pylock.small.toml: written, 2 packages, ")
     assert (asked["upgrade"], asked["upgrade_packages"], asked["fetch"]) == (True, ("alpha", "beta"), True)
-    assert asked["find_links"] == ("w",)
+    assert asked["session"].find_links == ("w",)
     assert json.loads(call("lock", "--json").stdout)[0]["differences"] == ["alpha 0.9 -> 1.0", "beta 1.0 new"]
 
 

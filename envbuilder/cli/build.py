@@ -212,8 +212,6 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
 @shared_options
 def verify(
     archive: Path,
-    provenance: Path | None,
-    identity: str | None,
     report: Path | None,
     junit: Path | None,
     find_links: Sequence[str],
@@ -229,6 +227,7 @@ def verify(
     """
     from envbuilder.signing.verifier import load_verifier
 
+    provenance, identity = options.pop("provenance"), options.pop("identity")
     if identity is not None and provenance is None:
         raise click.UsageError("--identity goes with --provenance")
     server, tritonserver = options.pop("server"), options.pop("tritonserver")

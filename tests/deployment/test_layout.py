@@ -184,11 +184,11 @@ def single_file_runtime(folder: Path, name: str) -> None:
 def test_a_deployment_of_the_runtime_as_one_file_is_brought_up_to_date(
     archive: Path, model: Path, repository: Path, layout: Layout, inside: bool
 ) -> None:
-    first = deploy(archive, model, repository=repository, layout=layout)
+    first = deploy(archive, model, repository, DeployOptions(layout=layout))
     version = first.folder / "1"
     expected = contents(version)
     single_file_runtime(version, "torch_runtime.py")
-    done = deploy(archive, first.folder if inside else model, repository=repository, layout=layout)
+    done = deploy(archive, first.folder if inside else model, repository, DeployOptions(layout=layout))
     assert (done.changed, done.removed) == (True, ())
     assert contents(version) == expected
 
@@ -196,11 +196,11 @@ def test_a_deployment_of_the_runtime_as_one_file_is_brought_up_to_date(
 def test_a_backend_of_the_runtime_as_one_file_is_brought_up_to_date(
     archive: Path, model: Path, repository: Path
 ) -> None:
-    backend = deploy(archive, model, repository=repository, layout="backend").backend_folder
+    backend = deploy(archive, model, repository, DeployOptions(layout="backend")).backend_folder
     assert backend is not None
     expected = contents(backend)
     single_file_runtime(backend, "model.py")
-    assert deploy(archive, model, repository=repository, layout="backend").changed
+    assert deploy(archive, model, repository, DeployOptions(layout="backend")).changed
     assert contents(backend) == expected
 
 
@@ -208,12 +208,12 @@ def test_a_backend_of_the_runtime_as_one_file_is_brought_up_to_date(
 def test_modules_of_another_runtime_do_not_stay(
     archive: Path, model: Path, repository: Path, layout: Layout
 ) -> None:
-    done = deploy(archive, model, repository=repository, layout=layout)
+    done = deploy(archive, model, repository, DeployOptions(layout=layout))
     folder = (done.backend_folder or done.folder / "1") / "_torch_runtime"
     expected = contents(folder)
     (folder / "engine.py").write_text("# of an older one\n")
     (folder / "gone_since.py").write_text("")
-    again = deploy(archive, done.folder, repository=repository, layout=layout)
+    again = deploy(archive, done.folder, repository, DeployOptions(layout=layout))
     assert (again.changed, again.removed) == (True, ())
     assert contents(folder) == expected
 
@@ -221,17 +221,17 @@ def test_modules_of_another_runtime_do_not_stay(
 def test_a_model_that_a_backend_serves_from_now_on_keeps_no_runtime(
     archive: Path, model: Path, repository: Path
 ) -> None:
-    done = deploy(archive, model, repository=repository)
-    deploy(archive, done.folder, repository=repository, layout="backend")
+    done = deploy(archive, model, repository)
+    deploy(archive, done.folder, repository, DeployOptions(layout="backend"))
     assert sorted(os.listdir(done.folder / "1")) == ["model.py"]
 
 
 def test_what_python_compiled_there_is_no_change(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository=repository)
+    done = deploy(archive, model, repository)
     compiled = done.folder / "1" / "_torch_runtime" / "__pycache__" / "engine.cpython-311.pyc"
     compiled.parent.mkdir()
     compiled.write_bytes(b"")
-    assert not deploy(archive, model, repository=repository).changed
+    assert not deploy(archive, model, repository).changed
     assert compiled.exists()
 
 
