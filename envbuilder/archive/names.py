@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from envbuilder.archive.manifest import (
     MANIFEST_PATH,
@@ -17,10 +19,35 @@ from envbuilder.archive.stream import TarStream
 from envbuilder.errors import DeployError, IntegrityError
 from envbuilder.progress import SILENT
 from envbuilder.util.documents import LISTING
-from envbuilder.util.files import file_sha256, open_regular
+from envbuilder.util.files import StrPath, file_sha256, open_regular
 
+ENVS: Final = Path("envs")
+"""The folder that archives go to."""
 ARCHIVE = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
 """What an archive is called, and (without a suffix) the folder that one is unpacked into."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Archive:
+    """An archive on this machine, whose bytes are what its name says. It stands wherever its path may."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @classmethod
+    def open(cls, path: StrPath) -> Archive:
+        """Read the archive at *path* whole.
+
+        Raises:
+            DeployError: there is no such archive, or it is none.
+            IntegrityError: its name or its content is not what it was.
+        """
+        manifest, sha256 = read_archive(Path(path))
+        return cls(path=Path(path), manifest=manifest, sha256=sha256)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
 
 def read_archive(archive: Path) -> tuple[Manifest, str]:

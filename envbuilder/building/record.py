@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envbuilder import __version__
 from envbuilder.archive.exclude import DEFAULT_EXCLUDE, LINKER_EXCLUDE, RULES_VERSION, PackRules
 from envbuilder.archive.manifest import (
     Manifest,
@@ -23,6 +22,7 @@ from envbuilder.lockfile.pylock import lock_text
 from envbuilder.recipe.model import Recipe
 from envbuilder.util.files import file_sha256
 from envbuilder.util.rattler import rattler_version
+from envbuilder.util.version import VERSION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ def tools(lock: Lock | None = None) -> dict[str, str]:
     compressor, _, version = COMPRESSOR.partition(" ")
     conda = conda_tools() if lock is not None and lock.conda is not None else {}
     return {
-        "envbuilder": __version__,
+        "envbuilder": VERSION,
         "rules": str(RULES_VERSION),
         "conda-pack": importlib.metadata.version("conda-pack"),
         "installer": importlib.metadata.version("installer"),

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import click
 
-from envbuilder import __version__
 from envbuilder.cli.bench import bench
 from envbuilder.cli.build import build, size, verify
 from envbuilder.cli.deploy import compile_model, deploy, doctor, quickstart
@@ -24,6 +23,7 @@ from envbuilder.cli.store import store
 from envbuilder.cli.streams import guard_streams
 from envbuilder.cli.transfer import alias, pull, push
 from envbuilder.errors import EnvbuilderError
+from envbuilder.util.version import VERSION
 
 
 class _Group(click.Group):
@@ -72,7 +72,7 @@ def _terminate(*_: object) -> NoReturn:
     download fails; 5 bytes are not what they should be; 6 artifacts make no environment; 7 verification failed;
     8 a model cannot be deployed; 130 interrupted; 1 anything else.""",
 )
-@click.version_option(__version__)
+@click.version_option(VERSION)
 def cli() -> None:
     """Locked, reproducible, verified Python environments for PyTorch models behind NVIDIA Triton.
 

@@ -212,7 +212,6 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
 @shared_options
 def verify(
     archive: Path,
-    identity: str | None,
     report: Path | None,
     junit: Path | None,
     find_links: Sequence[str],
@@ -226,14 +225,17 @@ def verify(
     under the release's own way of starting Python, out of reach of what the archive was made from. Every check has
     an id, says what it found, and what to change. Exit code 7 where one failed.
     """
-    if identity is not None and options["provenance"] is None:
+    from envbuilder.signing.verifier import load_verifier
+
+    provenance, identity = options.pop("provenance"), options.pop("identity")
+    if identity is not None and provenance is None:
         raise click.UsageError("--identity goes with --provenance")
     server, tritonserver = options.pop("server"), options.pop("tritonserver")
     found = api.verify(
         archive,
         server=tritonserver if server is not False and tritonserver is not None else server,
         session=open_session(quiet=quiet or as_json, find_links=find_links),
-        identity=identity,
+        provenance=None if provenance is None else load_verifier(provenance, identity),
         **options,
     )
     if report is not None:

@@ -12,9 +12,9 @@ from unearth.collector import SUPPORTED_CONTENT_TYPES, IndexPage, parse_html_pag
 from unearth.fetchers import PyPIClient
 from unearth.link import Link
 
-import envbuilder
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError
+from envbuilder.util.version import VERSION
 
 CONNECT_SECONDS = 10.0
 """The longest wait for a connection, however patient the settings are with one that stands."""
@@ -65,7 +65,7 @@ def open_client(settings: Settings, *, timeout: float | None = None) -> PyPIClie
         timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), pool=None),
         proxy=settings.proxy,
         follow_redirects=True,
-        headers={"User-Agent": f"envbuilder/{envbuilder.__version__}"},
+        headers={"User-Agent": f"envbuilder/{VERSION}"},
     )
     indexes = [settings.index_url, *settings.extra_index_urls, settings.pytorch_index, *settings.find_links]
     client.auth = MultiDomainBasicAuth(prompting=False, index_urls=[url for url in indexes if "://" in url])

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from envbuilder import __version__
 from envbuilder.errors import IntegrityError
 from envbuilder.inventory.components import Inventory
 from envbuilder.util.documents import LISTING, DocumentError, parse_json
 from envbuilder.util.files import read_regular
+from envbuilder.util.version import VERSION
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
@@ -119,6 +119,6 @@ def _report(path: Path, inventory: Inventory) -> dict[str, Any]:
             "checks": len(checks),
             "failed": failed,
             "releases": releases,
-            "envbuilder": __version__,
+            "envbuilder": VERSION,
         },
     }

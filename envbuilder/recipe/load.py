@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -70,6 +71,22 @@ def load_recipe(path: Path) -> Recipe:
         RecipeError: it cannot be read, is no recipe, or asks for what cannot be; file and line are in the message.
     """
     return parse_recipe(read_document(path), path, path.stem)
+
+
+def load_recipes(names: Sequence[str], root: Path) -> list[Recipe]:
+    """Load the recipes *names*: names in ``recipes/`` of *root*, or paths; none means all.
+
+    Raises:
+        RecipeError: one is not there or cannot be understood, or there is none at all.
+    """
+    if names:
+        return [find_recipe(name, root) for name in names]
+    found = sorted((root / "recipes").glob("*.yaml"))
+    if not found:
+        raise RecipeError(
+            f"no recipes in {root / 'recipes'}", hint="`envbuilder init NAME` writes one to start from"
+        )
+    return [load_recipe(path) for path in found]
 
 
 def parse_recipe(document: Value, path: Path, name: str) -> Recipe:

@@ -13,8 +13,9 @@ from packaging.utils import canonicalize_name
 from envbuilder.base.interpreter import describe, find_interpreter
 from envbuilder.config.channels import channels_of
 from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
+from envbuilder.fetch.beside import with_files_beside
 from envbuilder.fetch.download import fetch_into_wheelhouse
-from envbuilder.lockfile.check import check_lock, with_wheelhouse
+from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.compare import compare_locks
 from envbuilder.lockfile.model import WHEELHOUSE, Lock
 from envbuilder.lockfile.pylock import NewerLockError, lock_path, read_lock, write_lock
@@ -100,7 +101,11 @@ def lock_recipe(
         return result
     folder = path.parent / WHEELHOUSE
     fetch_into_wheelhouse(
-        lock.all_artifacts, lock.cuda, _fetching(recipe, session), folder, channels=channels_of(recipe)
+        lock.all_artifacts,
+        lock.cuda,
+        with_files_beside(recipe, session),
+        folder,
+        channels=channels_of(recipe),
     )
     return replace(result, wheelhouse=folder)
 
@@ -144,11 +149,6 @@ def _keep_beside(recipe: Recipe, lock: Lock, session: Session) -> None:
         session.reporter.note(f"no index has {files}: kept in {folder}, take it along to other machines")
 
 
-def _fetching(recipe: Recipe, session: Session) -> Session:
-    """Return the session that fetches: what lies beside the recipe counts, too."""
-    return replace(session, settings=with_wheelhouse(recipe, session.settings))
-
-
 def _resolve(recipe: Recipe, session: Session, previous: Lock | None, upgrade: Upgrade) -> Lock:
     wheels = replace(upgrade, packages=tuple(name for name in upgrade.packages if name != "python"))
     if recipe.provider == "conda":
@@ -156,7 +156,7 @@ def _resolve(recipe: Recipe, session: Session, previous: Lock | None, upgrade: U
         kept = [package for package in before if not upgrade.takes(package.name)]
         solved = solve_conda(recipe, session, keep=kept)
         provided = find_provided(
-            solved.python, recipe.python, channels_of(recipe), _fetching(recipe, session)
+            solved.python, recipe.python, channels_of(recipe), with_files_beside(recipe, session)
         )
         return resolve_wheels(
             recipe,

@@ -117,3 +117,17 @@ def _folder(name: str) -> str:
     if parts is None:
         raise RecipeError(f"{name!r} is no alias", hint="an alias is RECIPE:WORD, for instance resnet:stable")
     return f"{parts['recipe']}/{parts['alias']}"
+
+
+def move_back(alias: Alias, store: Store, remote: RemoteStore) -> Alias:
+    """Point *alias*, as it was read, to the archive that it pointed to before.
+
+    Raises:
+        RecipeError: it pointed to nothing before.
+        StoreError, IntegrityError: see :func:`move_alias`.
+    """
+    if alias.before is None:
+        raise RecipeError(
+            f"{alias.name} pointed to nothing before", hint=f"envbuilder alias {alias.name} ARCHIVE sets it"
+        )
+    return move_alias(alias, alias.before, store, remote)

@@ -9,9 +9,11 @@ from envbuilder.archive.manifest import manifest_beside
 from envbuilder.archive.names import ARCHIVE, read_archive
 from envbuilder.assemble.pipeline import open_pipeline
 from envbuilder.base.choose import open_base
-from envbuilder.building.build import open_assembler
+from envbuilder.building.build import build, open_assembler
 from envbuilder.building.record import DIGEST, BuildReport, build_key, pack_rules, record_of
 from envbuilder.errors import StoreError
+from envbuilder.fetch.beside import with_files_beside
+from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.remote import RemoteStore
@@ -86,6 +88,28 @@ def push_build(
     send_archive(report.archive, report.sha256, store, remote, tally, reports=reports)
     tally.count("record of the build", send_record(key, record_of(report), store, remote))
     return _transfer(report.archive, report.sha256, report.size, remote, tally)
+
+
+def push_recipe(
+    recipe: Recipe,
+    session: Session,
+    *,
+    output: Path,
+    interpreter_change: bool = False,
+    reports: Sequence[Path] = (),
+) -> Transfer:
+    """Build the archive of *recipe*'s lock in the folder *output*, and upload it and all that it is made of.
+
+    Raises:
+        RecipeError: no remote store is named.
+        StaleLockError: the lock is not the recipe's.
+        StoreError, FetchError, IntegrityError, AssembleError: see :func:`push_build`.
+    """
+    session = with_files_beside(recipe, session)
+    session.remote_store()  # before a build that takes minutes
+    lock = check_lock(recipe)
+    report = build(recipe, lock, session, output=output, interpreter_change=interpreter_change)
+    return push_build(recipe, lock, report, session, interpreter_change=interpreter_change, reports=reports)
 
 
 def pull_build(recipe: Recipe, lock: Lock, session: Session, output: Path) -> Transfer:

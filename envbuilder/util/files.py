@@ -10,6 +10,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
+StrPath = str | os.PathLike[str]
+"""A path, or what stands for one: :class:`envbuilder.Archive`, for instance."""
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write *data* beside *path*, then move it there: a killed run leaves what was there before.

@@ -22,6 +22,7 @@ from envbuilder.archive.manifest import manifest_beside, read_manifest
 from envbuilder.archive.segment import Segment
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.base.interpreter import Interpreter
+from envbuilder.building.rebuild import artifacts_only
 from envbuilder.building.record import BuildReport, lock_digest
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
 from envbuilder.store.local import Store
@@ -243,7 +244,7 @@ def test_the_cpu_recipe_again_with_one_thread_and_nothing_kept(
     )
     assert file_sha256(full.archive) == full.sha256 == file_sha256(cpu_archive)
     full.archive.unlink()
-    empty = api._artifacts_only(store, tmp_path / "store")
+    empty = artifacts_only(store, tmp_path / "store")
     again = api.build(
         recipe,
         output=tmp_path / "empty",

@@ -61,12 +61,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def refused(error: type[EnvbuilderError], *args: Any, **kwargs: Any) -> EnvbuilderError:
+def refused(
+    error: type[EnvbuilderError], archive: Path, model: Path, *, repository: Path, **options: Any
+) -> EnvbuilderError:
     """Deploy and return the error, which left nothing behind."""
-    folder = kwargs["repository"].parent
+    folder = repository.parent
     before = tree(folder)
     with pytest.raises(error) as caught:
-        deploy(*args, **kwargs)
+        deploy(archive, model, repository, DeployOptions(**options))
     after = tree(folder)
     # The empty repository and its neighbours are made before they are locked.
     assert {path for path in after if path not in before} <= {"repository", "envs", "backends"}
@@ -219,17 +221,17 @@ def test_modules_of_another_runtime_do_not_stay(
 def test_a_model_that_a_backend_serves_from_now_on_keeps_no_runtime(
     archive: Path, model: Path, repository: Path
 ) -> None:
-    done = deploy(archive, model, repository=repository)
+    done = deploy(archive, model, repository)
     deploy(archive, done.folder, repository, DeployOptions(layout="backend"))
     assert sorted(os.listdir(done.folder / "1")) == ["model.py"]
 
 
 def test_what_python_compiled_there_is_no_change(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository=repository)
+    done = deploy(archive, model, repository)
     compiled = done.folder / "1" / "_torch_runtime" / "__pycache__" / "engine.cpython-311.pyc"
     compiled.parent.mkdir()
     compiled.write_bytes(b"")
-    assert not deploy(archive, model, repository=repository).changed
+    assert not deploy(archive, model, repository).changed
     assert compiled.exists()
 
 

@@ -191,6 +191,7 @@ import os, signal, sys
 from pathlib import Path
 from envbuilder.deployment import tree
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
 real = tree.{function}
 def die(*args):
     if {function!r} == "_write":
@@ -198,7 +199,7 @@ def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 tree.{function} = die
 archive, model, repository = map(Path, sys.argv[1:])
-deploy(archive, model, repository=repository, layout={layout!r})
+deploy(archive, model, repository, DeployOptions(layout={layout!r}))
 """
     killed = subprocess.run([sys.executable, "-c", code, archive, model, repository], check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -28,12 +28,13 @@ from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact
 from envbuilder.config.settings import Settings
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 url, root, sha256 = sys.argv[1:]
 artifact = Artifact(name="demo-pkg", version="1.0", filename="demo_pkg-1.0-py3-none-any.whl",
                     sha256=sha256, size=3_000_000)
 try:
-    list(fetch([artifact], "pypi", Settings(index_url=url), Store(root=Path(root))))
+    list(fetch([artifact], "pypi", Session(settings=Settings(index_url=url), store=Store(root=Path(root)))))
 except EnvbuilderError as error:
     print(error)
     sys.exit(error.exit_code)

@@ -124,7 +124,7 @@ def test_a_worker_killed_in_the_middle(cluster: Cluster, jobs: list[Job], tmp_pa
 
 def test_a_worker_with_another_version_is_refused_in_words(cluster: Cluster, jobs: list[Job]) -> None:
     cluster.add_worker()
-    cluster.add_worker(first="import envbuilder\nenvbuilder.__version__ = '0.0.7'")
+    cluster.add_worker(first="import envbuilder.util.version\nenvbuilder.util.version.VERSION = '0.0.7'")
     _wait_for_two(cluster)
     with pytest.raises(ClusterError) as raised:
         build_many(jobs, output=cluster.folder / "envs", options=FleetOptions(cluster=cluster.address))

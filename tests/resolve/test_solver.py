@@ -112,14 +112,14 @@ from pathlib import Path
 from envbuilder.resolve.lock import lock_recipe
 from envbuilder.recipe.load import load_recipe
 from envbuilder.config.settings import Settings
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 import envbuilder.resolve.lock
 from tests.helpers.indexes import INTERPRETER
 envbuilder.resolve.lock.find_interpreter = lambda *args, **options: None
 envbuilder.resolve.lock.describe = lambda interpreter: INTERPRETER
 recipe, index, pytorch = sys.argv[1:]
 lock_recipe(
-    load_recipe(Path(recipe)), settings=Settings(index_url=index, pytorch_index=pytorch), store=Store.open()
+    load_recipe(Path(recipe)), Session(settings=Settings(index_url=index, pytorch_index=pytorch))
 )
 """
 

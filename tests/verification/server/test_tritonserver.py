@@ -174,7 +174,12 @@ def test_a_port_that_is_taken(tmp_path: Path, name: str, option: str) -> None:
     with (
         taken_port() as port,
         pytest.raises(VerifyError) as caught,
-        fake.start(tmp_path, python="3.11", log=tmp_path / "log", **{option: port}),  # type: ignore[arg-type]  # by name
+        fake.start(
+            tmp_path,
+            python="3.11",
+            log=tmp_path / "log",
+            options=StartOptions(**{option: port}),  # type: ignore[arg-type]  # by name
+        ),
     ):
         pass
     assert str(caught.value) == (

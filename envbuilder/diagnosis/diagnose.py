@@ -11,7 +11,7 @@ from pathlib import Path
 from envbuilder.base.interpreter import Interpreter, find_interpreters
 from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.config.channels import Channel, channels_of
-from envbuilder.doctor.machine import (
+from envbuilder.diagnosis.machine import (
     PACKAGE_INDEX,
     Compiler,
     Disk,
@@ -22,7 +22,7 @@ from envbuilder.doctor.machine import (
     find_gpus,
     free_space,
 )
-from envbuilder.doctor.requirements import Ability, Machine, ServerFinding
+from envbuilder.diagnosis.requirements import Ability, Machine, ServerFinding
 from envbuilder.errors import EnvbuilderError
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session

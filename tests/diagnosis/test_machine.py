@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from envbuilder.config.settings import Settings
-from envbuilder.doctor import machine
-from envbuilder.doctor.machine import Compiler, Disk, Gpu, check_routes, find_compilers, find_gpus, free_space
+from envbuilder.diagnosis import machine
+from envbuilder.diagnosis.machine import (
+    Compiler,
+    Disk,
+    Gpu,
+    check_routes,
+    find_compilers,
+    find_gpus,
+    free_space,
+)
 from tests.helpers.index_server import Index, Trouble
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from envbuilder.base.interpreter import Interpreter, describe
 from envbuilder.catalog.torch import find_build
 from envbuilder.config.settings import TORCH_FAMILY, Settings
-from envbuilder.doctor.machine import (
+from envbuilder.diagnosis.machine import (
     CONDA_CHANNEL,
     PACKAGE_INDEX,
     PYTORCH_INDEX,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envbuilder import quickstart as module
+from envbuilder.demo import quickstart as module
+from envbuilder.demo.quickstart import Quickstart, quickstart
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT
-from envbuilder.quickstart import Quickstart, quickstart
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model, shipped_recipes

@@ -13,10 +13,10 @@ import pytest
 from envbuilder import api
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.config.settings import Settings
-from envbuilder.doctor import diagnose, machine, requirements
-from envbuilder.doctor.diagnose import Diagnosis
-from envbuilder.doctor.machine import Disk
-from envbuilder.doctor.requirements import Ability
+from envbuilder.diagnosis import diagnose, machine, requirements
+from envbuilder.diagnosis.diagnose import Diagnosis
+from envbuilder.diagnosis.machine import Disk
+from envbuilder.diagnosis.requirements import Ability
 from envbuilder.errors import ResolveError
 from envbuilder.lockfile.model import Artifact, Lock, LockedInterpreter
 from envbuilder.lockfile.pylock import lock_path, write_lock
