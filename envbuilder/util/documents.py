@@ -182,6 +182,16 @@ class Record:
                 self.fail(f"{key}[{number}]", f"expected {expected}, found {shown(value)}")
         return tuple(values)
 
+    def file_paths(self, key: str) -> tuple[str, ...]:
+        """Return a list of relative paths that stay inside, as :meth:`file_path` says."""
+        values = self._list(key, None)
+        for number, value in enumerate(values):
+            if not isinstance(value, str) or not is_inside(value):
+                self.fail(
+                    f"{key}[{number}]", f"expected a relative path without . and .., found {shown(value)}"
+                )
+        return tuple(values)
+
     def text_map(self, key: str, grammar: Grammar = LINE, *, keys: Grammar = LINE) -> dict[str, str]:
         """Return an object whose values are texts of one line that *grammar* matches, and its keys *keys*."""
         inner = self.record(key)

@@ -34,14 +34,20 @@ def archive_of(
 ) -> Path:
     """Write a sound environment with *hostile* after it; with *raw* those parts are gzip members already."""
     pack = (lambda part: part) if plain else functools.partial(gzip.compress, compresslevel=1, mtime=0)
-    draft = tars.write(folder / "draft", [pack(sound()), *(part if raw else pack(part) for part in hostile), pack(end)])
+    draft = tars.write(
+        folder / "draft", [pack(sound()), *(part if raw else pack(part) for part in hostile), pack(end)]
+    )
     return named(draft)
 
 
 def named(draft: Path) -> Path:
     """Give a file the name that tells its content."""
     with draft.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read())
+        digest = (
+            hashlib.file_digest(file, "sha256")
+            if hasattr(hashlib, "file_digest")
+            else hashlib.sha256(file.read())
+        )
     return draft.rename(draft.with_name(f"tiny-{digest.hexdigest()[:12]}.tar.gz"))
 
 
