@@ -15,7 +15,8 @@ def number(value: int, width: int) -> bytes:
     """A number as tar has it: octal, or in base 256 where it is too large or negative."""
     if 0 <= value < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, value)
-    return (value % 256**width | 0x80 << 8 * (width - 1)).to_bytes(width, "big")
+    wide: int = value % 256**width | 0x80 << 8 * (width - 1)
+    return wide.to_bytes(width, "big")
 
 
 def header(
