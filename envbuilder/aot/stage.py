@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -20,6 +20,7 @@ from envbuilder.deployment.runtime_files import is_runtime_file, runtime_files
 from envbuilder.deployment.tree import link_file, link_tree, unpack
 from envbuilder.errors import DeployError
 from envbuilder.guest import probe
+from envbuilder.util.documents import DocumentError, Record, load_json
 from envbuilder.util.process import CommandError
 from envbuilder.verification.live import inputs
 from envbuilder.verification.live.launch import Place
@@ -96,7 +97,7 @@ class Stage:
         else:
             unpack(self.environment, self.place.environment)
 
-    def ask(self, version: str, task: str, *, made_of: str = "", kinds: Sequence[str] = ()) -> dict[str, Any]:
+    def ask(self, version: str, task: str, *, made_of: str = "", kinds: Sequence[str] = ()) -> Record:
         """Run the script for *task*: ``package``, ``caches`` or ``describe``; return what it found.
 
         Raises:
@@ -128,13 +129,16 @@ class Stage:
             ended, output = f"it exited with {done.returncode}", done.stdout + done.stderr
         except CommandError as error:
             ended, output = f"it did not end within {COMPILE_TIMEOUT:g} s", error.output
-        if not answer.is_file():
+        if not answer.exists():
             last = "\n".join(f"  | {line[:500]}" for line in output.strip().splitlines()[-_LAST_LINES:])
             raise DeployError(f"{config.name} cannot be run in its environment: {ended}:\n{last}")
-        found: dict[str, Any] = json.loads(answer.read_text())
+        try:
+            found = load_json(answer, where=f"what {config.name} answered in its environment", allow_nan=True)
+        except (DocumentError, OSError) as error:
+            raise DeployError(str(error)) from error
         if "failed" in found:
             raise DeployError(
-                f"{config.name}, version {version}: {found['failed']['text']}",
+                f"{config.name}, version {version}: {found.record('failed').free_text('text')}",
                 hint="the model has to load before it can be compiled: `envbuilder verify` tells more",
             )
         return found

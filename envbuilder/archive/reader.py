@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import posixpath
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,11 +36,15 @@ class Stream(Protocol):
         """Pass over up to *size* bytes; return how many there were."""
 
 
-class DamagedTarError(ValueError):
-    """A tar cannot be read on: what is wrong, and the last member that could be read."""
+class StreamError(ValueError):
+    """The bytes of a tar cannot be had, or not so many: the text says why."""
 
-    def __init__(self, reason: str, last: str) -> None:
-        super().__init__(f"{reason} (at {printable_line(last)})")
+
+class DamagedTarError(ValueError):
+    """A tar cannot be read on: what is wrong, and the last member that could be read, where that does not say it."""
+
+    def __init__(self, reason: str, last: str | None = None) -> None:
+        super().__init__(reason if last is None else f"{reason} (at {printable_line(last)})")
 
 
 class BoundedTar:
@@ -64,7 +69,7 @@ class BoundedTar:
                 with self._source.header():
                     member = self._tar.next()
                 if member is None:
-                    return
+                    return self._check_end()
                 self._check(member)
             self._tar.members = []  # type: ignore[attr-defined]  # every header would be kept otherwise
             self.last = member.name
@@ -92,13 +97,20 @@ class BoundedTar:
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
-        """Make one kind of error of all that tarfile raises on bytes that are no tar."""
+        """Make one kind of error of all that is raised on bytes that are no tar."""
         try:
             yield
         except DamagedTarError:
             raise
-        except (tarfile.TarError, EOFError, ValueError, ArithmeticError, LookupError, TypeError) as error:
-            raise DamagedTarError(str(error) or type(error).__name__, self.last) from error
+        except (tarfile.TarError, EOFError, StreamError) as error:
+            raise DamagedTarError(str(error), self.last) from error
+        except (ValueError, ArithmeticError, LookupError, TypeError) as error:  # what tarfile lets through
+            raise DamagedTarError("the next header cannot be understood", self.last) from error
+
+    def _check_end(self) -> None:
+        """Refuse an end that is none: tarfile stops at a header that is damaged as it does at zeros."""
+        if any(self._source.block):
+            raise DamagedTarError(f"there is no readable header after {printable_line(self.last)}")
 
     def _check(self, member: tarfile.TarInfo) -> None:
         name, link = os.fsencode(member.name), os.fsencode(member.linkname)
@@ -112,6 +124,8 @@ class BoundedTar:
         if len(self._tar.pax_headers) > limits.GLOBAL_RECORDS:
             raise self._refused(f"it has more than {limits.GLOBAL_RECORDS} records for all members")
         said = shown(member.name, 200)
+        if not member.isdir() and posixpath.normpath(member.name or ".") == ".":
+            raise self._refused("a member that is no folder has no name")
         for what, text in (("name", name), ("link target", link)):
             if b"\0" in text:
                 raise self._refused(f"{said}: its {what} has a NUL in it")
@@ -122,9 +136,8 @@ class BoundedTar:
         if member.size < 0:
             raise self._refused(f"{said}: its size is negative")
         if self._size > self._most:
-            raise self._refused(
-                f"{said} says that it has {human(member.size)}, more than the archive can hold"
-            )
+            has = f"{said} says that it has {human(member.size)}, more than can be there"
+            raise self._refused(f"it is truncated, or deceives: {has}")
         if not math.isfinite(member.mtime) or abs(member.mtime) > limits.LATEST:
             raise self._refused(
                 f"{said}: its time, {member.mtime:g} s since 1970, is none that a file can have"
@@ -144,6 +157,8 @@ class _Source:
         self._bytes: int | None = None
         """What is left of the budget; None where content is read."""
         self._reads = 0
+        self.block = b""
+        """What was read last of a header."""
 
     @contextmanager
     def header(self) -> Iterator[None]:
@@ -159,7 +174,7 @@ class _Source:
 
     def seek(self, position: int, whence: int = 0) -> int:
         if whence or position < self._position:
-            raise ValueError("a member begins before the one that it follows ends")
+            raise StreamError("a member begins before the one that it follows ends")
         while self._position < position:
             passed = self._stream.skip(position - self._position)
             if not passed:
@@ -172,13 +187,15 @@ class _Source:
             self._reads -= 1
             self._bytes -= size
             if size < 0 or self._bytes < 0:
-                raise ValueError(f"a header takes more than {human(limits.HEADER)}")
+                raise StreamError(f"a header takes more than {human(limits.HEADER)}")
             if self._reads < 0:
-                raise ValueError(f"a header goes on over more than {limits.HEADER_READS} blocks")
+                raise StreamError(f"a header goes on over more than {limits.HEADER_READS} blocks")
         elif size < 0:
-            raise ValueError("nothing is read to an end that nobody knows")
+            raise StreamError("nothing is read to an end that nobody knows")
         data = self._stream.read(size)
         self._position += len(data)
+        if self._bytes is not None:
+            self.block = data
         return data
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from zlib_ng import zlib_ng
 
 from envbuilder.archive.limits import RATIO, RATIO_FROM, UNPACKED
+from envbuilder.archive.reader import StreamError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import open_regular
 from envbuilder.util.printable import printable_line
@@ -26,6 +27,7 @@ _LARGEST: Final = 2**20
 """Bytes of a decompressed block."""
 _AHEAD: Final = 64
 """Blocks that decompression may be ahead of reading: bounds the memory."""
+_ZEROS: Final = bytes(_BLOCK)
 _OTHER_FILTERS: Final = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\xfd7zXZ": "xz",
@@ -172,7 +174,7 @@ class TarStream:
                 if self._stopped.is_set():
                     return None
                 self._put(block)
-        except ValueError as error:
+        except StreamError as error:
             self._put(error)
             return None
         return unpacking
@@ -227,14 +229,14 @@ class _Unpacking:
         """Yield what the next bytes of the archive hold, and how many were read of it until there.
 
         Raises:
-            ValueError: the stream is damaged, or unpacks to more than any environment.
+            StreamError: the stream is damaged, or unpacks to more than any environment.
         """
         for block, left in self._inflate(data) if self._compressed else ((data, b""),):
             self._unpacked += len(block)
             packed = self._packed + len(data) - len(left)
             if self._compressed and self._unpacked > most_unpacked(packed, True):
                 said = human(UNPACKED) if self._unpacked > UNPACKED else f"{RATIO} times its size"
-                raise ValueError(f"it unpacks to more than {said}, as no environment does")
+                raise StreamError(f"it unpacks to more than {said}, as no environment does")
             yield block, packed
         self._packed += len(data)
 
@@ -247,7 +249,7 @@ class _Unpacking:
             except zlib_ng.error as error:  # type: ignore[misc]  # its stub does not say it is an exception
                 # libarchive, as gzip does, takes zeros after the last member for padding.
                 if self.within_member or data.strip(b"\0"):
-                    raise ValueError(f"its gzip stream is damaged: {error}") from error
+                    raise StreamError(f"its gzip stream is damaged: {error}") from error
                 self._over = True
                 return
             full = len(block) == _LARGEST
@@ -264,6 +266,6 @@ def after_the_end(stream: TarStream, last: str) -> str | None:
     length = 0
     while block := stream.read(_BLOCK):
         length += len(block)
-        if block.strip(b"\0"):
+        if block != _ZEROS[: len(block)]:
             return f"there is no readable header after {printable_line(last)}"
     return None if length else f"it is truncated: it ends after {printable_line(last)}, with no end of a tar"

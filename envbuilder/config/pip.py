@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from envbuilder.errors import RecipeError
+from envbuilder.util.files import read_text
 
 CONFIG_FILE = "PIP_CONFIG_FILE"
 PREFIX = "PIP_"
@@ -73,7 +74,7 @@ def _config_dirs(environ: Mapping[str, str]) -> list[str]:
 def _read(path: Path) -> Iterator[tuple[str, str, str]]:
     parser = configparser.RawConfigParser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, UnicodeDecodeError) as error:

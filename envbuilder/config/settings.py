@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,8 @@ from urllib.request import url2pathname
 
 from envbuilder.config.pip import pip_options
 from envbuilder.errors import RecipeError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from envbuilder.util.documents import DocumentError, parse_toml
+from envbuilder.util.files import read_text
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 
@@ -174,10 +170,12 @@ def _read_toml(folder: Path) -> _Layer:
     if path is None:
         return _Layer(origin=FILE_NAME, values={}, base=folder)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+        text = read_text(path)
+        values = parse_toml(text.encode(), where=str(path)).value
+    except DocumentError as error:
+        raise RecipeError(error.message) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     for key in values:
         if key not in _KEYS:
             near = difflib.get_close_matches(key.replace("_", "-"), _KEYS, n=1)

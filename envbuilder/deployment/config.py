@@ -10,6 +10,7 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder.deployment import pbtxt
 from envbuilder.errors import DeployError
+from envbuilder.util.files import read_text
 
 CONFIG = "config.pbtxt"
 RUNTIME_FILE = "torch_runtime.py"
@@ -64,7 +65,7 @@ def read_config(model: Path) -> ModelConfig:
     """
     path = model / CONFIG
     try:
-        text = path.read_bytes().decode()
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DeployError(
             f"{model} has no {CONFIG}",

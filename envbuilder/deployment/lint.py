@@ -7,7 +7,6 @@ Python backend's ``python_be.cc``.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,18 @@ from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.runtime_files import foreign_name
 from envbuilder.errors import DeployError
+from envbuilder.util.files import read_regular
+from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
 _VERSION = re.compile(r"0|[1-9][0-9]*")
 _STARTS_LIKE_A_VERSION = re.compile(r"\s*[+-]?[0-9]")
 _WEIGHTS = ("model.pt", "model.safetensors")
-_PLAIN_MODEL = re.compile(r"^(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b", re.MULTILINE)
+_PLAIN_MODEL = re.compile(r"(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b")
+_MOST_CODE = 16 * 2**20
+"""Bytes of a model's code that are looked at."""
+_LONGEST_LINE = 1000
+"""Characters of a line of it: the pattern above takes the square of them."""
 _RESERVED_BACKENDS = ("python", "pytorch", "onnxruntime", "tensorrt", "tensorflow", "openvino", "dali", "fil")
 
 
@@ -111,9 +116,12 @@ def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
     name = config.message.default_model_filename
     path = version / (name if name.endswith(".py") and name != RUNTIME_FILE else "model.py")
     try:
-        return bool(_PLAIN_MODEL.search(path.read_text(encoding="utf-8", errors="replace")))
+        text = read_regular(path, most=_MOST_CODE).decode("utf-8", "replace")
     except OSError:
         return False
+    return any(
+        _PLAIN_MODEL.match(line[:_LONGEST_LINE]) for line in text.splitlines() if "TritonPythonModel" in line
+    )
 
 
 def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain: bool) -> Iterator[Finding]:
@@ -185,9 +193,8 @@ def _loadable(version: Path) -> Iterator[Finding]:
 def _is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive: it has ``constants.pkl``, where a state_dict has none."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+        return any(name.endswith("/constants.pkl") for name in zip_names(path))
+    except (OSError, BadZipError):
         return False
 
 

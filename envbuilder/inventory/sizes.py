@@ -23,7 +23,7 @@ from envbuilder.archive.exclude import rule_of
 from envbuilder.archive.limits import MEMBERS
 from envbuilder.archive.manifest import MANIFEST_PATH, ManifestExclusion, parse_manifest
 from envbuilder.archive.reader import BoundedTar
-from envbuilder.archive.stream import Positions, TarStream, compression_of, other_filter
+from envbuilder.archive.stream import Positions, TarStream, after_the_end, compression_of, other_filter
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.util.documents import LISTING, parse_json
@@ -147,8 +147,8 @@ def measure(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
             tar = BoundedTar(stream)
             for member in tar:
                 contents.add(tar, member)
-            while stream.skip(_CHUNK):
-                pass
+            if (why := after_the_end(stream, tar.last)) is not None:
+                raise ValueError(why)
             cells = contents.cells(positions)
     except (OSError, EOFError, ValueError) as error:
         raise IntegrityError(

@@ -21,12 +21,9 @@ from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.resolve.target import Target
 from envbuilder.store.session import Session
+from envbuilder.util.documents import LISTING, parse_toml
+from envbuilder.util.files import read_regular
 from envbuilder.util.process import CommandError, run
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # What uv and git may know of the user: certificates, proxies, credentials, and where tools lie. Never uv's
 # own settings (UV_INDEX and others): those are in Settings already, and must not count twice.
@@ -133,7 +130,8 @@ def solve(question: Question, target: Target, session: Session) -> list[Package]
             run(command, env=solver_environment(session), cwd=folder, timeout=1800)
         except CommandError as error:
             raise _refusal(error.output, folder) from error
-        document = tomllib.loads((folder / "pylock.toml").read_text(encoding="utf-8"))
+        answer = read_regular(folder / "pylock.toml", most=LISTING.size + 1)
+        document = dict(parse_toml(answer, where="uv's answer", cap=LISTING).value)
     for package in document.get("packages", []):
         for source in (
             package.get("archive"),

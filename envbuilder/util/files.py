@@ -10,6 +10,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from envbuilder.util.text import human
+
 StrPath = str | os.PathLike[str]
 """A path, or what stands for one: :class:`envbuilder.Archive`, for instance."""
 
@@ -79,6 +81,19 @@ def read_regular(path: Path, *, most: int) -> bytes:
     """Return at most *most* bytes from the beginning of a file, opened as :func:`open_regular` does."""
     with open_regular(path) as file:
         return file.read(most)
+
+
+def read_text(path: Path, *, most: int = 16 * 2**20) -> str:
+    """Return the text of a file of at most *most* bytes, in UTF-8: what a person or a tool wrote as configuration.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+        OSError: it cannot be read, is no file, or is larger.
+    """
+    data = read_regular(path, most=most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"is larger than {human(most)}", str(path))
+    return data.decode("utf-8")
 
 
 def kind_of_file(mode: int) -> str:

@@ -43,11 +43,12 @@ class DocumentError(IntegrityError):
         super().__init__(f"{where}: {path}: {reason}" if path else f"{where}: {reason}", hint=hint)
 
 
-def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT) -> Any:
+def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT, allow_nan: bool = False) -> Any:
     """Read JSON, whatever kind of value it is; *where* names the document in errors.
 
     Stricter than :func:`json.loads`: UTF-8 without a mark, no key twice, no NaN and no Infinity, no number that is not
-    finite or has more than a hundred digits, and not more of anything than *cap* says.
+    finite or has more than a hundred digits, and not more of anything than *cap* says. *allow_nan*: Python wrote it,
+    whose :mod:`json` has them.
 
     Raises:
         DocumentError: it is none.
@@ -61,8 +62,8 @@ def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT) -> A
         return json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
+            parse_constant=float if allow_nan else _no_constant,
+            parse_float=float if allow_nan else _finite,
             parse_int=_short,
         )
     except (UnicodeEncodeError, UnicodeDecodeError) as error:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from envbuilder.deployment.compiled import read_key
 from tests.aot.conftest import Serve
 from tests.helpers.runtime import RUNTIME, load_runtime
 
-key_of = read_key
+
+def key_of(file: Path) -> Mapping[str, Any]:
+    """What compiled code says it was made for."""
+    return read_key(file).value
 
 
 def fitting(serve: Serve, described: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.util.files import read_text
 from envbuilder.util.urls import public
 
 _PLACES: Final = (
@@ -103,7 +104,7 @@ def _requirements_file(line: Said, path: Path, found: PipLines, inside: tuple[Pa
         found.remarks.append(line.left_out("that file names itself"))
         return
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is no UTF-8 text"
         found.remarks.append(line.left_out(f"cannot be read: {reason}"))

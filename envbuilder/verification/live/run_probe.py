@@ -21,8 +21,10 @@ from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.guest import probe
 from envbuilder.progress import Reporter
+from envbuilder.util.documents import DocumentError
 from envbuilder.util.process import CommandError, Completed
 from envbuilder.verification.live import inputs as sample
+from envbuilder.verification.live.answer import read_answer
 from envbuilder.verification.live.launch import Place, host_compilers
 
 PROBE_TIMEOUT: Final = 900.0
@@ -150,7 +152,12 @@ def run_probe(subject: Subject, launch: Launch, *, timeout: float = PROBE_TIMEOU
         ended = _ending(done)
     except CommandError as error:
         ended = f"it did not end within {timeout:g} s:\n{_last(error.output)}"
-    found = json.loads(answer.read_text()) if answer.is_file() else None
+    found = None
+    if answer.exists():
+        try:
+            found = read_answer(answer)
+        except (DocumentError, OSError) as error:
+            ended = f"{error}; {ended}"
     return Probed(launch=launch, answer=found, ended=ended, seconds=time.monotonic() - began)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Callable, Sequence
@@ -16,6 +15,8 @@ from envbuilder.archive.extract import Contents, extract
 from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import Reporter
+from envbuilder.util.documents import LISTING, DocumentError, load_json
+from envbuilder.util.files import read_regular
 from envbuilder.verification.static.build_paths import Traces, find_traces
 from envbuilder.verification.static.linking import Linking, read_linking
 
@@ -56,9 +57,9 @@ class Archive:
         if ENVIRONMENT_PATH not in self.contents.members:
             return None
         try:
-            variables = json.loads((self.environment / ENVIRONMENT_PATH).read_bytes())["variables"]
-            return str(variables["CXX"]).removeprefix("{prefix}/")
-        except (KeyError, TypeError, ValueError):
+            variables = load_json(self.environment / ENVIRONMENT_PATH).record("variables")
+            return variables.text("CXX").removeprefix("{prefix}/")
+        except (DocumentError, OSError):
             return None
 
     def holds(self, path: str) -> bool:
@@ -99,6 +100,8 @@ def _read_manifest(contents: Contents, environment: Path) -> tuple[Manifest | No
     if MANIFEST_PATH not in contents.members:
         return None, f"the archive has no {MANIFEST_PATH}"
     try:
-        return parse_manifest((environment / MANIFEST_PATH).read_bytes(), where=MANIFEST_PATH), None
+        return parse_manifest(
+            read_regular(environment / MANIFEST_PATH, most=LISTING.size + 1), where=MANIFEST_PATH
+        ), None
     except (IntegrityError, OSError) as error:
         return None, str(error)

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerDefSection
-
-from envbuilder.archive.elf import ElfFacts, highest, read_elf, version_key
+from envbuilder.archive.elf import ElfFacts, highest, highest_defined, read_elf, version_key
 from envbuilder.archive.extract import Member
 
 BASE_SYSTEM: Final = re.compile(
@@ -127,13 +123,5 @@ def _highest(asked: Mapping[str, str | None]) -> tuple[str, str] | None:
 
 def _provided(library: Path) -> str | None:
     """Return the highest ``GLIBCXX_`` version that *library* defines."""
-    names = []
-    try:
-        with library.open("rb") as file:
-            for section in ELFFile(file).iter_sections():
-                if isinstance(section, GNUVerDefSection):
-                    for _, auxiliaries in section.iter_versions():
-                        names += [auxiliary.name for auxiliary in auxiliaries]
-    except (ELFError, ValueError, KeyError):
-        return None
-    return highest(name.removeprefix("GLIBCXX_") for name in names if name.startswith("GLIBCXX_"))
+    with library.open("rb") as file:
+        return highest_defined(file, "GLIBCXX_")
