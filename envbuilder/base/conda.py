@@ -29,6 +29,7 @@ from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
+from envbuilder.util.documents import LISTING, load_json
 from envbuilder.util.process import CommandError, run
 from envbuilder.util.rattler import rattler, said, wait
 
@@ -219,7 +220,7 @@ def _normalize_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
     """Take out of ``conda-meta`` what differs from machine to machine, and where this one had the packages from."""
     by_file = {package.filename: package for package in packages}
     for path in sorted((prefix / "conda-meta").glob("*.json")):
-        record = json.loads(path.read_bytes())
+        record = dict(load_json(path, cap=LISTING).value)
         package = by_file[record["fn"]]
         record |= {
             "channel": package.channel,
