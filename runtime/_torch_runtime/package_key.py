@@ -44,7 +44,9 @@ def fitting_key(folder: str, files: Files, config: dict[str, Any], device: torch
     """Return what compiled code has to be made for to be of use here, each part under its name."""
     own = Parameters(config)
     described = [config.get("max_batch_size", 0), read_fields(config, "input"), read_fields(config, "output")]
-    described += [own.model_class, own.model_function, own.model_kwargs, own.dtype, own.compile_options]
+    described += [own.model_class, own.model_function, own.model_kwargs, own.dtype]
+    # Who compiles ahead of time loads the model with `disable`; who serves it so uses no compiled code.
+    described.append({name: value for name, value in own.compile_options.items() if name != "disable"})
     return {
         "torch": torch.__version__,
         "CUDA": torch.version.cuda,

@@ -106,7 +106,7 @@ def packaged(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         state = {"linear.weight": torch.randn(3, 4), "linear.bias": torch.randn(3), "shift": torch.ones(3)}
         torch.save(state, version / "model.pt")
         found = Inside(folder / "compiling").run(folder / "net", net())
-        assert found["devices"]["CPU"]["file"] == "compiled.cpu.pt2", found
+        assert found["devices"]["CPU"].get("file") == "compiled.cpu.pt2", found
 
     return once("packaged", fill) / "net" / "1"
 
