@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.errors import VerifyError
-from envbuilder.guest.probe import differences
+from envbuilder.guest.equality import differences
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.live.run_probe import Subject
