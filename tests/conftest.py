@@ -26,6 +26,7 @@ from tests.helpers.channels import make_channel
 from tests.helpers.conda_parts import greeting_cut, interpreter_cuts
 from tests.helpers.conda_project import Project, make_project
 from tests.helpers.s3 import make_bucket, s3_server, use_server
+from tests.helpers.trust import Team
 
 # A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -173,6 +174,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def remote(url: str) -> RemoteStore:
-    """An empty store elsewhere, of each kind."""
-    return RemoteStore(url)
+def team(tmp_path: Path) -> Team:
+    """Somebody with a key to sign what goes to a remote store."""
+    return Team(tmp_path / "team")
+
+
+@pytest.fixture
+def remote(url: str, team: Team) -> RemoteStore:
+    """An empty remote store, of each kind, as the team sees it."""
+    return team.writes(url)

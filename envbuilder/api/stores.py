@@ -55,14 +55,32 @@ def pull(name: str, *, output: StrPath = ENVS, session: Session | None = None) -
         StoreError, IntegrityError: see :func:`envbuilder.transfer.push_pull.pull_build`.
     """
     from envbuilder.lockfile.check import check_lock
-    from envbuilder.transfer.push_pull import names_an_archive, pull_archive, pull_build
+    from envbuilder.transfer.lookup import names_an_archive
+    from envbuilder.transfer.push_pull import pull_archive, pull_build
 
-    if names_an_archive(name):
+    if names_an_archive(name) and not _is_recipe(name):
         return pull_archive(name, (session or Session.open()).at(Path.cwd()), Path(output))
     recipe = find_recipe(name, Path.cwd())
     return pull_build(
         recipe, check_lock(recipe), (session or Session.open()).at(recipe.path.parent), Path(output)
     )
+
+
+def find_pushed(name: str, output: Path) -> Recipe | Path:
+    """Return what ``push NAME`` is about: an archive by its path, its name or its digest in *output*, else a recipe.
+
+    Raises:
+        RecipeError: there is no such recipe.
+    """
+    from envbuilder.transfer.lookup import find_local
+
+    archive = None if _is_recipe(name) else find_local(name, output)
+    return archive if archive is not None else find_recipe(name, Path.cwd())
+
+
+def _is_recipe(name: str) -> bool:
+    """Whether a recipe is called like an archive: its file decides."""
+    return (Path.cwd() / "recipes" / f"{name}.yaml").is_file()
 
 
 def alias(
@@ -75,11 +93,11 @@ def alias(
         StoreError, IntegrityError: see :func:`envbuilder.transfer.aliases.move_alias`.
     """
     from envbuilder.transfer.aliases import move_alias, move_back, read_alias
-    from envbuilder.transfer.push_pull import resolve
+    from envbuilder.transfer.lookup import locate
 
     session = (session or Session.open()).at(Path.cwd())
     store, remote = session.store, session.remote_store()
-    found = read_alias(name, remote)
+    found = read_alias(name, remote, store)
     if back:
         return move_back(found, store, remote)
-    return found if archive is None else move_alias(found, resolve(archive, remote), store, remote)
+    return found if archive is None else move_alias(found, locate(archive, remote, store)[0], store, remote)

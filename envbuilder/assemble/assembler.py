@@ -25,7 +25,7 @@ from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
-from envbuilder.store.segments import bring_segment, send_segment
+from envbuilder.store.segments import bring_segment, share_segment
 
 BASE_LABEL = "base"
 
@@ -211,7 +211,7 @@ class Assembler:
     def _share(self, segment: Segment) -> Segment:
         """Upload a segment where others build from it."""
         if self._store.sharing and self._store.remote is not None:
-            send_segment(segment.key, segment.folder, self._store, self._store.remote)
+            share_segment(segment.key, segment.folder, self._store, self._store.remote)
         return segment
 
 

@@ -219,9 +219,7 @@ def _already_there(key: str, recipe: Recipe, output: Path, store: Store) -> Buil
     if record is None:
         return None
     try:
-        known = parse_record(record.read_bytes())
-        if known is None:
-            return None
+        known = parse_record(record.read_bytes(), where=str(record))
         archive = output / known.archive
         if archive.stat().st_size != known.size or file_sha256(archive) != known.sha256:
             return None

@@ -21,7 +21,7 @@ from envbuilder.archive.manifest import (
 )
 from envbuilder.archive.segment import Segment
 from envbuilder.base.provider import Provider
-from envbuilder.building.record import _pack_json, lock_digest, tools
+from envbuilder.building.record import lock_digest, pack_options, tools
 from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
 
@@ -50,7 +50,7 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
         provides=dict(lock.conda.provides) if lock.conda else {},
         glibc=highest(facts.glibc for facts in elf if facts.glibc),
         glibcxx=highest(facts.glibcxx for facts in elf if facts.glibcxx),
-        pack=_pack_json(recipe),
+        pack=pack_options(recipe),
         tools=tools(lock),
         unpacked_size=sum(file.size for file in files),
         files=tuple(

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ParamSpec
 
@@ -30,15 +30,16 @@ from envbuilder.progress import SilentReporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.session import Session
+from envbuilder.store.signed import SignedKind
 from envbuilder.transfer.archives import (
     Tally,
     bring_archive,
     report_beside,
     send_archive,
-    send_packages,
-    send_record,
     send_report,
 )
+from envbuilder.transfer.records import send_packages, send_record
+from envbuilder.transfer.wanted import Wanted
 from envbuilder.util.files import write_whole
 from envbuilder.util.malloc import keep_freed_memory
 
@@ -57,6 +58,8 @@ class Terms:
     interpreter_change: bool = False
     threads: int | None = 1
     """Of each task; None: as many as its worker's share of the machine is."""
+    key: str | None = field(default=None, repr=False)
+    """The private key (PEM) of this run, with which its workers sign what they share; they trust each other by it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,8 @@ class Done:
     """What its verification found, in a line."""
     seconds: float = 0.0
     """How long it took."""
+    signed: tuple[tuple[SignedKind, str], ...] = ()
+    """Kind and name of each object that it signed in the remote store."""
 
 
 class _Notes(SilentReporter):
@@ -117,10 +122,9 @@ def assemble_wheel(
         ):
             key = assembler.wheel_key(artifact)
             remote = session.store.remote if terms.sharing else None
-            if remote is not None:
-                both = (("segments", key), ("artifacts", artifact.sha256))
-                if all(remote.holds(kind, name) for kind, name in both):  # type: ignore[arg-type]  # literals
-                    return Done()
+            made = remote is not None and remote.vouched("segments", key)
+            if made and remote is not None and remote.holds("artifacts", artifact.sha256):
+                return Done()
             for last in (False, True):
                 ((_, path),) = fetch([artifact], lock.cuda, session)
                 try:
@@ -136,7 +140,7 @@ def assemble_wheel(
                 remote.put("artifacts", artifact.sha256, path)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
-    return Done(notes=tuple(notes.notes))
+    return Done(notes=tuple(notes.notes), signed=_signed(session))
 
 
 @_timed
@@ -154,7 +158,7 @@ def assemble_base(terms: Terms, recipe: Recipe, lock: Lock, rules: PackRules, se
                 send_packages(recipe, lock, session)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
-    return Done()  # what there is to note, packing notes again
+    return Done(signed=_signed(session))  # what there is to note, packing notes again
 
 
 @_timed
@@ -187,7 +191,7 @@ def pack(
         return Done(failure=_failure(error), notes=tuple(notes.notes))
     # The list of files is long, and lies beside the archive.
     slim = replace(report, manifest=replace(report.manifest, files=()))
-    return Done(report=slim, notes=tuple(notes.notes))
+    return Done(report=slim, notes=tuple(notes.notes), signed=_signed(session))
 
 
 @_timed
@@ -206,7 +210,9 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
             archive = packed.report.archive
             if output is None:
                 assert remote is not None
-                archive = bring_archive(remote, packed.report.sha256, scratch, reporter=notes).archive
+                sha256, wanted = packed.report.sha256, Wanted(recipe=recipe.name)
+                brought = bring_archive(remote, sha256, scratch, wanted=wanted, reporter=notes)
+                archive = brought.archive
             if options.model is not None and not options.model.is_dir():
                 raise VerifyError(f"the model directory {options.model} is not on the machine that verifies")
             found = verify_archive(
@@ -231,7 +237,13 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
         failure = Failure(
             message=f"verification failed: {failed}", hint=None, exit_code=VerifyError.exit_code
         )
-    return replace(packed, failure=failure, notes=tuple(notes.notes), verified=found.summary())
+    return replace(
+        packed,
+        failure=failure,
+        notes=tuple(notes.notes),
+        verified=found.summary(),
+        signed=_signed(session),
+    )
 
 
 def _threads(terms: Terms) -> int:
@@ -252,7 +264,11 @@ def _opened(terms: Terms, settings: Settings, notes: _Notes) -> Iterator[Session
     """
     check_tools(terms.tools, {**tools(), **(conda_tools() if "conda-base" in terms.tools else {})})
     keep_freed_memory()
-    yield Session(settings=settings, reporter=notes).with_remote(sharing=terms.sharing)
+    yield Session(settings=settings, reporter=notes).with_remote(sharing=terms.sharing, key=terms.key)
+
+
+def _signed(session: Session) -> tuple[tuple[SignedKind, str], ...]:
+    return () if session.store.remote is None else tuple(session.store.remote.signed)
 
 
 def check_tools(wanted: Mapping[str, str], here: Mapping[str, str]) -> None:

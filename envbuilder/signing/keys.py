@@ -87,9 +87,13 @@ def parse_public_key(data: bytes, origin: str, *, verb: str = "provenance") -> A
     return known_key(key, origin)
 
 
-def new_signer() -> Any:
-    """Return a new private key (Ed25519)."""
-    with needs_extra(EXTRA, "signing"):
+def new_signer(verb: str) -> Any:
+    """Return a new private key (Ed25519); *verb* is what needs it.
+
+    Raises:
+        RecipeError: ``cryptography`` is not installed.
+    """
+    with needs_extra(EXTRA, verb):
         from cryptography.hazmat.primitives.asymmetric import ed25519
     return ed25519.Ed25519PrivateKey.generate()
 

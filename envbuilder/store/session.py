@@ -10,7 +10,7 @@ from envbuilder.config.settings import Settings, load_settings
 from envbuilder.errors import RecipeError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.local import Store
-from envbuilder.store.remote import RemoteStore
+from envbuilder.store.remote import RemoteStore, open_remote
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,10 +66,11 @@ class Session:
         session = replace(self, settings=settings)
         return session.with_remote() if remote else session
 
-    def with_remote(self, *, sharing: bool = False) -> Session:
+    def with_remote(self, *, sharing: bool = False, key: str | None = None) -> Session:
         """Return the session with the remote store of its settings, if they name one, behind this machine's store.
 
-        With *sharing* segments are uploaded to it as they are made.
+        With *sharing* segments are uploaded to it as they are made. *key* is the private key (PEM) that signs what goes
+        there, in place of the one that the environment names.
 
         Raises:
             RecipeError: the library for that kind of store is not installed.
@@ -79,7 +80,7 @@ class Session:
             return self
         remote = self.store.remote
         if remote is None or remote.url != url:
-            remote = RemoteStore(url, timeout=self.settings.timeout)
+            remote = open_remote(self.settings, key=key)
         return replace(self, store=replace(self.store, remote=remote, sharing=sharing or self.store.sharing))
 
     def remote_store(self) -> RemoteStore:

@@ -30,6 +30,7 @@ from tests.conftest import REPOSITORY
 from tests.helpers.conda_project import Project
 from tests.helpers.fleets import make_fleet
 from tests.helpers.notes import Notes
+from tests.helpers.trust import Team
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ def test_the_same_bytes_as_one_by_one(tmp_path: Path, python311: Interpreter) ->
 
 
 def test_recipes_of_conda_packages_share_their_base(
-    conda_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    conda_project: Project, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "here"))
     where = f"file://{tmp_path}/elsewhere"
@@ -78,7 +79,9 @@ def test_recipes_of_conda_packages_share_their_base(
     for name in ("one", "two"):
         recipe = dataclasses.replace(conda_project.recipe(conda=["greeting"]), name=name)
         jobs.append(Job(recipe=recipe, lock=conda_project.lock(recipe).lock, settings=settings))
-    nodes = plan(jobs, Terms(tools=tools(jobs[0].lock), sharing=True), tmp_path / "envs")
+    nodes = plan(
+        jobs, Terms(tools=tools(jobs[0].lock), sharing=True, key=team.private.read_text()), tmp_path / "envs"
+    )
     kinds = [node.work for node in nodes.values()]
     assert [kinds.count(work) for work in (assemble_base, assemble_wheel, pack)] == [1, 2, 2]
     done = dict(run_here(nodes))
@@ -129,7 +132,7 @@ def test_an_interrupt_ends_the_processes_too(tmp_path: Path, python311: Interpre
 
 
 def test_a_process_that_dies_is_an_error_in_words(tmp_path: Path) -> None:
-    node = Node(key="die", weight=0, work=os._exit, args=(3,))
+    node = Node(key="die", weight=0, work=os._exit, args=(3,), settings=Settings())
     with pytest.raises(ClusterError) as raised:
         list(run_here({"die": node}))
     assert raised.value.message == "a process that built died"

@@ -21,17 +21,18 @@ from envbuilder.transfer.push_pull import pull_archive, push_build
 from envbuilder.util.files import file_sha256
 from tests.helpers.sessions import with_remote
 from tests.helpers.small import Small
+from tests.helpers.trust import Team, reopened
 
 
 @pytest.fixture
-def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteStore]:
+def remote(team: Team, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteStore]:
     """An empty store in a bucket."""
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
     server.start()
     try:
         port = server._api._httpd.server_address[1]
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        yield RemoteStore("gs://bucket/store")
+        yield team.writes("gs://bucket/store")
     finally:
         server.stop()
 
@@ -42,10 +43,10 @@ def test_the_whole_way(small: Small, remote: RemoteStore) -> None:
     sources = Settings(find_links=(str(small.wheelhouse),), no_index=True)
     sent = push_build(small.recipe, small.lock, report, with_remote(remote, small.store(), settings=sources))
     assert {"segment base", "archive", "manifest"} <= set(sent.sent)
-    pulled = pull_archive(report.archive.name, with_remote(RemoteStore(remote.url)), small.folder / "there")
+    pulled = pull_archive(report.archive.name, with_remote(reopened(remote)), small.folder / "there")
     assert file_sha256(pulled.archive) == report.sha256
 
-    store = dataclasses.replace(Store.open(small.folder / "empty"), remote=RemoteStore(remote.url))
+    store = dataclasses.replace(Store.open(small.folder / "empty"), remote=reopened(remote))
     again = build(
         small.recipe,
         small.lock,
@@ -56,4 +57,4 @@ def test_the_whole_way(small: Small, remote: RemoteStore) -> None:
     seen = read_alias("small:stable", remote)
     assert seen.sha256 is None
     move_alias(seen, report.sha256, small.store(), remote)
-    assert read_alias("small:stable", RemoteStore(remote.url)).sha256 == report.sha256
+    assert read_alias("small:stable", reopened(remote)).sha256 == report.sha256
