@@ -20,6 +20,7 @@ from envbuilder.config.channels import Channel
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError, StoreError
 from envbuilder.fetch.http import Unavailable, check_status, open_client, read_page, reason
+from envbuilder.fetch.stream import open_stream
 from envbuilder.resolve.wheelhouse import local_path
 from envbuilder.util.process import CommandError, run
 from envbuilder.util.text import counted
@@ -217,9 +218,9 @@ def _reach(client: PyPIClient, page: str) -> None:
             raise Unavailable("no such folder")
         return
     try:
-        with client.stream("GET", page) as response:
-            if response.status_code not in (404, 410):
-                check_status(response)
+        with open_stream(client, page, {}) as stream:
+            if stream.response.status_code not in (404, 410):
+                check_status(stream.response)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise reason(error) from error
 
@@ -233,8 +234,8 @@ def _find_repodata(client: PyPIClient, channel: str) -> None:
             raise Unavailable("no channel: it has no noarch/repodata.json")
         return
     try:
-        with client.stream("GET", page) as response:
-            check_status(response)
+        with open_stream(client, page, {}) as stream:
+            check_status(stream.response)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise reason(error) from error
 

@@ -18,6 +18,7 @@ from envbuilder.errors import FetchError, IntegrityError
 from envbuilder.fetch.candidate import Candidate
 from envbuilder.fetch.http import RETRIES, Unavailable, check_status, open_client, reason
 from envbuilder.fetch.sources import Sources
+from envbuilder.fetch.stream import open_stream
 from envbuilder.lockfile.model import Artifact, CondaPackage
 from envbuilder.progress import Reporter, Task
 from envbuilder.store.local import ArtifactWriter, Store
@@ -261,7 +262,8 @@ class _Run:
         headers = {"Accept-Encoding": "identity"}  # the lock's sha256 is that of the file itself
         if writer.written:
             headers["Range"] = f"bytes={writer.written}-"
-        with self.sources.client.stream("GET", url, headers=headers) as response:
+        with open_stream(self.sources.client, url, headers) as stream:
+            response = stream.response
             if response.status_code == 416:
                 self._restart(writer)
             check_status(response)
@@ -269,11 +271,11 @@ class _Run:
                 if writer.written:
                     self._restart(writer)  # a server that does not know Range begins at the beginning
                 if length := response.headers.get("Content-Length"):
-                    _check_size(int(length), artifact)
+                    _check_size(int(length) if length.isdigit() else -1, artifact)
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {writer.written}-"):
                 self._restart(writer)
                 raise Unavailable("answered with another range of bytes", retries=RETRIES)
-            for chunk in response.iter_raw():
+            for chunk in stream.chunks():
                 self._add(writer, chunk, artifact)
         if writer.written < artifact.size and "Content-Length" not in response.headers:
             raise Unavailable("broke off", retries=RETRIES)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx2
 from unearth.auth import MultiDomainBasicAuth
@@ -14,6 +16,9 @@ from unearth.link import Link
 
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError
+from envbuilder.fetch.stream import PAGE, TooLargeError, TooSlowError, open_stream, read_body
+from envbuilder.util.files import read_regular
+from envbuilder.util.text import human
 from envbuilder.util.version import VERSION
 
 CONNECT_SECONDS = 10.0
@@ -78,24 +83,42 @@ def read_page(client: PyPIClient, url: str) -> list[Link]:
     Raises:
         Unavailable: the page cannot be had; its text says why.
     """
-    address = url
-    if urlsplit(url).scheme == "file" and url.endswith("/"):
-        address = f"{url}index.html"
+    if urlsplit(url).scheme == "file":
+        return _read_local_page(f"{url}index.html" if url.endswith("/") else url)
     try:
-        response = client.get(address, headers={"Accept": _ACCEPT})
+        with open_stream(client, url, {"Accept": _ACCEPT, "Accept-Encoding": "gzip"}) as stream:
+            response = stream.response
+            check_status(response)
+            body = read_body(stream, PAGE)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         raise reason(error) from error
-    check_status(response)
     content_type = response.headers.get("Content-Type", "")
     if not content_type.lower().startswith(SUPPORTED_CONTENT_TYPES):
         raise Unavailable(f"answered with {content_type or 'no content type'}, not with the page of an index")
-    page = IndexPage(Link(str(response.url)), response.content, response.encoding, content_type)
+    return _parse_page(IndexPage(Link(str(response.url)), body, response.charset_encoding, content_type))
+
+
+def _read_local_page(url: str) -> list[Link]:
+    path = Path(url2pathname(urlsplit(url).path))
+    try:
+        body = read_regular(path, most=PAGE + 1)
+    except FileNotFoundError:
+        raise Unavailable("not there") from None
+    except OSError as error:
+        raise Unavailable(error.strerror or str(error)) from error
+    if len(body) > PAGE:
+        raise Unavailable(f"larger than {human(PAGE)}, which no page is")
+    return _parse_page(IndexPage(Link(url), body, None, "text/html"))
+
+
+def _parse_page(page: IndexPage) -> list[Link]:
     parse: Callable[[IndexPage], Iterable[Link]] = (
-        parse_json_response if "+json" in content_type.lower() else parse_html_page
+        parse_json_response if "+json" in page.content_type.lower() else parse_html_page
     )
     try:
         return list(parse(page))
-    except (ValueError, LookupError, AttributeError, TypeError) as error:  # whatever a broken page breaks
+    # Whatever a broken page breaks.
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError, AssertionError) as error:
         raise Unavailable(f"the page cannot be read: {error}") from error
 
 
@@ -119,7 +142,10 @@ def check_status(response: httpx2.Response) -> None:
 def reason(error: Exception) -> Unavailable:
     """Say why there was no answer, and whether another try is worth it."""
     text = str(error) or type(error).__name__
-    if isinstance(error, httpx2.UnsupportedProtocol) or "CERTIFICATE_VERIFY_FAILED" in text:
+    if (
+        isinstance(error, (TooSlowError, TooLargeError, httpx2.UnsupportedProtocol))
+        or "CERTIFICATE_VERIFY_FAILED" in text
+    ):
         return Unavailable(text)
     if isinstance(error, httpx2.ConnectTimeout):
         return Unavailable("no connection in time", retries=CONNECT_RETRIES, unreachable=True)

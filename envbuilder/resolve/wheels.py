@@ -20,6 +20,7 @@ from envbuilder.catalog.torch import find_build, is_newer_than_table, table
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.http import Unavailable, open_client, read_page
+from envbuilder.fetch.stream import open_stream
 from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
@@ -271,10 +272,10 @@ def _size(url: str, settings: Settings) -> int:
         # Not HEAD, which not every index knows: the body is left where it is.
         with (
             open_client(settings) as client,
-            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer,
+            open_stream(client, url, {"Accept-Encoding": "identity"}) as stream,
         ):
-            answer.raise_for_status()
-            return int(answer.headers["Content-Length"])
+            stream.response.raise_for_status()
+            return int(stream.response.headers["Content-Length"])
     except (httpx2.HTTPError, KeyError, ValueError) as error:
         raise ResolveError(f"{redacted(url)}: its size cannot be had: {error}") from error
 
