@@ -244,7 +244,7 @@ def test_a_manifest_of_a_sealed_something(small: Small, pushed: tuple[BuildRepor
     report, folder = pushed
     (place,) = (folder / "manifests").glob("*/*")
     place.write_bytes(seal("manifests", report.sha256, b"{}") + b"{}")
-    with pytest.raises(IntegrityError, match="is no manifest"):
+    with pytest.raises(IntegrityError, match="format: is missing"):
         pull_archive(
             report.archive.name, with_remote(RemoteStore(f"file://{folder}")), small.folder / "there"
         )
@@ -259,7 +259,9 @@ def test_a_manifest_that_would_write_elsewhere(small: Small, pushed: tuple[Build
         pull_archive(
             report.archive.name, with_remote(RemoteStore(f"file://{folder}")), small.folder / "there"
         )
-    assert raised.value.message == f"file://{place}: '../../small' is no recipe's name"
+    assert raised.value.message == (
+        f"file://{place}: recipe: expected a recipe's name (letters, digits, - and _), found '../../small'"
+    )
     assert not (small.folder / "there").exists()
 
 
