@@ -10,8 +10,8 @@ from typing import Final
 from envbuilder.aot.stage import Stage
 from envbuilder.archive.manifest import Manifest
 from envbuilder.deployment.config import CONFIG, read_config
-from envbuilder.deployment.layout import model_files
 from envbuilder.deployment.lint import version_folders
+from envbuilder.deployment.model_directory import model_files
 from envbuilder.deployment.pbtxt import quote
 from envbuilder.deployment.tree import link_file
 from envbuilder.errors import DeployError

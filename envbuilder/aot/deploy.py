@@ -10,8 +10,10 @@ from envbuilder.aot.precompile import precompile as compile_ahead
 from envbuilder.archive.names import read_archive
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.environments import environment_of
-from envbuilder.deployment.layout import Deployment, add_compiled, deploy, model_folder
+from envbuilder.deployment.layout import add_compiled, deploy
+from envbuilder.deployment.model_directory import model_folder
 from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
 from envbuilder.store.session import Session
 
 

@@ -13,8 +13,8 @@ from envbuilder.util.files import StrPath
 
 if TYPE_CHECKING:
     from envbuilder.deployment.compiled import Compiled
-    from envbuilder.deployment.layout import Deployment
     from envbuilder.deployment.object_store import ObjectDeployment
+    from envbuilder.deployment.outcome import Deployment
 
 
 def deploy(
@@ -51,7 +51,7 @@ def deploy(
         timeout = session.at(Path.cwd(), remote=False).settings.timeout
         return deploy_to_objects(archive, model, address, options, timeout=timeout, reporter=session.reporter)
     folder = Path(address.removeprefix("file://"))
-    if not precompile and not complete:
+    if options.dry_run or not (precompile or complete):  # neither changes what is deleted
         return deploy_archive(archive, model, folder, options, reporter=session.reporter)
     from envbuilder.aot.deploy import deploy_prepared
 

@@ -184,7 +184,10 @@ class _Bench:
                 model,
                 folder / _label(deployment, ahead),
                 DeployOptions(
-                    layout="shared", shared=self.scratch / "envs", unpacked=deployment == "unpacked"
+                    layout="shared",
+                    shared=self.scratch / "envs",
+                    unpacked=deployment == "unpacked",
+                    replace=True,  # whatever environment the model has: it is this one that is measured
                 ),
                 compiled=compiled if ahead else (),
             )
@@ -207,7 +210,7 @@ class _Bench:
             self.archive,
             copy,
             folder / "eager",
-            DeployOptions(layout="shared", shared=self.scratch / "envs", unpacked=True),
+            DeployOptions(layout="shared", shared=self.scratch / "envs", unpacked=True, replace=True),
         )
         with self.server.start(folder / "eager", python=self.python, log=folder / "eager.log") as running:
             return self._ask(running, folder / "eager" / name)

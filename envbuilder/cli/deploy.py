@@ -48,14 +48,27 @@ from envbuilder.deployment.options import DeployOptions
 )
 @click.option("--name", help="The model's name, where it is not the directory's.")
 @click.option(
-    "--shared", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout shared."
+    "--shared",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder of --layout shared. Default: environments beside the repository.",
 )
 @click.option("--shared-as", metavar="PATH", help="What the server calls that folder.")
 @click.option(
     "--backends", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout backend."
 )
 @click.option("--backend", metavar="NAME", help="The backend's name.")
-@click.option("--prune", is_flag=True, help="Delete environments that no model names any more.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Delete environments that deployments placed and no model names any more.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace an EXECUTION_ENV_PATH, and delete files in the model's folder, that no deployment put there.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be deployed and deleted, and write nothing.")
 @click.option(
     "--precompile",
     is_flag=True,

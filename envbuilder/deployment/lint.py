@@ -54,6 +54,15 @@ POLLED_ENVIRONMENT = Finding(
 )
 
 
+def unknown_use(reason: str) -> Finding:
+    """Say that nobody knows which environments are in use, for *reason*."""
+    return Finding(
+        id="unknown-use",
+        level="warning",
+        message=f"which environments no model names any more cannot be told: {reason}",
+    )
+
+
 def check_name(name: str, where: str) -> None:
     """Refuse a model or backend name that is none for Triton, for a URL, or for a folder.
 
@@ -102,6 +111,11 @@ def check_environment_path(path: str) -> None:
         raise DeployError(
             f"{path!r} is no path that a server finds an environment by",
             hint=f"it is absolute, or starts with {MODEL_DIRECTORY}/ and stays below it: no `..`",
+        )
+    if not path.isprintable():  # bytes that are no UTF-8, too: config.pbtxt cannot hold them
+        raise DeployError(
+            f"{path!r} cannot be written into config.pbtxt: it has control characters, or is not UTF-8",
+            hint="--shared-as names that folder otherwise",
         )
 
 

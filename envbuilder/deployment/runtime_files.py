@@ -10,6 +10,8 @@ from envbuilder.util.resources import runtime_file, runtime_package
 
 RUNTIME_FOLDER = "_torch_runtime"
 """The folder of its modules, in every layout."""
+PYCACHE = "__pycache__"
+"""Where Python keeps what it compiles, once a server has loaded the modules."""
 _IN_VERSION = re.compile(rf"[0-9]+/({re.escape(RUNTIME_FILE)}|{RUNTIME_FOLDER}/.*)")
 
 
@@ -21,6 +23,11 @@ def runtime_files(name: str) -> dict[str, Path]:
 def is_runtime_file(path: str) -> bool:
     """Whether *path*, relative to a model's folder, is the runtime's, of this envbuilder or of an older one."""
     return _IN_VERSION.fullmatch(path) is not None
+
+
+def is_runtime(file: Path) -> bool:
+    """Whether *file* is the runtime that Triton loads, of this envbuilder."""
+    return file.is_file() and file.read_bytes() == runtime_file().read_bytes()
 
 
 def foreign_name(version: Path) -> str | None:

@@ -11,8 +11,9 @@ from envbuilder.util.yaml import Key, schema_of
 SCHEMA_FILE = "recipe.schema.json"
 
 CUDA_PATTERN = r"cpu|pypi|cu[0-9]{3}"
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-"""A recipe's name is part of file names (``pylock.<name>.toml``, which PEP 751 allows no further dot)."""
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}"
+"""A recipe's name is part of file names: ``pylock.<name>.toml``, which PEP 751 allows no further dot, and
+``<name>-<digest>.tar.gz``, of which a file system takes 255 bytes."""
 
 _COMPILE_KEYS = {
     "fullgraph": Key(kind="boolean", doc="the whole model is one graph, or an error"),

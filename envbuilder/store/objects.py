@@ -63,6 +63,10 @@ class Elsewhere:
         found = self._ask(path, lambda: self._fs.info(self._at(path)))
         return None if found is None or found["type"] != "file" else int(found["size"])
 
+    def version(self, path: str) -> str | None:
+        """Return what is another one once the object *path* is written again, or None: it is not there."""
+        return self._ask(path, lambda: str(self._fs.ukey(self._at(path))))
+
     def read(self, path: str, size: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of the object *path*; of one that should have *size* bytes, not more than these.
 

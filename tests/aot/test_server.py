@@ -9,8 +9,8 @@ import pytest
 from tritonclient import grpc
 
 from envbuilder import api
-from envbuilder.deployment.layout import Deployment
 from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model

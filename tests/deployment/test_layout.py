@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from envbuilder.deployment import layout as layout_module
-from envbuilder.deployment.layout import Layout, deploy
-from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment import placement, work
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions, Layout
+from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, EnvbuilderError, IntegrityError
 from envbuilder.util.resources import runtime_file
 from tests.deployment.conftest import CONFIG, MODEL, write_archive
@@ -70,8 +72,7 @@ def refused(
     with pytest.raises(error) as caught:
         deploy(archive, model, repository, DeployOptions(**options))
     after = tree(folder)
-    # The empty repository and its neighbours are made before they are locked.
-    assert {path for path in after if path not in before} <= {"repository", "envs", "backends"}
+    assert after == before
     return caught.value
 
 
@@ -131,12 +132,12 @@ def test_a_plain_tar(tmp_path: Path, model: Path, repository: Path) -> None:
 
 def test_shared_layout(archive: Path, model: Path, repository: Path) -> None:
     done = deploy(archive, model, repository, DeployOptions(layout="shared"))
-    shared = repository.parent / "envs"
+    shared = repository.parent / "environments"
     assert done.environment == shared / archive.name
     assert done.environment.read_bytes() == archive.read_bytes()
     assert done.environment_path == f"{shared}/{archive.name}"
     assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt"]
-    assert sorted(os.listdir(repository.parent)) == ["built", "envs", "models", "repository"]
+    assert sorted(os.listdir(repository.parent)) == ["built", "environments", "models", "repository"]
     other = deploy(archive, model, repository, DeployOptions(layout="shared", name="other"))
     assert other.changed
     assert other.environment == done.environment
@@ -297,7 +298,8 @@ def test_old_archives_are_listed_and_kept(
     new = deploy(
         write_archive(tmp_path / "built", torch="2.8.0"), model, repository, DeployOptions(unpacked=unpacked)
     )
-    assert new.old_archives == (old.environment,)
+    shared = (repository.parent / "environments" / old.environment.name,) if unpacked else ()
+    assert new.old_archives == (old.environment, *shared)
     assert new.removed == ()
     assert old.environment.exists()
     if not unpacked:  # the same file, the same time: to a running server the same environment
@@ -312,7 +314,8 @@ def test_old_archives_are_listed_and_kept(
         DeployOptions(unpacked=unpacked, prune=True),
     )
     assert (pruned.changed, pruned.old_archives, pruned.removed) == (True, (), ())
-    assert not old.environment.exists()
+    assert pruned.deleted == (old.environment, *shared)
+    assert not any(path.exists() for path in pruned.deleted)
     assert new.environment.exists()
 
 
@@ -332,13 +335,14 @@ def test_shared_archives_are_old_when_no_model_names_them(
 
     old = shared(first, "one").environment
     shared(first, "two")
-    (repository / "broken").mkdir()
-    (repository / "broken" / "config.pbtxt").write_text("not ours {")
     assert shared(second, "one").old_archives == ()
     assert shared(second, "two").old_archives == (old,)
     assert old.exists()
-    assert shared(second, "two", prune=True).old_archives == ()
+    pruned = shared(second, "two", prune=True)
+    assert (pruned.old_archives, pruned.deleted) == ((), (old,))
+    assert pruned.lines()[2:] == [f"deleted: {old}"]
     assert not old.exists()
+    assert not record_beside(old).exists()
 
 
 def test_in_place_a_folder_that_looks_like_an_environment_is_the_users(archive: Path, model: Path) -> None:
@@ -382,7 +386,12 @@ def test_what_the_model_directory_lost_is_gone_and_told(archive: Path, model: Pa
     done = deploy(archive, model, repository)
     assert done.removed == ("2/model.py",)
     assert done.lines()[2:] == ["removed: 2/model.py"]
-    assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt", archive.name]
+    assert sorted(os.listdir(repository / "net")) == [
+        "1",
+        "config.pbtxt",
+        archive.name,
+        record_beside(archive).name,
+    ]
 
 
 def test_changed_weights(archive: Path, model: Path, repository: Path) -> None:
@@ -465,7 +474,7 @@ def test_what_is_no_model_stays_behind(archive: Path, model: Path, repository: P
         (model / name).parent.mkdir()
         (model / name).touch()
     done = deploy(archive, model, repository)
-    assert sorted(os.listdir(done.folder)) == ["1", "config.pbtxt", archive.name]
+    assert sorted(os.listdir(done.folder)) == ["1", "config.pbtxt", archive.name, record_beside(archive).name]
     assert sorted(os.listdir(done.folder / "1")) == ["_torch_runtime", "model.py", "torch_runtime.py"]
 
 
@@ -521,7 +530,10 @@ def test_archives_that_are_none(model: Path, repository: Path, tmp_path: Path) -
         refused(DeployError, missing, model, repository=repository).message
         == f"archive {missing} does not exist"
     )
-    assert refused(DeployError, tmp_path, model, repository=repository).message == f"{tmp_path} is no file"
+    assert (
+        refused(DeployError, tmp_path, model, repository=repository).message
+        == f"{tmp_path} is a folder, not a file"
+    )
     compressed = write_archive(tmp_path / "built", compression="xz")
     assert refused(DeployError, compressed, model, repository=repository).message == (
         f"{compressed} is neither a tar archive nor one compressed by gzip: Triton extracts no other"
@@ -585,7 +597,7 @@ def test_backends_that_cannot_be(archive: Path, model: Path, repository: Path, t
         "Triton 23.12 knows no default environment of a python-based backend: 24.01 is the first"
     )
     foreign = repository.parent / "backends" / "torch-tiny"
-    foreign.mkdir()
+    foreign.mkdir(parents=True)
     (foreign / "libtriton_torch-tiny.so").touch()
     assert backend_error() == f"{foreign} holds another backend: libtriton_torch-tiny.so"
     (model / "1" / "model.py").write_text("class TritonPythonModel: pass\n")
@@ -659,8 +671,9 @@ def test_nothing_is_done_before_everything_is_checked(
     def fail(*args: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(layout_module, "replace_folder", fail)
-    monkeypatch.setattr(layout_module, "put", fail)
+    for module in (layout_module, work, placement):
+        for name in ("replace_folder", "put", "remove"):
+            monkeypatch.setattr(module, name, fail, raising=False)
     (model / "1" / "model.py").unlink()
     for layout in LAYOUTS:
         refused(DeployError, archive, model, repository=repository, layout=layout)

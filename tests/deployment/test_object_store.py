@@ -11,6 +11,7 @@ from envbuilder.api import deploy as deploy_verb
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.object_store import NOT_AT_ONCE, deploy_to_objects
 from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, StoreError
 from envbuilder.store.objects import Elsewhere
 from envbuilder.util.resources import sample_model
@@ -64,8 +65,14 @@ def test_another_archive_and_another_model(url: str, archive: Path, model: Path,
     assert (done.removed, done.old_archives) == (("notes.txt",), (archive.name,))
     assert archive.name in Elsewhere(url).walk("net")
     pruned = deploy_to_objects(other, model, url, DeployOptions(prune=True))
-    assert (pruned.removed, pruned.old_archives) == ((archive.name,), ())
-    assert archive.name not in Elsewhere(url).walk("net")
+    assert (pruned.removed, pruned.old_archives, pruned.deleted) == ((), (), (archive.name,))
+    assert {path for path in Elsewhere(url).walk("net") if "/_torch_runtime/" not in path} == {
+        "1/model.py",
+        "1/torch_runtime.py",
+        "config.pbtxt",
+        other.name,
+        record_beside(other).name,
+    }
 
 
 @pytest.mark.parametrize(

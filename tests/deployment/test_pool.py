@@ -10,6 +10,7 @@ import pytest
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.layout import add_compiled, deploy
 from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError
 from tests.deployment.conftest import write_archive
 
@@ -57,7 +58,10 @@ def test_replacing_one_leaves_the_other_alone(tmp_path: Path, model: Path, repos
     assert (pool / old.environment.name).exists()
     done = deploy(second, model, repository, DeployOptions(unpacked=True, name="other", prune=True))
     assert done.old_archives == ()
-    assert [path.name for path in pool.iterdir()] == [done.environment.name]
+    assert sorted(path.name for path in pool.iterdir()) == [
+        done.environment.name,
+        record_beside(done.environment).name,
+    ]
 
 
 def test_what_was_compiled_is_added_at_once(

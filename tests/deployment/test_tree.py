@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from envbuilder.deployment import locking
 from envbuilder.deployment import tree as place
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.locking import is_mounted, locked
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.tree import (
     Copy,
@@ -26,11 +28,11 @@ from envbuilder.deployment.tree import (
     Text,
     copy_file,
     is_in_place,
-    locked,
     unpack,
 )
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import SILENT
+from envbuilder.util.files import file_sha256
 from tests.deployment.conftest import CONFIG, write_archive
 from tests.deployment.test_layout import Listener, tree
 
@@ -177,9 +179,9 @@ def test_interrupted_sharing(
         patch.setattr(place, "copy_file", fail)
         with pytest.raises(DeployError) as caught:
             deploy(archive, model, repository, DeployOptions(layout="shared"))
-    environment = repository.parent / "envs" / archive.name
+    environment = repository.parent / "environments" / archive.name
     assert caught.value.message == f"{environment} cannot be written: No space left on device: x"
-    assert os.listdir(environment.parent) == os.listdir(repository) == []
+    assert sorted(os.listdir(repository.parent)) == ["built", "models"]
     assert deploy(archive, model, repository, DeployOptions(layout="shared")).changed
 
 
@@ -191,6 +193,7 @@ import os, signal, sys
 from pathlib import Path
 from envbuilder.deployment import tree
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.locking import is_mounted, locked
 from envbuilder.deployment.options import DeployOptions
 real = tree.{function}
 def die(*args):
@@ -208,7 +211,7 @@ deploy(archive, model, repository, DeployOptions(layout={layout!r}))
         "models",
         "built",
         "repository",
-        *({"envs"} if layout == "shared" else ()),
+        *({"environments"} if layout == "shared" else ()),
         *({"backends"} if layout == "backend" else ()),
     }
     assert set(os.listdir(repository.parent)) - left != set()
@@ -226,7 +229,7 @@ def test_the_repository_is_a_volume_of_its_own(
     mounts.write_text(
         f"36 35 98:0 / {str(repository).replace('r', chr(92) + '162', 1)} rw - ext4 /dev/root rw\n"
     )
-    monkeypatch.setattr(place, "_MOUNTS", mounts)
+    monkeypatch.setattr(locking, "MOUNTS", mounts)
     listener = Listener()
     deploy(archive, model, repository, reporter=listener)
     assert listener.notes == [
@@ -268,10 +271,10 @@ def test_neither_place_can_be_written(
 
 
 def test_what_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert place._is_mounted(Path("/proc"))
-    assert not place._is_mounted(tmp_path)
-    monkeypatch.setattr(place, "_MOUNTS", tmp_path / "none")
-    assert not place._is_mounted(tmp_path)
+    assert is_mounted(Path("/proc"))
+    assert not is_mounted(tmp_path)
+    monkeypatch.setattr(locking, "MOUNTS", tmp_path / "none")
+    assert not is_mounted(tmp_path)
 
 
 class NoExchange:
@@ -449,8 +452,8 @@ def test_entries_are_what_they_are_made_from(tmp_path: Path, archive: Path) -> N
     plan: dict[str, Entry] = {
         "copy": Copy(path=source),
         "link": Link(target="copy"),
-        "archive": Environment(archive=archive, unpacked=False),
-        "folder": Environment(archive=archive, unpacked=True),
+        "archive": Environment(archive=archive, sha256=file_sha256(archive), unpacked=False),
+        "folder": Environment(archive=archive, sha256=file_sha256(archive), unpacked=True),
     }
     target = tmp_path / "repository" / "net"
     replace(target, plan)
@@ -471,4 +474,4 @@ def test_unpack_on_a_full_disk(
         with pytest.raises(DeployError) as caught:
             deploy(archive, model, repository, DeployOptions(unpacked=True))
     assert caught.value.message == "the archive cannot be extracted: x: No space left on device"
-    assert os.listdir(repository) == []
+    assert sorted(os.listdir(repository.parent)) == ["built", "models"]

@@ -250,6 +250,7 @@ def as_provenance(project: RemoteProject) -> None:
     stated(predicateType="https://slsa.dev/provenance/v1")(project)
 
 
+_NOT_SIZES: tuple[object, ...] = (-1, 10**30, 1e30, True, "7", [])
 STATEMENTS = [
     Case(name="no-json", change=signed(b"\x1b[31m"), line=rf"{RECORD}: is not JSON: .*"),
     Case(name="list", change=signed(b"[1]"), line=rf"{RECORD}: expected an object, found a list of 1"),
@@ -301,7 +302,7 @@ STATEMENTS = [
             change=subject(annotations={"size": size}),
             line=rf"{RECORD}: subject\[0\]\.annotations\.size: expected an integer.*",
         )
-        for size in (-1, 10**30, 1e30, True, "7", [])
+        for size in _NOT_SIZES
     ),
 ]
 

@@ -16,8 +16,9 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder.catalog.triton import Launch
 from envbuilder.deployment.config import RUNTIME_FILE, read_config
-from envbuilder.deployment.layout import Deployment, deploy
+from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.guest import probe
 from envbuilder.progress import Reporter
@@ -84,7 +85,8 @@ def prepare(
         archive,
         model,
         place.root / "models",
-        DeployOptions(layout="shared", shared=envs),
+        # Whatever environment the model has: it is this one that is looked at.
+        DeployOptions(layout="shared", shared=envs, replace=True),
         reporter=reporter,
     )
     config = read_config(deployment.folder).message
