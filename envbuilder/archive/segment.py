@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from envbuilder.archive.elf import ElfFacts
 from envbuilder.store.local import Store
-from envbuilder.util.documents import LARGEST, LISTING, DocumentError, Record, parse_json
+from envbuilder.util.documents import DIGEST, LARGEST, LISTING, DocumentError, Record, parse_json
 from envbuilder.util.printable import shown
 
 _LITERALS: Final = "literals"
@@ -172,7 +172,8 @@ def _file(facts: Record, key: str, row: Sequence[Any]) -> FileFacts:
     if len(row) == 6:
         path, mode, size, sha256, link, elf = row
         texts = isinstance(path, str) and isinstance(sha256, str) and isinstance(link, (str, type(None)))
-        if texts and path and path[0] != "/" and "/../" not in f"/{path}/" and "\0" not in path:
+        inside = texts and path and path[0] != "/" and "/../" not in f"/{path}/" and "\0" not in path
+        if inside and DIGEST.pattern.fullmatch(sha256):
             _numbers(facts, key, (mode, size), 2)
             return FileFacts(path, mode, size, sha256, link, _elf(facts, elf) if elf else None)
     facts.fail(key, f"expected the facts of a file, found {', '.join(shown(one) for one in row[:6])}")

@@ -215,7 +215,10 @@ class Elsewhere:
             raise self._said(error, path) from error
 
     def _said(self, error: Exception, path: str) -> StoreError:
-        text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        said = str(error)
+        if isinstance(error, OSError) and error.filename and isinstance(error.strerror, str):
+            said = error.strerror  # the path is told already
+        text = next(iter(str(said).strip().splitlines()), "") or type(error).__name__
         name = type(error).__name__
         if isinstance(error, PermissionError) or "Credential" in name:
             return StoreError(

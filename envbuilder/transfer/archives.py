@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -199,7 +200,6 @@ def bring_archive(
     archive = output / archive_name(manifest, sha256)
     tally = Tally(sent=[])
     try:
-        output.mkdir(parents=True, exist_ok=True)
         if archive.is_file() and file_sha256(archive) == sha256:
             tally.there += 1
         else:
@@ -250,14 +250,14 @@ def read_remote_manifest(remote: RemoteStore, sha256: str) -> tuple[Manifest, by
 def _download(
     remote: RemoteStore, sha256: str, size: int, archive: Path, manifest: bytes, reporter: Reporter
 ) -> None:
-    free = shutil.disk_usage(archive.parent).free
-    if size > free:
-        raise StoreError(
-            f"no space left for {archive}: {human(size)} are needed, {human(free)} are free",
-            hint="--output names another folder",
-        )
     digest = hashlib.sha256()
-    with locked_folder(archive.parent, f".{archive.name}") as folder:
+    with _made(archive.parent), locked_folder(archive.parent, f".{archive.name}") as folder:
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise StoreError(
+                f"no space left for {archive}: {human(size)} are needed, {human(free)} are free",
+                hint="--output names another folder",
+            )
         draft = folder / "archive"
         with draft.open("xb") as file, reporter.task(f"Fetching {archive.name}", size) as task:
             for chunk in remote.read("archives", sha256, size):
@@ -271,6 +271,20 @@ def _download(
             )
         write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
         draft.replace(archive)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make *folder*, and what it lies in; where what follows fails, remove of them what is still empty."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody else put something there
+            for one in missing:
+                one.rmdir()
+        raise
 
 
 def _bring(
