@@ -119,7 +119,8 @@ class _Finder:
         minor: str,
         python: Callable[[], Path],
     ) -> None:
-        self._there = {module.name for path in there if (module := module_of(path, minor))}
+        modules = filter(None, (module_of(path, minor) for path in there))
+        self._there = {part for module in modules for part in imports.parents(module.name)}
         self._left_out = left_out
         self._rules = rules
         self._minor = minor
