@@ -152,9 +152,9 @@ class _Run:
         packages = PackageProbe(
             archive=self.opened,
             place=self.place,
-            store=self.store,
+            store=self.session.store,
             scratch=self.scratch,
-            reporter=self.reporter,
+            reporter=self.session.reporter,
         )
         for release in self.releases:
             if release.launch not in self.probes:

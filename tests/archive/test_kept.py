@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.archive import imports
 from envbuilder.archive.exclude import DEFAULT_EXCLUDE, PackRules
 from envbuilder.archive.kept import Kept, find_kept, module_of
+from envbuilder.base.interpreter import Interpreter
 from envbuilder.errors import AssembleError
 
 SITE = "lib/python3.11/site-packages"
@@ -204,10 +206,10 @@ def test_a_python_that_does_not_run() -> None:
         )
 
 
-def test_another_python_reads_a_source_as_it_does_itself(python311: object) -> None:
-    script = Path(__import__("envbuilder.archive.imports", fromlist=["x"]).__file__)
+def test_another_python_reads_a_source_as_it_does_itself(python311: Interpreter) -> None:
+    script = imports.__file__
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(script)],
+        [python311.executable, "-I", "-S", script],
         input=b'{"sources": {"m": [false, "import a.tests"]}, "roots": null}',
         capture_output=True,
         check=True,

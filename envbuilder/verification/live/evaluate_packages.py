@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from envbuilder.archive.exclude import PackRules, rule_of
 from envbuilder.catalog.system import DRIVER
 from envbuilder.catalog.triton import Release
 from envbuilder.util.text import counted
 from envbuilder.verification import cures
-from envbuilder.verification.live.packages import Imported, dependents, required_by_none
+from envbuilder.verification.live.packages import (
+    Imported,
+    ModuleOutcome,
+    PackageOutcome,
+    dependents,
+    required_by_none,
+)
 from envbuilder.verification.report import Check, Status, check
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.loader import SYSTEM_FOLDERS, System
@@ -60,19 +66,19 @@ def failures(imported: Imported, archive: Archive, system: System) -> Iterator[F
 
 
 def _failure(
-    package: str, found: Mapping[str, Any], modules: Sequence[str], archive: Archive, system: System
+    package: str, found: PackageOutcome, modules: Sequence[str], archive: Archive, system: System
 ) -> Failure | None:
     for module in modules:
-        said = found["modules"].get(module)
-        if said is not None and "seconds" in said:
+        said = found.modules.get(module)
+        if said is not None and said.done:
             continue
-        if found.get("timeout"):
+        if found.timeout:
             text = f"{module} was not imported in time"
             return Failure(package=package, module=module, kind="timeout", text=text)
-        if said is not None and "error" in said:
+        if said is not None and said.error:
             return _caused(package, module, said, archive)
         return Failure(package=package, module=module, kind="other", text=_died(module, found))
-    for path in found["libraries"]:
+    for path in found.libraries:
         soname = _not_in_image(path, system)
         if soname is not None:
             text = f"{path} of this machine was loaded, and {system.name} has no {soname}"
@@ -80,9 +86,9 @@ def _failure(
     return None
 
 
-def _caused(package: str, module: str, said: Mapping[str, Any], archive: Archive) -> Failure:
-    line = f"{said['error']}: {said['text']}".strip()
-    everything = "\n".join([line, *said["causes"]])
+def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) -> Failure:
+    line = f"{said.error}: {said.text}".strip()
+    everything = "\n".join([line, *said.causes])
     first = line.splitlines()[0]
 
     def failure(kind: Kind, **more: str | None) -> Failure:
@@ -97,12 +103,12 @@ def _caused(package: str, module: str, said: Mapping[str, Any], archive: Archive
         return failure("left-out", pattern=pattern)
     if _NUMPY.search(everything):
         return failure("numpy")
-    if said["error"] == "ModuleNotFoundError" and said["missing"]:
-        return failure("module", missing=said["missing"])
+    if said.error == "ModuleNotFoundError" and said.missing:
+        return failure("module", missing=said.missing)
     return failure("gpu" if _NO_GPU.search(everything) else "other")
 
 
-def _left_out(said: Mapping[str, Any], archive: Archive) -> str | None:
+def _left_out(said: ModuleOutcome, archive: Archive) -> str | None:
     """Return the pattern that left the missing module or file out of the archive, if one did."""
     manifest = archive.manifest
     if manifest is None:
@@ -111,10 +117,10 @@ def _left_out(said: Mapping[str, Any], archive: Archive) -> str | None:
     minor = ".".join(manifest.python.split(".")[:2])
     library = f"lib/python{minor}"
     paths = []
-    if said["file"] and "/python_env_" in str(said["file"]):
-        paths.append(re.sub(r"^.*/python_env_[^/]+/[^/]+/", "", str(said["file"])))
-    names = [said["missing"]] if said["missing"] else []
-    match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", said["text"])
+    if said.file and "/python_env_" in said.file:
+        paths.append(re.sub(r"^.*/python_env_[^/]+/[^/]+/", "", said.file))
+    names = [said.missing] if said.missing else []
+    match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", said.text)
     if match is not None:
         names.append(f"{match[2]}.{match[1]}")
     for name in names:
@@ -126,13 +132,9 @@ def _left_out(said: Mapping[str, Any], archive: Archive) -> str | None:
     return next((found for path in paths if path not in there and (found := rules.excluded_by(path))), None)
 
 
-def _died(module: str, found: Mapping[str, Any]) -> str:
-    last = found["output"].strip().splitlines()[-1:]
-    how = (
-        f"was ended by signal {found['signal']}"
-        if "signal" in found
-        else f"ended the process ({found.get('exited', 0)})"
-    )
+def _died(module: str, found: PackageOutcome) -> str:
+    last = found.output.strip().splitlines()[-1:]
+    how = f"was ended by signal {found.signal}" if found.signal else f"ended the process ({found.exited})"
     return f"importing {module} {how}{': ' if last else ''}{''.join(last)}"
 
 
@@ -179,7 +181,7 @@ class PackageJudge:
             needed = one.package in named or bool(dependents(one.package, self.archive.installed, broken))
             yield self._judged(one, needed)
         if not failed:
-            modules = sum(len(found["modules"]) for found in imported.found.values())
+            modules = sum(len(found.modules) for found in imported.found.values())
             text = f"{counted(len(imported.found), 'package')} imported, {counted(modules, 'module')}"
             yield replace(self._check(text, "passed", None), seconds=imported.seconds)
 

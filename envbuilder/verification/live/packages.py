@@ -8,11 +8,12 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from envbuilder.archive.kept import module_of
 from envbuilder.catalog.triton import Launch
 from envbuilder.guest import packages as guest
+from envbuilder.util.documents import DocumentError, Record, load_json
 from envbuilder.util.process import CommandError
 from envbuilder.verification.live.launch import Place
 from envbuilder.verification.static.packages import Installed, loaded_before
@@ -45,11 +46,41 @@ _DEEPEST: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ModuleOutcome:
+    """What became of importing one module."""
+
+    done: bool
+    error: str = ""
+    """The type of the exception; empty where there was none: the process ended, or had no time."""
+    text: str = ""
+    missing: str | None = None
+    """The module that an ImportError names."""
+    file: str | None = None
+    """The file that an OSError names."""
+    causes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageOutcome:
+    """What became of one package."""
+
+    modules: Mapping[str, ModuleOutcome]
+    libraries: tuple[str, ...] = ()
+    """Shared libraries that came from outside the environment."""
+    timeout: bool = False
+    signal: int | None = None
+    """What ended the process."""
+    exited: int = 0
+    output: str = ""
+    """The end of what it printed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Imported:
     """What became of the packages under one launch."""
 
     launch: Launch
-    found: Mapping[str, Any] | None
+    found: Mapping[str, PackageOutcome] | None
     """By package; None: the run itself broke, see *ended*."""
     modules: Mapping[str, tuple[str, ...]]
     """What was to be imported, by package."""
@@ -119,9 +150,51 @@ def import_packages(
         ended = (done.stdout + done.stderr).strip()[-2000:]
     except CommandError as error:
         ended = error.message
-    found = json.loads(answer.read_text()) if answer.is_file() else None
+    found = None
+    try:
+        found = read_outcomes(answer)
+    except DocumentError as error:
+        ended = str(error)
+    except OSError:  # it ended without one
+        pass
     return Imported(
         launch=launch, found=found, modules=modules, ended=ended, seconds=time.monotonic() - began
+    )
+
+
+def read_outcomes(path: Path) -> dict[str, PackageOutcome]:
+    """Read what :mod:`envbuilder.guest.packages` wrote: code of the archive has had it in its hands.
+
+    Raises:
+        DocumentError: it is something else.
+        OSError: it cannot be read.
+    """
+    answer = load_json(path, where="what became of the packages")
+    return {name: _outcome(answer.record(name)) for name in answer.value}
+
+
+def _outcome(record: Record) -> PackageOutcome:
+    modules = record.record("modules")
+    return PackageOutcome(
+        modules={name: _module(modules.record(name)) for name in modules.value},
+        libraries=record.texts("libraries", most=10_000) if "libraries" in record else (),
+        timeout="timeout" in record and record.boolean("timeout"),
+        signal=record.integer("signal", most=255) if "signal" in record else None,
+        exited=record.integer("exited", most=255) if "exited" in record else 0,
+        output=record.free_text("output") if "output" in record else "",
+    )
+
+
+def _module(record: Record) -> ModuleOutcome:
+    if "error" not in record:
+        return ModuleOutcome(done="seconds" in record)
+    return ModuleOutcome(
+        done=False,
+        error=record.text("error"),
+        text=record.free_text("text"),
+        missing=record.free_text("missing") if "missing" in record else None,
+        file=record.free_text("file") if "file" in record else None,
+        causes=record.free_texts("causes"),
     )
 
 
