@@ -20,7 +20,8 @@ LOADER: Final = re.compile(r"(ld-linux[-\w]*|linux-vdso)\.so(\.\d+)*")
 DRIVER: Final = re.compile(r"lib(cuda|nvidia-[-\w]+|nvcuvid|nvoptix|cudadebugger)\.so(\.\d+)*")
 """NVIDIA's driver: comes with the machine, and only with one that has a GPU."""
 CUDA: Final = re.compile(
-    r"lib(cu\w+|nv\w+|nccl|nvinfer\w*|cudnn\w*|ibverbs|rdmacm|mlx5|efa|fabric|pmix|mpi|oshmem|uc[cmpst]|hcoll|nl-3|nl-route-3)\.so(\.\d+)*"
+    r"lib(cu(blas|dart|dnn|fft|file|pti|rand|solver|sparse|tensor)\w*|nv(rtc|JitLink|jpeg|ToolsExt|infer|shmem)[\w-]*|nccl"
+    r"|ibverbs|rdmacm|mlx5|efa|fabric|pmix|mpi|oshmem|uc[cmpst]|hcoll|nl-3|nl-route-3)\.so(\.\d+)*"
 )
 """CUDA, TensorRT and HPC-X, of which images have what ``build.py`` does not say."""
 _GLIBC: Final = re.compile(r"lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|nsl|thread_db|nss_\w+)\.so\.\d+")
