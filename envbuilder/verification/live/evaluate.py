@@ -110,14 +110,16 @@ class _Judge:
         lent: list[str] = []
         for path in answer.get("libraries", []):
             names = soname_candidates(os.path.basename(path))
+            if any(map(DRIVER.fullmatch, names)):
+                continue
             known = [self.system.has(name) for name in names]
-            if not f"{os.path.dirname(path)}/".startswith(SYSTEM_FOLDERS) and not any(known):
+            if not f"{os.path.dirname(path)}/".startswith(SYSTEM_FOLDERS):
                 found.append(path)
             elif self.release.glibc is None:
                 lent += (
                     [path] if not any(is_base_library(one, self.release.wheel_glibc) for one in names) else []
                 )
-            elif not any(known) and not any(map(DRIVER.fullmatch, names)):
+            elif not any(known):
                 (unknown if None in known else lacking).append(names[-1])
         if found:
             fix = "the environment must hold what it imports; a .pth file or PYTHONPATH may lead outside"
