@@ -231,9 +231,7 @@ _CONDA_NAME: Final = Grammar(
 )
 _CONDA_VERSION: Final = Grammar(pattern=re.compile(r"[\w.!+]+", re.ASCII), expected="a conda version")
 _CONDA_BUILD: Final = Grammar(pattern=re.compile(r"[\w.+]+", re.ASCII), expected="a conda build string")
-_SONAME: Final = Grammar(
-    pattern=re.compile(SONAME_PATTERN, re.ASCII), expected="a soname as in libGL.so.1"
-)
+_SONAME: Final = Grammar(pattern=re.compile(SONAME_PATTERN, re.ASCII), expected="a soname as in libGL.so.1")
 _MODULE: Final = Grammar(pattern=re.compile(r"\w+(\.\w+)*"), expected="a module's dotted name")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
