@@ -13,7 +13,7 @@ from packaging.version import VERSION_PATTERN
 
 from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.recipe.schema import CUDA_PATTERN, NAME_PATTERN
+from envbuilder.recipe.schema import CUDA_PATTERN, NAME_PATTERN, SONAME_PATTERN
 from envbuilder.util.documents import LISTING, Grammar, Record, parse_json
 from envbuilder.util.files import read_regular
 from envbuilder.util.printable import shown
@@ -71,6 +71,15 @@ class ManifestExclusion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestKept:
+    """A file that a rule would have left out, and is in an environment since a module imports it."""
+
+    path: str
+    imported_by: str
+    """The module's dotted name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestInterpreter:
     """The interpreter of an environment."""
 
@@ -110,6 +119,10 @@ class Manifest:
     """Sorted by path; the manifest itself is not among them."""
     excluded: tuple[ManifestExclusion, ...] = ()
     """Largest first."""
+    kept: tuple[ManifestKept, ...] = ()
+    """Sorted by path."""
+    system_libraries: tuple[str, ...] = ()
+    """Sonames that the server's image has besides, as the recipe says."""
     conda: tuple[ManifestCondaPackage, ...] = ()
     """The base's packages, in an order that installs; none where it is a relocated CPython."""
     provides: Mapping[str, str] = field(default_factory=dict)
@@ -127,6 +140,9 @@ class Manifest:
         del head["files"]
         if not self.conda:
             del head["conda"], head["provides"]
+        for name in ("kept", "system_libraries"):
+            if not head[name]:
+                del head[name]
         lines = json.dumps(head, indent=1, sort_keys=True).removesuffix("\n}")
         return f'{lines},\n "files": [\n{_file_lines(self.files)}\n ]\n}}\n'
 
@@ -179,6 +195,8 @@ def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
         unpacked_size=found.integer("unpacked_size", most=LARGEST),
         files=files,
         excluded=tuple(_exclusion(one) for one in found.records("excluded")) if "excluded" in found else (),
+        kept=tuple(_kept(one) for one in found.records("kept")) if "kept" in found else (),
+        system_libraries=found.texts("system_libraries", _SONAME) if "system_libraries" in found else (),
         conda=tuple(_conda_package(one) for one in found.records("conda")) if "conda" in found else (),
         provides=found.text_map("provides", keys=_PROJECT) if "provides" in found else {},
         format=FORMAT,
@@ -213,6 +231,8 @@ _CONDA_NAME: Final = Grammar(
 )
 _CONDA_VERSION: Final = Grammar(pattern=re.compile(r"[\w.!+]+", re.ASCII), expected="a conda version")
 _CONDA_BUILD: Final = Grammar(pattern=re.compile(r"[\w.+]+", re.ASCII), expected="a conda build string")
+_SONAME: Final = Grammar(pattern=re.compile(SONAME_PATTERN, re.ASCII), expected="a soname as in libGL.so.1")
+_MODULE: Final = Grammar(pattern=re.compile(r"\w+(\.\w+)*"), expected="a module's dotted name")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -277,6 +297,11 @@ def _exclusion(found: Record) -> ManifestExclusion:
         files=found.integer("files"),
         size=found.integer("size", most=LARGEST),
     )
+
+
+def _kept(found: Record) -> ManifestKept:
+    found.only("path", "imported_by")
+    return ManifestKept(path=found.file_path("path"), imported_by=found.text("imported_by", _MODULE))
 
 
 def _file(found: Record) -> ManifestFile:

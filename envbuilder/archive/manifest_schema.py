@@ -26,6 +26,7 @@ def manifest_schema() -> dict[str, Any]:
     conda = record({**package["properties"], **dict.fromkeys(("build", "channel", "subdir"), text)})
     file = record({"path": text, "mode": number, "size": number, "sha256": digest}, {"link": text})
     exclusion = record({"pattern": text, "files": number, "size": number})
+    kept = record({"path": text, "imported_by": text})
     interpreter = record({"version": text, "origin": text, "digest": digest, "locked_digest": digest})
     schema = record(
         {
@@ -44,6 +45,8 @@ def manifest_schema() -> dict[str, Any]:
             "files": {"type": "array", "items": file},
         },
         {
+            "kept": {"type": "array", "items": kept},
+            "system_libraries": {"type": "array", "items": text},
             "conda": {"type": "array", "items": conda},
             "provides": {"type": "object", "additionalProperties": text},
         },

@@ -59,6 +59,15 @@ class Excluded:
     """Bytes, unpacked."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file that a rule would have left out, and is in a segment since a module imports it."""
+
+    path: str
+    imported_by: str
+    """The module's dotted name."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
     """What one artifact contributes to an archive."""
@@ -75,6 +84,8 @@ class Segment:
     omitted: tuple[FileFacts, ...] = ()
     """Files of the artifact that another artifact contributes already, byte for byte."""
     excluded: tuple[Excluded, ...] = ()
+    kept: tuple[KeptFile, ...] = ()
+    """Sorted by path."""
     folder: Path = field(compare=False)
 
     @property
@@ -103,6 +114,7 @@ class Segment:
             "files": [_fields(file) for file in self.files],
             "omitted": [_fields(file) for file in self.omitted],
             "excluded": [[e.pattern, e.files, e.size] for e in self.excluded],
+            "kept": [[k.path, k.imported_by] for k in self.kept],
         }
 
 
@@ -142,6 +154,7 @@ def _read(facts: Record, folder: Path, key: str, literal_size: int) -> Segment:
         files=tuple(_file(facts, "files", row) for row in _rows(facts, "files")),
         omitted=tuple(_file(facts, "omitted", row) for row in _rows(facts, "omitted")),
         excluded=tuple(_excluded(facts, row) for row in _rows(facts, "excluded")),
+        kept=tuple(_kept(facts, row) for row in _rows(facts, "kept")),
         folder=folder,
     )
 
@@ -196,6 +209,12 @@ def _excluded(facts: Record, row: Sequence[Any]) -> Excluded:
         facts.fail("excluded", f"expected a pattern and two numbers, found {shown(row)}")
     files, size = _numbers(facts, "excluded", row[1:], 2)
     return Excluded(row[0], files, size)
+
+
+def _kept(facts: Record, row: Sequence[Any]) -> KeptFile:
+    if len(row) != 2 or not all(isinstance(text, str) for text in row):
+        facts.fail("kept", f"expected a path and a module, found {shown(row)}")
+    return KeptFile(*row)
 
 
 def keep(segment: Segment, store: Store) -> Segment:

@@ -24,6 +24,7 @@ from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.bytecode import BytecodeCompiler
 from envbuilder.assemble.pipeline import Pipeline, open_pipeline
 from envbuilder.assemble.shared_paths import TwoOwnersError
+from envbuilder.assemble.wanted import Wanted, WantedError
 from envbuilder.base.choose import find_compiler, open_base
 from envbuilder.base.conda import CondaBase
 from envbuilder.base.provider import Provider
@@ -47,8 +48,9 @@ from envbuilder.util.files import file_sha256
 from envbuilder.util.tempdirs import locked_folder, sweep
 from envbuilder.util.text import counted
 
-_TRIES: Final = 3
-"""A damaged store entry is removed and made again; more than one may be damaged."""
+_TRIES: Final = 4
+"""A damaged store entry is removed and made again; more than one may be damaged. One try more may be needed where an
+artifact that was just fetched imports what was left out of another."""
 
 
 def build(
@@ -71,6 +73,7 @@ def build(
     """
     rules = pack_rules(recipe)
     store, reporter = session.store, session.reporter
+    wanted = Wanted()
     for attempt in range(_TRIES):
         try:
             with (
@@ -82,7 +85,9 @@ def build(
                 if there is not None:
                     return there
                 _make_output(output)
-                report = _build(recipe, lock, base, assembler, output, session)
+                report = _build(recipe, lock, base, assembler, output, session, wanted)
+        except WantedError as more:
+            wanted = more.wanted  # an artifact that was only now fetched imports what was left out of another
         except (DamagedPieceError, DamagedArtifactError) as damaged:
             label = _discard(damaged, store, reporter)
             if attempt == _TRIES - 1:
@@ -130,6 +135,7 @@ def _build(
     assembler: Assembler,
     output: Path,
     session: Session,
+    wanted: Wanted,
 ) -> BuildReport:
     packages = counted(len(lock.artifacts), "wheel")
     if lock.conda is not None:
@@ -139,7 +145,7 @@ def _build(
     with (
         _draft(output, recipe.name) as draft,
         session.store.scratch("own") as scratch,
-        open_pipeline(lock, assembler, session) as pipeline,
+        open_pipeline(lock, assembler, session, wanted) as pipeline,
     ):
         contents = _Contents(recipe, lock, base, assembler, pipeline, scratch)
         written = write_archive(

@@ -17,6 +17,7 @@ from envbuilder.archive.manifest import (
     ManifestExclusion,
     ManifestFile,
     ManifestInterpreter,
+    ManifestKept,
     ManifestPackage,
 )
 from envbuilder.archive.segment import Segment
@@ -57,6 +58,14 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
             ManifestFile(path=f.path, mode=f.mode, size=f.size, sha256=f.sha256, link=f.link) for f in files
         ),
         excluded=_sum_excluded(segments),
+        kept=tuple(
+            ManifestKept(path=kept.path, imported_by=kept.imported_by)
+            for kept in sorted(
+                (kept for segment in segments for kept in segment.kept),
+                key=lambda kept: os.fsencode(kept.path),
+            )
+        ),
+        system_libraries=recipe.system_libraries,
     )
 
 

@@ -20,6 +20,7 @@ from envbuilder.cli.options import (
 from envbuilder.cli.output import out, plain, write_file
 from envbuilder.cli.terminal import make_reporter, show_table
 from envbuilder.errors import VerifyError
+from envbuilder.inventory.kept import kept_for
 from envbuilder.inventory.sizes import savings
 from envbuilder.recipe.matrix import Cell, load_matrix
 from envbuilder.util.text import counted, human
@@ -154,6 +155,8 @@ def _print_build(report: BuildReport, check: bool) -> None:
         click.echo(f"  {counted(report.segments_made, 'segment')} made, {kept} kept from before")
     for name, files, size in savings(manifest.excluded):
         click.echo(f"  left out {human(size):>9}: {name} ({counted(files, 'file')})")
+    for line in kept_for(manifest.kept):
+        click.echo(f"  kept {line}")
 
 
 def _without_files(report: BuildReport) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from envbuilder.catalog.triton import Release, find_release
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.conda import read_conda_keys
 from envbuilder.recipe.model import AuditOptions, LicenceOptions, PackOptions, Recipe, VerifyOptions
-from envbuilder.recipe.schema import CUDA_PATTERN, KEYS, NAME_PATTERN, schema
+from envbuilder.recipe.schema import CUDA_PATTERN, KEYS, NAME_PATTERN, SONAME_PATTERN, schema
 from envbuilder.recipe.template import template
 from envbuilder.util.yaml import Value, plain, read_document, read_keys
 
@@ -126,6 +126,7 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         link_scripts=conda.link_scripts,
         anaconda_terms="anaconda-terms" in found,
         compiler=_plain(found, "compiler", "none"),
+        system_libraries=tuple(sorted({_soname(item) for item in _items(found.get("system-libraries"))})),
         exclude_newer=_plain(found, "exclude-newer", None),
         pack=_pack(found.get("pack")),
         verify=_verify(found.get("verify"), path),
@@ -227,6 +228,16 @@ def _wheel_name(value: Value, text: str) -> str:
         return parse_wheel_filename(unquote(Path(text).name))[0]
     except InvalidWheelFilename as error:
         raise value.error(f"{text!r} is no wheel: {error}") from None
+
+
+def _soname(value: Value) -> str:
+    name: str = value.data
+    if not re.fullmatch(SONAME_PATTERN, name):
+        raise value.error(
+            f"`system-libraries` has {name!r}, which is no soname",
+            "as the loader names it: libGL.so.1 (not a path, nor the package libgl1)",
+        )
+    return name
 
 
 def _pack(value: Value | None) -> PackOptions:

@@ -88,6 +88,8 @@ class Recipe:
     anaconda_terms: bool = False
     """Anaconda's own channels may be used."""
     compiler: str = "none"
+    system_libraries: tuple[str, ...] = ()
+    """Sonames that the server's image has besides what the release's own has. Sorted."""
     exclude_newer: datetime.date | None = None
     pack: PackOptions = field(default_factory=PackOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
@@ -125,6 +127,8 @@ class Recipe:
             "pack": dataclasses.asdict(self.pack),
             "demands": sorted(self.release.demands),
         }
+        if self.system_libraries:
+            canonical["system-libraries"] = sorted(self.system_libraries)
         if self.provider == "conda":
             canonical |= {
                 "channels": [channel_name(channel) for channel in self.channels],

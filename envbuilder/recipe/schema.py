@@ -14,6 +14,7 @@ CUDA_PATTERN = r"cpu|pypi|cu[0-9]{3}"
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}"
 """A recipe's name is part of file names: ``pylock.<name>.toml``, which PEP 751 allows no further dot, and
 ``<name>-<digest>.tar.gz``, of which a file system takes 255 bytes."""
+SONAME_PATTERN = r"lib[\w.+-]*\.so(\.[\w.+-]+)?"
 
 _COMPILE_KEYS = {
     "fullgraph": Key(kind="boolean", doc="the whole model is one graph, or an error"),
@@ -131,6 +132,11 @@ KEYS = {
         doc="what torch.compile may use when serving; bundled (conda): g++ and its sysroot are in the environment",
         choices=("none", "system", "bundled"),
         examples=("none",),
+    ),
+    "system-libraries": Key(
+        kind="list of texts",
+        doc="sonames that an image of your own has besides what the release's has: verify takes them as there",
+        examples=(["libGL.so.1"],),
     ),
     "exclude-newer": Key(
         kind="date",

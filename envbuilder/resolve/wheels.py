@@ -12,7 +12,6 @@ from urllib.request import url2pathname
 import httpx2
 from packaging.pylock import Package
 from packaging.requirements import Requirement
-from packaging.tags import create_compatible_tags_selector
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
@@ -24,6 +23,7 @@ from envbuilder.fetch.stream import open_stream
 from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
+from envbuilder.resolve.numpy_abi import Clash, find_clashes
 from envbuilder.resolve.provided import check_names, write_stand_ins
 from envbuilder.resolve.solver import Index, NoSolution, Question, Unreachable, solve, uv_version
 from envbuilder.resolve.sources import Plan
@@ -120,7 +120,7 @@ def resolve(
             upgrade=upgrade.everything,
             upgrade_packages=tuple(sorted(renewed)),
         )
-        packages = [p for p in _ask(plan, question, builder) if p.name not in there]
+        packages = [p for p in _ask_for_numpy(plan, question, builder) if p.name not in there]
         artifacts, built = _artifacts(packages, builder)
     torch = _check_torch(recipe, artifacts, there)
     return Lock(
@@ -155,6 +155,50 @@ def _with_reference(dependency: str, held: Mapping[str, str]) -> str:
 
 
 # -- asking ----------------------------------------------------------------------------------------
+
+
+def _ask_for_numpy(plan: Plan, question: Question, builder: Builder) -> list[Package]:
+    """Ask until every wheel in the answer runs with the NumPy in it: not each one says in its metadata which it needs.
+
+    Raises:
+        ResolveError: see :func:`_ask`; or no version of a wheel runs with the NumPy that is demanded.
+    """
+    found: list[Clash] = []
+    while True:
+        try:
+            packages = _ask(plan, question, builder)
+        except ResolveError as error:
+            if not found:
+                raise
+            raise _no_numpy(found, plan, error) from error
+        clashes = find_clashes(packages, plan.provided.get("numpy"), plan.target, builder.session)
+        if not clashes:
+            return packages
+        for clash in clashes:
+            builder.session.reporter.note(
+                f"{clash.name} {clash.version} is built for {clash.needs}: asked again with {clash.constraint}"
+            )
+        found += clashes
+        constraints = (clash.constraint for clash in clashes)
+        question = replace(question, constraints=tuple(dict.fromkeys([*question.constraints, *constraints])))
+
+
+def _no_numpy(clashes: Sequence[Clash], plan: Plan, error: ResolveError) -> ResolveError:
+    """Say that nothing runs with the NumPy that is demanded."""
+    recipe, last = plan.recipe, clashes[-1]
+    demands = [demand for demand in recipe.release.demands if Requirement(demand).specifier]
+    why = (
+        f"Triton {recipe.release.name} demands {', '.join(demands)}"
+        if demands
+        else "the recipe asks for another"
+    )
+    return ResolveError(
+        f"recipe {recipe.name}: {last.name} {last.version} is built for {last.needs}, {why}, and no other version "
+        f"fits:\n{error.message}",
+        hint=f"allow an older {last.name}, or take a release from 24.11 on"
+        if demands
+        else f"allow another {last.name}, or another NumPy",
+    )
 
 
 def _ask(plan: Plan, question: Question, builder: Builder) -> list[Package]:
@@ -250,8 +294,8 @@ def _artifacts(
 
 
 def _best_wheel(package: Package, target: Target, settings: Settings) -> Artifact:
-    wheels = [(wheel, parse_wheel_filename(wheel.filename)[3]) for wheel in package.wheels or ()]
-    wheel = next(iter(create_compatible_tags_selector(target.tags())(wheels)))
+    wheel = target.best_wheel(package)
+    assert wheel is not None  # or the solver would not have chosen it
     name, version, _, _ = parse_wheel_filename(wheel.filename)
     url = wheel.url or wheel.path or ""
     return Artifact(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from envbuilder.archive.manifest import manifest_beside
 from envbuilder.archive.names import read_archive
-from envbuilder.assemble.pipeline import open_pipeline
+from envbuilder.assemble.pipeline import assembled
 from envbuilder.base.choose import open_base
 from envbuilder.building.build import build, open_assembler
 from envbuilder.building.record import (
@@ -80,12 +80,10 @@ def push_build(
     with (
         open_base(recipe, lock, session, change=interpreter_change) as base,
         open_assembler(base, rules, session) as assembler,
-        open_pipeline(lock, assembler, session) as pipeline,
     ):
-        for segment in pipeline.segments():
-            if segment.artifact is not None:
-                path = pipeline.artifact(segment.artifact)
-                uploaded = remote.put("artifacts", segment.artifact, path)
+        for segment, artifact in assembled(lock, assembler, session):
+            if segment.artifact is not None and artifact is not None:
+                uploaded = remote.put("artifacts", segment.artifact, artifact)
                 tally.count(f"artifact {names[segment.artifact]}", uploaded)
             tally.count(f"segment {segment.label}", send_segment(segment.key, segment.folder, store, remote))
         key = build_key(recipe, lock, base.interpreter)

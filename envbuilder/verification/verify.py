@@ -21,6 +21,7 @@ from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.live.evaluate import check_probe, environment_facts
 from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.probe_packages import PackageProbe
 from envbuilder.verification.live.run_probe import Probed, Subject, prepare, run_probe
 from envbuilder.verification.report import Check, Report, report_schema
 from envbuilder.verification.server.ask import Interview
@@ -148,6 +149,13 @@ class _Run:
             return None
         text = f"{model.name}: a repository with it can be made (version {subject.version}, {subject.file})"
         self.checks.append(Check(id="model.deployed", status="passed", found=text))
+        packages = PackageProbe(
+            archive=self.opened,
+            place=self.place,
+            store=self.session.store,
+            scratch=self.scratch,
+            reporter=self.session.reporter,
+        )
         for release in self.releases:
             if release.launch not in self.probes:
                 self.session.reporter.step(
@@ -161,8 +169,13 @@ class _Run:
                 self.place.isolated,
                 compiler=self.opened.compiler,
             )
+            if self.probes[release.launch].answer is not None:
+                self.checks = packages.checked(self.checks, release, hidden=subject.hidden)
         if any(
-            check.status == "failed" and check.id.startswith(("probe.", "contract.")) for check in self.checks
+            check.status == "failed"
+            and check.id.startswith(("probe.", "contract."))
+            and check.id != "probe.packages"
+            for check in self.checks
         ):
             self._omit("server.start", "the probe failed: a server would say the same, less clearly")
             return None

@@ -19,7 +19,7 @@ from envbuilder.util.text import counted
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.conda import check_conda
 from envbuilder.verification.static.extracted import Archive
-from envbuilder.verification.static.linking import host_runpaths, unresolved
+from envbuilder.verification.static.needs import check_runpaths
 
 _NAMED: Final = re.compile(r".+-(?P<digest>[0-9a-f]{12})(\.tar\.gz|\.tar)")
 _REBUILD: Final = "build it again with `envbuilder build`"
@@ -50,7 +50,7 @@ def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
     yield from _check_layout(archive)
     yield from _check_traces(archive)
     yield from check_conda(archive)
-    yield from _check_linking(archive)
+    yield from check_runpaths(archive)
     yield from _check_manifest(archive, lock)
 
 
@@ -173,30 +173,6 @@ def _check_traces(archive: Archive) -> Iterator[Check]:
             yield failed(id, f"{what}: {some(found)}", f"{fix}; {_REBUILD}")
         else:
             yield passed(id, fine)
-
-
-def _check_linking(archive: Archive) -> Iterator[Check]:
-    linking = archive.linking
-    host = list(host_runpaths(linking))
-    if host:
-        yield failed(
-            "linking.runpath",
-            f"RUNPATHs that lead out of the environment: {some(host)}",
-            "a RUNPATH begins with $ORIGIN and stays inside; " + _REBUILD,
-        )
-    else:
-        yield passed(
-            "linking.runpath", f"the RUNPATHs of {counted(len(linking.files), 'ELF file')} stay inside"
-        )
-    missing = list(unresolved(linking, archive.contents.members))
-    if missing:
-        yield failed(
-            "linking.needs",
-            f"libraries that neither the environment nor the base system has: {some(missing)}",
-            "a package that needs a system library has to bring it: use its wheel from the package index",
-        )
-    else:
-        yield passed("linking.needs", "every library needed is in the environment or the base system")
 
 
 # -- the manifest ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from envbuilder.util.documents import LISTING, DocumentError, load_json
 from envbuilder.util.files import read_regular
 from envbuilder.verification.static.build_paths import Traces, find_traces
 from envbuilder.verification.static.linking import Linking, read_linking
+from envbuilder.verification.static.packages import Installed, installed_packages
 
 _LIBPYTHON: Final = re.compile(r"lib/libpython(?P<minor>3\.\d+)\.so\.1\.0")
 _DIST_INFO: Final = re.compile(
@@ -38,12 +39,26 @@ class Archive:
     manifest_error: str | None
     linking: Linking
     traces: Traces
+    installed: Mapping[str, Installed]
+    """The Python packages in it, by normalized name."""
 
     @property
     def packages(self) -> dict[str, str]:
         """Version of each package that is installed, by normalized name."""
         matches = map(_DIST_INFO.fullmatch, self.contents.members)
         return {canonicalize_name(match["name"]): match["version"] for match in matches if match}
+
+    def owner(self, path: str) -> str | None:
+        """Return the package that *path* belongs to; None: it is part of the base, or nobody's."""
+        return next((name for name, package in self.installed.items() if path in package.files), None)
+
+    def is_as_built(self, path: str) -> bool | None:
+        """Say whether the file *path* is what the manifest says that the build wrote; None: there is no manifest."""
+        if self.manifest is None:
+            return None
+        listed = next((file for file in self.manifest.files if file.path == path), None)
+        member = self.contents.members.get(path)
+        return listed is not None and member is not None and member.sha256 == listed.sha256
 
     @property
     def libpythons(self) -> list[str]:
@@ -92,6 +107,7 @@ def open_archive(
         manifest_error=error,
         linking=read_linking(environment, contents.members),
         traces=find_traces(environment, contents.members, places(manifest)),
+        installed=installed_packages(environment, contents.members),
     )
 
 

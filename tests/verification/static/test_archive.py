@@ -25,7 +25,6 @@ from tests.helpers.environments import (
     manifest,
     pack,
     package,
-    patched,
     some_elf,
     system_libstdcxx,
     tampered,
@@ -361,45 +360,7 @@ def test_a_folder_of_this_machine(tmp_path: Path) -> None:
     }
 
 
-# -- linking ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("runpath", ["/opt/build/python/lib", "$ORIGIN/../../..", "lib"])
-def test_a_host_runpath(tmp_path: Path, runpath: str) -> None:
-    elf = patched(some_elf(), tmp_path, "--set-rpath", runpath)
-    assert found(environment() | {"lib/x.so": elf}, tmp_path) == {
-        "linking.runpath": (
-            f"RUNPATHs that lead out of the environment: lib/x.so ({runpath})",
-            f"a RUNPATH begins with $ORIGIN and stays inside; {REBUILD}",
-        )
-    }
-
-
-@pytest.mark.parametrize("runpath", ["$ORIGIN", "${ORIGIN}/../lib", "$ORIGIN/deep/../.."])
-def test_a_runpath_inside(tmp_path: Path, runpath: str) -> None:
-    elf = patched(some_elf(), tmp_path, "--set-rpath", runpath)
-    assert found(environment() | {"lib/x.so": elf}, tmp_path) == {}
-
-
-def test_a_library_that_is_nowhere(tmp_path: Path) -> None:
-    elf = patched(some_elf(), tmp_path, "--add-needed", "libnowhere.so.3")
-    tree = environment() | {"lib/x.so": elf}
-    assert found(tree, tmp_path) == {
-        "linking.needs": (
-            "libraries that neither the environment nor the base system has: libnowhere.so.3 (for lib/x.so)",
-            "a package that needs a system library has to bring it: use its wheel from the package index",
-        )
-    }
-    (tmp_path / "again").mkdir()
-    tree["lib/libnowhere.so.3"] = some_elf()
-    assert failures(verdicts(pack(tree, tmp_path, listed=tree), tmp_path / "again")) == {}
-
-
-def test_drivers_and_network_plugins_may_be_absent(tmp_path: Path) -> None:
-    driver = patched(some_elf(), tmp_path, "--add-needed", "libcuda.so.1")
-    plugin = patched(some_elf(), tmp_path, "--add-needed", "libmpi.so.40", "--set-rpath", "/data/mpi/lib")
-    tree = environment() | {"lib/x.so": driver, f"{SITE}/nvidia/nvshmem/lib/plugin.so": plugin}
-    assert found(tree, tmp_path) == {}
+# -- the system ------------------------------------------------------------------------------------
 
 
 def test_an_older_libstdcxx(tmp_path: Path) -> None:
