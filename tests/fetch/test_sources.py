@@ -139,7 +139,8 @@ def test_a_proxy_of_the_environment_is_asked(
         ),
         (
             Trouble(body=b"{", kind="application/vnd.pypi.simple.v1+json"),
-            "the page cannot be read: is not JSON: Expecting property name enclosed in double quotes in line 1, column 2",
+            "the page cannot be read: is not JSON: Expecting property name enclosed in double quotes "
+            "in line 1, column 2",
         ),
         (
             Trouble(body=b"[1]", kind="application/vnd.pypi.simple.v1+json"),
