@@ -17,6 +17,7 @@ from unearth.link import Link
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError
 from envbuilder.fetch.stream import PAGE, TooLargeError, TooSlowError, open_stream, read_body
+from envbuilder.util.documents import LISTING, DocumentError, parse_json
 from envbuilder.util.files import read_regular
 from envbuilder.util.text import human
 from envbuilder.util.version import VERSION
@@ -33,6 +34,8 @@ RETRIES = 5
 """How often in a row something is tried again that may be over in a moment."""
 
 
+_MOST_TAGS = 500_000
+"""Of a page: each file of a project is a link, and the projects with most files have a hundred thousand."""
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 
@@ -112,14 +115,34 @@ def _read_local_page(url: str) -> list[Link]:
 
 
 def _parse_page(page: IndexPage) -> list[Link]:
-    parse: Callable[[IndexPage], Iterable[Link]] = (
-        parse_json_response if "+json" in page.content_type.lower() else parse_html_page
-    )
+    is_json = "+json" in page.content_type.lower()
+    if is_json:
+        _check_json_page(page.content)
+    elif page.content.count(b"<") > _MOST_TAGS:
+        raise Unavailable(f"the page has more than {_MOST_TAGS:,} tags, as no index has")
+    parse: Callable[[IndexPage], Iterable[Link]] = parse_json_response if is_json else parse_html_page
     try:
         return list(parse(page))
     # Whatever a broken page breaks.
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError, AssertionError) as error:
         raise Unavailable(f"the page cannot be read: {error}") from error
+
+
+def _check_json_page(content: bytes) -> None:
+    """Look at what unearth takes as it is (PEP 691)."""
+    try:
+        for file in parse_json(content, where="page", cap=LISTING).records("files"):
+            file.text("filename")
+            file.text("url", longest=100_000)
+            if "hashes" in file:
+                file.text_map("hashes")
+            if "requires-python" in file:
+                file.free_text("requires-python")
+            if "yanked" in file and not isinstance(file.value["yanked"], bool):
+                file.free_text("yanked")
+    except DocumentError as error:
+        where = f"{error.path}: " if error.path else ""
+        raise Unavailable(f"the page cannot be read: {where}{error.reason}") from error
 
 
 def check_status(response: httpx2.Response) -> None:

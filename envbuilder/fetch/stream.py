@@ -23,8 +23,8 @@ GRACE: Final = 4.0
 """How many of the client's timeouts an answer may take however slow it is: a minute, where nothing else is set."""
 SLOWEST: Final = 10_000
 """Bytes a second from then on: a modem's, and torch takes a day at that."""
-PAGE: Final = 64 * 2**20
-"""Bytes of a page of an index, unpacked: the longest that PyPI has are some 20 MB."""
+PAGE: Final = 32 * 2**20
+"""Bytes of a page of an index, unpacked: the longest that PyPI has are some 20 MB, and six are read at a time."""
 _AHEAD: Final = 16
 """Chunks that reading may be ahead: bounds the memory."""
 _POLL_SECONDS: Final = 0.5

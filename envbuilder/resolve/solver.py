@@ -23,10 +23,15 @@ from envbuilder.resolve.target import Target
 from envbuilder.store.session import Session
 from envbuilder.util.documents import LISTING, parse_toml
 from envbuilder.util.files import read_regular
-from envbuilder.util.process import CommandError, run
+from envbuilder.util.process import CommandError, limited, run
+from envbuilder.util.text import human
 
 # What uv and git may know of the user: certificates, proxies, credentials, and where tools lie. Never uv's
 # own settings (UV_INDEX and others): those are in Settings already, and must not count twice.
+_MEMORY = 8 * 2**30
+"""Bytes of address space that uv gets: it keeps the pages of indexes in memory, and what they send has no end there."""
+_SECONDS = 1800.0
+"""How long it may take, however slow an index is."""
 _PASSED_ON = (
     *("HOME", "PATH", "TMPDIR", "USER", "LANG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
@@ -127,7 +132,12 @@ def solve(question: Question, target: Target, session: Session) -> list[Package]
     with session.store.scratch("lock") as folder:
         command = _write_question(question, target, session.settings.trusted_hosts, folder)
         try:
-            run(command, env=solver_environment(session), cwd=folder, timeout=1800)
+            run(
+                limited(command, _MEMORY),
+                env=solver_environment(session),
+                cwd=folder,
+                timeout=_SECONDS,
+            )
         except CommandError as error:
             raise _refusal(error.output, folder) from error
         answer = read_regular(folder / "pylock.toml", most=LISTING.size + 1)
@@ -223,6 +233,11 @@ def _refusal(output: str, folder: Path) -> ResolveError | IntegrityError:
     said = "\n".join(lines).removeprefix("error: ").replace("the-recipe", "the recipe")
     if said.startswith("No solution found"):
         return NoSolution(said.split("\n", 1)[-1])
+    if "memory allocation of" in said or "out of memory" in said:
+        return ResolveError(
+            f"uv has not enough memory (it gets {human(_MEMORY)} at most):\n{_indented(said)}",
+            hint="an index that sends a page without end makes it so: `envbuilder doctor` says how each answers",
+        )
     if "Failed to fetch" in said or "error sending request" in said or "Could not connect" in said:
         return Unreachable(
             f"a source does not answer:\n{_indented(said)}",

@@ -17,6 +17,11 @@ _TETHER = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "  # PR_SET_PDEATHSIG
     "os.getppid() == int(sys.argv[1]) or sys.exit('the parent is gone'); os.execvp(sys.argv[2], sys.argv[2:])"
 )
+_LIMIT = (
+    "import os, resource, sys; most = resource.getrlimit(resource.RLIMIT_AS)[1]; size = int(sys.argv[1]); "
+    "size = size if most == resource.RLIM_INFINITY else min(size, most); "
+    "resource.setrlimit(resource.RLIMIT_AS, (size, size)); os.execvp(sys.argv[2], sys.argv[2:])"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,3 +84,8 @@ def run(
 def tethered(args: Sequence[str]) -> list[str]:
     """Return the command that runs *args* so that they get SIGTERM when this thread ends, even by a SIGKILL."""
     return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *args]
+
+
+def limited(args: Sequence[str], memory: int) -> list[str]:
+    """Return the command that runs *args* in at most *memory* bytes of address space."""
+    return [sys.executable, "-I", "-S", "-c", _LIMIT, str(memory), *args]

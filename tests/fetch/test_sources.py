@@ -140,11 +140,12 @@ def test_a_proxy_of_the_environment_is_asked(
         ),
         (
             Trouble(body=b"{", kind="application/vnd.pypi.simple.v1+json"),
-            "the page cannot be read: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+            "the page cannot be read: is not JSON: Expecting property name enclosed in double quotes "
+            "in line 1, column 2",
         ),
         (
             Trouble(body=b"[1]", kind="application/vnd.pypi.simple.v1+json"),
-            "the page cannot be read: 'list' object has no attribute 'get'",
+            "the page cannot be read: expected an object, found a list of 1",
         ),
         (
             Trouble(body=b"\xff", kind="text/html; charset=utf-8"),
