@@ -188,7 +188,7 @@ class Elsewhere:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             drafts.mkdir(exist_ok=True)
-            sweep(drafts, "*")
+            sweep(drafts, "draft")
             with locked_folder(drafts, "draft") as folder:
                 draft = folder / "object"
                 self._fs.put_file(str(source), str(draft))

@@ -25,7 +25,7 @@ from envbuilder.store.signed import UntrustedError
 from envbuilder.transfer.wanted import ANYTHING, Wanted
 from envbuilder.util.documents import DOCUMENT, LISTING, DocumentError, parse_json
 from envbuilder.util.files import file_sha256, read_regular, write_whole
-from envbuilder.util.tempdirs import locked_folder
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import human
 
 MANIFEST_BYTES: Final = LISTING.size
@@ -199,18 +199,18 @@ def bring_archive(
     archive = output / archive_name(manifest, sha256)
     tally = Tally(sent=[])
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        if archive.is_file() and file_sha256(archive) == sha256:
-            tally.there += 1
-        else:
-            _download(remote, sha256, size, archive, text, reporter)
-            tally.sent.append("archive")
-        if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
-            write_whole(manifest_beside(archive), text)
-        reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
-        provenances = _bring(
-            remote, "provenances", sha256, lambda text: another_beside(archive, text), reporter
-        )
+        with output_folder(output):
+            if archive.is_file() and file_sha256(archive) == sha256:
+                tally.there += 1
+            else:
+                _download(remote, sha256, size, archive, text, reporter)
+                tally.sent.append("archive")
+            if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
+                write_whole(manifest_beside(archive), text)
+            reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
+            provenances = _bring(
+                remote, "provenances", sha256, lambda text: another_beside(archive, text), reporter
+            )
     except OSError as error:
         raise StoreError(f"{archive} cannot be written: {error.strerror or error}") from error
     return Transfer(
@@ -257,7 +257,7 @@ def _download(
             hint="--output names another folder",
         )
     digest = hashlib.sha256()
-    with locked_folder(archive.parent, f".{archive.name}") as folder:
+    with draft_folder(archive.parent, archive.name) as folder:
         draft = folder / "archive"
         with draft.open("xb") as file, reporter.task(f"Fetching {archive.name}", size) as task:
             for chunk in remote.read("archives", sha256, size):

@@ -1,14 +1,23 @@
-"""Folders that are gone afterwards; what a killed process left is known by the lock that nobody holds any more."""
+"""Temporary folders, removed on exit; what a killed process left is known by the lock that nobody holds any more."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import shutil
+import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+from envbuilder.util.guard import remove
+from envbuilder.util.leftovers import forget_folder, forget_path, note_folder, note_path
+
+_RANDOM_BYTES: Final = 8
+_RANDOM: Final = re.compile(rf"[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
+"""How the name of a temporary folder ends. What is called otherwise is nobody's but its owner's, and never swept."""
 
 
 @contextlib.contextmanager
@@ -22,34 +31,110 @@ def locked_folder(parent: Path, prefix: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
+        forget_path(folder)
         os.close(descriptor)
 
 
 def _make_locked(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
+        folder = parent / temporary_name(prefix)
+        note_path(folder)
         try:
+            folder.mkdir(0o700)
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # swept before it was locked
-            continue
+        except OSError as error:
+            forget_path(folder)
+            if isinstance(error, FileNotFoundError) and parent.is_dir():  # swept before it was locked
+                continue
+            raise
         with contextlib.suppress(OSError):  # a file system without locks: nothing is swept there, either
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if folder.exists():
             return folder, descriptor
+        forget_path(folder)
         os.close(descriptor)  # swept while the lock was waited for
 
 
-def sweep(parent: Path, pattern: str) -> None:
-    """Remove what killed processes left in *parent*: whatever matches *pattern* and nobody has locked."""
-    for left in parent.glob(pattern):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if left.is_dir():
-                    shutil.rmtree(left)
-                else:
-                    left.unlink()
-            finally:
-                os.close(descriptor)
+@contextlib.contextmanager
+def draft_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give a hidden folder in *parent* to make something called *name* in; it is gone afterwards.
+
+    What killed processes left of the same name is removed.
+
+    Raises:
+        OSError: *parent* cannot be written.
+    """
+    prefix = f".envbuilder-{name}"
+    sweep(parent, prefix)
+    with locked_folder(parent, prefix) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Give a folder for *name* where this system keeps temporary files; it is gone afterwards.
+
+    Raises:
+        OSError: there is no place that can be written.
+    """
+    with draft_folder(Path(tempfile.gettempdir()), name) as folder:
+        yield folder
+
+
+def lasting_folder(name: str) -> Path:
+    """Return a temporary folder for *name* that is gone when this process ends.
+
+    Raises:
+        OSError: there is no place that can be written.
+    """
+    parent, prefix = Path(tempfile.gettempdir()), f".envbuilder-{name}"
+    sweep(parent, prefix)
+    folder, _ = _make_locked(parent, prefix)  # the lock is held until then
+    return folder
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """Make *folder*, and its parents; what of them is new and empty goes again when the block fails.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        note_folder(one)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except BaseException:
+        for one in missing:
+            with contextlib.suppress(OSError):  # it holds something
+                one.rmdir()
+        raise
+    finally:
+        for one in missing:
+            forget_folder(one)
+
+
+def temporary_name(prefix: str) -> str:
+    """Return a new name that :func:`sweep` knows."""
+    return f"{prefix}-{secrets.token_hex(_RANDOM_BYTES)}"
+
+
+def sweep(parent: Path, prefix: str | None = None) -> None:
+    """Remove what killed processes left in *parent*: what has a temporary name with *prefix*, and nobody has locked."""
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return
+    for name in names:
+        begin, _, end = name.rpartition("-")
+        if _RANDOM.fullmatch(end) and prefix in (None, begin):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(parent / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove(parent / name)
+                finally:
+                    os.close(descriptor)

@@ -89,7 +89,7 @@ class Remains:
 def guarded(name: str, before: Iterable[Path]) -> Iterator[None]:
     """Let another process end the server *name*, and clear its remains, where this one is killed in the block."""
     # Of a session of its own: what interrupts this process, or kills its group, does not reach it.
-    command = [sys.executable, "-I", "-S", __file__, name, str(TERMINATE_AFTER), *map(str, before)]
+    command = [sys.executable, "-I", "-S", __file__, name, *map(str, before)]
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield
@@ -147,12 +147,14 @@ def _status(process: Path) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Wait for the end of standard input, which is that of the process that started this; then end its server."""
-    name, seconds, *before = arguments
+    name, *before = arguments
     sys.stdin.buffer.read()
     pid = _leader(name)
     remains = Remains(name=name, pid=pid or 0, before=set(map(Path, before)))
     if pid is not None:
-        _end(remains, float(seconds))
+        remains.look()  # while it still runs: killed, it leaves folders that nobody else knows of
+        remains.remember()
+        remains.kill()
     remains.clear(killed=True)
 
 
@@ -163,25 +165,6 @@ def _leader(name: str) -> int | None:
             if process.name != str(os.getpid()) and name.encode() in (process / "cmdline").read_bytes():
                 return int(_status(process)[2])
     return None
-
-
-def _end(remains: Remains, seconds: float) -> None:
-    remains.look()  # while it still runs: ended before it is ready, it leaves folders that nobody else knows of
-    remains.remember()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(remains.pid, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
-    while _is_alive(remains.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-        remains.look()
-    remains.kill()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return _status(Path("/proc") / str(pid))[0] != "Z"  # where nobody waits for it, it stays as a zombie
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":
