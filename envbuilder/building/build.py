@@ -44,6 +44,7 @@ from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
+from envbuilder.util.interruption import shielded
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import counted
 
@@ -155,9 +156,11 @@ def _build(
         # extracts again when an archive's time changes.
         beside = draft.with_name("manifest")
         beside.write_bytes(contents.text.encode("utf-8", "surrogateescape"))
-        beside.replace(manifest_beside(archive))
-        if not (archive.exists() and file_sha256(archive) == written.sha256):
-            draft.replace(archive)
+        there = archive.exists() and file_sha256(archive) == written.sha256
+        with shielded():
+            beside.replace(manifest_beside(archive))
+            if not there:
+                draft.replace(archive)
     return BuildReport(
         archive=archive,
         manifest=contents.manifest,

@@ -35,7 +35,9 @@ def write_recipe(path: Path, text: str) -> None:
                 said = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
                 raise RecipeError(said, hint=error.hint) from error
             create_whole(path, draft)
-            write_whole(path.parent / SCHEMA_FILE, schema_text().encode())  # what the first line tells editors
+            write_whole(
+                path.parent / SCHEMA_FILE, schema_text().encode()
+            )  # what the first line tells editors
     except FileExistsError:
         raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
     except OSError as error:

@@ -25,6 +25,7 @@ from envbuilder.store.signed import UntrustedError
 from envbuilder.transfer.wanted import ANYTHING, Wanted
 from envbuilder.util.documents import DOCUMENT, LISTING, DocumentError, parse_json
 from envbuilder.util.files import file_sha256, read_regular, write_whole
+from envbuilder.util.interruption import shielded
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import human
 
@@ -269,8 +270,9 @@ def _download(
                 f"{remote.place('archives', sha256)} has sha256 {digest.hexdigest()}, {draft.stat().st_size} bytes",
                 hint="remove it there, and push again",
             )
-        write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
-        draft.replace(archive)
+        with shielded():
+            write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
+            draft.replace(archive)
 
 
 def _bring(

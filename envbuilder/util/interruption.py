@@ -38,8 +38,7 @@ class _State:
         self.received: int | None = None
         self.shields = 0
         self.raised = False
-        self.ending = threading.Lock()
-        """Held by the thread that ends the process."""
+        self.saying = threading.Lock()
 
 
 _state = _State()
@@ -57,7 +56,7 @@ def handled() -> Iterator[None]:
             raise
     finally:
         if _state.received is not None:
-            end()
+            _end(_state.received)
 
 
 def install() -> None:
@@ -70,6 +69,7 @@ def install() -> None:
             signal.signal(number, _receive)
             handled.append(int(number))
     sys.unraisablehook = _unraisable
+    threading.excepthook = _thread_failed
     # A handler runs when the main thread comes back to Python; this thread is told by the kernel.
     signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(end, handled), name="signals", daemon=True).start()
@@ -89,11 +89,23 @@ def shielded() -> Iterator[None]:
         _raise()
 
 
-def end() -> NoReturn:
-    """End the process as the received signal asks: what is noted is removed, a line in words, exit code 128 + n."""
-    with contextlib.suppress(OSError, ValueError):  # nobody may be there to read it: the terminal was closed
-        sys.stdout.flush()
-    _finish(_state.received or signal.SIGTERM)
+def _end(number: int) -> NoReturn:
+    """End the process: what is noted is removed, a line says why in words, the exit code is 128 + *number*."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (
+            OSError,
+            ValueError,
+        ):  # the terminal was closed, or the reader is gone; not to be found out once more
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    leftovers.remove_all()
+    _say(number)
+    others = set(threading.enumerate()) - {threading.current_thread()}
+    if all(thread.daemon for thread in others):
+        sys.exit(128 + number)
+    leftovers.finish(128 + number)  # the interpreter would wait for them
 
 
 def _receive(number: int, _: FrameType | None) -> None:
@@ -109,9 +121,16 @@ def _raise() -> None:
 
 def _unraisable(found: Any) -> None:
     if isinstance(found.exc_value, Interrupted):
-        _state.raised = False  # it came in a destructor, from which the interpreter lets nothing out: once more
+        _state.raised = (
+            False  # it came in a destructor, from which the interpreter lets nothing out: once more
+        )
     else:
         sys.__unraisablehook__(found)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    if _state.received is None:  # else its programs were killed and its folders removed: no wonder
+        threading.__excepthook__(failure)
 
 
 def _watch(end: int, handled: Container[int]) -> None:
@@ -127,12 +146,14 @@ def _watch(end: int, handled: Container[int]) -> None:
         time.sleep(_LOOK_EVERY)
         if not _state.raised and not _state.shields:
             signal.pthread_kill(main, number)
-    _finish(_state.received or number)
+    _say(_state.received or number)
+    leftovers.finish(128 + (_state.received or number))
 
 
-def _finish(number: int) -> NoReturn:
-    _state.ending.acquire()  # the other thread that comes here has to wait until there is no process any more
+def _say(number: int) -> None:
+    """Say once, whichever thread comes first, why the process ends."""
+    if not _state.saying.acquire(blocking=False):
+        return
     with contextlib.suppress(OSError):
         cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress bar hides it
         os.write(2, cursor + _WORDS[signal.Signals(number)].encode() + b"\n")
-    leftovers.finish(128 + number)

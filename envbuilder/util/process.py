@@ -44,7 +44,9 @@ class CommandError(EnvbuilderError):
 
 
 @contextlib.contextmanager
-def started(args: Sequence[str], *, env: Mapping[str, str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    args: Sequence[str], *, env: Mapping[str, str], **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start *args* with exactly *env*; what runs of them when the block is left is killed, with all that they started.
 
     They run in a session of their own: a Ctrl-C on the terminal comes to this process alone, which then ends them.

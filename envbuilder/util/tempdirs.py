@@ -20,6 +20,10 @@ _RANDOM: Final = re.compile(rf"[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
 """How the name of a temporary folder ends. What is called otherwise is nobody's but its owner's, and never swept."""
 
 
+_lasting = contextlib.ExitStack()
+"""Holds the locks of :func:`lasting_folder`; the folders themselves are removed with all that is noted."""
+
+
 @contextlib.contextmanager
 def locked_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """Give a new folder in *parent* that is gone afterwards; it is locked, so that :func:`sweep` leaves it alone.
@@ -27,33 +31,32 @@ def locked_folder(parent: Path, prefix: str) -> Iterator[Path]:
     Raises:
         OSError: *parent* cannot be written.
     """
-    folder, descriptor = _make_locked(parent, prefix)
-    try:
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder = parent / temporary_name(prefix)
+            stack.callback(_take_away, folder)
+            if _make_locked(folder, stack):
+                break
         yield folder
-    finally:
-        remove(folder)
-        forget_path(folder)
-        os.close(descriptor)
 
 
-def _make_locked(parent: Path, prefix: str) -> tuple[Path, int]:
-    while True:
-        folder = parent / temporary_name(prefix)
-        note_path(folder)
-        try:
-            folder.mkdir(0o700)
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            forget_path(folder)
-            if isinstance(error, FileNotFoundError) and parent.is_dir():  # swept before it was locked
-                continue
-            raise
-        with contextlib.suppress(OSError):  # a file system without locks: nothing is swept there, either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if folder.exists():
-            return folder, descriptor
-        forget_path(folder)
-        os.close(descriptor)  # swept while the lock was waited for
+def _make_locked(folder: Path, stack: contextlib.ExitStack) -> bool:
+    """Make *folder* and lock it until *stack* ends; say whether it is there: another process may have swept it."""
+    note_path(folder)
+    folder.mkdir(0o700)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # before it was locked
+        return False
+    stack.callback(os.close, descriptor)
+    with contextlib.suppress(OSError):  # a file system without locks: nothing is swept there, either
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return folder.exists()
+
+
+def _take_away(folder: Path) -> None:
+    remove(folder)
+    forget_path(folder)
 
 
 @contextlib.contextmanager
@@ -90,8 +93,10 @@ def lasting_folder(name: str) -> Path:
     """
     parent, prefix = Path(tempfile.gettempdir()), f".envbuilder-{name}"
     sweep(parent, prefix)
-    folder, _ = _make_locked(parent, prefix)  # the lock is held until then
-    return folder
+    while True:
+        folder = parent / temporary_name(prefix)
+        if _make_locked(folder, _lasting):
+            return folder
 
 
 @contextlib.contextmanager
@@ -107,14 +112,14 @@ def output_folder(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
-    except BaseException:
+    except Exception:
         for one in missing:
             with contextlib.suppress(OSError):  # it holds something
                 one.rmdir()
-        raise
-    finally:
-        for one in missing:
             forget_folder(one)
+        raise
+    for one in missing:  # where the process is to end, they stay noted: what is in them goes first
+        forget_folder(one)
 
 
 def temporary_name(prefix: str) -> str:

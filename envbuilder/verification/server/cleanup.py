@@ -22,6 +22,8 @@ from typing import Final
 
 TERMINATE_AFTER: Final = 40.0
 """Seconds that a server gets to unload its models before it is killed; it gives its requests 30 itself."""
+_GONE_AFTER: Final = 1.0
+"""Seconds that a killed process has to be gone."""
 _HEAP: Final = 2**26
 """Bytes of glibc's arenas at most; larger mappings are buffers."""
 EXTRACTIONS: Final = Path("/tmp")
@@ -66,9 +68,17 @@ class Remains:
         self.extracted.update(Path(os.fsdecode(found)) for found in _EXTRACTED.findall(text))
 
     def kill(self) -> None:
-        """Kill what is left of its processes: stubs of a server that died live on in its group."""
+        """Kill what is left of its processes: stubs of a server that died live on in its group.
+
+        When they are gone, or nearly, none of them writes into what is removed afterwards.
+        """
+        deadline = time.monotonic() + _GONE_AFTER
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            while time.monotonic() < deadline:
+                os.killpg(self.pid, signal.SIGKILL)
+                if not _group(self.pid):
+                    break
+                time.sleep(0.01)
 
     def clear(self, *, killed: bool) -> None:
         """Remove its folders and its shared memory; *killed*: it has removed none itself."""
@@ -127,12 +137,13 @@ def _other_servers(pid: int) -> bool:
 
 
 def _group(leader: int) -> list[Path]:
-    """Return the /proc folders of the processes in the process group of *leader*."""
+    """Return the /proc folders of the processes that run in the process group of *leader*."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
-                if int(_status(entry)[2]) == leader:
+                state, _, group, *_ = _status(entry)
+                if int(group) == leader and state != "Z":
                     found.append(entry)
     return found
 
