@@ -72,10 +72,8 @@ def make_workspace(folder: Path, interpreter: Interpreter) -> Workspace:
         write_wheel(folder / "wheels", "alpha", files={"alpha/__init__.py": b"VALUE = 1\n"}),
         write_wheel(folder / "wheels", "beta", files={"beta.py": b"", "beta/data.bin": bytes(200_000)}),
     ]
-    for name, version in (
-        ("torch", "2.13.0+cpu"),
-        ("numpy", "1.26.4"),
-    ):  # what the recipe and its release demand
+    # What the recipe and its release demand.
+    for name, version in (("torch", "2.13.0+cpu"), ("numpy", "1.26.4")):
         write_wheel(folder / "wheels", name, version)
     for name in ("recipes", "."):
         toml = 'find-links = ["{0}wheels"]\nno-index = true\nstore = "file://{1}"\n'
@@ -87,8 +85,7 @@ def make_workspace(folder: Path, interpreter: Interpreter) -> Workspace:
     other.write_text(made.recipe.read_text().replace("[alpha, beta]", "[beta]"))
     locked = small_lock(load_recipe(other), wheels[1:], describe(interpreter))
     write_lock(locked, made.lock.with_name("pylock.other.toml"))
-    version = made.model / "1"
-    version.mkdir(parents=True)
+    (made.model / "1").mkdir(parents=True)
     (made.model / "config.pbtxt").write_text(CONFIG)
-    (version / "model.py").write_text(MODEL)
+    (made.model / "1" / "model.py").write_text(MODEL)
     return made
