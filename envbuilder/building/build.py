@@ -45,7 +45,8 @@ from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.interruption import shielded
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import counted
 
 _TRIES: Final = 4
@@ -84,7 +85,6 @@ def build(
                 there = _already_there(key, recipe, output, store)
                 if there is not None:
                     return there
-                _make_output(output)
                 report = _build(recipe, lock, base, assembler, output, session, wanted)
         except WantedError as more:
             wanted = more.wanted  # an artifact that was only now fetched imports what was left out of another
@@ -162,9 +162,11 @@ def _build(
         # extracts again when an archive's time changes.
         beside = draft.with_name("manifest")
         beside.write_bytes(contents.text.encode("utf-8", "surrogateescape"))
-        beside.replace(manifest_beside(archive))
-        if not (archive.exists() and file_sha256(archive) == written.sha256):
-            draft.replace(archive)
+        there = archive.exists() and file_sha256(archive) == written.sha256
+        with shielded():
+            beside.replace(manifest_beside(archive))
+            if not there:
+                draft.replace(archive)
     return BuildReport(
         archive=archive,
         manifest=contents.manifest,
@@ -278,20 +280,16 @@ def _failure(error: OSError, recipe: Recipe, output: Path, store: Store) -> Asse
     return AssembleError(f"{recipe.name} cannot be built: {error.strerror or error}{where}")
 
 
-def _make_output(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AssembleError(f"the folder {output} cannot be made: {error.strerror}") from error
-
-
 @contextmanager
 def _draft(output: Path, name: str) -> Iterator[Path]:
     """Give a place beside the archive-to-be, and leave nothing there."""
-    sweep(output, f".{name}-????????")
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(locked_folder(output, f".{name}"))
+            stack.enter_context(output_folder(output))
+        except OSError as error:
+            raise AssembleError(f"the folder {output} cannot be made: {error.strerror}") from error
+        try:
+            folder = stack.enter_context(draft_folder(output, name))
         except OSError as error:
             raise AssembleError(f"the folder {output} cannot be written: {error.strerror}") from error
         yield folder / "archive"

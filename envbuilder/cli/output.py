@@ -14,6 +14,7 @@ import click
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import write_whole
 from envbuilder.util.printable import json_text
+from envbuilder.util.tempdirs import output_folder
 
 
 def out(result: object, as_json: bool, text: str = "") -> None:
@@ -37,7 +38,7 @@ def plain(value: Any) -> Any:
 def write_file(path: Path, text: str) -> None:
     """Write what an option names; the file changes at once or not at all."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
+        with output_folder(path.parent):
+            write_whole(path, text.encode())
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error

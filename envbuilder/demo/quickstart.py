@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from envbuilder.progress import Reporter
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model, shipped_recipes
+from envbuilder.util.tempdirs import output_folder, temporary_folder
 from envbuilder.verification.server.tritonserver import RunningServer, find_server
 from envbuilder.verification.verify import VerifyRequest, verify
 
@@ -125,11 +125,11 @@ def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.absolute()
+        with output_folder(keep.absolute()) as folder:
+            yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="envbuilder-quickstart-") as folder:
-        yield Path(folder)
+    with temporary_folder("quickstart") as folder:
+        yield folder
 
 
 def _sample(folder: Path, compiled: bool, reporter: Reporter) -> Path:

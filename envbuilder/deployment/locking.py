@@ -14,7 +14,9 @@ from typing import Final
 
 from envbuilder.errors import DeployError
 from envbuilder.progress import Reporter
+from envbuilder.util.leftovers import forget_folder, forget_path, note_folder, note_path
 
+_ASIDE: Final = ".set-aside"
 MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
@@ -52,6 +54,7 @@ def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None
                 stack.callback(_remove_empty, made)
                 for left in _staging_places(folder):  # what a killed deployment left
                     if left.is_dir() and not left.is_symlink():
+                        _restore(left, folder)
                         remove_tree(left)
             else:
                 _hold(stack, folder, kind, held, reporter)
@@ -103,6 +106,8 @@ def _is_still(folder: Path, found: os.stat_result) -> bool:
 def _make(folder: Path) -> list[Path]:
     """Make *folder* and what is above it; return what was not there, the innermost first."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(made):
+        note_folder(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,6 +120,20 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):  # it holds something
             folder.rmdir()
+        forget_folder(folder)
+
+
+def set_aside(draft: Path) -> Path:
+    """Return where, beside *draft* in its staging folder, stands what has to make room for it for a moment."""
+    return draft.with_name(f"{draft.name}{_ASIDE}")
+
+
+def _restore(left: Path, folder: Path) -> None:
+    """Give back what a killed deployment had set aside, where it came no further."""
+    for aside in left.glob(f"*{_ASIDE}"):
+        target = folder / aside.name.removesuffix(_ASIDE)
+        if not os.path.lexists(target):
+            aside.rename(target)
 
 
 @contextlib.contextmanager
@@ -126,17 +145,21 @@ def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
     """
     beside, inside = _staging_places(folder)
     place = beside
+    note_path(place)
     try:
         if is_mounted(folder) or not _made(beside):
             # A volume mounted at the repository itself. A server that polls may log once that it finds no model in it.
             reporter.note(f"assembling in {inside}: {folder.parent} is no place on the same file system")
             place = inside
+            forget_path(beside)
+            note_path(inside)
             inside.mkdir()
         yield place
     except OSError as error:
         raise DeployError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
         remove_tree(place)
+        forget_path(place)
 
 
 def _staging_places(folder: Path) -> tuple[Path, Path]:

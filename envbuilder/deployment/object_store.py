@@ -18,7 +18,6 @@ only (python_backend pull request 191; ``gcs.h``: "GCS file localization not yet
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from envbuilder.errors import DeployError, IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.objects import Elsewhere
 from envbuilder.util.printable import shown
+from envbuilder.util.tempdirs import temporary_folder
 
 NOT_AT_ONCE = lint.Finding(
     id="objects-change-one-by-one",
@@ -128,8 +128,8 @@ def deploy_to_objects(
         RecipeError: fsspec knows no such kind of address, or the library for it is not installed.
     """
     there = Elsewhere(repository, timeout=timeout)
-    with tempfile.TemporaryDirectory(prefix="envbuilder-deploy-") as scratch:
-        local = Path(scratch) / "repository"
+    with temporary_folder("deploy") as scratch:
+        local = scratch / "repository"
         local_options = DeployOptions(name=options.name, replace=options.replace)
         made = deploy(archive, model, local, local_options, reporter=reporter)
         work = _begin(there, made, prune=options.prune, replace=options.replace)

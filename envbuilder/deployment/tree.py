@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envbuilder.archive.extract import extract
-from envbuilder.deployment.locking import staging
+from envbuilder.deployment.locking import set_aside, staging
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import file_sha256
+from envbuilder.util.interruption import shielded
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -283,13 +284,14 @@ def _swap(draft: Path, target: Path) -> None:
     if ctypes.get_errno() not in (errno.ENOSYS, errno.EINVAL):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
     # Some network file systems cannot exchange: for a moment there is no model, and never half of one.
-    aside = draft.with_name(f"{draft.name}.old")
-    target.rename(aside)
-    try:
-        draft.rename(target)
-    except OSError:
-        aside.rename(target)
-        raise
+    aside = set_aside(draft)
+    with shielded():
+        target.rename(aside)
+        try:
+            draft.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
 
 
 def paths(folder: Path, plan: Mapping[str, Entry]) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from envbuilder.fetch.http import Unavailable, check_status, open_client, read_p
 from envbuilder.fetch.stream import open_stream
 from envbuilder.resolve.wheelhouse import local_path
 from envbuilder.util.process import CommandError, run
+from envbuilder.util.tempdirs import temporary_folder
 from envbuilder.util.text import counted
 from envbuilder.util.urls import redacted
 
@@ -110,8 +110,8 @@ def _try_compiler(path: Path, environ: Mapping[str, str]) -> Compiler:
     try:
         lines = run([str(path), "--version"], env=environ, timeout=20).stdout.splitlines()
         version = lines[0].strip() if lines else version
-        with tempfile.TemporaryDirectory(prefix="envbuilder-doctor-") as folder:
-            source = Path(folder) / "probe.cpp"
+        with temporary_folder("doctor") as folder:
+            source = folder / "probe.cpp"
             source.write_text(_SOURCE)
             # As Inductor does: OpenMP, position independent, a shared library.
             flags = ["-std=c++17", "-fopenmp", "-fPIC", "-shared", str(source), "-o", f"{folder}/probe.so"]

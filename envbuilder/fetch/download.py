@@ -24,7 +24,7 @@ from envbuilder.progress import Reporter, Task
 from envbuilder.store.local import ArtifactWriter, Store
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import counted
 
 STREAMS = 6
@@ -96,7 +96,6 @@ def fetch_into_wheelhouse(
         IntegrityError: no source has the locked bytes.
     """
     files = []
-    sweep(folder, ".fetch-????????")
     for artifact, source in fetch(artifacts, cuda, session, channels=channels):
         target = folder / artifact.filename
         files.append(target)
@@ -107,8 +106,7 @@ def fetch_into_wheelhouse(
 
 def _copy_checked(artifact: Artifact, source: Path, target: Path) -> None:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with locked_folder(target.parent, ".fetch") as scratch:
+        with output_folder(target.parent), draft_folder(target.parent, "wheel") as scratch:
             draft = scratch / "wheel"
             shutil.copyfile(source, draft)
             found = file_sha256(draft)

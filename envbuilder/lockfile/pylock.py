@@ -8,9 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,7 @@ from envbuilder.errors import IntegrityError, StaleLockError
 from envbuilder.lockfile.model import WHEELHOUSE, Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.recipe.channels import PLATFORMS
 from envbuilder.util.documents import DOCUMENT, DocumentError, Grammar, Record, parse_toml
-from envbuilder.util.files import read_regular
+from envbuilder.util.files import read_regular, write_whole
 
 if TYPE_CHECKING:
     from envbuilder.recipe.model import Recipe
@@ -74,17 +72,7 @@ def write_lock(lock: Lock, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(lock_text(lock))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(draft, 0o666 & ~umask)  # mkstemp's 0600 would keep a colleague from reading it
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    write_whole(path, lock_text(lock).encode())
 
 
 _HEAD = ("lock-version", "environments", "requires-python", "created-by")

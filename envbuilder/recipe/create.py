@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 from envbuilder.errors import RecipeError
-from envbuilder.recipe.load import load_recipe
+from envbuilder.recipe.load import parse_recipe
 from envbuilder.recipe.schema import SCHEMA_FILE, schema_text
+from envbuilder.util.files import create_whole, write_whole
+from envbuilder.util.tempdirs import draft_folder, output_folder
+from envbuilder.util.yaml import read_document
 
 
 def recipe_path(name: str, root: Path) -> Path:
@@ -16,24 +19,26 @@ def recipe_path(name: str, root: Path) -> Path:
 
 
 def write_recipe(path: Path, text: str) -> None:
-    """Write a recipe that is not there yet, and the schema for editors beside it; what cannot be loaded goes again.
+    """Write a recipe that is not there yet, and the schema for editors beside it; what cannot be loaded is not written.
 
     Raises:
         RecipeError: there is one already, or it is no possible recipe.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x") as file:
-            file.write(text)
+        with output_folder(path.parent), draft_folder(path.parent, path.name) as folder:
+            draft = folder / path.name
+            draft.write_text(text)
+            try:
+                parse_recipe(read_document(draft), path, path.stem)
+            except RecipeError as error:
+                # It was said on the command line, not in the file, which is gone.
+                said = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
+                raise RecipeError(said, hint=error.hint) from error
+            create_whole(path, draft)
+            write_whole(
+                path.parent / SCHEMA_FILE, schema_text().encode()
+            )  # what the first line tells editors
+    except FileExistsError:
+        raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
     except OSError as error:
-        if path.exists():
-            raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        load_recipe(path)
-    except RecipeError as error:
-        path.unlink()
-        # It was said on the command line, not in the file, which is gone.
-        said = re.sub(rf"^{re.escape(str(path))}(:\d+)?: ", "", error.message)
-        raise RecipeError(said, hint=error.hint) from error
-    (path.parent / SCHEMA_FILE).write_text(schema_text())  # what the recipe's first line tells editors

@@ -28,7 +28,7 @@ from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from envbuilder.util.process import CommandError, run
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.urls import redacted
 
 _EPOCH = "315532800"
@@ -207,13 +207,12 @@ def hold_reference(name: str, url: str, previous: Lock | None) -> str:
 
 def place_in_wheelhouse(artifacts: list[Artifact], store: Store, folder: Path) -> None:
     """Copy *artifacts* from the store into the wheelhouse *folder*, each whole or not at all."""
-    folder.mkdir(exist_ok=True)
-    sweep(folder, ".built-????????")
-    for artifact in artifacts:
-        target = folder / artifact.filename
-        if target.exists() and file_sha256(target) == artifact.sha256:
-            continue
-        with locked_folder(folder, ".built") as scratch:
-            draft = scratch / "wheel"
-            shutil.copyfile(store.artifact_path(artifact.sha256), draft)
-            draft.replace(target)
+    with output_folder(folder):
+        for artifact in artifacts:
+            target = folder / artifact.filename
+            if target.exists() and file_sha256(target) == artifact.sha256:
+                continue
+            with draft_folder(folder, "wheel") as scratch:
+                draft = scratch / "wheel"
+                shutil.copyfile(store.artifact_path(artifact.sha256), draft)
+                draft.replace(target)

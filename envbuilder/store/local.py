@@ -7,13 +7,10 @@ to a temporary folder of this process instead.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +20,7 @@ import platformdirs
 
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import lasting_folder, locked_folder, sweep
 
 if TYPE_CHECKING:
     from envbuilder.store.remote import RemoteStore
@@ -116,14 +113,11 @@ class Store:
             raise RecipeError(f"the store {root} is no folder", hint=f"{CACHE_VARIABLE} names another one")
         try:
             (root / "tmp").mkdir(parents=True, exist_ok=True)
-            probe = root / "tmp" / f"write-{os.getpid()}-{time.monotonic_ns()}"
-            probe.touch()
-            probe.unlink(missing_ok=True)  # another process may sweep
-            sweep(root / "tmp", "*")
+            sweep(root / "tmp")
+            with locked_folder(root / "tmp", "write"):
+                pass
         except OSError:
-            overflow = Path(tempfile.mkdtemp(prefix="envbuilder-"))
-            atexit.register(shutil.rmtree, overflow, ignore_errors=True)
-            return cls(root=root, readonly=True, limit=limit, overflow=overflow)
+            return cls(root=root, readonly=True, limit=limit, overflow=lasting_folder("overflow"))
         return cls(root=root, limit=limit)
 
     # -- places ------------------------------------------------------------------------------------
@@ -261,7 +255,7 @@ class Store:
         """
         if self.readonly:
             return []
-        sweep(self.root / "tmp", "*")
+        sweep(self.root / "tmp")
         bound = self.limit if limit is None else limit
         if bound is None:
             return []

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from envbuilder.errors import RecipeError, StoreError
 from envbuilder.util.files import open_regular
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import draft_folder, output_folder
 
 CHUNK: Final = 16 * 2**20
 """Bytes asked for at a time."""
@@ -184,12 +184,8 @@ class Elsewhere:
         """Write as :meth:`create` does, on a disk: a draft that gets its name when it is whole."""
         assert self._local is not None
         target = self._local / path
-        drafts = self._local / ".drafts"
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            drafts.mkdir(exist_ok=True)
-            sweep(drafts, "*")
-            with locked_folder(drafts, "draft") as folder:
+            with output_folder(target.parent), draft_folder(self._local, "object") as folder:
                 draft = folder / "object"
                 self._fs.put_file(str(source), str(draft))
                 if replace:

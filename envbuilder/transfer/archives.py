@@ -26,7 +26,8 @@ from envbuilder.store.signed import UntrustedError
 from envbuilder.transfer.wanted import ANYTHING, Wanted
 from envbuilder.util.documents import DOCUMENT, LISTING, DocumentError, parse_json
 from envbuilder.util.files import file_sha256, read_regular, write_whole
-from envbuilder.util.tempdirs import locked_folder
+from envbuilder.util.interruption import shielded
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import human
 
 MANIFEST_BYTES: Final = LISTING.size
@@ -200,17 +201,18 @@ def bring_archive(
     archive = output / archive_name(manifest, sha256)
     tally = Tally(sent=[])
     try:
-        if archive.is_file() and file_sha256(archive) == sha256:
-            tally.there += 1
-        else:
-            _download(remote, sha256, size, archive, text, reporter)
-            tally.sent.append("archive")
-        if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
-            write_whole(manifest_beside(archive), text)
-        reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
-        provenances = _bring(
-            remote, "provenances", sha256, lambda text: another_beside(archive, text), reporter
-        )
+        with output_folder(output):
+            if archive.is_file() and file_sha256(archive) == sha256:
+                tally.there += 1
+            else:
+                _download(remote, sha256, size, archive, text, reporter)
+                tally.sent.append("archive")
+            if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
+                write_whole(manifest_beside(archive), text)
+            reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
+            provenances = _bring(
+                remote, "provenances", sha256, lambda text: another_beside(archive, text), reporter
+            )
     except OSError as error:
         raise StoreError(f"{archive} cannot be written: {error.strerror or error}") from error
     return Transfer(
@@ -251,7 +253,7 @@ def _download(
     remote: RemoteStore, sha256: str, size: int, archive: Path, manifest: bytes, reporter: Reporter
 ) -> None:
     digest = hashlib.sha256()
-    with _made(archive.parent), locked_folder(archive.parent, f".{archive.name}") as folder:
+    with draft_folder(archive.parent, archive.name) as folder:
         free = shutil.disk_usage(folder).free
         if size > free:
             raise StoreError(
@@ -269,8 +271,9 @@ def _download(
                 f"{remote.place('archives', sha256)} has sha256 {digest.hexdigest()}, {draft.stat().st_size} bytes",
                 hint="remove it there, and push again",
             )
-        write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
-        draft.replace(archive)
+        with shielded():
+            write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
+            draft.replace(archive)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Final
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import write_whole
 from envbuilder.util.printable import printable_line, valid_xml
+from envbuilder.util.tempdirs import output_folder
 
 GLYPH: Final = 0.56
 """Mean width of a letter, in sizes of the font: wide enough for the sans-serif of any viewer."""
@@ -48,8 +49,8 @@ def write_picture(boxes: Sequence[Box], path: Path, *, width: float, height: flo
         raise RecipeError(f"{path}: no picture is called that", hint="its name ends in .svg or .png")
     picture = make(boxes, width, height)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, picture)
+        with output_folder(path.parent):
+            write_whole(path, picture)
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from envbuilder.util.tempdirs import draft_folder
 from envbuilder.util.text import human
 
 StrPath = str | os.PathLike[str]
@@ -27,12 +28,26 @@ def write_whole(path: Path, data: bytes) -> None:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             raise NotRegularError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file", str(path))
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with draft_folder(path.parent, path.name) as folder:
+        draft = folder / "draft"
         draft.write_bytes(data)
         draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+def create_whole(path: Path, draft: Path) -> None:
+    """Give the file *draft* the further name *path*, which nobody has yet.
+
+    Raises:
+        FileExistsError: there is something of that name. It stays as it is.
+        OSError: it cannot be written.
+    """
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with path.open("xb") as file:
+            file.write(draft.read_bytes())
 
 
 def file_sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from envbuilder.errors import ResolveError
+from envbuilder.util.interruption import Interrupted
 from envbuilder.util.urls import public
 
 _T = TypeVar("_T")
@@ -54,7 +55,7 @@ def wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
         result = executor.submit(asyncio.run, known())
         try:
             return result.result()
-        except KeyboardInterrupt:  # it came to this thread, not to that one
+        except (KeyboardInterrupt, Interrupted):  # it came to this thread, not to that one
             for loop, task in running:
                 if task is not None:
                     loop.call_soon_threadsafe(task.cancel)

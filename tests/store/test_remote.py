@@ -11,6 +11,7 @@ from envbuilder.errors import IntegrityError, RecipeError, StoreError
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.signed import UntrustedError
 from envbuilder.store.trust import Trust
+from envbuilder.util.tempdirs import temporary_name
 from tests.helpers.trust import Team, reopened
 
 DATA = bytes(range(256)) * 100_000  # more than is asked for at a time
@@ -211,7 +212,7 @@ def test_signatures_of_others_do_not_crowd_out_the_own(url: str, tmp_path: Path)
 def test_a_file_store_leaves_no_drafts(tmp_path: Path, wheel: Path) -> None:
     remote = RemoteStore(f"file://{tmp_path}/store")
     remote.put("artifacts", NAME, wheel)
-    left = tmp_path / "store" / ".drafts" / "draft-killed"
+    left = tmp_path / "store" / ".drafts" / temporary_name("draft")
     left.mkdir()
     (left / "object").write_bytes(b"half")
     (tmp_path / "other").write_bytes(b"other")
