@@ -1,16 +1,14 @@
-"""Answers from a package, compared with eager's before it is kept. Run inside an environment, beside ``compile.py``."""
+"""Answers from a package, compared with eager's before it is kept."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from .equality import differences, largest_difference
 
 if TYPE_CHECKING:
     from _torch_runtime.engine import Engine
-
-    from envbuilder.guest import probe
-else:
-    probe = importlib.import_module("probe")
+    from _torch_runtime.package import Package
 
 
 class Trial:
@@ -97,7 +95,9 @@ class Trial:
         least, most = variant["ranges"][name]
         return bool(size >= least and (most is None or size <= most))
 
-    def ask(self, package: Any, variant: dict[str, Any], sizes: dict[str, int]) -> tuple[float, list[str]]:
+    def ask(
+        self, package: Package, variant: dict[str, Any], sizes: dict[str, int]
+    ) -> tuple[float, list[str]]:
         """Ask both for *sizes*; return the largest difference, and what is no rounding in words."""
         given = iter(variant["dims"])
         values = []
@@ -105,24 +105,14 @@ class Trial:
             shape = [sizes.get(size, size) for size in next(given)] if there else None
             values.append(None if shape is None else self.values(field, shape, seed))
         try:
-            wanted = self.engine.outputs(self.model, values)
+            wanted = self.engine.arrays(self.model, values)
         except Exception:
             return 0.0, []  # a size that the model itself does not take
         if not package.takes(self.model.tensors(values)):
             raise self.refusal(f"the package does not take sizes {sizes}")
-        found = self.engine.outputs(package, values)
-        arrays = [
-            {field.name: as_array(value) for field, value in zip(self.model.outputs, outputs)}
-            for outputs in (found, wanted)
-        ]
-        rough = [field.name for field in self.model.outputs if field.data_type in ("BF16", "FP16")]
-        if self.model.parameters.dtype in ("bfloat16", "float16"):
-            rough = [field.name for field in self.model.outputs]
-        texts = probe.differences(arrays[0], arrays[1], rough)
-        largest = [
-            abs(a.astype("float64") - arrays[1][name].astype("float64")) for name, a in arrays[0].items()
-        ]
-        return max([float(one.max()) for one in largest if one.size] or [0.0]), texts
+        found = self.engine.arrays(package, values)
+        texts = differences(found, wanted, self.model.rough)
+        return (largest_difference(found, wanted) if not texts else 0.0), texts
 
     def values(self, field: Any, shape: list[int], seed: int) -> Any:
         """Return random values for an input, the same each time; whole numbers are 0 and 1, indexes into anything."""
@@ -133,11 +123,3 @@ class Trial:
         if dtype.is_floating_point:
             return torch.randn(shape, generator=generator).to(dtype)
         return torch.randint(0, 2, shape, generator=generator).to(dtype)
-
-
-def as_array(value: Any) -> Any:
-    """Return an output, an array or a tensor, as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        return (value.float() if value.dtype.itemsize == 2 and value.is_floating_point() else value).numpy()
-    return value

@@ -1,9 +1,11 @@
-"""What a configuration should say of a model, found by running it. Run inside an environment, beside ``compile.py``."""
+"""What a configuration should say of a model, found by running it."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+
+from .host import Host
 
 if TYPE_CHECKING:
     from _torch_runtime.loaded import LoadedModel
@@ -13,21 +15,22 @@ class Indescribable(Exception):
     """The model does not tell; the message says what, in words."""
 
 
-def describe(job: Any) -> dict[str, Any]:
-    """Return the inputs and outputs of the model of *job*, as config.pbtxt has them: those it lacks."""
-    torch, config = job.torch, dict(job.config)
-    names = {name: kind for kind, name in job.runtime_module("fields").TORCH_DTYPES.items()}
-    inputs = [] if config.get("input") else _inputs(job, names)
+def describe(host: Host, runtime: Any, kind: str) -> dict[str, Any]:
+    """Return the inputs and outputs of the model, as config.pbtxt has them, those it lacks; *kind* of device."""
+    import torch
+
+    config = dict(host.config)
+    names = {name: kind for kind, name in runtime.runtime_module("fields").TORCH_DTYPES.items()}
+    inputs = [] if config.get("input") else _inputs(host, runtime, names)
     if inputs:
         config["input"] = [{**one, "data_type": f"TYPE_{one['data_type']}"} for one in inputs]
-    job.probe.config = config
-    loaded = job.probe.load("GPU" if job.kinds() == ["GPU"] else "CPU", {"disable": True})
-    model = loaded.instance.engine.model
+    loaded = Host({**host.job, "config": config}).load(kind, {"disable": True})
+    model = host.engine(loaded).model
     outputs = []
     if not config.get("output"):
         usual, most = min(2, model.max_batch) or 1, model.max_batch or 1
         sizes = ((usual, 0), (most, 0), (usual, 5))
-        answers = [_answer(job, model, size, more) for size, more in sizes]
+        answers = [_answer(runtime, model, size, more) for size, more in sizes]
         first = answers[0]
         if first is None:
             raise Indescribable("the model fails on its inputs; say WARMUP: sizes for the dims that are -1")
@@ -47,23 +50,25 @@ def describe(job: Any) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": outputs}
 
 
-def _inputs(job: Any, names: dict[str, str]) -> list[dict[str, Any]]:
+def _inputs(host: Host, runtime: Any, names: dict[str, str]) -> list[dict[str, Any]]:
     """Return the inputs of an exported program; no other form of a model knows its own."""
-    source = job.runtime_module("source")
-    default_name = job.config.get("default_model_filename", "")
-    path = source.find_files(job.folder, default_name, job.probe.runtime_path()).exported
+    import torch
+
+    source = runtime.runtime_module("source")
+    default_name = host.config.get("default_model_filename", "")
+    path = source.find_files(host.folder, default_name, host.path).exported
     if path is None or source.kind_of(path) != "exported":
         raise Indescribable(
             "config.pbtxt has no input, and only an exported program (model.pt2) knows its own: "
             "say name, data_type and dims of each"
         )
-    program = job.torch.export.load(path)
+    program = torch.export.load(path)
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     inputs = []
     for name in program.graph_signature.user_inputs:
         value = nodes[name].meta["val"]
         dims = [size if isinstance(size, int) else -1 for size in value.shape]
-        if job.max_batch > 0:
+        if host.max_batch > 0:
             if dims[:1] != [-1]:
                 raise Indescribable(f"{os.path.basename(path)} was exported for one batch size: {dims[:1]}")
             dims = dims[1:]
@@ -73,9 +78,11 @@ def _inputs(job: Any, names: dict[str, str]) -> list[dict[str, Any]]:
     return inputs
 
 
-def _answer(job: Any, model: LoadedModel, size: int, more: int) -> dict[str, Any] | None:
+def _answer(runtime: Any, model: LoadedModel, size: int, more: int) -> dict[str, Any] | None:
     """Return the outputs for a batch of *size*, each dim that varies longer by *more*; None where the model fails."""
-    values, torch = [], job.torch
+    import torch
+
+    values = []
     for field in model.inputs:
         example = model.example(field, size)
         if more:
@@ -90,7 +97,7 @@ def _answer(job: Any, model: LoadedModel, size: int, more: int) -> dict[str, Any
             result = model.result(model.eager, model.tensors(values))
         except Exception:
             return None
-    named: dict[str, Any] | None = job.runtime_module("answers").named_outputs(result)
+    named: dict[str, Any] | None = runtime.runtime_module("answers").named_outputs(result)
     if named is not None:
         return named
     results = result if isinstance(result, (tuple, list)) else [result]

@@ -71,6 +71,13 @@ def to_send(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
     return value.contiguous()
 
 
+def as_array(value: Any) -> Any:
+    """Return an output, of what :func:`to_send` made, as an array; bfloat16, which NumPy has not, as float32."""
+    if isinstance(value, np.ndarray):
+        return value
+    return (value.float() if value.dtype is torch.bfloat16 else value).cpu().numpy()
+
+
 def to_triton(name: str, parts: Sequence[Any]) -> list[Any]:
     """Return the *parts* of an output, of what :func:`to_send` made, as Triton's tensors."""
     if isinstance(parts[0], np.ndarray):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import triton_python_backend_utils as pb_utils
 
-from .answers import check_output, to_send, to_triton
+from .answers import as_array, check_output, to_send, to_triton
 from .batching import concatenate, group_key, read_column, read_request, split
 from .dynamo import Compiler
 from .errors import ModelError, in_words
@@ -74,6 +74,11 @@ class Engine:
     def outputs(self, form: Form, values: list[Any]) -> list[Any]:
         """Return the outputs of *form* for *values* of the inputs, in the order of the configuration, to be sent."""
         return self.to_send(form.forward(self.model.tensors(values)))
+
+    def arrays(self, form: Form, values: list[Any]) -> dict[str, Any]:
+        """Return the outputs of *form* for *values* as arrays by name, to be compared (:mod:`equality`)."""
+        outputs = self.outputs(form, values)
+        return {field.name: as_array(value) for field, value in zip(self.model.outputs, outputs)}
 
     def to_send(self, results: list[Any]) -> list[Any]:
         """Return *results*, in the order of the configuration, as what can be sent.

@@ -11,6 +11,7 @@ import torch
 
 from .answers import name_outputs
 from .batching import Arguments, decode
+from .equality import rough_outputs
 from .fields import TORCH_DTYPES, Field, read_fields
 from .loading import load, pick_device
 from .log import Log
@@ -47,6 +48,7 @@ class LoadedModel:
         self.name, self.log = args["model_name"], Log(args["model_name"])
         self.config, self.parameters = config, parameters
         self.inputs, self.outputs = read_fields(config, "input"), read_fields(config, "output")
+        self.rough = rough_outputs(config)
         self.max_batch = int(config.get("max_batch_size", 0))
         self.batched = self.max_batch > 0
         optional = any(field.optional for field in self.inputs)

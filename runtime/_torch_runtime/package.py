@@ -81,15 +81,3 @@ class Package:
             if sizes[name] < least or (most is not None and sizes[name] > most):
                 return None
         return loader
-
-
-def nearly_equal(found: Any, wanted: Any) -> bool:
-    """Say whether two outputs are the same but for rounding."""
-    a, b = torch.as_tensor(found), torch.as_tensor(wanted)
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if not a.is_floating_point():
-        return torch.equal(a, b)
-    close = 2e-2 if a.dtype.itemsize == 2 else 1e-3
-    largest = float(b.abs().nan_to_num(0, 0, 0).max()) if b.numel() else 0.0
-    return torch.allclose(a, b, rtol=close, atol=close * largest, equal_nan=True)

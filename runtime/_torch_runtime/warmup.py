@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .dynamo import Compiler
+from .equality import differences
 from .errors import ModelError, describe
 from .fields import FLOATS
-from .package import Package, nearly_equal
+from .package import Package
 from .threads import settle_threads
 
 if TYPE_CHECKING:
@@ -93,16 +94,17 @@ class WarmUp:
 
     def _agrees(self, package: Package, absent: bool) -> bool | None:
         """Say whether *package* and the model itself give the same answers; None where the model gives none."""
-        found, most = None, self._model.max_batch
+        found: bool | None = None
+        most = self._model.max_batch
         for size in (min(2, most), 1) if self._model.batched else (1,):
             values = self._model.examples(size, absent, varied=True)
             try:
-                wanted = self._engine.outputs(self._model, values)
+                wanted = self._engine.arrays(self._model, values)
             except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
                 return found
-            found = all(map(nearly_equal, self._engine.outputs(package, values), wanted))
-            if not found:
+            if differences(self._engine.arrays(package, values), wanted, self._model.rough):
                 return False
+            found = True
         return found
 
     def _sizes(self) -> list[int]:
