@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from envbuilder.aot.stage import SCRIPTS, Stage
+from envbuilder.aot.stage import Stage
 from envbuilder.deployment.compiled import COMPILED, Compiled, read_key
 from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.lint import version_folders
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.util.documents import DocumentError, Grammar
+from envbuilder.verification.live.guest_process import guest_files
 
 _COMPILED: Final = Grammar(pattern=COMPILED, expected="a file that the runtime looks for")
 
@@ -60,8 +61,8 @@ def _made_of(stage: Stage, version: Path) -> str:
     """Return a digest of all that decides what becomes of *version*."""
     digest = hashlib.sha256(stage.identity.encode())
     digest.update(stage.config.SerializeToString(deterministic=True))
-    for script in SCRIPTS:
-        digest.update(script.read_bytes())
+    for module in guest_files().values():
+        digest.update(module.read_bytes())
     above = [path for path in sorted(version.parent.iterdir()) if path.is_file() and path.name != CONFIG]
     for path in [*above, *sorted(path for path in version.rglob("*") if path.is_file())]:
         digest.update(f"{path.relative_to(version.parent)} {path.stat().st_size}\n".encode())

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from envbuilder.aot.stage import SCRIPTS
-from envbuilder.guest import probe
+from envbuilder.verification.live.guest_process import guest_files
 from tests.helpers.runtime import config, copy_runtime, field
 from tests.runtime.conftest import STANDIN, Serve, _process, pb, serve
 
@@ -49,9 +48,10 @@ class Inside:
 
     def run(self, model: Path, described: dict[str, Any], **rest: Any) -> dict[str, Any]:
         """Compile version 1 of *model*, and return what the script found."""
-        self.folder.mkdir(exist_ok=True)
-        for file in (*SCRIPTS, Path(probe.__file__), STANDIN / "triton_python_backend_utils.py"):
-            shutil.copy(file, self.folder)
+        package = self.folder / "_envbuilder_guest"
+        for name, file in guest_files().items():
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, package / name)
         copy_runtime(model / "1")
         answer = self.folder / "answer.json"
         answer.unlink(missing_ok=True)
@@ -59,10 +59,8 @@ class Inside:
             "model": str(model),
             "version": "1",
             "file": "torch_runtime.py",
-            "standin": str(self.folder),
             "config": {**described, "name": model.name},
             "sizes": [1, 2, 3, 8],
-            "bfloat16": [],
             "answer": str(answer),
             "made_of": "this",
             "task": "package",
@@ -72,7 +70,7 @@ class Inside:
         (self.folder / "job.json").write_text(json.dumps(job))
         environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self.folder / "inductor")
-        command = [sys.executable, "-I", "-X", "utf8=0", "-B", str(self.folder / "compile.py")]
+        command = [sys.executable, "-I", "-X", "utf8=0", "-B", str(package / "__main__.py")]
         done = subprocess.run(
             [*command, str(self.folder / "job.json")],
             env=environment,

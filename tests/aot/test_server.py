@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,20 @@ from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.server.tritonserver import StartOptions, TritonServer
+from tests.helpers.runtime import add_helpers
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 def deployed(archive: Path, folder: Path, store: Store) -> Deployment:
+    model = folder / "models" / "mlp"
+    if not model.exists():
+        shutil.copytree(sample_model(), model)
+        source = model / "1" / "model.py"
+        source.write_text(source.read_text() + add_helpers(model / "1"))
     done = api.deploy(
         archive,
-        sample_model(),
+        model,
         folder / "repository",
         DeployOptions(layout="shared", unpacked=True),
         precompile=True,

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from envbuilder import guest
 from envbuilder.deployment.runtime_files import runtime_files
+from envbuilder.util.resources import runtime_package
 
 RUNTIME = Path(__file__).parents[2] / "runtime" / "model.py"
 MODELS = Path(__file__).parents[1] / "models"
@@ -20,6 +22,21 @@ def copy_runtime(folder: Path, name: str = "torch_runtime.py") -> None:
     for path, file in runtime_files(name).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder / path)
+
+
+_MODULES = {path.stem for path in [*Path(guest.__file__).parent.glob("*.py"), *runtime_package().values()]}
+_ONCE = {"trial", "description", "inside", "probe", "compile", "describe", "stub", "standin"}
+NAMES = sorted((_MODULES | _ONCE) - {"__init__", "__main__"})
+"""What modules of ours are or were called: a model may have modules of these names, too."""
+
+
+def add_helpers(version: Path) -> str:
+    """Write a module of each of these names into a version folder; return source that imports and checks them."""
+    for name in NAMES:
+        (version / f"{name}.py").write_text(f"NAME = {name!r}\n")
+    names = ", ".join(f"{name}.NAME" for name in NAMES)
+    imports = "".join(f"import {name}\n" for name in NAMES)
+    return f"{imports}assert [{names}] == {NAMES!r}\n"
 
 
 def load_runtime(path: Path = RUNTIME) -> Any:

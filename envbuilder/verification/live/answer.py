@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from envbuilder.util.documents import LINE, Record, load_json
+from envbuilder.util.documents import LINE, Record
 
 _MOST: Final = 10_000
 """Items of a list: modules and libraries of a process, batch sizes, outputs of a model."""
 
 
-def read_answer(path: Path) -> Mapping[str, Any]:
+def check_answer(answer: Record) -> Mapping[str, Any]:
     """Return what a probe found, as :mod:`envbuilder.guest.probe` writes it.
 
     Raises:
         DocumentError: it is something else.
-        OSError: it cannot be read.
     """
-    answer = load_json(path, where="the probe's answer", allow_nan=True)
     conditions = answer.record("conditions")
     for key in ("python", "prefix", "locale"):
         conditions.text(key)

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.errors import VerifyError
-from envbuilder.guest.equality import differences
+from envbuilder.guest.equality import differences, rough_outputs
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.live.run_probe import Subject
@@ -143,7 +143,7 @@ class Interview:
 
 
 def _differences(answer: sample.Inputs, expected: sample.Inputs, subject: Subject) -> list[str]:
-    rough = [field.name for field in subject.config.output if sample.data_type(field) == "BF16"]
+    rough = rough_outputs(sample.as_stub_sees(subject.config))
     comparable = {
         name: array.astype("S") if array.dtype == object else array for name, array in answer.items()
     }
