@@ -38,7 +38,9 @@ def write_recipe(path: Path, text: str) -> None:
             write_whole(
                 path.parent / SCHEMA_FILE, schema_text().encode()
             )  # what the first line tells editors
-    except FileExistsError:
+    except FileExistsError as error:
+        if not path.exists():  # what is there is a file where the folder should be
+            raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
         raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
