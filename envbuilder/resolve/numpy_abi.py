@@ -30,11 +30,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from envbuilder.config.settings import TORCH_FAMILY
-from envbuilder.errors import FetchError, IntegrityError
+from envbuilder.errors import FetchError, IntegrityError, ResolveError
 from envbuilder.fetch.download import fetch
 from envbuilder.fetch.http import open_client
+from envbuilder.fetch.stream import TooLargeError, open_stream, read_body
 from envbuilder.lockfile.model import Artifact
 from envbuilder.resolve.target import Target
+from envbuilder.resolve.wheel_size import size_of
 from envbuilder.store.session import Session
 
 _FLOOR: Final = re.compile(rb"NumPy C-API version 0x%x \(NumPy (\d+\.\d+)\)")
@@ -45,6 +47,7 @@ _NUMPY_2: Final = datetime.datetime(2024, 4, 1, tzinfo=datetime.timezone.utc)
 """No wheel that was uploaded before was built for it (2.0.0rc1 is of that day's week)."""
 _LARGEST: Final = 128 * 2**20
 """Bytes of a wheel that is fetched to be read: what is larger (CUDA) uses no NumPy."""
+_LARGEST_METADATA: Final = 8 * 2**20
 _LARGEST_MEMBER: Final = 256 * 2**20
 
 
@@ -134,36 +137,46 @@ def _read(
     metadata = _metadata(wheel, session)
     if metadata is not None and not _is_suspect(metadata, undeclared):
         return _Abi(floor=None, only_1=False)
-    size = wheel.size
-    if size is None or size > _LARGEST:
-        return None
-    artifact = Artifact(name=name, version=version, filename=wheel.filename, sha256=sha256, size=size)
+    local = _local_path(wheel)
     try:
-        if wheel.path is not None:
-            return read_wheel(Path(wheel.path))
+        if local is not None:
+            return read_wheel(local)
+        size = wheel.size if wheel.size is not None else size_of(wheel.url or "", session.settings)
+        if size > _LARGEST:
+            return None
+        artifact = Artifact(name=name, version=version, filename=wheel.filename, sha256=sha256, size=size)
         ((_, path),) = fetch([artifact], "pypi", session)
         return read_wheel(path)
-    except (FetchError, IntegrityError, OSError, zipfile.BadZipFile, ValueError):
+    except (ResolveError, FetchError, IntegrityError, OSError, zipfile.BadZipFile, ValueError):
         return None
 
 
 def _metadata(wheel: PackageWheel, session: Session) -> bytes | None:
     """Return the METADATA of a wheel that an index serves beside it (PEP 658), or that lies in a file at hand."""
-    place = wheel.url or wheel.path or ""
-    parts = urlsplit(place)
-    if parts.scheme in ("", "file"):
+    local = _local_path(wheel)
+    if local is not None:
         try:
-            with zipfile.ZipFile(url2pathname(parts.path)) as archive:
+            with zipfile.ZipFile(local) as archive:
                 name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
                 return archive.read(name)
         except (OSError, zipfile.BadZipFile, StopIteration, ValueError):
             return None
+    url = f"{(wheel.url or '').partition('#')[0]}.metadata"
     try:
-        with open_client(session.settings) as client:
-            answer = client.get(f"{place.partition('#')[0]}.metadata")
-            return answer.content if answer.status_code == 200 else None
-    except (httpx2.HTTPError, OSError):
+        with (
+            open_client(session.settings) as client,
+            open_stream(client, url, {"Accept-Encoding": "identity"}) as stream,
+        ):
+            if stream.response.status_code == 200:
+                return read_body(stream, _LARGEST_METADATA)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TooLargeError):
         return None
+    return None
+
+
+def _local_path(wheel: PackageWheel) -> Path | None:
+    parts = urlsplit(wheel.url or wheel.path or "")
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
 
 
 def _is_suspect(metadata: bytes, undeclared: bool) -> bool:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-import httpx2
 from packaging.pylock import Package
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -19,7 +15,6 @@ from envbuilder.catalog.torch import find_build, is_newer_than_table, table
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.http import Unavailable, open_client, read_page
-from envbuilder.fetch.stream import open_stream
 from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
@@ -28,6 +23,7 @@ from envbuilder.resolve.provided import check_names, write_stand_ins
 from envbuilder.resolve.solver import Index, NoSolution, Question, Unreachable, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
+from envbuilder.resolve.wheel_size import size_of
 from envbuilder.resolve.wheelhouse import read_wheelhouses
 from envbuilder.store.session import Session
 from envbuilder.util.rattler import rattler_version
@@ -303,25 +299,8 @@ def _best_wheel(package: Package, target: Target, settings: Settings) -> Artifac
         version=str(package.version or version),
         filename=wheel.filename,
         sha256=wheel.hashes["sha256"],
-        size=wheel.size if wheel.size is not None else _size(url, settings),
+        size=wheel.size if wheel.size is not None else size_of(url, settings),
     )
-
-
-def _size(url: str, settings: Settings) -> int:
-    """Return the size of the file at *url* in bytes: PyTorch's index does not say it."""
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        return Path(url2pathname(parts.path)).stat().st_size
-    try:
-        # Not HEAD, which not every index knows: the body is left where it is.
-        with (
-            open_client(settings) as client,
-            open_stream(client, url, {"Accept-Encoding": "identity"}) as stream,
-        ):
-            stream.response.raise_for_status()
-            return int(stream.response.headers["Content-Length"])
-    except (httpx2.HTTPError, KeyError, ValueError) as error:
-        raise ResolveError(f"{redacted(url)}: its size cannot be had: {error}") from error
 
 
 def _check_torch(recipe: Recipe, artifacts: Iterable[Artifact], provided: Mapping[str, str]) -> str:

@@ -33,21 +33,19 @@ def get_library(soname: str, project: str | None, host: bool) -> str:
     return "; or ".join(ways)
 
 
-def changed_or_made_so(as_built: bool | None, package: str | None) -> str:
-    """Say what to do about a file that is not as it must be.
+def mend_base(as_built: bool | None, same_tool: bool) -> str:
+    """Say what to do about a file that the build copied or wrote itself, and that is not as it must be.
 
-    *as_built* says whether the build wrote it so (None: nobody knows), *package* whose it is, if it is a package's.
+    *as_built* says whether the build wrote it so (None: nobody knows), *same_tool* whether this version of envbuilder
+    did.
     """
-    if as_built is False:
+    if as_built is None:
+        return "pack the environment with `envbuilder build`"
+    if not as_built:
         return f"it changed after it was built: copy the archive again, or {REBUILD}"
-    if package is not None:
-        return (
-            f"{package} was published so, and is packed as it is: take another version of it, or leave the file out "
-            "with `pack: {exclude: …}` in the recipe"
-        )
-    if as_built:
-        return "the CPython that the base was made of has it so: install another one, and lock again"
-    return "pack the environment with `envbuilder build`"
+    if not same_tool:
+        return f"another version of envbuilder built it: {REBUILD}"
+    return "this envbuilder built it so: please report it; lock again with another CPython meanwhile"
 
 
 def keep_file(pattern: str) -> str:

@@ -16,6 +16,7 @@ from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.util.text import counted
+from envbuilder.verification.cures import mend_base
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.conda import check_conda
 from envbuilder.verification.static.extracted import Archive
@@ -169,10 +170,27 @@ def _check_traces(archive: Archive) -> Iterator[Check]:
         ),
     )
     for id, found, what, fine, fix in rows:
-        if found:
-            yield failed(id, f"{what}: {some(found)}", f"{fix}; {_REBUILD}")
+        published = [one for one in found if _is_published(one, archive)]
+        own = [one for one in found if one not in published]
+        if own:
+            cure = mend_base(archive.is_as_built(_path_of(own[0])), archive.same_tool)
+            yield failed(id, f"{what}: {some(own)}", f"{fix}; {cure}")
+        elif published:
+            yield passed(id, f"{fine}, but for what packages were published with: {some(published, 3)}")
         else:
             yield passed(id, fine)
+
+
+def _path_of(trace: str) -> str:
+    return trace.partition(" (")[0].partition(" -> ")[0]
+
+
+def _is_published(trace: str, archive: Archive) -> bool:
+    """Say whether a file is a package's and as the build took it from its wheel: no other build makes it otherwise."""
+    path = _path_of(trace)
+    if path.endswith(("/RECORD", ".pyc")):
+        return False  # the build writes those itself
+    return archive.owner(path) is not None and archive.is_as_built(path) is True
 
 
 # -- the manifest ----------------------------------------------------------------------------------

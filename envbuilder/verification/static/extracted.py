@@ -11,6 +11,7 @@ from typing import Final
 
 from packaging.utils import canonicalize_name
 
+from envbuilder import __version__
 from envbuilder.archive.extract import Contents, extract
 from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
 from envbuilder.errors import IntegrityError
@@ -51,6 +52,11 @@ class Archive:
     def owner(self, path: str) -> str | None:
         """Return the package that *path* belongs to; None: it is part of the base, or nobody's."""
         return next((name for name, package in self.installed.items() if path in package.files), None)
+
+    @property
+    def same_tool(self) -> bool:
+        """Whether this version of envbuilder built it."""
+        return self.manifest is not None and self.manifest.tools.get("envbuilder") == __version__
 
     def is_as_built(self, path: str) -> bool | None:
         """Say whether the file *path* is what the manifest says that the build wrote; None: there is no manifest."""

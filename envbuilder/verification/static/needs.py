@@ -8,7 +8,7 @@ from typing import Final
 
 from envbuilder.catalog.triton import Release
 from envbuilder.util.text import counted
-from envbuilder.verification.cures import changed_or_made_so, get_library
+from envbuilder.verification.cures import get_library, mend_base
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.linking import host_runpaths
@@ -34,7 +34,7 @@ def check_runpaths(archive: Archive) -> Iterator[Check]:
         yield failed(
             "linking.runpath",
             f"RUNPATHs that lead out of the environment: {some(names)}",
-            changed_or_made_so(archive.is_as_built(own[0][0]), None),
+            mend_base(archive.is_as_built(own[0][0]), archive.same_tool),
         )
         return
     text = f"the RUNPATHs of {counted(len(archive.linking.files), 'ELF file')} stay inside"
@@ -55,7 +55,7 @@ def check_needs(archive: Archive, release: Release) -> Check:
         return failed(
             "linking.needs",
             f"libraries that neither the environment nor {system.name} has: {_names(own)}",
-            changed_or_made_so(archive.is_as_built(own[0].path), None),
+            mend_base(archive.is_as_built(own[0].path), archive.same_tool),
             release,
         )
     if missing:

@@ -30,8 +30,10 @@ from tests.helpers.environments import (
     tampered,
     verdicts,
 )
+from tests.helpers.packages import distribution
 
 REBUILD = "build it again with `envbuilder build`"
+OTHER_TOOL = f"another version of envbuilder built it: {REBUILD}"
 
 
 def found(tree: Tree, tmp_path: Path, release: str = "pytriton-0.7.0") -> dict[str, tuple[str, str | None]]:
@@ -217,7 +219,7 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path: Path, target: str) -> N
         ),
         "paths.links": (
             f"links that lead out: out -> {target}",
-            f"links lead to paths inside; {REBUILD}",
+            f"links lead to paths inside; {OTHER_TOOL}",
         ),
     }
     assert not Path("/tmp/evil").exists()
@@ -295,7 +297,7 @@ def test_a_shebang_of_the_build_machine(tmp_path: Path) -> None:
     assert found(tree, tmp_path) == {
         "paths.shebangs": (
             "scripts that start a program of the build machine: bin/tool (#!/opt/build/env/bin/python3.11)",
-            f"begin them with #!/usr/bin/env python3; {REBUILD}",
+            f"begin them with #!/usr/bin/env python3; {OTHER_TOOL}",
         )
     }
 
@@ -311,7 +313,7 @@ def test_records_of_the_build_machine(tmp_path: Path) -> None:
             "package records that name files of the build machine: "
             f"{info}/RECORD (/opt/build/bin/tool), {info}/RECORD (../../../../out), "
             f"{info}/direct_url.json (file:///opt/build/torch)",
-            f"install from wheels, not in place; {REBUILD}",
+            f"install from wheels, not in place; {OTHER_TOOL}",
         )
     }
 
@@ -322,7 +324,7 @@ def test_sysconfigdata_of_the_build_machine(tmp_path: Path) -> None:
     assert found(tree, tmp_path) == {
         "paths.sysconfig": (
             f"_sysconfigdata with a prefix of the build machine: {path} (prefix = /opt/build/python)",
-            f"its prefix must be the folder it is loaded from; {REBUILD}",
+            f"its prefix must be the folder it is loaded from; {OTHER_TOOL}",
         )
     }
 
@@ -340,7 +342,7 @@ def test_bytecode_of_the_build_machine(tmp_path: Path) -> None:
     assert found(tree, tmp_path) == {
         "paths.bytecode": (
             f"bytecode with a path of the build machine: {path} (/opt/build/env/{SITE}/package/tool.py)",
-            f"compile with relative paths; {REBUILD}",
+            f"compile with relative paths; {OTHER_TOOL}",
         )
     }
     (tmp_path / "again").mkdir()
@@ -355,9 +357,30 @@ def test_a_folder_of_this_machine(tmp_path: Path) -> None:
     assert wrong == {
         "paths.places": (
             f"files that name a folder of this machine: share/notes ({place})",
-            f"what is rewritten must be rewritten everywhere; {REBUILD}",
+            f"what is rewritten must be rewritten everywhere; {OTHER_TOOL}",
         )
     }
+
+
+def test_what_a_package_was_published_with_is_a_note(tmp_path: Path) -> None:
+    place = tmp_path / "interpreter"
+    text = f"made at {place}/bin".encode()
+    tree = environment() | distribution("numpy", {"made/notes": text}, version="1.26.4")
+    checks = verdicts(pack(tree, tmp_path, listed=tree), tmp_path, places=[place])
+    assert failures(checks) == {}
+    (check,) = [check for check in checks if check.id == "paths.places"]
+    assert check.found == (
+        "no file names the interpreter, the store or this program's folder, but for what packages were published "
+        f"with: {SITE}/made/notes ({place})"
+    )
+    # Changed since, it is a failure, and building again cures it.
+    (tmp_path / "again").mkdir()
+    before = tree | {f"{SITE}/made/notes": b""}
+    wrong = failures(verdicts(pack(tree, tmp_path, listed=before), tmp_path / "again", places=[place]))
+    assert wrong["paths.places"][1] == (
+        "what is rewritten must be rewritten everywhere; it changed after it was built: copy the archive again, or "
+        f"{REBUILD}"
+    )
 
 
 # -- the system ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from envbuilder.verification.static.needs import check_needs, check_runpaths, se
 from tests.helpers.environments import SITE, Tree, environment, failures, pack, patched, some_elf, verdicts
 from tests.helpers.packages import distribution, opened
 
-NEWER_CPYTHON = "the CPython that the base was made of has it so: install another one, and lock again"
+OTHER_TOOL = "another version of envbuilder built it: build it again with `envbuilder build`"
 CHANGED = "it changed after it was built: copy the archive again, or build it again with `envbuilder build`"
 
 
@@ -37,7 +37,7 @@ def elf(tmp_path: Path, *options: str) -> bytes:
 def test_a_host_runpath_of_the_base(tmp_path: Path, runpath: str) -> None:
     tree = environment() | {"lib/x.so": elf(tmp_path, "--set-rpath", runpath)}
     text = f"RUNPATHs that lead out of the environment: lib/x.so ({runpath})"
-    assert found(tree, tmp_path) == {"linking.runpath": (text, NEWER_CPYTHON)}
+    assert found(tree, tmp_path) == {"linking.runpath": (text, OTHER_TOOL)}
     # Changed since: as it was built, there is nothing against it.
     (tmp_path / "again").mkdir()
     built = environment() | {"lib/x.so": some_elf()}
@@ -80,7 +80,7 @@ def test_a_library_that_is_nowhere(tmp_path: Path) -> None:
     assert found(tree, tmp_path) == {
         "linking.needs": (
             "libraries that neither the environment nor this machine has: libnowhere.so.3 (for lib/x.so)",
-            NEWER_CPYTHON,
+            OTHER_TOOL,
         )
     }
     (tmp_path / "again").mkdir()
