@@ -70,12 +70,16 @@ def read_config(model: Path) -> ModelConfig:
         DeployError: there is none, or it does not parse; the message names the line.
     """
     path = model / CONFIG
-    if not os.path.lexists(path):
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise DeployError(
             f"{model} has no {CONFIG}",
             hint="a model directory holds config.pbtxt and version folders (1/, 2/, …); "
             "inputs and outputs cannot be guessed from a model",
-        )
+        ) from None
+    except OSError:
+        pass  # reading it says the same
     return read_config_file(path)
 
 

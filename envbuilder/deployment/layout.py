@@ -23,7 +23,7 @@ from envbuilder.deployment.locking import locked, locked_all
 from envbuilder.deployment.model_directory import absolute, model_files, os_errors_told, read_model, real
 from envbuilder.deployment.options import DeployOptions, Layout
 from envbuilder.deployment.outcome import Deployment
-from envbuilder.deployment.placement import is_ours
+from envbuilder.deployment.placement import delete_environment, is_ours
 from envbuilder.deployment.record import (
     placed_environments,
     record_beside,
@@ -46,8 +46,8 @@ from envbuilder.deployment.work import (
     begin,
     finish,
     kept_entries,
-    place,
     prepare,
+    put_environment,
     runtime_entries,
 )
 from envbuilder.errors import DeployError
@@ -133,11 +133,15 @@ def _deploy_model(job: Job, pool: Path | None, reporter: Reporter) -> Deployment
         environment[record_beside(target).name] = Text(data=job.record(name).text())
     folders = [] if pool is None else [pool]
     work = begin(job, _python_serving(job, path), environment, folders=folders, reporter=reporter)
-    if pooled is not None and not target.is_dir():
-        place(job, pooled, reporter)
-    done = finish(work, "model", environment=target, path=path, reporter=reporter)
-    if pool is None:
-        return done
+    if pooled is None:
+        return finish(work, "model", environment=target, path=path, reporter=reporter)
+    added = not target.is_dir() and put_environment(job, pooled, reporter)
+    try:
+        done = finish(work, "model", environment=target, path=path, reporter=reporter)
+    except BaseException:
+        if added and not job.options.dry_run:
+            delete_environment(pooled, reporter)
+        raise
     return replace(done, findings=(*done.findings, lint.POLLED_ENVIRONMENT))
 
 
@@ -167,9 +171,14 @@ def _deploy_shared(job: Job, folder: Path, seen_as: str, reporter: Reporter) -> 
     lint.check_environment_path(path)
     environment = folder / job.environment_name
     work = begin(job, _python_serving(job, path), {}, folders=[folder], reporter=reporter)
-    added = place(job, environment, reporter)
-    done = finish(work, "shared", environment=environment, path=path, reporter=reporter)
-    return replace(done, changed=done.changed or added)
+    return finish(
+        work,
+        "shared",
+        environment=environment,
+        path=path,
+        place=lambda: put_environment(job, environment, reporter),
+        reporter=reporter,
+    )
 
 
 def _deploy_backend(job: Job, folder: Path, reporter: Reporter) -> Deployment:
@@ -196,11 +205,15 @@ def _deploy_backend(job: Job, folder: Path, reporter: Reporter) -> Deployment:
     links = [folder / DEFAULT_ENVIRONMENT]
     work = begin(job, serving, {}, folders=[folder], links=links, reporter=reporter)
     contents = _backend_contents(work, folder)
-    changed = not is_in_place(folder, contents)
-    if changed and not job.options.dry_run:
-        replace_folder(folder, contents, reporter)
-    done = finish(work, "backend", environment=environment, path=None, reporter=reporter)
-    return replace(done, backend_folder=folder, changed=done.changed or changed)
+
+    def place() -> bool:
+        changed = not is_in_place(folder, contents)
+        if changed and not job.options.dry_run:
+            replace_folder(folder, contents, reporter)
+        return changed
+
+    done = finish(work, "backend", environment=environment, path=None, place=place, reporter=reporter)
+    return replace(done, backend_folder=folder)
 
 
 def _backend_contents(work: Work, folder: Path) -> dict[str, Entry]:

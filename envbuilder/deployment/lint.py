@@ -19,7 +19,9 @@ from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.runtime_files import foreign_name
 from envbuilder.errors import DeployError
+from envbuilder.util.documents import is_inside
 from envbuilder.util.files import read_regular
+from envbuilder.util.printable import is_plain, shown
 from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
@@ -128,7 +130,8 @@ def version_folders(model: Path) -> list[Path]:
 def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
     """Whether a version holds a ``TritonPythonModel`` of its own, which needs no runtime."""
     name = config.message.default_model_filename
-    path = version / (name if name.endswith(".py") and name != RUNTIME_FILE else "model.py")
+    own = name.endswith(".py") and name != RUNTIME_FILE and is_inside(name)
+    path = version / (name if own else "model.py")
     try:
         text = read_regular(path, most=_MOST_CODE).decode("utf-8", "replace")
     except OSError:
@@ -141,6 +144,13 @@ def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
 def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain: bool) -> Iterator[Finding]:
     """Look at everything about *model* that can be known without a server; *plain*: it brings its own runtime."""
     yield from _versions(model, config.message)
+    name = config.message.default_model_filename
+    if name and not (is_inside(name) and is_plain(name)):
+        yield Finding(
+            id="model-filename",
+            level="error",
+            message=f"config.pbtxt: default_model_filename is {shown(name)}, not a file in the version folder",
+        )
     if not plain:
         for version in version_folders(model):
             yield from _loadable(version)

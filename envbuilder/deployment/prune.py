@@ -8,6 +8,7 @@ that is being deployed.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,8 +113,13 @@ def _read_other(repository: Path) -> list[Reference] | None:
 
     An empty folder may be a volume that is not mounted at the moment.
     """
-    if not repository.is_dir():
+    try:
+        if not stat.S_ISDIR(os.stat(repository).st_mode):
+            return None
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise DeployError(f"the repository {repository} cannot be read: {error.strerror}") from error
     return [one for references in read_references(repository).values() for one in references] or None
 
 

@@ -6,13 +6,14 @@ A new folder is assembled beside the folder that will hold it, outside of what a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,11 +96,22 @@ def replace_folder(target: Path, plan: Mapping[str, Entry], reporter: Reporter) 
     Raises:
         DeployError: it cannot be written. *target* is as it was.
     """
+    with drafted(target, plan, reporter) as swap:
+        swap()
+
+
+@contextlib.contextmanager
+def drafted(target: Path, plan: Mapping[str, Entry], reporter: Reporter) -> Iterator[Callable[[], None]]:
+    """Assemble what :func:`replace_folder` puts in the place of *target*; the function given then puts it there.
+
+    Raises:
+        DeployError: it cannot be written. *target* is as it was.
+    """
     with staging(target.parent, reporter) as place:
         draft = place / target.name
         try:
             _fill(draft, plan, old=target if target.is_dir() else None)
-            _swap(draft, target)
+            yield lambda: _swap(draft, target)
         except OSError as error:
             raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,10 +36,10 @@ from envbuilder.deployment.tree import (
     Environment,
     Keep,
     Text,
+    drafted,
     is_in_place,
     paths,
     put,
-    replace_folder,
 )
 from envbuilder.errors import DeployError
 from envbuilder.progress import Reporter
@@ -254,7 +254,7 @@ def runtime_entries(name: str, folder: str = "") -> dict[str, Entry]:
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-def place(job: Job, place: Path, reporter: Reporter) -> bool:
+def put_environment(job: Job, place: Path, reporter: Reporter) -> bool:
     """Put the environment into a folder for many models; return whether it was not there.
 
     Raises:
@@ -272,14 +272,31 @@ def place(job: Job, place: Path, reporter: Reporter) -> bool:
 
 
 def finish(
-    work: Work, layout: Layout, *, environment: Path, path: str | None, reporter: Reporter
+    work: Work,
+    layout: Layout,
+    *,
+    environment: Path,
+    path: str | None,
+    place: Callable[[], bool] = lambda: False,
+    reporter: Reporter,
 ) -> Deployment:
-    """Put the model's folder in its place, then delete what is unused."""
+    """Put the environment (*place*, which says whether it was not there) and the model's folder in their places.
+
+    All that may fail is done first: neither is there without the other. Then what is unused is deleted.
+
+    Raises:
+        DeployError: something cannot be read or written. The repository is as it was.
+        IntegrityError: the archive is another one by now.
+    """
     job, options, unused = work.job, work.job.options, work.unused
     changed = not is_in_place(job.target, work.plan)
+    if changed and not options.dry_run:
+        with drafted(job.target, work.plan, reporter) as swap:
+            added = place()
+            swap()
+    else:
+        added = place()
     if not options.dry_run:
-        if changed:
-            replace_folder(job.target, work.plan, reporter)
         _tidy(work, reporter)
     return Deployment(
         model=job.name,
@@ -289,7 +306,7 @@ def finish(
         environment_path=path,
         release=job.manifest.release,
         backend_folder=None,
-        changed=changed,
+        changed=changed or added,
         removed=work.removed,
         old_archives=() if options.prune else unused.environments,
         findings=work.findings,

@@ -99,14 +99,14 @@ class Store:
     def open(cls, root: Path | None = None) -> Store:
         """Open the store at *root*, at ``ENVBUILDER_CACHE``, or where this platform keeps caches.
 
-        What killed processes left in its temporary folder is removed.
+        What killed processes left in its temporary folder is removed. A user without a home keeps nothing.
 
         Raises:
             RecipeError: ``ENVBUILDER_CACHE_LIMIT`` is no size, or there is a file where the folder should be.
         """
         if root is None:
             named = os.environ.get(CACHE_VARIABLE)
-            root = Path(named) if named else Path(platformdirs.user_cache_dir("envbuilder"))
+            root = Path(named) if named else _user_cache()
         root = root.absolute()
         limit = parse_size(os.environ.get(LIMIT_VARIABLE, ""), where=LIMIT_VARIABLE)
         if root.exists() and not root.is_dir():
@@ -302,3 +302,12 @@ def parse_size(text: str, *, where: str) -> int | None:
         return size
     except (ValueError, OverflowError):
         raise RecipeError(f"{where}: {text!r} is no size", hint="for instance 500M, 20G or none") from None
+
+
+def _user_cache() -> Path:
+    try:
+        return Path(platformdirs.user_cache_dir("envbuilder"))
+    except RuntimeError:  # HOME is not set, and no database knows this user: a container, most often
+        folder = tempfile.mkdtemp(prefix="envbuilder-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)

@@ -179,8 +179,7 @@ def test_interrupted_sharing(
         patch.setattr(place, "copy_file", fail)
         with pytest.raises(DeployError) as caught:
             deploy(archive, model, repository, DeployOptions(layout="shared"))
-    environment = repository.parent / "environments" / archive.name
-    assert caught.value.message == f"{environment} cannot be written: No space left on device: x"
+    assert caught.value.message == f"{repository / 'net'} cannot be written: No space left on device: x"
     assert sorted(os.listdir(repository.parent)) == ["built", "models"]
     assert deploy(archive, model, repository, DeployOptions(layout="shared")).changed
 
