@@ -20,11 +20,13 @@ from envbuilder.config.settings import Settings, load_settings
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
 from envbuilder.verification.server.tritonserver import TritonServer, find_server
 from tests.helpers.channels import make_channel
 from tests.helpers.conda_parts import greeting_cut, interpreter_cuts
 from tests.helpers.conda_project import Project, make_project
 from tests.helpers.s3 import make_bucket, s3_server, use_server
+from tests.helpers.trust import Team
 
 # A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -99,7 +101,7 @@ def cpu_archive(once: Callable[[str, Callable[[Path], None]], Path], store: Stor
 
     def fill(folder: Path) -> None:
         recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
-        api.build(recipe, output=folder, interpreter_change=True, store=store)
+        api.build(recipe, output=folder, interpreter_change=True, session=Session.open(store=store))
 
     (archive,) = once("envs", fill).glob("cpu-*.tar.gz")
     return archive
@@ -141,7 +143,7 @@ def conda_project(tmp_path: Path, conda_channel: Path, monkeypatch: pytest.Monke
 def server(settings: Settings, store: Store, shared: Path) -> TritonServer:
     """A real tritonserver: one on PATH, or the one in the wheel, fetched into the store of this run."""
     with FileLock(shared / "server.lock"):
-        return find_server(None, settings, store)
+        return find_server(None, Session(settings=settings, store=store))
 
 
 @pytest.fixture(scope="session")
@@ -172,6 +174,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def remote(url: str) -> RemoteStore:
-    """An empty store elsewhere, of each kind."""
-    return RemoteStore(url)
+def team(tmp_path: Path) -> Team:
+    """Somebody with a key to sign what goes to a remote store."""
+    return Team(tmp_path / "team")
+
+
+@pytest.fixture
+def remote(url: str, team: Team) -> RemoteStore:
+    """An empty remote store, of each kind, as the team sees it."""
+    return team.writes(url)

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from envbuilder import __version__, api, errors
 from envbuilder.base.interpreter import Interpreter, describe
 from envbuilder.cli import cli
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import write_lock
 from envbuilder.recipe.load import load_recipe
@@ -349,7 +350,7 @@ def test_lock_says_what_changed(workspace: Workspace, monkeypatch: pytest.Monkey
     ]
     assert result.stdout.startswith("recipes/pylock.small.toml: written, 2 packages, ")
     assert (asked["upgrade"], asked["upgrade_packages"], asked["fetch"]) == (True, ("alpha", "beta"), True)
-    assert asked["find_links"] == ("w",)
+    assert asked["session"].find_links == ("w",)
     assert json.loads(call("lock", "--json").stdout)[0]["differences"] == ["alpha 0.9 -> 1.0", "beta 1.0 new"]
 
 
@@ -546,26 +547,22 @@ def test_size_of_what_is_no_archive_is_exit_code_5() -> None:
 def test_deploy_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: dict[str, Any] = {}
 
-    def deploy(archive: Path, model: Path, **options: Any) -> object:
-        asked.update(options, archive=archive, model=model)
+    def deploy(archive: Path, model: Path, repository: str, options: DeployOptions, **others: Any) -> object:
+        asked.update(others, archive=archive, model=model, repository=repository, options=options)
         return SimpleNamespace(lines=lambda: ["one", "two"])
 
     monkeypatch.setattr(api, "deploy", deploy)
     Path("a.tar.gz").write_text("")
     result = call("deploy", "a.tar.gz", "m", "--repository", "r", "--layout", "shared", "--shared", "s", "-q")
     assert (result.stdout, result.stderr) == ("one\ntwo\n", "")
-    del asked["reporter"]
+    del asked["session"]
     assert asked == {
         "archive": Path("a.tar.gz"),
         "model": Path("m"),
         "repository": "r",
-        "layout": "shared",
-        "shared": Path("s"),
-        "unpacked": False,
-        "prune": False,
+        "options": DeployOptions(layout="shared", shared=Path("s")),
         "precompile": False,
         "complete": False,
-        **dict.fromkeys(["name", "pool", "shared_as", "backends", "backend"]),
     }
 
 

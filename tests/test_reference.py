@@ -26,6 +26,7 @@ from envbuilder.lockfile.pylock import lock_path, write_lock
 from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import PackOptions
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.process import run
 from tests.conftest import REPOSITORY
 from tests.helpers.prefix import lay_out_prefix
@@ -62,12 +63,14 @@ def archives(
     copy = folder / lock_path(recipe).name
     # The recipe's digest counts packing: a lock for the plain one is the same lock with another digest.
     write_lock(dataclasses.replace(lock, recipe_digest=plain.digest()), copy)
-    fetch_into_wheelhouse(lock.artifacts, lock.cuda, settings, store, folder / WHEELHOUSE)
+    fetch_into_wheelhouse(
+        lock.artifacts, lock.cuda, Session(settings=settings, store=store), folder / WHEELHOUSE
+    )
     ours = api.build(
         dataclasses.replace(plain, path=folder / recipe.path.name),
         output=folder / "envs",
         interpreter_change=True,
-        store=store,
+        session=Session.open(store=store),
     )
     prefix = folder / "prefix"
     prefix.mkdir()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from envbuilder.aot.stage import Stage
 from envbuilder.archive.manifest import Manifest
 from envbuilder.deployment.config import CONFIG, read_config
-from envbuilder.deployment.layout import model_files
 from envbuilder.deployment.lint import version_folders
+from envbuilder.deployment.model_directory import model_files
 from envbuilder.deployment.pbtxt import quote
 from envbuilder.deployment.tree import link_file
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.util.documents import Grammar, Record
+
+_DATA_TYPE: Final = Grammar(pattern=re.compile(r"[A-Z]+[0-9]*"), expected="a data type of Triton's")
 
 
 def complete_model(
@@ -55,7 +59,9 @@ def complete_model(
                 f"{model} has no version folder", hint="put the model's files into a folder called 1"
             )
         found = stage.ask(versions[-1].name, "describe")
-        added += [_fields(kind, found[f"{kind}s"]) for kind in ("input", "output") if found[f"{kind}s"]]
+        for kind in ("input", "output"):
+            if fields := found.records(f"{kind}s", most=1000):
+                added.append(_fields(kind, fields))
     if not message.instance_group:
         kind = "KIND_CPU" if manifest.cuda == "cpu" else "KIND_GPU"
         added.append(f"instance_group [ {{ count: 1 kind: {kind} }} ]\n")
@@ -73,9 +79,10 @@ def complete_model(
     return copy
 
 
-def _fields(kind: str, fields: Sequence[dict[str, Any]]) -> str:
+def _fields(kind: str, fields: Sequence[Record]) -> str:
     lines = [
-        f"  {{ name: {quote(field['name'])} data_type: TYPE_{field['data_type']} dims: {field['dims']} }}"
+        f"  {{ name: {quote(field.text('name'))} data_type: TYPE_{field.text('data_type', _DATA_TYPE)} "
+        f"dims: {[*field.integers('dims', most=100)]} }}"
         for field in fields
     ]
     return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from envbuilder.aot.stage import SCRIPTS, Stage
+from envbuilder.aot.stage import Stage
 from envbuilder.deployment.compiled import COMPILED, Compiled, read_key
 from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.lint import version_folders
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.util.documents import DocumentError, Grammar
+from envbuilder.verification.live.guest_process import guest_files
+
+_COMPILED: Final = Grammar(pattern=COMPILED, expected="a file that the runtime looks for")
 
 
 def precompile(
@@ -56,8 +61,8 @@ def _made_of(stage: Stage, version: Path) -> str:
     """Return a digest of all that decides what becomes of *version*."""
     digest = hashlib.sha256(stage.identity.encode())
     digest.update(stage.config.SerializeToString(deterministic=True))
-    for script in SCRIPTS:
-        digest.update(script.read_bytes())
+    for module in guest_files().values():
+        digest.update(module.read_bytes())
     above = [path for path in sorted(version.parent.iterdir()) if path.is_file() and path.name != CONFIG]
     for path in [*above, *sorted(path for path in version.rglob("*") if path.is_file())]:
         digest.update(f"{path.relative_to(version.parent)} {path.stat().st_size}\n".encode())
@@ -75,13 +80,14 @@ def _kept(version: str, made_of: str, present: Path | None) -> list[Compiled]:
         if COMPILED.fullmatch(file.name):
             try:
                 key = read_key(file)
-            except DeployError:
+                same, device = key.text("made of") == made_of, key.text("kind")
+            except (DeployError, DocumentError):
                 continue
-            if key.get("made of") == made_of:
+            if same:
                 kept.append(
                     Compiled(
                         version=version,
-                        device=key["kind"],
+                        device=device,
                         file=file,
                         reason=None,
                         difference=None,
@@ -93,16 +99,22 @@ def _kept(version: str, made_of: str, present: Path | None) -> list[Compiled]:
 
 def _compile(stage: Stage, version: Path, made_of: str) -> Iterator[Compiled]:
     """Compile *version* in the environment, and tell for each kind of device what came of it."""
-    for device, done in stage.ask(version.name, "package", made_of=made_of)["devices"].items():
-        reason = done.get("reason")
-        if reason and done["compiled"]:
-            done = stage.ask(version.name, "caches", made_of=made_of, kinds=[device])["devices"][device]
-        name = done.get("file")
+    devices = stage.ask(version.name, "package", made_of=made_of).record_map("devices")
+    for device, done in devices.items():
+        reason = done.free_text("reason") if "reason" in done else None
+        if reason and done.boolean("compiled"):
+            kinds = [device]
+            done = (
+                stage.ask(version.name, "caches", made_of=made_of, kinds=kinds)
+                .record("devices")
+                .record(device)
+            )
+        name = done.text("file", _COMPILED) if "file" in done else None
         yield Compiled(
             version=version.name,
             device=device,
             file=version / name if name else None,
             reason=reason,
-            difference=done.get("error"),
+            difference=done.number("error") if "error" in done else None,
             kept=False,
         )

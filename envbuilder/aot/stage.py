@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from envbuilder.catalog.triton import Launch, find_release
 from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, brought_over, read_config
 from envbuilder.deployment.environments import read_environment
-from envbuilder.deployment.layout import model_files
 from envbuilder.deployment.lint import is_plain_python_model, version_folders
+from envbuilder.deployment.model_directory import model_files
+from envbuilder.deployment.runtime_files import is_runtime_file, runtime_files
 from envbuilder.deployment.tree import link_file, link_tree, unpack
 from envbuilder.errors import DeployError
-from envbuilder.guest import probe
-from envbuilder.util.process import CommandError
-from envbuilder.util.resources import runtime_file
+from envbuilder.util.documents import Record
 from envbuilder.verification.live import inputs
+from envbuilder.verification.live.guest_process import run_guest
 from envbuilder.verification.live.launch import Place
-from envbuilder.verification.live.run_probe import STANDIN
 
-SCRIPTS: Final = tuple(
-    Path(probe.__file__).with_name(name) for name in ("compile.py", "compare_package.py", "describe.py")
-)
 COMPILE_TIMEOUT: Final = 3600.0
 """Seconds for one version of a model."""
-_LAST_LINES: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,14 +64,15 @@ class Stage:
         config.default_model_filename = RUNTIME_FILE
         place = Place.make(scratch / "root", isolate=isolate)
         folder = place.root / "models" / config.name
-        for path in model_files(model):
+        for path in filter(lambda path: not is_runtime_file(path), model_files(model)):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             link_file(str((model / path).resolve()), str(target))
         for version in versions:
-            runtime = folder / version.name / RUNTIME_FILE
-            runtime.unlink(missing_ok=True)
-            shutil.copyfile(runtime_file(), runtime)
+            for path, file in runtime_files(RUNTIME_FILE).items():
+                target = folder / version.name / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
         return cls(
             place=place,
             environment=environment,
@@ -95,45 +90,32 @@ class Stage:
         else:
             unpack(self.environment, self.place.environment)
 
-    def ask(self, version: str, task: str, *, made_of: str = "", kinds: Sequence[str] = ()) -> dict[str, Any]:
+    def ask(self, version: str, task: str, *, made_of: str = "", kinds: Sequence[str] = ()) -> Record:
         """Run the script for *task*: ``package``, ``caches`` or ``describe``; return what it found.
 
         Raises:
             DeployError: the model does not load, or the script died.
         """
-        place, folder, config = self.place, self.place.root / "verify", self.config
-        for file in (*SCRIPTS, Path(probe.__file__), STANDIN):
-            shutil.copyfile(file, folder / file.name)
-        answer, cached = folder / f"{task}-{version}.answer", folder / f"{task}-{version}.cache"
+        place, config = self.place, self.config
         job = {
             "task": task,
             "model": place.seen(self.folder),
             "version": version,
             "file": RUNTIME_FILE,
-            "standin": place.seen(folder),
             "config": inputs.as_stub_sees(config),
             "sizes": inputs.batch_sizes(config),
-            "bfloat16": [],
-            "answer": place.seen(answer),
             "made_of": made_of,
             "kinds": list(kinds),
         }
-        path = folder / f"{task}-{version}.json"
-        path.write_text(json.dumps(job))
-        variables = {"TORCHINDUCTOR_CACHE_DIR": place.seen(cached)}
-        args = ["-B", place.seen(folder / "compile.py"), place.seen(path)]
-        try:
-            done = place.run_python(self.launch, args, variables=variables, timeout=COMPILE_TIMEOUT)
-            ended, output = f"it exited with {done.returncode}", done.stdout + done.stderr
-        except CommandError as error:
-            ended, output = f"it did not end within {COMPILE_TIMEOUT:g} s", error.output
-        if not answer.is_file():
-            last = "\n".join(f"  | {line[:500]}" for line in output.strip().splitlines()[-_LAST_LINES:])
-            raise DeployError(f"{config.name} cannot be run in its environment: {ended}:\n{last}")
-        found: dict[str, Any] = json.loads(answer.read_text())
+        name = f"{task}-{version}"
+        variables = {"TORCHINDUCTOR_CACHE_DIR": place.seen(place.root / "verify" / f"{name}.cache")}
+        done = run_guest(place, self.launch, name, job, variables=variables, timeout=COMPILE_TIMEOUT)
+        found = done.answer
+        if found is None:
+            raise DeployError(f"{config.name} cannot be run in its environment: {done.how}")
         if "failed" in found:
             raise DeployError(
-                f"{config.name}, version {version}: {found['failed']['text']}",
+                f"{config.name}, version {version}: {found.record('failed').free_text('text')}",
                 hint="the model has to load before it can be compiled: `envbuilder verify` tells more",
             )
         return found

@@ -15,6 +15,8 @@ from typing import BinaryIO, Final
 MAGIC: Final = b"\x7fELF"
 _MAX_NEEDED: Final = 1000
 """Libraries with versions, and versions of one: a broken file may claim four thousand million."""
+_MAX_NAMES: Final = 10_000
+"""Names that are read of one file: each may take four kilobytes, and a broken file names a million."""
 _MAX_TABLE: Final = 16 * 2**20
 """Bytes of a table: a broken file may claim any number."""
 _MAX_OFFSET: Final = 2**40
@@ -23,6 +25,7 @@ _MAX_NAME: Final = 4096
 """Bytes of the name of a library, or of where libraries lie."""
 
 _SHT_DYNAMIC: Final = 6
+_SHT_GNU_VERDEF: Final = 0x6FFFFFFD
 _SHT_GNU_VERNEED: Final = 0x6FFFFFFE
 _DT_NULL, _DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 0, 1, 14, 15, 29
 
@@ -67,6 +70,15 @@ def read_elf(file: BinaryIO) -> ElfFacts | None:
     )
 
 
+def highest_defined(file: BinaryIO, prefix: str) -> str | None:
+    """Return the highest version that the ELF file in *file* defines under *prefix* (``GLIBCXX_``), if it does any."""
+    try:
+        defined = set(_Elf(file).versions_defined())
+    except (struct.error, ValueError):
+        return None
+    return highest(name.removeprefix(prefix) for name in defined if name.startswith(prefix))
+
+
 @dataclass(frozen=True, slots=True)
 class _Section:
     kind: int
@@ -85,6 +97,7 @@ class _Elf:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._names = 0
         ident = self._read(0, 16)
         if not ident.startswith(MAGIC) or ident[4] not in (1, 2) or ident[5] not in (1, 2):
             raise ValueError("no ELF file")
@@ -122,6 +135,22 @@ class _Elf:
                     at += next_version
                 place += following
 
+    def versions_defined(self) -> Iterator[str]:
+        """Yield the names of the versions that it defines, each with those that it continues."""
+        definition = struct.Struct(f"{self._order}HHHHIII")
+        auxiliary = struct.Struct(f"{self._order}II")
+        for section in self._of_kind(_SHT_GNU_VERDEF):
+            table = self._read(section.offset, section.size)
+            place = 0
+            for _ in range(_few(section.info)):
+                _, _, _, count, _, first, following = definition.unpack_from(table, place)
+                at = place + first
+                for _ in range(_few(count)):
+                    name, next_name = auxiliary.unpack_from(table, at)
+                    yield self._string(section, name)
+                    at += next_name
+                place += following
+
     def _read_sections(self, offset: int, entry: int, count: int) -> Iterator[_Section]:
         header = self._layout("IIQQQQIIQQ")
         if entry < header.size:
@@ -137,6 +166,9 @@ class _Elf:
         return [section for section in self._sections if section.kind == kind]
 
     def _string(self, user: _Section, offset: int) -> str:
+        self._names += 1
+        if self._names > _MAX_NAMES:
+            raise ValueError(f"it names more than {_MAX_NAMES} libraries and versions")
         if user.link >= len(self._sections):
             raise ValueError("its names are in no section")
         name, end, _ = self._read_up_to(self._sections[user.link].offset + offset, _MAX_NAME).partition(b"\0")

@@ -13,13 +13,13 @@ from typing import Final
 
 from envbuilder.archive.tar import COMPRESSOR
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Part of the key of every segment: count it up when the same artifact would give other bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One default exclusion."""
+    """One default exclusion. What packages import while they are imported stays all the same, see :mod:`.kept`."""
 
     name: str
     patterns: tuple[str, ...]
@@ -56,7 +56,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(
         name="tests of packages",
         patterns=("lib/python3.*/site-packages/**/tests/**", "lib/python3.*/site-packages/torch/test/**"),
-        reason="packages do not import their own tests",
+        reason="few packages import their own tests",
     ),
     Rule(
         name="foreign bytecode",
@@ -97,18 +97,28 @@ class PackRules:
 
     def excluded_by(self, path: str) -> str | None:
         """Return the pattern that leaves *path* out, or None."""
-        if not self.exclude:
-            return None
-        match = _matcher(self.exclude)(path)
-        if match is None:
-            return None
-        return self.exclude[int(match.lastgroup[1:])] if match.lastgroup else None
+        return _first_match(self.exclude, path)
+
+    @property
+    def yielding(self) -> tuple[str, ...]:
+        """The patterns that leave out what nothing imports: the default rules'. What a recipe names, it means."""
+        return tuple(pattern for pattern in self.exclude if pattern in DEFAULT_EXCLUDE)
+
+    def yields(self, path: str) -> bool:
+        """Say whether *path* is left out by default rules alone."""
+        own = tuple(pattern for pattern in self.exclude if pattern not in DEFAULT_EXCLUDE)
+        return _first_match(self.yielding, path) is not None and _first_match(own, path) is None
 
 
 def rule_of(pattern: str) -> str:
     """Return the name of the default rule that *pattern* belongs to, or the pattern itself."""
     pattern = "**/*.a" if pattern in _UNLINKED else pattern
     return next((rule.name for rule in DEFAULT_RULES if pattern in rule.patterns), pattern)
+
+
+def _first_match(patterns: tuple[str, ...], path: str) -> str | None:
+    match = _matcher(patterns)(path) if patterns else None
+    return patterns[int(match.lastgroup[1:])] if match is not None and match.lastgroup else None
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from envbuilder.archive.reader import BoundedTar, DamagedTarError
+from envbuilder.archive.room import DiskRoom
 from envbuilder.archive.stream import Compression, TarStream, after_the_end, compression_of, other_filter
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.util.files import open_regular
 
 Problem = Literal["parent", "absolute", "hard-link", "device", "outside", "through-link", "twice"]
 
-_BLOCK: Final = 2**18
 _ELF: Final = b"\x7fELF"
 
 
@@ -67,18 +69,17 @@ def extract(archive: Path, into: Path, *, reporter: Reporter = SILENT) -> Conten
         VerifyError: there is no such file, or it cannot be written (the disk is full).
     """
     try:
-        size = archive.stat().st_size
-        with archive.open("rb") as file:
+        with open_regular(archive) as file:
+            size = os.fstat(file.fileno()).st_size
             head = file.read(512)
     except OSError as error:
         raise VerifyError(
             f"{archive}: {error.strerror}", hint="archives lie in envs/ after a build"
         ) from error
     compression = compression_of(head)
-    extraction = _Extraction(into)
+    extraction = _Extraction(into, DiskRoom(archive, into))
     damage = other_filter(head)
-    stream = TarStream(archive, compression, reporter)
-    with stream:
+    with TarStream(archive, compression, reporter) as stream:
         if damage is None:
             damage = extraction.read(stream)
         sha256 = stream.finish()
@@ -105,8 +106,9 @@ class _UnsafeError(Exception):
 class _Extraction:
     """The members written so far."""
 
-    def __init__(self, into: Path) -> None:
+    def __init__(self, into: Path, room: DiskRoom) -> None:
         self._into = into
+        self._room = room
         self.members: dict[str, Member] = {}
         self.folders: set[str] = set()
         self.problems: list[tuple[Problem, str]] = []
@@ -115,16 +117,13 @@ class _Extraction:
 
     def read(self, stream: TarStream) -> str | None:
         """Extract every member; return what keeps the archive from being read to its end."""
-        last = "its first header"
         try:
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK) as tar:  # type: ignore[call-overload]  # only read() is asked
-                for info in tar:
-                    last = info.name
-                    self._member(tar, info)
-                    tar.members = []  # tarfile keeps every header otherwise
-                damage = after_the_end(tar, last)
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            return f"{error} (at {last})"
+            tar = BoundedTar(stream)
+            for info in tar:
+                self._member(tar, info)
+            damage = after_the_end(stream, tar.last)
+        except (EOFError, ValueError) as error:
+            return str(error)
         except OSError as error:
             raise VerifyError(
                 f"the archive cannot be extracted: {error.filename or self._into}: {error.strerror}",
@@ -134,7 +133,7 @@ class _Extraction:
             (self._into / path).chmod(mode | 0o700)  # so that the folder can be removed again
         return damage
 
-    def _member(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
+    def _member(self, tar: BoundedTar, info: tarfile.TarInfo) -> None:
         try:
             path = self._safe_path(info)
         except _UnsafeError as unsafe:
@@ -159,19 +158,18 @@ class _Extraction:
             return
         self.members[path] = self._file(tar, info, path, place)
 
-    def _file(self, tar: tarfile.TarFile, info: tarfile.TarInfo, path: str, place: Path) -> Member:
-        source = tar.extractfile(info)
-        assert source is not None  # a regular file has content
+    def _file(self, tar: BoundedTar, info: tarfile.TarInfo, path: str, place: Path) -> Member:
+        self._room.take(info.size, info.name)
         digest = hashlib.sha256()
         elf = False
         with place.open("xb") as file:
-            for block in iter(lambda: source.read(_BLOCK), b""):
+            for block in tar.chunks(info):
                 elf = elf or (file.tell() == 0 and block.startswith(_ELF))
                 digest.update(block)
                 file.write(block)
             written = file.tell()
         if written != info.size:
-            raise EOFError(f"it is truncated: {path} has {written} of its {info.size} bytes")
+            raise DamagedTarError(f"it is truncated: {written} bytes of {info.size}", path)
         place.chmod(info.mode & 0o777)
         os.utime(place, (info.mtime, info.mtime))
         return Member(path=path, mode=info.mode, size=written, sha256=digest.hexdigest(), elf=elf)

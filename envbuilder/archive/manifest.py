@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from envbuilder.errors import IntegrityError
+from packaging.version import VERSION_PATTERN
+
+from envbuilder.catalog.triton import PYTRITON, find_release
+from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.recipe.schema import CUDA_PATTERN, NAME_PATTERN, SONAME_PATTERN
+from envbuilder.util.documents import LISTING, Grammar, Record, parse_json
+from envbuilder.util.files import read_regular
+from envbuilder.util.printable import shown
 
 MANIFEST_PATH: Final = "share/envbuilder/manifest.json"
 """Where it lies in an environment."""
@@ -64,6 +71,15 @@ class ManifestExclusion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestKept:
+    """A file that a rule would have left out, and is in an environment since a module imports it."""
+
+    path: str
+    imported_by: str
+    """The module's dotted name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestInterpreter:
     """The interpreter of an environment."""
 
@@ -103,6 +119,10 @@ class Manifest:
     """Sorted by path; the manifest itself is not among them."""
     excluded: tuple[ManifestExclusion, ...] = ()
     """Largest first."""
+    kept: tuple[ManifestKept, ...] = ()
+    """Sorted by path."""
+    system_libraries: tuple[str, ...] = ()
+    """Sonames that the server's image has besides, as the recipe says."""
     conda: tuple[ManifestCondaPackage, ...] = ()
     """The base's packages, in an order that installs; none where it is a relocated CPython."""
     provides: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +140,9 @@ class Manifest:
         del head["files"]
         if not self.conda:
             del head["conda"], head["provides"]
+        for name in ("kept", "system_libraries"):
+            if not head[name]:
+                del head[name]
         lines = json.dumps(head, indent=1, sort_keys=True).removesuffix("\n}")
         return f'{lines},\n "files": [\n{_file_lines(self.files)}\n ]\n}}\n'
 
@@ -139,52 +162,177 @@ def _file_lines(files: Iterable[ManifestFile]) -> str:
 def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
     """Read a manifest's JSON; *where* names it in errors.
 
+    Everything in it is checked here, once for all readers: names and versions are what this tool writes, digests are
+    digests, sizes are sizes that an environment can have, and a path leads down.
+
     Raises:
-        IntegrityError: it is none, or of a newer format.
+        IntegrityError: it is none, or of a newer format; the message names the field.
     """
-    try:
-        data = json.loads(text)
-        if data["format"] > FORMAT:
-            raise IntegrityError(
-                f"{where}: manifest format {data['format']}, this envbuilder reads up to {FORMAT}",
-                hint="install a newer envbuilder",
-            )
-        return _typed(
-            Manifest,
-            {
-                **data,
-                "interpreter": _typed(ManifestInterpreter, data["interpreter"]),
-                "demands": tuple(data["demands"]),
-                "packages": tuple(_typed(ManifestPackage, package) for package in data["packages"]),
-                "files": tuple(_typed(ManifestFile, file) for file in data["files"]),
-                "conda": tuple(_typed(ManifestCondaPackage, one) for one in data.get("conda", ())),
-                "provides": {name: str(version) for name, version in data.get("provides", {}).items()},
-                "excluded": tuple(_typed(ManifestExclusion, one) for one in data.get("excluded", ())),
-            },
+    found = parse_json(text, where=where, cap=LISTING)
+    if found.integer("format", 1) > FORMAT:
+        raise IntegrityError(
+            f"{where}: manifest format {found.integer('format')}, this envbuilder reads up to {FORMAT}",
+            hint="install a newer envbuilder",
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise IntegrityError(f"{where} is no manifest: {type(error).__name__}: {error}") from error
+    found.only(*_FIELDS)
+    files = tuple(_file(one) for one in found.records("files"))
+    _check_unique(found, files)
+    return Manifest(
+        recipe=found.text("recipe", _RECIPE),
+        recipe_digest=found.digest("recipe_digest"),
+        lock_digest=found.digest("lock_digest"),
+        release=_release(found),
+        python=found.text("python", _PYTHON),
+        torch=found.text("torch", _VERSION),
+        cuda=found.text("cuda", _CUDA),
+        interpreter=_interpreter(found.record("interpreter")),
+        demands=found.texts("demands"),
+        packages=tuple(_package(one) for one in found.records("packages")),
+        glibc=found.text("glibc", _LIBRARY) if "glibc" in found else None,
+        glibcxx=found.text("glibcxx", _LIBRARY) if "glibcxx" in found else None,
+        pack=_pack(found.record("pack")),
+        tools=found.text_map("tools", keys=_TOOL),
+        unpacked_size=found.integer("unpacked_size", most=LARGEST),
+        files=files,
+        excluded=tuple(_exclusion(one) for one in found.records("excluded")) if "excluded" in found else (),
+        kept=tuple(_kept(one) for one in found.records("kept")) if "kept" in found else (),
+        system_libraries=found.texts("system_libraries", _SONAME) if "system_libraries" in found else (),
+        conda=tuple(_conda_package(one) for one in found.records("conda")) if "conda" in found else (),
+        provides=found.text_map("provides", keys=_PROJECT) if "provides" in found else {},
+        format=FORMAT,
+    )
 
 
-_T = TypeVar("_T")
-_PLAIN: Final[Mapping[str, tuple[type, ...]]] = {
-    "str": (str,),
-    "int": (int,),
-    "str | None": (str, type(None)),
-}
+LARGEST: Final = 2**40
+"""Bytes of a file, or of all of an environment: a hundred times what the largest CUDA environments have."""
+_FIELDS: Final = tuple(one.name for one in fields(Manifest))
+_RECIPE: Final = Grammar(
+    pattern=re.compile(NAME_PATTERN), expected="a recipe's name (letters, digits, - and _)"
+)
+_CUDA: Final = Grammar(pattern=re.compile(CUDA_PATTERN), expected="cpu, pypi, or cuXYZ as in cu126")
+_PYTHON: Final = Grammar(
+    pattern=re.compile(r"\d{1,2}\.\d{1,3}(\.\d{1,3})?"), expected="a Python version as in 3.12.3"
+)
+_VERSION: Final = Grammar(
+    pattern=re.compile(VERSION_PATTERN, re.VERBOSE | re.IGNORECASE), expected="a version (PEP 440)"
+)
+_PROJECT: Final = Grammar(
+    pattern=re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", re.ASCII), expected="a project name (PEP 508)"
+)
+_FILE: Final = Grammar(
+    pattern=re.compile(r"\w[\w.!+-]*\.(whl|conda|tar\.bz2)", re.ASCII),
+    expected="the file name of a wheel or of a conda package",
+)
+_LIBRARY: Final = Grammar(pattern=re.compile(r"\d{1,4}(\.\d{1,4}){1,3}"), expected="a version as in 2.28")
+_TOOL: Final = Grammar(pattern=re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII), expected="a tool's name")
+# What conda's own MatchSpec and file names allow (CEP 26, "Identifying Packages and Channels in the conda Ecosystem").
+_CONDA_NAME: Final = Grammar(
+    pattern=re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII), expected="a conda package's name"
+)
+_CONDA_VERSION: Final = Grammar(pattern=re.compile(r"[\w.!+]+", re.ASCII), expected="a conda version")
+_CONDA_BUILD: Final = Grammar(pattern=re.compile(r"[\w.+]+", re.ASCII), expected="a conda build string")
+_SONAME: Final = Grammar(pattern=re.compile(SONAME_PATTERN, re.ASCII), expected="a soname as in libGL.so.1")
+_MODULE: Final = Grammar(pattern=re.compile(r"\w+(\.\w+)*"), expected="a module's dotted name")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@functools.cache
-def _plain_fields(kind: Any) -> Mapping[str, tuple[type, ...]]:
-    return {one.name: _PLAIN[str(one.type)] for one in fields(kind) if str(one.type) in _PLAIN}
+def _release(found: Record) -> str:
+    release = found.text("release", longest=100)
+    try:
+        return find_release(release).name
+    except RecipeError:
+        found.expected("release", f"a Triton release: YY.MM, or {PYTRITON}")
 
 
-def _typed(kind: type[_T], values: Mapping[str, Any]) -> _T:
-    """Return the record of *values*; a TypeError says which is none of its kind."""
-    for name, types in _plain_fields(kind).items():  # type: ignore[arg-type]  # a class is hashable
-        if name in values and not isinstance(values[name], types):
-            raise TypeError(f"{name} is {values[name]!r}")
-    return kind(**values)
+def _interpreter(found: Record) -> ManifestInterpreter:
+    found.only("version", "origin", "digest", "locked_digest")
+    return ManifestInterpreter(
+        version=found.text("version", _PYTHON),
+        origin=found.text("origin", longest=300),
+        digest=found.digest("digest"),
+        locked_digest=found.digest("locked_digest"),
+    )
+
+
+def _package(found: Record) -> ManifestPackage:
+    found.only("name", "version", "filename", "sha256", "size")
+    return ManifestPackage(
+        name=found.text("name", _PROJECT, longest=200),
+        version=found.text("version", _VERSION, longest=200),
+        filename=found.text("filename", _FILE, longest=255),
+        sha256=found.digest("sha256"),
+        size=found.integer("size", most=LARGEST),
+    )
+
+
+def _conda_package(found: Record) -> ManifestCondaPackage:
+    found.only("name", "version", "filename", "sha256", "size", "build", "channel", "subdir")
+    return ManifestCondaPackage(
+        name=found.text("name", _CONDA_NAME, longest=200),
+        version=found.text("version", _CONDA_VERSION, longest=200),
+        filename=found.text("filename", _FILE, longest=255),
+        sha256=found.digest("sha256"),
+        size=found.integer("size", most=LARGEST),
+        build=found.text("build", _CONDA_BUILD, longest=200),
+        channel=found.text("channel", longest=300),
+        subdir=found.choice("subdir", "linux-64", "noarch"),
+    )
+
+
+def _pack(found: Record) -> Mapping[str, Any]:
+    found.only("bytecode", "level", "uncompressed", "exclude")
+    readers: dict[str, Callable[[str], object]] = {
+        "bytecode": found.boolean,
+        "level": lambda key: found.integer(key, most=9),
+        "uncompressed": found.boolean,
+        "exclude": lambda key: list(found.texts(key)),
+    }
+    return {key: read(key) for key, read in readers.items() if key in found.value}
+
+
+def _exclusion(found: Record) -> ManifestExclusion:
+    found.only("pattern", "files", "size")
+    return ManifestExclusion(
+        pattern=found.text("pattern"),
+        files=found.integer("files"),
+        size=found.integer("size", most=LARGEST),
+    )
+
+
+def _kept(found: Record) -> ManifestKept:
+    found.only("path", "imported_by")
+    return ManifestKept(path=found.file_path("path"), imported_by=found.text("imported_by", _MODULE))
+
+
+def _file(found: Record) -> ManifestFile:
+    found.only("path", "mode", "size", "sha256", "link")
+    path = found.file_path("path")
+    if _CONTROL.search(path):
+        found.expected("path", "a path without control characters")
+    return ManifestFile(
+        path=path,
+        mode=found.integer("mode", most=0o7777),
+        size=found.integer("size", most=LARGEST),
+        sha256=found.digest("sha256"),
+        link=_link(found) if "link" in found else None,
+    )
+
+
+def _link(found: Record) -> str:
+    # It is compared and shown, and never followed: where it leads is asked of what is extracted.
+    link = found.free_text("link", longest=4096)
+    if not link or _CONTROL.search(link):
+        found.expected("link", "the target of a link, without control characters")
+    return link
+
+
+def _check_unique(found: Record, files: Sequence[ManifestFile]) -> None:
+    if len({file.path for file in files}) != len(files):
+        seen: set[str] = set()
+        for number, file in enumerate(files):
+            if file.path in seen:
+                found.fail(f"files[{number}].path", f"is listed twice: {shown(file.path)}")
+            seen.add(file.path)
 
 
 def manifest_beside(archive: Path) -> Path:
@@ -200,54 +348,7 @@ def read_manifest(path: Path) -> Manifest:
         IntegrityError: it is none, or not there.
     """
     try:
-        text = path.read_bytes()
+        text = read_regular(path, most=LISTING.size + 1)
     except OSError as error:
         raise IntegrityError(f"the manifest {path} cannot be read: {error.strerror}") from error
     return parse_manifest(text, where=str(path))
-
-
-def manifest_schema() -> dict[str, Any]:
-    """Return the JSON schema of a manifest."""
-    text, number = {"type": "string"}, {"type": "integer", "minimum": 0}
-    digest = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-    maybe = {"type": ["string", "null"]}
-
-    def record(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "properties": {**required, **(optional or {})},
-            "required": sorted(required),
-            "additionalProperties": False,
-        }
-
-    package = record({"name": text, "version": text, "filename": text, "sha256": digest, "size": number})
-    conda = record({**package["properties"], **dict.fromkeys(("build", "channel", "subdir"), text)})
-    file = record({"path": text, "mode": number, "size": number, "sha256": digest}, {"link": text})
-    exclusion = record({"pattern": text, "files": number, "size": number})
-    interpreter = record({"version": text, "origin": text, "digest": digest, "locked_digest": digest})
-    schema = record(
-        {
-            "format": {"const": FORMAT},
-            **dict.fromkeys(("recipe", "release", "python", "torch", "cuda"), text),
-            **dict.fromkeys(("recipe_digest", "lock_digest"), digest),
-            "interpreter": interpreter,
-            "demands": {"type": "array", "items": text},
-            "packages": {"type": "array", "items": package},
-            "glibc": maybe,
-            "glibcxx": maybe,
-            "pack": {"type": "object"},
-            "excluded": {"type": "array", "items": exclusion},
-            "tools": {"type": "object", "additionalProperties": text},
-            "unpacked_size": number,
-            "files": {"type": "array", "items": file},
-        },
-        {
-            "conda": {"type": "array", "items": conda},
-            "provides": {"type": "object", "additionalProperties": text},
-        },
-    )
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "envbuilder manifest",
-        **schema,
-    }

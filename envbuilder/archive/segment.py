@@ -11,13 +11,15 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from envbuilder.archive.elf import ElfFacts
 from envbuilder.store.local import Store
+from envbuilder.util.documents import DIGEST, LARGEST, LISTING, DocumentError, Record, parse_json
+from envbuilder.util.printable import shown
 
 _LITERALS: Final = "literals"
 _FACTS: Final = "segment.json"
@@ -57,6 +59,15 @@ class Excluded:
     """Bytes, unpacked."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file that a rule would have left out, and is in a segment since a module imports it."""
+
+    path: str
+    imported_by: str
+    """The module's dotted name."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
     """What one artifact contributes to an archive."""
@@ -73,6 +84,8 @@ class Segment:
     omitted: tuple[FileFacts, ...] = ()
     """Files of the artifact that another artifact contributes already, byte for byte."""
     excluded: tuple[Excluded, ...] = ()
+    kept: tuple[KeptFile, ...] = ()
+    """Sorted by path."""
     folder: Path = field(compare=False)
 
     @property
@@ -101,6 +114,7 @@ class Segment:
             "files": [_fields(file) for file in self.files],
             "omitted": [_fields(file) for file in self.omitted],
             "excluded": [[e.pattern, e.files, e.size] for e in self.excluded],
+            "kept": [[k.path, k.imported_by] for k in self.kept],
         }
 
 
@@ -121,19 +135,26 @@ def load_segment(folder: Path, key: str) -> Segment:
         raise DamagedSegmentError(f"{folder.name[:12]}: {error.strerror}") from error
     if hashlib.sha256(body).hexdigest().encode() != check:
         raise DamagedSegmentError(f"{folder.name[:12]}: the list of pieces has changed")
-    data = json.loads(body)
-    pieces = tuple(Piece(*piece) for piece in data["pieces"])
-    if data["key"] != key or sum(piece.literal for piece in pieces) != literal_size:
+    try:
+        return _read(parse_json(body, where=folder.name[:12], cap=LISTING), folder, key, literal_size)
+    except DocumentError as error:
+        raise DamagedSegmentError(error.message) from error
+
+
+def _read(facts: Record, folder: Path, key: str, literal_size: int) -> Segment:
+    pieces = tuple(Piece(*_numbers(facts, "pieces", row, 5)) for row in _rows(facts, "pieces"))
+    if facts.text("key") != key or sum(piece.literal for piece in pieces) != literal_size:
         raise DamagedSegmentError(f"{folder.name[:12]}: {literal_size} literal bytes are not its own")
     return Segment(
         key=key,
-        label=data["label"],
-        artifact=data["artifact"],
-        size=data["size"],
+        label=facts.text("label"),
+        artifact=facts.digest("artifact") if "artifact" in facts else None,
+        size=facts.integer("size"),
         pieces=pieces,
-        files=tuple(_file(fields) for fields in data["files"]),
-        omitted=tuple(_file(fields) for fields in data["omitted"]),
-        excluded=tuple(Excluded(*fields) for fields in data["excluded"]),
+        files=tuple(_file(facts, "files", row) for row in _rows(facts, "files")),
+        omitted=tuple(_file(facts, "omitted", row) for row in _rows(facts, "omitted")),
+        excluded=tuple(_excluded(facts, row) for row in _rows(facts, "excluded")),
+        kept=tuple(_kept(facts, row) for row in _rows(facts, "kept")),
         folder=folder,
     )
 
@@ -143,13 +164,57 @@ def _fields(file: FileFacts) -> list[Any]:
     return [file.path, file.mode, file.size, file.sha256, file.link, elf]
 
 
-def _file(fields: Sequence[Any]) -> FileFacts:
-    path, mode, size, sha256, link, elf = fields
-    return FileFacts(path, mode, size, sha256, link, _elf(elf) if elf else None)
+def _rows(facts: Record, key: str) -> list[list[Any]]:
+    rows = facts.value.get(key)
+    if not isinstance(rows, list):
+        facts.expected(key, "a list")
+    for row in rows:
+        if not isinstance(row, list):
+            facts.fail(key, f"expected a list of lists, found {shown(row)}")
+    return rows
 
 
-def _elf(fields: Mapping[str, Any]) -> ElfFacts:
+def _numbers(facts: Record, key: str, row: Sequence[Any], count: int) -> Sequence[int]:
+    """Return a row of *count* numbers, none of them negative."""
+    if len(row) == count and all(type(one) is int and 0 <= one <= LARGEST for one in row):
+        return row
+    facts.fail(key, f"expected {count} numbers, found {', '.join(shown(one) for one in row[:6])}")
+
+
+def _file(facts: Record, key: str, row: Sequence[Any]) -> FileFacts:
+    if len(row) == 6:
+        path, mode, size, sha256, link, elf = row
+        texts = isinstance(path, str) and isinstance(sha256, str) and isinstance(link, (str, type(None)))
+        inside = texts and path and path[0] != "/" and "/../" not in f"/{path}/" and "\0" not in path
+        if inside and DIGEST.pattern.fullmatch(sha256):
+            _numbers(facts, key, (mode, size), 2)
+            return FileFacts(path, mode, size, sha256, link, _elf(facts, elf) if elf else None)
+    facts.fail(key, f"expected the facts of a file, found {', '.join(shown(one) for one in row[:6])}")
+
+
+def _elf(facts: Record, fields: object) -> ElfFacts:
+    if not isinstance(fields, dict) or set(fields) != set(ElfFacts.__slots__):
+        facts.fail("files", f"expected the facts of an ELF file, found {shown(fields)}")
+    for name in ("needs", "runpath"):
+        if not isinstance(fields[name], list) or not all(isinstance(one, str) for one in fields[name]):
+            facts.fail("files", f"expected a list of texts as {name}, found {shown(fields[name])}")
+    for name in ("soname", "glibc", "glibcxx"):
+        if not isinstance(fields[name], (str, type(None))):
+            facts.fail("files", f"expected a text as {name}, found {shown(fields[name])}")
     return ElfFacts(**{**fields, "needs": tuple(fields["needs"]), "runpath": tuple(fields["runpath"])})
+
+
+def _excluded(facts: Record, row: Sequence[Any]) -> Excluded:
+    if len(row) != 3 or not isinstance(row[0], str):
+        facts.fail("excluded", f"expected a pattern and two numbers, found {shown(row)}")
+    files, size = _numbers(facts, "excluded", row[1:], 2)
+    return Excluded(row[0], files, size)
+
+
+def _kept(facts: Record, row: Sequence[Any]) -> KeptFile:
+    if len(row) != 2 or not all(isinstance(text, str) for text in row):
+        facts.fail("kept", f"expected a path and a module, found {shown(row)}")
+    return KeptFile(*row)
 
 
 def keep(segment: Segment, store: Store) -> Segment:

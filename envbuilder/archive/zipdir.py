@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from zlib_ng import zlib_ng
 
+from envbuilder.archive.limits import RATIO, RATIO_FROM
 from envbuilder.errors import AssembleError
+from envbuilder.util.text import human
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -36,6 +38,8 @@ _LOCAL_MORE: Final = 256
 _METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
 _NEWEST: Final = 63
 """Version 6.3 of the format, the newest there is."""
+_MOST_DIRECTORY: Final = 64 * 2**20
+"""Bytes of the central directory: torch's is 2 MB, and each byte of it takes ten of memory."""
 _MARK_EVERY: Final = 4 * 2**20
 _WINDOWS: Final = 3
 """Stretches between marks that a file keeps inflated: its beginning, its sections' names, where it is read."""
@@ -102,6 +106,10 @@ class ZipDirectory:
 
     def _read_directory(self) -> tuple[int, dict[str, Member]]:
         offset, size, count = self._find_directory()
+        if size > _MOST_DIRECTORY:
+            raise self._error(
+                f"its central directory takes {human(size)}, more than {human(_MOST_DIRECTORY)}"
+            )
         data = self._read(offset, size, "central directory")
         members: dict[str, Member] = {}
         position = 0
@@ -113,6 +121,9 @@ class ZipDirectory:
         if position != size:
             raise self._error(f"the central directory has {size} bytes, its {count} entries take {position}")
         self._check_places(iter(members.values()), offset)
+        total = sum(member.size for member in members.values())
+        if total > max(RATIO_FROM, RATIO * self._size):
+            raise self._error(f"it unpacks to {human(total)}, more than {RATIO} times its size")
         return offset, {name: member for name, member in members.items() if not name.endswith("/")}
 
     def _find_directory(self) -> tuple[int, int, int]:
@@ -304,9 +315,14 @@ class ZipDirectory:
                 f"where the directory says {member.size} with {member.crc:08x}"
             )
 
-    def read(self, member: Member) -> bytes:
-        """Return the file's bytes, checked."""
-        return b"".join(self.chunks(member))
+    def read(self, member: Member, *, most: int | None = None) -> bytes:
+        """Return the file's bytes, checked; where they are more than *most*, so many of them, unchecked."""
+        found = bytearray()
+        for chunk in self.chunks(member):
+            found += chunk
+            if most is not None and len(found) >= most:
+                return bytes(found[:most])
+        return bytes(found)
 
     def read_from(self, mark: Mark, size: int) -> bytes:
         """Return *size* bytes of a file from *mark* on. The stream was checked when the mark was made."""

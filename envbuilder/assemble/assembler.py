@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.kept import Kept, find_kept, module_of
 from envbuilder.archive.segment import DamagedSegmentError, Excluded, FileFacts, Segment, keep, load_segment
 from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
@@ -25,9 +28,20 @@ from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
-from envbuilder.store.segments import bring_segment, send_segment
+from envbuilder.store.segments import bring_segment, share_segment
 
 BASE_LABEL = "base"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What a wheel contributes."""
+
+    paths: frozenset[str]
+    """Of its files; bytecode and what is written anew not among them."""
+    kept: Kept
+    left_out: frozenset[str]
+    """Modules that default rules leave out."""
 
 
 class Assembler:
@@ -56,43 +70,75 @@ class Assembler:
 
     # -- wheels ------------------------------------------------------------------------------------
 
-    def list_wheel(self, artifact: Artifact, path: Path) -> frozenset[str]:
-        """Return the paths of the files that a wheel contributes."""
-        key = self._key("listing", artifact.filename, artifact.sha256)
+    def list_wheel(self, artifact: Artifact, path: Path, wanted: Mapping[str, str] | None = None) -> Listing:
+        """Return what a wheel contributes; *wanted* are names that modules of others import, each with one of those."""
+        key = self._key("listing", artifact.filename, artifact.sha256, *_marks(wanted))
         known = self._store.find("listings", key)
         if known is not None:
-            with contextlib.suppress(ValueError, OSError):  # damaged, or just evicted: listed again
-                return frozenset(json.loads(known.read_bytes()))
+            # Damaged, or just evicted: listed again.
+            with contextlib.suppress(ValueError, OSError, KeyError, TypeError, AttributeError):
+                return _listing(json.loads(known.read_bytes()))
         with self._open(artifact, path) as file:
-            listed = wheel_files(
-                ZipDirectory(file, artifact.filename),
-                artifact.filename,
-                minor=self._base.minor,
+            wheel = ZipDirectory(file, artifact.filename)
+            files = wheel_files(wheel, artifact.filename, minor=self._base.minor, rules=self._rules)
+            left_out = {entry.path: entry for entry in files.left_out if self._rules.yields(entry.path)}
+            kept = find_kept(
+                {entry.path: functools.partial(_content, entry, wheel) for entry in files.entries},
+                {entry.path: functools.partial(_content, entry, wheel) for entry in left_out.values()},
                 rules=self._rules,
+                minor=self._base.minor,
+                python=self._base.executable,
+                wanted=wanted,
             )
-        paths = frozenset(entry.path for entry in listed.entries)
-        self._store.write_entry("listings", key, json.dumps(sorted(paths)).encode())
-        return paths
+        listing = Listing(
+            paths=frozenset({*(entry.path for entry in files.entries), *kept.paths}),
+            kept=kept,
+            left_out=frozenset(path for path in left_out if module_of(path, self._base.minor) is not None),
+        )
+        text = json.dumps(
+            {
+                "paths": sorted(listing.paths),
+                "kept": dict(sorted(kept.paths.items())),
+                "wants": dict(sorted(kept.wants.items())),
+                "stdlib": dict(sorted(kept.stdlib.items())),
+                "left_out": sorted(listing.left_out),
+            }
+        )
+        self._store.write_entry("listings", key, text.encode())
+        return listing
 
-    def wheel_key(self, artifact: Artifact, omit: Collection[str] = ()) -> str:
-        """Return the key of a wheel's segment."""
-        return self._key(artifact.filename, artifact.sha256, *sorted(omit))
+    def wheel_key(
+        self, artifact: Artifact, omit: Collection[str] = (), wanted: Mapping[str, str] | None = None
+    ) -> str:
+        """Return the key of a wheel's segment. What the wheel keeps for its own modules is a function of its bytes."""
+        return self._key(artifact.filename, artifact.sha256, *sorted(omit), *_marks(wanted))
 
-    def wheel(self, artifact: Artifact, path: Path, omit: Collection[str] = ()) -> Segment:
+    def wheel(
+        self,
+        artifact: Artifact,
+        path: Path,
+        omit: Collection[str] = (),
+        wanted: Mapping[str, str] | None = None,
+    ) -> Segment:
         """Return the segment of a wheel, without the files *omit* that another wheel contributes already.
+
+        What modules, its own and those that *wanted* names, import of what rules leave out is in it.
 
         Raises:
             DamagedArtifactError: it is no longer what it was, or changes while it is read.
         """
-        key = self.wheel_key(artifact, omit)
+        key = self.wheel_key(artifact, omit, wanted)
         found = self._find(key, artifact.filename)
         if found is not None:
             return found
+        kept = self.list_wheel(artifact, path, wanted).kept
         with self._open(artifact, path) as file, self._store.scratch("segment") as scratch:
             folder = scratch / "segment"
             folder.mkdir()  # for everyone to read that the umask lets, as scratch is not
             wheel = ZipDirectory(file, artifact.filename)
-            files = wheel_files(wheel, artifact.filename, minor=self._base.minor, rules=self._rules)
+            files = wheel_files(
+                wheel, artifact.filename, minor=self._base.minor, rules=self._rules, keep=kept.paths
+            )
             entries = [entry for entry in files.entries if entry.path not in omit]
             omitted = [_facts_of(entry, wheel) for entry in files.entries if entry.path in omit]
             writer = SegmentWriter(folder, level=self._rules.level, executor=self._executor, wheel=wheel)
@@ -108,15 +154,19 @@ class Assembler:
                     artifact=artifact.sha256,
                     omitted=omitted,
                     excluded=files.excluded,
+                    kept=kept.paths,
                 )
             return self._keep(segment)
 
     # -- the base and the environment's own --------------------------------------------------------
 
-    def base(self) -> tuple[Segment, Segment]:
-        """Return the segment of the base, and that of the activation that conda-pack gives it."""
+    def base(self, wanted: Mapping[str, str] | None = None) -> tuple[Segment, Segment]:
+        """Return the segment of the base, and that of the activation that conda-pack gives it.
+
+        *wanted* are names of modules that packages import, each with a module that does.
+        """
         digest = self._base.key
-        base_key = self._key(BASE_LABEL, digest)
+        base_key = self._key(BASE_LABEL, digest, *_marks(wanted))
         activation_key = self._key("activation", digest)
         base, activation = self._find(base_key, BASE_LABEL), self._find(activation_key, "activation")
         if base is not None and activation is not None:
@@ -124,7 +174,7 @@ class Assembler:
         with self._store.scratch("base") as scratch:
             prefix = scratch / "prefix"
             prefix.mkdir()
-            laid_out = self._base.lay_out(prefix, self._rules)
+            laid_out = self._base.lay_out(prefix, self._rules, wanted)
             bytecode = self._bytecode(laid_out.entries, None)
             made = self._write(
                 scratch / "base-segment",
@@ -132,6 +182,7 @@ class Assembler:
                 key=base_key,
                 label=BASE_LABEL,
                 excluded=laid_out.excluded,
+                kept=laid_out.kept,
             )
             own = self._write(
                 scratch / "activation-segment", laid_out.activation, key=activation_key, label="activation"
@@ -196,12 +247,13 @@ class Assembler:
         key: str,
         label: str,
         excluded: Sequence[Excluded] = (),
+        kept: Mapping[str, str] | None = None,
     ) -> Segment:
         folder.mkdir()
         writer = SegmentWriter(folder, level=self._rules.level, executor=self._executor)
         with closing(writer):
             writer.write(entries)
-            return writer.finish(key=key, label=label, artifact=None, excluded=excluded)
+            return writer.finish(key=key, label=label, artifact=None, excluded=excluded, kept=kept)
 
     def _keep(self, segment: Segment) -> Segment:
         with self._lock:
@@ -211,8 +263,21 @@ class Assembler:
     def _share(self, segment: Segment) -> Segment:
         """Upload a segment where others build from it."""
         if self._store.sharing and self._store.remote is not None:
-            send_segment(segment.key, segment.folder, self._store, self._store.remote)
+            share_segment(segment.key, segment.folder, self._store, self._store.remote)
         return segment
+
+
+def _marks(wanted: Mapping[str, str] | None) -> list[str]:
+    """Return what *wanted* adds to a key."""
+    return [f"+{name} {importer}" for name, importer in sorted((wanted or {}).items())]
+
+
+def _listing(data: Mapping[str, Any]) -> Listing:
+    return Listing(
+        paths=frozenset(data["paths"]),
+        kept=Kept(paths=data["kept"], wants=data["wants"], stdlib=data["stdlib"]),
+        left_out=frozenset(data["left_out"]),
+    )
 
 
 def _content(entry: Entry, wheel: ZipDirectory | None) -> bytes:

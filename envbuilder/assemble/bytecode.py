@@ -16,11 +16,14 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from envbuilder.base.prefixes import NOWHERE
 from envbuilder.errors import AssembleError
+from envbuilder.util.guard import kill_sessions
+from envbuilder.util.process import started
 
 _NONE: Final = 0xFFFFFFFF
 
@@ -72,6 +75,7 @@ class BytecodeCompiler:
         self._workers = workers
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         self._started: list[subprocess.Popen[bytes]] = []
+        self._ending = ExitStack()
         self._lock = threading.Lock()
 
     def __enter__(self) -> BytecodeCompiler:
@@ -80,9 +84,8 @@ class BytecodeCompiler:
 
     def __exit__(self, *_: object) -> None:
         """End the processes."""
-        for process in self._started:
-            process.kill()
-            process.communicate()
+        kill_sessions(process.pid for process in self._started)
+        self._ending.close()
 
     def compile(self, path: str, source: bytes) -> bytes | None:
         """Return the ``.pyc`` of *source*, or None where it is not valid for this Python. Thread-safe.
@@ -109,13 +112,15 @@ class BytecodeCompiler:
         # was here before, has left: what it imports is compiled anew, so that its state is the same each time.
         options = ("-s", "-S", "-B", "-X", f"pycache_prefix={NOWHERE}", "-W", "ignore")
         command = (str(self._executable()), *options, "-c", _SERVER)
-        process = subprocess.Popen(
-            command,
-            # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.
-            env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+        process = self._ending.enter_context(
+            started(
+                command,
+                # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.
+                env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
         )
         self._started.append(process)
         self._idle.put(process)

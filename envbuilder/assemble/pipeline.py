@@ -6,17 +6,17 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from envbuilder.archive.segment import Segment
-from envbuilder.assemble.assembler import Assembler
+from envbuilder.assemble.assembler import Assembler, Listing
 from envbuilder.assemble.shared_paths import SharedPaths, expect_shared
-from envbuilder.config.settings import Settings
+from envbuilder.assemble.wanted import Names, Wanted, WantedError, settle_wanted
 from envbuilder.errors import AssembleError
 from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact, Lock
-from envbuilder.progress import Reporter
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 _AT_A_TIME = 2
 """Segments under way at a time: one's small files fill the gaps of another's large ones."""
@@ -25,19 +25,19 @@ _AT_A_TIME = 2
 class Pipeline:
     """Fetches the artifacts of *lock* and assembles them, in threads of its own. Use :func:`open_pipeline`."""
 
-    def __init__(
-        self, lock: Lock, assembler: Assembler, settings: Settings, store: Store, reporter: Reporter
-    ) -> None:
+    def __init__(self, lock: Lock, assembler: Assembler, session: Session, wanted: Wanted) -> None:
         self._lock = lock
         self._assembler = assembler
-        self._settings = settings
-        self._store = store
-        self._reporter = reporter
+        self._session = session
         self._workers = ThreadPoolExecutor(_AT_A_TIME)
-        self._base = self._workers.submit(assembler.base)
+        self._wanted = wanted
+        self._base = self._workers.submit(assembler.base, wanted.base)
         self._made: dict[str, Future[Segment]] = {artifact.name: Future() for artifact in lock.artifacts}
         self._paths: dict[str, Path] = {}
-        self._listings: dict[str, frozenset[str]] = {}
+        self._listings: dict[str, Listing] = {}
+        self._at_hand = threading.Event()
+        """Set when what is at hand is listed."""
+        self._base_wanted = wanted.base
         self._stopped = False
         self._feeder = threading.Thread(target=self._feed, name="fetch")
         self._feeder.start()
@@ -48,9 +48,12 @@ class Pipeline:
         Raises:
             AssembleError: two artifacts have different bytes for one path, or one cannot be assembled.
             FetchError, IntegrityError: an artifact cannot be had.
+            WantedError: an artifact that arrived late imports what was left out of others: begin again with that.
         """
         shared = SharedPaths()
         base, activation = self._base.result()
+        self._at_hand.wait()
+        self._check_wanted()
         shared.settle(base)
         shared.settle(activation)
         yield base
@@ -58,8 +61,10 @@ class Pipeline:
             segment = self._made[artifact.name].result()
             omit = shared.settle(segment)
             if omit is not None:
-                segment = self._assembler.wheel(artifact, self._paths[artifact.sha256], omit)
+                wanted = self._wanted.wheels.get(artifact.name)
+                segment = self._assembler.wheel(artifact, self._paths[artifact.sha256], omit, wanted)
             yield segment
+        self._check_wanted()
         yield activation
 
     def artifact(self, sha256: str) -> Path:
@@ -74,9 +79,7 @@ class Pipeline:
 
     def _feed(self) -> None:
         try:
-            for artifact, path in fetch(
-                self._wanted(), self._lock.cuda, self._settings, self._store, reporter=self._reporter
-            ):
+            for artifact, path in fetch(self._in_order(), self._lock.cuda, self._session):
                 if self._stopped:
                     return
                 self._paths[artifact.sha256] = path
@@ -84,17 +87,21 @@ class Pipeline:
                     if same.sha256 == artifact.sha256:
                         self._workers.submit(self._assemble, same, path)
         except BaseException as error:  # whatever it is, it is raised where the segments are waited for
+            self._at_hand.set()
             for future in self._made.values():
                 if not future.done():
                     future.set_exception(error)
 
-    def _wanted(self) -> list[Artifact]:
+    def _in_order(self) -> list[Artifact]:
         """Order artifacts: what is at hand as the archive needs it, then downloads, the longest first."""
         with ThreadPoolExecutor(_AT_A_TIME) as listers:  # reading them whole, as trust demands, takes seconds
             at_hand = dict(
                 zip(self._lock.artifacts, listers.map(self._list, self._lock.artifacts), strict=True)
             )
         missing = [artifact for artifact, here in at_hand.items() if not here]
+        if not missing and len(self._listings) == len(self._lock.artifacts):
+            self._wanted = self._settled()
+        self._at_hand.set()
         return [
             *(artifact for artifact, here in at_hand.items() if here),
             *sorted(missing, key=lambda artifact: -artifact.size),
@@ -102,19 +109,38 @@ class Pipeline:
 
     def _list(self, artifact: Artifact) -> bool:
         """Say whether an artifact is at hand, and note what it contributes."""
-        path = self._store.find_artifact(artifact.sha256, artifact.size)
+        path = self._session.store.find_artifact(artifact.sha256, artifact.size)
         if path is not None:
+            self._paths[artifact.sha256] = path
             with suppress(AssembleError):  # said again where it is assembled
                 self._listings[artifact.name] = self._assembler.list_wheel(artifact, path)
         return path is not None
+
+    def _settled(self) -> Wanted:
+        """Return what the artifacts want of each other; all of them are listed."""
+        artifacts = {artifact.name: artifact for artifact in self._lock.artifacts}
+
+        def relist(name: str, wanted: Names) -> Listing:
+            artifact = artifacts[name]
+            return self._assembler.list_wheel(artifact, self._paths[artifact.sha256], wanted)
+
+        return settle_wanted(dict(self._listings), self._lock.python, self._lock.conda is not None, relist)
+
+    def _check_wanted(self) -> None:
+        """Make sure that nothing was assembled without what others want of it, as far as all are listed."""
+        if len(self._listings) == len(self._lock.artifacts):
+            settled = self._settled()
+            if settled != replace(self._wanted, base=self._base_wanted):
+                raise WantedError(settled)
 
     def _assemble(self, artifact: Artifact, path: Path) -> None:
         future = self._made[artifact.name]
         try:
             names = [other.name for other in self._lock.artifacts]
             self._listings[artifact.name] = self._assembler.list_wheel(artifact, path)
-            omit = expect_shared(dict(self._listings), names, artifact.name)
-            segment = self._assembler.wheel(artifact, path, omit)
+            listed = {name: listing.paths for name, listing in dict(self._listings).items()}
+            omit = expect_shared(listed, names, artifact.name)
+            segment = self._assembler.wheel(artifact, path, omit, self._wanted.wheels.get(artifact.name))
         except BaseException as error:  # as above
             if not future.done():
                 future.set_exception(error)
@@ -125,11 +151,32 @@ class Pipeline:
 
 @contextmanager
 def open_pipeline(
-    lock: Lock, assembler: Assembler, settings: Settings, store: Store, reporter: Reporter
+    lock: Lock, assembler: Assembler, session: Session, wanted: Wanted | None = None
 ) -> Iterator[Pipeline]:
-    """Begin to fetch and assemble; stop it at the end, whatever happens."""
-    pipeline = Pipeline(lock, assembler, settings, store, reporter)
+    """Begin to fetch and assemble; stop it at the end, whatever happens.
+
+    *wanted* is what a :class:`~envbuilder.assemble.wanted.WantedError` said.
+    """
+    pipeline = Pipeline(lock, assembler, session, wanted or Wanted())
     try:
         yield pipeline
     finally:
         pipeline.close()
+
+
+def assembled(lock: Lock, assembler: Assembler, session: Session) -> list[tuple[Segment, Path | None]]:
+    """Return the segments of *lock*, all of them, each with the artifact that it is spliced from.
+
+    Raises:
+        FetchError, IntegrityError, AssembleError: see :meth:`Pipeline.segments`.
+    """
+    wanted: Wanted | None = None
+    while True:
+        try:
+            with open_pipeline(lock, assembler, session, wanted) as pipeline:
+                return [
+                    (segment, pipeline.artifact(segment.artifact) if segment.artifact else None)
+                    for segment in pipeline.segments()
+                ]
+        except WantedError as more:
+            wanted = more.wanted

@@ -36,6 +36,8 @@ class WheelFiles:
     """The files of a wheel, each with its place in an environment."""
 
     entries: tuple[Entry, ...]
+    left_out: tuple[Entry, ...]
+    """What the rules leave out."""
     excluded: tuple[Excluded, ...]
     dist_info: str
     """``lib/python3.11/site-packages/NAME-VERSION.dist-info``."""
@@ -57,8 +59,10 @@ class WheelFiles:
         yield Entry(f"{self.dist_info}/RECORD", data=("\n".join(sorted(rows)) + "\n").encode())
 
 
-def wheel_files(wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRules) -> WheelFiles:
-    """Say which files the wheel *filename* puts where, for Python *minor*.
+def wheel_files(
+    wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRules, keep: Collection[str] = ()
+) -> WheelFiles:
+    """Say which files the wheel *filename* puts where, for Python *minor*; *keep* stay, whatever *rules* say.
 
     Raises:
         AssembleError: it is no wheel: no single ``.dist-info`` of its own name, no RECORD, an unknown version or
@@ -77,14 +81,14 @@ def wheel_files(wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRu
         raise AssembleError(f"{filename}: {dist_info}/RECORD: {error}") from error
     site_packages = f"lib/python{minor}/site-packages"
     entries: dict[str, Entry] = {}
-    left_out: dict[str, list[int]] = {}
+    excluded: dict[str, list[Entry]] = {}
     for member in wheel.members.values():
         if member.name in (f"{dist_info}/RECORD", f"{dist_info}/RECORD.jws", f"{dist_info}/INSTALLER"):
             continue
         entry = _place(wheel, member, filename, dist_info, minor)
         pattern = rules.excluded_by(entry.path)
-        if pattern is not None:
-            left_out.setdefault(pattern, []).append(member.size)
+        if pattern is not None and entry.path not in keep:
+            excluded.setdefault(pattern, []).append(entry)
             continue
         if entry.path in entries:
             raise AssembleError(f"{filename}: two of its files belong at {entry.path}")
@@ -94,7 +98,10 @@ def wheel_files(wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRu
     _check_paths(filename, entries)
     return WheelFiles(
         entries=tuple(entries.values()),
-        excluded=tuple(Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()),
+        left_out=tuple(entry for one in excluded.values() for entry in one),
+        excluded=tuple(
+            Excluded(pattern, len(one), sum(entry.size for entry in one)) for pattern, one in excluded.items()
+        ),
         dist_info=f"{site_packages}/{dist_info}",
         minor=minor,
     )

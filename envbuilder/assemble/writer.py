@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from zlib_ng import zlib_ng
 
 from envbuilder.archive.elf import MAGIC, read_elf
 from envbuilder.archive.entry import Entry
-from envbuilder.archive.segment import Excluded, FileFacts, Piece, Segment
+from envbuilder.archive.segment import Excluded, FileFacts, KeptFile, Piece, Segment
 from envbuilder.archive.tar import BLOCK, GZIP_HEADER, gzip_member, gzip_trailer, padding, tar_header
 from envbuilder.archive.zipdir import DEFLATED, MemberFile, ZipDirectory
 from envbuilder.errors import AssembleError
@@ -106,6 +106,7 @@ class SegmentWriter:
         artifact: str | None,
         omitted: Sequence[FileFacts] = (),
         excluded: Sequence[Excluded] = (),
+        kept: Mapping[str, str] | None = None,
     ) -> Segment:
         """Close the segment and return it, still in its folder."""
         if self._pending_literal:
@@ -120,6 +121,7 @@ class SegmentWriter:
             files=tuple(sorted(self._facts, key=lambda file: os.fsencode(file.path))),
             omitted=tuple(omitted),
             excluded=tuple(excluded),
+            kept=tuple(KeptFile(path, by) for path, by in sorted((kept or {}).items())),
             folder=self._folder,
         )
 

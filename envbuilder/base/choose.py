@@ -13,13 +13,11 @@ from envbuilder.base.cpython import CPythonBase
 from envbuilder.base.interpreter import Interpreter, describe, find_interpreter
 from envbuilder.base.provider import Provider
 from envbuilder.config.channels import channels_of
-from envbuilder.config.settings import Settings
 from envbuilder.errors import AssembleError, IntegrityError
 from envbuilder.fetch.download import fetch_packages
 from envbuilder.lockfile.model import CondaPackage, Lock
-from envbuilder.progress import Reporter
 from envbuilder.recipe.model import Recipe
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 _COMPILERS: Final = {
     "CC": ("bin/gcc", "bin/x86_64-conda-linux-gnu-gcc", "bin/x86_64-conda-linux-gnu-cc"),
@@ -29,9 +27,7 @@ _COMPILERS: Final = {
 
 
 @contextmanager
-def open_base(
-    recipe: Recipe, lock: Lock, settings: Settings, store: Store, *, change: bool, reporter: Reporter
-) -> Iterator[Provider]:
+def open_base(recipe: Recipe, lock: Lock, session: Session, *, change: bool) -> Iterator[Provider]:
     """Give the base of *lock*; with *change* another CPython may stand in for the locked one.
 
     Raises:
@@ -39,22 +35,22 @@ def open_base(
         AssembleError: there is none.
     """
     if lock.conda is None:
-        yield CPythonBase(found=choose_interpreter(lock, change, store, reporter))
+        yield CPythonBase(found=choose_interpreter(lock, change, session))
         return
     packages, channels = lock.conda.packages, channels_of(recipe)
 
     def fetch() -> Mapping[CondaPackage, Path]:
-        return fetch_packages(packages, channels, settings, store, reporter=reporter)
+        return fetch_packages(packages, channels, session)
 
-    with store.scratch("conda") as scratch:
+    with session.store.scratch("conda") as scratch:
         yield CondaBase(
             interpreter=lock.interpreter,
             packages=packages,
             link_scripts=recipe.link_scripts,
             fetch=fetch,
-            store=store,
+            store=session.store,
             scratch=scratch,
-            reporter=reporter,
+            reporter=session.reporter,
         )
 
 
@@ -77,14 +73,16 @@ def find_compiler(files: Iterable[FileFacts]) -> dict[str, str]:
     return found
 
 
-def choose_interpreter(lock: Lock, change: bool, store: Store, reporter: Reporter) -> Interpreter:
+def choose_interpreter(lock: Lock, change: bool, session: Session) -> Interpreter:
     """Return this machine's interpreter for *lock*: with *change* also one that is not the locked one.
 
     Raises:
         IntegrityError: it is not the locked one.
         AssembleError: there is none.
     """
-    interpreter = find_interpreter(lock.python, locked=lock.interpreter, store=store, reporter=reporter)
+    interpreter = find_interpreter(
+        lock.python, locked=lock.interpreter, store=session.store, reporter=session.reporter
+    )
     here, locked = describe(interpreter), lock.interpreter
     if here.digest != locked.digest:
         text = (
@@ -95,5 +93,5 @@ def choose_interpreter(lock: Lock, change: bool, store: Store, reporter: Reporte
             raise IntegrityError(
                 text, hint="install the locked one, or take this one with --interpreter-change, or lock again"
             )
-        reporter.note(f"{text}: taken, as --interpreter-change allows")
+        session.reporter.note(f"{text}: taken, as --interpreter-change allows")
     return interpreter

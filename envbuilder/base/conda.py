@@ -19,18 +19,20 @@ from typing import Any, Final
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.kept import find_kept
 from envbuilder.archive.segment import Excluded
 from envbuilder.base.clobbered import own_path, put_back
 from envbuilder.base.conda_package import PackageContent, name_packages, read_package
 from envbuilder.base.prefixes import NOWHERE, PREFIXES_PATH, cure_prefixes, prefixes_text
 from envbuilder.base.provider import Base, described_by_conda_pack
-from envbuilder.config.rattler_client import rattler, said, wait
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
+from envbuilder.util.documents import LISTING, load_json
 from envbuilder.util.process import CommandError, run
+from envbuilder.util.rattler import rattler, said, wait
 
 CONDA_BASE: Final = "conda-base-3"
 """Part of the key of such a base: count it up when the same packages would give other bytes."""
@@ -81,8 +83,10 @@ class CondaBase:
         """Return its Python, installed now if it was not before."""
         return self._prefix() / "bin" / f"python{self.minor}"
 
-    def lay_out(self, folder: Path, rules: PackRules) -> Base:
+    def lay_out(self, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None) -> Base:
         """Install the packages, and describe what an environment gets of them.
+
+        What its modules, or those of wheels (*wanted*), import while they are imported stays.
 
         Raises:
             FetchError, IntegrityError: a package cannot be had.
@@ -90,8 +94,32 @@ class CondaBase:
         """
         prefix = self._prefix()
         laid_out = described_by_conda_pack(prefix)
-        entries, excluded = _packed(laid_out.entries, prefix, rules)
-        return Base(entries=tuple(entries), activation=laid_out.activation, excluded=tuple(excluded))
+        entries = _packed(laid_out.entries, prefix)
+        left_out = {entry.path: pattern for entry in entries if (pattern := rules.excluded_by(entry.path))}
+        sources = {entry.path: _reader(entry) for entry in entries if entry.link is None}
+        kept = find_kept(
+            {path: read for path, read in sources.items() if path not in left_out},
+            {path: read for path, read in sources.items() if path in left_out and rules.yields(path)},
+            rules=rules,
+            minor=self.minor,
+            python=self.executable,
+            wanted=wanted,
+        )
+        packed: list[Entry] = []
+        sizes: dict[str, list[int]] = {}
+        for entry in entries:
+            if entry.path in left_out and entry.path not in kept.paths:
+                sizes.setdefault(left_out[entry.path], []).append(entry.size)
+                continue
+            if entry.link is not None:
+                _check_link(entry.path, entry.link)
+            packed.append(entry)
+        return Base(
+            entries=tuple(packed),
+            activation=laid_out.activation,
+            excluded=tuple(Excluded(pattern, len(one), sum(one)) for pattern, one in sizes.items()),
+            kept=kept.paths,
+        )
 
     def owner(self, path: str) -> CondaPackage | None:
         """Return the package that *path* of the environment comes from."""
@@ -219,7 +247,7 @@ def _normalize_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
     """Take out of ``conda-meta`` what differs from machine to machine, and where this one had the packages from."""
     by_file = {package.filename: package for package in packages}
     for path in sorted((prefix / "conda-meta").glob("*.json")):
-        record = json.loads(path.read_bytes())
+        record = dict(load_json(path, cap=LISTING).value)
         package = by_file[record["fn"]]
         record |= {
             "channel": package.channel,
@@ -241,24 +269,20 @@ def _normalize_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
 # -- describing ------------------------------------------------------------------------------------
 
 
-def _packed(entries: Sequence[Entry], prefix: Path, rules: PackRules) -> tuple[list[Entry], list[Excluded]]:
-    """Return the entries that go into an archive, each by its real path, and what rules leave out."""
-    kept: dict[str, Entry] = {}
-    left_out: dict[str, list[int]] = {}
+def _packed(entries: Sequence[Entry], prefix: Path) -> list[Entry]:
+    """Return what may go into an archive, each entry by its real path."""
+    found: dict[str, Entry] = {}
     paths = {entry.path for entry in entries}
     for entry in entries:
         if _is_bytecode(entry.path, paths):
             continue  # compiled anew: this one holds the time stamp of its source, and a path
         path = _real_path(entry.path, prefix)
-        pattern = rules.excluded_by(path)
-        if pattern is not None:
-            left_out.setdefault(pattern, []).append(entry.size)
-            continue
-        if entry.link is not None:
-            _check_link(path, entry.link)
-        kept.setdefault(path, Entry(path, entry.mode, data=entry.data, source=entry.source, link=entry.link))
-    excluded = [Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()]
-    return list(kept.values()), excluded
+        found.setdefault(path, Entry(path, entry.mode, data=entry.data, source=entry.source, link=entry.link))
+    return list(found.values())
+
+
+def _reader(entry: Entry) -> Callable[[], bytes]:
+    return entry.source.read_bytes if entry.source is not None else lambda: entry.data or b""
 
 
 def _is_bytecode(path: str, paths: set[str]) -> bool:

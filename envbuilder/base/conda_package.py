@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import re
+import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
-from envbuilder.config.rattler_client import rattler, said, wait
+from envbuilder.base.conda_archive import CondaArchive, read_conda_archive
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import CondaPackage
+from envbuilder.util.documents import LISTING, DocumentError, Record, parse_json
 
 _ENTRY_POINT: Final = re.compile(r"\s*[^\s=/]+\s*=\s*[\w.]+\s*:\s*[\w.]+\s*")
-_METADATA: Final = re.compile(
-    r"(?:lib/python3\.\d+/)?site-packages/[^/]+(\.dist-info/METADATA|\.egg-info(/PKG-INFO)?)"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,62 +55,77 @@ def read_package(package: CondaPackage, path: Path, minor: str, *, metadata: boo
         AssembleError: it is no conda package, or not the one its name says; a path leaves the environment; a link
             leads out; an entry point is none.
     """
-    module = rattler()
     try:
-        return wait(_read(module, package, path, minor, metadata))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AssembleError(
-            f"{package.filename}: is no conda package that can be read: {said(error)}"
-        ) from error
+        archive = read_conda_archive(path)
+        return _content(package, archive, minor, metadata)
+    except DocumentError as error:
+        said = (
+            f"{error.where}: {error.path}: {error.reason}" if error.path else f"{error.where}: {error.reason}"
+        )
+    except OSError as error:
+        said = error.strerror or str(error)
+    except ValueError as error:
+        said = str(error)
+    raise AssembleError(f"{package.filename}: is no conda package that can be read: {said}")
 
 
-async def _read(
-    module: ModuleType, package: CondaPackage, path: Path, minor: str, metadata: bool
-) -> PackageContent:
-    archive = await module.package_streaming.PackageArchive.from_path(path)
-    info = await archive.read_files(["info/index.json", "info/link.json"])
-    _check_name(package, json.loads(info["info/index.json"] or b"null"))
-    noarch = json.loads(info["info/link.json"] or b"{}").get("noarch") or {}
-    python = noarch.get("type") == "python"
-    entry_points = noarch.get("entry_points") or []
+def _content(package: CondaPackage, archive: CondaArchive, minor: str, metadata: bool) -> PackageContent:
+    _check_name(package, parse_json(archive.info.get("info/index.json", b"null"), where="info/index.json"))
+    link = parse_json(archive.info.get("info/link.json", b"{}"), where="info/link.json")
+    noarch = link.record("noarch") if "noarch" in link else None
+    python = noarch is not None and "type" in noarch and noarch.text("type") == "python"
+    entry_points = noarch.value.get("entry_points") or [] if noarch is not None else []
     _check_entry_points(package, entry_points)
-    rows = (await archive.paths_json()).paths
-    paths = [str(row.relative_path) for row in rows]
-    for one in paths:
+    rows = _rows(archive)
+    paths = [path for path, _ in rows]
+    for one in (*paths, *archive.members):
         _check_path(package, one)
-    links = {entry.name: entry.link_target async for entry in archive.stream("pkg") if entry.is_symlink}
-    _check_links(package, links)
+    _check_links(package, archive.links)
     placed = {one: _placed(one, minor) if python else one for one in paths}
-    found: list[bytes] = []
-    if metadata:
-        wanted = [one for one in paths if _METADATA.fullmatch(one)]
-        read = await archive.read_files(wanted) if wanted else {}
-        found = [read[one] or b"" for one in wanted]
     return PackageContent(
         paths=(*placed.values(), *(f"bin/{entry.partition('=')[0].strip()}" for entry in entry_points)),
-        placeholders=tuple(
-            (placed[str(row.relative_path)], row.prefix_placeholder.file_mode.mode)
-            for row in rows
-            if row.prefix_placeholder is not None
-        ),
-        links=tuple((placed.get(one, one), target or "") for one, target in links.items()),
+        placeholders=tuple((placed[path], mode) for path, mode in rows if mode is not None),
+        links=tuple((placed.get(one, one), target) for one, target in archive.links.items()),
         scripts=tuple(one for one in paths if re.fullmatch(r"bin/\.[^/]+-post-link\.sh", one)),
-        metadata=tuple(found),
+        metadata=tuple(archive.metadata[one] for one in paths if one in archive.metadata) if metadata else (),
     )
 
 
-def _check_name(package: CondaPackage, index: Any) -> None:
-    if not isinstance(index, dict):
-        raise ValueError("info/index.json is none")
-    found = (index["name"], index["version"], index["build"])
+def _rows(archive: CondaArchive) -> list[tuple[str, str | None]]:
+    """Return the path of each file, and how its prefix is to be replaced, if at all: ``text`` or ``binary``."""
+    if "info/paths.json" in archive.info:
+        document = parse_json(archive.info["info/paths.json"], where="info/paths.json", cap=LISTING)
+        return [(row.free_text("_path"), _mode(row)) for row in document.records("paths")]
+    # Packages from before 2017 have a list of names, and another one of those with a prefix.
+    modes: dict[str, str] = {}
+    for line in _lines(archive, "info/has_prefix"):
+        words = shlex.split(line)
+        modes[words[-1]] = words[1] if len(words) == 3 else "text"
+    return [(path, modes.get(path)) for path in _lines(archive, "info/files")]
+
+
+def _mode(row: Record) -> str | None:
+    if "prefix_placeholder" not in row:
+        return None
+    return row.choice("file_mode", "text", "binary") if "file_mode" in row else "text"
+
+
+def _lines(archive: CondaArchive, name: str) -> list[str]:
+    return [line for line in archive.info.get(name, b"").decode("utf-8").splitlines() if line.strip()]
+
+
+def _check_name(package: CondaPackage, index: Record) -> None:
+    found = (index.text("name"), index.text("version"), index.text("build"))
     if (found[0].lower(), *found[1:]) != (package.name, package.version, package.build):
         raise AssembleError(
-            f"{package.filename}: says of itself that it is {'-'.join(map(str, found))}",
+            f"{package.filename}: says of itself that it is {'-'.join(found)}",
             hint="the channel's index is wrong: index it again, and lock again",
         )
 
 
-def _check_entry_points(package: CondaPackage, entry_points: Sequence[Any]) -> None:
+def _check_entry_points(package: CondaPackage, entry_points: Any) -> None:
+    if not isinstance(entry_points, list):
+        raise ValueError("info/link.json: noarch.entry_points: expected a list")
     for entry in entry_points:
         if not isinstance(entry, str) or not _ENTRY_POINT.fullmatch(entry):
             raise AssembleError(
@@ -130,11 +142,11 @@ def _check_path(package: CondaPackage, path: str) -> None:
         )
 
 
-def _check_links(package: CondaPackage, links: dict[str, str | None]) -> None:
+def _check_links(package: CondaPackage, links: Mapping[str, str]) -> None:
     for path, target in links.items():
         _check_path(package, path)
-        end = posixpath.normpath(posixpath.join(posixpath.dirname(path), target or ""))
-        if (target or "").startswith("/") or end.startswith("../") or end == "..":
+        end = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+        if target.startswith("/") or end.startswith("../") or end == "..":
             raise AssembleError(
                 f"{package.filename}: the link {path} leads to {target}, out of the environment",
                 hint="links lead to paths inside; take another build of the package",

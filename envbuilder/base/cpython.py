@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.kept import find_kept
 from envbuilder.archive.segment import Excluded
-from envbuilder.base.interpreter import Interpreter, describe, interpreter_files, linked_libraries
+from envbuilder.base.interpreter import (
+    Interpreter,
+    InterpreterFile,
+    describe,
+    interpreter_files,
+    linked_libraries,
+)
 from envbuilder.base.provider import HISTORY, Base, described_by_conda_pack
 from envbuilder.base.relocate import (
     is_elf,
@@ -52,48 +59,66 @@ class CPythonBase:
         """Return its Python."""
         return self.found.executable
 
-    def lay_out(self, folder: Path, rules: PackRules) -> Base:
+    def lay_out(self, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None) -> Base:
         """Copy and relocate it into *folder*, see :func:`lay_out_base`."""
-        return lay_out_base(self.found, folder, rules)
+        return lay_out_base(self.found, folder, rules, wanted)
 
 
-def lay_out_base(interpreter: Interpreter, folder: Path, rules: PackRules) -> Base:
+def lay_out_base(
+    interpreter: Interpreter, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None
+) -> Base:
     """Describe *interpreter* as it goes into an environment; what must be changed for that is copied into *folder*,
     which must be empty.
 
-    Nothing of the interpreter is changed or linked to.
+    Nothing of the interpreter is changed or linked to. What packages import of it (*wanted*) stays.
     """
-    unchanged, excluded = _copy_what_changes(interpreter, folder, rules)
+    files = {file.target: file for file in interpreter_files(interpreter)}
+    left_out = {target: pattern for target in files if (pattern := rules.excluded_by(target)) is not None}
+    sources = {target: file.source.read_bytes for target, file in files.items() if file.source is not None}
+    kept = find_kept(
+        {target: read for target, read in sources.items() if target not in left_out},
+        {target: read for target, read in sources.items() if target in left_out and rules.yields(target)},
+        rules=rules,
+        minor=interpreter.minor,
+        python=lambda: interpreter.executable,
+        wanted=wanted,
+    )
+    left_out = {target: pattern for target, pattern in left_out.items() if target not in kept.paths}
+    unchanged = _copy_what_changes(
+        interpreter, folder, [file for target, file in files.items() if target not in left_out]
+    )
     _relocate(interpreter, folder)
     history = folder / HISTORY
     history.parent.mkdir()
     history.write_text("")
     described = described_by_conda_pack(folder)
-    return replace(described, entries=(*unchanged, *described.entries), excluded=tuple(excluded))
+    sizes: dict[str, list[int]] = {}
+    for target, pattern in left_out.items():
+        source = files[target].source
+        sizes.setdefault(pattern, []).append(source.stat().st_size if source is not None else 0)
+    return replace(
+        described,
+        entries=(*unchanged, *described.entries),
+        excluded=tuple(Excluded(pattern, len(one), sum(one)) for pattern, one in sizes.items()),
+        kept=kept.paths,
+    )
 
 
 def _copy_what_changes(
-    interpreter: Interpreter, folder: Path, rules: PackRules
-) -> tuple[list[Entry], list[Excluded]]:
-    """Return what needs no copy, and what *rules* leave out."""
-    left_out: dict[str, list[int]] = {}
-    kept: list[str] = []
+    interpreter: Interpreter, folder: Path, files: Sequence[InterpreterFile]
+) -> list[Entry]:
+    """Copy those of *files*, and of the libraries that they need, that are to be changed; return the others."""
     unchanged: list[Entry] = []
-    for file in interpreter_files(interpreter):
-        pattern = rules.excluded_by(file.target)
-        if pattern is not None:
-            left_out.setdefault(pattern, []).append(file.source.stat().st_size if file.source else 0)
-            continue
-        kept.append(file.target)
+    for file in files:
         if file.source is None:
             unchanged.append(Entry(file.target, 0o777, link=file.link))
         else:
             unchanged += _copy_changed(file.source, file.target, folder, interpreter.built_at)
     libraries = linked_libraries(interpreter)
-    for source in sorted({path for target in kept for path in libraries.get(target, ())}):
+    for source in sorted({path for file in files for path in libraries.get(file.target, ())}):
         unchanged += _copy_changed(source, f"lib/{source.name}", folder, interpreter.built_at)
     (folder / f"lib/python{interpreter.minor}/site-packages").mkdir(parents=True, exist_ok=True)
-    return unchanged, [Excluded(pattern, len(sizes), sum(sizes)) for pattern, sizes in left_out.items()]
+    return unchanged
 
 
 def _copy_changed(source: Path, target: str, folder: Path, places: Sequence[str]) -> list[Entry]:

@@ -19,12 +19,14 @@ from typing import Final, Literal
 from envbuilder.archive.elf import read_elf
 from envbuilder.archive.exclude import glob_regex
 from envbuilder.base.relocate import is_elf, relocated_sysconfigdata, set_runpaths
+from envbuilder.util.documents import LISTING, parse_json_value, record_of
 
 NOWHERE: Final = "/nowhere/envbuilder"
 """The prefix that packages are installed for: absolute, short enough for every placeholder, and not there."""
 PREFIXES_PATH: Final = "share/envbuilder/prefixes.json"
 """Where an environment lists the files that named the prefix."""
 Outcome = Literal["cured", "harmless", "reported"]
+_OUTCOMES: Final[dict[str, Outcome]] = {"cured": "cured", "harmless": "harmless", "reported": "reported"}
 
 _HARMLESS: Final = (
     ("conda-meta/**", "conda's own record of what was installed"),
@@ -88,15 +90,18 @@ def read_prefixes(data: bytes) -> list[PrefixUse]:
     """Read what :func:`prefixes_text` wrote.
 
     Raises:
-        ValueError: it is something else.
+        DocumentError: it is something else.
     """
-    try:
-        return [
-            PrefixUse(path=row["path"], kind=row["kind"], outcome=row["outcome"], how=row["how"])
-            for row in json.loads(data)
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{PREFIXES_PATH} is no list of files: {error}") from error
+    rows = parse_json_value(data, where=PREFIXES_PATH, cap=LISTING)
+    return [
+        PrefixUse(
+            path=row.file_path("path"),
+            kind="text" if row.choice("kind", "text", "binary") == "text" else "binary",
+            outcome=_OUTCOMES[row.choice("outcome", *_OUTCOMES)],
+            how=row.free_text("how"),
+        )
+        for row in record_of({"files": rows}, where=PREFIXES_PATH).records("files")
+    ]
 
 
 def names_prefix(path: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,8 @@ class Base:
     activation: tuple[Entry, ...]
     """conda-pack's ``bin/activate`` and what belongs to it, and ``conda-meta/history``."""
     excluded: tuple[Excluded, ...]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Each file that a rule would have left out, and a module that imports it."""
 
 
 class Provider(Protocol):
@@ -53,8 +56,12 @@ class Provider(Protocol):
     def executable(self) -> Path:
         """Return a Python that is the base's."""
 
-    def lay_out(self, folder: Path, rules: PackRules) -> Base:
-        """Make the base in *folder*, which is empty, and describe it."""
+    def lay_out(self, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None) -> Base:
+        """Make the base in *folder*, which is empty, and describe it.
+
+        *wanted* are names of modules that packages import, each with a module that does: they stay, whatever default
+        rules say.
+        """
 
 
 class _Collector:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ import conda_pack
 from envbuilder.deployment.config import ENVIRONMENT, read_config
 from envbuilder.deployment.lint import version_folders
 from envbuilder.deployment.pbtxt import remove, set_parameter, set_string
+from envbuilder.util.process import run
 
 _MODEL_FILE: Final = """\
 import time
@@ -71,7 +72,7 @@ def pack_baseline(archive: Path, scratch: Path, target: Path) -> None:
     """Pack the environment in *archive* with conda-pack and no bytecode, into *target*, by way of *scratch*."""
     prefix = scratch / "prefix"
     prefix.mkdir()
-    subprocess.run(["tar", "-xzf", archive, "-C", prefix], check=True)
+    run(["tar", "-xzf", str(archive), "-C", str(prefix)], env=os.environ)
     for file in prefix.rglob("*.pyc"):
         file.unlink()
     for name in ("bin/activate", "bin/activate.fish", "bin/deactivate", "share/envbuilder"):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from envbuilder.util.tempdirs import draft_folder
 from envbuilder.verification.server.cleanup import EXTRACTIONS
 
 
@@ -47,5 +47,5 @@ class KeptInodes:
 @contextlib.contextmanager
 def kept_inodes(place: Path = EXTRACTIONS) -> Iterator[KeptInodes]:
     """Keep inodes on the disk of *place*, where servers extract environments, until the block is left."""
-    with tempfile.TemporaryDirectory(prefix="envbuilder-inodes-", dir=place) as folder:
-        yield KeptInodes(Path(folder))
+    with draft_folder(place, "inodes") as folder:
+        yield KeptInodes(folder)

@@ -21,12 +21,13 @@ from envbuilder.bench.inodes import KeptInodes, kept_inodes
 from envbuilder.bench.timeline import PHASES, read_phases
 from envbuilder.deployment.config import CONFIG, read_config
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.verification.live import inputs
 from envbuilder.verification.server.cleanup import extractions
-from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
+from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
 
 _ROWS: Final = 3
 _RELATIVE: Final = 1e-3
@@ -181,10 +182,13 @@ class _Bench:
             deploy(
                 self.archive,
                 model,
-                repository=folder / _label(deployment, ahead),
-                layout="shared",
-                shared=self.scratch / "envs",
-                unpacked=deployment == "unpacked",
+                folder / _label(deployment, ahead),
+                DeployOptions(
+                    layout="shared",
+                    shared=self.scratch / "envs",
+                    unpacked=deployment == "unpacked",
+                    replace=True,  # whatever environment the model has: it is this one that is measured
+                ),
                 compiled=compiled if ahead else (),
             )
         expected = self._eager(model, folder, name)
@@ -205,10 +209,8 @@ class _Bench:
         deploy(
             self.archive,
             copy,
-            repository=folder / "eager",
-            layout="shared",
-            shared=self.scratch / "envs",
-            unpacked=True,
+            folder / "eager",
+            DeployOptions(layout="shared", shared=self.scratch / "envs", unpacked=True, replace=True),
         )
         with self.server.start(folder / "eager", python=self.python, log=folder / "eager.log") as running:
             return self._ask(running, folder / "eager" / name)
@@ -233,9 +235,8 @@ class _Bench:
         before, others = self.compilers.count(), extractions()
         os.sync()  # what was written before is no part of what this start has to write
         began = time.time()
-        with self.server.start(
-            folder / label, python=self.python, log=log, env=env, extra_args=["--log-verbose=1"], pause=0.02
-        ) as running:
+        options = StartOptions(env=env, extra_args=("--log-verbose=1",), pause=0.02)
+        with self.server.start(folder / label, python=self.python, log=log, options=options) as running:
             ready = time.time()
             answer = self._ask(running, folder / label / name)
             answered = time.time()

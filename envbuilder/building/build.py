@@ -24,6 +24,7 @@ from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.bytecode import BytecodeCompiler
 from envbuilder.assemble.pipeline import Pipeline, open_pipeline
 from envbuilder.assemble.shared_paths import TwoOwnersError
+from envbuilder.assemble.wanted import Wanted, WantedError
 from envbuilder.base.choose import find_compiler, open_base
 from envbuilder.base.conda import CondaBase
 from envbuilder.base.provider import Provider
@@ -35,32 +36,32 @@ from envbuilder.building.record import (
     parse_record,
     record_of,
 )
-from envbuilder.config.settings import Settings
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
 from envbuilder.lockfile.model import Lock
-from envbuilder.progress import SILENT, Reporter
+from envbuilder.progress import Reporter
 from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.interruption import shielded
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import counted
 
-_TRIES: Final = 3
-"""A damaged store entry is removed and made again; more than one may be damaged."""
+_TRIES: Final = 4
+"""A damaged store entry is removed and made again; more than one may be damaged. One try more may be needed where an
+artifact that was just fetched imports what was left out of another."""
 
 
 def build(
     recipe: Recipe,
     lock: Lock,
+    session: Session,
     *,
     output: Path,
-    settings: Settings,
-    store: Store,
     interpreter_change: bool = False,
     threads: int | None = None,
-    reporter: Reporter = SILENT,
 ) -> BuildReport:
     """Build the archive of *lock* in the folder *output*, packed as *recipe* says.
 
@@ -72,20 +73,21 @@ def build(
         AssembleError: the artifacts make no environment.
     """
     rules = pack_rules(recipe)
+    store, reporter = session.store, session.reporter
+    wanted = Wanted()
     for attempt in range(_TRIES):
         try:
             with (
-                open_base(
-                    recipe, lock, settings, store, change=interpreter_change, reporter=reporter
-                ) as base,
-                open_assembler(base, rules, store, threads, reporter) as assembler,
+                open_base(recipe, lock, session, change=interpreter_change) as base,
+                open_assembler(base, rules, session, threads) as assembler,
             ):
                 key = build_key(recipe, lock, base.interpreter)
                 there = _already_there(key, recipe, output, store)
                 if there is not None:
                     return there
-                _make_output(output)
-                report = _build(recipe, lock, base, assembler, output, settings, store, reporter)
+                report = _build(recipe, lock, base, assembler, output, session, wanted)
+        except WantedError as more:
+            wanted = more.wanted  # an artifact that was only now fetched imports what was left out of another
         except (DamagedPieceError, DamagedArtifactError) as damaged:
             label = _discard(damaged, store, reporter)
             if attempt == _TRIES - 1:
@@ -105,7 +107,7 @@ def build(
 
 @contextmanager
 def open_assembler(
-    base: Provider, rules: PackRules, store: Store, threads: int | None, reporter: Reporter
+    base: Provider, rules: PackRules, session: Session, threads: int | None = None
 ) -> Iterator[Assembler]:
     """Give an assembler with *threads* threads (default: one for each CPU, at most 8)."""
     threads = threads or min(os.cpu_count() or 1, 8)
@@ -116,10 +118,10 @@ def open_assembler(
         yield Assembler(
             base=base,
             rules=rules,
-            store=store,
+            store=session.store,
             executor=executor,
             compiler=compiler,
-            reporter=reporter,
+            reporter=session.reporter,
         )
 
 
@@ -132,19 +134,18 @@ def _build(
     base: Provider,
     assembler: Assembler,
     output: Path,
-    settings: Settings,
-    store: Store,
-    reporter: Reporter,
+    session: Session,
+    wanted: Wanted,
 ) -> BuildReport:
     packages = counted(len(lock.artifacts), "wheel")
     if lock.conda is not None:
         packages = f"{counted(len(lock.conda.packages), 'conda package')} and {packages}"
-    reporter.step(f"Fetching, assembling and packing {packages}")
+    session.reporter.step(f"Fetching, assembling and packing {packages}")
     suffix = ".tar" if recipe.pack.uncompressed else ".tar.gz"
     with (
         _draft(output, recipe.name) as draft,
-        store.scratch("own") as scratch,
-        open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
+        session.store.scratch("own") as scratch,
+        open_pipeline(lock, assembler, session, wanted) as pipeline,
     ):
         contents = _Contents(recipe, lock, base, assembler, pipeline, scratch)
         written = write_archive(
@@ -154,16 +155,18 @@ def _build(
             level=recipe.pack.level,
             uncompressed=recipe.pack.uncompressed,
             expected=sum(artifact.size for artifact in lock.all_artifacts),
-            reporter=reporter,
+            reporter=session.reporter,
         )
         archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
         # Its manifest first: an archive never stands without it. One that is there is left as it is: a server
         # extracts again when an archive's time changes.
         beside = draft.with_name("manifest")
         beside.write_bytes(contents.text.encode("utf-8", "surrogateescape"))
-        beside.replace(manifest_beside(archive))
-        if not (archive.exists() and file_sha256(archive) == written.sha256):
-            draft.replace(archive)
+        there = archive.exists() and file_sha256(archive) == written.sha256
+        with shielded():
+            beside.replace(manifest_beside(archive))
+            if not there:
+                draft.replace(archive)
     return BuildReport(
         archive=archive,
         manifest=contents.manifest,
@@ -224,9 +227,7 @@ def _already_there(key: str, recipe: Recipe, output: Path, store: Store) -> Buil
     if record is None:
         return None
     try:
-        known = parse_record(record.read_bytes())
-        if known is None:
-            return None
+        known = parse_record(record.read_bytes(), where=str(record))
         archive = output / known.archive
         if archive.stat().st_size != known.size or file_sha256(archive) != known.sha256:
             return None
@@ -279,20 +280,16 @@ def _failure(error: OSError, recipe: Recipe, output: Path, store: Store) -> Asse
     return AssembleError(f"{recipe.name} cannot be built: {error.strerror or error}{where}")
 
 
-def _make_output(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AssembleError(f"the folder {output} cannot be made: {error.strerror}") from error
-
-
 @contextmanager
 def _draft(output: Path, name: str) -> Iterator[Path]:
     """Give a place beside the archive-to-be, and leave nothing there."""
-    sweep(output, f".{name}-????????")
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(locked_folder(output, f".{name}"))
+            stack.enter_context(output_folder(output))
+        except OSError as error:
+            raise AssembleError(f"the folder {output} cannot be made: {error.strerror}") from error
+        try:
+            folder = stack.enter_context(draft_folder(output, name))
         except OSError as error:
             raise AssembleError(f"the folder {output} cannot be written: {error.strerror}") from error
         yield folder / "archive"

@@ -17,11 +17,12 @@ from envbuilder.archive.manifest import (
     ManifestExclusion,
     ManifestFile,
     ManifestInterpreter,
+    ManifestKept,
     ManifestPackage,
 )
 from envbuilder.archive.segment import Segment
 from envbuilder.base.provider import Provider
-from envbuilder.building.record import _pack_json, lock_digest, tools
+from envbuilder.building.record import lock_digest, pack_options, tools
 from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
 
@@ -50,13 +51,21 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
         provides=dict(lock.conda.provides) if lock.conda else {},
         glibc=highest(facts.glibc for facts in elf if facts.glibc),
         glibcxx=highest(facts.glibcxx for facts in elf if facts.glibcxx),
-        pack=_pack_json(recipe),
+        pack=pack_options(recipe),
         tools=tools(lock),
         unpacked_size=sum(file.size for file in files),
         files=tuple(
             ManifestFile(path=f.path, mode=f.mode, size=f.size, sha256=f.sha256, link=f.link) for f in files
         ),
         excluded=_sum_excluded(segments),
+        kept=tuple(
+            ManifestKept(path=kept.path, imported_by=kept.imported_by)
+            for kept in sorted(
+                (kept for segment in segments for kept in segment.kept),
+                key=lambda kept: os.fsencode(kept.path),
+            )
+        ),
+        system_libraries=recipe.system_libraries,
     )
 
 

@@ -6,11 +6,11 @@ import hashlib
 import importlib.metadata
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from envbuilder import __version__
 from envbuilder.archive.exclude import DEFAULT_EXCLUDE, LINKER_EXCLUDE, RULES_VERSION, PackRules
 from envbuilder.archive.manifest import (
     Manifest,
@@ -18,11 +18,16 @@ from envbuilder.archive.manifest import (
 )
 from envbuilder.archive.tar import COMPRESSOR
 from envbuilder.base.conda import CONDA_BASE
-from envbuilder.config.rattler_client import rattler_version
 from envbuilder.lockfile.model import Lock, LockedInterpreter
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.recipe.model import Recipe
+from envbuilder.util.documents import Cap, Grammar, parse_json
 from envbuilder.util.files import file_sha256
+from envbuilder.util.rattler import rattler_version
+from envbuilder.util.version import VERSION
+
+_RECORD: Final = Cap(size=16 * 2**10, containers=10, depth=4)
+"""Of a build's record: five short values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +58,8 @@ def lock_digest(lock: Lock) -> str:
     return hashlib.sha256(lock_text(lock).encode()).hexdigest()
 
 
-def _pack_json(recipe: Recipe) -> dict[str, Any]:
+def pack_options(recipe: Recipe) -> dict[str, Any]:
+    """Return the options of packing *recipe*, as a manifest has them."""
     options = recipe.pack
     return {
         "bytecode": options.bytecode,
@@ -68,7 +74,7 @@ def tools(lock: Lock | None = None) -> dict[str, str]:
     compressor, _, version = COMPRESSOR.partition(" ")
     conda = conda_tools() if lock is not None and lock.conda is not None else {}
     return {
-        "envbuilder": __version__,
+        "envbuilder": VERSION,
         "rules": str(RULES_VERSION),
         "conda-pack": importlib.metadata.version("conda-pack"),
         "installer": importlib.metadata.version("installer"),
@@ -89,14 +95,27 @@ def conda_tools() -> dict[str, str]:
 
 def build_key(recipe: Recipe, lock: Lock, interpreter: LockedInterpreter) -> str:
     """Return what decides the bytes of an archive, as a sha256: who knows the key needs not build."""
-    parts = [
-        recipe.name,
-        lock_digest(lock),
-        interpreter,
-        _pack_json(recipe),
-        sorted(tools(lock).items()),
-    ]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return _key(recipe.name, lock_digest(lock), interpreter, pack_options(recipe), tools(lock))
+
+
+def key_of(manifest: Manifest) -> str:
+    """Return the key of the build that made an archive, from its manifest."""
+    described = manifest.interpreter
+    interpreter = LockedInterpreter(
+        version=described.version, origin=described.origin, digest=described.digest
+    )
+    return _key(manifest.recipe, manifest.lock_digest, interpreter, manifest.pack, manifest.tools)
+
+
+def _key(
+    recipe: str,
+    lock: str,
+    interpreter: LockedInterpreter,
+    pack: Mapping[str, Any],
+    used: Mapping[str, str],
+) -> str:
+    parts = [recipe, lock, interpreter, sorted(pack.items()), sorted(used.items())]
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def record_of(report: BuildReport) -> BuildRecord:
@@ -111,6 +130,10 @@ def record_of(report: BuildReport) -> BuildRecord:
 
 
 DIGEST = re.compile(r"[0-9a-f]{12,64}")
+_ARCHIVE: Final = Grammar(
+    pattern=re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*-[0-9a-f]{12}(\.tar|\.tar\.gz)"),
+    expected="an archive's file name",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,11 +153,36 @@ class BuildRecord:
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
 
 
-def parse_record(text: bytes) -> BuildRecord | None:
-    """Read a record; None: it is none."""
-    try:
-        record = BuildRecord(**json.loads(text))
-    except (ValueError, TypeError):
-        return None
-    sound = DIGEST.fullmatch(str(record.sha256)) and "/" not in str(record.archive)
-    return record if sound else None
+def record_of_archive(archive: Path, sha256: str, manifest: Manifest) -> BuildRecord:
+    """Return what a store keeps of the build that made *archive*, which has this sha256 and *manifest* beside it."""
+    return BuildRecord(
+        archive=archive_name(manifest, sha256),
+        sha256=sha256,
+        size=archive.stat().st_size,
+        segments=len(manifest.packages) + 2,
+        manifest=file_sha256(manifest_beside(archive)),
+    )
+
+
+def archive_name(manifest: Manifest, sha256: str) -> str:
+    """Return what the archive with this manifest and sha256 is called."""
+    return f"{manifest.recipe}-{sha256[:12]}{'.tar' if manifest.pack.get('uncompressed') else '.tar.gz'}"
+
+
+def parse_record(text: bytes, *, where: str) -> BuildRecord:
+    """Read a record; *where* names it in errors.
+
+    Raises:
+        DocumentError: it is none.
+    """
+    found = parse_json(text, where=where, cap=_RECORD)
+    record = BuildRecord(
+        archive=found.text("archive", _ARCHIVE, longest=255),
+        sha256=found.digest("sha256"),
+        size=found.integer("size"),
+        segments=found.integer("segments", most=10**6),
+        manifest=found.digest("manifest"),
+    )
+    if f"-{record.sha256[:12]}." not in record.archive:
+        found.fail("archive", f"{record.archive} is not named by its sha256, {record.sha256[:12]}")
+    return record

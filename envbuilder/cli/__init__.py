@@ -6,13 +6,11 @@ A module holds a group of verbs; the group they belong to, and what becomes of a
 from __future__ import annotations
 
 import errno
-import signal
 import sys
 from typing import Any, NoReturn
 
 import click
 
-from envbuilder import __version__
 from envbuilder.cli.bench import bench
 from envbuilder.cli.build import build, size, verify
 from envbuilder.cli.deploy import compile_model, deploy, doctor, quickstart
@@ -21,8 +19,11 @@ from envbuilder.cli.inventory import audit, licences, sbom
 from envbuilder.cli.lock import import_recipe, init, lock
 from envbuilder.cli.provenance import attest
 from envbuilder.cli.store import store
+from envbuilder.cli.streams import guard_streams
 from envbuilder.cli.transfer import alias, pull, push
 from envbuilder.errors import EnvbuilderError
+from envbuilder.util.interruption import handled
+from envbuilder.util.version import VERSION
 
 
 class _Group(click.Group):
@@ -33,8 +34,8 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except EnvbuilderError as error:
             _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("interrupted", 128 + signal.SIGINT, label="")
+        except MemoryError:
+            _fail("out of memory", 1)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 where = f" under {error.filename}" if error.filename else ""
@@ -45,20 +46,21 @@ class _Group(click.Group):
             _fail(f"{error.filename}: {error.strerror}", 1)
 
 
-def _fail(text: str, code: int, *, label: str = "error: ") -> NoReturn:
-    click.echo(f"{label}{text}", err=True)
+def _fail(text: str, code: int) -> NoReturn:
+    click.echo(f"error: {text}", err=True)
     sys.exit(code)
 
 
 def main() -> None:
-    """Run the command line; a kill by SIGTERM cleans up as an interrupt does."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run the command line; where a signal ends it, clean up and say so in a line."""
+    with handled():
+        run()
+
+
+def run() -> None:
+    """Run the command line; nothing that a terminal obeys leaves it."""
+    guard_streams()
     cli()
-
-
-def _terminate(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: a second does not stop the cleaning up
-    _fail("terminated", 128 + signal.SIGTERM, label="")
 
 
 @click.group(
@@ -66,9 +68,9 @@ def _terminate(*_: object) -> NoReturn:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""Exit codes: 0 done; 2 a recipe or an argument is wrong; 3 a lock is stale; 4 nothing resolves, or a
     download fails; 5 bytes are not what they should be; 6 artifacts make no environment; 7 verification failed;
-    8 a model cannot be deployed; 130 interrupted; 1 anything else.""",
+    8 a model cannot be deployed; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM; 1 anything else.""",
 )
-@click.version_option(__version__)
+@click.version_option(VERSION)
 def cli() -> None:
     """Locked, reproducible, verified Python environments for PyTorch models behind NVIDIA Triton.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from envbuilder import api
-from envbuilder.cli.options import archive_argument, shared_options, sources_option
+from envbuilder.cli.options import archive_argument, open_session, shared_options, sources_option
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import make_reporter, show_table
+from envbuilder.cli.terminal import show_table
 
 
 @click.group()
@@ -31,7 +32,13 @@ def bench() -> None:
     metavar="DIR",
     help="A model directory. May be given several times. Default: three samples.",
 )
-@click.option("--precompiled-only", is_flag=True, help="Leave out what is compiled when it is served.")
+@click.option(
+    "--precompiled-only",
+    "uncompiled",
+    flag_value=False,
+    default=True,
+    help="Leave out what is compiled when it is served.",
+)
 @click.option(
     "--rounds", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Starts of each kind."
 )
@@ -53,12 +60,11 @@ def bench_start(
     archive: Path,
     models: Sequence[Path],
     precompiled_only: bool,
-    rounds: int,
-    tritonserver: Path | None,
     plot: Path | None,
     find_links: Sequence[str],
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Measure from the start of a server to the first right answer.
 
@@ -72,10 +78,8 @@ def bench_start(
         archive,
         models,
         uncompiled=not precompiled_only,
-        rounds=rounds,
-        tritonserver=tritonserver,
-        find_links=find_links,
-        reporter=make_reporter(quiet=quiet or as_json),
+        session=open_session(quiet=quiet or as_json, find_links=find_links),
+        **options,
     )
     if plot is not None:
         api.plot_starts(starts, plot)

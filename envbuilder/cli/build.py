@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from envbuilder import api
-from envbuilder.cli.options import archive_argument, recipes_argument, shared_options, sources_option
+from envbuilder.cli.options import (
+    archive_argument,
+    open_session,
+    recipes_argument,
+    shared_options,
+    sources_option,
+)
 from envbuilder.cli.output import out, plain, write_file
 from envbuilder.cli.terminal import make_reporter, show_table
 from envbuilder.errors import VerifyError
+from envbuilder.inventory.kept import kept_for
 from envbuilder.inventory.sizes import savings
 from envbuilder.recipe.matrix import Cell, load_matrix
 from envbuilder.util.text import counted, human
@@ -65,15 +72,11 @@ def build(
     recipes: Sequence[str],
     output: Path,
     check: bool,
-    interpreter_change: bool,
-    threads: int | None,
-    cluster: str | None,
-    no_pull: bool,
     matrix: bool,
-    verify: bool,
     find_links: Sequence[str],
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Build the archives of locks.
 
@@ -84,32 +87,24 @@ def build(
     Several recipes are one graph of tasks: what they have in common is fetched and assembled once, and what goes wrong
     with one of them is said in a table at the end, with the exit code of the first.
     """
+    from envbuilder.fleet.build_many import FleetOptions
     from envbuilder.util.malloc import keep_freed_memory
 
-    if check and (cluster or matrix or verify):
+    fleet = FleetOptions(pull=not options.pop("no_pull"), **options)
+    many = matrix or fleet.cluster is not None or fleet.verify
+    if check and many:
         raise click.UsageError(
             "--check builds one after the other: no --cluster, --matrix or --verify with it"
         )
-    if no_pull and cluster is None:
+    if not fleet.pull and fleet.cluster is None:
         raise click.UsageError("--no-pull goes with --cluster")
     loaded = load_matrix(recipes, Path.cwd()) if matrix else api.load_recipes(recipes)
-    if (len(loaded) > 1 and not check) or cluster or matrix or verify:
-        outcomes = api.build_many(
-            loaded,
-            output=output,
-            cluster=cluster,
-            bring=not no_pull,
-            verify=verify,
-            interpreter_change=interpreter_change,
-            threads=threads,
-            find_links=find_links,
-            reporter=make_reporter(quiet=quiet or as_json),
-        )
-        _print_outcomes(outcomes, as_json)
+    session = open_session(quiet=quiet or as_json, find_links=find_links)
+    if (len(loaded) > 1 and not check) or many:
+        _print_outcomes(api.build_many(loaded, output=output, options=fleet, session=session), as_json)
         return
 
     keep_freed_memory()
-    reporter = make_reporter(quiet=quiet or as_json)
     reports = []
     for recipe in loaded:
         assert not isinstance(recipe, Cell)  # they are built above
@@ -117,10 +112,9 @@ def build(
             recipe,
             output=output,
             check=check,
-            interpreter_change=interpreter_change,
-            threads=threads,
-            find_links=find_links,
-            reporter=reporter,
+            interpreter_change=fleet.interpreter_change,
+            threads=fleet.threads,
+            session=session,
         )
         reports.append(report)
         if not as_json:
@@ -161,6 +155,8 @@ def _print_build(report: BuildReport, check: bool) -> None:
         click.echo(f"  {counted(report.segments_made, 'segment')} made, {kept} kept from before")
     for name, files, size in savings(manifest.excluded):
         click.echo(f"  left out {human(size):>9}: {name} ({counted(files, 'file')})")
+    for line in kept_for(manifest.kept):
+        click.echo(f"  kept {line}")
 
 
 def _without_files(report: BuildReport) -> dict[str, Any]:
@@ -203,6 +199,11 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
     help="Refuse an archive that the owner of this public key or certificate did not sign.",
 )
 @click.option(
+    "--identity",
+    metavar="NAME",
+    help="With --provenance CERTIFICATE: the name that the signer's certificate must have.",
+)
+@click.option(
     "--lock",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -214,17 +215,12 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
 @shared_options
 def verify(
     archive: Path,
-    model: Path | None,
-    releases: Sequence[str],
-    server: bool | None,
-    tritonserver: Path | None,
-    provenance: Path | None,
-    lock: Path | None,
     report: Path | None,
     junit: Path | None,
     find_links: Sequence[str],
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Prove that Triton loads an archive.
 
@@ -232,16 +228,18 @@ def verify(
     under the release's own way of starting Python, out of reach of what the archive was made from. Every check has
     an id, says what it found, and what to change. Exit code 7 where one failed.
     """
+    from envbuilder.signing.verifier import load_verifier
+
+    provenance, identity = options.pop("provenance"), options.pop("identity")
+    if identity is not None and provenance is None:
+        raise click.UsageError("--identity goes with --provenance")
+    server, tritonserver = options.pop("server"), options.pop("tritonserver")
     found = api.verify(
         archive,
-        model=model,
-        releases=releases,
-        server=server,
-        tritonserver=tritonserver,
-        provenance=provenance,
-        lock=lock,
-        find_links=find_links,
-        reporter=make_reporter(quiet=quiet or as_json),
+        server=tritonserver if server is not False and tritonserver is not None else server,
+        session=open_session(quiet=quiet or as_json, find_links=find_links),
+        provenance=None if provenance is None else load_verifier(provenance, identity),
+        **options,
     )
     if report is not None:
         write_file(report, found.json())

@@ -9,9 +9,16 @@ from typing import Any
 import click
 
 from envbuilder import api
-from envbuilder.cli.options import archive_argument, recipes_argument, shared_options, sources_option
+from envbuilder.cli.options import (
+    archive_argument,
+    open_session,
+    recipes_argument,
+    shared_options,
+    sources_option,
+)
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import make_reporter, show_table
+from envbuilder.cli.terminal import show_table
+from envbuilder.deployment.options import DeployOptions
 
 
 @click.command()
@@ -41,14 +48,27 @@ from envbuilder.cli.terminal import make_reporter, show_table
 )
 @click.option("--name", help="The model's name, where it is not the directory's.")
 @click.option(
-    "--shared", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout shared."
+    "--shared",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder of --layout shared. Default: environments beside the repository.",
 )
 @click.option("--shared-as", metavar="PATH", help="What the server calls that folder.")
 @click.option(
     "--backends", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout backend."
 )
 @click.option("--backend", metavar="NAME", help="The backend's name.")
-@click.option("--prune", is_flag=True, help="Delete environments that no model names any more.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Delete environments that deployments placed and no model names any more.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace an EXECUTION_ENV_PATH, and delete files in the model's folder, that no deployment put there.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be deployed and deleted, and write nothing.")
 @click.option(
     "--precompile",
     is_flag=True,
@@ -60,7 +80,16 @@ from envbuilder.cli.terminal import make_reporter, show_table
     help="Fill what config.pbtxt lacks (outputs, instance_group; inputs of a model.pt2) from the model itself.",
 )
 @shared_options
-def deploy(archive: Path, model_dir: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+def deploy(
+    archive: Path,
+    model_dir: Path,
+    repository: str,
+    precompile: bool,
+    complete: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Put a model, an archive and the runtime into a repository.
 
     MODEL_DIR is a model directory as Triton has it: config.pbtxt and version folders with model.py, model.pt,
@@ -68,7 +97,15 @@ def deploy(archive: Path, model_dir: Path, as_json: bool, quiet: bool, **options
     gets what the environment needs. A server that polls the repository never sees half a model; deploying twice
     changes nothing. On an object store, where a server that polls may, the archive goes first and config.pbtxt last.
     """
-    deployment = api.deploy(archive, model_dir, reporter=make_reporter(quiet=quiet or as_json), **options)
+    deployment = api.deploy(
+        archive,
+        model_dir,
+        repository,
+        DeployOptions(**options),
+        precompile=precompile,
+        complete=complete,
+        session=open_session(quiet=quiet or as_json),
+    )
     if as_json:
         out(deployment, True)
     else:
@@ -93,9 +130,7 @@ def compile_model(model: Path, environment: Path | None, as_json: bool, quiet: b
     the model's file, in one step: servers that fit (torch, CUDA, device, model, configuration) answer from it without
     a compiler. Where a model cannot be exported, the reason is told, and Inductor's caches are put there.
     """
-    compiled = api.compile_model(
-        model, environment=environment, reporter=make_reporter(quiet=quiet or as_json)
-    )
+    compiled = api.compile_model(model, environment=environment, session=open_session(quiet=quiet or as_json))
     if as_json:
         out(compiled, True)
         return
@@ -118,7 +153,7 @@ def quickstart(keep: Path | None, find_links: Sequence[str], as_json: bool, quie
     Builds and verifies the recipe `cpu` that comes with the tool, deploys a small model with it, starts a real
     tritonserver, asks it, and prints the answer.
     """
-    made = api.quickstart(keep=keep, find_links=find_links, reporter=make_reporter(quiet=quiet or as_json))
+    made = api.quickstart(keep=keep, session=open_session(quiet=quiet or as_json, find_links=find_links))
     if as_json:
         out(made, True)
     else:
@@ -136,7 +171,7 @@ def doctor(recipes: Sequence[str], find_links: Sequence[str], as_json: bool, qui
     Interpreters, compilers, server, GPU and driver, free disk, package indexes; and of each RECIPE (a name in
     recipes/ or a path; none means all) whether this machine can lock, build and verify it.
     """
-    diagnosis = api.doctor(recipes, find_links=find_links)
+    diagnosis = api.doctor(recipes, session=open_session(quiet=quiet or as_json, find_links=find_links))
     if as_json:
         out(diagnosis, True)
         return

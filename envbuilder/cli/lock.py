@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from envbuilder import api
-from envbuilder.cli.options import recipes_argument, shared_options, sources_option
+from envbuilder.cli.options import open_session, recipes_argument, shared_options, sources_option
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import EnvbuilderError
 from envbuilder.recipe.importing.convert import Choices
 from envbuilder.recipe.importing.remark import Fate
@@ -91,6 +90,7 @@ def import_recipe(
 @click.option(
     "--upgrade-package",
     "-P",
+    "upgrade_packages",
     multiple=True,
     metavar="NAME",
     help="Take the newest NAME (`python`: this machine's interpreter). May be given several times.",
@@ -104,14 +104,11 @@ def import_recipe(
 def lock(
     recipes: Sequence[str],
     check: bool,
-    resolve: bool,
-    upgrade: bool,
-    upgrade_package: Sequence[str],
-    fetch: bool,
     matrix: bool,
     find_links: Sequence[str],
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Write locks: every artifact by version and sha256.
 
@@ -122,27 +119,18 @@ def lock(
     --check needs no network: it compares digests. It looks at every recipe before it ends, and ends with exit code 3
     where a lock is missing or stale.
     """
-    if resolve and not check:
+    if options["resolve"] and not check:
         raise click.UsageError("--resolve goes with --check")
-    if check and (upgrade or upgrade_package or fetch):
+    if check and (options["upgrade"] or options["upgrade_packages"] or options["fetch"]):
         raise click.UsageError("--check changes nothing: no --upgrade, --upgrade-package or --fetch with it")
-    reporter = make_reporter(quiet=quiet or as_json)
+    session = open_session(quiet=quiet or as_json, find_links=find_links)
     results: list[object] = []
     errors: list[EnvbuilderError] = []
     loaded = load_matrix(recipes, Path.cwd()) if matrix else api.load_recipes(recipes)
     for one in loaded:
         try:
             recipe = one.get() if isinstance(one, Cell) else one
-            result = api.lock(
-                recipe,
-                check=check,
-                resolve=resolve,
-                upgrade=upgrade,
-                upgrade_packages=upgrade_package,
-                fetch=fetch,
-                find_links=find_links,
-                reporter=reporter,
-            )
+            result = api.lock(recipe, check=check, session=session, **options)
         except EnvbuilderError as error:
             if not (check or matrix):
                 raise

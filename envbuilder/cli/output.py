@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ import click
 
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import write_whole
+from envbuilder.util.printable import json_text
+from envbuilder.util.tempdirs import output_folder
 
 
 def out(result: object, as_json: bool, text: str = "") -> None:
     """Print *result* as JSON, or *text* in place of it."""
-    click.echo(json.dumps(plain(result), indent=1, sort_keys=True) if as_json else text)
+    click.echo(json_text(plain(result)) if as_json else text)
 
 
 def plain(value: Any) -> Any:
@@ -37,7 +38,7 @@ def plain(value: Any) -> Any:
 def write_file(path: Path, text: str) -> None:
     """Write what an option names; the file changes at once or not at all."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
+        with output_folder(path.parent):
+            write_whole(path, text.encode())
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from envbuilder.cli.streams import beneath
 from envbuilder.progress import SILENT, Reporter, Task
+from envbuilder.util.printable import printable, printable_line
 from envbuilder.util.text import human
 
 _LINE_EVERY = 5.0
@@ -34,7 +37,7 @@ def make_reporter(*, quiet: bool) -> Reporter:
     """Return a reporter for standard error: bars on a terminal, lines elsewhere, nothing with *quiet*."""
     if quiet:
         return SILENT
-    console = Console(stderr=True, highlight=False)
+    console = Console(file=beneath(sys.stderr), highlight=False)
     return BarReporter(console) if console.is_terminal else LineReporter(console)
 
 
@@ -60,7 +63,7 @@ class LineReporter:
         counted.end()
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable_line(text), markup=False, soft_wrap=True)
 
 
 class _Counted:
@@ -114,17 +117,17 @@ class BarReporter:
 
     def step(self, text: str) -> None:
         """Print a phase."""
-        self._console.print(text, markup=False)
+        self._console.print(printable_line(text), markup=False)
 
     def note(self, text: str) -> None:
         """Print a note."""
-        self._console.print(f"note: {text}", markup=False, style="yellow")
+        self._console.print(f"note: {printable_line(text)}", markup=False, style="yellow")
 
     @contextmanager
     def task(self, text: str, total: int | None, unit: str = "bytes") -> Iterator[Task]:
         """Show a bar: bytes, rate, time left, share from the store."""
         with self._shown() as progress:
-            number = progress.add_task(text, total=total, store="")
+            number = progress.add_task(printable_line(text), total=total, store="")
             yield _Bar(progress, number)
             progress.update(number, total=total or progress.tasks[number].completed)
 
@@ -134,13 +137,16 @@ class BarReporter:
             self._users += 1
             if self._progress is None:
                 self._progress = Progress(
-                    TextColumn("{task.description}"),
+                    TextColumn("{task.description}", markup=False),
                     BarColumn(),
                     DownloadColumn(binary_units=False),
                     TransferSpeedColumn(),
                     TimeRemainingColumn(),
                     TextColumn("{task.fields[store]}"),
                     console=self._console,
+                    # Redirected, what others print would reach the terminal through rich, which leaves it as it is.
+                    redirect_stdout=False,
+                    redirect_stderr=False,
                 )
                 self._progress.start()
             progress = self._progress
@@ -180,14 +186,15 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         numeric = all(row[number][:1].isdigit() or not row[number] for row in cells)
         made.add_column(heading, justify="right" if numeric and cells else "left", overflow="fold")
     for row in cells:
-        made.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    stream = beneath(sys.stdout)
+    console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
     with console.capture() as capture:
         console.print(made)
     for line in capture.get().splitlines():
-        print(line.rstrip())
+        print(line.rstrip(), file=stream)
 
 
 def _from_store(amount: int, done: int) -> str:

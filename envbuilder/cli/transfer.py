@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from envbuilder import api
-from envbuilder.cli.options import shared_options, sources_option
+from envbuilder.api.stores import find_pushed
+from envbuilder.cli.options import open_session, shared_options, sources_option
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import make_reporter, show_table
+from envbuilder.cli.terminal import show_table
 from envbuilder.util.text import counted, human
 
 if TYPE_CHECKING:
@@ -57,19 +58,18 @@ def push(
 ) -> None:
     """Upload an archive, or a recipe's, to the store elsewhere.
 
-    The store is `store = "s3://…"` in envbuilder.toml, or ENVBUILDER_STORE. Of an ARCHIVE its manifest and the
-    provenance beside it go along; a RECIPE (a name in recipes/, or a path) is built where it is not, and its artifacts
-    and segments go along, so that other machines build from them without a package index. What is there already is not
-    uploaded again.
+    The store is `store = "s3://…"` in envbuilder.toml, or ENVBUILDER_STORE. Of an ARCHIVE (a file, or the name or
+    digest of one in DIR) its manifest and the provenance beside it go along; a RECIPE (a name in recipes/, or a path)
+    is built where it is not, and its artifacts and segments go along, so that other machines build from them without a
+    package index. What is there already is not uploaded again. What is uploaded is signed with the private key in the
+    file that ENVBUILDER_STORE_KEY names: others take it where `store-trust` names its public key.
     """
-    named = Path(what) if what.endswith((".tar.gz", ".tar")) else api.load_recipes([what])[0]
     transfer = api.push(
-        named,
+        find_pushed(what, output),
         output=output,
         interpreter_change=interpreter_change,
         reports=reports,
-        find_links=find_links,
-        reporter=make_reporter(quiet=quiet or as_json),
+        session=open_session(quiet=quiet or as_json, find_links=find_links),
     )
     done = f"{counted(len(transfer.sent), 'object')} uploaded, {transfer.there} already there"
     _print_transfer(transfer, as_json, done)
@@ -84,9 +84,10 @@ def pull(what: str, output: Path, as_json: bool, quiet: bool) -> None:
 
     WHAT is an archive's name (resnet-0123456789ab.tar.gz), the first twelve or more characters of its sha256, an alias
     (resnet:stable), or a RECIPE: the archive that was built of its lock. Its manifest, its reports and its provenance
-    come along.
+    come along. Only what one of the public keys in `store-trust` of envbuilder.toml signed is taken, and only where it
+    is of the recipe, the lock and the release that were asked for.
     """
-    transfer = api.pull(what, output=output, reporter=make_reporter(quiet=quiet or as_json))
+    transfer = api.pull(what, output=output, session=open_session(quiet=quiet or as_json))
     _print_transfer(transfer, as_json, "brought here" if transfer.sent else "already here")
 
 
@@ -117,7 +118,7 @@ def alias(name: str, archive: str | None, back: bool, as_json: bool, quiet: bool
     """
     if back and archive is not None:
         raise click.UsageError("--back names the archive: no ARCHIVE with it")
-    found = api.alias(name, archive, back=back)
+    found = api.alias(name, archive, back=back, session=open_session(quiet=quiet or as_json))
     if as_json:
         out(found, True)
         return

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from envbuilder.archive.manifest import ManifestFile
 from envbuilder.compare.sides import Package, Side
 from envbuilder.errors import RecipeError
+from envbuilder.util.printable import printable_line
 from envbuilder.util.text import counted, human
 
 Change = Literal["added", "removed", "changed"]
@@ -221,9 +222,9 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     """Return *text* so that none of it is taken for a table, markup or a mention."""
-    return re.sub(r"([\\`*_|<>@\[\]~#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_|<>@\[\]~#&$:])", r"\\\1", printable_line(" ".join(text.split())))
 
 
 def _code(text: str) -> str:
     """Return *text* as code; a backtick cannot stand in it, a bar would end the cell."""
-    return f"`{' '.join(text.replace('`', chr(0x2019)).split())}`".replace("|", "\\|")
+    return f"`{printable_line(' '.join(text.replace('`', chr(0x2019)).split()))}`".replace("|", "\\|")

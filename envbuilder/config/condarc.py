@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from envbuilder.errors import RecipeError
+from envbuilder.util.files import read_text
 
 _ALIAS = "https://conda.anaconda.org"
 
@@ -115,8 +116,8 @@ def _files(environ: Mapping[str, str]) -> Iterator[Path]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError, ValueError) as error:
+        values = YAML(typ="safe", pure=True).load(read_text(path))
+    except (OSError, UnicodeDecodeError, YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: is no conda configuration: {str(error).splitlines()[0]}") from error
     if values is None:
         return {}

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from envbuilder.errors import RecipeError
+from envbuilder.util.files import read_text
 
 CONFIG_FILE = "PIP_CONFIG_FILE"
 PREFIX = "PIP_"
@@ -55,15 +56,24 @@ def pip_config_files(environ: Mapping[str, str]) -> list[Path]:
         return []
     files = [Path(folder, "pip", "pip.conf") for folder in _config_dirs(environ)]
     files.append(Path("/etc/pip.conf"))
-    home = Path(environ.get("HOME") or Path.home())
     if named is None or not Path(named).exists():  # a file named by hand stands for the user's own
-        files.append(home / ".pip" / "pip.conf")
-        files.append(Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf")
+        home = _home(environ)
+        configured = environ.get("XDG_CONFIG_HOME")
+        files += [home / ".pip" / "pip.conf"] if home else []
+        if configured or home:
+            files.append(Path(configured or f"{home}/.config", "pip", "pip.conf"))
     # pip calls this level "site": the virtual environment that is active, or that this program runs in.
     files.append(Path(environ.get("VIRTUAL_ENV") or sys.prefix) / "pip.conf")
     if named is not None:
         files.append(Path(named))
     return files
+
+
+def _home(environ: Mapping[str, str]) -> Path | None:
+    try:
+        return Path(environ.get("HOME") or Path.home())
+    except RuntimeError:  # no database knows this user
+        return None
 
 
 def _config_dirs(environ: Mapping[str, str]) -> list[str]:
@@ -73,7 +83,7 @@ def _config_dirs(environ: Mapping[str, str]) -> list[str]:
 def _read(path: Path) -> Iterator[tuple[str, str, str]]:
     parser = configparser.RawConfigParser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, UnicodeDecodeError) as error:

@@ -10,21 +10,34 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
-from urllib.request import url2pathname
+from typing import Any
+from urllib.parse import quote
 
 from envbuilder.config.pip import pip_options
+from envbuilder.config.values import (
+    Layer,
+    StoreKey,
+    all_of,
+    first_of,
+    list_of,
+    read_boolean,
+    read_existing_file,
+    read_file_path,
+    read_location,
+    read_proxy,
+    read_seconds,
+    read_store_address,
+    read_store_keys,
+    read_string,
+    read_url,
+)
 from envbuilder.errors import RecipeError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from envbuilder.util.documents import DocumentError, parse_toml
+from envbuilder.util.files import read_text
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 
@@ -51,6 +64,7 @@ FILE_NAME = "envbuilder.toml"
 ENVIRONMENT = {
     "ENVBUILDER_PYTORCH_INDEX": "pytorch-index: address whose <address>/<cuda> is PyTorch's index of a variant",
     "ENVBUILDER_STORE": "store: the address of a store elsewhere",
+    "ENVBUILDER_STORE_TRUST": "store-trust, separated by white space: files of public keys",
     "UV_DEFAULT_INDEX": "index-url",
     "UV_INDEX_URL": "index-url (uv's older name)",
     "UV_INDEX": "extra-index-url, separated by white space, each URL or name=URL",
@@ -83,6 +97,8 @@ class Settings:
     """``<pytorch_index>/<cuda>`` is the simple index of one CUDA variant."""
     store: str | None = None
     """The address of a store elsewhere, which counts before any other source; without credentials."""
+    store_trust: tuple[StoreKey, ...] = ()
+    """Whose signatures are believed there; none: artifacts alone are taken from it, as a lock has their hashes."""
     constraints: tuple[Path, ...] = ()
     no_index: bool = False
     trusted_hosts: tuple[str, ...] = ()
@@ -96,20 +112,6 @@ class Settings:
     """Seconds without a byte."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Layer:
-    """What one place says, by the names of envbuilder.toml, its values still as that place writes them."""
-
-    origin: str
-    values: Mapping[str, Any]
-    base: Path
-    """What relative paths are relative to."""
-
-    def where(self, key: str) -> str:
-        """Name the place of one value in an error."""
-        return f"{self.origin}: {key}"
-
-
 def load_settings(
     folder: Path, *, find_links: Sequence[str] = (), environ: Mapping[str, str] = os.environ
 ) -> Settings:
@@ -121,27 +123,28 @@ def load_settings(
     """
     here = Path.cwd()
     layers = [
-        _Layer(origin="--find-links", values={"find-links": list(find_links)}, base=here),
-        _Layer(origin="ENVBUILDER_*", values=_own_variables(environ), base=here),
+        Layer(origin="--find-links", values={"find-links": list(find_links)}, base=here),
+        Layer(origin="ENVBUILDER_*", values=_own_variables(environ), base=here),
         _read_toml(folder),
-        _Layer(origin="UV_*", values=_uv_variables(environ), base=here),
-        _Layer(origin="pip's configuration", values=_pip_values(environ), base=here),
-        _Layer(origin="environment", values=_tls_variables(environ), base=here),
+        Layer(origin="UV_*", values=_uv_variables(environ), base=here),
+        Layer(origin="pip's configuration", values=_pip_values(environ), base=here),
+        Layer(origin="environment", values=_tls_variables(environ), base=here),
     ]
     defaults = Settings()
     return Settings(
-        find_links=tuple(dict.fromkeys(_all(layers, "find-links", _location))),
-        index_url=_first(layers, "index-url", _url, defaults.index_url),
-        extra_index_urls=tuple(_first(layers, "extra-index-url", _list_of(_url), [])),
-        pytorch_index=_first(layers, "pytorch-index", _url, defaults.pytorch_index),
-        store=_first(layers, "store", _store, None),
-        constraints=tuple(_first(layers, "constraint", _list_of(_path), [])),
-        no_index=_first(layers, "no-index", _boolean, defaults.no_index),
-        trusted_hosts=tuple(dict.fromkeys(_all(layers, "trusted-host", _text))),
-        cert=_first(layers, "cert", _file, None),
-        client_cert=_first(layers, "client-cert", _file, None),
-        proxy=_first(layers, "proxy", _proxy, None),
-        timeout=_first(layers, "timeout", _seconds, defaults.timeout),
+        find_links=tuple(dict.fromkeys(all_of(layers, "find-links", read_location))),
+        index_url=first_of(layers, "index-url", read_url, defaults.index_url),
+        extra_index_urls=tuple(first_of(layers, "extra-index-url", list_of(read_url), [])),
+        pytorch_index=first_of(layers, "pytorch-index", read_url, defaults.pytorch_index),
+        store=first_of(layers, "store", read_store_address, None),
+        store_trust=tuple(chain.from_iterable(first_of(layers, "store-trust", list_of(read_store_keys), []))),
+        constraints=tuple(first_of(layers, "constraint", list_of(read_file_path), [])),
+        no_index=first_of(layers, "no-index", read_boolean, defaults.no_index),
+        trusted_hosts=tuple(dict.fromkeys(all_of(layers, "trusted-host", read_string))),
+        cert=first_of(layers, "cert", read_existing_file, None),
+        client_cert=first_of(layers, "client-cert", read_existing_file, None),
+        proxy=first_of(layers, "proxy", read_proxy, None),
+        timeout=first_of(layers, "timeout", read_seconds, defaults.timeout),
     )
 
 
@@ -153,14 +156,15 @@ _KEYS = (
     "index-url",
     "pytorch-index",
     "store",
+    "store-trust",
     "no-index",
     "cert",
     "client-cert",
     "proxy",
     "timeout",
 )
-"""What envbuilder.toml may say: pip's names, ``pytorch-index`` and ``store``."""
-_OWN = ("pytorch-index", "store")
+"""What envbuilder.toml may say: pip's names, and envbuilder's own."""
+_OWN = ("pytorch-index", "store", "store-trust")
 
 
 def find_settings_file(folder: Path) -> Path | None:
@@ -169,21 +173,23 @@ def find_settings_file(folder: Path) -> Path | None:
     return next((file for up in (folder, *folder.parents) if (file := up / FILE_NAME).is_file()), None)
 
 
-def _read_toml(folder: Path) -> _Layer:
+def _read_toml(folder: Path) -> Layer:
     path = find_settings_file(folder)
     if path is None:
-        return _Layer(origin=FILE_NAME, values={}, base=folder)
+        return Layer(origin=FILE_NAME, values={}, base=folder)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+        text = read_text(path)
+        values = parse_toml(text.encode(), where=str(path)).value
+    except DocumentError as error:
+        raise RecipeError(error.message) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     for key in values:
         if key not in _KEYS:
             near = difflib.get_close_matches(key.replace("_", "-"), _KEYS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(_KEYS))}"
             raise RecipeError(f"{path}:{_line(text, key)}: unknown key '{key}'", hint=hint)
-    return _Layer(origin=str(path), values=values, base=path.parent)
+    return Layer(origin=str(path), values=values, base=path.parent)
 
 
 def _line(text: str, key: str) -> int:
@@ -193,7 +199,11 @@ def _line(text: str, key: str) -> int:
 
 
 def _own_variables(environ: Mapping[str, str]) -> dict[str, Any]:
-    return _present({key: environ.get(f"ENVBUILDER_{key.replace('-', '_').upper()}") for key in _OWN})
+    values = _present({key: environ.get(f"ENVBUILDER_{key.replace('-', '_').upper()}") for key in _OWN})
+    trusted = values.get("store-trust", "")
+    if trusted and "-----BEGIN" not in trusted:
+        values["store-trust"] = trusted.split()
+    return values
 
 
 def _uv_variables(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -241,115 +251,3 @@ def _tls_variables(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value}
-
-
-# -- values --------------------------------------------------------------------------------------------
-
-_T = TypeVar("_T")
-_Reader = Callable[[Any, _Layer, str], _T]
-
-
-def _first(layers: Sequence[_Layer], key: str, read: _Reader[_T], default: _T) -> _T:
-    for layer in layers:
-        if key in layer.values:
-            return read(layer.values[key], layer, key)
-    return default
-
-
-def _all(layers: Sequence[_Layer], key: str, read: _Reader[_T]) -> list[_T]:
-    named = [layer for layer in layers if key in layer.values]
-    return [value for layer in named for value in _list_of(read)(layer.values[key], layer, key)]
-
-
-def _list_of(read: _Reader[_T]) -> _Reader[list[_T]]:
-    def read_list(value: Any, layer: _Layer, key: str) -> list[_T]:
-        if not isinstance(value, list):
-            value = [value]  # one string, where a list of one was meant
-        return [read(item, layer, key) for item in value]
-
-    return read_list
-
-
-def _text(value: Any, layer: _Layer, key: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise RecipeError(f"{layer.where(key)} must be text, found {value!r}")
-    return value.strip()
-
-
-def _url(value: Any, layer: _Layer, key: str) -> str:
-    url = _text(value, layer, key)
-    if urlsplit(url).scheme in ("http", "https", "file"):
-        return url.rstrip("/")
-    folder = layer.base / Path(url).expanduser()
-    if "://" not in url and folder.is_dir():
-        return folder.absolute().as_uri()
-    raise RecipeError(
-        f"{layer.where(key)} must be the http(s):// or file:// address of an index, found {url!r}"
-    )
-
-
-def _store(value: Any, layer: _Layer, key: str) -> str:
-    text = _text(value, layer, key).rstrip("/")
-    if "://" not in text:
-        return f"file://{_path(text, layer, key)}"  # as fsspec reads it: nothing is quoted
-    parts = urlsplit(text)
-    if parts.password is not None or (
-        parts.username is not None and parts.scheme in ("s3", "gs", "http", "https")
-    ):
-        raise RecipeError(
-            f"{layer.where(key)} holds credentials",
-            hint="leave them to the library of that kind of store: a profile, a role, variables such as AWS_PROFILE",
-        )
-    return text
-
-
-def _location(value: Any, layer: _Layer, key: str) -> str:
-    text = _text(value, layer, key)
-    if urlsplit(text).scheme in ("http", "https", "file"):
-        return text
-    return str(_path(text, layer, key))
-
-
-def _path(value: Any, layer: _Layer, key: str) -> Path:
-    text = _text(value, layer, key)
-    parts = urlsplit(text)
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
-    if parts.scheme in ("http", "https"):
-        raise RecipeError(
-            f"{layer.where(key)} must be a file, found {text!r}", hint="download it and name the file"
-        )
-    return Path(os.path.normpath(layer.base / Path(text).expanduser()))
-
-
-def _file(value: Any, layer: _Layer, key: str) -> Path:
-    path = _path(value, layer, key)
-    if not path.exists():
-        raise RecipeError(f"{layer.where(key)} is {str(path)!r}, which does not exist")
-    return path
-
-
-def _boolean(value: Any, layer: _Layer, key: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower()
-    if word in ("y", "yes", "t", "true", "on", "1"):
-        return True
-    if word in ("n", "no", "f", "false", "off", "0"):
-        return False
-    raise RecipeError(f"{layer.where(key)} must be true or false, found {value!r}")
-
-
-def _seconds(value: Any, layer: _Layer, key: str) -> float:
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if isinstance(value, bool) or not 0 < seconds < float("inf"):
-        raise RecipeError(f"{layer.where(key)} must be a number of seconds above 0, found {value!r}")
-    return seconds
-
-
-def _proxy(value: Any, layer: _Layer, key: str) -> str:
-    proxy = _text(value, layer, key)
-    return proxy if "://" in proxy else f"http://{proxy}"  # as pip reads host:port

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from envbuilder.errors import DeployError
+from envbuilder.util.documents import DOCUMENT, DocumentError, Record, parse_json
+from envbuilder.util.zips import BadZipError, read_member
 
 COMPILED: Final = re.compile(r"compiled\.[a-z]+\.(pt2|zip)")
 """What the runtime looks for in a version folder: an AOTInductor package, or Inductor's caches."""
@@ -45,16 +45,16 @@ class Compiled:
         return f"compiled ahead of time ({what}): {self.file.name}, at most {self.difference:.2g} away from eager"
 
 
-def read_key(file: Path) -> dict[str, Any]:
+def read_key(file: Path) -> Record:
     """Return what compiled code says it was made for.
 
     Raises:
         DeployError: it is damaged.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            name = next(name for name in archive.namelist() if name.rpartition("/")[2] == KEY_FILE)
-            key: dict[str, Any] = json.loads(archive.read(name))
-            return key
-    except (OSError, zipfile.BadZipFile, StopIteration, ValueError) as error:
+        text = read_member(file, lambda name: name.rpartition("/")[2] == KEY_FILE, most=DOCUMENT.size)
+        if text is None:
+            raise DeployError(f"{file} is damaged: there is no {KEY_FILE} in it")
+        return parse_json(text, where=f"{file}: {KEY_FILE}")
+    except (OSError, BadZipError, DocumentError) as error:
         raise DeployError(f"{file} is damaged: {error}") from error

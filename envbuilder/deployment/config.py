@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder.deployment import pbtxt
 from envbuilder.errors import DeployError
+from envbuilder.util.files import read_regular
+from envbuilder.util.printable import printable_line
 
 CONFIG = "config.pbtxt"
 RUNTIME_FILE = "torch_runtime.py"
@@ -18,6 +21,10 @@ ENVIRONMENT = "EXECUTION_ENV_PATH"
 MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
 PYTHON_BASED = "model.py"
 """``runtime`` of a model that a python-based backend serves."""
+MAX_BYTES = 2**20
+"""Of a configuration: ten times what the largest in use have, which list a warm-up for each of many inputs."""
+_MAX_SAID = 300
+"""Characters of what protobuf says of a text."""
 _TORCH_PLATFORMS = ("pytorch", "pytorch_libtorch", "libtorch", "torch_aoti")
 """The platform handler of 23.08 and 23.09, and what Triton's PyTorch backend serves."""
 _FOREIGN_HINT = (
@@ -64,18 +71,45 @@ def read_config(model: Path) -> ModelConfig:
     """
     path = model / CONFIG
     try:
-        text = path.read_bytes().decode()
+        os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DeployError(
             f"{model} has no {CONFIG}",
             hint="a model directory holds config.pbtxt and version folders (1/, 2/, …); "
             "inputs and outputs cannot be guessed from a model",
         ) from None
-    except UnicodeDecodeError as error:
-        raise DeployError(f"{path} is not UTF-8: byte {error.start}") from None
+    except OSError:
+        pass  # reading it says the same
+    return read_config_file(path)
+
+
+def read_config_file(path: Path) -> ModelConfig:
+    """Read a model configuration in protobuf text format.
+
+    Raises:
+        DeployError: it cannot be read, or does not parse; the message names the line.
+    """
+    try:
+        data = read_regular(path, most=MAX_BYTES + 1)
     except OSError as error:
         raise DeployError(f"{path} cannot be read: {error.strerror}") from None
-    return ModelConfig(path=path, text=text, message=_parse(text, path))
+    return parse_config(data, path)
+
+
+def parse_config(data: bytes, path: Path, *, where: str | None = None) -> ModelConfig:
+    """Return the configuration that *data*, read from *path*, is; *where* names it otherwise in errors.
+
+    Raises:
+        DeployError: it is none; the message names the line.
+    """
+    said = where or str(path)
+    if len(data) > MAX_BYTES:
+        raise DeployError(f"{said} is larger than {MAX_BYTES // 2**20} MiB, which no configuration is")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise DeployError(f"{said} is not UTF-8: byte {error.start}") from None
+    return ModelConfig(path=path, text=text, message=_parse(text, said))
 
 
 def edit_config(config: ModelConfig, serving: Serving) -> str:
@@ -104,7 +138,7 @@ def edit_config(config: ModelConfig, serving: Serving) -> str:
             text = pbtxt.remove_parameter(text, ENVIRONMENT)
         else:
             text = pbtxt.set_parameter(text, ENVIRONMENT, serving.environment)
-        edited = _parse(text, config.path)
+        edited = _parse(text, str(config.path))
     except (pbtxt.TextFormatError, DeployError) as error:
         raise _not_editable(config.path) from error
     if edited != _expected(config.message, serving):
@@ -130,13 +164,13 @@ def brought_over(config: ModelConfig) -> str | None:
     return 'backend: "pytorch"' if message.backend == "pytorch" else None
 
 
-def _parse(text: str, path: Path) -> model_config_pb2.ModelConfig:
+def _parse(text: str, said: str) -> model_config_pb2.ModelConfig:
     message = model_config_pb2.ModelConfig()
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         line = error.GetLine()
-        where = str(path) if line is None else f"{path}, line {line}"
+        where = said if line is None else f"{said}, line {line}"
         raise DeployError(
             f"{where}: {_reason(error)}", hint="the format is Triton's ModelConfig in protobuf text format"
         ) from None
@@ -146,7 +180,8 @@ def _parse(text: str, path: Path) -> model_config_pb2.ModelConfig:
 def _reason(error: text_format.ParseError) -> str:
     text = str(error)
     position = f"{error.GetLine()}:{error.GetColumn()} : "
-    return text.removeprefix(position)
+    said = text.removeprefix(position)  # it may quote a line of a megabyte
+    return printable_line(said[:_MAX_SAID]) + ("…" if len(said) > _MAX_SAID else "")
 
 
 def _expected(message: model_config_pb2.ModelConfig, serving: Serving) -> model_config_pb2.ModelConfig:

@@ -10,7 +10,7 @@ from envbuilder.archive.manifest import (
     read_manifest,
 )
 from envbuilder.archive.names import ARCHIVE, read_archive
-from envbuilder.deployment.config import CONFIG, MODEL_DIRECTORY, read_config
+from envbuilder.deployment.config import MODEL_DIRECTORY, read_config
 from envbuilder.errors import DeployError
 from envbuilder.util.files import file_sha256
 
@@ -58,6 +58,12 @@ def environment_of(model: Path) -> Path:
     return path.resolve()
 
 
+def is_environment_name(name: str) -> bool:
+    """Whether *name* is one that ``envbuilder build`` gives an archive."""
+    named = ARCHIVE.fullmatch(name)
+    return named is not None and named["suffix"] != "" and "/" not in name
+
+
 def find_environments(folder: Path) -> list[Path]:
     """List the archives in *folder*, and the folders into which one is unpacked."""
     if not folder.is_dir():
@@ -70,16 +76,3 @@ def find_environments(folder: Path) -> list[Path]:
         if path.is_file() if name["suffix"] else (path / "bin" / "activate").is_file():
             found.append(path)
     return found
-
-
-def named_environments(repository: Path) -> set[str]:
-    """Names of the environments that the models of a repository name."""
-    named = set()
-    for path in sorted(repository.glob(f"*/{CONFIG}")):
-        try:
-            environment = read_config(path.parent).environment
-        except DeployError:
-            continue  # somebody else's model: not this deployment's business
-        if environment:
-            named.add(environment.rstrip("/").rsplit("/", 1)[-1])
-    return named

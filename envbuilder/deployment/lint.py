@@ -7,7 +7,6 @@ Python backend's ``python_be.cc``.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,22 @@ from tritonclient.grpc import model_config_pb2
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
+from envbuilder.deployment.runtime_files import foreign_name
 from envbuilder.errors import DeployError
+from envbuilder.util.documents import is_inside
+from envbuilder.util.files import read_regular
+from envbuilder.util.printable import is_plain, shown
+from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
 _VERSION = re.compile(r"0|[1-9][0-9]*")
 _STARTS_LIKE_A_VERSION = re.compile(r"\s*[+-]?[0-9]")
 _WEIGHTS = ("model.pt", "model.safetensors")
-_PLAIN_MODEL = re.compile(r"^(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b", re.MULTILINE)
+_PLAIN_MODEL = re.compile(r"(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b")
+_MOST_CODE = 16 * 2**20
+"""Bytes of a model's code that are looked at."""
+_LONGEST_LINE = 1000
+"""Characters of a line of it: the pattern above takes the square of them."""
 _RESERVED_BACKENDS = ("python", "pytorch", "onnxruntime", "tensorrt", "tensorflow", "openvino", "dali", "fil")
 
 
@@ -46,6 +54,15 @@ POLLED_ENVIRONMENT = Finding(
     "and loads the model again when one changes",
     hint="the layout shared keeps it elsewhere",
 )
+
+
+def unknown_use(reason: str) -> Finding:
+    """Say that nobody knows which environments are in use, for *reason*."""
+    return Finding(
+        id="unknown-use",
+        level="warning",
+        message=f"which environments no model names any more cannot be told: {reason}",
+    )
 
 
 def check_name(name: str, where: str) -> None:
@@ -97,6 +114,11 @@ def check_environment_path(path: str) -> None:
             f"{path!r} is no path that a server finds an environment by",
             hint=f"it is absolute, or starts with {MODEL_DIRECTORY}/ and stays below it: no `..`",
         )
+    if not path.isprintable():  # bytes that are no UTF-8, too: config.pbtxt cannot hold them
+        raise DeployError(
+            f"{path!r} cannot be written into config.pbtxt: it has control characters, or is not UTF-8",
+            hint="--shared-as names that folder otherwise",
+        )
 
 
 def version_folders(model: Path) -> list[Path]:
@@ -108,16 +130,27 @@ def version_folders(model: Path) -> list[Path]:
 def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
     """Whether a version holds a ``TritonPythonModel`` of its own, which needs no runtime."""
     name = config.message.default_model_filename
-    path = version / (name if name.endswith(".py") and name != RUNTIME_FILE else "model.py")
+    own = name.endswith(".py") and name != RUNTIME_FILE and is_inside(name)
+    path = version / (name if own else "model.py")
     try:
-        return bool(_PLAIN_MODEL.search(path.read_text(encoding="utf-8", errors="replace")))
+        text = read_regular(path, most=_MOST_CODE).decode("utf-8", "replace")
     except OSError:
         return False
+    return any(
+        _PLAIN_MODEL.match(line[:_LONGEST_LINE]) for line in text.splitlines() if "TritonPythonModel" in line
+    )
 
 
 def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain: bool) -> Iterator[Finding]:
     """Look at everything about *model* that can be known without a server; *plain*: it brings its own runtime."""
     yield from _versions(model, config.message)
+    name = config.message.default_model_filename
+    if name and not (is_inside(name) and is_plain(name)):
+        yield Finding(
+            id="model-filename",
+            level="error",
+            message=f"config.pbtxt: default_model_filename is {shown(name)}, not a file in the version folder",
+        )
     if not plain:
         for version in version_folders(model):
             yield from _loadable(version)
@@ -153,6 +186,14 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
 
 
 def _loadable(version: Path) -> Iterator[Finding]:
+    foreign = foreign_name(version)
+    if foreign is not None:
+        yield Finding(
+            id="runtime-name",
+            level="error",
+            message=f"version {version.name} holds {foreign}, the name under which the runtime is deployed",
+            hint=f"give {foreign} another name",
+        )
     has_code = (version / "model.py").is_file()
     weights = [name for name in _WEIGHTS if (version / name).is_file()]
     if has_code or (version / "model.pt2").is_file():
@@ -176,9 +217,8 @@ def _loadable(version: Path) -> Iterator[Finding]:
 def _is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive: it has ``constants.pkl``, where a state_dict has none."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+        return any(name.endswith("/constants.pkl") for name in zip_names(path))
+    except (OSError, BadZipError):
         return False
 
 

@@ -18,17 +18,26 @@ only (python_backend pull request 191; ``gcs.h``: "GCS file localization not yet
 from __future__ import annotations
 
 import hashlib
-import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envbuilder.archive.names import ARCHIVE
 from envbuilder.deployment import lint
-from envbuilder.deployment.config import CONFIG, RUNTIME_FILE
+from envbuilder.deployment.config import CONFIG, ENVIRONMENT, ModelConfig, parse_config
+from envbuilder.deployment.config import MAX_BYTES as MAX_CONFIG
+from envbuilder.deployment.environments import is_environment_name
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
+from envbuilder.deployment.record import CAP, SUFFIX, parse_record
+from envbuilder.deployment.references import CHOSEN, Reference, reference
+from envbuilder.deployment.runtime_files import is_runtime_file
+from envbuilder.deployment.takeover import check_files, foreign_environment, named_inside
 from envbuilder.errors import DeployError, IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.objects import Elsewhere
+from envbuilder.util.printable import shown
+from envbuilder.util.tempdirs import temporary_folder
 
 NOT_AT_ONCE = lint.Finding(
     id="objects-change-one-by-one",
@@ -56,23 +65,33 @@ class ObjectDeployment:
     removed: tuple[str, ...]
     """What the model's folder held and the model directory does not."""
     old_archives: tuple[str, ...]
-    """Environments in the model's folder that it does not name any more."""
+    """Environments in the model's folder that deployments placed and no model names any more."""
     findings: tuple[lint.Finding, ...]
     """What a server will accept, and its owner should know."""
+    deleted: tuple[str, ...] = ()
+    """The environments that ``prune`` deleted."""
+    replaced: str | None = None
+    """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    dry_run: bool = False
+    """Nothing was uploaded or deleted: this is what would be."""
 
     @property
     def changed(self) -> bool:
         """Whether anything was not there already."""
-        return bool(self.uploaded or self.removed)
+        return bool(self.uploaded or self.removed or self.deleted)
 
     def lines(self) -> list[str]:
         """Say it to a person."""
+        would = "would be " if self.dry_run else ""
+        note = "" if self.changed else " (nothing to change)"
         lines = [
-            f"{self.model}: {self.folder}" + ("" if self.changed else " (nothing to change)"),
+            f"{self.model}: {self.folder}" + (" (dry run: nothing is written)" if self.dry_run else note),
             f"environment: {self.environment_path}",
-            *(f"uploaded: {path}" for path in self.uploaded),
-            *(f"removed: {path}" for path in self.removed),
-            *(f"not named by the model any more: {path} (--prune deletes it)" for path in self.old_archives),
+            *([f"{would}replaced: the {ENVIRONMENT} {shown(self.replaced)}"] if self.replaced else []),
+            *(f"{would}uploaded: {path}" for path in self.uploaded),
+            *(f"{would}removed: {path}" for path in self.removed),
+            *(f"{would}deleted: {path}" for path in self.deleted),
+            *(f"not named by any model any more: {path} (--prune deletes it)" for path in self.old_archives),
         ]
         for finding in self.findings:
             lines.append(f"{finding.level}: {finding.message}")
@@ -83,10 +102,9 @@ class ObjectDeployment:
 def deploy_to_objects(
     archive: Path,
     model: Path,
-    *,
     repository: str,
-    name: str | None = None,
-    prune: bool = False,
+    options: DeployOptions = DeployOptions(),
+    *,
     timeout: float = 60.0,
     reporter: Reporter = SILENT,
 ) -> ObjectDeployment:
@@ -98,62 +116,204 @@ def deploy_to_objects(
         archive: as ``envbuilder build`` wrote it.
         model: a directory with config.pbtxt and version folders.
         repository: an address that fsspec knows: ``s3://bucket/folder``, ``gs://…``, ``az://…``.
-        name: the model's name, where it is not the one in config.pbtxt or the directory's.
-        prune: delete the environments that would be listed as ``old_archives``.
+        options: of which ``name``, ``prune``, ``replace`` and ``dry_run`` count; no other can be served from objects.
         timeout: seconds without an answer.
         reporter: told of progress.
 
     Raises:
-        DeployError: the model directory or the names cannot be used. The repository is as it was.
+        DeployError: the model directory or the names cannot be used; with *prune*, a configuration of the repository
+            cannot be read. The repository is as it was. Or somebody else deployed the model at the same time.
         IntegrityError: the archive is not what its name says, or an object is not what was uploaded.
         StoreError: the object store does not answer, or refuses.
         RecipeError: fsspec knows no such kind of address, or the library for it is not installed.
     """
     there = Elsewhere(repository, timeout=timeout)
-    with tempfile.TemporaryDirectory(prefix="envbuilder-deploy-") as scratch:
-        made = deploy(archive, model, repository=Path(scratch) / "repository", name=name, reporter=reporter)
-        environment = made.environment.name
-        files = sorted(
-            path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*") if path.is_file()
-        )
-        files.sort(key=lambda path: (path == CONFIG, path != environment))
-        held = there.walk(made.model)
-        uploaded = []
-        for path in files:
-            source, target = made.folder / path, f"{made.model}/{path}"
-            size = source.stat().st_size
-            if held.get(path) == size and (path == environment or _same(there, target, source)):
-                continue
-            reporter.step(f"Uploading {path}")
-            there.replace(target, source)
-            if not _same(there, target, source):
-                raise IntegrityError(f"{there.place(target)} is not what was uploaded", hint="deploy again")
-            uploaded.append(path)
-        gone = sorted(held.keys() - set(files))
-        old = [path for path in gone if _is_environment(path)]
-        removed = [path for path in gone if prune or path not in old]
-        for path in removed:
+    with temporary_folder("deploy") as scratch:
+        local = scratch / "repository"
+        local_options = DeployOptions(name=options.name, replace=options.replace)
+        made = deploy(archive, model, local, local_options, reporter=reporter)
+        work = _begin(there, made, prune=options.prune, replace=options.replace)
+        uploaded = _upload(there, work, dry_run=options.dry_run, reporter=reporter)
+    if not options.dry_run:
+        for path in work.gone:
             there.remove(f"{made.model}/{path}")
     assert made.environment_path is not None
     return ObjectDeployment(
         model=made.model,
         folder=there.place(made.model),
-        environment=there.place(f"{made.model}/{environment}"),
+        environment=there.place(f"{made.model}/{made.environment.name}"),
         environment_path=made.environment_path,
         release=made.release,
-        uploaded=tuple(uploaded),
-        removed=tuple(path for path in removed if not path.endswith(f"/{RUNTIME_FILE}")),
-        old_archives=() if prune else tuple(old),
-        findings=(*made.findings, NOT_AT_ONCE),
+        uploaded=tuple(path for path in uploaded if not path.endswith(SUFFIX)),
+        removed=work.removed,
+        old_archives=() if options.prune else work.unused,
+        findings=(*made.findings, *work.findings, NOT_AT_ONCE),
+        deleted=work.unused if options.prune else (),
+        replaced=made.replaced or work.replaced,
+        dry_run=options.dry_run,
     )
 
 
-def check_options(repository: str, layout: str, unpacked: bool) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """A deployment of which everything is checked, and nothing is done."""
+
+    made: Deployment
+    """The model's folder as it shall be, on this machine."""
+    files: tuple[str, ...]
+    """What goes there: the archive first, config.pbtxt last."""
+    held: Mapping[str, int]
+    """What is there: bytes by path."""
+    removed: tuple[str, ...]
+    unused: tuple[str, ...]
+    gone: tuple[str, ...]
+    """What is removed at the end."""
+    replaced: str | None
+    findings: tuple[lint.Finding, ...]
+
+
+def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) -> _Work:
+    environment = made.environment.name
+    files = sorted(
+        path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*") if path.is_file()
+    )
+    files.sort(key=lambda path: (path == CONFIG, path != environment))
+    held = there.walk(made.model)
+    placed = _placed(there, made.model, held)
+    config = _config_there(there, made.model) if CONFIG in held else None
+    replaced = _replaced(there, made, config, placed)
+    if replaced is not None and not replace:
+        raise foreign_environment(there.place(f"{made.model}/{CONFIG}"), replaced)
+    theirs = {named_inside(config), *(path for path in held if is_environment_name(path))} - placed
+    old = sorted(placed - {environment})
+    records = {f"{name}{SUFFIX}" for name in old}
+    removed = sorted(held.keys() - set(files) - theirs - set(old) - records)
+    if not placed and not replace:
+        check_files(there.place(made.model), removed)
+    unused, findings = _unused(there, made, old, prune=prune)
+    gone = [*removed, *(path for name in unused for path in (name, f"{name}{SUFFIX}") if prune)]
+    return _Work(
+        made=made,
+        files=tuple(files),
+        held=held,
+        removed=tuple(path for path in removed if not is_runtime_file(path)),
+        unused=tuple(unused),
+        gone=tuple(gone),
+        replaced=replaced,
+        findings=findings,
+    )
+
+
+def _placed(there: Elsewhere, model: str, held: Mapping[str, int]) -> set[str]:
+    """Names of the archives in a model's folder that deployments placed."""
+    found = set()
+    for path in held:
+        name = path.removesuffix(SUFFIX)
+        if name == path or "/" in path or name not in held or held[path] > CAP.size:
+            continue
+        if parse_record(there.read_small(f"{model}/{path}", CAP.size) or b"", name) is not None:
+            found.add(name)
+    return found
+
+
+def _config_there(there: Elsewhere, model: str, path: str = CONFIG) -> ModelConfig | None:
+    """Read a configuration; None: it cannot be read."""
+    try:
+        return _read_config(there, f"{model}/{path}")
+    except DeployError:
+        return None
+
+
+def _read_config(there: Elsewhere, path: str) -> ModelConfig:
+    size = there.size(path)
+    if size is not None and size > MAX_CONFIG:
+        raise DeployError(
+            f"{there.place(path)} is larger than {MAX_CONFIG // 2**20} MiB: no configuration is"
+        )
+    return parse_config(there.read_small(path, MAX_CONFIG) or b"", Path(path), where=there.place(path))
+
+
+def _replaced(there: Elsewhere, made: Deployment, config: ModelConfig | None, placed: set[str]) -> str | None:
+    """Return the environment of somebody else's that the deployment takes from the model."""
+    named = config.environment if config is not None else None
+    if not named or named == made.environment_path or named_inside(config) in placed:
+        return None
+    return named
+
+
+def _unused(
+    there: Elsewhere, made: Deployment, old: Sequence[str], *, prune: bool
+) -> tuple[list[str], tuple[lint.Finding, ...]]:
+    """Return which of the environments *old* in the model's folder no model of the repository names."""
+    if not old and not prune:
+        return [], ()
+    try:
+        says = list(_references(there, made))
+    except DeployError as error:
+        if prune:
+            raise DeployError(
+                error.message,
+                hint="what it names cannot be told, so nothing was deployed or deleted: mend it, or leave out --prune",
+            ) from error
+        return [], (lint.unknown_use(error.message),)
+    own, others = says[0], says[1:]
+    return [
+        name
+        for name in old
+        if not own.mentions(name) and not any(one.mentions(name) and not one.is_relative for one in others)
+    ], ()
+
+
+def _references(there: Elsewhere, made: Deployment) -> Iterator[Reference]:
+    """Yield what each configuration of the repository will say, that of the model first."""
+    yield reference(parse_config((made.folder / CONFIG).read_bytes(), made.folder / CONFIG))
+    for model in there.folders() or ():
+        if CONFIG in there.names(model) and model != made.model:
+            yield reference(_read_config(there, f"{model}/{CONFIG}"))
+        for name in there.names(f"{model}/{CHOSEN}"):
+            if name.endswith(".pbtxt"):
+                yield reference(_read_config(there, f"{model}/{CHOSEN}/{name}"))
+
+
+def _upload(there: Elsewhere, work: _Work, *, dry_run: bool, reporter: Reporter) -> list[str]:
+    """Upload what is not there, and look at the end whether all of it is there: somebody else may deploy, too.
+
+    Raises:
+        DeployError: somebody did.
+    """
+    made, uploaded = work.made, []
+    versions: dict[str, str | None] = {}
+    for path in work.files:
+        source, target = made.folder / path, f"{made.model}/{path}"
+        versions[target] = there.version(target)
+        if work.held.get(path) == source.stat().st_size and (
+            path == made.environment.name or _same(there, target, source)
+        ):
+            continue
+        uploaded.append(path)
+        if dry_run:
+            continue
+        reporter.step(f"Uploading {path}")
+        there.replace(target, source)
+        versions[target] = there.version(target)
+        if not _same(there, target, source):
+            raise IntegrityError(f"{there.place(target)} is not what was uploaded", hint="deploy again")
+    changed = next((target for target in versions if versions[target] != there.version(target)), None)
+    if changed is not None:
+        raise DeployError(
+            f"{there.place(changed)} was written by somebody else meanwhile: two deployments of one model at once?",
+            hint="deploy again when nobody else does: until then the model may be half of each",
+        )
+    return uploaded
+
+
+def check_options(repository: str, options: DeployOptions) -> None:
     """Refuse what no object store can serve.
 
     Raises:
         DeployError: it says why.
     """
+    layout = options.layout
     if layout != "model":
         why = (
             "backends are loaded from the server's own disk"
@@ -161,16 +321,11 @@ def check_options(repository: str, layout: str, unpacked: bool) -> None:
             else ("a server would download the environment once for each model, and from S3 only")
         )
         raise DeployError(f"no layout {layout} in {repository}: {why}", hint="deploy with the layout model")
-    if unpacked:
+    if options.unpacked:
         raise DeployError(
             f"no unpacked environment in {repository}: objects have neither modes nor links",
             hint="deploy the archive as it is: leave out --unpacked",
         )
-
-
-def _is_environment(path: str) -> bool:
-    named = ARCHIVE.fullmatch(path)
-    return named is not None and named["suffix"] != "" and "/" not in path
 
 
 def _same(there: Elsewhere, path: str, source: Path) -> bool:

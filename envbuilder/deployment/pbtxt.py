@@ -20,6 +20,8 @@ _TOKEN = re.compile(
       | (?P<mark> [{}<>\[\]:,;] )""",
     re.VERBOSE,
 )
+_MOST = 100
+"""Entries of one key: each is cut out of the whole text, so that a hundred thousand of them would take hours."""
 _CLOSES = {"{": "}", "<": ">"}
 
 
@@ -211,7 +213,10 @@ def _parameters(text: str, key: str) -> list[_Entry]:
         else:
             for index, item in enumerate(field.value.items):
                 entries.append(_Entry(field=field, value=item, index=index))
-    return [entry for entry in entries if _key(text, entry.value) == key]
+    found = [entry for entry in entries if _key(text, entry.value) == key]
+    if len(found) > _MOST:
+        raise TextFormatError(f"parameters has {key} {len(found)} times")
+    return found
 
 
 def _key(text: str, entry: Value) -> str:

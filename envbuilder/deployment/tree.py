@@ -12,22 +12,23 @@ import errno
 import fcntl
 import filecmp
 import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from envbuilder.archive.extract import extract
+from envbuilder.deployment.locking import set_aside, staging
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import Reporter
+from envbuilder.util.files import file_sha256
+from envbuilder.util.interruption import shielded
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _CHUNK = 2**30
 _FICLONE = 0x40049409
 """The request to share a file's blocks (Linux, btrfs, XFS and others)."""
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +57,8 @@ class Environment:
     """An archive's content, named by the archive's digest: what has the name has the content."""
 
     archive: Path
+    sha256: str
+    """Of the archive as it was read: what is written has it, whoever writes to the file meanwhile."""
     unpacked: bool
     """A folder instead of the archive itself."""
 
@@ -77,10 +80,10 @@ Entry = Copy | Text | Link | Environment | Keep | Tree
 
 
 def is_in_place(target: Path, plan: Mapping[str, Entry]) -> bool:
-    """Whether the folder *target* holds what *plan* says, and nothing else."""
+    """Whether the folder *target* holds what *plan* says, and nothing else but what Python compiles there."""
     if not target.is_dir() or target.is_symlink():
         return False
-    present = set(paths(target, plan))
+    present = {path for path in paths(target, plan) if "__pycache__" not in path.split("/")}
     return present == set(plan) and all(_is_entry(target / path, entry) for path, entry in plan.items())
 
 
@@ -93,112 +96,61 @@ def replace_folder(target: Path, plan: Mapping[str, Entry], reporter: Reporter) 
     Raises:
         DeployError: it cannot be written. *target* is as it was.
     """
-    with _staging(target.parent, reporter) as staging:
-        draft = staging / target.name
+    with drafted(target, plan, reporter) as swap:
+        swap()
+
+
+@contextlib.contextmanager
+def drafted(target: Path, plan: Mapping[str, Entry], reporter: Reporter) -> Iterator[Callable[[], None]]:
+    """Assemble what :func:`replace_folder` puts in the place of *target*; the function given then puts it there.
+
+    Raises:
+        DeployError: it cannot be written. *target* is as it was.
+    """
+    with staging(target.parent, reporter) as place:
+        draft = place / target.name
         try:
             _fill(draft, plan, old=target if target.is_dir() else None)
-            _swap(draft, target)
+            yield lambda: _swap(draft, target)
         except OSError as error:
             raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
 
 
-def put(target: Path, entry: Environment, reporter: Reporter) -> bool:
-    """Make *target* the archive or the environment that *entry* says, at once, unless it is there.
+def put(target: Path, entry: Environment | Text, reporter: Reporter) -> bool:
+    """Make *target* what *entry* says, at once, unless it is there.
+
+    The caller holds :func:`locked` on the folder that holds *target*.
 
     Returns: whether it was not.
 
     Raises:
         DeployError: it cannot be written.
+        IntegrityError: the archive is another one by now.
     """
     if _is_entry(target, entry):
         return False
-    with _staging(target.parent, reporter) as staging:
+    with staging(target.parent, reporter) as place:
         try:
-            _write(staging / target.name, entry)
-            _swap(staging / target.name, target)
+            _write(place / target.name, entry)
+            _swap(place / target.name, target)
         except OSError as error:
             raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
     return True
 
 
-def remove(path: Path) -> None:
-    """Remove an archive, or the folder of an environment."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def remove(path: Path, reporter: Reporter) -> None:
+    """Remove a file or a folder, at once: a killed run never leaves half of an environment under its name.
 
-
-@contextlib.contextmanager
-def locked(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Hold *folder* for this process: one deployment at a time. Leaves no file behind.
+    The caller holds :func:`locked` on the folder that holds it.
 
     Raises:
-        DeployError: the folder cannot be made or read.
+        DeployError: it cannot be removed.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise DeployError(f"{folder} cannot be used as a folder: {error.strerror}") from error
-    try:
+    with staging(path.parent, reporter) as place:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            reporter.note(f"waiting for another deployment into {folder}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            reporter.note(f"{folder} cannot be locked on this file system: deploy there once at a time")
-        for left in _staging_places(folder):  # what a killed deployment left
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
-    """Give an empty folder on the file system of *folder*, which is gone afterwards."""
-    beside, inside = _staging_places(folder)
-    staging = beside
-    try:
-        if _is_mounted(folder) or not _made(beside):
-            # A volume mounted at the repository itself. A server that polls may log once that it finds no model in it.
-            reporter.note(f"assembling in {inside}: {folder.parent} is no place on the same file system")
-            staging = inside
-            inside.mkdir()
-        yield staging
-    except OSError as error:
-        raise DeployError(f"{folder} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _staging_places(folder: Path) -> tuple[Path, Path]:
-    """Where something for *folder* is assembled: beside it, or else in it."""
-    return folder.parent / f".{folder.name}.deploying", folder / ".deploying"
-
-
-def _is_mounted(folder: Path) -> bool:
-    """Whether something is mounted at *folder*: a bind mount shares the device, and still nothing renames into it."""
-    if os.path.ismount(folder):
-        return True
-    try:
-        mounts = [line.split()[4] for line in _MOUNTS.read_text().splitlines()]
-    except OSError:
-        return False
-    return str(folder.resolve()) in [
-        re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), at) for at in mounts
-    ]
-
-
-def _made(folder: Path) -> bool:
-    try:
-        folder.mkdir()
-    except OSError:  # the repository's parent belongs to somebody else
-        return False
-    return True
+            path.rename(place / path.name)
+        except OSError as error:
+            raise DeployError(f"{path} cannot be removed: {error.strerror}") from error
 
 
 def _fill(draft: Path, plan: Mapping[str, Entry], *, old: Path | None) -> None:
@@ -246,10 +198,12 @@ def _write(place: Path, entry: Entry) -> None:
             place.symlink_to(target)
         case Tree(path=source):
             link_tree(source, place)
-        case Environment(archive=archive, unpacked=True):
-            unpack(archive, place)
-        case Environment(archive=archive):
+        case Environment(archive=archive, sha256=sha256, unpacked=True):
+            unpack(archive, place, sha256=sha256)
+        case Environment(archive=archive, sha256=sha256):
             copy_file(archive, place)
+            if file_sha256(place) != sha256:
+                raise _exchanged(archive)
         case Text(data=data):
             place.write_bytes(data)
         case Copy(path=source):
@@ -303,22 +257,31 @@ def copy_file(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer, 2**20)
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, *, sha256: str | None = None) -> None:
     """Extract *archive* into the new folder *folder*.
 
     Raises:
-        IntegrityError: it is no archive that every release extracts.
+        DeployError: it cannot be written.
+        IntegrityError: it is no archive that every release extracts, or not the one with that *sha256*.
     """
     folder.mkdir()
     try:
         contents = extract(archive, folder)
     except VerifyError as error:  # the disk is full
         raise DeployError(error.message) from error
+    if sha256 is not None and contents.sha256 != sha256:
+        raise _exchanged(archive)
     problem = contents.damage or next((f"{kind}: {member}" for kind, member in contents.problems), None)
     if problem is not None:
         raise IntegrityError(
             f"{archive} cannot be extracted: {problem}", hint="`envbuilder verify` tells more about it"
         )
+
+
+def _exchanged(archive: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{archive} was changed while it was deployed", hint="deploy again when nothing writes to it"
+    )
 
 
 def _swap(draft: Path, target: Path) -> None:
@@ -333,13 +296,14 @@ def _swap(draft: Path, target: Path) -> None:
     if ctypes.get_errno() not in (errno.ENOSYS, errno.EINVAL):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
     # Some network file systems cannot exchange: for a moment there is no model, and never half of one.
-    aside = draft.with_name(f"{draft.name}.old")
-    target.rename(aside)
-    try:
-        draft.rename(target)
-    except OSError:
-        aside.rename(target)
-        raise
+    aside = set_aside(draft)
+    with shielded():
+        target.rename(aside)
+        try:
+            draft.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
 
 
 def paths(folder: Path, plan: Mapping[str, Entry]) -> Iterator[str]:

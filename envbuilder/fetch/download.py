@@ -14,16 +14,17 @@ from pathlib import Path
 import httpx2
 
 from envbuilder.config.channels import Channel
-from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError, IntegrityError
 from envbuilder.fetch.candidate import Candidate
 from envbuilder.fetch.http import RETRIES, Unavailable, check_status, open_client, reason
 from envbuilder.fetch.sources import Sources
+from envbuilder.fetch.stream import open_stream
 from envbuilder.lockfile.model import Artifact, CondaPackage
-from envbuilder.progress import SILENT, Reporter, Task
+from envbuilder.progress import Reporter, Task
 from envbuilder.store.local import ArtifactWriter, Store
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import counted
 
 STREAMS = 6
@@ -36,11 +37,9 @@ _PATIENCE_SECONDS = 2.0
 def fetch(
     artifacts: Iterable[Artifact],
     cuda: str,
-    settings: Settings,
-    store: Store,
+    session: Session,
     *,
     channels: Sequence[Channel] = (),
-    reporter: Reporter = SILENT,
 ) -> Iterator[tuple[Artifact, Path]]:
     """Bring *artifacts* into the store; yield each with its path as it arrives, those at hand first.
 
@@ -54,25 +53,22 @@ def fetch(
     missing = []
     wanted = {artifact.sha256: artifact for artifact in artifacts}
     total = sum(artifact.size for artifact in wanted.values())
-    with reporter.task(f"Fetching {counted(len(wanted), 'artifact')}", total) as task:
+    with session.reporter.task(f"Fetching {counted(len(wanted), 'artifact')}", total) as task:
         for artifact in wanted.values():
-            path = store.find_artifact(artifact.sha256, artifact.size)
+            path = session.store.find_artifact(artifact.sha256, artifact.size)
             if path is None:
                 missing.append(artifact)
                 continue
             task.advance(artifact.size, from_store=True)
             yield artifact, path
         if missing:
-            yield from _fetch_missing(missing, cuda, channels, settings, store, task, reporter)
+            yield from _fetch_missing(missing, cuda, channels, session, task)
 
 
 def fetch_packages(
     packages: Iterable[CondaPackage],
     channels: Sequence[Channel],
-    settings: Settings,
-    store: Store,
-    *,
-    reporter: Reporter = SILENT,
+    session: Session,
 ) -> dict[CondaPackage, Path]:
     """Bring conda packages into the store; return where each lies.
 
@@ -80,7 +76,7 @@ def fetch_packages(
         FetchError, IntegrityError: as :func:`fetch`.
     """
     wanted = list(packages)
-    fetched = fetch(wanted, "", settings, store, channels=channels, reporter=reporter)
+    fetched = fetch(wanted, "", session, channels=channels)
     paths = {artifact.sha256: path for artifact, path in fetched}
     return {package: paths[package.sha256] for package in wanted}
 
@@ -88,12 +84,10 @@ def fetch_packages(
 def fetch_into_wheelhouse(
     artifacts: Iterable[Artifact],
     cuda: str,
-    settings: Settings,
-    store: Store,
+    session: Session,
     folder: Path,
     *,
     channels: Sequence[Channel] = (),
-    reporter: Reporter = SILENT,
 ) -> list[Path]:
     """Fill the wheelhouse *folder* with *artifacts*, by their file names; return the files, sorted.
 
@@ -102,8 +96,7 @@ def fetch_into_wheelhouse(
         IntegrityError: no source has the locked bytes.
     """
     files = []
-    sweep(folder, ".fetch-????????")
-    for artifact, source in fetch(artifacts, cuda, settings, store, channels=channels, reporter=reporter):
+    for artifact, source in fetch(artifacts, cuda, session, channels=channels):
         target = folder / artifact.filename
         files.append(target)
         if not (target.is_file() and file_sha256(target) == artifact.sha256):
@@ -113,8 +106,7 @@ def fetch_into_wheelhouse(
 
 def _copy_checked(artifact: Artifact, source: Path, target: Path) -> None:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with locked_folder(target.parent, ".fetch") as scratch:
+        with output_folder(target.parent), draft_folder(target.parent, "wheel") as scratch:
             draft = scratch / "wheel"
             shutil.copyfile(source, draft)
             found = file_sha256(draft)
@@ -133,18 +125,17 @@ def _fetch_missing(
     missing: list[Artifact],
     cuda: str,
     channels: Sequence[Channel],
-    settings: Settings,
-    store: Store,
+    session: Session,
     task: Task,
-    reporter: Reporter,
 ) -> Iterator[tuple[Artifact, Path]]:
     waiting: queue.SimpleQueue[Artifact] = queue.SimpleQueue()
     for artifact in sorted(missing, key=lambda artifact: -artifact.size):
         waiting.put(artifact)  # the longest download decides when all are done: it begins first
     arrived: queue.SimpleQueue[tuple[Artifact, Path | BaseException]] = queue.SimpleQueue()
+    settings, store = session.settings, session.store
     with open_client(settings) as client:
         found = Sources(client=client, settings=settings, cuda=cuda, remote=store.remote, channels=channels)
-        run = _Run(sources=found, store=store, task=task, reporter=reporter)
+        run = _Run(sources=found, store=store, task=task, reporter=session.reporter)
         # Daemons: Ctrl-C must not wait for a server that says nothing.
         threads = [
             threading.Thread(target=run.work, args=(waiting, arrived), name=f"fetch-{number}", daemon=True)
@@ -269,7 +260,8 @@ class _Run:
         headers = {"Accept-Encoding": "identity"}  # the lock's sha256 is that of the file itself
         if writer.written:
             headers["Range"] = f"bytes={writer.written}-"
-        with self.sources.client.stream("GET", url, headers=headers) as response:
+        with open_stream(self.sources.client, url, headers) as stream:
+            response = stream.response
             if response.status_code == 416:
                 self._restart(writer)
             check_status(response)
@@ -277,11 +269,11 @@ class _Run:
                 if writer.written:
                     self._restart(writer)  # a server that does not know Range begins at the beginning
                 if length := response.headers.get("Content-Length"):
-                    _check_size(int(length), artifact)
+                    _check_size(int(length) if length.isdigit() else -1, artifact)
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {writer.written}-"):
                 self._restart(writer)
                 raise Unavailable("answered with another range of bytes", retries=RETRIES)
-            for chunk in response.iter_raw():
+            for chunk in stream.chunks():
                 self._add(writer, chunk, artifact)
         if writer.written < artifact.size and "Content-Length" not in response.headers:
             raise Unavailable("broke off", retries=RETRIES)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx2
 from unearth.auth import MultiDomainBasicAuth
@@ -12,9 +14,13 @@ from unearth.collector import SUPPORTED_CONTENT_TYPES, IndexPage, parse_html_pag
 from unearth.fetchers import PyPIClient
 from unearth.link import Link
 
-import envbuilder
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError
+from envbuilder.fetch.stream import PAGE, TooLargeError, TooSlowError, open_stream, read_body
+from envbuilder.util.documents import LISTING, DocumentError, parse_json
+from envbuilder.util.files import read_regular
+from envbuilder.util.text import human
+from envbuilder.util.version import VERSION
 
 CONNECT_SECONDS = 10.0
 """The longest wait for a connection, however patient the settings are with one that stands."""
@@ -28,6 +34,8 @@ RETRIES = 5
 """How often in a row something is tried again that may be over in a moment."""
 
 
+_MOST_TAGS = 500_000
+"""Of a page: each file of a project is a link, and the projects with most files have a hundred thousand."""
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 
@@ -65,7 +73,7 @@ def open_client(settings: Settings, *, timeout: float | None = None) -> PyPIClie
         timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), pool=None),
         proxy=settings.proxy,
         follow_redirects=True,
-        headers={"User-Agent": f"envbuilder/{envbuilder.__version__}"},
+        headers={"User-Agent": f"envbuilder/{VERSION}"},
     )
     indexes = [settings.index_url, *settings.extra_index_urls, settings.pytorch_index, *settings.find_links]
     client.auth = MultiDomainBasicAuth(prompting=False, index_urls=[url for url in indexes if "://" in url])
@@ -78,25 +86,63 @@ def read_page(client: PyPIClient, url: str) -> list[Link]:
     Raises:
         Unavailable: the page cannot be had; its text says why.
     """
-    address = url
-    if urlsplit(url).scheme == "file" and url.endswith("/"):
-        address = f"{url}index.html"
+    if urlsplit(url).scheme == "file":
+        return _read_local_page(f"{url}index.html" if url.endswith("/") else url)
     try:
-        response = client.get(address, headers={"Accept": _ACCEPT})
+        with open_stream(client, url, {"Accept": _ACCEPT, "Accept-Encoding": "gzip"}) as stream:
+            response = stream.response
+            check_status(response)
+            body = read_body(stream, PAGE)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         raise reason(error) from error
-    check_status(response)
     content_type = response.headers.get("Content-Type", "")
     if not content_type.lower().startswith(SUPPORTED_CONTENT_TYPES):
         raise Unavailable(f"answered with {content_type or 'no content type'}, not with the page of an index")
-    page = IndexPage(Link(str(response.url)), response.content, response.encoding, content_type)
-    parse: Callable[[IndexPage], Iterable[Link]] = (
-        parse_json_response if "+json" in content_type.lower() else parse_html_page
-    )
+    return _parse_page(IndexPage(Link(str(response.url)), body, response.charset_encoding, content_type))
+
+
+def _read_local_page(url: str) -> list[Link]:
+    path = Path(url2pathname(urlsplit(url).path))
+    try:
+        body = read_regular(path, most=PAGE + 1)
+    except FileNotFoundError:
+        raise Unavailable("not there") from None
+    except OSError as error:
+        raise Unavailable(error.strerror or str(error)) from error
+    if len(body) > PAGE:
+        raise Unavailable(f"larger than {human(PAGE)}, which no page is")
+    return _parse_page(IndexPage(Link(url), body, None, "text/html"))
+
+
+def _parse_page(page: IndexPage) -> list[Link]:
+    is_json = "+json" in page.content_type.lower()
+    if is_json:
+        _check_json_page(page.content)
+    elif page.content.count(b"<") > _MOST_TAGS:
+        raise Unavailable(f"the page has more than {_MOST_TAGS:,} tags, as no index has")
+    parse: Callable[[IndexPage], Iterable[Link]] = parse_json_response if is_json else parse_html_page
     try:
         return list(parse(page))
-    except (ValueError, LookupError, AttributeError, TypeError) as error:  # whatever a broken page breaks
+    # Whatever a broken page breaks.
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError, AssertionError) as error:
         raise Unavailable(f"the page cannot be read: {error}") from error
+
+
+def _check_json_page(content: bytes) -> None:
+    """Look at what unearth takes as it is (PEP 691)."""
+    try:
+        for file in parse_json(content, where="page", cap=LISTING).records("files"):
+            file.text("filename")
+            file.text("url", longest=100_000)
+            if "hashes" in file:
+                file.text_map("hashes")
+            if "requires-python" in file:
+                file.free_text("requires-python")
+            if "yanked" in file and not isinstance(file.value["yanked"], bool):
+                file.free_text("yanked")
+    except DocumentError as error:
+        where = f"{error.path}: " if error.path else ""
+        raise Unavailable(f"the page cannot be read: {where}{error.reason}") from error
 
 
 def check_status(response: httpx2.Response) -> None:
@@ -119,7 +165,10 @@ def check_status(response: httpx2.Response) -> None:
 def reason(error: Exception) -> Unavailable:
     """Say why there was no answer, and whether another try is worth it."""
     text = str(error) or type(error).__name__
-    if isinstance(error, httpx2.UnsupportedProtocol) or "CERTIFICATE_VERIFY_FAILED" in text:
+    if (
+        isinstance(error, (TooSlowError, TooLargeError, httpx2.UnsupportedProtocol))
+        or "CERTIFICATE_VERIFY_FAILED" in text
+    ):
         return Unavailable(text)
     if isinstance(error, httpx2.ConnectTimeout):
         return Unavailable("no connection in time", retries=CONNECT_RETRIES, unreachable=True)

@@ -153,7 +153,13 @@ class Sources:
 
 
 def _from_store(remote: RemoteStore, artifact: Artifact) -> Iterator[bytes]:
+    read = 0
     try:
-        yield from remote.read("artifacts", artifact.sha256)
+        for chunk in remote.read("artifacts", artifact.sha256):
+            yield chunk
+            read += len(chunk)
+            if read > artifact.size:  # nobody need fill a disk to find that its hash is another
+                place = remote.place("artifacts", artifact.sha256)
+                raise Unavailable(f"{place} has more than the {artifact.size} bytes that the lock names")
     except StoreError as error:
         raise Unavailable(error.message) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,13 @@ from envbuilder.errors import EnvbuilderError, RecipeError
 from envbuilder.fleet.dask import run_on_cluster
 from envbuilder.fleet.local import run_here
 from envbuilder.fleet.plan import Job, Node, last_key, plan
+from envbuilder.fleet.sharing import Sharing
 from envbuilder.fleet.tasks import Done, Failure, Terms
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.store.remote import RemoteStore
-from envbuilder.transfer.archives import bring_archive, find_record
+from envbuilder.store.remote import RemoteStore, open_remote
+from envbuilder.transfer.archives import bring_archive
+from envbuilder.transfer.records import find_record
+from envbuilder.transfer.wanted import wanted_of
 from envbuilder.util.files import file_sha256
 
 State = Literal["built", "already there", "refused"]
@@ -56,48 +59,88 @@ def refused(recipe: str, error: EnvbuilderError) -> Outcome:
     return Outcome(recipe=recipe, state="refused", failure=failure)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FleetOptions:
+    """How many recipes are built."""
+
+    cluster: str | None = None
+    """Address of a Dask scheduler; None: on this machine."""
+    pull: bool = True
+    """Whether the archives of a cluster are brought here; else they stay in the remote store."""
+    verify: bool = False
+    """Whether each archive is verified, too."""
+    interpreter_change: bool = False
+    """Whether another CPython may stand in for the locked one."""
+    threads: int | None = None
+    """None: one for each CPU, at most 8."""
+
+
 def build_many(
     jobs: Sequence[Job],
     *,
     output: Path,
-    cluster: str | None = None,
-    bring: bool = True,
-    verify: bool = False,
-    interpreter_change: bool = False,
-    threads: int | None = None,
+    options: FleetOptions = FleetOptions(),
     reporter: Reporter = SILENT,
 ) -> list[Outcome]:
     """Build the archives of *jobs* in the folder *output*, on this machine's cores, or on the cluster at an address.
 
     Tasks that several have in common are done once. On a cluster everything that is made goes through the store
-    elsewhere, and with *bring* archives come here from there. What goes wrong with one recipe is its outcome.
+    elsewhere. What goes wrong with one recipe is its outcome.
 
     Raises:
         RecipeError: a cluster, and no store elsewhere that its workers share.
         ClusterError: see :func:`envbuilder.fleet.dask.run_on_cluster`.
     """
-    terms = Terms(
-        tools={name: version for job in jobs for name, version in tools(job.lock).items()},
-        sharing=cluster is not None,
-        verify=verify,
-        interpreter_change=interpreter_change,
-        threads=threads or _default_threads(jobs, cluster),
-    )
-    outcomes: dict[str, Outcome] = {}
-    missing = []
-    for job in jobs:
-        there = _there(job, output, bring, reporter) if cluster is not None and not verify else None
-        if there is None:
-            missing.append(job)
-        else:
-            outcomes[job.recipe.name] = there
-    if cluster is not None:
-        send_wheelhouses(missing)
-    nodes = plan(missing, terms, None if cluster is not None else output.absolute())
-    by_key = {last_key(job, terms): job for job in missing}
+    cluster, pull = options.cluster, options.pull
+    with ExitStack() as stack:
+        sharing = None
+        if cluster is not None:
+            _check_stores(jobs)
+            sharing = stack.enter_context(Sharing(reporter))
+        terms = Terms(
+            tools={name: version for job in jobs for name, version in tools(job.lock).items()},
+            sharing=cluster is not None,
+            verify=options.verify,
+            interpreter_change=options.interpreter_change,
+            threads=options.threads or _default_threads(jobs, cluster),
+            key=None if sharing is None else sharing.key,
+        )
+        outcomes: dict[str, Outcome] = {}
+        missing = []
+        for job in jobs:
+            there = None
+            if sharing is not None and not options.verify and sharing.believes_anyone(job.settings):
+                there = _there(job, sharing.remote(job.settings), output, pull, reporter)
+            if there is None:
+                missing.append(job)
+            else:
+                outcomes[job.recipe.name] = there
+        if sharing is not None:
+            send_wheelhouses(missing)
+        made = _make(missing, terms, output, cluster, sharing, reporter)
+        for job, done in made:
+            remote = None if sharing is None else sharing.remote(job.settings)
+            outcomes[job.recipe.name] = _outcome(job, done, output, remote, pull, reporter)
+    return [outcomes[job.recipe.name] for job in jobs]
+
+
+def _make(
+    jobs: Sequence[Job],
+    terms: Terms,
+    output: Path,
+    cluster: str | None,
+    sharing: Sharing | None,
+    reporter: Reporter,
+) -> Iterator[tuple[Job, Done]]:
+    """Do the tasks of *jobs*; yield each with what became of its last one."""
+    given = {job.recipe.name: job for job in jobs}
+    if sharing is not None:
+        jobs = [replace(job, settings=sharing.for_workers(job.settings)) for job in jobs]
+    nodes = plan(jobs, terms, None if cluster is not None else output.absolute())
+    by_key = {last_key(job, terms): given[job.recipe.name] for job in jobs}
     told: set[str] = set()
     with (
-        reporter.task(f"Building {len(missing)} archives", len(nodes), "tasks") as task,
+        reporter.task(f"Building {len(jobs)} archives", len(nodes), "tasks") as task,
         closing(_run(nodes, cluster)) as results,
     ):
         for key, done in results:
@@ -106,10 +149,23 @@ def build_many(
                 if note not in told:
                     told.add(note)
                     reporter.note(note)
+            if sharing is not None:
+                sharing.countersign(nodes[key].settings, done.signed)
             if key in by_key:
-                job = by_key[key]
-                outcomes[job.recipe.name] = _outcome(job, done, output, cluster is not None, bring, reporter)
-    return [outcomes[job.recipe.name] for job in jobs]
+                yield by_key[key], done
+
+
+def _check_stores(jobs: Sequence[Job]) -> None:
+    """Refuse a cluster without a store that its workers share.
+
+    Raises:
+        RecipeError: a job has none.
+    """
+    if any(job.settings.store is None for job in jobs):
+        raise RecipeError(
+            "a cluster's workers meet in a store elsewhere, and none is named",
+            hint='envbuilder.toml names one: store = "s3://bucket/folder"; file:// does on a disk that all of them see',
+        )
 
 
 def _default_threads(jobs: Sequence[Job], cluster: str | None) -> int | None:
@@ -132,7 +188,8 @@ def send_wheelhouses(jobs: Sequence[Job]) -> int:
     sent = 0
     for job in jobs:
         folders = [Path(link) for link in job.settings.find_links if "://" not in link]
-        remote = _remote(job)
+        remote = open_remote(job.settings)
+        assert remote is not None
         for artifact in job.lock.artifacts:
             files = [folder / artifact.filename for folder in folders]
             found = next((f for f in files if f.is_file() and f.stat().st_size == artifact.size), None)
@@ -143,22 +200,19 @@ def send_wheelhouses(jobs: Sequence[Job]) -> int:
     return sent
 
 
-def _there(job: Job, output: Path, bring: bool, reporter: Reporter) -> Outcome | None:
-    """Find, and with *bring* fetch, what the store elsewhere has already."""
-    if job.settings.store is None:
-        raise RecipeError(
-            "a cluster's workers meet in a store elsewhere, and none is named",
-            hint='envbuilder.toml names one: store = "s3://bucket/folder"; file:// does on a disk that all of them see',
-        )
-    record = find_record(job.key, _remote(job), reporter)
+def _there(job: Job, remote: RemoteStore, output: Path, pull: bool, reporter: Reporter) -> Outcome | None:
+    """Find, and with *pull* fetch, what the store elsewhere has already."""
+    record = find_record(job.key, remote, reporter)
     if record is None:
         return None
-    if bring:
-        return _brought(job, record.sha256, "already there", output, reporter)
+    if pull:
+        return _brought(job, record.sha256, "already there", remote, output, reporter)
     return Outcome(recipe=job.recipe.name, state="already there", sha256=record.sha256, size=record.size)
 
 
-def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, bring: bool, reporter: Reporter) -> Outcome:
+def _outcome(
+    job: Job, done: Done, output: Path, remote: RemoteStore | None, pull: bool, reporter: Reporter
+) -> Outcome:
     if done.report is None:
         failure = done.failure or Failure(message="nothing was made", hint=None, exit_code=1)
         return Outcome(recipe=job.recipe.name, state="refused", failure=failure)
@@ -167,18 +221,21 @@ def _outcome(job: Job, done: Done, output: Path, elsewhere: bool, bring: bool, r
     outcome = Outcome(
         recipe=job.recipe.name,
         state=state,
-        archive=None if elsewhere else output / report.archive.name,
+        archive=output / report.archive.name if remote is None else None,
         sha256=report.sha256,
         size=report.size,
     )
-    if elsewhere and bring:
-        outcome = _brought(job, done.report.sha256, state, output, reporter)
+    if remote is not None and pull:
+        outcome = _brought(job, done.report.sha256, state, remote, output, reporter)
     return replace(outcome, failure=outcome.failure or done.failure, verified=done.verified)
 
 
-def _brought(job: Job, sha256: str, state: State, output: Path, reporter: Reporter) -> Outcome:
+def _brought(
+    job: Job, sha256: str, state: State, remote: RemoteStore, output: Path, reporter: Reporter
+) -> Outcome:
+    wanted = wanted_of(job.recipe, job.lock)
     try:
-        transfer = bring_archive(_remote(job), sha256, output, reporter=reporter)
+        transfer = bring_archive(remote, sha256, output, wanted=wanted, reporter=reporter)
     except EnvbuilderError as error:
         return refused(job.recipe.name, error)
     return Outcome(
@@ -188,8 +245,3 @@ def _brought(job: Job, sha256: str, state: State, output: Path, reporter: Report
         sha256=sha256,
         size=transfer.size,
     )
-
-
-def _remote(job: Job) -> RemoteStore:
-    assert job.settings.store is not None
-    return RemoteStore(job.settings.store, timeout=job.settings.timeout)

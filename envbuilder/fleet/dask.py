@@ -139,7 +139,7 @@ class _Run:
     def _gone(self, done: int, total: int) -> ClusterError:
         return ClusterError(
             f"the cluster {self._address} went away: {done} of {total} tasks were done",
-            hint="what they made is in the store: build again, and it goes on from there",
+            hint="what they made is in the store, and what a lasting key signed there counts: build again",
         )
 
 

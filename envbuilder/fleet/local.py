@@ -5,13 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_end
+from typing import NoReturn
 
 from envbuilder.errors import ClusterError
 from envbuilder.fleet.plan import Node
 from envbuilder.fleet.tasks import Done
+from envbuilder.util import leftovers
+from envbuilder.util.interruption import shielded
 
 
 def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator[tuple[str, Done]]:
@@ -24,8 +29,9 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator
     results: dict[str, Done] = {}
     waiting = list(nodes.values())
     running: dict[Future[Done], str] = {}
+    before = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(
-        count, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+        count, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker
     )
     try:
         while waiting or running:
@@ -33,7 +39,8 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator
             for node in ready[: 2 * count - len(running)]:
                 waiting.remove(node)
                 made = (results[key] for key in node.after)
-                running[executor.submit(node.work, *node.args, *made)] = node.key
+                with shielded():  # a process that is just being started waits for the rest of its arguments
+                    running[executor.submit(node.work, *node.args, *made)] = node.key
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 key = running.pop(future)
                 results[key] = future.result()
@@ -44,10 +51,26 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator
         ) from error
     finally:
         # Whoever wants no more, or is interrupted, does not wait for a task under way.
-        for process in list((executor._processes or {}).values()) if running else ():
+        for process in set(multiprocessing.active_children()) - before if running else ():
             process.terminate()
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _prepare_worker() -> None:
+    """Leave it to the parent when this worker ends, and end with it, also where that is killed."""
+    # A handler and not SIG_IGN, which the programs that a task runs would inherit.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGTERM, _end_worker)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_worker(*_: object) -> NoReturn:
+    leftovers.finish(128 + signal.SIGTERM)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a worker has one
+        wait_for_end([parent.sentinel])
+        _end_worker()

@@ -39,6 +39,8 @@ class Node:
     """About how long it takes, in bytes: the longest begin first."""
     work: Callable[..., Done]
     args: tuple[Any, ...]
+    settings: Settings
+    """Of the job that it is for, or of one of those that share it."""
     after: tuple[str, ...] = ()
     """Keys of the tasks whose results are given after *args*."""
 
@@ -55,20 +57,26 @@ def plan(jobs: Iterable[Job], terms: Terms, output: Path | None) -> dict[str, No
         common = (lock.interpreter, lock.python, lock.cuda, rules)
         base = _key("base", *common, lock.conda, job.recipe.link_scripts)
         args: tuple[Any, ...] = (terms, job.recipe, lock, rules, job.settings)
-        assembling.setdefault(base, Node(key=base, weight=50_000_000, work=assemble_base, args=args))
+        made = Node(key=base, weight=50_000_000, work=assemble_base, args=args, settings=job.settings)
+        assembling.setdefault(base, made)
         needed = [base]
         for artifact in lock.artifacts:
             key = _key(f"assemble-{artifact.name}", artifact, *common)
             args = (terms, artifact, job.recipe, lock, rules, job.settings)
-            assembling.setdefault(key, Node(key=key, weight=artifact.size, work=assemble_wheel, args=args))
+            made = Node(key=key, weight=artifact.size, work=assemble_wheel, args=args, settings=job.settings)
+            assembling.setdefault(key, made)
             needed.append(key)
         key = _pack_key(job)
         args = (terms, job.recipe, lock, job.settings, output)
-        packing[key] = Node(key=key, weight=0, work=pack, args=args, after=tuple(needed))
+        packing[key] = Node(
+            key=key, weight=0, work=pack, args=args, settings=job.settings, after=tuple(needed)
+        )
         if terms.verify:
             last = last_key(job, terms)
             args = (terms, job.recipe, job.settings, output)
-            packing[last] = Node(key=last, weight=0, work=verify, args=args, after=(key,))
+            packing[last] = Node(
+                key=last, weight=0, work=verify, args=args, settings=job.settings, after=(key,)
+            )
     longest_first = sorted(assembling.values(), key=lambda node: -node.weight)
     return {node.key: node for node in (*longest_first, *packing.values())}
 

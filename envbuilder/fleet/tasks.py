@@ -13,34 +13,33 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ParamSpec
 
 from envbuilder.archive.exclude import PackRules
 from envbuilder.base.choose import open_base
-from envbuilder.base.provider import Provider
 from envbuilder.building.build import build, open_assembler
 from envbuilder.building.record import BuildReport, build_key, conda_tools, record_of, tools
 from envbuilder.config.settings import Settings
 from envbuilder.errors import EnvbuilderError, IntegrityError, VerifyError
 from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact, Lock
-from envbuilder.progress import Reporter, SilentReporter
+from envbuilder.progress import SilentReporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.damage import DamagedArtifactError
-from envbuilder.store.local import Store
-from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
+from envbuilder.store.signed import SignedKind
 from envbuilder.transfer.archives import (
     Tally,
     bring_archive,
     report_beside,
     send_archive,
-    send_packages,
-    send_record,
     send_report,
 )
+from envbuilder.transfer.records import send_packages, send_record
+from envbuilder.transfer.wanted import Wanted
 from envbuilder.util.files import write_whole
 from envbuilder.util.malloc import keep_freed_memory
 
@@ -59,6 +58,8 @@ class Terms:
     interpreter_change: bool = False
     threads: int | None = 1
     """Of each task; None: as many as its worker's share of the machine is."""
+    key: str | None = field(default=None, repr=False)
+    """The private key (PEM) of this run, with which its workers sign what they share; they trust each other by it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +83,8 @@ class Done:
     """What its verification found, in a line."""
     seconds: float = 0.0
     """How long it took."""
+    signed: tuple[tuple[SignedKind, str], ...] = ()
+    """Kind and name of each object that it signed in the remote store."""
 
 
 class _Notes(SilentReporter):
@@ -113,17 +116,17 @@ def assemble_wheel(
     notes = _Notes()
     try:
         with (
-            _opened(terms, settings) as store,
-            _base(terms, recipe, lock, settings, store, notes) as base,
-            open_assembler(base, rules, store, _threads(terms), notes) as assembler,
+            _opened(terms, settings, notes) as session,
+            open_base(recipe, lock, session, change=terms.interpreter_change) as base,
+            open_assembler(base, rules, session, _threads(terms)) as assembler,
         ):
             key = assembler.wheel_key(artifact)
-            if terms.sharing and store.remote is not None:
-                both = (("segments", key), ("artifacts", artifact.sha256))
-                if all(store.remote.holds(kind, name) for kind, name in both):  # type: ignore[arg-type]  # literals
-                    return Done()
+            remote = session.store.remote if terms.sharing else None
+            made = remote is not None and remote.vouched("segments", key)
+            if made and remote is not None and remote.holds("artifacts", artifact.sha256):
+                return Done()
             for last in (False, True):
-                ((_, path),) = fetch([artifact], lock.cuda, settings, store, reporter=notes)
+                ((_, path),) = fetch([artifact], lock.cuda, session)
                 try:
                     assembler.wheel(artifact, path)
                 except DamagedArtifactError as damaged:
@@ -133,11 +136,11 @@ def assemble_wheel(
                         ) from damaged
                 else:
                     break
-            if terms.sharing and store.remote is not None:
-                store.remote.put("artifacts", artifact.sha256, path)
+            if remote is not None:
+                remote.put("artifacts", artifact.sha256, path)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
-    return Done(notes=tuple(notes.notes))
+    return Done(notes=tuple(notes.notes), signed=_signed(session))
 
 
 @_timed
@@ -146,16 +149,16 @@ def assemble_base(terms: Terms, recipe: Recipe, lock: Lock, rules: PackRules, se
     notes = _Notes()
     try:
         with (
-            _opened(terms, settings) as store,
-            _base(terms, recipe, lock, settings, store, notes) as base,
-            open_assembler(base, rules, store, _threads(terms), notes) as assembler,
+            _opened(terms, settings, notes) as session,
+            open_base(recipe, lock, session, change=terms.interpreter_change) as base,
+            open_assembler(base, rules, session, _threads(terms)) as assembler,
         ):
             assembler.base()
-            if terms.sharing and store.remote is not None:
-                send_packages(recipe, lock, settings, store, store.remote, notes)
+            if terms.sharing and session.store.remote is not None:
+                send_packages(recipe, lock, session)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
-    return Done()  # what there is to note, packing notes again
+    return Done(signed=_signed(session))  # what there is to note, packing notes again
 
 
 @_timed
@@ -168,32 +171,33 @@ def pack(
     if failed is not None:
         return Done(failure=failed)
     try:
-        with _opened(terms, settings) as store, store.scratch("pack") as scratch:
+        with _opened(terms, settings, notes) as session, session.store.scratch("pack") as scratch:
             report = build(
                 recipe,
                 lock,
+                session,
                 output=scratch / "envs" if output is None else output,
-                settings=settings,
-                store=store,
                 interpreter_change=terms.interpreter_change,
                 threads=_threads(terms),
-                reporter=notes,
             )
-            if terms.sharing and store.remote is not None:
-                send_archive(report.archive, report.sha256, store, store.remote, Tally(sent=[]))
-                with _base(terms, recipe, lock, settings, store, SilentReporter()) as base:
+            store, remote = session.store, session.store.remote
+            if terms.sharing and remote is not None:
+                send_archive(report.archive, report.sha256, store, remote, Tally(sent=[]))
+                silent = replace(session, reporter=SilentReporter())
+                with open_base(recipe, lock, silent, change=terms.interpreter_change) as base:
                     key = build_key(recipe, lock, base.interpreter)
-                send_record(key, record_of(report), store, store.remote)
+                send_record(key, record_of(report), store, remote)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
     # The list of files is long, and lies beside the archive.
     slim = replace(report, manifest=replace(report.manifest, files=()))
-    return Done(report=slim, notes=tuple(notes.notes))
+    return Done(report=slim, notes=tuple(notes.notes), signed=_signed(session))
 
 
 @_timed
 def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None, packed: Done) -> Done:
     """Verify the archive that was *packed*; the report goes beside it, and into the store elsewhere."""
+    from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
 
     if packed.report is None:
@@ -201,27 +205,30 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
     notes = _Notes()
     options = recipe.verify
     try:
-        with _opened(terms, settings) as store, store.scratch("verify") as scratch:
+        with _opened(terms, settings, notes) as session, session.store.scratch("verify") as scratch:
+            store, remote = session.store, session.store.remote
             archive = packed.report.archive
             if output is None:
-                assert store.remote is not None
-                archive = bring_archive(store.remote, packed.report.sha256, scratch, reporter=notes).archive
+                assert remote is not None
+                sha256, wanted = packed.report.sha256, Wanted(recipe=recipe.name)
+                brought = bring_archive(remote, sha256, scratch, wanted=wanted, reporter=notes)
+                archive = brought.archive
             if options.model is not None and not options.model.is_dir():
                 raise VerifyError(f"the model directory {options.model} is not on the machine that verifies")
             found = verify_archive(
                 archive,
-                model=options.model,
-                compile=options.compile,
-                server=None if options.server else False,
-                settings=settings,
-                store=store,
-                reporter=notes,
+                session,
+                VerifyRequest(
+                    model=options.model,
+                    compile=options.compile,
+                    server=None if options.server else False,
+                ),
             )
             text = found.json().encode()
             if output is not None:
                 write_whole(report_beside(archive, text), text)
-            if terms.sharing and store.remote is not None:
-                send_report(text, packed.report.sha256, store, store.remote)
+            if terms.sharing and remote is not None:
+                send_report(text, packed.report.sha256, store, remote)
     except (EnvbuilderError, OSError) as error:
         return replace(packed, failure=_failure(error), notes=tuple(notes.notes))
     failure = None
@@ -230,13 +237,13 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
         failure = Failure(
             message=f"verification failed: {failed}", hint=None, exit_code=VerifyError.exit_code
         )
-    return replace(packed, failure=failure, notes=tuple(notes.notes), verified=found.summary())
-
-
-def _base(
-    terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, store: Store, reporter: Reporter
-) -> AbstractContextManager[Provider]:
-    return open_base(recipe, lock, settings, store, change=terms.interpreter_change, reporter=reporter)
+    return replace(
+        packed,
+        failure=failure,
+        notes=tuple(notes.notes),
+        verified=found.summary(),
+        signed=_signed(session),
+    )
 
 
 def _threads(terms: Terms) -> int:
@@ -249,19 +256,19 @@ def _threads(terms: Terms) -> int:
 
 
 @contextmanager
-def _opened(terms: Terms, settings: Settings) -> Iterator[Store]:
-    """Open this machine's store, if what is made here will be the same as elsewhere.
+def _opened(terms: Terms, settings: Settings, notes: _Notes) -> Iterator[Session]:
+    """Open a session with this machine's store, if what is made here will be the same as elsewhere.
 
     Raises:
         IntegrityError: this machine's envbuilder makes other bytes.
     """
     check_tools(terms.tools, {**tools(), **(conda_tools() if "conda-base" in terms.tools else {})})
     keep_freed_memory()
-    store = Store.open()
-    if settings.store is not None:
-        remote = RemoteStore(settings.store, timeout=settings.timeout)
-        store = replace(store, remote=remote, sharing=terms.sharing)
-    yield store
+    yield Session(settings=settings, reporter=notes).with_remote(sharing=terms.sharing, key=terms.key)
+
+
+def _signed(session: Session) -> tuple[tuple[SignedKind, str], ...]:
+    return () if session.store.remote is None else tuple(session.store.remote.signed)
 
 
 def check_tools(wanted: Mapping[str, str], here: Mapping[str, str]) -> None:

@@ -1,21 +1,27 @@
-"""Answers from a package, compared with eager's before it is kept. Run inside an environment, beside ``compile.py``."""
+"""Answers from a package, compared with eager's before it is kept."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from .equality import differences, largest_difference
+
 if TYPE_CHECKING:
-    from envbuilder.guest import probe
-else:
-    probe = importlib.import_module("probe")
+    from _torch_runtime.engine import Engine
+    from _torch_runtime.package import Package
 
 
 class Trial:
     """The package at *path*, of a model that the runtime has loaded eagerly; *sizes* of a batch are tried."""
 
-    def __init__(self, instance: Any, runtime: Any, path: str, sizes: list[int]) -> None:
-        self.instance, self.runtime, self.path, self.sizes = instance, runtime, path, sizes
+    def __init__(self, engine: Engine, path: str, sizes: list[int], refusal: type[Exception]) -> None:
+        self.engine, self.model, self.path, self.sizes, self.refusal = (
+            engine,
+            engine.model,
+            path,
+            sizes,
+            refusal,
+        )
 
     def compare(self, key: dict[str, Any]) -> float:
         """Compare the package with eager, over sizes of the batch and of each other dim that varies.
@@ -26,17 +32,14 @@ class Trial:
         """
         worst = 0.0
         trial = {**key, "variants": [self.from_one(variant) for variant in key["variants"]]}
-        package = self.runtime.Package(self.path, trial, self.instance._eager, self.instance._device)
-        self.instance._package = package
-        for variant, tried in zip(key["variants"], trial["variants"]):  # noqa: B905 - Python 3.8
+        package = self.engine.packages.load(self.path, trial)
+        for variant, tried in zip(key["variants"], trial["variants"]):
             wrong_with: list[set[str]] = []
             for sizes in self.sweep(tried):
                 difference, texts = self.ask(package, tried, sizes)
                 ones = {name for name, size in sizes.items() if size == 1}
                 if texts and not ones:
-                    raise self.runtime.NotExportableError(
-                        f"its answers are not eager's, for sizes {sizes}: {'; '.join(texts)}"
-                    )
+                    raise self.refusal(f"its answers are not eager's, for sizes {sizes}: {'; '.join(texts)}")
                 if texts:
                     wrong_with.append(ones)
                 else:
@@ -48,11 +51,9 @@ class Trial:
 
     def takes_other_weights(self, key: dict[str, Any]) -> bool:
         """Say whether the package answers right, too, once the weights are others: whether none is built in."""
-        model = self.instance._eager
-        tensors = list(self.runtime.module_tensors(model).values())
+        tensors = list(self.model.weights().values())
         before = [tensor.detach().clone() for tensor in tensors]
-        package = self.runtime.Package(self.path, key, model, self.instance._device)
-        self.instance._package = package
+        package = self.engine.packages.load(self.path, key)
         try:
             for tensor in tensors:
                 if tensor.is_floating_point():
@@ -60,7 +61,7 @@ class Trial:
             variant = key["variants"][0]
             return not any(self.ask(package, variant, sizes)[1] for sizes in self.sweep(variant)[:2])
         finally:
-            for tensor, old in zip(tensors, before):  # noqa: B905 - Python 3.8
+            for tensor, old in zip(tensors, before):
                 tensor.data.copy_(old)
 
     def from_one(self, variant: dict[str, Any]) -> dict[str, Any]:
@@ -73,14 +74,14 @@ class Trial:
     def sweep(self, variant: dict[str, Any]) -> list[dict[str, int]]:
         """Return the sizes to ask for, of each dim that varies."""
         batches = {
-            shape[0] for shape in variant["dims"] if self.instance._max_batch and isinstance(shape[0], str)
+            shape[0] for shape in variant["dims"] if self.model.max_batch and isinstance(shape[0], str)
         }
         usual: dict[str, int] = {}
-        fields = [field for field, there in zip(self.instance._inputs, variant["present"]) if there]  # noqa: B905
-        for field, shape in zip(fields, variant["dims"]):  # noqa: B905
-            example = self.instance._example(field, 2)
-            usual.update({name: size for name, size in zip(shape, example.shape) if isinstance(name, str)})  # noqa: B905
-        usual.update(dict.fromkeys(batches, min(2, self.instance._max_batch)))
+        fields = [field for field, there in zip(self.model.inputs, variant["present"]) if there]
+        for field, shape in zip(fields, variant["dims"]):
+            example = self.model.example(field, 2)
+            usual.update({name: size for name, size in zip(shape, example.shape) if isinstance(name, str)})
+        usual.update(dict.fromkeys(batches, min(2, self.model.max_batch)))
         cases = [{**usual, **dict.fromkeys(batches, size)} for size in self.sizes]
         for name in sorted(set(usual) - batches):
             least, most = variant["ranges"][name]
@@ -94,47 +95,31 @@ class Trial:
         least, most = variant["ranges"][name]
         return bool(size >= least and (most is None or size <= most))
 
-    def ask(self, package: Any, variant: dict[str, Any], sizes: dict[str, int]) -> tuple[float, list[str]]:
+    def ask(
+        self, package: Package, variant: dict[str, Any], sizes: dict[str, int]
+    ) -> tuple[float, list[str]]:
         """Ask both for *sizes*; return the largest difference, and what is no rounding in words."""
         given = iter(variant["dims"])
         values = []
-        for seed, (field, there) in enumerate(zip(self.instance._inputs, variant["present"])):  # noqa: B905
+        for seed, (field, there) in enumerate(zip(self.model.inputs, variant["present"])):
             shape = [sizes.get(size, size) for size in next(given)] if there else None
             values.append(None if shape is None else self.values(field, shape, seed))
         try:
-            wanted = self.instance._run(self.instance._eager, values)
+            wanted = self.engine.arrays(self.model, values)
         except Exception:
             return 0.0, []  # a size that the model itself does not take
-        if package.run(self.instance._tensors(values)) is None:
-            raise self.runtime.NotExportableError(f"the package does not take sizes {sizes}")
-        found = self.instance._run(package, values)
-        arrays = [
-            {field.name: as_array(value) for field, value in zip(self.instance._outputs, outputs)}  # noqa: B905
-            for outputs in (found, wanted)
-        ]
-        rough = [field.name for field in self.instance._outputs if field.data_type in ("BF16", "FP16")]
-        if self.instance._parameters.dtype in ("bfloat16", "float16"):
-            rough = [field.name for field in self.instance._outputs]
-        texts = probe.differences(arrays[0], arrays[1], rough)
-        largest = [
-            abs(a.astype("float64") - arrays[1][name].astype("float64")) for name, a in arrays[0].items()
-        ]
-        return max([float(one.max()) for one in largest if one.size] or [0.0]), texts
+        if not package.takes(self.model.tensors(values)):
+            raise self.refusal(f"the package does not take sizes {sizes}")
+        found = self.engine.arrays(package, values)
+        texts = differences(found, wanted, self.model.rough)
+        return (largest_difference(found, wanted) if not texts else 0.0), texts
 
     def values(self, field: Any, shape: list[int], seed: int) -> Any:
         """Return random values for an input, the same each time; whole numbers are 0 and 1, indexes into anything."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        dtype = getattr(torch, self.runtime.TORCH_DTYPES[field.data_type])
+        dtype = torch.as_tensor(self.model.example(field, 1)).dtype
         if dtype.is_floating_point:
             return torch.randn(shape, generator=generator).to(dtype)
         return torch.randint(0, 2, shape, generator=generator).to(dtype)
-
-
-def as_array(value: Any) -> Any:
-    """Return an output, an array or a tensor, as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        return (value.float() if value.dtype.itemsize == 2 and value.is_floating_point() else value).numpy()
-    return value

@@ -1,31 +1,36 @@
-"""What a configuration should say of a model, found by running it. Run inside an environment, beside ``compile.py``."""
+"""What a configuration should say of a model, found by running it."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .host import Host
+
+if TYPE_CHECKING:
+    from _torch_runtime.loaded import LoadedModel
 
 
 class Indescribable(Exception):
     """The model does not tell; the message says what, in words."""
 
 
-def describe(job: Any) -> dict[str, Any]:
-    """Return the inputs and outputs of the model of *job*, as config.pbtxt has them: those it lacks."""
-    runtime, torch, config = job.runtime, job.torch, dict(job.config)
-    names = {name: kind for kind, name in runtime.TORCH_DTYPES.items()}
-    inputs = [] if config.get("input") else _inputs(job, names)
+def describe(host: Host, runtime: Any, kind: str) -> dict[str, Any]:
+    """Return the inputs and outputs of the model, as config.pbtxt has them, those it lacks; *kind* of device."""
+    import torch
+
+    config = dict(host.config)
+    names = {name: kind for kind, name in runtime.runtime_module("fields").TORCH_DTYPES.items()}
+    inputs = [] if config.get("input") else _inputs(host, runtime, names)
     if inputs:
         config["input"] = [{**one, "data_type": f"TYPE_{one['data_type']}"} for one in inputs]
-    job.probe.config = config
-    model = job.probe.load("GPU" if job.kinds() == ["GPU"] else "CPU", {"disable": True})
-    instance = model.instance
+    loaded = Host({**host.job, "config": config}).load(kind, {"disable": True})
+    model = host.engine(loaded).model
     outputs = []
     if not config.get("output"):
-        batched = job.max_batch > 0
-        usual, most = min(2, job.max_batch) or 1, job.max_batch or 1
-        answers = [_answer(instance, torch, size, more) for size, more in ((usual, 0), (most, 0), (usual, 5))]
+        usual, most = min(2, model.max_batch) or 1, model.max_batch or 1
+        sizes = ((usual, 0), (most, 0), (usual, 5))
+        answers = [_answer(runtime, model, size, more) for size, more in sizes]
         first = answers[0]
         if first is None:
             raise Indescribable("the model fails on its inputs; say WARMUP: sizes for the dims that are -1")
@@ -35,21 +40,24 @@ def describe(job: Any) -> dict[str, Any]:
                 raise Indescribable(
                     f"output {name!r} is a {type(value).__name__}: describe it in config.pbtxt"
                 )
-            shapes = [list(other.shape)[batched:] for other in others]
-            if batched and list(value.shape)[:1] != [usual]:
+            shapes = [list(other.shape)[model.batched :] for other in others]
+            if model.batched and list(value.shape)[:1] != [usual]:
                 raise Indescribable(f"output {name!r} is {list(value.shape)} for a batch of {usual}")
-            dims = [sizes[0] if len(set(sizes)) == 1 else -1 for sizes in zip(*shapes)]  # noqa: B905 - Python 3.8
+            dims = [found[0] if len(set(found)) == 1 else -1 for found in zip(*shapes)]
             kind = names[str(value.dtype).replace("torch.", "")]
             outputs.append({"name": name, "data_type": kind, "dims": dims or [1]})
-    model.finalize()
+    loaded.finalize()
     return {"inputs": inputs, "outputs": outputs}
 
 
-def _inputs(job: Any, names: dict[str, str]) -> list[dict[str, Any]]:
+def _inputs(host: Host, runtime: Any, names: dict[str, str]) -> list[dict[str, Any]]:
     """Return the inputs of an exported program; no other form of a model knows its own."""
-    runtime, torch = job.runtime, job.torch
-    path = runtime.find_files(job.folder, job.config.get("default_model_filename", "")).exported
-    if path is None or runtime.kind_of(path) != "exported":
+    import torch
+
+    source = runtime.runtime_module("source")
+    default_name = host.config.get("default_model_filename", "")
+    path = source.find_files(host.folder, default_name, host.path).exported
+    if path is None or source.kind_of(path) != "exported":
         raise Indescribable(
             "config.pbtxt has no input, and only an exported program (model.pt2) knows its own: "
             "say name, data_type and dims of each"
@@ -60,7 +68,7 @@ def _inputs(job: Any, names: dict[str, str]) -> list[dict[str, Any]]:
     for name in program.graph_signature.user_inputs:
         value = nodes[name].meta["val"]
         dims = [size if isinstance(size, int) else -1 for size in value.shape]
-        if job.max_batch > 0:
+        if host.max_batch > 0:
             if dims[:1] != [-1]:
                 raise Indescribable(f"{os.path.basename(path)} was exported for one batch size: {dims[:1]}")
             dims = dims[1:]
@@ -70,29 +78,27 @@ def _inputs(job: Any, names: dict[str, str]) -> list[dict[str, Any]]:
     return inputs
 
 
-def _answer(instance: Any, torch: Any, size: int, more: int) -> dict[str, Any] | None:
+def _answer(runtime: Any, model: LoadedModel, size: int, more: int) -> dict[str, Any] | None:
     """Return the outputs for a batch of *size*, each dim that varies longer by *more*; None where the model fails."""
+    import torch
+
     values = []
-    for field in instance._inputs:
-        example = instance._example(field, size)
+    for field in model.inputs:
+        example = model.example(field, size)
         if more:
-            start = 1 if instance._batched else 0
+            start = 1 if model.batched else 0
             shape = [*example.shape[:start]]
-            pairs = zip(field.dims, example.shape[start:])  # noqa: B905 - Python 3.8
+            pairs = zip(field.dims, example.shape[start:])
             shape += [extent + more if dim == -1 else extent for dim, extent in pairs]
             example = torch.zeros(shape, dtype=torch.as_tensor(example).dtype)
         values.append(example)
-    with instance._mode:
-        positional, by_name = instance._arguments.arrange(instance._tensors(values))
+    with model.mode:
         try:
-            result = instance._eager(*positional, **by_name)
+            result = model.result(model.eager, model.tensors(values))
         except Exception:
             return None
-    if isinstance(result, dict):
-        return dict(result)
-    if dataclasses.is_dataclass(result):
-        return {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    if hasattr(result, "_fields"):
-        return dict(zip(result._fields, result))  # noqa: B905 - Python 3.8
+    named: dict[str, Any] | None = runtime.runtime_module("answers").named_outputs(result)
+    if named is not None:
+        return named
     results = result if isinstance(result, (tuple, list)) else [result]
     return {f"OUTPUT__{number}": value for number, value in enumerate(results)}  # as Triton's PyTorch backend

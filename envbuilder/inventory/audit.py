@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import tarfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envbuilder.errors import IntegrityError, RecipeError
+from envbuilder.archive.reader import BoundedTar
+from envbuilder.archive.stream import TarStream, compression_of, other_filter
+from envbuilder.archive.zipdir import ZipDirectory
+from envbuilder.errors import AssembleError, IntegrityError, RecipeError
 from envbuilder.inventory.components import Component, Inventory
 from envbuilder.inventory.osv import Advisory, fixed_by, parse_advisory, projects
+from envbuilder.progress import SILENT
+from envbuilder.util.documents import DOCUMENT, DocumentError, parse_json
+from envbuilder.util.files import open_regular, read_regular
+from envbuilder.util.text import human
 
-_LARGEST: Final = 2**24
-"""Bytes of a record; more is none."""
-_ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+_TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
+_MOST: Final = 8 * 2**30
+"""Bytes of all records: those that OSV has of every ecosystem are 2 GB."""
+_FETCH: Final = "a database that is not whole says nothing: fetch it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +76,7 @@ def audit(inventory: Inventory, database: Path, *, ignore: Sequence[str] = ()) -
     found: dict[tuple[str, str], list[tuple[Advisory, tuple[str, ...], Component]]] = {}
     for where, content in _records(database):
         try:
-            advisory = parse_advisory(json.loads(content))
+            advisory = parse_advisory(parse_json(content, where=where))
             count += 1
             newest = max(newest, advisory.modified)
             for component in (one for name in projects(advisory) for one in by_project.get(name, ())):
@@ -79,10 +84,10 @@ def audit(inventory: Inventory, database: Path, *, ignore: Sequence[str] = ()) -
                 if hit:
                     key = (component.purl, component.place or "")
                     found.setdefault(key, []).append((advisory, fixed, component))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise IntegrityError(
-                f"{where}: {error}", hint="a database that is not whole says nothing: fetch it again"
-            ) from error
+        except DocumentError as error:
+            raise IntegrityError(error.message, hint=_FETCH) from error
+        except ValueError as error:
+            raise IntegrityError(f"{where}: {error}", hint=_FETCH) from error
     if not count:
         raise RecipeError(
             f"{database}: there is no advisory in it",
@@ -132,34 +137,36 @@ def _records(database: Path) -> Iterator[tuple[str, bytes]]:
     paths = (
         sorted(path for path in database.rglob("*") if path.is_file()) if database.is_dir() else [database]
     )
+    left = _MOST
     for path in paths:
         try:
-            if path.name.endswith(".zip"):
-                yield from _of_zip(path)
-            elif path.name.endswith(_ARCHIVES):
-                yield from _of_tar(path)
-            elif path.name.endswith(".json"):
-                with path.open("rb") as file:
-                    yield str(path), file.read(_LARGEST)
-        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
+            for where, content in _of_file(path):
+                left -= len(content)
+                if left < 0:
+                    raise ValueError(f"the records take more than {human(_MOST)}")
+                yield where, content
+        except (OSError, EOFError, ValueError, AssembleError) as error:
             said = getattr(error, "strerror", None) or error
-            raise IntegrityError(
-                f"{path} cannot be read: {said}",
-                hint="a database that is not whole says nothing: fetch it again",
-            ) from error
+            raise IntegrityError(f"{path} cannot be read: {said}", hint=_FETCH) from error
 
 
-def _of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as file:
-        for name in file.namelist():
-            if name.endswith(".json"):
-                with file.open(name) as member:
-                    yield f"{path}: {name}", member.read(_LARGEST)
-
-
-def _of_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path) as tar:
-        for info in tar:
-            source = tar.extractfile(info) if info.isreg() and info.name.endswith(".json") else None
-            if source is not None:
-                yield f"{path}: {info.name}", source.read(_LARGEST)
+def _of_file(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the records in a file, each up to a byte more than any may have, with words for where it is."""
+    if path.name.endswith(".zip"):
+        with open_regular(path) as file:
+            directory = ZipDirectory(file, path)
+            for name, member in directory.members.items():
+                if name.endswith(".json"):
+                    yield f"{path}: {name}", directory.read(member, most=DOCUMENT.size + 1)
+    elif path.name.endswith(_TARS):
+        with open_regular(path) as file:
+            head = file.read(512)
+        if other_filter(head) is not None:
+            raise ValueError("a database is a .zip, a .tar or a .tar.gz")
+        with TarStream(path, compression_of(head), SILENT) as stream:
+            tar = BoundedTar(stream)
+            for info in tar:
+                if info.isreg() and info.name.endswith(".json"):
+                    yield f"{path}: {info.name}", tar.content(info, DOCUMENT.size + 1)
+    elif path.name.endswith(".json"):
+        yield str(path), read_regular(path, most=DOCUMENT.size + 1)

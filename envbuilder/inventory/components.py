@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
-from packaging.markers import UndefinedEnvironmentName, default_environment
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName, default_environment
 from packaging.metadata import RawMetadata, parse_email
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -21,6 +20,9 @@ from envbuilder.errors import IntegrityError
 from envbuilder.inventory.license import Licence, licence_of, licence_of_text
 from envbuilder.inventory.read import Texts, read_texts
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.util.documents import LISTING, DocumentError, Record, parse_json
+from envbuilder.util.printable import is_plain, shown
+from envbuilder.util.text import human
 
 Kind = Literal["interpreter", "conda", "wheel", "bundled"]
 
@@ -28,6 +30,10 @@ _DIST_INFO: Final = re.compile(
     r"(?P<folder>lib/python3\.\d+/site-packages/(?:.*/)?[^/]+\.dist-info)/METADATA"
 )
 _CONDA_META: Final = re.compile(r"conda-meta/[^/]+\.json")
+_METADATA: Final = 2**20
+"""Bytes of the fields of a METADATA file: the largest known are some 100 kB, a licence's text in one of them."""
+_NAME: Final = 200
+"""Characters of a package's name or version."""
 _CONDA_FILE: Final = (".conda", ".tar.bz2")
 _LIBRARY: Final = re.compile(r"lib/lib(?!python)[^/]+\.so(?:\.[0-9.]+)?")
 
@@ -92,7 +98,7 @@ def inventory_of(texts: Texts, archive: Path) -> Inventory:
     manifest = manifest_of(texts, archive)
     try:
         components = tuple(_components(texts.files, manifest))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except DocumentError as error:
         raise IntegrityError(f"{archive}: its packages cannot be read: {error}") from error
     return Inventory(
         archive=archive.name,
@@ -161,7 +167,7 @@ def _project_of(
     """Return the Python project that *package* is: a conda package may be one of another name, or none."""
     record = _conda_record(package, files)
     if record is not None and "files" in record:
-        paths = set(record["files"])
+        paths = set(record.file_paths("files"))
         inside = [name for name, one in installed.items() if f"{one.folder}/METADATA" in paths]
         return inside[0] if len(inside) == 1 else None
     name = canonicalize_name(package.name)
@@ -169,8 +175,9 @@ def _project_of(
 
 
 def _conda_needs(package: ManifestPackage, purls: Mapping[str, str], files: Mapping[str, bytes]) -> set[str]:
-    record = _conda_record(package, files) or {}
-    names = {str(spec).partition(" ")[0] for spec in record.get("depends") or ()}
+    record = _conda_record(package, files)
+    specs = record.texts("depends") if record is not None and "depends" in record else ()
+    names = {spec.partition(" ")[0] for spec in specs}
     return {purls[name] for name in names if name in purls}
 
 
@@ -178,9 +185,7 @@ def _distributions(files: Mapping[str, bytes]) -> Iterator[_Distribution]:
     for path, content in files.items():
         match = _DIST_INFO.fullmatch(path)
         if match is not None:
-            metadata, _ = parse_email(content)
-            if not metadata.get("name") or not metadata.get("version"):
-                raise ValueError(f"{path} has no Name or no Version")
+            metadata = _metadata(content, path)
             folder = match["folder"]
             texts = {
                 one: text.decode("utf-8", "replace")
@@ -188,6 +193,18 @@ def _distributions(files: Mapping[str, bytes]) -> Iterator[_Distribution]:
                 if one.startswith(f"{folder}/") and one != path
             }
             yield _Distribution(folder, metadata, texts)
+
+
+def _metadata(content: bytes, path: str) -> RawMetadata:
+    """Return the fields of a METADATA file, without the description that follows them: an email of any depth."""
+    fields = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    if len(fields) > _METADATA:
+        raise DocumentError(path, "", f"its fields take more than {human(_METADATA)}")
+    metadata, _ = parse_email(fields)
+    for key, field in (("name", metadata.get("name", "")), ("version", metadata.get("version", ""))):
+        if not field or len(field) > _NAME or not is_plain(field):
+            raise DocumentError(path, key, f"expected a line of text, found {shown(field)}")
+    return metadata
 
 
 def _interpreter(files: Mapping[str, bytes], manifest: Manifest) -> Component:
@@ -220,7 +237,7 @@ def _package(
 ) -> Component:
     conda = _conda_record(package, files)
     if conda is not None and "license" in conda:
-        licence = licence_of_text(str(conda["license"] or ""), distribution.texts if distribution else {})
+        licence = licence_of_text(conda.free_text("license"), distribution.texts if distribution else {})
     elif distribution is not None:
         licence = licence_of(distribution.metadata, distribution.texts)
     else:
@@ -258,33 +275,32 @@ def _is_conda(package: ManifestPackage) -> bool:
     return package.filename.endswith(_CONDA_FILE)
 
 
-def _conda_record(package: ManifestPackage, files: Mapping[str, bytes]) -> Mapping[str, Any] | None:
+def _conda_record(package: ManifestPackage, files: Mapping[str, bytes]) -> Record | None:
     """Return what ``conda-meta`` says of a conda package."""
     if not _is_conda(package):
         return None
-    stem = package.filename.removesuffix(".conda").removesuffix(".tar.bz2")
-    content = files.get(f"conda-meta/{stem}.json")
-    record = {} if content is None else json.loads(content)
-    if not isinstance(record, dict):
-        raise ValueError(f"conda-meta/{stem}.json is no record of a package")
-    return record
+    path = f"conda-meta/{_conda_stem(package)}.json"
+    return parse_json(files.get(path, b"{}"), where=path, cap=LISTING)
+
+
+def _conda_stem(package: ManifestPackage) -> str:
+    return package.filename.removesuffix(".conda").removesuffix(".tar.bz2")
 
 
 def _purl(package: ManifestPackage, files: Mapping[str, bytes]) -> str:
     record = _conda_record(package, files)
     if record is None:
         return _pypi(canonicalize_name(package.name), package.version, package.filename)
-    stem = package.filename.removesuffix(".conda").removesuffix(".tar.bz2")
-    channel = str(record.get("channel", "")).rstrip("/")
+    said = {key: record.text(key) if key in record else "" for key in ("build", "channel", "subdir")}
     parts = {
-        "build": record.get("build") or stem.rpartition("-")[2],
+        "build": said["build"] or _conda_stem(package).rpartition("-")[2],
         # The name of the channel, never its address.
-        "channel": channel.removesuffix(f"/{record.get('subdir')}").rpartition("/")[2],
-        "subdir": record.get("subdir"),
+        "channel": said["channel"].rstrip("/").removesuffix(f"/{said['subdir']}").rpartition("/")[2],
+        "subdir": said["subdir"],
         "type": "conda" if package.filename.endswith(".conda") else "tar.bz2",
     }
-    said = "&".join(f"{key}={quote(str(value), safe='')}" for key, value in parts.items() if value)
-    return f"pkg:conda/{quote(package.name)}@{quote(package.version, safe='')}?{said}"
+    query = "&".join(f"{key}={quote(value, safe='')}" for key, value in parts.items() if value)
+    return f"pkg:conda/{quote(package.name)}@{quote(package.version, safe='')}?{query}"
 
 
 def _pypi(name: str, version: str, filename: str | None = None) -> str:
@@ -335,5 +351,5 @@ class _Needs:
                 here = {**self._environment, "extra": extra}
                 if requirement.marker is None or requirement.marker.evaluate(here):
                     yield requirement
-            except (InvalidRequirement, UndefinedEnvironmentName):
+            except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName):
                 continue  # a requirement that no installer reads either

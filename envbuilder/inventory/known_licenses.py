@@ -129,9 +129,11 @@ def expression_of_text(text: str) -> str | None:
     if own is None:
         return None
     bundled = set()
-    for line in re.findall(r"(?m)^[ \t]*License: *(\S.*?) *$", text):
+    for line in re.findall(
+        r"(?m)^[ \t]*License:(.*)$", text
+    ):  # no pattern that tries each space of a long line
         with suppress(InvalidLicenseExpression):
-            bundled.add(str(canonicalize_license_expression(line)))
+            bundled.add(str(canonicalize_license_expression(line.strip())))
     return " AND ".join([own, *(f"({one})" if " OR " in one else one for one in sorted(bundled - {own}))])
 
 
@@ -152,7 +154,7 @@ def nvidia_terms(text: str) -> str | None:
 
 def _words(text: str) -> str:
     """Return *text* in lower case, with single spaces, and without what comments begin with."""
-    return " ".join(re.sub(r"(?m)^\s*(#+|//+|\*+|;+)\s?", " ", text).lower().split())
+    return " ".join(re.sub(r"(?m)^[^\S\n]*(#+|//+|\*+|;+)", " ", text).lower().split())
 
 
 def _place(phrases: Sequence[str], words: str) -> int:

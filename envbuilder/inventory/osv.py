@@ -7,7 +7,7 @@ Versions of Python packages are compared as PEP 440 has them, without their loca
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,9 +15,42 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from envbuilder.inventory.components import Component
+from envbuilder.util.documents import Record
 
 _CPYTHON: Final = re.compile(r"https?://github\.com/python/cpython(?:\.git)?/?")
 _SEMVER: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?")
+
+
+_EVENTS: Final = {"introduced": 0, "fixed": 1, "last_affected": 2, "limit": 3}
+"""What a range is made of; of one version, in this order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """Versions from one to another, as a record says them."""
+
+    kind: str
+    """How they are ordered: ``ECOSYSTEM``, ``SEMVER`` or ``GIT``."""
+    repository: str
+    events: tuple[tuple[str, str], ...]
+    """A key of OSV's events, and a version."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Affected:
+    """What a record is about."""
+
+    ecosystem: str | None
+    """None: it names no package."""
+    project: str
+    """Normalized."""
+    versions: tuple[str, ...]
+    ranges: tuple[Range, ...]
+
+    @property
+    def is_cpython(self) -> bool:
+        """Whether it is about CPython: the PSF's advisories name its repository, no package of an ecosystem."""
+        return self.ecosystem is None and any(_CPYTHON.fullmatch(one.repository) for one in self.ranges)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,46 +64,66 @@ class Advisory:
     """As the record says it: a word, or a CVSS vector; empty where it says none."""
     modified: str
     withdrawn: bool
-    affected: tuple[Mapping[str, Any], ...]
+    affected: tuple[Affected, ...]
 
 
-def parse_advisory(record: Any) -> Advisory:
+def parse_advisory(record: Record) -> Advisory:
     """Return the advisory of one record.
 
     Raises:
-        ValueError: it is none.
+        DocumentError: it is none.
     """
-    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
-        raise ValueError("no OSV record: it has no id")
-    version = str(record.get("schema_version", "1.0.0"))
-    if not version.startswith("1."):
-        raise ValueError(f"{record['id']} is of OSV's schema {version}, this envbuilder reads 1.x")
-    affected = record.get("affected") or []
-    if not isinstance(affected, list) or not all(isinstance(one, dict) for one in affected):
-        raise ValueError(f"{record['id']}: affected is no list of objects")
-    specific = record.get("database_specific")
-    words = specific.get("severity") if isinstance(specific, dict) else None
-    vectors = [str(one.get("score", "")) for one in record.get("severity") or [] if isinstance(one, dict)]
-    details = str(record.get("details") or "")
+    id = record.text("id", longest=200)
+    if "schema_version" in record and not record.text("schema_version").startswith("1."):
+        record.fail("schema_version", f"{record.text('schema_version')} is another than 1.x, which is read")
+    specific = record.record("database_specific") if "database_specific" in record else None
+    words = specific.text("severity") if specific is not None and "severity" in specific else ""
+    vectors = [one.text("score") for one in _records(record, "severity") if "score" in one]
+    details = record.free_text("details") if "details" in record else ""
     return Advisory(
-        id=record["id"],
-        aliases=tuple(map(str, record.get("aliases") or ())),
-        summary=str(record.get("summary") or next(iter(details.splitlines()), "")),
-        severity=str(words or next(iter(vectors), "")),
-        modified=str(record.get("modified") or ""),
-        withdrawn=bool(record.get("withdrawn")),
-        affected=tuple(affected),
+        id=id,
+        aliases=record.texts("aliases") if "aliases" in record else (),
+        summary=record.free_text("summary") if "summary" in record else next(iter(details.splitlines()), ""),
+        severity=words or next(iter(vectors), ""),
+        modified=record.text("modified") if "modified" in record else "",
+        withdrawn="withdrawn" in record,
+        affected=tuple(_affected(one) for one in _records(record, "affected")),
     )
+
+
+def _affected(record: Record) -> Affected:
+    package = record.record("package") if "package" in record else None
+    return Affected(
+        ecosystem=package.text("ecosystem").partition(":")[0] if package is not None else None,
+        project=canonicalize_name(package.text("name")) if package is not None else "",
+        versions=record.texts("versions") if "versions" in record else (),
+        ranges=tuple(
+            Range(
+                kind=one.text("type"),
+                repository=one.text("repo") if "repo" in one else "",
+                events=tuple(
+                    (kind, event.text(kind))
+                    for event in _records(one, "events")
+                    for kind in _EVENTS
+                    if kind in event
+                ),
+            )
+            for one in _records(record, "ranges")
+        ),
+    )
+
+
+def _records(record: Record, key: str) -> list[Record]:
+    return record.records(key) if key in record else []
 
 
 def projects(advisory: Advisory) -> set[str]:
     """Return the Python projects that an advisory names, normalized; ``cpython`` of the interpreter itself."""
     found = set()
     for affected in advisory.affected:
-        package = affected.get("package") or {}
-        if str(package.get("ecosystem", "")).partition(":")[0] == "PyPI":
-            found.add(str(canonicalize_name(str(package.get("name", "")))))
-        elif _is_cpython(affected):
+        if affected.ecosystem == "PyPI":
+            found.add(affected.project)
+        elif affected.is_cpython:
             found.add("cpython")
     return found
 
@@ -85,60 +138,52 @@ def fixed_by(advisory: Advisory, component: Component) -> tuple[bool, tuple[str,
     for affected in advisory.affected if not advisory.withdrawn else ():
         if not _names(affected, component):
             continue
-        for one in affected.get("ranges") or ():
-            fixed += [str(event["fixed"]) for event in one.get("events") or () if "fixed" in event]
+        fixed += [version for one in affected.ranges for kind, version in one.events if kind == "fixed"]
         hit = hit or _is_affected(affected, component, advisory.id)
     return hit, tuple(dict.fromkeys(fixed))
 
 
-def _names(affected: Mapping[str, Any], component: Component) -> bool:
+def _names(affected: Affected, component: Component) -> bool:
     if component.kind == "interpreter":
-        return _is_cpython(affected)
-    package = affected.get("package") or {}
+        return affected.is_cpython
     return (
         component.project is not None
-        and str(package.get("ecosystem", "")).partition(":")[0] == "PyPI"
-        and canonicalize_name(str(package.get("name", ""))) == component.project
+        and affected.ecosystem == "PyPI"
+        and affected.project == component.project
     )
 
 
-def _is_cpython(affected: Mapping[str, Any]) -> bool:
-    """Say whether it is about CPython: the PSF's advisories name its repository, no package of an ecosystem."""
-    repositories = (str(one.get("repo", "")) for one in affected.get("ranges") or ())
-    return not affected.get("package") and any(map(_CPYTHON.fullmatch, repositories))
-
-
-def _is_affected(affected: Mapping[str, Any], component: Component, id: str) -> bool:
+def _is_affected(affected: Affected, component: Component, id: str) -> bool:
     version = _public(component.version)
-    if any(_same(str(one), version) for one in affected.get("versions") or ()):
+    if any(_same(one, version) for one in affected.versions):
         return True
     keys: dict[str, Callable[[str], Any]] = {"ECOSYSTEM": _pep440, "SEMVER": _semver}
-    for one in affected.get("ranges") or ():
-        key = keys.get(str(one.get("type")))
+    for one in affected.ranges:
+        key = keys.get(one.kind)
         if key is None:
             continue  # GIT: commits, which no archive has; its versions are listed
         try:
-            if _in_range(one.get("events") or (), key, version):
+            if _in_range(one.events, key, version):
                 return True
-        except (InvalidVersion, AttributeError, TypeError) as error:
+        except (InvalidVersion, ValueError) as error:  # int() refuses thousands of digits
             raise ValueError(f"{id}: a version of {component.name} cannot be compared: {error}") from error
     return False
 
 
-def _in_range(events: Iterable[Mapping[str, Any]], key: Callable[[str], Any], version: str) -> bool:
+def _in_range(events: Sequence[tuple[str, str]], key: Callable[[str], Any], version: str) -> bool:
     """Follow OSV's own steps: events in the order of their versions; the last one that counts decides."""
     here = key(version)
-    limits = [event["limit"] for event in events if "limit" in event]
-    if limits and not any(limit == "*" or here < key(str(limit)) for limit in limits):
+    limits = [limit for kind, limit in events if kind == "limit"]
+    if limits and not any(limit == "*" or here < key(limit) for limit in limits):
         return False
     # "0" is before every version; of one version, it begins to be affected before it ends.
-    begins = [
-        (event["introduced"] != "0", str(event["introduced"]), 0) for event in events if "introduced" in event
-    ]
-    ends = [(True, str(event["fixed"]), 1) for event in events if "fixed" in event]
-    lasts = [(True, str(event["last_affected"]), 2) for event in events if "last_affected" in event]
     ordered = sorted(
-        [(known, key(said) if known else None, kind) for known, said, kind in (*begins, *ends, *lasts)],
+        [
+            (known, key(said) if known else None, _EVENTS[kind])
+            for kind, said in events
+            if kind != "limit"
+            for known in [kind != "introduced" or said != "0"]
+        ],
         key=lambda one: (one[0], _Ordered(one[1]), one[2]),
     )
     affected = False

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from envbuilder.archive.limits import TEXTS
 from envbuilder.archive.manifest import MANIFEST_PATH
+from envbuilder.archive.reader import BoundedTar
 from envbuilder.archive.stream import TarStream, after_the_end, compression_of, other_filter
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.util.documents import LISTING
+from envbuilder.util.files import open_regular, read_regular
+from envbuilder.util.text import human
 
 _SITE: Final = r"lib/python3\.\d+/site-packages/"
 _LICENCE_NAME: Final = r"(?i:licen[cs]e|copying|notice|eula)[^/]*"
@@ -25,8 +30,6 @@ _WANTED: Final = re.compile(
 _WHOLE: Final = re.compile(r".*/METADATA|.*\.json")
 _HEAD: Final = 2**16
 """Bytes of a licence file that are read: enough to know it."""
-_LARGEST: Final = 2**28
-"""Bytes of a manifest or METADATA; more is damage, or an attack."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +50,8 @@ def read_texts(archive: Path, *, reporter: Reporter = SILENT) -> Texts:
         IntegrityError: there is no such file, or it cannot be read to its end.
     """
     try:
-        size = archive.stat().st_size
-        with archive.open("rb") as file:
+        with open_regular(archive) as file:
+            size = os.fstat(file.fileno()).st_size
             head = file.read(512)
     except OSError as error:
         raise IntegrityError(f"{archive} cannot be read: {error.strerror}") from error
@@ -76,29 +79,27 @@ def texts_of_folder(environment: Path, paths: Mapping[str, object], *, sha256: s
         place = environment / path
         if _WANTED.fullmatch(path) and not place.is_symlink():
             try:
-                with place.open("rb") as file:
-                    files[path] = file.read(_bound(path))
+                files[path] = read_regular(place, most=_bound(path))
             except OSError as error:
                 raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
     return Texts(sha256=sha256, size=size, files=files)
 
 
 def _read(stream: TarStream, files: dict[str, bytes]) -> str | None:
-    last = "its first header"
+    left = TEXTS
     try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=2**18) as tar:  # type: ignore[call-overload]  # only read() is asked
-            for member in tar:
-                last = member.name
-                path = last.removeprefix("./")
-                if member.isreg() and _WANTED.fullmatch(path):
-                    source = tar.extractfile(member)
-                    assert source is not None  # a regular file has content
-                    files[path] = source.read(_bound(path))
-                tar.members = []  # tarfile keeps every header otherwise
-            return after_the_end(tar, last)
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        return f"{error} (at {last})"
+        tar = BoundedTar(stream)
+        for member in tar:
+            path = member.name.removeprefix("./")
+            if member.isreg() and _WANTED.fullmatch(path):
+                files[path] = tar.content(member, _bound(path))
+                left -= len(files[path])
+                if left < 0:
+                    return f"its packages describe themselves in more than {human(TEXTS)}"
+        return after_the_end(stream, tar.last)
+    except (EOFError, ValueError) as error:
+        return str(error)
 
 
 def _bound(path: str) -> int:
-    return _LARGEST if _WHOLE.fullmatch(path) else _HEAD
+    return LISTING.size + 1 if _WHOLE.fullmatch(path) else _HEAD

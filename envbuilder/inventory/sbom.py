@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from envbuilder import __version__
 from envbuilder.errors import IntegrityError
 from envbuilder.inventory.components import Component, Inventory
 from envbuilder.util.extras import needs_extra
+from envbuilder.util.version import VERSION
 
 if TYPE_CHECKING:
     from cyclonedx.model import component as cyclonedx_component
@@ -70,7 +70,7 @@ def _document(inventory: Inventory) -> Bom:
     metadata = BomMetaData(
         component=root,
         tools=ToolRepository(
-            components=[Part(type=ComponentType.APPLICATION, name="envbuilder", version=__version__)]
+            components=[Part(type=ComponentType.APPLICATION, name="envbuilder", version=VERSION)]
         ),
     )
     metadata.timestamp = None  # type: ignore[assignment]  # optional in CycloneDX; a time would make each document another

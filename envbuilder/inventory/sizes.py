@@ -6,25 +6,28 @@ end of each gzip member, so that any range of the tar can be said to have taken 
 
 from __future__ import annotations
 
-import bisect
 import csv
 import io
-import json
+import itertools
 import posixpath
 import struct
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 from packaging.utils import canonicalize_name
-from zlib_ng import zlib_ng
 
 from envbuilder.archive.exclude import rule_of
+from envbuilder.archive.limits import MEMBERS
 from envbuilder.archive.manifest import MANIFEST_PATH, ManifestExclusion, parse_manifest
+from envbuilder.archive.reader import BoundedTar
+from envbuilder.archive.stream import Positions, TarStream, after_the_end, compression_of, other_filter
 from envbuilder.errors import IntegrityError
-from envbuilder.progress import SILENT, Reporter, Task
+from envbuilder.progress import SILENT, Reporter
+from envbuilder.util.documents import LISTING, parse_json
+from envbuilder.util.files import open_regular
 from envbuilder.util.text import human
 
 GPU_CODE: Final = "GPU code"
@@ -41,6 +44,10 @@ OWN: Final = "(envbuilder)"
 _OWN_PATHS: Final = ("bin/activate", "bin/deactivate", "conda-meta/", "share/envbuilder/")
 
 _CHUNK: Final = 2**18
+_MOST_OWNED: Final = 2 * MEMBERS
+"""Paths in the lists of files of all packages: each file is in one, and some lists name what was left out."""
+_MOST_RANGES: Final = 200_000
+"""Containers of GPU code in an archive: the largest library has a few thousand."""
 _SUFFIXES: Final = {
     **dict.fromkeys((".py", ".pyi"), PYTHON),
     ".pyc": BYTECODE,
@@ -129,17 +136,21 @@ def measure(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
     Raises:
         IntegrityError: it cannot be read to its end.
     """
+    positions = Positions()
+    contents = _Contents()
     try:
-        size = archive.stat().st_size
-        with archive.open("rb") as file, reporter.task(f"Reading {archive.name}", size) as task:
-            unpacked = _Unpacked(file, task)
-            contents = _Contents()
-            with tarfile.open(fileobj=unpacked, mode="r|", bufsize=_CHUNK) as tar:  # type: ignore[call-overload]  # only read() is asked
-                for member in tar:
-                    contents.add(tar, member)
-                    tar.members = []  # tarfile keeps every header otherwise
-            cells = contents.cells(unpacked)
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+        with open_regular(archive) as file:
+            head = file.read(512)
+        if (why := other_filter(head)) is not None:
+            raise ValueError(why)
+        with TarStream(archive, compression_of(head), reporter, positions=positions) as stream:
+            tar = BoundedTar(stream)
+            for member in tar:
+                contents.add(tar, member)
+            if (why := after_the_end(stream, tar.last)) is not None:
+                raise ValueError(why)
+            cells = contents.cells(positions)
+    except (OSError, EOFError, ValueError) as error:
         raise IntegrityError(
             f"{archive} cannot be read to its end: {getattr(error, 'strerror', None) or error}",
             hint="an archive is a tar, plain or in gzip, as `envbuilder build` writes it",
@@ -151,80 +162,6 @@ def measure(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
         cells=tuple(cells),
         excluded=contents.excluded,
     )
-
-
-class _Unpacked:
-    """The tar of an archive, read once; notes which byte of the archive each byte of the tar comes from."""
-
-    def __init__(self, file: IO[bytes], task: Task) -> None:
-        self._file = file
-        self._task = task
-        self._input = file.read(_CHUNK)
-        self._is_gzip = self._input[:2] == b"\x1f\x8b"
-        self._member: zlib_ng._Decompress | None = None
-        self._ready = b""
-        self._points: tuple[list[int], list[int]] = ([0], [0])
-        """Bytes of the tar, and how many of the archive had been read when they were there."""
-
-    def read(self, size: int) -> bytes:
-        """Return up to *size* bytes, fewer only at the end."""
-        parts: list[bytes] = []
-        while size and (self._ready or self._more()):
-            parts.append(self._ready[:size])
-            self._ready = self._ready[size:]
-            size -= len(parts[-1])
-        return b"".join(parts)
-
-    def finish(self) -> int:
-        """Read what follows the tar's last member; return the bytes of the whole tar."""
-        while self.read(_CHUNK):
-            pass
-        return self._points[0][-1]
-
-    def packed(self, start: int, end: int) -> int:
-        """Return how many bytes of the archive a range of the tar took."""
-        return self._packed_before(end) - self._packed_before(start)
-
-    def _packed_before(self, offset: int) -> int:
-        tar, archive = self._points
-        after = bisect.bisect_left(tar, offset)
-        if not after:
-            return 0
-        share = (offset - tar[after - 1]) / (tar[after] - tar[after - 1])
-        return archive[after - 1] + round(share * (archive[after] - archive[after - 1]))
-
-    def _more(self) -> bool:
-        while not self._ready:
-            if not self._input:
-                self._input = self._file.read(_CHUNK)
-            if not self._input:
-                if self._member is not None:
-                    raise EOFError("its gzip stream has no end")
-                return False
-            before = len(self._input)
-            self._ready, self._input = self._inflate() if self._is_gzip else (self._input, b"")
-            self._note(before - len(self._input))
-        return True
-
-    def _inflate(self) -> tuple[bytes, bytes]:
-        """Return what the input gives, up to the end of a gzip member, and what follows that member."""
-        member = self._member or zlib_ng.decompressobj(31)
-        try:
-            data = member.decompress(self._input)
-        except zlib_ng.error as error:  # type: ignore[misc]  # its stub does not say it is an exception
-            raise ValueError(f"its gzip stream is damaged: {error}") from error
-        self._member = None if member.eof else member
-        return data, member.unused_data
-
-    def _note(self, taken: int) -> None:
-        tar, archive = self._points
-        packed = archive[-1] + taken
-        if self._ready:
-            tar.append(tar[-1] + len(self._ready))
-            archive.append(packed)
-        else:
-            archive[-1] = packed  # heads and ends of members belong to what is before them
-        self._task.advance(taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,36 +182,43 @@ class _Contents:
         self.excluded: tuple[ManifestExclusion, ...] = ()
         self._files: list[_File] = []
         self._owners: dict[str, str] = {}
+        self._ranges = 0
 
-    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    def add(self, tar: BoundedTar, member: tarfile.TarInfo) -> None:
         """Count one member in."""
         if member.isdir():
             return
         path = posixpath.normpath(member.name)
-        source = tar.extractfile(member) if member.isreg() else None
         kind, gpu = DATA, []
-        if source is not None:
+        if member.isreg():
             kind = _kind(path)
-            head = source.read(len(_ELF))
-            if head == _ELF:
-                kind = HOST_CODE
-                ranges = _gpu_ranges(source, head, member.size)
-                gpu = [(member.offset_data + start, member.offset_data + end) for start, end in ranges]
-            elif self._tells_of_others(path):
-                self._read_owners(path, head + source.read())
+            if self._tells_of_others(path):
+                self._read_owners(path, tar.content(member, LISTING.size + 1))
+            else:
+                chunks = tar.chunks(member)
+                head = next(chunks, b"")
+                if head.startswith(_ELF):
+                    kind = HOST_CODE
+                    ranges = itertools.islice(
+                        _gpu_ranges(itertools.chain([head], chunks), member.size), _MOST_RANGES + 1
+                    )
+                    gpu = [(member.offset_data + start, member.offset_data + end) for start, end in ranges]
+                    self._ranges += len(gpu)
+                    if self._ranges > _MOST_RANGES:
+                        raise ValueError(f"it holds more than {_MOST_RANGES:,} containers of GPU code")
         self._files.append(_File(path, member.offset, member.size, kind, tuple(gpu)))
 
-    def cells(self, unpacked: _Unpacked) -> list[Cell]:
+    def cells(self, positions: Positions) -> list[Cell]:
         """Return the sums by package and kind, largest first. Each byte of the archive is in one of them."""
-        end = unpacked.finish()
+        end = positions.unpacked
         parts = []
         for file, following in zip(
             self._files, [*(file.start for file in self._files[1:]), end], strict=True
         ):
             package = self._owner(file.path)
             gpu = sum(stop - start for start, stop in file.gpu)
-            packed = unpacked.packed(file.start, following)
-            gpu_packed = sum(unpacked.packed(start, stop) for start, stop in file.gpu)
+            packed = positions.packed(file.start, following)
+            gpu_packed = sum(positions.packed(start, stop) for start, stop in file.gpu)
             mostly_gpu = 2 * gpu > file.size
             if gpu:
                 parts.append(_cell(package, GPU_CODE, gpu_packed, gpu, mostly_gpu))
@@ -293,15 +237,24 @@ class _Contents:
         if path == MANIFEST_PATH:
             self.excluded = parse_manifest(content, where=path).excluded
         elif path.endswith(".json"):
-            conda: Mapping[str, Any] = json.loads(content)
-            self._owners.update(dict.fromkeys([path, *conda["files"]], conda["name"]))
+            conda = parse_json(content, where=path, cap=LISTING)
+            self._own([path, *conda.texts("files")], conda.text("name"))
         else:
             folder = posixpath.dirname(path)
             name = canonicalize_name(posixpath.basename(folder).removesuffix(".dist-info").rpartition("-")[0])
             site = posixpath.dirname(folder)
-            rows = csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape")))
-            listed = (posixpath.normpath(posixpath.join(site, row[0])) for row in rows if row)
-            self._owners.update(dict.fromkeys(listed, name))
+            rows = csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""))
+            try:
+                self._own((posixpath.normpath(posixpath.join(site, row[0])) for row in rows if row), name)
+            except csv.Error as error:
+                raise ValueError(f"{path}: {error}") from error
+
+    def _own(self, paths: Iterable[str], name: str) -> None:
+        """Note that *paths* are those of the package *name*."""
+        for path in paths:
+            self._owners[path] = name
+            if len(self._owners) > _MOST_OWNED:
+                raise ValueError(f"its packages list more than {_MOST_OWNED:,} files")
 
     def _owner(self, path: str) -> str:
         owner = self._owners.get(path)
@@ -322,10 +275,10 @@ def _kind(path: str) -> str:
     return kind or DATA
 
 
-def _gpu_ranges(source: IO[bytes], head: bytes, size: int) -> Iterator[tuple[int, int]]:
-    """Yield where a file of *size* bytes, of which *head* was read, holds containers of GPU code."""
-    window, base, beyond = head, 0, 0
-    while chunk := source.read(_CHUNK):
+def _gpu_ranges(chunks: Iterable[bytes], size: int) -> Iterator[tuple[int, int]]:
+    """Yield where a file of *size* bytes, which come in *chunks*, holds containers of GPU code."""
+    window, base, beyond = b"", 0, 0
+    for chunk in chunks:
         window += chunk
         at = max(beyond - base, 0)
         while 0 <= (at := window.find(_FATBIN_MAGIC, at)) <= len(window) - _FATBIN.size:

@@ -5,17 +5,13 @@ A lock is read as if anybody could have written it: every value is checked, and 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -23,21 +19,18 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from envbuilder.errors import IntegrityError, StaleLockError
 from envbuilder.lockfile.model import WHEELHOUSE, Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.recipe.channels import PLATFORMS
+from envbuilder.util.documents import DOCUMENT, DocumentError, Grammar, Record, parse_toml
+from envbuilder.util.files import read_regular, write_whole
 
 if TYPE_CHECKING:
     from envbuilder.recipe.model import Recipe
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 FORMAT = 2
 """Of ``[tool.envbuilder]``: 1 without conda packages, 2 with them."""
-_MAX_BYTES = 16 * 1024 * 1024
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONDA_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*\.(conda|tar\.bz2)")
-_T = TypeVar("_T")
+_CONDA_FILE = Grammar(
+    pattern=re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*\.(conda|tar\.bz2)"),
+    expected="the file name of a conda package",
+)
 
 
 def lock_path(recipe: Recipe) -> Path:
@@ -79,17 +72,7 @@ def write_lock(lock: Lock, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(lock_text(lock))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(draft, 0o666 & ~umask)  # mkstemp's 0600 would keep a colleague from reading it
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    write_whole(path, lock_text(lock).encode())
 
 
 _HEAD = ("lock-version", "environments", "requires-python", "created-by")
@@ -188,8 +171,7 @@ def read_lock(path: Path) -> Lock:
         IntegrityError: it is no lock, was edited, or is cut off.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_regular(path, most=DOCUMENT.size + 1)
     except FileNotFoundError:
         name = path.name.removeprefix("pylock.").removesuffix(".toml")
         raise StaleLockError(
@@ -220,11 +202,6 @@ class LockFormatError(Exception):
         self.context = context
         self.hint = hint or "a lock is only ever written by `envbuilder lock`: write it again, or restore it"
 
-    def within(self, key: str) -> LockFormatError:
-        """Return the same error, seen from the value that holds *key*."""
-        separator = "." if self.context and not self.context.startswith("[") else ""
-        return type(self)(self.message, context=f"{key}{separator}{self.context}", hint=self.hint)
-
 
 class NewerFormatError(LockFormatError):
     """A document is a lock of a newer version of this tool."""
@@ -238,31 +215,26 @@ def parse_lock(data: bytes) -> Lock:
     Raises:
         LockFormatError: they are no lock that this version of the tool wrote.
     """
-    if len(data) > _MAX_BYTES:
-        raise LockFormatError(f"larger than {_MAX_BYTES // 2**20} MiB, which no lock is")
     try:
-        document = tomllib.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise LockFormatError(f"is not UTF-8 text (byte {error.start})") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise LockFormatError(f"is no TOML, or was cut off: {error}") from error
+        return _read(parse_toml(data, where="lock"))
+    except DocumentError as error:
+        raise LockFormatError(error.reason, context=error.path) from error
+
+
+def _read(root: Record) -> Lock:
+    document = root.value
     tools = document.get("tool")
-    tool = tools.get("envbuilder") if isinstance(tools, dict) else None
-    if not isinstance(tool, dict):
+    if not isinstance(tools, dict) or not isinstance(tools.get("envbuilder"), dict):
         raise LockFormatError("is no lock of envbuilder, or was cut off: it has no [tool.envbuilder]")
-    _check_format(document, tool)
+    tool = root.record("tool").record("envbuilder")
+    _check_format(root, tool)
     try:
         Pylock.from_dict(document)
     except (PylockValidationError, PylockUnsupportedVersionError) as error:
         raise LockFormatError(
             getattr(error, "message", str(error)), context=getattr(error, "context", None) or ""
         ) from error
-    artifacts = []
-    for index, package in enumerate(document["packages"]):
-        with _within(f"packages[{index}]"):
-            artifacts.append(_artifact(package))
-    with _within("tool.envbuilder"):
-        lock = _lock(tool, tuple(artifacts))
+    lock = _lock(tool, tuple(_artifact(package) for package in root.records("packages")))
     if document != _document(lock):  # the digest among the rest, and no key more or less
         raise LockFormatError(
             "was changed after it was written",
@@ -271,11 +243,9 @@ def parse_lock(data: bytes) -> Lock:
     return lock
 
 
-def _check_format(document: Mapping[str, Any], tool: Mapping[str, Any]) -> None:
+def _check_format(document: Record, tool: Record) -> None:
     """Tell a lock of a newer tool from a broken one, before anything else is looked at."""
-    with _within("tool.envbuilder"):
-        number = _get(tool, "format", int)
-    version = _get(document, "lock-version", str)
+    number, version = tool.integer("format"), document.free_text("lock-version")
     hint = "update envbuilder, or remove the lock and write it again with this one"
     if number > FORMAT:
         raise NewerFormatError(
@@ -289,92 +259,66 @@ def _check_format(document: Mapping[str, Any], tool: Mapping[str, Any]) -> None:
         )
 
 
-def _lock(tool: Mapping[str, Any], artifacts: tuple[Artifact, ...]) -> Lock:
-    interpreter: dict[str, Any] = _get(tool, "interpreter", dict)
-    tools: dict[str, Any] = _get(tool, "tools", dict)
-    with _within("interpreter"):
-        locked = LockedInterpreter(
-            version=_get(interpreter, "version", str),
-            origin=_get(interpreter, "origin", str),
-            digest=_hash(interpreter, "digest"),
-        )
-    with _within("tools"):
-        versions = tuple((name, _get(tools, name, str)) for name in tools)
-    sources: dict[str, Any] = _get(tool, "built", dict) if "built" in tool else {}
-    with _within("built"):
-        built = tuple((name, _get(sources, name, str)) for name in sources)
+def _lock(tool: Record, artifacts: tuple[Artifact, ...]) -> Lock:
+    interpreter = tool.record("interpreter")
     return Lock(
-        recipe=_get(tool, "recipe", str),
-        recipe_digest=_hash(tool, "recipe-digest"),
-        release=_get(tool, "release", str),
-        python=_get(tool, "python", str),
-        torch=_get(tool, "torch", str),
-        cuda=_get(tool, "cuda", str),
-        demands=tuple(_texts(tool, "demands")),
+        recipe=tool.free_text("recipe"),
+        recipe_digest=tool.digest("recipe-digest"),
+        release=tool.free_text("release"),
+        python=tool.free_text("python"),
+        torch=tool.free_text("torch"),
+        cuda=tool.free_text("cuda"),
+        demands=tool.free_texts("demands"),
         artifacts=artifacts,
-        interpreter=locked,
-        tools=versions,
-        built=built,
-        conda=_conda(_get(tool, "conda", dict)) if "conda" in tool else None,
+        interpreter=LockedInterpreter(
+            version=interpreter.free_text("version"),
+            origin=interpreter.free_text("origin"),
+            digest=interpreter.digest("digest"),
+        ),
+        tools=_pairs(tool.record("tools")),
+        built=_pairs(tool.record("built")) if "built" in tool else (),
+        conda=_conda(tool.record("conda")) if "conda" in tool else None,
     )
 
 
-def _conda(table: Mapping[str, Any]) -> LockedConda:
-    packages = []
-    with _within("conda"):
-        provides: dict[str, Any] = _get(table, "provides", dict)
-        with _within("provides"):
-            provided = tuple((name, _get(provides, name, str)) for name in provides)
-        rows: list[Any] = _get(table, "packages", list)
-        for index, row in enumerate(rows):
-            with _within(f"packages[{index}]"):
-                packages.append(_conda_package(row))
-    return LockedConda(packages=tuple(packages), provides=provided)
+def _pairs(table: Record) -> tuple[tuple[str, str], ...]:
+    return tuple((name, table.free_text(name)) for name in table.value)
 
 
-def _conda_package(row: Any) -> CondaPackage:
-    if not isinstance(row, dict):
-        raise LockFormatError(f"is of type {type(row).__name__}, not dict")
-    filename, size = _get(row, "file-name", str), _get(row, "size", int)
-    if not _CONDA_FILE.fullmatch(filename):
-        raise LockFormatError(f"{filename!r} is no name of a conda package", context="file-name")
-    if size < 0:
-        raise LockFormatError(f"{size} bytes", context="size")
-    subdir = _get(row, "subdir", str)
-    if subdir not in PLATFORMS:
-        raise LockFormatError(f"{subdir!r} is none of {', '.join(PLATFORMS)}", context="subdir")
+def _conda(table: Record) -> LockedConda:
+    return LockedConda(
+        packages=tuple(_conda_package(row) for row in table.records("packages")),
+        provides=_pairs(table.record("provides")),
+    )
+
+
+def _conda_package(row: Record) -> CondaPackage:
     return CondaPackage(
-        name=_get(row, "name", str),
-        version=_get(row, "version", str),
-        build=_get(row, "build", str),
-        channel=_get(row, "channel", str),
-        subdir=subdir,
-        filename=filename,
-        sha256=_hash(row, "sha256"),
-        size=size,
+        name=row.free_text("name"),
+        version=row.free_text("version"),
+        build=row.free_text("build"),
+        channel=row.free_text("channel"),
+        subdir=row.choice("subdir", *PLATFORMS),
+        filename=row.text("file-name", _CONDA_FILE),
+        sha256=row.digest("sha256"),
+        size=row.integer("size"),
     )
 
 
-def _artifact(package: Mapping[str, Any]) -> Artifact:
-    wheels: list[Any] = _get(package, "wheels", list)
+def _artifact(package: Record) -> Artifact:
+    wheels = package.records("wheels")
     if len(wheels) != 1:
-        raise LockFormatError(f"{len(wheels)} wheels, not one", context="wheels")
-    wheel = wheels[0]
-    with _within("wheels[0]"):
-        filename = _get(wheel, "name", str)
-        size = _get(wheel, "size", int)
-        with _within("hashes"):
-            sha256 = _hash(_get(wheel, "hashes", dict), "sha256")
+        package.fail("wheels", f"{len(wheels)} wheels, not one")
+    (wheel,) = wheels
+    filename = wheel.text("name")
     if not _is_file_name(filename):
-        raise LockFormatError(f"{filename!r} is no name of a wheel", context="wheels[0].name")
-    if size < 0:
-        raise LockFormatError(f"{size} bytes", context="wheels[0].size")
+        wheel.expected("name", "the file name of a wheel")
     return Artifact(
-        name=_get(package, "name", str),
-        version=_get(package, "version", str),
+        name=package.free_text("name"),
+        version=package.free_text("version"),
         filename=filename,
-        sha256=sha256,
-        size=size,
+        sha256=wheel.record("hashes").digest("sha256"),
+        size=wheel.integer("size"),
     )
 
 
@@ -385,36 +329,3 @@ def _is_file_name(filename: str) -> bool:
     except InvalidWheelFilename:
         return False
     return not re.search(r"[/\\\0]", filename)
-
-
-@contextlib.contextmanager
-def _within(key: str) -> Iterator[None]:
-    """Put *key* in front of the path of every error in the block."""
-    try:
-        yield
-    except LockFormatError as error:
-        raise error.within(key) from error
-
-
-def _get(table: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
-    value = table.get(key)
-    if value is None:
-        raise LockFormatError("is missing", context=key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise LockFormatError(f"is of type {type(value).__name__}, not {kind.__name__}", context=key)
-    return value
-
-
-def _texts(table: Mapping[str, Any], key: str) -> list[str]:
-    values: list[Any] = _get(table, key, list)
-    for index, value in enumerate(values):
-        if not isinstance(value, str):
-            raise LockFormatError(f"is of type {type(value).__name__}, not str", context=f"{key}[{index}]")
-    return values
-
-
-def _hash(table: Mapping[str, Any], key: str) -> str:
-    value = _get(table, key, str)
-    if not _SHA256.fullmatch(value):
-        raise LockFormatError(f"{value!r} is no sha256", context=key)
-    return value

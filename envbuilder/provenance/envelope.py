@@ -1,19 +1,25 @@
-"""The envelope of a signed statement: DSSE (https://github.com/secure-systems-lab/dsse), also in a Sigstore bundle."""
+"""The provenance of an archive, a file beside it: a signed statement, in-toto in DSSE (:mod:`envbuilder.signing`)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import glob
 import hashlib
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from envbuilder.errors import VerifyError
-from envbuilder.provenance.keys import Verifier, certified_key, invalid_now, is_signed_by, keyid, sign
+from envbuilder.signing.dsse import PAYLOAD_TYPE, Envelope, Signer, check_envelope, parse_envelope
+from envbuilder.signing.verifier import Verifier
+from envbuilder.util.documents import DocumentError, Record, parse_json
 
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignedStatement:
+    """A statement whose signature was verified."""
+
+    statement: Record
+    signer: Signer
 
 
 def provenance_beside(archive: Path) -> Path:
@@ -46,84 +52,40 @@ def statement_beside(archive: Path) -> Path:
     return archive.with_name(f"{name}.statement.json")
 
 
-def seal(payload: str, key: Any, certificate: str | None = None) -> str:
-    """Return the envelope of a statement's text, signed by the private *key*; *certificate* (PEM) goes with it."""
-    data = payload.encode()
-    signature = {
-        "keyid": keyid(key.public_key()),
-        "sig": base64.b64encode(sign(key, _to_sign(PAYLOAD_TYPE, data))).decode(),
-    }
-    if certificate is not None:
-        signature["certificate"] = certificate
-    envelope = {
-        "payload": base64.b64encode(data).decode(),
-        "payloadType": PAYLOAD_TYPE,
-        "signatures": [signature],
-    }
-    return json.dumps(envelope, indent=1, sort_keys=True) + "\n"
+def seal(payload: str, key: Any, certificates: str = "") -> str:
+    """Return the envelope of a statement's text, signed by the private *key*; *certificates* (PEM) go with it."""
+    return Envelope(payload=payload.encode()).sign(key, certificates).text()
 
 
 def subjects(text: bytes) -> set[str]:
-    """Return the sha256 of each archive that the statement in an envelope is said to be of; nobody's word is taken.
+    """Return the sha256 of each archive that the statement in an envelope is said to be of; nothing is verified.
 
     Raises:
         VerifyError: it is no envelope of a statement.
     """
+    statement = _statement(parse_envelope(text))
     try:
-        envelope = json.loads(text)
-        payload = base64.b64decode(envelope.get("dsseEnvelope", envelope)["payload"], validate=True)
-        return {str(one["digest"]["sha256"]) for one in json.loads(payload)["subject"]}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
-        raise VerifyError(f"it is no envelope of a statement (DSSE): {error}") from error
+        return {one.record("digest").digest("sha256") for one in statement.records("subject")}
+    except DocumentError as error:
+        raise VerifyError(f"its statement: {error.path}: {error.reason}") from error
 
 
-def open_envelope(text: str | bytes, trusted: Verifier) -> dict[str, Any]:
+def open_envelope(text: str | bytes, trusted: Verifier) -> SignedStatement:
     """Return the statement in an envelope that *trusted* signed, or that somebody signed whom it certifies.
 
     Raises:
-        VerifyError: it is no envelope; another key signed it; it was changed since; a certificate is not valid now.
+        VerifyError: it is no envelope; nobody that counts signed it, or it was changed since.
     """
+    envelope = parse_envelope(text)
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise VerifyError(f"its payload is {envelope.payload_type!r}, not {PAYLOAD_TYPE}")
+    signer = check_envelope(envelope, trusted)
+    return SignedStatement(statement=_statement(envelope), signer=signer)
+
+
+def _statement(envelope: Envelope) -> Record:
     try:
-        envelope = json.loads(text)
-        envelope = envelope.get("dsseEnvelope", envelope)
-        kind, signatures = envelope["payloadType"], envelope["signatures"]
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        signed = [
-            (base64.b64decode(one["sig"], validate=True), str(one.get("keyid") or ""), one.get("certificate"))
-            for one in signatures
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
-        raise VerifyError(f"it is no envelope of a statement (DSSE): {error}") from error
-    if kind != PAYLOAD_TYPE:
-        raise VerifyError(f"its payload is {kind!r}, not {PAYLOAD_TYPE}")
-    if trusted.certificate is not None:
-        problem = invalid_now(trusted.certificate)
-        if problem is not None:
-            raise VerifyError(problem)
-    data = _to_sign(kind, payload)
-    if not any(_signs(signature, certificate, data, trusted) for signature, _, certificate in signed):
-        if trusted.keyid in (name for _, name, _ in signed):
-            raise VerifyError(f"it was changed after {trusted.path} signed it")
-        names = ", ".join(name[:12] or "a key without a name" for _, name, _ in signed) or "nobody"
-        raise VerifyError(f"it was signed by {names}, not by {trusted.path} ({trusted.keyid[:12]})")
-    try:
-        statement = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise VerifyError(f"its statement is no JSON: {error}") from error
-    if not isinstance(statement, dict):
-        raise VerifyError("its statement is no object")
-    return statement
-
-
-def _signs(signature: bytes, certificate: object, data: bytes, trusted: Verifier) -> bool:
-    if is_signed_by(trusted.key, signature, data):
-        return True
-    if trusted.certificate is None or not isinstance(certificate, str):
-        return False
-    return is_signed_by(certified_key(certificate, trusted), signature, data)
-
-
-def _to_sign(kind: str, payload: bytes) -> bytes:
-    """Return what is signed: DSSE's pre-authentication encoding."""
-    name = kind.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
+        return parse_json(envelope.payload, where="statement")
+    except DocumentError as error:
+        what = f"{error.path}: {error.reason}" if error.path else error.reason
+        raise VerifyError(f"its statement: {what}") from error

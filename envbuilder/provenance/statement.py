@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from envbuilder import __version__
 from envbuilder.errors import IntegrityError
 from envbuilder.inventory.components import Inventory
+from envbuilder.util.documents import LISTING, DocumentError, parse_json
+from envbuilder.util.files import read_regular
+from envbuilder.util.version import VERSION
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
@@ -90,15 +92,17 @@ def statement_text(statement: Mapping[str, Any]) -> str:
 
 def _report(path: Path, inventory: Inventory) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
-        found = json.loads(content)
-        of, passed, checks = found["sha256"], found["passed"], len(found["checks"])
-        failed = sorted({check["id"] for check in found["checks"] if check["status"] == "failed"})
+        content = read_regular(path, most=LISTING.size + 1)
+        found = parse_json(content, where=str(path), cap=LISTING)
+        of, passed, checks = found.digest("sha256"), found.boolean("passed"), found.records("checks")
+        failed = sorted({one.text("id") for one in checks if one.text("status") == "failed"})
+        releases = list(found.texts("releases")) if "releases" in found else []
     except OSError as error:
         raise IntegrityError(f"the report {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except DocumentError as error:
+        what = f"{error.path}: {error.reason}" if error.path else error.reason
         raise IntegrityError(
-            f"{path} is no report of a verification: {error}",
+            f"{path} is no report of a verification: {what}",
             hint="`envbuilder verify --report FILE` writes one",
         ) from error
     if of != inventory.sha256:
@@ -112,9 +116,9 @@ def _report(path: Path, inventory: Inventory) -> dict[str, Any]:
         "digest": {"sha256": hashlib.sha256(content).hexdigest()},
         "annotations": {
             "passed": passed,
-            "checks": checks,
+            "checks": len(checks),
             "failed": failed,
-            "releases": found.get("releases", []),
-            "envbuilder": __version__,
+            "releases": releases,
+            "envbuilder": VERSION,
         },
     }

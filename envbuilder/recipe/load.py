@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,7 @@ from envbuilder.catalog.triton import Release, find_release
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.conda import read_conda_keys
 from envbuilder.recipe.model import AuditOptions, LicenceOptions, PackOptions, Recipe, VerifyOptions
-from envbuilder.recipe.schema import CUDA_PATTERN, KEYS, NAME_PATTERN, schema
+from envbuilder.recipe.schema import CUDA_PATTERN, KEYS, NAME_PATTERN, SONAME_PATTERN, schema
 from envbuilder.recipe.template import template
 from envbuilder.util.yaml import Value, plain, read_document, read_keys
 
@@ -72,6 +73,22 @@ def load_recipe(path: Path) -> Recipe:
     return parse_recipe(read_document(path), path, path.stem)
 
 
+def load_recipes(names: Sequence[str], root: Path) -> list[Recipe]:
+    """Load the recipes *names*: names in ``recipes/`` of *root*, or paths; none means all.
+
+    Raises:
+        RecipeError: one is not there or cannot be understood, or there is none at all.
+    """
+    if names:
+        return [find_recipe(name, root) for name in names]
+    found = sorted((root / "recipes").glob("*.yaml"))
+    if not found:
+        raise RecipeError(
+            f"no recipes in {root / 'recipes'}", hint="`envbuilder init NAME` writes one to start from"
+        )
+    return [load_recipe(path) for path in found]
+
+
 def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
     """Return the recipe called *name* that *document*, read from *path*, is.
 
@@ -109,6 +126,7 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         link_scripts=conda.link_scripts,
         anaconda_terms="anaconda-terms" in found,
         compiler=_plain(found, "compiler", "none"),
+        system_libraries=tuple(sorted({_soname(item) for item in _items(found.get("system-libraries"))})),
         exclude_newer=_plain(found, "exclude-newer", None),
         pack=_pack(found.get("pack")),
         verify=_verify(found.get("verify"), path),
@@ -210,6 +228,16 @@ def _wheel_name(value: Value, text: str) -> str:
         return parse_wheel_filename(unquote(Path(text).name))[0]
     except InvalidWheelFilename as error:
         raise value.error(f"{text!r} is no wheel: {error}") from None
+
+
+def _soname(value: Value) -> str:
+    name: str = value.data
+    if not re.fullmatch(SONAME_PATTERN, name):
+        raise value.error(
+            f"`system-libraries` has {name!r}, which is no soname",
+            "as the loader names it: libGL.so.1 (not a path, nor the package libgl1)",
+        )
+    return name
 
 
 def _pack(value: Value | None) -> PackOptions:

@@ -78,6 +78,12 @@ class Recipe:
     """Minor version, ``3.12``; decided by the release where it leaves no choice."""
     dependencies: tuple[str, ...] = ()
     """PEP 508, as written; local wheels are absolute ``file:`` references after loading."""
+    constraints: tuple[str, ...] = ()
+    """PEP 508, as written: they limit what gets installed, and install nothing."""
+    prereleases: bool = False
+    """Pre-releases count as versions of every package."""
+    build_from_source: tuple[str, ...] = ()
+    """Projects, by normalized name, that may be built of an sdist."""
     provider: str = "cpython"
     channels: tuple[str, ...] = ()
     """Conda channels, as written; folders are ``file:`` addresses after loading."""
@@ -88,6 +94,8 @@ class Recipe:
     anaconda_terms: bool = False
     """Anaconda's own channels may be used."""
     compiler: str = "none"
+    system_libraries: tuple[str, ...] = ()
+    """Sonames that the server's image has besides what the release's own has. Sorted."""
     exclude_newer: datetime.date | None = None
     pack: PackOptions = field(default_factory=PackOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
@@ -125,6 +133,12 @@ class Recipe:
             "pack": dataclasses.asdict(self.pack),
             "demands": sorted(self.release.demands),
         }
+        if self.system_libraries:
+            canonical["system-libraries"] = sorted(self.system_libraries)
+        # What a recipe does not say leaves the digest as it was before the key existed.
+        canonical |= {"constraints": sorted(self.constraints)} if self.constraints else {}
+        canonical |= {"prereleases": True} if self.prereleases else {}
+        canonical |= {"build-from-source": sorted(self.build_from_source)} if self.build_from_source else {}
         if self.provider == "conda":
             canonical |= {
                 "channels": [channel_name(channel) for channel in self.channels],

@@ -11,8 +11,10 @@ from envbuilder.util.yaml import Key, schema_of
 SCHEMA_FILE = "recipe.schema.json"
 
 CUDA_PATTERN = r"cpu|pypi|cu[0-9]{3}"
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-"""A recipe's name is part of file names (``pylock.<name>.toml``, which PEP 751 allows no further dot)."""
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}"
+"""A recipe's name is part of file names: ``pylock.<name>.toml``, which PEP 751 allows no further dot, and
+``<name>-<digest>.tar.gz``, of which a file system takes 255 bytes."""
+SONAME_PATTERN = r"lib[\w.+-]*\.so(\.[\w.+-]+)?"
 
 _COMPILE_KEYS = {
     "fullgraph": Key(kind="boolean", doc="the whole model is one graph, or an error"),
@@ -91,8 +93,20 @@ KEYS = {
     ),
     "dependencies": Key(
         kind="list of texts",
-        doc="PEP 508 requirements besides torch; local wheels (./x.whl) and git references are pinned by hash",
+        doc="PEP 508 requirements besides torch; -r FILE takes its lines; wheels (./x.whl), folders (x @ ../x) and git "
+        "references are pinned by hash",
         examples=(["numpy", "safetensors"],),
+    ),
+    "constraints": Key(
+        kind="list of texts",
+        doc="versions for whatever dependencies bring along: NAME==1.2, or -r FILE with such lines",
+        examples=(["urllib3<2"],),
+    ),
+    "prereleases": Key(kind="boolean", doc="pre-releases count as versions of every package"),
+    "build-from-source": Key(
+        kind="list of texts",
+        doc="projects that may be built of their source, once, when the recipe is locked; of others only wheels count",
+        examples=(["flash-attn"],),
     ),
     "python": Key(
         kind="text",
@@ -130,6 +144,11 @@ KEYS = {
         doc="what torch.compile may use when serving; bundled (conda): g++ and its sysroot are in the environment",
         choices=("none", "system", "bundled"),
         examples=("none",),
+    ),
+    "system-libraries": Key(
+        kind="list of texts",
+        doc="sonames that an image of your own has besides what the release's has: verify takes them as there",
+        examples=(["libGL.so.1"],),
     ),
     "exclude-newer": Key(
         kind="date",

@@ -33,6 +33,7 @@ def template(name: str, triton: str | None = None, torch: str | None = None, cud
     more = [
         ("# provider: cpython", f"{KEYS['provider'].doc} (channels:, conda:)"),
         ("# compiler: none", KEYS["compiler"].doc),
+        ("# system-libraries: [libGL.so.1]", KEYS["system-libraries"].doc),
         ("# exclude-newer: 2026-10-01", KEYS["exclude-newer"].doc),
         ("# pack:", KEYS["pack"].doc),
         *((f"#   {key}: {_SAMPLES[key]}", _PACK_KEYS[key].doc) for key in _PACK_KEYS),

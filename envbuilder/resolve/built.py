@@ -19,17 +19,16 @@ from packaging.utils import parse_wheel_filename
 from uv import find_uv_bin
 
 from envbuilder.base.interpreter import find_interpreter
-from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.fetch.http import open_client
 from envbuilder.lockfile.model import Artifact, Lock, LockedInterpreter
-from envbuilder.progress import Reporter
 from envbuilder.resolve.solver import Index, solver_environment, write_configuration
 from envbuilder.resolve.target import Target
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from envbuilder.util.process import CommandError, run
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.urls import redacted
 
 _EPOCH = "315532800"
@@ -40,8 +39,7 @@ _EPOCH = "315532800"
 class Builder:
     """Makes wheels, and brings them into the store."""
 
-    settings: Settings
-    store: Store
+    session: Session
     indexes: tuple[Index, ...]
     """Where what a build needs comes from."""
     target: Target
@@ -49,7 +47,6 @@ class Builder:
     references: Mapping[str, str]
     """Git references of the recipe, by project."""
     previous: Lock | None
-    reporter: Reporter
 
     def python(self) -> Path:
         """Return the release's Python, which builds.
@@ -57,7 +54,9 @@ class Builder:
         Raises:
             AssembleError: this machine has none of that minor version, and none can be installed.
         """
-        return find_interpreter(self.target.minor, locked=self.interpreter, reporter=self.reporter).executable
+        return find_interpreter(
+            self.target.minor, locked=self.interpreter, reporter=self.session.reporter
+        ).executable
 
     def build(self, package: Package) -> tuple[Artifact, str]:
         """Build the wheel of *package*, or take the one that the previous lock was made with.
@@ -76,8 +75,8 @@ class Builder:
         known = self._known(package.name, origin)
         if known is not None:
             return known, origin
-        self.reporter.step(f"Building a wheel of {package.name} {package.version or ''}".rstrip())
-        with self.store.scratch("build") as folder:
+        self.session.reporter.step(f"Building a wheel of {package.name} {package.version or ''}".rstrip())
+        with self.session.store.scratch("build") as folder:
             tree = (
                 self._check_out(source, folder)
                 if isinstance(source, PackageVcs)
@@ -91,14 +90,14 @@ class Builder:
         Raises:
             ResolveError: it cannot be had.
         """
-        with self.store.scratch("take") as folder:
+        with self.session.store.scratch("take") as folder:
             return self._keep(self._download(archive, folder))
 
     def _known(self, name: str, origin: str) -> Artifact | None:
         if self.previous is None or dict(self.previous.built).get(name) != origin:
             return None
         artifact = next(one for one in self.previous.artifacts if one.name == name)
-        at_hand = self.store.find_artifact(artifact.sha256, artifact.size) is not None
+        at_hand = self.session.store.find_artifact(artifact.sha256, artifact.size) is not None
         return artifact if at_hand and self.target.fits(artifact.filename) else None
 
     def _download(self, source: PackageSdist | PackageArchive, folder: Path) -> Path:
@@ -110,7 +109,7 @@ class Builder:
             if parts.scheme in ("", "file"):
                 shutil.copyfile(url2pathname(parts.path), target)
             else:
-                with open_client(self.settings) as client, client.stream("GET", place) as answer:
+                with open_client(self.session.settings) as client, client.stream("GET", place) as answer:
                     answer.raise_for_status()
                     with target.open("wb") as file:
                         for chunk in answer.iter_bytes():
@@ -169,7 +168,7 @@ class Builder:
         return next(out.glob("*.whl"))
 
     def _environment(self) -> Mapping[str, str]:
-        return solver_environment(self.settings, self.store)
+        return solver_environment(self.session)
 
     def _keep(self, wheel: Path) -> Artifact:
         name, version, _, _ = parse_wheel_filename(wheel.name)
@@ -180,7 +179,10 @@ class Builder:
             sha256=file_sha256(wheel),
             size=wheel.stat().st_size,
         )
-        with self.store.artifact_writer(artifact.sha256, artifact.size) as writer, wheel.open("rb") as file:
+        with (
+            self.session.store.artifact_writer(artifact.sha256, artifact.size) as writer,
+            wheel.open("rb") as file,
+        ):
             while chunk := file.read(2**20):
                 writer.write(chunk)
         return artifact
@@ -205,13 +207,12 @@ def hold_reference(name: str, url: str, previous: Lock | None) -> str:
 
 def place_in_wheelhouse(artifacts: list[Artifact], store: Store, folder: Path) -> None:
     """Copy *artifacts* from the store into the wheelhouse *folder*, each whole or not at all."""
-    folder.mkdir(exist_ok=True)
-    sweep(folder, ".built-????????")
-    for artifact in artifacts:
-        target = folder / artifact.filename
-        if target.exists() and file_sha256(target) == artifact.sha256:
-            continue
-        with locked_folder(folder, ".built") as scratch:
-            draft = scratch / "wheel"
-            shutil.copyfile(store.artifact_path(artifact.sha256), draft)
-            draft.replace(target)
+    with output_folder(folder):
+        for artifact in artifacts:
+            target = folder / artifact.filename
+            if target.exists() and file_sha256(target) == artifact.sha256:
+                continue
+            with draft_folder(folder, "wheel") as scratch:
+                draft = scratch / "wheel"
+                shutil.copyfile(store.artifact_path(artifact.sha256), draft)
+                draft.replace(target)

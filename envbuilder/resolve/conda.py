@@ -13,16 +13,15 @@ from packaging.requirements import Requirement
 from envbuilder.catalog.torch import find_build
 from envbuilder.config.channels import Channel, channels_of
 from envbuilder.config.condarc import Condarc, read_condarc
-from envbuilder.config.rattler_client import make_client, rattler, said, wait
-from envbuilder.config.settings import Settings
+from envbuilder.config.rattler_client import make_client
 from envbuilder.errors import RecipeError, ResolveError
 from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
-from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.channels import PLATFORMS
 from envbuilder.recipe.conda import TORCH_PACKAGES, spec_name
 from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
+from envbuilder.util.rattler import rattler, said, wait
 from envbuilder.util.urls import public
 
 COMPILER: Final = "gxx"
@@ -103,14 +102,7 @@ def cuda_version(recipe: Recipe) -> str | None:
     return None if recipe.cuda == "cpu" else f"{recipe.cuda[2:-1]}.{recipe.cuda[-1]}"
 
 
-def solve_conda(
-    recipe: Recipe,
-    settings: Settings,
-    store: Store,
-    *,
-    keep: Sequence[CondaPackage] = (),
-    reporter: Reporter = SILENT,
-) -> Solved:
+def solve_conda(recipe: Recipe, session: Session, *, keep: Sequence[CondaPackage] = ()) -> Solved:
     """Find the conda packages that *recipe* needs, those in *keep* where they still fit.
 
     Raises:
@@ -122,8 +114,8 @@ def solve_conda(
     channels = channels_of(recipe, condarc)
     names = ", ".join(channel.name for channel in channels)
     question = conda_question(recipe)
-    reporter.step(f"Solving {len(question.specs)} specs of recipe {recipe.name} in {names}")
-    solver = _Solver(question, settings, store, condarc)
+    session.reporter.step(f"Solving {len(question.specs)} specs of recipe {recipe.name} in {names}")
+    solver = _Solver(question, session, condarc)
     while True:
         try:
             records = wait(solver.solve(channels, keep))
@@ -137,7 +129,9 @@ def solve_conda(
                     + (f" ({condarc.origin})" if condarc.origin else ""),
                 ) from error
             mirror = replace(error.channel, urls=error.channel.urls[1:])
-            reporter.note(f"{public(error.channel.urls[0])} passed over: {error.text.splitlines()[0]}")
+            session.reporter.note(
+                f"{public(error.channel.urls[0])} passed over: {error.text.splitlines()[0]}"
+            )
             channels = tuple(mirror if channel == error.channel else channel for channel in channels)
         except _Refused as error:
             raise _explain(error, recipe, names) from error
@@ -200,15 +194,16 @@ class _Refused(Exception):
 class _Solver:
     """One question, asked of one set of places after another."""
 
-    def __init__(self, question: CondaQuestion, settings: Settings, store: Store, condarc: Condarc) -> None:
+    def __init__(self, question: CondaQuestion, session: Session, condarc: Condarc) -> None:
         module = rattler()
+        store = session.store
         store.find("tools", "rattler")  # notes that it was used, so that it is not the first to be evicted
         cache = store.entry_path("tools", "rattler")
         cache.mkdir(parents=True, exist_ok=True)
         self._module = module
         self._question = question
         self._gateway = module.Gateway(
-            cache_dir=cache, client=make_client(condarc, settings.timeout), show_progress=False
+            cache_dir=cache, client=make_client(condarc, session.settings.timeout), show_progress=False
         )
 
     async def solve(self, channels: Sequence[Channel], keep: Sequence[CondaPackage]) -> list[Any]:

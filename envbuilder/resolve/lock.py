@@ -12,20 +12,21 @@ from packaging.utils import canonicalize_name
 
 from envbuilder.base.interpreter import describe, find_interpreter
 from envbuilder.config.channels import channels_of
-from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
+from envbuilder.fetch.beside import with_files_beside
 from envbuilder.fetch.download import fetch_into_wheelhouse
-from envbuilder.lockfile.check import check_lock, with_wheelhouse
+from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.compare import compare_locks
 from envbuilder.lockfile.model import WHEELHOUSE, Lock
 from envbuilder.lockfile.pylock import NewerLockError, lock_path, read_lock, write_lock
-from envbuilder.progress import SILENT, Reporter
+from envbuilder.progress import Reporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import place_in_wheelhouse
 from envbuilder.resolve.conda import conda_interpreter, solve_conda
 from envbuilder.resolve.provided import find_provided
+from envbuilder.resolve.wheels import Upgrade
 from envbuilder.resolve.wheels import resolve as resolve_wheels
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,15 +47,13 @@ class LockResult:
 
 def lock_recipe(
     recipe: Recipe,
+    session: Session,
     *,
-    settings: Settings,
-    store: Store,
     check: bool = False,
     resolve: bool = False,
     upgrade: bool = False,
     upgrade_packages: Sequence[str] = (),
     fetch: bool = False,
-    reporter: Reporter = SILENT,
 ) -> LockResult:
     """Write the lock of *recipe*, or with *check* only say whether it still belongs to it.
 
@@ -70,7 +69,7 @@ def lock_recipe(
     if check:
         lock = check_lock(recipe)
         if resolve:
-            again = _resolve(recipe, settings, store, lock, False, (), reporter)
+            again = _resolve(recipe, session, lock, Upgrade())
             differences = compare_locks(lock, again)
             if differences:
                 raise StaleLockError(
@@ -79,16 +78,16 @@ def lock_recipe(
                 )
         result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
     else:
-        previous = _previous(path, reporter)
+        previous = _previous(path, session.reporter)
         _check_names(upgrade_packages, previous, path)
         named = upgrade_packages if previous is not None else ()
-        lock = _resolve(recipe, settings, store, previous, upgrade, named, reporter)
+        lock = _resolve(recipe, session, previous, Upgrade(everything=upgrade, packages=tuple(named)))
         if previous is not None and replace(lock, tools=previous.tools) == previous:
             lock = previous  # another uv, the same answer: no reason to touch the file
         try:
             if lock != previous:
                 write_lock(lock, path)
-            _keep_beside(recipe, lock, store, reporter)
+            _keep_beside(recipe, lock, session)
         except OSError as error:
             raise ResolveError(f"{path}: cannot be written: {error.strerror or error}") from error
         result = LockResult(
@@ -101,9 +100,12 @@ def lock_recipe(
     if not fetch:
         return result
     folder = path.parent / WHEELHOUSE
-    sources = with_wheelhouse(recipe, settings)
     fetch_into_wheelhouse(
-        lock.all_artifacts, lock.cuda, sources, store, folder, channels=channels_of(recipe), reporter=reporter
+        lock.all_artifacts,
+        lock.cuda,
+        with_files_beside(recipe, session),
+        folder,
+        channels=channels_of(recipe),
     )
     return replace(result, wheelhouse=folder)
 
@@ -133,7 +135,7 @@ def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: P
             )
 
 
-def _keep_beside(recipe: Recipe, lock: Lock, store: Store, reporter: Reporter) -> None:
+def _keep_beside(recipe: Recipe, lock: Lock, session: Session) -> None:
     """Put what no index has into the wheelhouse beside the lock."""
     requirements = [Requirement(text) for text in recipe.dependencies]
     named = {
@@ -142,55 +144,32 @@ def _keep_beside(recipe: Recipe, lock: Lock, store: Store, reporter: Reporter) -
     kept = [artifact for artifact in lock.artifacts if artifact.name in {*named, *dict(lock.built)}]
     if kept:
         folder = lock_path(recipe).parent / WHEELHOUSE
-        place_in_wheelhouse(kept, store, folder)
+        place_in_wheelhouse(kept, session.store, folder)
         files = ", ".join(artifact.filename for artifact in kept)
-        reporter.note(f"no index has {files}: kept in {folder}, take it along to other machines")
+        session.reporter.note(f"no index has {files}: kept in {folder}, take it along to other machines")
 
 
-def _resolve(
-    recipe: Recipe,
-    settings: Settings,
-    store: Store,
-    previous: Lock | None,
-    upgrade: bool,
-    upgrade_packages: Sequence[str],
-    reporter: Reporter,
-) -> Lock:
-    keep = previous is not None and previous.python == recipe.python
+def _resolve(recipe: Recipe, session: Session, previous: Lock | None, upgrade: Upgrade) -> Lock:
+    wheels = replace(upgrade, packages=tuple(name for name in upgrade.packages if name != "python"))
     if recipe.provider == "conda":
-        before = () if previous is None or previous.conda is None or upgrade else previous.conda.packages
-        kept = [package for package in before if package.name not in upgrade_packages]
-        solved = solve_conda(recipe, settings, store, keep=kept, reporter=reporter)
+        before = previous.conda.packages if previous is not None and previous.conda is not None else ()
+        kept = [package for package in before if not upgrade.takes(package.name)]
+        solved = solve_conda(recipe, session, keep=kept)
+        provided = find_provided(
+            solved.python, recipe.python, channels_of(recipe), with_files_beside(recipe, session)
+        )
         return resolve_wheels(
             recipe,
-            settings,
+            session,
             conda_interpreter(solved.packages),
             previous=previous,
-            upgrade=upgrade,
-            upgrade_packages=[name for name in upgrade_packages if name != "python"],
+            upgrade=wheels,
             conda=solved.packages,
-            provided=find_provided(
-                solved.python,
-                recipe.python,
-                channels_of(recipe),
-                with_wheelhouse(recipe, settings),
-                store,
-                reporter=reporter,
-            ),
-            store=store,
-            reporter=reporter,
+            provided=provided,
         )
-    if previous is not None and keep and not (upgrade or "python" in upgrade_packages):
+    keep = previous is not None and previous.python == recipe.python
+    if previous is not None and keep and not upgrade.takes("python"):
         interpreter = previous.interpreter  # not looked for: this machine need not have it to lock
     else:
-        interpreter = describe(find_interpreter(recipe.python, reporter=reporter))
-    return resolve_wheels(
-        recipe,
-        settings,
-        interpreter,
-        previous=previous,
-        upgrade=upgrade,
-        upgrade_packages=[name for name in upgrade_packages if name != "python"],
-        store=store,
-        reporter=reporter,
-    )
+        interpreter = describe(find_interpreter(recipe.python, reporter=session.reporter))
+    return resolve_wheels(recipe, session, interpreter, previous=previous, upgrade=wheels)

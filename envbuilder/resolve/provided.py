@@ -18,24 +18,16 @@ from packaging.version import InvalidVersion, Version
 
 from envbuilder.base.conda_package import name_packages, read_package
 from envbuilder.config.channels import Channel
-from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.download import fetch_packages
 from envbuilder.lockfile.model import CondaPackage
-from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 
 def find_provided(
-    packages: Iterable[CondaPackage],
-    minor: str,
-    channels: tuple[Channel, ...],
-    settings: Settings,
-    store: Store,
-    *,
-    reporter: Reporter = SILENT,
+    packages: Iterable[CondaPackage], minor: str, channels: tuple[Channel, ...], session: Session
 ) -> dict[str, bytes]:
     """Return the metadata of each Python project in *packages*, by its normalized name.
 
@@ -45,9 +37,9 @@ def find_provided(
         FetchError, IntegrityError: one cannot be had.
         AssembleError: one is no conda package, or has what no package may have.
     """
-    paths = fetch_packages(packages, channels, settings, store, reporter=reporter)
+    paths = fetch_packages(packages, channels, session)
     found: dict[str, bytes] = {}
-    with store.scratch("named") as folder:
+    with session.store.scratch("named") as folder:
         for package, path in name_packages(paths, folder).items():
             for metadata in read_package(package, path, minor, metadata=True).metadata:
                 name = email.message_from_bytes(metadata)["Name"]

@@ -16,21 +16,22 @@ import tomli_w
 from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidationError
 from uv import find_uv_bin
 
-from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.resolve.target import Target
-from envbuilder.store.local import Store
-from envbuilder.util.process import CommandError, run
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from envbuilder.store.session import Session
+from envbuilder.util.documents import LISTING, parse_toml
+from envbuilder.util.files import read_regular
+from envbuilder.util.process import CommandError, limited, run
+from envbuilder.util.text import human
 
 # What uv and git may know of the user: certificates, proxies, credentials, and where tools lie. Never uv's
 # own settings (UV_INDEX and others): those are in Settings already, and must not count twice.
+_MEMORY = 8 * 2**30
+"""Bytes of address space that uv gets: it keeps the pages of indexes in memory, and what they send has no end there."""
+_SECONDS = 1800.0
+"""How long it may take, however slow an index is."""
 _PASSED_ON = (
     *("HOME", "PATH", "TMPDIR", "USER", "LANG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
@@ -98,8 +99,9 @@ def uv_version() -> str:
     return importlib.metadata.version("uv")
 
 
-def solver_environment(settings: Settings, store: Store) -> dict[str, str]:
+def solver_environment(session: Session) -> dict[str, str]:
     """Return the environment variables that uv runs with."""
+    settings, store = session.settings, session.store
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env.setdefault("PATH", os.defpath)
     store.find("tools", "uv")  # notes that it was used, so that it is not the first to be evicted
@@ -118,7 +120,7 @@ def solver_environment(settings: Settings, store: Store) -> dict[str, str]:
     return env
 
 
-def solve(question: Question, target: Target, settings: Settings, store: Store) -> list[Package]:
+def solve(question: Question, target: Target, session: Session) -> list[Package]:
     """Ask uv; return the packages that *target* needs, each with every file that fits it.
 
     Raises:
@@ -127,13 +129,19 @@ def solve(question: Question, target: Target, settings: Settings, store: Store) 
         IntegrityError: a file that had to be read has another hash than its index says.
         ResolveError: uv failed otherwise.
     """
-    with store.scratch("lock") as folder:
-        command = _write_question(question, target, settings, folder)
+    with session.store.scratch("lock") as folder:
+        command = _write_question(question, target, session.settings.trusted_hosts, folder)
         try:
-            run(command, env=solver_environment(settings, store), cwd=folder, timeout=1800)
+            run(
+                limited(command, _MEMORY),
+                env=solver_environment(session),
+                cwd=folder,
+                timeout=_SECONDS,
+            )
         except CommandError as error:
             raise _refusal(error.output, folder) from error
-        document = tomllib.loads((folder / "pylock.toml").read_text(encoding="utf-8"))
+        answer = read_regular(folder / "pylock.toml", most=LISTING.size + 1)
+        document = dict(parse_toml(answer, where="uv's answer", cap=LISTING).value)
     for package in document.get("packages", []):
         for source in (
             package.get("archive"),
@@ -146,7 +154,9 @@ def solve(question: Question, target: Target, settings: Settings, store: Store) 
     return _needed(document, target)
 
 
-def _write_question(question: Question, target: Target, settings: Settings, folder: Path) -> list[str]:
+def _write_question(
+    question: Question, target: Target, trusted_hosts: Sequence[str], folder: Path
+) -> list[str]:
     """Write a project that asks *question* into *folder*, and return the command that answers it."""
     names = {index.name: index for index in question.pinned.values()}
     project = {
@@ -179,7 +189,7 @@ def _write_question(question: Question, target: Target, settings: Settings, fold
         ":all:",
         *(part for name in question.build for part in ("--no-binary", name)),
     ]
-    command += [part for host in settings.trusted_hosts for part in ("--allow-insecure-host", host)]
+    command += [part for host in trusted_hosts for part in ("--allow-insecure-host", host)]
     if question.exclude_newer is not None:
         end = question.exclude_newer + datetime.timedelta(days=1)
         command += ["--exclude-newer", f"{end.isoformat()}T00:00:00Z"]
@@ -223,6 +233,11 @@ def _refusal(output: str, folder: Path) -> ResolveError | IntegrityError:
     said = "\n".join(lines).removeprefix("error: ").replace("the-recipe", "the recipe")
     if said.startswith("No solution found"):
         return NoSolution(said.split("\n", 1)[-1])
+    if "memory allocation of" in said or "out of memory" in said:
+        return ResolveError(
+            f"uv has not enough memory (it gets {human(_MEMORY)} at most):\n{_indented(said)}",
+            hint="an index that sends a page without end makes it so: `envbuilder doctor` says how each answers",
+        )
     if "Failed to fetch" in said or "error sending request" in said or "Could not connect" in said:
         return Unreachable(
             f"a source does not answer:\n{_indented(said)}",

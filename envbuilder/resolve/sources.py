@@ -16,6 +16,7 @@ from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.solver import Index, Question
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.wheelhouse import Wheelhouse
+from envbuilder.util.files import read_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +151,7 @@ def _constraints(files: Iterable[Path], recipe: Recipe) -> list[str]:
     found = []
     for path in files:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_text(path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ResolveError(f"constraints file {path}: {error}") from error
         for line in lines:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from packaging.markers import Environment
-from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.pylock import Package, PackageWheel
+from packaging.tags import Tag, compatible_tags, cpython_tags, create_compatible_tags_selector
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 # PEP 600: the older names of manylinux platforms, by the minor version of their glibc.
@@ -52,6 +53,11 @@ class Target:
             "python_version": self.minor,
             "sys_platform": "linux",
         }
+
+    def best_wheel(self, package: Package) -> PackageWheel | None:
+        """Return the wheel of *package* that an installer takes there; None: it has none that fits."""
+        wheels = [(wheel, parse_wheel_filename(wheel.filename)[3]) for wheel in package.wheels or ()]
+        return next(iter(create_compatible_tags_selector(self.tags())(wheels)), None)
 
     def fits(self, filename: str) -> bool:
         """Say whether the wheel called *filename* can be installed there."""

@@ -13,7 +13,7 @@ from packaging.version import Version
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.http import Unavailable, open_client, read_page
-from envbuilder.progress import SILENT, Reporter
+from envbuilder.store.session import Session
 from envbuilder.util.urls import redacted
 
 
@@ -34,10 +34,8 @@ class Wheelhouse:
     wheels: tuple[HouseWheel, ...]
 
 
-def read_wheelhouses(
-    settings: Settings, scratch: Path, *, reporter: Reporter = SILENT
-) -> tuple[Wheelhouse, ...]:
-    """Return the wheelhouses of *settings*, those on the network too; one that is not there is noted, as pip does.
+def read_wheelhouses(session: Session, scratch: Path) -> tuple[Wheelhouse, ...]:
+    """Return the wheelhouses of *session*, those on the network too; one that is not there is noted, as pip does.
 
     In *scratch* stands for a while what uv could not read as it is.
 
@@ -45,16 +43,16 @@ def read_wheelhouses(
         ResolveError: a page of links does not answer.
     """
     found = []
-    for number, link in enumerate(settings.find_links):
+    for number, link in enumerate(session.settings.find_links):
         path = local_path(link)
         if path is not None and not path.exists():
-            reporter.note(f"there is no wheelhouse {path}")
+            session.reporter.note(f"there is no wheelhouse {path}")
         elif path is not None and path.is_dir():
             names = sorted(entry.name for entry in path.iterdir())
             readable = _with_plain_names(path, names, scratch / str(number))
             found.append(Wheelhouse(url=readable.absolute().as_uri(), wheels=_wheels(names)))
         else:
-            found.append(Wheelhouse(url=_url(link), wheels=_wheels(_links(link, settings))))
+            found.append(Wheelhouse(url=_url(link), wheels=_wheels(_links(link, session.settings))))
     return tuple(found)
 
 

@@ -4,59 +4,64 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from dataclasses import dataclass, replace
 
-import httpx2
 from packaging.pylock import Package
 from packaging.requirements import Requirement
-from packaging.tags import create_compatible_tags_selector
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from envbuilder.catalog.torch import find_build, is_newer_than_table, table
-from envbuilder.config.rattler_client import rattler_version
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.http import Unavailable, open_client, read_page
 from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
-from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
+from envbuilder.resolve.numpy_abi import Clash, find_clashes
 from envbuilder.resolve.provided import check_names, write_stand_ins
 from envbuilder.resolve.solver import Index, NoSolution, Question, Unreachable, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
+from envbuilder.resolve.wheel_size import size_of
 from envbuilder.resolve.wheelhouse import read_wheelhouses
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
+from envbuilder.util.rattler import rattler_version
 from envbuilder.util.urls import redacted
 
 _ROUNDS = 8
 """How often the solver is asked at most, each time told what the answer before brought up."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upgrade:
+    """Which versions of the lock before are not kept."""
+
+    everything: bool = False
+    packages: tuple[str, ...] = ()
+    """Projects by name; ``python`` is the interpreter."""
+
+    def takes(self, name: str) -> bool:
+        """Whether the newest version of *name* is wanted."""
+        return self.everything or name in self.packages
+
+
 def resolve(
     recipe: Recipe,
-    settings: Settings,
+    session: Session,
     interpreter: LockedInterpreter,
     *,
     previous: Lock | None,
-    upgrade: bool = False,
-    upgrade_packages: Sequence[str] = (),
+    upgrade: Upgrade = Upgrade(),
     conda: Sequence[CondaPackage] = (),
     provided: Mapping[str, bytes] | None = None,
-    store: Store,
-    reporter: Reporter = SILENT,
 ) -> Lock:
     """Find the artifacts that fulfil *recipe* on *interpreter*.
 
     *conda* are the packages of the base, *provided* the metadata of the Python projects in them: no wheel of those is
     taken.
 
-    The versions in *previous* are kept where they still fit, but for those in *upgrade_packages*, or all with
-    *upgrade*.
+    The versions in *previous* are kept where they still fit, except for what *upgrade* names.
 
     Raises:
         ResolveError: there are none, or an index does not answer; the message says why.
@@ -64,24 +69,26 @@ def resolve(
     target = Target(python=interpreter.version, glibc=recipe.release.wheel_glibc)
     if is_newer_than_table(recipe.torch):
         newest = table()[-1].version
-        reporter.note(f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked")
+        session.reporter.note(
+            f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked"
+        )
     build = find_build(recipe.torch)
     own = (
         f" (the package index's own, CUDA {build.pypi})"
         if build is not None and recipe.cuda == "pypi"
         else ""
     )
-    reporter.step(
+    session.reporter.step(
         f"Resolving recipe {recipe.name}: Triton {recipe.release.name}, Python {target.minor}, "
         f"torch {recipe.torch_version}{own}"
     )
-    renewed = {canonicalize_name(name) for name in upgrade_packages}
+    renewed = {canonicalize_name(name) for name in upgrade.packages}
     references = _git_references(recipe.dependencies)
     held = {
-        name: url if upgrade or name in renewed else hold_reference(name, url, previous)
+        name: url if upgrade.everything or name in renewed else hold_reference(name, url, previous)
         for name, url in references.items()
     }
-    with store.scratch("wheelhouses") as scratch:
+    with session.store.scratch("wheelhouses") as scratch:
         stand_ins = scratch / "conda"
         stand_ins.mkdir()
         there = write_stand_ins(provided or {}, stand_ins)
@@ -89,29 +96,27 @@ def resolve(
         plan = Plan(
             recipe=recipe,
             dependencies=tuple(_with_reference(text, held) for text in recipe.dependencies),
-            settings=settings,
+            settings=session.settings,
             target=target,
-            houses=read_wheelhouses(settings, scratch, reporter=reporter),
+            houses=read_wheelhouses(session, scratch),
             provided=there,
             stand_ins=Index(name="conda", url=stand_ins.as_uri(), flat=True) if there else None,
         )
         builder = Builder(
-            settings=settings,
-            store=store,
+            session=session,
             indexes=plan.package_indexes(),
             target=target,
             interpreter=interpreter,
             references=references,
             previous=previous,
-            reporter=reporter,
         )
         question = replace(
             plan.question(),
             previous=previous,
-            upgrade=upgrade,
+            upgrade=upgrade.everything,
             upgrade_packages=tuple(sorted(renewed)),
         )
-        packages = [p for p in _ask(plan, question, builder, store) if p.name not in there]
+        packages = [p for p in _ask_for_numpy(plan, question, builder) if p.name not in there]
         artifacts, built = _artifacts(packages, builder)
     torch = _check_torch(recipe, artifacts, there)
     return Lock(
@@ -148,7 +153,51 @@ def _with_reference(dependency: str, held: Mapping[str, str]) -> str:
 # -- asking ----------------------------------------------------------------------------------------
 
 
-def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list[Package]:
+def _ask_for_numpy(plan: Plan, question: Question, builder: Builder) -> list[Package]:
+    """Ask until every wheel in the answer runs with the NumPy in it: not each one says in its metadata which it needs.
+
+    Raises:
+        ResolveError: see :func:`_ask`; or no version of a wheel runs with the NumPy that is demanded.
+    """
+    found: list[Clash] = []
+    while True:
+        try:
+            packages = _ask(plan, question, builder)
+        except ResolveError as error:
+            if not found:
+                raise
+            raise _no_numpy(found, plan, error) from error
+        clashes = find_clashes(packages, plan.provided.get("numpy"), plan.target, builder.session)
+        if not clashes:
+            return packages
+        for clash in clashes:
+            builder.session.reporter.note(
+                f"{clash.name} {clash.version} is built for {clash.needs}: asked again with {clash.constraint}"
+            )
+        found += clashes
+        constraints = (clash.constraint for clash in clashes)
+        question = replace(question, constraints=tuple(dict.fromkeys([*question.constraints, *constraints])))
+
+
+def _no_numpy(clashes: Sequence[Clash], plan: Plan, error: ResolveError) -> ResolveError:
+    """Say that nothing runs with the NumPy that is demanded."""
+    recipe, last = plan.recipe, clashes[-1]
+    demands = [demand for demand in recipe.release.demands if Requirement(demand).specifier]
+    why = (
+        f"Triton {recipe.release.name} demands {', '.join(demands)}"
+        if demands
+        else "the recipe asks for another"
+    )
+    return ResolveError(
+        f"recipe {recipe.name}: {last.name} {last.version} is built for {last.needs}, {why}, and no other version "
+        f"fits:\n{error.message}",
+        hint=f"allow an older {last.name}, or take a release from 24.11 on"
+        if demands
+        else f"allow another {last.name}, or another NumPy",
+    )
+
+
+def _ask(plan: Plan, question: Question, builder: Builder) -> list[Package]:
     """Ask until every package in the answer comes from where it must come from.
 
     uv keeps a package to an index only if it is required directly, so members of the torch family that others
@@ -159,7 +208,7 @@ def _ask(plan: Plan, question: Question, builder: Builder, store: Store) -> list
         if question.build:
             question = replace(question, interpreter=builder.python())
         try:
-            packages = solve(question, plan.target, plan.settings, store)
+            packages = solve(question, plan.target, builder.session)
             better = plan.keep_family(question, {str(package.name) for package in packages})
             if better == question:
                 return packages
@@ -232,7 +281,7 @@ def _artifacts(
         if package.archive is not None:
             artifacts.append(builder.take(package.archive))
         elif package.wheels:
-            artifacts.append(_best_wheel(package, builder.target, builder.settings))
+            artifacts.append(_best_wheel(package, builder.target, builder.session.settings))
         else:
             artifact, origin = builder.build(package)
             artifacts.append(artifact)
@@ -241,8 +290,8 @@ def _artifacts(
 
 
 def _best_wheel(package: Package, target: Target, settings: Settings) -> Artifact:
-    wheels = [(wheel, parse_wheel_filename(wheel.filename)[3]) for wheel in package.wheels or ()]
-    wheel = next(iter(create_compatible_tags_selector(target.tags())(wheels)))
+    wheel = target.best_wheel(package)
+    assert wheel is not None  # or the solver would not have chosen it
     name, version, _, _ = parse_wheel_filename(wheel.filename)
     url = wheel.url or wheel.path or ""
     return Artifact(
@@ -250,25 +299,8 @@ def _best_wheel(package: Package, target: Target, settings: Settings) -> Artifac
         version=str(package.version or version),
         filename=wheel.filename,
         sha256=wheel.hashes["sha256"],
-        size=wheel.size if wheel.size is not None else _size(url, settings),
+        size=wheel.size if wheel.size is not None else size_of(url, settings),
     )
-
-
-def _size(url: str, settings: Settings) -> int:
-    """Return the size of the file at *url* in bytes: PyTorch's index does not say it."""
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        return Path(url2pathname(parts.path)).stat().st_size
-    try:
-        # Not HEAD, which not every index knows: the body is left where it is.
-        with (
-            open_client(settings) as client,
-            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer,
-        ):
-            answer.raise_for_status()
-            return int(answer.headers["Content-Length"])
-    except (httpx2.HTTPError, KeyError, ValueError) as error:
-        raise ResolveError(f"{redacted(url)}: its size cannot be had: {error}") from error
 
 
 def _check_torch(recipe: Recipe, artifacts: Iterable[Artifact], provided: Mapping[str, str]) -> str:

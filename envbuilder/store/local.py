@@ -7,13 +7,10 @@ to a temporary folder of this process instead.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +20,7 @@ import platformdirs
 
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import lasting_folder, locked_folder, sweep
 
 if TYPE_CHECKING:
     from envbuilder.store.remote import RemoteStore
@@ -102,28 +99,25 @@ class Store:
     def open(cls, root: Path | None = None) -> Store:
         """Open the store at *root*, at ``ENVBUILDER_CACHE``, or where this platform keeps caches.
 
-        What killed processes left in its temporary folder is removed.
+        What killed processes left in its temporary folder is removed. A user without a home keeps nothing.
 
         Raises:
             RecipeError: ``ENVBUILDER_CACHE_LIMIT`` is no size, or there is a file where the folder should be.
         """
         if root is None:
             named = os.environ.get(CACHE_VARIABLE)
-            root = Path(named) if named else Path(platformdirs.user_cache_dir("envbuilder"))
+            root = Path(named) if named else _user_cache()
         root = root.absolute()
         limit = parse_size(os.environ.get(LIMIT_VARIABLE, ""), where=LIMIT_VARIABLE)
         if root.exists() and not root.is_dir():
             raise RecipeError(f"the store {root} is no folder", hint=f"{CACHE_VARIABLE} names another one")
         try:
             (root / "tmp").mkdir(parents=True, exist_ok=True)
-            probe = root / "tmp" / f"write-{os.getpid()}-{time.monotonic_ns()}"
-            probe.touch()
-            probe.unlink(missing_ok=True)  # another process may sweep
-            sweep(root / "tmp", "*")
+            sweep(root / "tmp")
+            with locked_folder(root / "tmp", "write"):
+                pass
         except OSError:
-            overflow = Path(tempfile.mkdtemp(prefix="envbuilder-"))
-            atexit.register(shutil.rmtree, overflow, ignore_errors=True)
-            return cls(root=root, readonly=True, limit=limit, overflow=overflow)
+            return cls(root=root, readonly=True, limit=limit, overflow=lasting_folder("overflow"))
         return cls(root=root, limit=limit)
 
     # -- places ------------------------------------------------------------------------------------
@@ -261,7 +255,7 @@ class Store:
         """
         if self.readonly:
             return []
-        sweep(self.root / "tmp", "*")
+        sweep(self.root / "tmp")
         bound = self.limit if limit is None else limit
         if bound is None:
             return []
@@ -308,3 +302,12 @@ def parse_size(text: str, *, where: str) -> int | None:
         return size
     except (ValueError, OverflowError):
         raise RecipeError(f"{where}: {text!r} is no size", hint="for instance 500M, 20G or none") from None
+
+
+def _user_cache() -> Path:
+    try:
+        return Path(platformdirs.user_cache_dir("envbuilder"))
+    except RuntimeError:  # HOME is not set, and no database knows this user: a container, most often
+        folder = tempfile.mkdtemp(prefix="envbuilder-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)

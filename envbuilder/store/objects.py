@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from envbuilder.errors import RecipeError, StoreError
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.files import open_regular
+from envbuilder.util.tempdirs import draft_folder, output_folder
 
 CHUNK: Final = 16 * 2**20
 """Bytes asked for at a time."""
@@ -62,26 +63,40 @@ class Elsewhere:
         found = self._ask(path, lambda: self._fs.info(self._at(path)))
         return None if found is None or found["type"] != "file" else int(found["size"])
 
-    def read(self, path: str) -> Iterator[bytes]:
-        """Yield the bytes of the object *path*.
+    def version(self, path: str) -> str | None:
+        """Return what is another one once the object *path* is written again, or None: it is not there."""
+        return self._ask(path, lambda: str(self._fs.ukey(self._at(path))))
+
+    def read(self, path: str, size: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of the object *path*; of one that should have *size* bytes, not more than these.
 
         Raises:
             StoreError: it is not there, or breaks off, or the store does not answer.
         """
-        size = self.size(path)
+        if size is None:
+            size = self.size(path)
         if size is None:
             raise StoreError(f"{self.place(path)} is not there")
         for start in range(0, size, CHUNK):
             end = min(start + CHUNK, size)
-            data = self._ask(path, functools.partial(self._fs.cat_file, self._at(path), start=start, end=end))
+            data = self._ask(path, functools.partial(self._part, path, start, end))
             got = len(data) if data is not None else 0
+            if data is None and start == 0:
+                raise StoreError(f"{self.place(path)} is not there")
             if data is None or got != end - start:
                 raise StoreError(f"{self.place(path)}: broke off after {start + got} of {size} bytes")
             yield data
 
-    def read_whole(self, path: str) -> bytes | None:
-        """Return a small object, or None: it is not there."""
-        return self._ask(path, lambda: bytes(self._fs.cat_file(self._at(path))))
+    def read_small(self, path: str, most: int) -> bytes | None:
+        """Return at most *most* bytes from the beginning of an object, or None: it is not there."""
+        return self._ask(path, lambda: self._part(path, 0, most))
+
+    def _part(self, path: str, start: int, end: int) -> bytes:
+        if self._local is None:
+            return bytes(self._fs.cat_file(self._at(path), start=start, end=end))
+        with open_regular(self._local / path) as file:  # fsspec would wait for who writes a FIFO
+            file.seek(start)
+            return file.read(end - start)
 
     def names(self, folder: str) -> list[str]:
         """List the objects (not the folders) in *folder*, sorted; one that is not there holds none."""
@@ -169,12 +184,8 @@ class Elsewhere:
         """Write as :meth:`create` does, on a disk: a draft that gets its name when it is whole."""
         assert self._local is not None
         target = self._local / path
-        drafts = self._local / ".drafts"
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            drafts.mkdir(exist_ok=True)
-            sweep(drafts, "*")
-            with locked_folder(drafts, "draft") as folder:
+            with output_folder(target.parent), draft_folder(self._local, "object") as folder:
                 draft = folder / "object"
                 self._fs.put_file(str(source), str(draft))
                 if replace:
@@ -200,7 +211,10 @@ class Elsewhere:
             raise self._said(error, path) from error
 
     def _said(self, error: Exception, path: str) -> StoreError:
-        text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        said = str(error)
+        if isinstance(error, OSError) and error.filename and isinstance(error.strerror, str):
+            said = error.strerror  # the path is told already
+        text = next(iter(str(said).strip().splitlines()), "") or type(error).__name__
         name = type(error).__name__
         if isinstance(error, PermissionError) or "Credential" in name:
             return StoreError(

@@ -1,22 +1,34 @@
 """Aliases: ``resnet:stable`` points to an archive of the recipe ``resnet``.
 
-An alias is a row of moves, each an object of its own, numbered, that is never changed: the last one counts, and those
-before are kept. To move it is to create the next number, in one step, which of two at once only one can.
+An alias is a row of moves, each a signed object of its own, numbered, that is never changed: the last one counts, and
+those before are kept. To move it is to create the next number, in one step, which of two at once only one can.
+
+Whoever can write to the store cannot move an alias, for that takes a trusted key, nor drop a move from the middle. That
+they drop the last ones, so that an older archive counts again, is seen by a machine that saw those moves before: each
+remembers how far it has seen an alias. A machine that sees the alias for the first time cannot know.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import hashlib
 import json
 import re
 from dataclasses import dataclass
+from typing import Final
 
-from envbuilder.archive.manifest import parse_manifest
 from envbuilder.errors import IntegrityError, RecipeError, StoreError
 from envbuilder.store.local import Store
-from envbuilder.store.remote import RemoteStore, seal
-from envbuilder.transfer.archives import find_archive
+from envbuilder.store.remote import RemoteStore
+from envbuilder.store.signed import UntrustedError
+from envbuilder.transfer.archives import find_archive, read_remote_manifest
+from envbuilder.util.documents import DocumentError, Grammar, parse_json
 
+_NUMBER: Final = re.compile(r"(?!0{8})[0-9]{8}")
+_TIME: Final = Grammar(
+    pattern=re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"), expected="a time, ISO 8601 in UTC"
+)
 NAME = re.compile(r"(?P<recipe>[A-Za-z0-9][A-Za-z0-9._-]*):(?P<alias>[A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -52,28 +64,70 @@ class Alias:
         return next((move.sha256 for move in reversed(self.moves) if move.sha256 != self.sha256), None)
 
 
-def read_alias(name: str, remote: RemoteStore) -> Alias:
-    """Return the alias *name*; one that nobody has set has no moves.
+def read_alias(name: str, remote: RemoteStore, store: Store | None = None) -> Alias:
+    """Return the alias *name*; one that nobody has set has no moves. *store* remembers how far it was seen.
+
+    Moves that nobody signed who is trusted are left out, where one that counts came after them.
 
     Raises:
         RecipeError: this is no name of an alias.
         StoreError: the store does not answer.
-        IntegrityError: a move is not what was written there.
+        UntrustedError: nobody signed the last move who is trusted.
+        IntegrityError: a move is not what was written there, is missing, or is older than what was seen here before.
     """
     folder = _folder(name)
-    moves = []
-    for number in remote.names("aliases", f"{folder}/"):
-        text = remote.read_sealed("aliases", f"{folder}/{number}")
-        if text is None:
-            continue
-        try:
-            known = json.loads(text)
-            moves.append(Move(number=int(number), sha256=known["sha256"], time=known["time"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(
-                f"{remote.place('aliases', f'{folder}/{number}')} is no move of an alias"
-            ) from error
-    return Alias(name=name, moves=tuple(moves))
+    numbers = sorted(int(one) for one in remote.names("aliases", f"{folder}/") if _NUMBER.fullmatch(one))
+    where = remote.place("aliases", folder)
+    if numbers != list(range(1, len(numbers) + 1)):
+        missing = min(set(range(1, numbers[-1])) - set(numbers))
+        raise IntegrityError(f"{where}: move {missing} is missing, {numbers[-1]} is there")
+    moves = [move for number in numbers if (move := _read_move(folder, number, numbers[-1], remote))]
+    alias = Alias(name=name, moves=tuple(moves))
+    if store is not None:
+        _check_seen(alias, where, store)
+    return alias
+
+
+def _read_move(folder: str, number: int, last: int, remote: RemoteStore) -> Move | None:
+    name = f"{folder}/{number:08d}"
+    try:
+        found = remote.find("aliases", name)
+    except UntrustedError:
+        if number == last:
+            raise
+        return None
+    if found is None or found.content is None:
+        raise IntegrityError(f"{remote.place('aliases', name)} is listed, and not there")
+    known = parse_json(found.content, where=remote.place("aliases", name))
+    return Move(number=number, sha256=known.digest("sha256"), time=known.text("time", _TIME))
+
+
+def _check_seen(alias: Alias, where: str, store: Store) -> None:
+    """Refuse an alias that went back since it was seen here, and remember how far it is now."""
+    name = hashlib.sha256(where.encode()).hexdigest()
+    seen = store.find("seen", name)
+    number, sha256 = 0, ""
+    if seen is not None:
+        with contextlib.suppress(DocumentError, OSError):  # damaged: as if it had not been seen
+            known = parse_json(seen.read_bytes(), where=str(seen))
+            number, sha256 = known.integer("number"), known.digest("sha256")
+    last = alias.moves[-1].number if alias.moves else 0
+    if last < number:
+        raise IntegrityError(
+            f"{where}: {alias.name} was at move {number} when it was last seen here, and is at {last} now",
+            hint=f"moves are never removed; if you did, remove {seen}",
+        )
+    found = next((move.sha256 for move in alias.moves if move.number == number), sha256)
+    if found != sha256:
+        raise IntegrityError(
+            f"{where}: move {number} of {alias.name} pointed to {sha256[:12]} when it was last seen here, "
+            f"and points to {found[:12]} now",
+            hint=f"moves are never changed; if you did, remove {seen}",
+        )
+    if last > number:
+        body = {"number": last, "sha256": alias.moves[-1].sha256}
+        with contextlib.suppress(OSError):  # a full disk is no reason not to answer
+            store.write_entry("seen", name, json.dumps(body).encode())
 
 
 def move_alias(alias: Alias, digest: str, store: Store, remote: RemoteStore) -> Alias:
@@ -87,10 +141,7 @@ def move_alias(alias: Alias, digest: str, store: Store, remote: RemoteStore) -> 
     """
     sha256 = find_archive(remote, digest)
     recipe = alias.name.partition(":")[0]
-    manifest = remote.read_sealed("manifests", sha256)
-    if manifest is None:
-        raise StoreError(f"{remote.url} holds no manifest of the archive {sha256[:12]}", hint="push it again")
-    found = parse_manifest(manifest, where=remote.place("manifests", sha256)).recipe
+    found = read_remote_manifest(remote, sha256)[0].recipe
     if found != recipe:
         raise IntegrityError(
             f"the archive {sha256[:12]} is of recipe {found}, {alias.name} is one of {recipe}"
@@ -102,9 +153,7 @@ def move_alias(alias: Alias, digest: str, store: Store, remote: RemoteStore) -> 
     name = f"{_folder(alias.name)}/{move.number:08d}"
     body = json.dumps({"sha256": sha256, "time": now}).encode()
     with store.scratch("alias") as scratch:
-        draft = scratch / "object"
-        draft.write_bytes(seal("aliases", name, body) + body)
-        if not remote.create("aliases", name, draft):
+        if not remote.create_signed("aliases", name, body, scratch):
             raise StoreError(
                 f"{alias.name} was moved by somebody else meanwhile",
                 hint=f"look first: envbuilder alias {alias.name}",
@@ -117,3 +166,17 @@ def _folder(name: str) -> str:
     if parts is None:
         raise RecipeError(f"{name!r} is no alias", hint="an alias is RECIPE:WORD, for instance resnet:stable")
     return f"{parts['recipe']}/{parts['alias']}"
+
+
+def move_back(alias: Alias, store: Store, remote: RemoteStore) -> Alias:
+    """Point *alias*, as it was read, to the archive that it pointed to before.
+
+    Raises:
+        RecipeError: it pointed to nothing before.
+        StoreError, IntegrityError: see :func:`move_alias`.
+    """
+    if alias.before is None:
+        raise RecipeError(
+            f"{alias.name} pointed to nothing before", hint=f"envbuilder alias {alias.name} ARCHIVE sets it"
+        )
+    return move_alias(alias, alias.before, store, remote)

@@ -1,29 +1,40 @@
-"""Archives in a store elsewhere: each with manifest, reports, provenance, and the record of the build that made it."""
+"""Archives in a remote store: each with its manifest, reports and provenances.
+
+An archive is named by its sha256; the signed manifest of that name says what it is and how large.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from envbuilder.archive.manifest import Manifest, manifest_beside, parse_manifest
-from envbuilder.building.record import BuildRecord, parse_record
-from envbuilder.config.channels import channels_of
-from envbuilder.config.settings import Settings
-from envbuilder.errors import EnvbuilderError, IntegrityError, StoreError, VerifyError
-from envbuilder.fetch.download import fetch_packages
-from envbuilder.lockfile.model import Lock
+from envbuilder.building.record import archive_name
+from envbuilder.errors import IntegrityError, StoreError, VerifyError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.provenance.envelope import another_beside, provenances_beside, subjects
-from envbuilder.recipe.model import Recipe
 from envbuilder.recipe.schema import NAME_PATTERN
 from envbuilder.store.local import Store
-from envbuilder.store.remote import Kind, RemoteStore, seal
-from envbuilder.util.files import file_sha256, write_whole
-from envbuilder.util.tempdirs import locked_folder
+from envbuilder.store.remote import RemoteStore
+from envbuilder.store.signed import UntrustedError
+from envbuilder.transfer.wanted import ANYTHING, Wanted
+from envbuilder.util.documents import DOCUMENT, LISTING, DocumentError, parse_json
+from envbuilder.util.files import file_sha256, read_regular, write_whole
+from envbuilder.util.interruption import shielded
+from envbuilder.util.tempdirs import draft_folder, output_folder
+from envbuilder.util.text import human
+
+MANIFEST_BYTES: Final = LISTING.size
+_About = Literal["reports", "provenances"]
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_CANDIDATES: Final = 100
+"""Objects of one listing that are looked at: anybody who can write there can add more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,22 +85,33 @@ def send_archive(
     Raises:
         StoreError: the store does not answer, or refuses.
         IntegrityError: a report or a provenance is of another archive, or what was uploaded is not what is there.
+        RecipeError: there is no key to sign with.
     """
+    remote.trust.signer()
     stated = [(path, _provenance_text(path, sha256)) for path in provenances_beside(archive)]
     texts = [(report, _report_text(report, sha256)) for report in reports]
+    manifest = _read(manifest_beside(archive), MANIFEST_BYTES, "manifest")
     tally.count("archive", remote.put("archives", sha256, archive))
-    manifest = manifest_beside(archive).read_bytes()
-    tally.count("manifest", send_sealed("manifests", sha256, manifest, store, remote))
-    for report, text in texts:
-        tally.count(f"report {report.name}", send_report(text, sha256, store, remote))
-    for path, text in stated:
-        name = f"{sha256}/{hashlib.sha256(text).hexdigest()}"
-        tally.count(f"provenance {path.name}", send_sealed("provenances", name, text, store, remote))
+    with store.scratch("send") as scratch:
+        size = archive.stat().st_size
+        uploaded = remote.put_signed("manifests", sha256, manifest, scratch, archive_size=size)
+        tally.count("manifest", uploaded)
+        for report, text in texts:
+            tally.count(f"report {report.name}", _send_about("reports", text, sha256, scratch, remote))
+        for path, text in stated:
+            uploaded = _send_about("provenances", text, sha256, scratch, remote)
+            tally.count(f"provenance {path.name}", uploaded)
 
 
 def send_report(text: bytes, sha256: str, store: Store, remote: RemoteStore) -> bool:
     """Upload a report of the archive *sha256*; return whether it was not there."""
-    return send_sealed("reports", f"{sha256}/{hashlib.sha256(text).hexdigest()}", text, store, remote)
+    with store.scratch("send") as scratch:
+        return _send_about("reports", text, sha256, scratch, remote)
+
+
+def _send_about(kind: _About, text: bytes, sha256: str, scratch: Path, remote: RemoteStore) -> bool:
+    name = f"{sha256}/{hashlib.sha256(text).hexdigest()}"
+    return remote.put_signed(kind, name, text, scratch)
 
 
 def report_beside(archive: Path, text: bytes) -> Path:
@@ -100,26 +122,23 @@ def report_beside(archive: Path, text: bytes) -> Path:
 
 
 def _report_text(report: Path, sha256: str) -> bytes:
+    text = _read(report, DOCUMENT.size, "report")
     try:
-        text = report.read_bytes()
-        named = json.loads(text)["sha256"]
-    except OSError as error:
-        raise StoreError(f"the report {report} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        named = parse_json(text, where=str(report)).digest("sha256")
+    except DocumentError as error:
         raise IntegrityError(
-            f"{report} is no report", hint="`envbuilder verify ARCHIVE --report FILE` writes one"
+            f"{report} is no report: {error.reason}",
+            hint="`envbuilder verify ARCHIVE --report FILE` writes one",
         ) from error
     if named != sha256:
-        raise IntegrityError(f"{report} is of the archive {str(named)[:12]}, not of {sha256[:12]}")
+        raise IntegrityError(f"{report} is of the archive {named[:12]}, not of {sha256[:12]}")
     return text
 
 
 def _provenance_text(path: Path, sha256: str) -> bytes:
+    text = _read(path, DOCUMENT.size, "provenance")
     try:
-        text = path.read_bytes()
         of = subjects(text)
-    except OSError as error:
-        raise StoreError(f"the provenance {path} cannot be read: {error.strerror}") from error
     except VerifyError as error:
         raise IntegrityError(f"{path}: {error.message}", hint="`envbuilder attest` writes one") from error
     if sha256 not in of:
@@ -131,21 +150,28 @@ def _provenance_text(path: Path, sha256: str) -> bytes:
     return text
 
 
-def send_sealed(kind: Kind, name: str, body: bytes, store: Store, remote: RemoteStore) -> bool:
-    """Upload a small object that is not named by its bytes; return whether it was not there."""
-    with store.scratch("send") as scratch:
-        draft = scratch / "object"
-        draft.write_bytes(seal(kind, name, body) + body)
-        return remote.put(kind, name, draft)
+def _read(path: Path, most: int, what: str) -> bytes:
+    try:
+        text = read_regular(path, most=most + 1)
+    except OSError as error:
+        raise StoreError(f"the {what} {path} cannot be read: {error.strerror}") from error
+    if len(text) > most:
+        raise StoreError(f"the {what} {path} is larger than {human(most)}")
+    return text
 
 
 def find_archive(remote: RemoteStore, digest: str) -> str:
-    """Return the sha256 of the archive whose sha256 begins with *digest*.
+    """Return the sha256 of the archive whose sha256 begins with *digest*, and whose manifest a trusted key signed.
 
     Raises:
         StoreError: there is none, or more than one, or the store does not answer.
+        UntrustedError: there is one, and nobody signed its manifest who is trusted.
     """
-    found = remote.names("archives", digest)
+    if len(digest) == 64:
+        return digest
+    found = [name for name in remote.names("manifests", digest) if _SHA256.fullmatch(name)]
+    if len(found) > 1:  # anybody can write there something that begins like another
+        found = [name for name in found[:_CANDIDATES] if remote.vouched("manifests", name)] or found[:1]
     if len(found) != 1:
         what = f"{len(found)} archives" if found else "no archive"
         raise StoreError(
@@ -155,33 +181,38 @@ def find_archive(remote: RemoteStore, digest: str) -> str:
     return found[0]
 
 
-def bring_archive(remote: RemoteStore, sha256: str, output: Path, *, reporter: Reporter = SILENT) -> Transfer:
+def bring_archive(
+    remote: RemoteStore,
+    sha256: str,
+    output: Path,
+    *,
+    wanted: Wanted = ANYTHING,
+    reporter: Reporter = SILENT,
+) -> Transfer:
     """Bring an archive, its manifest, reports and provenances into the folder *output*; what is there is left.
 
     Raises:
-        StoreError: it is not there, or does not come whole; *output* is as it was.
-        IntegrityError: the store holds something else under its name.
+        StoreError: it is not there, does not come whole, or there is no room for it; *output* is as it was.
+        UntrustedError: nobody signed its manifest who is trusted.
+        IntegrityError: the store holds something else under its name, or it is not what is *wanted*.
     """
-    text = remote.read_sealed("manifests", sha256)
-    if text is None:
-        raise StoreError(f"{remote.url} holds no archive {sha256[:12]} with a manifest", hint="push it again")
-    manifest = parse_manifest(text, where=remote.place("manifests", sha256))
-    if not re.fullmatch(NAME_PATTERN, manifest.recipe):  # it becomes a file's name here
-        raise IntegrityError(f"{remote.place('manifests', sha256)}: {manifest.recipe!r} is no recipe's name")
+    manifest, text, size = read_remote_manifest(remote, sha256)
+    wanted.check(manifest, remote.place("manifests", sha256))
     archive = output / archive_name(manifest, sha256)
     tally = Tally(sent=[])
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        if archive.is_file() and file_sha256(archive) == sha256:
-            tally.there += 1
-        else:
-            _download(remote, sha256, archive, text, reporter)
-            tally.sent.append("archive")
-        if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
-            write_whole(manifest_beside(archive), text)
-        reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text))
-        provenances = _bring(remote, "provenances", sha256, lambda text: another_beside(archive, text))
-        size = archive.stat().st_size
+        with output_folder(output):
+            if archive.is_file() and file_sha256(archive) == sha256:
+                tally.there += 1
+            else:
+                _download(remote, sha256, size, archive, text, reporter)
+                tally.sent.append("archive")
+            if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
+                write_whole(manifest_beside(archive), text)
+            reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
+            provenances = _bring(
+                remote, "provenances", sha256, lambda text: another_beside(archive, text), reporter
+            )
     except OSError as error:
         raise StoreError(f"{archive} cannot be written: {error.strerror or error}") from error
     return Transfer(
@@ -196,17 +227,42 @@ def bring_archive(remote: RemoteStore, sha256: str, output: Path, *, reporter: R
     )
 
 
-def archive_name(manifest: Manifest, sha256: str) -> str:
-    """Return what the archive with this manifest and sha256 is called."""
-    return f"{manifest.recipe}-{sha256[:12]}{'.tar' if manifest.pack.get('uncompressed') else '.tar.gz'}"
+def read_remote_manifest(remote: RemoteStore, sha256: str) -> tuple[Manifest, bytes, int]:
+    """Return the manifest of the archive *sha256*, its text, and the size of the archive, as a trusted key signed them.
+
+    Raises:
+        StoreError: it is not there, or does not come whole.
+        UntrustedError: nobody signed it who is trusted.
+        IntegrityError: the store holds something else under its name.
+    """
+    found = remote.find("manifests", sha256)
+    if found is None or found.archive_size is None:
+        raise StoreError(
+            f"{remote.url} holds no archive {sha256[:12]} with a manifest",
+            hint="`envbuilder push ARCHIVE` brings both there",
+        )
+    where = remote.place("manifests", sha256)
+    text = remote.read_body(found, MANIFEST_BYTES)
+    manifest = parse_manifest(text, where=where)
+    if not re.fullmatch(NAME_PATTERN, manifest.recipe):  # it becomes a file's name here
+        raise IntegrityError(f"{where}: {manifest.recipe!r} is no recipe's name")
+    return manifest, text, found.archive_size
 
 
-def _download(remote: RemoteStore, sha256: str, archive: Path, manifest: bytes, reporter: Reporter) -> None:
+def _download(
+    remote: RemoteStore, sha256: str, size: int, archive: Path, manifest: bytes, reporter: Reporter
+) -> None:
     digest = hashlib.sha256()
-    with locked_folder(archive.parent, f".{archive.name}") as folder:
+    with draft_folder(archive.parent, archive.name) as folder:
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise StoreError(
+                f"no space left for {archive}: {human(size)} are needed, {human(free)} are free",
+                hint="--output names another folder",
+            )
         draft = folder / "archive"
-        with draft.open("xb") as file, reporter.task(f"Fetching {archive.name}", None) as task:
-            for chunk in remote.read("archives", sha256):
+        with draft.open("xb") as file, reporter.task(f"Fetching {archive.name}", size) as task:
+            for chunk in remote.read("archives", sha256, size):
                 file.write(chunk)
                 digest.update(chunk)
                 task.advance(len(chunk))
@@ -215,48 +271,48 @@ def _download(remote: RemoteStore, sha256: str, archive: Path, manifest: bytes, 
                 f"{remote.place('archives', sha256)} has sha256 {digest.hexdigest()}, {draft.stat().st_size} bytes",
                 hint="remove it there, and push again",
             )
-        write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
-        draft.replace(archive)
+        with shielded():
+            write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
+            draft.replace(archive)
 
 
-def _bring(remote: RemoteStore, kind: Kind, sha256: str, place: Callable[[bytes], Path]) -> tuple[Path, ...]:
-    """Write what the store has of *kind* about an archive; *place* says where each goes."""
-    found = []
-    for name in remote.names(kind, f"{sha256}/"):
-        text = remote.read_sealed(kind, f"{sha256}/{name}")
-        if text is not None:
-            path = place(text)
-            write_whole(path, text)
-            found.append(path)
-    return tuple(found)
-
-
-def send_record(key: str, record: BuildRecord, store: Store, remote: RemoteStore) -> bool:
-    """Say in the store elsewhere what the build *key* made; return whether it was not said yet."""
-    return send_sealed("builds", key, record.text(), store, remote)
-
-
-def send_packages(
-    recipe: Recipe, lock: Lock, settings: Settings, store: Store, remote: RemoteStore, reporter: Reporter
-) -> dict[str, bool]:
-    """Upload the conda packages of *lock*, if it has any; return of each file whether it was not there.
-
-    Raises:
-        FetchError, IntegrityError: one cannot be had.
-        StoreError: the store elsewhere cannot be written.
-    """
-    if lock.conda is None:
-        return {}
-    channels = channels_of(recipe)
-    paths = fetch_packages(lock.conda.packages, channels, settings, store, reporter=reporter)
-    return {one.filename: remote.put("artifacts", one.sha256, path) for one, path in paths.items()}
-
-
-def find_record(key: str, remote: RemoteStore, reporter: Reporter) -> BuildRecord | None:
-    """Return what the build *key* made, if the store elsewhere knows it."""
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make *folder*, and what it lies in; where what follows fails, remove of them what is still empty."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        text = remote.read_sealed("builds", key)
-    except EnvbuilderError as error:
-        reporter.note(error.message)
-        return None
-    return None if text is None else parse_record(text)
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody else put something there
+            for one in missing:
+                one.rmdir()
+        raise
+
+
+def _bring(
+    remote: RemoteStore, kind: _About, sha256: str, place: Callable[[bytes], Path], reporter: Reporter
+) -> tuple[Path, ...]:
+    """Write what the store has of *kind* about an archive; *place* says where each goes.
+
+    What nobody signed who is trusted stays there: it is not the archive's fault.
+    """
+    found = []
+    names = [name for name in remote.names(kind, f"{sha256}/") if _SHA256.fullmatch(name)]
+    if len(names) > _CANDIDATES:
+        reporter.note(f"{remote.url} has {len(names)} {kind} of {sha256[:12]}: {_CANDIDATES} are looked at")
+    for name in names[:_CANDIDATES]:
+        try:
+            statement = remote.find(kind, f"{sha256}/{name}")
+        except UntrustedError as error:
+            reporter.note(f"{error.message}: left there")
+            continue
+        if statement is None:
+            continue
+        if statement.sha256 != name:
+            raise IntegrityError(f"{remote.place(kind, f'{sha256}/{name}')} is not what its name says")
+        text = remote.read_body(statement, DOCUMENT.size)
+        path = place(text)
+        write_whole(path, text)
+        found.append(path)
+    return tuple(found)

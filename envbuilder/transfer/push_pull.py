@@ -3,52 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from envbuilder.archive.manifest import manifest_beside
-from envbuilder.archive.names import ARCHIVE, read_archive
-from envbuilder.assemble.pipeline import open_pipeline
+from envbuilder.archive.names import read_archive
+from envbuilder.assemble.pipeline import assembled
 from envbuilder.base.choose import open_base
-from envbuilder.building.build import open_assembler
-from envbuilder.building.record import DIGEST, BuildReport, build_key, pack_rules, record_of
-from envbuilder.config.settings import Settings
+from envbuilder.building.build import build, open_assembler
+from envbuilder.building.record import (
+    BuildReport,
+    build_key,
+    key_of,
+    pack_rules,
+    record_of,
+    record_of_archive,
+)
 from envbuilder.errors import StoreError
+from envbuilder.fetch.beside import with_files_beside
+from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import Lock
-from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.model import Recipe
-from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.segments import send_segment
-from envbuilder.transfer.aliases import NAME, read_alias
-from envbuilder.transfer.archives import (
-    Tally,
-    Transfer,
-    bring_archive,
-    find_archive,
-    find_record,
-    send_archive,
-    send_packages,
-    send_record,
-)
+from envbuilder.store.session import Session
+from envbuilder.transfer.archives import Tally, Transfer, bring_archive, send_archive
+from envbuilder.transfer.lookup import locate
+from envbuilder.transfer.records import read_record, send_packages, send_record
+from envbuilder.transfer.wanted import wanted_of
 
 
-def push_archive(
-    archive: Path, store: Store, remote: RemoteStore, *, reports: Sequence[Path] = ()
-) -> Transfer:
-    """Upload an archive, its manifest, the provenances beside it, and reports of it.
+def push_archive(archive: Path, session: Session, *, reports: Sequence[Path] = ()) -> Transfer:
+    """Upload an archive, its manifest, the provenances beside it, reports of it, and the record of its build.
+
+    By that record :func:`pull_build` finds it.
 
     Raises:
+        RecipeError: no remote store is named, or no key to sign with.
         DeployError: it is no archive, or has no manifest beside it.
         IntegrityError: it is not what its name says, or a report is of another one.
         StoreError: the store elsewhere cannot be written.
     """
-    _, sha256 = read_archive(archive)
+    manifest, sha256 = read_archive(archive)
     if not manifest_beside(archive).is_file():
         raise StoreError(
             f"{archive} has no manifest beside it", hint="`envbuilder build` wrote one: copy it along"
         )
-    tally = Tally(sent=[])
+    tally, store, remote = Tally(sent=[]), session.store, session.remote_store()
     send_archive(archive, sha256, store, remote, tally, reports=reports)
+    record = record_of_archive(archive, sha256, manifest)
+    tally.count("record of the build", send_record(key_of(manifest), record, store, remote))
     return _transfer(archive, sha256, archive.stat().st_size, remote, tally)
 
 
@@ -56,99 +60,94 @@ def push_build(
     recipe: Recipe,
     lock: Lock,
     report: BuildReport,
+    session: Session,
     *,
-    settings: Settings,
-    store: Store,
-    remote: RemoteStore,
     interpreter_change: bool = False,
     reports: Sequence[Path] = (),
-    reporter: Reporter = SILENT,
 ) -> Transfer:
     """Upload what a build needs and what it made: artifacts, segments, archive, manifest.
 
     Raises:
+        RecipeError: no remote store is named.
         StoreError: the store elsewhere cannot be written.
         FetchError, IntegrityError, AssembleError: see :func:`envbuilder.building.build.build`.
     """
-    tally = Tally(sent=[])
+    tally, store, remote = Tally(sent=[]), session.store, session.remote_store()
+    remote.trust.signer()  # before hours of uploading what is named by its hash
     rules = pack_rules(recipe)
     names = {artifact.sha256: artifact.filename for artifact in lock.artifacts}
-    reporter.step(f"Pushing {recipe.name} to {remote.url}")
+    session.reporter.step(f"Pushing {recipe.name} to {remote.url}")
     with (
-        open_base(recipe, lock, settings, store, change=interpreter_change, reporter=reporter) as base,
-        open_assembler(base, rules, store, None, reporter) as assembler,
-        open_pipeline(lock, assembler, settings, store, reporter) as pipeline,
+        open_base(recipe, lock, session, change=interpreter_change) as base,
+        open_assembler(base, rules, session) as assembler,
     ):
-        for segment in pipeline.segments():
-            if segment.artifact is not None:
-                path = pipeline.artifact(segment.artifact)
-                uploaded = remote.put("artifacts", segment.artifact, path)
+        for segment, artifact in assembled(lock, assembler, session):
+            if segment.artifact is not None and artifact is not None:
+                uploaded = remote.put("artifacts", segment.artifact, artifact)
                 tally.count(f"artifact {names[segment.artifact]}", uploaded)
             tally.count(f"segment {segment.label}", send_segment(segment.key, segment.folder, store, remote))
         key = build_key(recipe, lock, base.interpreter)
-    for name, uploaded in send_packages(recipe, lock, settings, store, remote, reporter).items():
+    for name, uploaded in send_packages(recipe, lock, session).items():
         tally.count(f"artifact {name}", uploaded)
     send_archive(report.archive, report.sha256, store, remote, tally, reports=reports)
     tally.count("record of the build", send_record(key, record_of(report), store, remote))
     return _transfer(report.archive, report.sha256, report.size, remote, tally)
 
 
-def pull_build(
-    recipe: Recipe, lock: Lock, output: Path, remote: RemoteStore, *, reporter: Reporter = SILENT
+def push_recipe(
+    recipe: Recipe,
+    session: Session,
+    *,
+    output: Path,
+    interpreter_change: bool = False,
+    reports: Sequence[Path] = (),
 ) -> Transfer:
+    """Build the archive of *recipe*'s lock in the folder *output*, and upload it and all that it is made of.
+
+    Raises:
+        RecipeError: no remote store is named.
+        StaleLockError: the lock is not the recipe's.
+        StoreError, FetchError, IntegrityError, AssembleError: see :func:`push_build`.
+    """
+    session = with_files_beside(recipe, session)
+    session.remote_store().trust.signer()  # before a build that takes minutes
+    lock = check_lock(recipe)
+    report = build(recipe, lock, session, output=output, interpreter_change=interpreter_change)
+    return push_build(recipe, lock, report, session, interpreter_change=interpreter_change, reports=reports)
+
+
+def pull_build(recipe: Recipe, lock: Lock, session: Session, output: Path) -> Transfer:
     """Bring the archive of a recipe's lock, built with the locked interpreter, into the folder *output*.
 
     Raises:
+        RecipeError: no remote store is named, or no key is trusted.
         StoreError: nobody has pushed it, or the store does not answer.
-        IntegrityError: the store holds something else under its name.
+        UntrustedError: nobody signed it who is trusted.
+        IntegrityError: the store holds something else under its name: of another recipe, lock or release.
     """
-    record = find_record(build_key(recipe, lock, lock.interpreter), remote, reporter)
+    remote = session.remote_store()
+    record = read_record(build_key(recipe, lock, lock.interpreter), remote)
     if record is None:
         raise StoreError(
             f"{remote.url} holds no archive of {recipe.name} as it is locked",
             hint=f"`envbuilder push {recipe.name}` brings one there; `envbuilder build` takes the parts that are there",
         )
-    return bring_archive(remote, record.sha256, output, reporter=reporter)
+    wanted = replace(wanted_of(recipe, lock), interpreter=lock.interpreter.digest)
+    return bring_archive(remote, record.sha256, output, wanted=wanted, reporter=session.reporter)
 
 
-def pull_archive(name: str, output: Path, remote: RemoteStore, *, reporter: Reporter = SILENT) -> Transfer:
-    """Bring the archive called *name* into the folder *output*: see :func:`names_an_archive`.
+def pull_archive(name: str, session: Session, output: Path) -> Transfer:
+    """Bring the archive called *name* into the folder *output*: see :func:`envbuilder.transfer.lookup.locate`.
 
     Raises:
+        RecipeError: no remote store is named, or no key is trusted.
         StoreError: there is none, or the store does not answer.
-        IntegrityError: the store holds something else under its name.
+        UntrustedError: nobody signed it who is trusted.
+        IntegrityError: the store holds something else under its name, or an archive of another recipe.
     """
-    return bring_archive(remote, resolve(name, remote), output, reporter=reporter)
-
-
-def resolve(name: str, remote: RemoteStore) -> str:
-    """Return the sha256 of the archive that *name* stands for.
-
-    Raises:
-        StoreError: there is none.
-    """
-    if NAME.fullmatch(name):
-        pointed = read_alias(name, remote).sha256
-        if pointed is None:
-            raise StoreError(
-                f"{remote.url} has no alias {name}", hint=f"envbuilder alias {name} ARCHIVE sets it"
-            )
-        return pointed
-    digest = _digest(name)
-    assert digest is not None
-    return find_archive(remote, digest)
-
-
-def names_an_archive(name: str) -> bool:
-    """Whether *name* is an alias, an archive's file name, or (the beginning of) a sha256: no recipe."""
-    return NAME.fullmatch(name) is not None or _digest(name) is not None
-
-
-def _digest(name: str) -> str | None:
-    if DIGEST.fullmatch(name):
-        return name
-    found = ARCHIVE.fullmatch(Path(name).name)
-    return found["digest"] if found is not None else None
+    remote = session.remote_store()
+    sha256, wanted = locate(name, remote, session.store)
+    return bring_archive(remote, sha256, output, wanted=wanted, reporter=session.reporter)
 
 
 def _transfer(archive: Path, sha256: str, size: int, remote: RemoteStore, tally: Tally) -> Transfer:

@@ -17,6 +17,7 @@ import difflib
 import math
 import posixpath
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,12 @@ from envbuilder.util.strict_json import LISTING as LISTING
 from envbuilder.util.strict_json import Cap as Cap
 from envbuilder.util.strict_json import DocumentError as DocumentError
 from envbuilder.util.strict_json import parse_json_value as parse_json_value
+from envbuilder.util.strict_json import too_large
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +48,7 @@ class Grammar:
 
 DIGEST: Final = Grammar(pattern=re.compile(r"[0-9a-f]{64}"), expected="64 hex digits")
 LINE: Final = Grammar(pattern=re.compile(r".+", re.DOTALL), expected="a line of text")
+_LONG_NUMBER: Final = re.compile(rb"[0-9_]{101}")
 LARGEST: Final = 2**63 - 1
 """Of an integer: what a file system can count."""
 
@@ -101,6 +109,14 @@ class Record:
         if isinstance(value, str) and len(value) <= longest:
             return value
         self.expected(key, f"a text of at most {longest} characters" if isinstance(value, str) else "a text")
+
+    def free_texts(self, key: str, *, longest: int = 2**20) -> tuple[str, ...]:
+        """Return a list of texts as they are."""
+        values = self._list(key, None)
+        for number, value in enumerate(values):
+            if not isinstance(value, str) or len(value) > longest:
+                self.fail(f"{key}[{number}]", f"expected a text, found {shown(value)}")
+        return tuple(values)
 
     def choice(self, key: str, *allowed: str) -> str:
         """Return one of *allowed*."""
@@ -173,6 +189,14 @@ class Record:
         inner.check_keys(grammar)
         return {name: inner.record(name) for name in inner.value}
 
+    def integers(self, key: str, *, most: int | None = None) -> tuple[int, ...]:
+        """Return a list of integers that a file system can count, at most *most* of them."""
+        values = self._list(key, most)
+        for number, value in enumerate(values):
+            if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST:
+                self.fail(f"{key}[{number}]", f"expected an integer, found {shown(value)}")
+        return tuple(values)
+
     def texts(self, key: str, grammar: Grammar = LINE, *, most: int | None = None) -> tuple[str, ...]:
         """Return a list of texts of one line that *grammar* matches, at most *most*."""
         values = self._list(key, most)
@@ -180,6 +204,16 @@ class Record:
             if not isinstance(value, str) or not _is_text(value, grammar, 4096):
                 expected = _text_expected(value, grammar, 4096)
                 self.fail(f"{key}[{number}]", f"expected {expected}, found {shown(value)}")
+        return tuple(values)
+
+    def file_paths(self, key: str) -> tuple[str, ...]:
+        """Return a list of relative paths that stay inside, as :meth:`file_path` says."""
+        values = self._list(key, None)
+        for number, value in enumerate(values):
+            if not isinstance(value, str) or not is_inside(value):
+                self.fail(
+                    f"{key}[{number}]", f"expected a relative path without . and .., found {shown(value)}"
+                )
         return tuple(values)
 
     def text_map(self, key: str, grammar: Grammar = LINE, *, keys: Grammar = LINE) -> dict[str, str]:
@@ -204,19 +238,21 @@ class Record:
         return value
 
 
-def parse_json(data: bytes | str, *, where: str, cap: Cap = DOCUMENT) -> Record:
+def parse_json(data: bytes | str, *, where: str, cap: Cap = DOCUMENT, allow_nan: bool = False) -> Record:
     """Read a JSON object, as strictly as :func:`parse_json_value`; *where* names the document in errors.
 
     Raises:
         DocumentError: it is none.
     """
-    value = parse_json_value(data, where=where, cap=cap)
+    value = parse_json_value(data, where=where, cap=cap, allow_nan=allow_nan)
     if not isinstance(value, dict):
         raise DocumentError(where, "", f"expected an object, found {shown(value)}")
     return Record(value, where)
 
 
-def load_json(path: Path, *, where: str | None = None, cap: Cap = DOCUMENT) -> Record:
+def load_json(
+    path: Path, *, where: str | None = None, cap: Cap = DOCUMENT, allow_nan: bool = False
+) -> Record:
     """Read a JSON object from a file; *where* names it, else its path does.
 
     Raises:
@@ -225,7 +261,27 @@ def load_json(path: Path, *, where: str | None = None, cap: Cap = DOCUMENT) -> R
     """
     name = str(path) if where is None else where
     data = read_regular(path, most=cap.size + 1)
-    return parse_json(data, where=name, cap=cap)
+    return parse_json(data, where=name, cap=cap, allow_nan=allow_nan)
+
+
+def parse_toml(data: bytes, *, where: str, cap: Cap = DOCUMENT) -> Record:
+    """Read TOML; *where* names the document in errors.
+
+    Raises:
+        DocumentError: it is none, or more than *cap* allows.
+    """
+    if len(data) > cap.size:
+        raise too_large(where, cap)
+    if _LONG_NUMBER.search(data):
+        raise DocumentError(where, "", "has an integer of more than a hundred digits")
+    try:
+        return Record(tomllib.loads(data.decode("utf-8")), where)
+    except UnicodeDecodeError as error:
+        raise DocumentError(where, "", f"is not UTF-8: {error.reason} at byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise DocumentError(where, "", f"is not TOML: {error}") from error
+    except RecursionError as error:  # tomllib is written in Python: it ends well
+        raise DocumentError(where, "", "is nested too deep") from error
 
 
 def record_of(value: object, *, where: str) -> Record:

@@ -11,6 +11,8 @@ from typing import Final
 
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import write_whole
+from envbuilder.util.printable import printable_line, valid_xml
+from envbuilder.util.tempdirs import output_folder
 
 GLYPH: Final = 0.56
 """Mean width of a letter, in sizes of the font: wide enough for the sans-serif of any viewer."""
@@ -47,8 +49,8 @@ def write_picture(boxes: Sequence[Box], path: Path, *, width: float, height: flo
         raise RecipeError(f"{path}: no picture is called that", hint="its name ends in .svg or .png")
     picture = make(boxes, width, height)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, picture)
+        with output_folder(path.parent):
+            write_whole(path, picture)
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -67,7 +69,7 @@ def _svg(boxes: Sequence[Box], width: float, height: float) -> bytes:
     for box in boxes:
         out.write("<g>")
         if box.tip:
-            out.write(f"<title>{html.escape(box.tip)}</title>")
+            out.write(f"<title>{html.escape(valid_xml(box.tip))}</title>")
         if box.fill:
             out.write(
                 f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" '
@@ -76,7 +78,7 @@ def _svg(boxes: Sequence[Box], width: float, height: float) -> bytes:
         if box.text:
             x, y = box.x + 4, box.y + 3 + 0.8 * box.font
             place = f'x="{x:.1f}" y="{y:.1f}" font-size="{box.font:g}" fill="{box.ink}"'
-            out.write(f"<text {place}>{html.escape(box.text)}</text>")
+            out.write(f"<text {place}>{html.escape(valid_xml(box.text))}</text>")
         out.write("</g>\n")
     out.write("</svg>\n")
     return out.getvalue().encode()
@@ -99,7 +101,7 @@ def _png(boxes: Sequence[Box], width: float, height: float) -> bytes:
             pen.rectangle((left, top, right, bottom), fill=box.fill)
         if box.text:
             font = ImageFont.load_default(box.font * _SCALE)
-            pen.text((left + 4 * _SCALE, top + 3 * _SCALE), box.text, fill=box.ink, font=font)
+            pen.text((left + 4 * _SCALE, top + 3 * _SCALE), printable_line(box.text), fill=box.ink, font=font)
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -9,25 +10,50 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from envbuilder.util.tempdirs import draft_folder
+from envbuilder.util.text import human
+
+StrPath = str | os.PathLike[str]
+"""A path, or what stands for one: :class:`envbuilder.Archive`, for instance."""
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write *data* beside *path*, then move it there: a killed run leaves what was there before.
 
     Raises:
+        NotRegularError: there is something else than a file: a device, say, which must not be replaced.
         OSError: it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise NotRegularError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file", str(path))
+    with draft_folder(path.parent, path.name) as folder:
+        draft = folder / "draft"
         draft.write_bytes(data)
         draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+def create_whole(path: Path, draft: Path) -> None:
+    """Give the file *draft* the further name *path*, which nobody has yet.
+
+    Raises:
+        FileExistsError: there is something of that name. It stays as it is.
+        OSError: it cannot be written.
+    """
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with path.open("xb") as file:
+            file.write(draft.read_bytes())
 
 
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -70,6 +96,19 @@ def read_regular(path: Path, *, most: int) -> bytes:
     """Return at most *most* bytes from the beginning of a file, opened as :func:`open_regular` does."""
     with open_regular(path) as file:
         return file.read(most)
+
+
+def read_text(path: Path, *, most: int = 16 * 2**20) -> str:
+    """Return the text of a file of at most *most* bytes, in UTF-8: what a person or a tool wrote as configuration.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+        OSError: it cannot be read, is no file, or is larger.
+    """
+    data = read_regular(path, most=most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"is larger than {human(most)}", str(path))
+    return data.decode("utf-8")
 
 
 def kind_of_file(mode: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -14,14 +15,15 @@ _UNSAFE: Final = re.compile(
     "]"
 )
 _LINE: Final = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SHORT: Final = 60
 """Characters of a value in an error."""
 
 
 def printable(text: str) -> str:
-    """Return *text* with what a terminal may obey, or show otherwise than it is, as an escape: ``\\x1b``, ``\\u202e``.
+    """Return *text* with what a terminal may obey, or show otherwise than it is, as escapes like ``\\u001b``.
 
-    Newlines and tabs stay: for text of several lines. A lone surrogate of ``surrogateescape`` shows its byte.
+    Newlines and tabs stay: for text of several lines. The escapes are JSON's, so that JSON stays what it says.
     """
     return _UNSAFE.sub(_escaped, text)
 
@@ -53,24 +55,19 @@ def shown(value: object, limit: int = _SHORT) -> str:
     return printable_line(str(value)[:limit])
 
 
+def json_text(value: object) -> str:
+    """Return *value* as JSON for people and machines: indented, keys sorted, nothing in it but printable ASCII."""
+    return json.dumps(value, indent=1, sort_keys=True).replace("\x7f", "\\u007f")
+
+
 def valid_xml(text: str) -> str:
     """Return *text* in characters that XML 1.0 has (production 2, *Char*), the others as escapes."""
     return _NOT_XML.sub(_escaped, printable(text))
 
 
-_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
 def _escaped(match: re.Match[str]) -> str:
-    number = ord(match.group())
-    if number in (9, 10, 13):
-        return {9: "\\t", 10: "\\n", 13: "\\r"}[number]
-    if 0xDC80 <= number <= 0xDCFF:
-        number -= 0xDC00
-    return (
-        f"\\x{number:02x}"
-        if number < 0x100
-        else f"\\u{number:04x}"
-        if number < 0x10000
-        else f"\\U{number:08x}"
+    character = match.group()
+    return {"\t": "\\t", "\n": "\\n", "\r": "\\r"}.get(character) or json.dumps(character)[1:-1].replace(
+        "\x7f",
+        "\\u007f",  # the one control character that JSON leaves alone
     )

@@ -13,8 +13,14 @@ def _folder(name: str) -> Path:
 
 
 def runtime_file() -> Path:
-    """The runtime that archives are served with: ``runtime/model.py``."""
+    """The runtime that archives are served with: the file that Triton loads, ``runtime/model.py``."""
     return _folder("runtime") / "model.py"
+
+
+def runtime_package() -> dict[str, Path]:
+    """The modules that lie beside :func:`runtime_file`, by their paths from there: ``_torch_runtime/engine.py``."""
+    folder = _folder("runtime")
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("_torch_runtime/*.py"))}
 
 
 def shipped_recipes() -> Path:

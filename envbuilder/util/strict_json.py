@@ -20,11 +20,13 @@ class Cap:
     """Bytes."""
     containers: int = 2_000_000
     """Objects and lists: Python takes 64 bytes and more for ``[]``, of which a document needs two."""
+    values: int = 4_000_000
+    """Items of all objects and lists, by the commas between them: a text of two characters takes 59 bytes."""
     depth: int = 64
     """Objects and lists inside each other: the deepest real document, a lock's provenance, has nine."""
 
 
-DOCUMENT: Final = Cap(size=16 * 2**20, containers=200_000)
+DOCUMENT: Final = Cap(size=16 * 2**20, containers=200_000, values=1_000_000)
 """Records, aliases, statements, answers of servers: some kilobytes; a statement of a thousand artifacts 300 kB."""
 LISTING: Final = Cap(size=64 * 2**20)
 """What has a row for each file: a manifest or conda's paths.json; 60,000 files are 12 MB."""
@@ -41,11 +43,12 @@ class DocumentError(IntegrityError):
         super().__init__(f"{where}: {path}: {reason}" if path else f"{where}: {reason}", hint=hint)
 
 
-def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT) -> Any:
+def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT, allow_nan: bool = False) -> Any:
     """Read JSON, whatever kind of value it is; *where* names the document in errors.
 
     Stricter than :func:`json.loads`: UTF-8 without a mark, no key twice, no NaN and no Infinity, no number that is not
-    finite or has more than a hundred digits, and not more of anything than *cap* says.
+    finite or has more than a hundred digits, and not more of anything than *cap* says. *allow_nan*: Python wrote it,
+    whose :mod:`json` has them.
 
     Raises:
         DocumentError: it is none.
@@ -59,8 +62,8 @@ def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT) -> A
         return json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
+            parse_constant=float if allow_nan else _no_constant,
+            parse_float=float if allow_nan else _finite,
             parse_int=_short,
         )
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
@@ -94,6 +97,8 @@ def _check_structure(data: bytes, where: str, cap: Cap) -> None:
     structure = b"".join(structure.translate(_ONE_KIND, _NOT_STRUCTURE).split(b'"')[::2])
     if structure.count(b"[") > cap.containers:
         raise DocumentError(where, "", f"has more than {cap.containers:,} objects and lists")
+    if data.count(b",") > cap.values:
+        raise DocumentError(where, "", f"has more than {cap.values:,} values")
     for _ in range(cap.depth):
         if not structure:
             return

@@ -15,6 +15,7 @@ from ruamel.yaml.events import AliasEvent, DocumentStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from envbuilder.errors import RecipeError
+from envbuilder.util.files import read_regular
 
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 16
@@ -74,8 +75,7 @@ def read_document(path: Path) -> Value:
     """
     source = str(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_regular(path, most=MAX_BYTES + 1)
     except OSError as error:
         raise RecipeError(f"{source}: cannot be read: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from envbuilder.catalog.triton import Release
+from envbuilder.util.printable import json_text, printable_line, valid_xml
 
 Status = Literal["passed", "failed", "warning", "omitted"]
 FORMAT: Final = 1
 _SHOWN: Final = 8
 """Items of a list that a message names."""
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,13 +91,13 @@ class Report:
 
     def json(self) -> str:
         """Return the report as JSON, as :func:`report_schema` describes it."""
-        return json.dumps({**asdict(self), "passed": self.passed}, indent=1, sort_keys=True) + "\n"
+        return json_text({**asdict(self), "passed": self.passed}) + "\n"
 
     def junit(self) -> str:
         """Return the report as JUnit XML: a check is a test case, a release a class."""
         suite = ET.Element(
             "testsuite",
-            name=f"envbuilder verify {_xml(self.archive)}",
+            name=f"envbuilder verify {valid_xml(self.archive)}",
             tests=str(len(self.checks)),
             failures=str(len(self.failures)),
             errors="0",
@@ -116,11 +114,11 @@ class Report:
             )
             text = check.found if check.fix is None else f"{check.found}\n{check.fix}"
             if check.status == "failed":
-                ET.SubElement(case, "failure", message=_xml(check.found)).text = _xml(text)
+                ET.SubElement(case, "failure", message=valid_xml(check.found)).text = valid_xml(text)
             elif check.status == "omitted":
-                ET.SubElement(case, "skipped", message=_xml(check.found))
+                ET.SubElement(case, "skipped", message=valid_xml(check.found))
             else:
-                ET.SubElement(case, "system-out").text = _xml(text)
+                ET.SubElement(case, "system-out").text = valid_xml(text)
         root = ET.Element("testsuites")
         root.append(suite)
         ET.indent(root)
@@ -142,13 +140,11 @@ class Report:
 
 
 def some(items: Sequence[str], count: int = _SHOWN) -> str:
-    """Name the first few of *items*, and how many more there are."""
+    """Name the first few of *items*, which may be names that others gave, and how many more there are."""
     more = len(items) - count
-    return ", ".join(items[:count]) + (f" and {more} more" if more > 0 else "")
-
-
-def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    return ", ".join(printable_line(item) for item in items[:count]) + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def report_schema() -> dict[str, Any]:

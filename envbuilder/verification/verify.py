@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from envbuilder.archive.manifest import Manifest
 from envbuilder.base.interpreter import find_interpreters
 from envbuilder.catalog.triton import Launch, Release, find_release
-from envbuilder.config.settings import Settings
 from envbuilder.errors import AssembleError, DeployError, VerifyError
 from envbuilder.lockfile.model import Lock
-from envbuilder.progress import SILENT, Reporter
-from envbuilder.provenance.keys import Verifier
 from envbuilder.recipe.model import VerifyOptions
+from envbuilder.signing.verifier import Verifier
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.live.evaluate import check_probe, environment_facts
 from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.probe_packages import PackageProbe
 from envbuilder.verification.live.run_probe import Probed, Subject, prepare, run_probe
 from envbuilder.verification.report import Check, Report, report_schema
 from envbuilder.verification.server.ask import Interview
@@ -31,40 +32,36 @@ from envbuilder.verification.static.policy import check_contents
 from envbuilder.verification.static.provenance import check_provenance
 from envbuilder.verification.static.release import check_release
 
-__all__ = ["Check", "Report", "report_schema", "verify"]
+__all__ = ["Check", "Report", "VerifyRequest", "report_schema", "verify"]
 
 
-def verify(
-    archive: Path,
-    *,
-    model: Path | None = None,
-    compile: Mapping[str, Any] | None = None,
-    releases: Sequence[str] = (),
-    server: bool | None = None,
-    tritonserver: Path | None = None,
-    lock: Lock | None = None,
-    trusted: Verifier | None = None,
-    options: VerifyOptions | None = None,
-    isolate: bool = True,
-    ready_timeout: float = 300.0,
-    settings: Settings,
-    store: Store,
-    reporter: Reporter = SILENT,
-) -> Report:
-    """Check *archive* under the contract of each of *releases* (default: the one it was built for).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyRequest:
+    """What is asked of an archive."""
 
-    Args:
-        archive: as ``envbuilder build`` wrote it.
-        model: the model directory to load, in any form that deploy takes; default: the sample model.
-        compile: ``torch.compile`` options in place of the model's own.
-        releases: names of Triton releases.
-        server: whether a real server is asked; None: if one is at hand. True fetches one where there is none.
-        tritonserver: the server's program, or the folder that holds ``bin/tritonserver``.
-        lock: the lock that the archive should have been built from.
-        trusted: who must have signed the provenance beside the archive; None: that is not asked.
-        options: what its recipe asks of its contents.
-        isolate: run it in a mount namespace where this user may have one.
-        ready_timeout: seconds that the server gets to load the model.
+    model: Path | None = None
+    """The model directory to load, in any form that deploy takes; None: the sample model."""
+    compile: Mapping[str, Any] = field(default_factory=dict)
+    """``torch.compile`` options in place of the model's own."""
+    releases: tuple[str, ...] = ()
+    """Names of the Triton releases whose contract holds; none: the one that the archive was built for."""
+    server: bool | Path | None = None
+    """Whether a real server is asked; None: if one is at hand. True fetches one where there is none. A path is the
+    server's program, or the folder that holds ``bin/tritonserver``."""
+    lock: Lock | None = None
+    """The lock that the archive should have been built from."""
+    trusted: Verifier | None = None
+    """Who must have signed the provenance beside the archive; None: that is not asked."""
+    options: VerifyOptions | None = None
+    """What its recipe asks of its contents."""
+    isolate: bool = True
+    """Run it in a mount namespace where this user may have one."""
+    ready_timeout: float = 300.0
+    """Seconds that the server gets to load the model."""
+
+
+def verify(archive: Path, session: Session, request: VerifyRequest = VerifyRequest()) -> Report:
+    """Check *archive*, as ``envbuilder build`` wrote it, under the contract of each release of *request*.
 
     Returns: a report, also where checks failed.
 
@@ -73,23 +70,22 @@ def verify(
         RecipeError: no such release.
     """
     began = time.monotonic()
-    chosen = [find_release(name) for name in releases]
+    chosen = [find_release(name) for name in request.releases]
+    store, reporter = session.store, session.reporter
     with store.scratch("verify") as scratch:
-        place = Place.make(scratch / "root", isolate=isolate)
+        place = Place.make(scratch / "root", isolate=request.isolate)
         opened = open_archive(archive, place.environment, lambda found: _places(found, store), reporter)
         run = _Run(
             opened=opened,
             place=place,
             scratch=scratch,
-            store=store,
-            settings=settings,
-            reporter=reporter,
+            session=session,
             releases=chosen,
         )
-        run.check_statically(lock, trusted, options)
-        subject = run.check_probe(model or sample_model(), compile or {})
-        if subject is not None and server is not False:
-            run.check_server(subject, tritonserver, fetch=bool(server), ready_timeout=ready_timeout)
+        run.check_statically(request)
+        subject = run.check_probe(request.model or sample_model(), request.compile)
+        if subject is not None and request.server is not False:
+            run.check_server(subject, request)
         return run.report(time.monotonic() - began)
 
 
@@ -102,35 +98,29 @@ class _Run:
         opened: Archive,
         place: Place,
         scratch: Path,
-        store: Store,
-        settings: Settings,
-        reporter: Reporter,
+        session: Session,
         releases: Sequence[Release],
     ) -> None:
         self.opened = opened
         self.manifest = opened.manifest
         self.place = place
         self.scratch = scratch
-        self.store = store
-        self.settings = settings
-        self.reporter = reporter
+        self.session = session
         self.releases = list(releases) or ([find_release(self.manifest.release)] if self.manifest else [])
         self.minor = _minor(self.manifest) if self.manifest else ""
         self.checks: list[Check] = []
         self.probes: dict[Launch, Probed] = {}
         self.server: str | None = None
 
-    def check_statically(
-        self, lock: Lock | None, trusted: Verifier | None, options: VerifyOptions | None
-    ) -> None:
+    def check_statically(self, request: VerifyRequest) -> None:
         """Make every check that runs nothing of the archive."""
-        self.reporter.step("Checking files")
-        self.checks += check_archive(self.opened, lock)
-        if trusted is not None:
+        self.session.reporter.step("Checking files")
+        self.checks += check_archive(self.opened, request.lock)
+        if request.trusted is not None:
             sha256 = self.opened.contents.sha256
-            self.checks += check_provenance(self.opened.path, sha256, self.manifest, trusted)
-        if options is not None:
-            self.checks += check_contents(self.opened, options)
+            self.checks += check_provenance(self.opened.path, sha256, self.manifest, request.trusted)
+        if request.options is not None:
+            self.checks += check_contents(self.opened, request.options)
         for release in self.releases:
             self.checks += check_release(self.opened, release)
 
@@ -150,7 +140,7 @@ class _Run:
                 envs,
                 compile=compile,
                 compiler=self.opened.compiler,
-                reporter=self.reporter,
+                reporter=self.session.reporter,
             )
         except DeployError as error:
             self.checks.append(
@@ -159,9 +149,18 @@ class _Run:
             return None
         text = f"{model.name}: a repository with it can be made (version {subject.version}, {subject.file})"
         self.checks.append(Check(id="model.deployed", status="passed", found=text))
+        packages = PackageProbe(
+            archive=self.opened,
+            place=self.place,
+            store=self.session.store,
+            scratch=self.scratch,
+            reporter=self.session.reporter,
+        )
         for release in self.releases:
             if release.launch not in self.probes:
-                self.reporter.step(f"Running the model, launched {release.launch} as by {release.name}")
+                self.session.reporter.step(
+                    f"Running the model, launched {release.launch} as by {release.name}"
+                )
                 self.probes[release.launch] = run_probe(subject, release.launch)
             self.checks += check_probe(
                 self.probes[release.launch],
@@ -170,36 +169,40 @@ class _Run:
                 self.place.isolated,
                 compiler=self.opened.compiler,
             )
+            if self.probes[release.launch].answer is not None:
+                self.checks = packages.checked(self.checks, release, hidden=subject.hidden)
         if any(
-            check.status == "failed" and check.id.startswith(("probe.", "contract.")) for check in self.checks
+            check.status == "failed"
+            and check.id.startswith(("probe.", "contract."))
+            and check.id != "probe.packages"
+            for check in self.checks
         ):
             self._omit("server.start", "the probe failed: a server would say the same, less clearly")
             return None
         return subject
 
-    def check_server(
-        self, subject: Subject, tritonserver: Path | None, *, fetch: bool, ready_timeout: float
-    ) -> None:
-        """Ask a real server for the model, if there is one (with *fetch*: there must be one)."""
+    def check_server(self, subject: Subject, request: VerifyRequest) -> None:
+        """Ask a real server for the model, if there is one; where one was asked for there must be."""
         manifest = self.manifest
         assert manifest is not None  # or there would be no subject
         try:
-            server = find_server(tritonserver, self.settings, self.store, self.reporter, fetch=fetch)
+            path = request.server if isinstance(request.server, Path) else None
+            server = find_server(path, self.session, fetch=bool(request.server))
         except VerifyError as error:
-            if fetch or tritonserver is not None:
+            if request.server:
                 raise
             return self._omit("server.start", error.message)
         if self.minor not in server.stubs:
             has = ", ".join(server.stubs) or "none that is known"
             text = f"{server.describe()} has no stub for Python {self.minor} (it has {has})"
             return self._omit("server.start", text)
-        self.reporter.step(f"Serving the model by {server.describe()}")
+        self.session.reporter.step(f"Serving the model by {server.describe()}")
         numpy = environment_facts(list(self.probes.values())).get("numpy", "")
         log = self.scratch / "server.log"
         interview = Interview(
             server=server, subject=subject, manifest=manifest, python=self.minor, numpy=numpy
         )
-        served = interview.hold(log, ready_timeout)
+        served = interview.hold(log, request.ready_timeout)
         self.checks += served.checks
         self.server = served.server
 

@@ -13,7 +13,8 @@ from tritonclient import grpc
 from envbuilder.bench.compilers import CompilerCount
 from envbuilder.cli import cli
 from envbuilder.deployment.layout import deploy
-from envbuilder.verification.server.tritonserver import TritonServer
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.verification.server.tritonserver import StartOptions, TritonServer
 from tests.aot.conftest import Inside, Serve, net, rewrite_key
 from tests.aot.test_package import DEPENDS_ON_DATA
 
@@ -29,7 +30,7 @@ instance_group [ { kind: KIND_CPU } ]
 
 def ask(server: TritonServer, repository: Path, log: Path, env: dict[str, str]) -> np.ndarray[Any, Any]:
     rows = np.ones((2, 5, 4), np.float32)
-    with server.start(repository, python="3.11", log=log, env=env) as running:
+    with server.start(repository, python="3.11", log=log, options=StartOptions(env=env)) as running:
         client = grpc.InferenceServerClient(running.grpc)
         request = grpc.InferInput("x", list(rows.shape), "FP32")
         request.set_data_from_numpy(rows)
@@ -47,7 +48,7 @@ def test_a_model_that_cannot_be_exported(
     (model / "1").mkdir(parents=True)
     (model / "config.pbtxt").write_text(CONFIG)
     (model / "1" / "model.py").write_text(DEPENDS_ON_DATA)
-    done = deploy(cpu_archive, model, repository=tmp_path / "repository", layout="shared")
+    done = deploy(cpu_archive, model, tmp_path / "repository", DeployOptions(layout="shared"))
     cli.main(["compile", str(done.folder), "-q"], standalone_mode=False)
     said = capsys.readouterr().out
     assert said.startswith("net: no package (version 1, CPU): torch.export: ")

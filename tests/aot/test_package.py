@@ -72,7 +72,7 @@ print(json.dumps([answers, modules, pb.Logger.lines]))
 def test_sizes_that_it_was_not_made_for_are_answered_by_the_model_itself(serve: Serve, package: Path) -> None:
     """Compiled code takes sizes for granted: what does not fit never reaches it."""
     model = serve.load(net())
-    assert model.instance._package is not None
+    assert model.instance.engine.package is not None
     one = np.ones((1, 1, 4), np.float32)
     assert np.allclose(model.infer(x=one)["y"], eager(package.parent, x=one), rtol=1e-5, atol=1e-6)
     broadcast = np.ones((3, 1, 3), np.float32)  # one row for all of x: eager broadcasts it
@@ -104,7 +104,7 @@ def test_one_made_for_something_else_is_not_used(
     (warning,) = serve.warnings()
     assert warning.startswith(f"net: compiled.cpu.pt2 is not used: {why}")
     assert warning.endswith("; compiling instead")
-    assert model.instance._compiler is not None
+    assert model.instance.engine.compiler is not None
     assert np.allclose(model.infer(x=X)["y"], eager(package.parent, x=X), rtol=1e-4, atol=1e-5)
 
 
@@ -159,11 +159,11 @@ def test_other_weights_need_no_other_package(serve: Serve, package: Path) -> Non
     state = {"linear.weight": torch.randn(3, 4), "linear.bias": torch.randn(3), "shift": torch.randn(3)}
     torch.save(state, package.parent / "model.pt")
     model = serve.load(net())
-    assert model.instance._package is not None
+    assert model.instance.engine.package is not None
     assert serve.warnings() == []
     assert np.allclose(model.infer(x=X)["y"], eager(package.parent, x=X), rtol=1e-5, atol=1e-6)
     with torch.no_grad():  # the package holds the module's own tensors: what changes there, changes here
-        model.instance._eager.shift.data.fill_(5)
+        model.instance.engine.model.eager.shift.data.fill_(5)
     changed = {**state, "shift": torch.full((3,), 5.0)}
     torch.save(changed, package.parent / "model.pt")
     assert np.allclose(model.infer(x=X)["y"], eager(package.parent, x=X), rtol=1e-5, atol=1e-6)
@@ -171,7 +171,7 @@ def test_other_weights_need_no_other_package(serve: Serve, package: Path) -> Non
 
 def test_weights_that_are_shared_by_instances(serve: Serve, package: Path) -> None:
     model = serve.load(net(ENABLE_WEIGHT_SHARING="true"))
-    assert model.instance._package is not None
+    assert model.instance.engine.package is not None
     assert np.allclose(model.infer(x=X)["y"], eager(package.parent, x=X), rtol=1e-5, atol=1e-6)
 
 
@@ -236,7 +236,7 @@ def test_constants_that_are_no_parameters(compiling: Inside, serve: Serve) -> No
     assert found["devices"]["CPU"]["updatable"] is False
     model = serve.load(described)
     assert serve.warnings() == []
-    assert model.instance._package is not None
+    assert model.instance.engine.package is not None
     expected = X @ np.arange(12, dtype=np.float32).reshape(4, 3)
     assert np.allclose(model.infer(x=X)["y"], expected, rtol=1e-5, atol=1e-5)
 
@@ -271,7 +271,7 @@ def test_weights_packed_for_the_processor(compiling: Inside, serve: Serve) -> No
     found = compiling.run(serve.folder().parent, described)["devices"]["CPU"]
     assert (found["file"], found["updatable"]) == ("compiled.cpu.pt2", False)
     model = serve.load(described)
-    assert model.instance._package is not None
+    assert model.instance.engine.package is not None
     x = np.random.default_rng(0).standard_normal((5, 128)).astype(np.float32)
     expected = linear(torch.from_numpy(x)).numpy()
     assert np.allclose(model.infer(x=x)["y"], expected, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +10,30 @@ import pytest
 from tritonclient import grpc
 
 from envbuilder import api
-from envbuilder.deployment.layout import Deployment
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.tritonserver import TritonServer
+from envbuilder.verification.server.tritonserver import StartOptions, TritonServer
+from tests.helpers.runtime import add_helpers
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 def deployed(archive: Path, folder: Path, store: Store) -> Deployment:
+    model = folder / "models" / "mlp"
+    if not model.exists():
+        shutil.copytree(sample_model(), model)
+        source = model / "1" / "model.py"
+        source.write_text(source.read_text() + add_helpers(model / "1"))
     done = api.deploy(
         archive,
-        sample_model(),
-        repository=folder / "repository",
-        layout="shared",
-        unpacked=True,
+        model,
+        folder / "repository",
+        DeployOptions(layout="shared", unpacked=True),
         precompile=True,
-        store=store,
+        session=Session.open(store=store),
     )
     assert isinstance(done, Deployment)
     return done
@@ -51,7 +59,9 @@ def test_deployed_precompiled(cpu_archive: Path, server: TritonServer, store: St
     log = tmp_path / "log"
     rows = np.random.default_rng(0).standard_normal((64, 128), dtype=np.float32)
     no_compiler = {"CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "caches")}
-    with server.start(done.folder.parent, python="3.11", log=log, env=no_compiler) as running:
+    with server.start(
+        done.folder.parent, python="3.11", log=log, options=StartOptions(env=no_compiler)
+    ) as running:
         client = grpc.InferenceServerClient(running.grpc)
         answers = []
         for size in (64, 1, 3):

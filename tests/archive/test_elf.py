@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envbuilder.archive.elf import ElfFacts, highest, read_elf, version_key
+from envbuilder.archive.elf import ElfFacts, highest, highest_defined, read_elf, version_key
+from tests.helpers.environments import system_libstdcxx
 
 TRUE = Path("/bin/true").resolve().read_bytes()
 
@@ -213,6 +214,34 @@ def test_one_that_claims_to_need_thousands_of_versions(field: str, value: int) -
         struct.pack_into("<I", data, sections["e_shoff"] + number * sections["e_shentsize"] + 44, value)
     else:  # vn_cnt of the first
         struct.pack_into("<H", data, sections.get_section(number)["sh_offset"] + 2, value)
+    assert read(bytes(data)) is None
+
+
+def test_versions_that_a_library_defines() -> None:
+    data = system_libstdcxx()
+    defined = [
+        version.name
+        for section in ELFFile(io.BytesIO(data)).iter_sections()
+        if isinstance(section, GNUVerDefSection)
+        for _, versions in section.iter_versions()
+        for version in versions
+    ]
+    expected = highest(name.removeprefix("GLIBCXX_") for name in defined if name.startswith("GLIBCXX_"))
+    assert expected is not None
+    assert highest_defined(io.BytesIO(data), "GLIBCXX_") == expected
+    assert highest_defined(io.BytesIO(data), "NOTHING_") is None
+    assert highest_defined(io.BytesIO(data[:5000]), "GLIBCXX_") is None
+
+
+def test_one_that_names_a_million_libraries() -> None:
+    data = bytearray(crafted(wide=True, order="<"))
+    entries = struct.pack("<2Q", 1, 1) * 20_000
+    offset = len(data)
+    data += entries
+    sections = ELFFile(io.BytesIO(bytes(data)))
+    (number,) = (n for n, s in enumerate(sections.iter_sections()) if isinstance(s, DynamicSection))
+    place = sections["e_shoff"] + number * sections["e_shentsize"]
+    struct.pack_into("<2Q", data, place + 24, offset, len(entries))
     assert read(bytes(data)) is None
 
 

@@ -120,7 +120,7 @@ def test_a_listing_is_kept_and_made_again_where_it_cannot_be_read(
     make: MakeAssembler, kept: Store, wheel: tuple[Artifact, Path]
 ) -> None:
     listed = make().list_wheel(*wheel)
-    assert f"{SITE}/alpha/data.bin" in listed
+    assert f"{SITE}/alpha/data.bin" in listed.paths
     (listing,) = (kept.root / "listings").glob("*/*")
     listing.write_bytes(b"\xff")
     assert make().list_wheel(*wheel) == listed

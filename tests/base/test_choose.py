@@ -9,6 +9,7 @@ from envbuilder.base.choose import choose_interpreter, find_compiler, open_base
 from envbuilder.base.interpreter import Interpreter, describe
 from envbuilder.errors import AssembleError, IntegrityError
 from envbuilder.lockfile.model import Lock
+from envbuilder.store.session import Session
 from tests.helpers.channels import Cut
 from tests.helpers.conda_project import Project
 from tests.helpers.notes import Notes
@@ -68,10 +69,13 @@ def cpython_lock(project: Project) -> Lock:
 def test_this_machines_interpreter_is_taken_when_it_is_the_locked_one(
     project: Project, cpython_lock: Lock, python311: Interpreter
 ) -> None:
-    found = choose_interpreter(cpython_lock, False, project.store, Notes())
+    found = choose_interpreter(cpython_lock, False, Session(store=project.store, reporter=Notes()))
     assert describe(found) == cpython_lock.interpreter
     with open_base(
-        project.recipe(), cpython_lock, project.settings, project.store, change=False, reporter=Notes()
+        project.recipe(),
+        cpython_lock,
+        Session(settings=project.settings, store=project.store, reporter=Notes()),
+        change=False,
     ) as base:
         assert base.executable() == found.executable
         assert base.key == cpython_lock.interpreter.digest
@@ -81,11 +85,11 @@ def test_another_interpreter_than_the_locked_one(project: Project, cpython_lock:
     other = dataclasses.replace(cpython_lock.interpreter, digest="0" * 64, origin="uv")
     lock = dataclasses.replace(cpython_lock, interpreter=other)
     with pytest.raises(IntegrityError) as caught:
-        choose_interpreter(lock, False, project.store, Notes())
+        choose_interpreter(lock, False, Session(store=project.store, reporter=Notes()))
     assert caught.value.message.startswith(
         f"the lock was made with CPython {other.version} (uv, 000000000000), this machine has "
     )
     assert caught.value.exit_code == 5
     notes = Notes()
-    choose_interpreter(lock, True, project.store, notes)
+    choose_interpreter(lock, True, Session(store=project.store, reporter=notes))
     assert [line.rpartition(": ")[2] for line in notes.notes] == ["taken, as --interpreter-change allows"]

@@ -19,6 +19,7 @@ from envbuilder.building.record import BuildReport
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
 from envbuilder.progress import SILENT
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.helpers.channels import Cut, Link
 from tests.helpers.conda_parts import fake_cut
 from tests.helpers.conda_project import Project, extract
@@ -155,7 +156,10 @@ def test_a_package_that_the_channel_no_longer_has(project: Project) -> None:
 
     def again() -> BuildReport:
         return build(
-            recipe, lock, output=project.folder / "envs", settings=project.settings, store=project.store
+            recipe,
+            lock,
+            Session(settings=project.settings, store=project.store),
+            output=project.folder / "envs",
         )
 
     report = again()
@@ -214,7 +218,9 @@ def test_the_base_is_what_packages_brought_whatever_was_compiled_meanwhile(proje
     """Wheels are compiled by the base's Python while the base is still listed: it leaves nothing there."""
     recipe = project.recipe(conda=["greeting"])
     lock = project.lock(recipe).lock
-    with open_base(recipe, lock, project.settings, project.store, change=False, reporter=SILENT) as base:
+    with open_base(
+        recipe, lock, Session(settings=project.settings, store=project.store, reporter=SILENT), change=False
+    ) as base:
         prefix = base.executable().parent.parent
         before = sorted(path for path in prefix.rglob("*"))
         with BytecodeCompiler(base.executable) as compiler:

@@ -132,12 +132,12 @@ BAD: dict[str, tuple[Cut, str, str | None]] = {
     ),
     "no index": (
         Cut(name="bad", files={"x": b"x"}, info={"index.json": b"[]"}),
-        "is no conda package that can be read: info/index.json is none",
+        "is no conda package that can be read: info/index.json: expected an object, found an empty list",
         None,
     ),
     "an index that lacks the version": (
         Cut(name="bad", files={"x": b"x"}, info={"index.json": b'{"name": "bad"}'}),
-        "is no conda package that can be read: 'version'",
+        "is no conda package that can be read: info/index.json: version: is missing; expected a line of text",
         None,
     ),
 }
@@ -150,10 +150,6 @@ def test_what_no_package_may_have(tmp_path: Path, case: str, suffix: str) -> Non
     path = write_package(tmp_path, cut, suffix)
     with pytest.raises(AssembleError) as caught:
         read_package(locked(cut, path), path, "3.11")
-    if "invalid package-relative archive path" in caught.value.message:  # py-rattler was faster
-        wrong = message.partition(" leaves")[0].strip("'")
-        message = f"is no conda package that can be read: invalid package-relative archive path: {wrong}"
-        hint = None
     assert (caught.value.message, caught.value.hint) == (f"{path.name}: {message}", hint)
     assert caught.value.exit_code == 6
 

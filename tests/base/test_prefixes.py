@@ -12,6 +12,7 @@ from envbuilder.base.prefixes import (
     prefixes_text,
     read_prefixes,
 )
+from envbuilder.util.documents import DocumentError
 from tests.helpers.conda_project import Project, extract
 
 
@@ -139,5 +140,5 @@ def test_the_list_is_read_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("data", [b"[1]", b'[{"path": "a"}]', b"{", b"7"])
 def test_a_list_that_is_none(data: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - of json, too
+    with pytest.raises(DocumentError, match=r"^share/envbuilder/prefixes\.json: "):
         read_prefixes(data)

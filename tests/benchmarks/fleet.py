@@ -32,10 +32,11 @@ from envbuilder.fleet.tasks import Terms, pack
 from envbuilder.lockfile.check import check_lock
 from envbuilder.recipe.load import find_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
-from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
 from envbuilder.transfer.archives import bring_archive
 from envbuilder.util.malloc import keep_freed_memory
 from tests.helpers.dask import cluster_in
+from tests.helpers.trust import Team
 from tests.helpers.wheels import write_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +103,7 @@ def _fill(wheels: Path, count: int) -> None:
     recipe = find_recipe("cpu", ROOT)
     lock = check_lock(recipe)
     settings = load_settings(ROOT / "recipes")
-    fetch_into_wheelhouse(lock.artifacts, lock.cuda, settings, Store.open(), wheels)
+    fetch_into_wheelhouse(lock.artifacts, lock.cuda, Session(settings=settings, store=Store.open()), wheels)
     for number in range(count):
         write_wheel(wheels, f"own{number}", files={f"own{number}.py": f"N = {number}\n".encode()})
 
@@ -134,7 +135,7 @@ def _one(count: int, folder: Path) -> dict[str, float]:
     (job,) = _jobs(count, folder)
     keep_freed_memory()
     began = time.perf_counter()
-    build(job.recipe, job.lock, output=folder / "envs", settings=job.settings, store=Store.open())
+    build(job.recipe, job.lock, Session(settings=job.settings, store=Store.open()), output=folder / "envs")
     return {"seconds": time.perf_counter() - began}
 
 
@@ -151,7 +152,8 @@ def _many(count: int, folder: Path) -> dict[str, float]:
 def _on_cluster(workers: int, count: int, folder: Path) -> dict[str, float]:
     """Build on workers that begin with nothing, until every archive is in the store elsewhere."""
     jobs = _jobs(count, folder, store=f"file://{folder}/elsewhere")
-    nodes = plan(jobs, Terms(tools=tools(), sharing=True), None)
+    team = Team(folder / "team")
+    nodes = plan(jobs, Terms(tools=tools(), sharing=True, key=team.private.read_text()), None)
     with cluster_in(folder) as cluster:
         for _ in range(workers):
             cluster.add_worker()
@@ -163,7 +165,7 @@ def _on_cluster(workers: int, count: int, folder: Path) -> dict[str, float]:
     packs = [done for key, done in results.items() if nodes[key].work is pack]
     others = {key: done.seconds for key, done in results.items() if nodes[key].work is not pack}
     (last, *_) = (done.report for done in packs if done.report is not None)
-    bring_archive(RemoteStore(f"file://{folder}/elsewhere"), last.sha256, folder / "envs")
+    bring_archive(team.is_trusted(f"file://{folder}/elsewhere"), last.sha256, folder / "envs")
     return {
         "seconds": ended - began,
         "the longest task": max(others.values()),

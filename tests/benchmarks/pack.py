@@ -38,6 +38,7 @@ from envbuilder.lockfile.pylock import lock_path
 from envbuilder.recipe.load import find_recipe
 from envbuilder.recipe.model import PackOptions, Recipe
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.malloc import keep_freed_memory
 from envbuilder.util.text import human
 
@@ -207,7 +208,9 @@ class Bench:
     def _store_of_artifacts(self, root: Path) -> Store:
         store = Store(root=root, limit=None)
         shared = Store.open()
-        for artifact, path in fetch(self.lock.artifacts, self.lock.cuda, self.settings, shared):
+        for artifact, path in fetch(
+            self.lock.artifacts, self.lock.cuda, Session(settings=self.settings, store=shared)
+        ):
             place = store.entry_path("artifacts", artifact.sha256)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
@@ -285,9 +288,8 @@ def _ours(recipe_path: str, store: str, output: str, pack: str, source: str = ""
     build(
         recipe,
         lock,
+        Session(settings=settings, store=Store(root=Path(store), limit=None)),
         output=Path(output),
-        settings=settings,
-        store=Store(root=Path(store), limit=None),
         interpreter_change=True,
     )
     return time.perf_counter() - begun

@@ -38,12 +38,14 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder import api
 from envbuilder.config.settings import Settings, load_settings
+from envbuilder.deployment.runtime_files import runtime_files
 from envbuilder.errors import EnvbuilderError
 from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store
-from envbuilder.verification.server.tritonserver import RunningServer, TritonServer, find_server
+from envbuilder.store.session import Session
+from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer, find_server
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "tests" / "models"
@@ -116,7 +118,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure every model that was asked for."""
     settings, store = load_settings(ROOT), Store.open()
-    server = find_server(None, settings, store)
+    server = find_server(None, Session(settings=settings, store=store))
     results: dict[str, Any] = {
         "cpus": len(os.sched_getaffinity(0)),
         "server": server.describe(),
@@ -143,7 +145,9 @@ def build_environment(folder: Path, store: Store) -> Path:
     say("building the recipe cpu")
     recipe = load_recipe(ROOT / "recipes" / "cpu.yaml")
     folder.mkdir()
-    built = api.build(recipe, output=folder / "envs", interpreter_change=True, store=store)
+    built = api.build(
+        recipe, output=folder / "envs", interpreter_change=True, session=Session.open(store=store)
+    )
     subprocess.run(["tar", "-xzf", built.archive, "-C", folder], check=True)
     return folder
 
@@ -153,7 +157,7 @@ class Analyzer:
 
     def __init__(self, folder: Path, server: TritonServer, settings: Settings, store: Store) -> None:
         folder.mkdir()
-        ((_, wheel),) = fetch([CLIENT_WHEEL], "pypi", settings, store)
+        ((_, wheel),) = fetch([CLIENT_WHEEL], "pypi", Session(settings=settings, store=store))
         with zipfile.ZipFile(wheel) as archive:
             member = next(name for name in archive.namelist() if name.endswith("/bin/perf_analyzer"))
             self._binary = Path(archive.extract(member, folder))
@@ -220,7 +224,9 @@ def serving(
             configuration(sample, runtime, environment, options)
         )
         (version / "model.py").write_text(flattened(sample))
-    shutil.copy(ROOT / "runtime" / "model.py", repository / "ours" / "1" / "torch_runtime.py")
+    for path, file in runtime_files("torch_runtime.py").items():
+        (repository / "ours" / "1" / path).parent.mkdir(exist_ok=True)
+        shutil.copy(file, repository / "ours" / "1" / path)
     if options.precompile:
         for one in api.compile_model(repository / "ours"):
             say(f"{sample.name}: {one.line()}")
@@ -237,8 +243,10 @@ def serving(
         repository,
         python="3.11",
         log=folder / "server.log",
-        backends=backends if options.baseline else None,
-        env={"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")},
+        options=StartOptions(
+            backends=backends if options.baseline else None,
+            env={"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")},
+        ),
     ) as running:
         yield running
 

@@ -18,18 +18,29 @@ from pathlib import Path
 import pytest
 
 from envbuilder.archive import write as archive_module
-from envbuilder.archive.manifest import manifest_beside, read_manifest
+from envbuilder.archive.manifest import manifest_beside, parse_manifest, read_manifest
 from envbuilder.archive.segment import Segment
 from envbuilder.assemble.assembler import Assembler
-from envbuilder.base.interpreter import Interpreter
+from envbuilder.base.interpreter import Interpreter, describe
+from envbuilder.building.rebuild import artifacts_only
 from envbuilder.building.record import BuildReport, lock_digest
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
+from envbuilder.inventory.kept import kept_for
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from tests.conftest import REPOSITORY
 from tests.helpers.notes import Notes
-from tests.helpers.small import Small, make_small, save
-from tests.helpers.wheels import Zipped, small_lock, wheel_members, write_artifact, write_wheel, zip_bytes
+from tests.helpers.small import Small, little, make_small, save
+from tests.helpers.wheels import (
+    Zipped,
+    small_lock,
+    small_recipe,
+    wheel_members,
+    write_artifact,
+    write_wheel,
+    zip_bytes,
+)
 
 
 @pytest.fixture
@@ -233,11 +244,23 @@ def test_the_cpu_recipe_again_with_one_thread_and_nothing_kept(
     from envbuilder.recipe.load import load_recipe
 
     recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
-    full = api.build(recipe, output=tmp_path / "full", threads=4, interpreter_change=True, store=store)
+    full = api.build(
+        recipe,
+        output=tmp_path / "full",
+        threads=4,
+        interpreter_change=True,
+        session=Session.open(store=store),
+    )
     assert file_sha256(full.archive) == full.sha256 == file_sha256(cpu_archive)
     full.archive.unlink()
-    empty = api._artifacts_only(store, tmp_path / "store")
-    again = api.build(recipe, output=tmp_path / "empty", threads=1, interpreter_change=True, store=empty)
+    empty = artifacts_only(store, tmp_path / "store")
+    again = api.build(
+        recipe,
+        output=tmp_path / "empty",
+        threads=1,
+        interpreter_change=True,
+        session=Session.open(store=empty),
+    )
     assert again.segments_made == again.segments_total
     assert again.sha256 == full.sha256
 
@@ -688,3 +711,55 @@ def test_several_at_once_share_a_store_and_an_output_folder(small: Small) -> Non
     assert (report.already_there, str(report.archive)) == (True, archive)
     assert hidden(small.output) == []
     assert len(visible(small.output)) == 2
+
+
+# -- what packages import of what rules leave out --------------------------------------------------
+
+
+def _importing(tmp_path: Path, python311: Interpreter) -> Small:
+    """A small environment with default rules for its packages: ``alpha`` imports tests of its own and of ``beta``."""
+    tests = {f"beta/tests/{name}.py": b"" for name in ("__init__", "helper", "test_a")}
+    wheels = [
+        write_wheel(
+            tmp_path / "wheels",
+            "alpha",
+            files={
+                "alpha/__init__.py": b"from .tests import helper\nimport beta.tests.helper\n",
+                "alpha/tests/__init__.py": b"",
+                "alpha/tests/helper.py": b"",
+                "alpha/tests/test_a.py": b"import pytest\n",
+            },
+        ),
+        write_wheel(tmp_path / "wheels", "beta", files={"beta/__init__.py": b"", **tests}),
+    ]
+    pack = little(python311)
+    rule = "lib/python3.*/site-packages/**/tests/**"
+    recipe = small_recipe(tmp_path, pack=dataclasses.replace(pack, exclude=(*(pack.exclude or ()), rule)))
+    return Small(folder=tmp_path, recipe=recipe, lock=small_lock(recipe, wheels, describe(python311)))
+
+
+def test_what_packages_import_is_kept_and_told(tmp_path: Path, python311: Interpreter) -> None:
+    small = _importing(tmp_path, python311)
+    first = small.build()
+    site = "lib/python3.11/site-packages"
+    assert {kept.path: kept.imported_by for kept in first.manifest.kept} == {
+        f"{site}/{name}/tests/{file}.py": "alpha"
+        for name in ("alpha", "beta")
+        for file in ("__init__", "helper")
+    }
+    files = {file.path for file in first.manifest.files}
+    assert f"{site}/beta/tests/helper.py" in files
+    assert not [path for path in files if "test_a" in path]
+    record = (f"{site}/beta-1.0.dist-info/RECORD", "beta/tests/helper.py,")
+    with tarfile.open(first.archive) as tar:
+        member = tar.extractfile(record[0])
+        assert member is not None
+        assert record[1] in member.read().decode()
+    assert kept_for(first.manifest.kept) == [
+        "alpha/tests (2 files): alpha imports it",
+        "beta/tests (2 files): alpha imports it",
+    ]
+    # With all of it at hand, with other stores and threads: the same bytes.
+    assert small.build(output=tmp_path / "again", threads=1).sha256 == first.sha256
+    assert small.build(output=tmp_path / "third", store=small.store("other")).sha256 == first.sha256
+    assert parse_manifest(first.manifest.text(), where="it") == first.manifest

@@ -217,7 +217,7 @@ def test_recipes_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("pylock.gone.toml", None, StaleLockError, "recipe gone is not locked: there is no pylock.gone.toml"),
         ("gone", None, RecipeError, "no recipe 'gone' in "),
         ("pylock.a.toml", "[tool]\n", IntegrityError, "is no lock of envbuilder, or was cut off"),
-        ("a.json", "{", IntegrityError, "a.json is no manifest: JSONDecodeError: "),
+        ("a.json", "{", IntegrityError, "a.json: is not JSON: "),
         ("a.tar", "no tar" * 200, IntegrityError, "a.tar: "),
     ],
 )

@@ -182,7 +182,7 @@ def test_the_certificates_of_other_tools_count_last(folder: Path) -> None:
         (
             "[tool]\nx = 1",
             "{file}:2: unknown key 'tool'\n  hint: known keys: cert, client-cert, constraint, extra-index-url, "
-            "find-links, index-url, no-index, proxy, pytorch-index, store, timeout, trusted-host",
+            "find-links, index-url, no-index, proxy, pytorch-index, store, store-trust, timeout, trusted-host",
         ),
         ("timeout = 1\ntimeout = 2", "{file}: Cannot overwrite a value (at line 3, column 12)"),
         ("timeout = true", "{file}: timeout must be a number of seconds above 0, found True"),

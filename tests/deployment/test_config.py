@@ -158,7 +158,7 @@ def test_config_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").mkdir()
     with pytest.raises(DeployError) as caught:
         read_config(tmp_path)
-    assert caught.value.message == f"{tmp_path / 'config.pbtxt'} cannot be read: Is a directory"
+    assert caught.value.message == f"{tmp_path / 'config.pbtxt'} cannot be read: is a folder, not a file"
 
 
 @pytest.mark.parametrize("broken", ["max_batch_size: 9", "no text format %"])

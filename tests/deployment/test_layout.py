@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ from typing import Any
 import pytest
 
 from envbuilder.deployment import layout as layout_module
-from envbuilder.deployment.layout import Layout, deploy
+from envbuilder.deployment import placement, work
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions, Layout
+from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, EnvbuilderError, IntegrityError
 from envbuilder.util.resources import runtime_file
 from tests.deployment.conftest import CONFIG, MODEL, write_archive
@@ -52,15 +56,23 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def refused(error: type[EnvbuilderError], *args: Any, **kwargs: Any) -> EnvbuilderError:
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def refused(
+    error: type[EnvbuilderError], archive: Path, model: Path, *, repository: Path, **options: Any
+) -> EnvbuilderError:
     """Deploy and return the error, which left nothing behind."""
-    folder = kwargs["repository"].parent
+    folder = repository.parent
     before = tree(folder)
     with pytest.raises(error) as caught:
-        deploy(*args, **kwargs)
+        deploy(archive, model, repository, DeployOptions(**options))
     after = tree(folder)
-    # The empty repository and its neighbours are made before they are locked.
-    assert {path for path in after if path not in before} <= {"repository", "envs", "backends"}
+    assert after == before
     return caught.value
 
 
@@ -68,7 +80,7 @@ def refused(error: type[EnvbuilderError], *args: Any, **kwargs: Any) -> Envbuild
 
 
 def test_model_layout(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository=repository)
+    done = deploy(archive, model, repository)
 
     target = repository / "net"
     name = archive.name
@@ -90,13 +102,13 @@ def test_every_version_gets_the_runtime(archive: Path, model: Path, repository: 
     (model / "12" / "model.py").write_text(MODEL)
     (model / "labels").mkdir()
     (model / "labels" / "names.txt").write_text("a\n")
-    deploy(archive, model, repository=repository)
+    deploy(archive, model, repository)
     assert sorted(path.parent.name for path in repository.rglob("torch_runtime.py")) == ["1", "12"]
     assert (repository / "net" / "labels" / "names.txt").read_text() == "a\n"
 
 
 def test_model_layout_unpacked(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository=repository, unpacked=True)
+    done = deploy(archive, model, repository, DeployOptions(unpacked=True))
     name = archive.name.removesuffix(".tar.gz")
     assert done.environment == repository / "net" / name
     assert done.environment_path == f"$$TRITON_MODEL_DIRECTORY/{name}"
@@ -108,39 +120,42 @@ def test_model_layout_unpacked(archive: Path, model: Path, repository: Path) -> 
 
 def test_an_unpacked_folder_is_no_version(tmp_path: Path, model: Path, repository: Path) -> None:
     archive = write_archive(tmp_path / "built", recipe="3d-net")
-    done = deploy(archive, model, repository=repository, unpacked=True)
+    done = deploy(archive, model, repository, DeployOptions(unpacked=True))
     assert done.environment.name == f"env-{archive.name.removesuffix('.tar.gz')}"
 
 
 def test_a_plain_tar(tmp_path: Path, model: Path, repository: Path) -> None:
     archive = write_archive(tmp_path / "built", compression="")
     assert archive.suffix == ".tar"
-    assert deploy(archive, model, repository=repository).environment.name == archive.name
+    assert deploy(archive, model, repository).environment.name == archive.name
 
 
 def test_shared_layout(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository=repository, layout="shared")
-    shared = repository.parent / "envs"
+    done = deploy(archive, model, repository, DeployOptions(layout="shared"))
+    shared = repository.parent / "environments"
     assert done.environment == shared / archive.name
     assert done.environment.read_bytes() == archive.read_bytes()
     assert done.environment_path == f"{shared}/{archive.name}"
     assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt"]
-    assert sorted(os.listdir(repository.parent)) == ["built", "envs", "models", "repository"]
-    other = deploy(archive, model, repository=repository, layout="shared", name="other")
+    assert sorted(os.listdir(repository.parent)) == ["built", "environments", "models", "repository"]
+    other = deploy(archive, model, repository, DeployOptions(layout="shared", name="other"))
     assert other.changed
     assert other.environment == done.environment
 
 
 def test_shared_layout_seen_from_a_container(archive: Path, model: Path, repository: Path) -> None:
     done = deploy(
-        archive, model, repository=repository, layout="shared", shared=archive.parent, shared_as="/srv/envs/"
+        archive,
+        model,
+        repository,
+        DeployOptions(layout="shared", shared=archive.parent, shared_as="/srv/envs/"),
     )
     assert done.environment == archive
     assert done.environment_path == f"/srv/envs/{archive.name}"
 
 
 def test_backend_layout(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository=repository, layout="backend")
+    done = deploy(archive, model, repository, DeployOptions(layout="backend"))
     backend = repository.parent / "backends" / "torch-tiny"
     assert (done.backend_folder, done.environment, done.environment_path) == (
         backend,
@@ -157,6 +172,70 @@ def test_backend_layout(archive: Path, model: Path, repository: Path) -> None:
     assert sorted(os.listdir(repository / "net" / "1")) == ["model.py"]
 
 
+def single_file_runtime(folder: Path, name: str) -> None:
+    """Make *folder* what an envbuilder before the runtime was a folder left there."""
+    shutil.rmtree(folder / "_torch_runtime", ignore_errors=True)
+    (folder / name).write_text("class TritonPythonModel: pass\n")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / f"{name[:-3]}.cpython-311.pyc").write_bytes(b"compiled by the server's stub")
+
+
+@pytest.mark.parametrize("layout", ["model", "shared"])
+@pytest.mark.parametrize("inside", [False, True], ids=["from-outside", "in-the-repository"])
+def test_a_deployment_of_the_runtime_as_one_file_is_brought_up_to_date(
+    archive: Path, model: Path, repository: Path, layout: Layout, inside: bool
+) -> None:
+    first = deploy(archive, model, repository, DeployOptions(layout=layout))
+    version = first.folder / "1"
+    expected = contents(version)
+    single_file_runtime(version, "torch_runtime.py")
+    done = deploy(archive, first.folder if inside else model, repository, DeployOptions(layout=layout))
+    assert (done.changed, done.removed) == (True, ())
+    assert contents(version) == expected
+
+
+def test_a_backend_of_the_runtime_as_one_file_is_brought_up_to_date(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    backend = deploy(archive, model, repository, DeployOptions(layout="backend")).backend_folder
+    assert backend is not None
+    expected = contents(backend)
+    single_file_runtime(backend, "model.py")
+    assert deploy(archive, model, repository, DeployOptions(layout="backend")).changed
+    assert contents(backend) == expected
+
+
+@pytest.mark.parametrize("layout", ["model", "shared", "backend"])
+def test_modules_of_another_runtime_do_not_stay(
+    archive: Path, model: Path, repository: Path, layout: Layout
+) -> None:
+    done = deploy(archive, model, repository, DeployOptions(layout=layout))
+    folder = (done.backend_folder or done.folder / "1") / "_torch_runtime"
+    expected = contents(folder)
+    (folder / "engine.py").write_text("# of an older one\n")
+    (folder / "gone_since.py").write_text("")
+    again = deploy(archive, done.folder, repository, DeployOptions(layout=layout))
+    assert (again.changed, again.removed) == (True, ())
+    assert contents(folder) == expected
+
+
+def test_a_model_that_a_backend_serves_from_now_on_keeps_no_runtime(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    done = deploy(archive, model, repository)
+    deploy(archive, done.folder, repository, DeployOptions(layout="backend"))
+    assert sorted(os.listdir(done.folder / "1")) == ["model.py"]
+
+
+def test_what_python_compiled_there_is_no_change(archive: Path, model: Path, repository: Path) -> None:
+    done = deploy(archive, model, repository)
+    compiled = done.folder / "1" / "_torch_runtime" / "__pycache__" / "engine.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.write_bytes(b"")
+    assert not deploy(archive, model, repository).changed
+    assert compiled.exists()
+
+
 def test_backend_layout_unpacked_with_a_name_and_a_folder(
     archive: Path, model: Path, repository: Path
 ) -> None:
@@ -164,11 +243,8 @@ def test_backend_layout_unpacked_with_a_name_and_a_folder(
     done = deploy(
         archive,
         model,
-        repository=repository,
-        layout="backend",
-        backends=folder,
-        backend="ours",
-        unpacked=True,
+        repository,
+        DeployOptions(layout="backend", backends=folder, backend="ours", unpacked=True),
     )
     link = folder / "ours" / "pb_exec_env_model.py.tar.gz"
     assert link.resolve() == done.environment == folder / "ours" / archive.name.removesuffix(".tar.gz")
@@ -183,10 +259,10 @@ def test_backend_layout_unpacked_with_a_name_and_a_folder(
 def test_twice_changes_nothing(
     archive: Path, model: Path, repository: Path, layout: Layout, unpacked: bool
 ) -> None:
-    assert deploy(archive, model, repository=repository, layout=layout, unpacked=unpacked).changed
+    assert deploy(archive, model, repository, DeployOptions(layout=layout, unpacked=unpacked)).changed
     before = tree(repository.parent)
 
-    again = deploy(archive, model, repository=repository, layout=layout, unpacked=unpacked)
+    again = deploy(archive, model, repository, DeployOptions(layout=layout, unpacked=unpacked))
 
     assert not again.changed
     assert again.lines()[0] == f"net: {repository / 'net'} (nothing to change)"
@@ -197,18 +273,18 @@ def test_twice_changes_nothing(
 def test_in_place(archive: Path, model: Path, layout: Layout) -> None:
     """The user's directory lies in the repository already."""
     repository = model.parent
-    assert deploy(archive, model, repository=repository, layout=layout).changed
+    assert deploy(archive, model, repository, DeployOptions(layout=layout)).changed
     before = tree(repository.parent)
-    assert not deploy(archive, model, repository=repository, layout=layout).changed
+    assert not deploy(archive, model, repository, DeployOptions(layout=layout)).changed
     assert tree(repository.parent) == before
 
 
 def test_from_layout_to_layout(archive: Path, model: Path, repository: Path) -> None:
-    first = deploy(archive, model, repository=repository)
+    first = deploy(archive, model, repository)
     config = (repository / "net" / "config.pbtxt").read_text()
     for layout in ("shared", "backend", "shared"):
-        deploy(archive, model, repository=repository, layout=layout)
-    last = deploy(archive, model, repository=repository)
+        deploy(archive, model, repository, DeployOptions(layout=layout))
+    last = deploy(archive, model, repository)
     assert (repository / "net" / "config.pbtxt").read_text() == config
     assert first.environment == last.environment
 
@@ -217,12 +293,13 @@ def test_from_layout_to_layout(archive: Path, model: Path, repository: Path) -> 
 def test_old_archives_are_listed_and_kept(
     tmp_path: Path, model: Path, repository: Path, unpacked: bool
 ) -> None:
-    old = deploy(write_archive(tmp_path / "built"), model, repository=repository, unpacked=unpacked)
+    old = deploy(write_archive(tmp_path / "built"), model, repository, DeployOptions(unpacked=unpacked))
     before = old.environment.stat()
     new = deploy(
-        write_archive(tmp_path / "built", torch="2.8.0"), model, repository=repository, unpacked=unpacked
+        write_archive(tmp_path / "built", torch="2.8.0"), model, repository, DeployOptions(unpacked=unpacked)
     )
-    assert new.old_archives == (old.environment,)
+    shared = (repository.parent / "environments" / old.environment.name,) if unpacked else ()
+    assert new.old_archives == (old.environment, *shared)
     assert new.removed == ()
     assert old.environment.exists()
     if not unpacked:  # the same file, the same time: to a running server the same environment
@@ -233,12 +310,12 @@ def test_old_archives_are_listed_and_kept(
     pruned = deploy(
         write_archive(tmp_path / "built", torch="2.8.0"),
         model,
-        repository=repository,
-        unpacked=unpacked,
-        prune=True,
+        repository,
+        DeployOptions(unpacked=unpacked, prune=True),
     )
     assert (pruned.changed, pruned.old_archives, pruned.removed) == (True, (), ())
-    assert not old.environment.exists()
+    assert pruned.deleted == (old.environment, *shared)
+    assert not any(path.exists() for path in pruned.deleted)
     assert new.environment.exists()
 
 
@@ -250,41 +327,45 @@ def test_shared_archives_are_old_when_no_model_names_them(
 
     def shared(archive: Path, name: str, *, prune: bool = False) -> Any:
         return deploy(
-            archive, model, repository=repository, layout="shared", unpacked=unpacked, name=name, prune=prune
+            archive,
+            model,
+            repository,
+            DeployOptions(layout="shared", unpacked=unpacked, name=name, prune=prune),
         )
 
     old = shared(first, "one").environment
     shared(first, "two")
-    (repository / "broken").mkdir()
-    (repository / "broken" / "config.pbtxt").write_text("not ours {")
     assert shared(second, "one").old_archives == ()
     assert shared(second, "two").old_archives == (old,)
     assert old.exists()
-    assert shared(second, "two", prune=True).old_archives == ()
+    pruned = shared(second, "two", prune=True)
+    assert (pruned.old_archives, pruned.deleted) == ((), (old,))
+    assert pruned.lines()[2:] == [f"deleted: {old}"]
     assert not old.exists()
+    assert not record_beside(old).exists()
 
 
 def test_in_place_a_folder_that_looks_like_an_environment_is_the_users(archive: Path, model: Path) -> None:
     (model / "labels-0123456789ab").mkdir()
     (model / "labels-0123456789ab" / "names.txt").write_text("a\n")
     for _ in range(2):
-        done = deploy(archive, model, repository=model.parent)
+        done = deploy(archive, model, model.parent)
         assert (done.removed, done.old_archives) == ((), ())
     assert (model / "labels-0123456789ab" / "names.txt").read_text() == "a\n"
 
 
 def test_another_unpacked_environment_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
     first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
-    old = deploy(first, model, repository=repository, layout="backend", unpacked=True)
-    new = deploy(second, model, repository=repository, layout="backend", unpacked=True)
+    old = deploy(first, model, repository, DeployOptions(layout="backend", unpacked=True))
+    new = deploy(second, model, repository, DeployOptions(layout="backend", unpacked=True))
     assert new.old_archives == (old.environment,)
     assert (old.environment / "bin" / "activate").is_file()
 
 
 def test_another_archive_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
     first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
-    old = deploy(first, model, repository=repository, layout="backend")
-    new = deploy(second, model, repository=repository, layout="backend")
+    old = deploy(first, model, repository, DeployOptions(layout="backend"))
+    new = deploy(second, model, repository, DeployOptions(layout="backend"))
     assert new.old_archives == (old.environment,)
     assert os.readlink(new.environment.parent / "pb_exec_env_model.py.tar.gz") == second.name
     assert new.lines()[1:] == [
@@ -292,29 +373,34 @@ def test_another_archive_for_a_backend(tmp_path: Path, model: Path, repository: 
         f"not named by any model any more: {old.environment} (--prune deletes it)",
     ]
     assert old.environment.exists()
-    assert deploy(second, model, repository=repository, layout="backend", prune=True).old_archives == ()
+    assert deploy(second, model, repository, DeployOptions(layout="backend", prune=True)).old_archives == ()
     assert not old.environment.exists()
 
 
 def test_what_the_model_directory_lost_is_gone_and_told(archive: Path, model: Path, repository: Path) -> None:
     (model / "2").mkdir()
     (model / "2" / "model.py").write_text(MODEL)
-    deploy(archive, model, repository=repository)
+    deploy(archive, model, repository)
     (model / "2" / "model.py").unlink()
     (model / "2").rmdir()
-    done = deploy(archive, model, repository=repository)
+    done = deploy(archive, model, repository)
     assert done.removed == ("2/model.py",)
     assert done.lines()[2:] == ["removed: 2/model.py"]
-    assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt", archive.name]
+    assert sorted(os.listdir(repository / "net")) == [
+        "1",
+        "config.pbtxt",
+        archive.name,
+        record_beside(archive).name,
+    ]
 
 
 def test_changed_weights(archive: Path, model: Path, repository: Path) -> None:
     weights = model / "1" / "model.pt"
     weights.write_bytes(b"a" * 100)
-    deploy(archive, model, repository=repository)
+    deploy(archive, model, repository)
     weights.write_bytes(b"b" * 100)
     os.chmod(weights, 0o640)
-    assert deploy(archive, model, repository=repository).changed
+    assert deploy(archive, model, repository).changed
     copy = repository / "net" / "1" / "model.pt"
     assert copy.read_bytes() == b"b" * 100
     assert copy.stat().st_mode & 0o777 == 0o640
@@ -324,13 +410,13 @@ def test_changed_weights(archive: Path, model: Path, repository: Path) -> None:
 def test_a_damaged_archive_in_the_repository_is_replaced(
     archive: Path, model: Path, repository: Path
 ) -> None:
-    there = deploy(archive, model, repository=repository).environment
+    there = deploy(archive, model, repository).environment
     os.truncate(there, 10)
-    assert deploy(archive, model, repository=repository).changed
+    assert deploy(archive, model, repository).changed
     assert there.read_bytes() == archive.read_bytes()
-    shared = deploy(archive, model, repository=repository, layout="shared").environment
+    shared = deploy(archive, model, repository, DeployOptions(layout="shared")).environment
     os.truncate(shared, 10)
-    assert deploy(archive, model, repository=repository, layout="shared").changed
+    assert deploy(archive, model, repository, DeployOptions(layout="shared")).changed
     assert shared.read_bytes() == archive.read_bytes()
 
 
@@ -339,12 +425,12 @@ def test_a_damaged_archive_in_the_repository_is_replaced(
 
 def test_the_name_in_the_configuration_counts(archive: Path, model: Path, repository: Path) -> None:
     (model / "config.pbtxt").write_text(f'name: "resnet"\n{CONFIG}')
-    assert deploy(archive, model, repository=repository).folder == repository / "resnet"
+    assert deploy(archive, model, repository).folder == repository / "resnet"
 
 
 def test_another_name(archive: Path, model: Path, repository: Path) -> None:
     (model / "config.pbtxt").write_text(f'name: "resnet"\n{CONFIG}')
-    done = deploy(archive, model, repository=repository, name="candidate")
+    done = deploy(archive, model, repository, DeployOptions(name="candidate"))
     assert done.model == "candidate"
     assert (done.folder / "config.pbtxt").read_text().startswith('name: "candidate"\n')
 
@@ -352,7 +438,7 @@ def test_another_name(archive: Path, model: Path, repository: Path) -> None:
 def test_the_seeds_form(archive: Path, model: Path, repository: Path) -> None:
     (model / "config.pbtxt").write_text(CONFIG.replace("max_batch", 'platform: "pytorch"\nmax_batch'))
     listener = Listener()
-    done = deploy(archive, model, repository=repository, reporter=listener)
+    done = deploy(archive, model, repository, reporter=listener)
     assert (done.folder / "config.pbtxt").read_text() == DEPLOYED.replace(
         "ENVIRONMENT", f"$$TRITON_MODEL_DIRECTORY/{archive.name}"
     )
@@ -364,7 +450,7 @@ def test_the_seeds_form(archive: Path, model: Path, repository: Path) -> None:
 def test_a_plain_python_model_keeps_its_own_code(archive: Path, model: Path, repository: Path) -> None:
     (model / "1" / "model.py").write_text("class TritonPythonModel: pass\n")
     (model / "config.pbtxt").write_text('backend: "python"\n')
-    done = deploy(archive, model, repository=repository)
+    done = deploy(archive, model, repository)
     assert sorted(os.listdir(done.folder / "1")) == ["model.py"]
     assert "default_model_filename" not in (done.folder / "config.pbtxt").read_text()
     assert archive.name in (done.folder / "config.pbtxt").read_text()
@@ -376,7 +462,7 @@ def test_links_are_followed(archive: Path, model: Path, repository: Path, tmp_pa
     (weights / "model.pt").write_bytes(b"weights")
     (model / "1" / "model.pt").symlink_to(weights / "model.pt")
     (model / "1" / "more").symlink_to(weights)
-    done = deploy(archive, model, repository=repository)
+    done = deploy(archive, model, repository)
     for path in ("model.pt", "more/model.pt"):
         assert (done.folder / "1" / path).read_bytes() == b"weights"
         assert not (done.folder / "1" / path).is_symlink()
@@ -387,9 +473,9 @@ def test_what_is_no_model_stays_behind(archive: Path, model: Path, repository: P
     for name in (".git/config", "1/__pycache__/model.pyc", "1/.ipynb_checkpoints/x"):
         (model / name).parent.mkdir()
         (model / name).touch()
-    done = deploy(archive, model, repository=repository)
-    assert sorted(os.listdir(done.folder)) == ["1", "config.pbtxt", archive.name]
-    assert sorted(os.listdir(done.folder / "1")) == ["model.py", "torch_runtime.py"]
+    done = deploy(archive, model, repository)
+    assert sorted(os.listdir(done.folder)) == ["1", "config.pbtxt", archive.name, record_beside(archive).name]
+    assert sorted(os.listdir(done.folder / "1")) == ["_torch_runtime", "model.py", "torch_runtime.py"]
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------
@@ -444,7 +530,10 @@ def test_archives_that_are_none(model: Path, repository: Path, tmp_path: Path) -
         refused(DeployError, missing, model, repository=repository).message
         == f"archive {missing} does not exist"
     )
-    assert refused(DeployError, tmp_path, model, repository=repository).message == f"{tmp_path} is no file"
+    assert (
+        refused(DeployError, tmp_path, model, repository=repository).message
+        == f"{tmp_path} is a folder, not a file"
+    )
     compressed = write_archive(tmp_path / "built", compression="xz")
     assert refused(DeployError, compressed, model, repository=repository).message == (
         f"{compressed} is neither a tar archive nor one compressed by gzip: Triton extracts no other"
@@ -463,7 +552,7 @@ def test_the_manifest_inside_counts_where_none_lies_beside(
     archive: Path, model: Path, repository: Path
 ) -> None:
     renamed = archive.rename(archive.with_name("mine.tar.gz"))
-    done = deploy(renamed, model, repository=repository)
+    done = deploy(renamed, model, repository)
     assert done.environment.name == archive.name
 
 
@@ -508,7 +597,7 @@ def test_backends_that_cannot_be(archive: Path, model: Path, repository: Path, t
         "Triton 23.12 knows no default environment of a python-based backend: 24.01 is the first"
     )
     foreign = repository.parent / "backends" / "torch-tiny"
-    foreign.mkdir()
+    foreign.mkdir(parents=True)
     (foreign / "libtriton_torch-tiny.so").touch()
     assert backend_error() == f"{foreign} holds another backend: libtriton_torch-tiny.so"
     (model / "1" / "model.py").write_text("class TritonPythonModel: pass\n")
@@ -582,8 +671,9 @@ def test_nothing_is_done_before_everything_is_checked(
     def fail(*args: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(layout_module, "replace_folder", fail)
-    monkeypatch.setattr(layout_module, "put", fail)
+    for module in (layout_module, work, placement):
+        for name in ("replace_folder", "put", "remove"):
+            monkeypatch.setattr(module, name, fail, raising=False)
     (model / "1" / "model.py").unlink()
     for layout in LAYOUTS:
         refused(DeployError, archive, model, repository=repository, layout=layout)

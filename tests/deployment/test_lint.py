@@ -206,6 +206,20 @@ def test_plain_python_models_have_the_configured_file(model: Path) -> None:
     assert is_plain_python_model(model / "1", read_config(model))
 
 
+@pytest.mark.parametrize("name", ["torch_runtime.py", "_torch_runtime"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_of_the_users_under_a_name_of_the_runtimes(model: Path, name: str, kind: str) -> None:
+    if kind == "file":
+        (model / "1" / name).write_text("helper = 1\n")
+    else:
+        (model / "1" / name).mkdir()
+        (model / "1" / name / "helper.py").write_text("")
+    found = problems(model)["runtime-name"]
+    assert found.level == "error"
+    assert found.message == f"version 1 holds {name}, the name under which the runtime is deployed"
+    assert found.hint == f"give {name} another name"
+
+
 def test_the_runtime_is_no_model_of_the_users(model: Path) -> None:
     (model / "1" / "torch_runtime.py").write_text("class TritonPythonModel: pass\n")
     (model / "config.pbtxt").write_text('default_model_filename: "torch_runtime.py"')

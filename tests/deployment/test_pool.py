@@ -9,6 +9,8 @@ import pytest
 
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.layout import add_compiled, deploy
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError
 from tests.deployment.conftest import write_archive
 
@@ -18,8 +20,8 @@ def inodes(folder: Path) -> dict[str, int]:
 
 
 def test_two_models_have_the_files_once(archive: Path, model: Path, repository: Path) -> None:
-    one = deploy(archive, model, repository=repository, unpacked=True)
-    two = deploy(archive, model, repository=repository, unpacked=True, name="other")
+    one = deploy(archive, model, repository, DeployOptions(unpacked=True))
+    two = deploy(archive, model, repository, DeployOptions(unpacked=True, name="other"))
     pool = repository.parent / "environments" / one.environment.name
     assert one.environment != two.environment
     assert inodes(one.environment) == inodes(two.environment) == inodes(pool)
@@ -28,41 +30,44 @@ def test_two_models_have_the_files_once(archive: Path, model: Path, repository: 
 
 
 def test_a_folder_of_ones_own(archive: Path, model: Path, repository: Path, tmp_path: Path) -> None:
-    done = deploy(archive, model, repository=repository, unpacked=True, pool=tmp_path / "there" / "pool")
+    done = deploy(archive, model, repository, DeployOptions(unpacked=True, pool=tmp_path / "there" / "pool"))
     assert inodes(done.environment) == inodes(tmp_path / "there" / "pool" / done.environment.name)
     assert not (repository.parent / "environments").exists()
     with pytest.raises(DeployError, match="lies in the repository"):
-        deploy(archive, model, repository=repository, unpacked=True, pool=repository / "pool")
+        deploy(archive, model, repository, DeployOptions(unpacked=True, pool=repository / "pool"))
 
 
 def test_a_deployment_lives_on_without_the_folder(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository=repository, unpacked=True)
+    done = deploy(archive, model, repository, DeployOptions(unpacked=True))
     shutil.rmtree(repository.parent / "environments")
     assert (done.environment / "bin" / "activate").read_bytes() == b"# nothing\n"
-    again = deploy(archive, model, repository=repository, unpacked=True)
+    again = deploy(archive, model, repository, DeployOptions(unpacked=True))
     assert not again.changed
-    assert deploy(archive, model, repository=repository, unpacked=True, name="other").changed
+    assert deploy(archive, model, repository, DeployOptions(unpacked=True, name="other")).changed
 
 
 def test_replacing_one_leaves_the_other_alone(tmp_path: Path, model: Path, repository: Path) -> None:
     """What one model's folder loses, the other's keeps; what no model has any more is listed, then pruned."""
     first, second = write_archive(tmp_path / "built"), write_archive(tmp_path / "built", torch="2.8.0")
-    old = deploy(first, model, repository=repository, unpacked=True)
-    other = deploy(first, model, repository=repository, unpacked=True, name="other")
+    old = deploy(first, model, repository, DeployOptions(unpacked=True))
+    other = deploy(first, model, repository, DeployOptions(unpacked=True, name="other"))
     pool = repository.parent / "environments"
-    deploy(second, model, repository=repository, unpacked=True, prune=True)
+    deploy(second, model, repository, DeployOptions(unpacked=True, prune=True))
     assert not old.environment.exists()
     assert (other.environment / "bin" / "activate").read_bytes() == b"# nothing\n"
     assert (pool / old.environment.name).exists()
-    done = deploy(second, model, repository=repository, unpacked=True, name="other", prune=True)
+    done = deploy(second, model, repository, DeployOptions(unpacked=True, name="other", prune=True))
     assert done.old_archives == ()
-    assert [path.name for path in pool.iterdir()] == [done.environment.name]
+    assert sorted(path.name for path in pool.iterdir()) == [
+        done.environment.name,
+        record_beside(done.environment).name,
+    ]
 
 
 def test_what_was_compiled_is_added_at_once(
     archive: Path, model: Path, repository: Path, tmp_path: Path
 ) -> None:
-    done = deploy(archive, model, repository=repository, unpacked=True)
+    done = deploy(archive, model, repository, DeployOptions(unpacked=True))
     package = tmp_path / "compiled.cpu.pt2"
     package.write_bytes(b"package")
     one = Compiled(version="1", device="CPU", file=package, reason=None, difference=0.0, kept=False)
@@ -84,12 +89,12 @@ def test_deployed_with_what_was_compiled(
     package = tmp_path / "compiled.cpu.pt2"
     package.write_bytes(b"package")
     one = Compiled(version="1", device="CPU", file=package, reason=None, difference=1e-6, kept=False)
-    done = deploy(archive, model, repository=repository, compiled=[one])
+    done = deploy(archive, model, repository, compiled=[one])
     assert done.compiled[0].file == done.folder / "1" / "compiled.cpu.pt2"
     assert (
         "compiled ahead of time (version 1, CPU): compiled.cpu.pt2, at most 1e-06 away from eager"
         in done.lines()
     )
     # Without it, it goes, and is listed: it belongs to a model that may be another one by now.
-    again = deploy(archive, done.folder, repository=repository)
+    again = deploy(archive, done.folder, repository)
     assert again.removed == ("1/compiled.cpu.pt2",)

@@ -12,10 +12,11 @@ import pytest
 from tritonclient import http
 
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.server.cleanup import Remains
-from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
+from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -75,12 +76,12 @@ def test_a_server_that_polls_never_sees_half_a_model(
 ) -> None:
     """Every answer is the old model's or the new one's, none fails, and the environment is extracted once."""
     model, repository, log = tmp_path / "models" / "net", tmp_path / "repository", tmp_path / "log"
-    deploy(cpu_archive, write_model(model, 1), repository=repository)
-    poll = ["--model-control-mode=poll", "--repository-poll-secs=1", "--log-verbose=1"]
-    with server.start(repository, python="3.11", log=log, extra_args=poll) as running:
+    deploy(cpu_archive, write_model(model, 1), repository)
+    poll = ("--model-control-mode=poll", "--repository-poll-secs=1", "--log-verbose=1")
+    with server.start(repository, python="3.11", log=log, options=StartOptions(extra_args=poll)) as running:
         assert value_of(running) == 1
         for value in (2, 3, 4):
-            before = deploy(cpu_archive, write_model(model, value), repository=repository)
+            before = deploy(cpu_archive, write_model(model, value), repository)
             assert before.changed
             deadline = time.monotonic() + 60
             while (answer := value_of(running)) != value:
@@ -97,7 +98,7 @@ def test_the_server_extracts_the_tree_that_tar_extracts(
     cpu_archive: Path, cpu_environment: Path, server: TritonServer, tmp_path: Path
 ) -> None:
     repository, log = tmp_path / "repository", tmp_path / "log"
-    deploy(cpu_archive, write_model(tmp_path / "models" / "net", 1), repository=repository)
+    deploy(cpu_archive, write_model(tmp_path / "models" / "net", 1), repository)
     with server.start(repository, python="3.11", log=log) as running:
         remains = Remains(name="", pid=running.process.pid, before=set())
         remains.look()
@@ -119,8 +120,10 @@ def tree(folder: Path) -> dict[str, tuple[int, str]]:
 
 def test_an_unpacked_environment(cpu_archive: Path, server: TritonServer, tmp_path: Path) -> None:
     model, repository, log = tmp_path / "models" / "net", tmp_path / "repository", tmp_path / "log"
-    deploy(cpu_archive, write_model(model, 7), repository=repository, layout="shared", unpacked=True)
-    with server.start(repository, python="3.11", log=log, extra_args=["--log-verbose=1"]) as running:
+    deploy(cpu_archive, write_model(model, 7), repository, DeployOptions(layout="shared", unpacked=True))
+    with server.start(
+        repository, python="3.11", log=log, options=StartOptions(extra_args=("--log-verbose=1",))
+    ) as running:
         assert value_of(running) == 7
     assert "Extracting Python execution env" not in log.read_text(errors="replace")
 
@@ -128,7 +131,7 @@ def test_an_unpacked_environment(cpu_archive: Path, server: TritonServer, tmp_pa
 def test_a_backend_for_two_models(cpu_archive: Path, server: TritonServer, tmp_path: Path) -> None:
     repository, log = tmp_path / "repository", tmp_path / "log"
     for name in ("one", "two"):
-        done = deploy(cpu_archive, sample_model(), repository=repository, layout="backend", name=name)
+        done = deploy(cpu_archive, sample_model(), repository, DeployOptions(layout="backend", name=name))
     assert done.backend_folder is not None
     link = done.backend_folder / "pb_exec_env_model.py.tar.gz"
     assert os.readlink(link) == cpu_archive.name
@@ -137,8 +140,7 @@ def test_a_backend_for_two_models(cpu_archive: Path, server: TritonServer, tmp_p
         repository,
         python="3.11",
         log=log,
-        backends=done.backend_folder.parent,
-        extra_args=["--log-verbose=1"],
+        options=StartOptions(backends=done.backend_folder.parent, extra_args=("--log-verbose=1",)),
     ) as running:
         answers = [ask(running, name, rows) for name in ("one", "two")]
     assert answers[0].shape == (2, 16)

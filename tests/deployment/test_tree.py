@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from envbuilder.deployment import locking
 from envbuilder.deployment import tree as place
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.locking import is_mounted, locked
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.tree import (
     Copy,
     Entry,
@@ -25,11 +28,11 @@ from envbuilder.deployment.tree import (
     Text,
     copy_file,
     is_in_place,
-    locked,
     unpack,
 )
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import SILENT
+from envbuilder.util.files import file_sha256
 from tests.deployment.conftest import CONFIG, write_archive
 from tests.deployment.test_layout import Listener, tree
 
@@ -141,7 +144,7 @@ def test_interrupted(
     function: str,
 ) -> None:
     (model / "1" / "model.pt").write_bytes(b"old")
-    deploy(archive, model, repository=repository)
+    deploy(archive, model, repository)
     (model / "1" / "model.pt").write_bytes(b"new")
     before = tree(repository / "net")
 
@@ -152,17 +155,17 @@ def test_interrupted(
         patch.setattr(place, function, fail)
         if isinstance(error, OSError):
             with pytest.raises(DeployError) as caught:
-                deploy(archive, model, repository=repository)
+                deploy(archive, model, repository)
             assert caught.value.message == (
                 f"{repository / 'net'} cannot be written: No space left on device: x"
             )
         else:
             with pytest.raises(KeyboardInterrupt):
-                deploy(archive, model, repository=repository)
+                deploy(archive, model, repository)
     assert tree(repository / "net") == before
     assert os.listdir(repository) == ["net"]
     assert sorted(os.listdir(repository.parent)) == ["built", "models", "repository"]
-    assert deploy(archive, model, repository=repository).changed
+    assert deploy(archive, model, repository).changed
     assert (repository / "net" / "1" / "model.pt").read_bytes() == b"new"
 
 
@@ -175,11 +178,10 @@ def test_interrupted_sharing(
     with monkeypatch.context() as patch:
         patch.setattr(place, "copy_file", fail)
         with pytest.raises(DeployError) as caught:
-            deploy(archive, model, repository=repository, layout="shared")
-    environment = repository.parent / "envs" / archive.name
-    assert caught.value.message == f"{environment} cannot be written: No space left on device: x"
-    assert os.listdir(environment.parent) == os.listdir(repository) == []
-    assert deploy(archive, model, repository=repository, layout="shared").changed
+            deploy(archive, model, repository, DeployOptions(layout="shared"))
+    assert caught.value.message == f"{repository / 'net'} cannot be written: No space left on device: x"
+    assert sorted(os.listdir(repository.parent)) == ["built", "models"]
+    assert deploy(archive, model, repository, DeployOptions(layout="shared")).changed
 
 
 @pytest.mark.parametrize("function", ["_swap", "_write"])
@@ -190,6 +192,8 @@ import os, signal, sys
 from pathlib import Path
 from envbuilder.deployment import tree
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.locking import is_mounted, locked
+from envbuilder.deployment.options import DeployOptions
 real = tree.{function}
 def die(*args):
     if {function!r} == "_write":
@@ -197,7 +201,7 @@ def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 tree.{function} = die
 archive, model, repository = map(Path, sys.argv[1:])
-deploy(archive, model, repository=repository, layout={layout!r})
+deploy(archive, model, repository, DeployOptions(layout={layout!r}))
 """
     killed = subprocess.run([sys.executable, "-c", code, archive, model, repository], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -206,12 +210,12 @@ deploy(archive, model, repository=repository, layout={layout!r})
         "models",
         "built",
         "repository",
-        *({"envs"} if layout == "shared" else ()),
+        *({"environments"} if layout == "shared" else ()),
         *({"backends"} if layout == "backend" else ()),
     }
     assert set(os.listdir(repository.parent)) - left != set()
 
-    assert deploy(archive, model, repository=repository, layout=layout).changed
+    assert deploy(archive, model, repository, DeployOptions(layout=layout)).changed
     assert set(os.listdir(repository.parent)) == left
     assert os.listdir(repository) == ["net"]
 
@@ -224,9 +228,9 @@ def test_the_repository_is_a_volume_of_its_own(
     mounts.write_text(
         f"36 35 98:0 / {str(repository).replace('r', chr(92) + '162', 1)} rw - ext4 /dev/root rw\n"
     )
-    monkeypatch.setattr(place, "_MOUNTS", mounts)
+    monkeypatch.setattr(locking, "MOUNTS", mounts)
     listener = Listener()
-    deploy(archive, model, repository=repository, reporter=listener)
+    deploy(archive, model, repository, reporter=listener)
     assert listener.notes == [
         f"assembling in {repository / '.deploying'}: {repository.parent} is no place on the same file system"
     ]
@@ -245,7 +249,7 @@ def test_the_folder_beside_cannot_be_written(
         real(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    assert deploy(archive, model, repository=repository).changed
+    assert deploy(archive, model, repository).changed
     assert os.listdir(repository) == ["net"]
 
 
@@ -261,15 +265,15 @@ def test_neither_place_can_be_written(
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
     with pytest.raises(DeployError) as caught:
-        deploy(archive, model, repository=repository)
+        deploy(archive, model, repository)
     assert caught.value.message == f"{repository} cannot be written: Permission denied"
 
 
 def test_what_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert place._is_mounted(Path("/proc"))
-    assert not place._is_mounted(tmp_path)
-    monkeypatch.setattr(place, "_MOUNTS", tmp_path / "none")
-    assert not place._is_mounted(tmp_path)
+    assert is_mounted(Path("/proc"))
+    assert not is_mounted(tmp_path)
+    monkeypatch.setattr(locking, "MOUNTS", tmp_path / "none")
+    assert not is_mounted(tmp_path)
 
 
 class NoExchange:
@@ -355,10 +359,12 @@ def test_a_file_system_without_hard_links(
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    old = deploy(write_archive(tmp_path / "built"), model, repository=repository, unpacked=True).environment
+    old = deploy(
+        write_archive(tmp_path / "built"), model, repository, DeployOptions(unpacked=True)
+    ).environment
     (model / "config.pbtxt").write_text(f"{CONFIG}# changed\n")
     before = {path: path.stat().st_mtime_ns for path in old.rglob("*") if path.is_file()}
-    assert deploy(write_archive(tmp_path / "built"), model, repository=repository, unpacked=True).changed
+    assert deploy(write_archive(tmp_path / "built"), model, repository, DeployOptions(unpacked=True)).changed
     assert {path: path.stat().st_mtime_ns for path in old.rglob("*") if path.is_file()} == before
 
 
@@ -445,8 +451,8 @@ def test_entries_are_what_they_are_made_from(tmp_path: Path, archive: Path) -> N
     plan: dict[str, Entry] = {
         "copy": Copy(path=source),
         "link": Link(target="copy"),
-        "archive": Environment(archive=archive, unpacked=False),
-        "folder": Environment(archive=archive, unpacked=True),
+        "archive": Environment(archive=archive, sha256=file_sha256(archive), unpacked=False),
+        "folder": Environment(archive=archive, sha256=file_sha256(archive), unpacked=True),
     }
     target = tmp_path / "repository" / "net"
     replace(target, plan)
@@ -465,6 +471,6 @@ def test_unpack_on_a_full_disk(
     with monkeypatch.context() as patch:
         patch.setattr(place, "extract", full)
         with pytest.raises(DeployError) as caught:
-            deploy(archive, model, repository=repository, unpacked=True)
+            deploy(archive, model, repository, DeployOptions(unpacked=True))
     assert caught.value.message == "the archive cannot be extracted: x: No space left on device"
-    assert os.listdir(repository) == []
+    assert sorted(os.listdir(repository.parent)) == ["built", "models"]

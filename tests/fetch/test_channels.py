@@ -14,6 +14,7 @@ from envbuilder.fetch.channels import find_in_channels
 from envbuilder.fetch.download import fetch_packages
 from envbuilder.lockfile.model import CondaPackage
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.helpers.index_server import Index, Trouble
 
 TOOL = CondaPackage(
@@ -97,7 +98,7 @@ def own(index: Index) -> list[Channel]:
 
 def test_a_download_that_is_interrupted_is_taken_up_again(served: Index, empty_store: Store) -> None:
     served.troubles[BROKEN.filename] = [Trouble(break_after=100_000)]
-    paths = fetch_packages([BROKEN], own(served), Settings(), empty_store)
+    paths = fetch_packages([BROKEN], own(served), Session(settings=Settings(), store=empty_store))
     assert paths[BROKEN].read_bytes() == DATA
     first, second = served.asked(BROKEN.filename)
     assert "range" not in first
@@ -107,10 +108,15 @@ def test_a_download_that_is_interrupted_is_taken_up_again(served: Index, empty_s
 def test_a_download_that_never_ends(served: Index, empty_store: Store) -> None:
     served.troubles[BROKEN.filename] = [Trouble(break_after=0) for _ in range(50)]
     with pytest.raises(FetchError) as caught:
-        fetch_packages([BROKEN], own(served), Settings(), empty_store)
+        fetch_packages([BROKEN], own(served), Session(settings=Settings(), store=empty_store))
     assert caught.value.message.startswith(f"{BROKEN.filename} (sha256 {BROKEN.sha256[:12]}")
     assert f"{served.base}/files/own/linux-64/{BROKEN.filename}" in caught.value.message
     assert caught.value.exit_code == 4
     assert [path for path in empty_store.root.rglob("*") if path.is_file() and path.stat().st_size] == []
     served.troubles.clear()
-    assert fetch_packages([BROKEN], own(served), Settings(), empty_store)[BROKEN].read_bytes() == DATA
+    assert (
+        fetch_packages([BROKEN], own(served), Session(settings=Settings(), store=empty_store))[
+            BROKEN
+        ].read_bytes()
+        == DATA
+    )

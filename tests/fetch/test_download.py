@@ -19,6 +19,7 @@ from envbuilder.fetch.download import fetch, fetch_into_wheelhouse
 from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SilentReporter, Task
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.fetch.conftest import MakeIndex, leftovers, make_wheel
 from tests.helpers.index_server import Index, Trouble
 
@@ -28,7 +29,7 @@ SHORT = "demo_pkg-1.0-py3-none-any.whl"
 
 
 def fetch_one(artifact: Artifact, settings: Settings, store: Store, cuda: str = "pypi") -> bytes:
-    [(got, path)] = fetch([artifact], cuda, settings, store)
+    [(got, path)] = fetch([artifact], cuda, Session(settings=settings, store=store))
     assert got is artifact
     assert path == store.find_artifact(artifact.sha256)
     return path.read_bytes()
@@ -36,7 +37,7 @@ def fetch_one(artifact: Artifact, settings: Settings, store: Store, cuda: str = 
 
 def failure(settings: Settings, store: Store, kind: type[FetchError | IntegrityError]) -> str:
     with pytest.raises(kind) as caught:
-        list(fetch([WHEEL], "pypi", settings, store))
+        list(fetch([WHEEL], "pypi", Session(settings=settings, store=store)))
     assert store.find_artifact(WHEEL.sha256) is None
     assert leftovers(store) == []
     assert caught.value.exit_code == {FetchError: 4, IntegrityError: 5}[kind]
@@ -84,7 +85,9 @@ def test_what_is_in_the_store_is_asked_of_nobody(index: Index, empty_store: Stor
     fetch_one(WHEEL, settings, empty_store)
     index.requests.clear()
     notes = Notes()
-    assert [a for a, _ in fetch([WHEEL], "pypi", settings, empty_store, reporter=notes)] == [WHEEL]
+    assert [
+        a for a, _ in fetch([WHEEL], "pypi", Session(settings=settings, store=empty_store, reporter=notes))
+    ] == [WHEEL]
     assert index.requests == []
     assert (notes.total, notes.done, notes.from_store) == (len(DATA), len(DATA), len(DATA))
 
@@ -95,7 +98,9 @@ def test_artifacts_come_in_the_order_of_their_arrival(index: Index, empty_store:
         index.add(artifact.filename, data)
     index.troubles["part19-1.0-py3-none-any.whl"] = [Trouble(hang=True)]
     settings = Settings(index_url=index.url)
-    arriving = fetch([artifact for artifact, _ in made], "pypi", settings, empty_store)
+    arriving = fetch(
+        [artifact for artifact, _ in made], "pypi", Session(settings=settings, store=empty_store)
+    )
     arrived = [next(arriving)[0].name for _ in range(19)]
     assert sorted(arrived) == sorted(artifact.name for artifact, _ in made[:19])
     index.stopped.set()  # lets go of the one that hangs: its connection closes, and it is asked for again
@@ -154,7 +159,7 @@ def test_a_file_of_the_right_name_with_other_bytes_is_passed_over(
     index.add(WHEEL.filename, DATA)
     settings = Settings(find_links=(str(tmp_path),), index_url=index.url)
     notes = Notes()
-    list(fetch([WHEEL], "pypi", settings, empty_store, reporter=notes))
+    list(fetch([WHEEL], "pypi", Session(settings=settings, store=empty_store, reporter=notes)))
     assert notes.notes == [
         f"{SHORT}: passed over sha256 {hashlib.sha256(OTHER).hexdigest()} in {tmp_path / SHORT}, "
         "the lock names other bytes"
@@ -198,7 +203,9 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(index: Index, empty_sto
     index.add(WHEEL.filename, DATA)
     index.troubles[SHORT] = [Trouble(break_after=100_000), Trouble(break_after=50_000)]
     notes = Notes()
-    [(_, path)] = fetch([WHEEL], "pypi", Settings(index_url=index.url), empty_store, reporter=notes)
+    [(_, path)] = fetch(
+        [WHEEL], "pypi", Session(settings=Settings(index_url=index.url), store=empty_store, reporter=notes)
+    )
     assert path.read_bytes() == DATA
     assert [asked.get("range") for asked in index.asked(SHORT)] == [None, "bytes=100000-", "bytes=150000-"]
     assert notes.done == len(DATA)
@@ -211,7 +218,9 @@ def test_a_server_without_ranges_is_asked_again_from_the_start(
     index.add(WHEEL.filename, DATA)
     index.troubles[SHORT] = [Trouble(break_after=100_000), Trouble(break_after=200_000)]
     notes = Notes()
-    [(_, path)] = fetch([WHEEL], "pypi", Settings(index_url=index.url), empty_store, reporter=notes)
+    [(_, path)] = fetch(
+        [WHEEL], "pypi", Session(settings=Settings(index_url=index.url), store=empty_store, reporter=notes)
+    )
     assert path.read_bytes() == DATA
     assert len(index.asked(SHORT)) == 3
     assert notes.done == len(DATA)
@@ -344,11 +353,11 @@ def test_the_torch_family_comes_from_pytorchs_index_only(make_index: MakeIndex, 
     pytorch.add(WHEEL.filename, DATA, index="whl/cu126")
     settings = Settings(index_url=package_index.url, pytorch_index=f"{pytorch.base}/whl")
     with pytest.raises(FetchError) as caught:
-        list(fetch([torch], "cu126", settings, empty_store))
+        list(fetch([torch], "cu126", Session(settings=settings, store=empty_store)))
     assert caught.value.message.endswith(f"  {pytorch.base}/whl/cu126/torch/: not there")
     pytorch.add(torch.filename, torch_data, index="whl/cu126")
     pytorch.requests.clear()
-    assert len(list(fetch([torch, WHEEL], "cu126", settings, empty_store))) == 2
+    assert len(list(fetch([torch, WHEEL], "cu126", Session(settings=settings, store=empty_store)))) == 2
     assert [path for path, _ in pytorch.requests] == ["/whl/cu126/torch/", f"/files/{torch.filename}"]
     assert [path for path, _ in package_index.requests] == ["/simple/demo-pkg/", f"/files/{SHORT}"]
 
@@ -370,7 +379,15 @@ def test_two_fetches_at_once_share_a_store(index: Index, empty_store: Store) -> 
 
     def once() -> None:
         results.append(
-            len(list(fetch([a for a, _ in made], "pypi", Settings(index_url=index.url), empty_store)))
+            len(
+                list(
+                    fetch(
+                        [a for a, _ in made],
+                        "pypi",
+                        Session(settings=Settings(index_url=index.url), store=empty_store),
+                    )
+                )
+            )
         )
 
     threads = [threading.Thread(target=once) for _ in range(2)]
@@ -391,7 +408,9 @@ def test_a_caller_that_stops_early_leaves_nothing_running(index: Index, empty_st
     index.add(quick.filename, data)
     index.add(WHEEL.filename, DATA)
     index.troubles[SHORT] = [Trouble(drip=True)]
-    arriving = fetch([quick, WHEEL], "pypi", Settings(index_url=index.url), empty_store)
+    arriving = fetch(
+        [quick, WHEEL], "pypi", Session(settings=Settings(index_url=index.url), store=empty_store)
+    )
     assert next(arriving)[0] == quick
     arriving.close()  # type: ignore[attr-defined]  # fetch() promises an iterator, and returns a generator
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
@@ -404,7 +423,7 @@ def test_a_failure_ends_the_other_downloads_soon(index: Index, empty_store: Stor
     index.troubles[slow.filename] = [Trouble(hang=True)]
     began = time.monotonic()
     with pytest.raises(FetchError, match=r"demo_pkg-1\.0"):
-        list(fetch([slow, WHEEL], "pypi", Settings(index_url=index.url), empty_store))
+        list(fetch([slow, WHEEL], "pypi", Session(settings=Settings(index_url=index.url), store=empty_store)))
     assert time.monotonic() - began < 10  # not the timeout of 60 seconds
 
 
@@ -422,19 +441,32 @@ def test_a_wheelhouse_is_filled(index: Index, empty_store: Store, tmp_path: Path
     index.add(other.filename, other_data)
     house = tmp_path / "a" / "wheelhouse"
     settings = Settings(index_url=index.url)
-    files = fetch_into_wheelhouse([other, WHEEL], "pypi", settings, empty_store, house)
+    files = fetch_into_wheelhouse(
+        [other, WHEEL], "pypi", Session(settings=settings, store=empty_store), house
+    )
     assert files == [house / SHORT, house / other.filename]
     assert [file.read_bytes() for file in files] == [DATA, other_data]
     files[0].write_bytes(OTHER)
     (house / ".fetch-12345678").mkdir()  # a killed one's
     before = files[1].stat().st_ino
-    fetch_into_wheelhouse([other, WHEEL], "pypi", settings, empty_store, house)
+    fetch_into_wheelhouse([other, WHEEL], "pypi", Session(settings=settings, store=empty_store), house)
     assert files[0].read_bytes() == DATA
     assert files[1].stat().st_ino == before  # what is right stays
     assert sorted(house.iterdir()) == files
     # and that wheelhouse does for an air-gapped machine
     air_gapped = Settings(find_links=(str(house),), no_index=True)
-    assert len(list(fetch([WHEEL, other], "pypi", air_gapped, Store(root=tmp_path / "second")))) == 2
+    assert (
+        len(
+            list(
+                fetch(
+                    [WHEEL, other],
+                    "pypi",
+                    Session(settings=air_gapped, store=Store(root=tmp_path / "second")),
+                )
+            )
+        )
+        == 2
+    )
 
 
 def test_a_wheelhouse_gets_no_broken_artifact(index: Index, empty_store: Store, tmp_path: Path) -> None:
@@ -444,7 +476,9 @@ def test_a_wheelhouse_gets_no_broken_artifact(index: Index, empty_store: Store, 
     path = empty_store.artifact_path(WHEEL.sha256)
     path.write_bytes(OTHER)
     with pytest.raises(IntegrityError) as caught:
-        fetch_into_wheelhouse([WHEEL], "pypi", settings, empty_store, tmp_path / "house")
+        fetch_into_wheelhouse(
+            [WHEEL], "pypi", Session(settings=settings, store=empty_store), tmp_path / "house"
+        )
     assert str(caught.value) == (
         f"{SHORT} in the store has sha256 {hashlib.sha256(OTHER).hexdigest()}, the lock says {WHEEL.sha256}\n"
         f"  hint: remove {path}, and run the command again"
@@ -466,7 +500,9 @@ def test_a_full_disk_leaves_a_wheelhouse_as_it_was(
 
     monkeypatch.setattr("shutil.copyfile", fill_the_disk)
     with pytest.raises(FetchError) as caught:
-        fetch_into_wheelhouse([WHEEL], "pypi", Settings(index_url=index.url), empty_store, house)
+        fetch_into_wheelhouse(
+            [WHEEL], "pypi", Session(settings=Settings(index_url=index.url), store=empty_store), house
+        )
     assert caught.value.message == f"{house / SHORT} cannot be written: No space left on device"
     assert [(file.name, file.read_bytes()) for file in house.iterdir()] == [(SHORT, b"before")]
 
@@ -478,6 +514,9 @@ def test_a_wheelhouse_that_cannot_be_written_is_an_error(
     (tmp_path / "file").write_text("")
     with pytest.raises(FetchError) as caught:
         fetch_into_wheelhouse(
-            [WHEEL], "pypi", Settings(index_url=index.url), empty_store, tmp_path / "file" / "house"
+            [WHEEL],
+            "pypi",
+            Session(settings=Settings(index_url=index.url), store=empty_store),
+            tmp_path / "file" / "house",
         )
     assert caught.value.message == f"{tmp_path / 'file' / 'house' / SHORT} cannot be written: Not a directory"

@@ -14,6 +14,7 @@ import pytest
 from envbuilder.config.settings import Settings
 from envbuilder.fetch.download import fetch
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.fetch.conftest import leftovers, make_wheel
 from tests.helpers.index_server import Index, Trouble
 
@@ -27,12 +28,13 @@ from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact
 from envbuilder.config.settings import Settings
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 
 url, root, sha256 = sys.argv[1:]
 artifact = Artifact(name="demo-pkg", version="1.0", filename="demo_pkg-1.0-py3-none-any.whl",
                     sha256=sha256, size=3_000_000)
 try:
-    list(fetch([artifact], "pypi", Settings(index_url=url), Store(root=Path(root))))
+    list(fetch([artifact], "pypi", Session(settings=Settings(index_url=url), store=Store(root=Path(root)))))
 except EnvbuilderError as error:
     print(error)
     sys.exit(error.exit_code)
@@ -61,7 +63,7 @@ def test_a_killed_fetch_can_be_run_again(index: Index, empty_store: Store, numbe
     assert process.returncode == -number
     assert error.endswith(b"KeyboardInterrupt\n") or number != signal.SIGINT
     assert empty_store.find_artifact(WHEEL.sha256) is None
-    [(_, path)] = fetch([WHEEL], "pypi", Settings(index_url=index.url), empty_store)
+    [(_, path)] = fetch([WHEEL], "pypi", Session(settings=Settings(index_url=index.url), store=empty_store))
     assert path.read_bytes() == DATA
 
 

@@ -17,6 +17,7 @@ from envbuilder.fetch.http import open_client
 from envbuilder.fetch.sources import indexes_for
 from envbuilder.lockfile.model import Artifact
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.urls import redacted
 from tests.fetch.conftest import MakeIndex, make_wheel
 from tests.helpers.index_server import CERTIFICATE, Index, Trouble
@@ -25,7 +26,7 @@ WHEEL, DATA = make_wheel("demo_pkg-1.0-py3-none-any.whl", 1000)
 
 
 def fetch_it(settings: Settings, store: Store) -> bytes:
-    [(_, path)] = fetch([WHEEL], "pypi", settings, store)
+    [(_, path)] = fetch([WHEEL], "pypi", Session(settings=settings, store=store))
     return path.read_bytes()
 
 
@@ -139,11 +140,12 @@ def test_a_proxy_of_the_environment_is_asked(
         ),
         (
             Trouble(body=b"{", kind="application/vnd.pypi.simple.v1+json"),
-            "the page cannot be read: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+            "the page cannot be read: is not JSON: Expecting property name enclosed in double quotes "
+            "in line 1, column 2",
         ),
         (
             Trouble(body=b"[1]", kind="application/vnd.pypi.simple.v1+json"),
-            "the page cannot be read: 'list' object has no attribute 'get'",
+            "the page cannot be read: expected an object, found a list of 1",
         ),
         (
             Trouble(body=b"\xff", kind="text/html; charset=utf-8"),
@@ -169,7 +171,16 @@ def test_a_page_is_read_once(index: Index, empty_store: Store, monkeypatch: pyte
         index.files[artifact.filename] = data
         index.pages["/links/"].append(artifact.filename)
     settings = Settings(find_links=(f"{index.base}/links/",), no_index=True)
-    assert len(list(fetch([artifact for artifact, _ in made], "pypi", settings, empty_store))) == 3
+    assert (
+        len(
+            list(
+                fetch(
+                    [artifact for artifact, _ in made], "pypi", Session(settings=settings, store=empty_store)
+                )
+            )
+        )
+        == 3
+    )
     assert len(index.asked("/links/")) == 1
 
 
@@ -191,7 +202,16 @@ def test_a_host_that_takes_no_connection_is_waited_for_once(
 
     monkeypatch.setattr(sources, "read_page", counting)
     settings = Settings(index_url=gone.url, extra_index_urls=(index.url,))
-    assert len(list(fetch([artifact for artifact, _ in made], "pypi", settings, empty_store))) == 20
+    assert (
+        len(
+            list(
+                fetch(
+                    [artifact for artifact, _ in made], "pypi", Session(settings=settings, store=empty_store)
+                )
+            )
+        )
+        == 20
+    )
     assert len([url for url in tried if url.startswith(gone.url)]) <= 6 * 3  # each stream, three tries
 
 
@@ -219,5 +239,7 @@ def test_this_machines_own_index_really_answers(empty_store: Store, monkeypatch:
         sha256="8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254",
         size=11053,
     )
-    [(_, path)] = fetch([six], "cpu", load_settings(Path(__file__).parent), empty_store)
+    [(_, path)] = fetch(
+        [six], "cpu", Session(settings=load_settings(Path(__file__).parent), store=empty_store)
+    )
     assert path.stat().st_size == six.size

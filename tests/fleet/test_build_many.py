@@ -16,7 +16,7 @@ from envbuilder.building.build import build
 from envbuilder.building.record import tools
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ClusterError
-from envbuilder.fleet.build_many import build_many, send_wheelhouses
+from envbuilder.fleet.build_many import FleetOptions, build_many, send_wheelhouses
 from envbuilder.fleet.local import run_here
 from envbuilder.fleet.plan import Job, Node, plan
 from envbuilder.fleet.tasks import Terms, assemble_base, assemble_wheel, pack
@@ -25,10 +25,12 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import VerifyOptions
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
+from envbuilder.store.session import Session
 from tests.conftest import REPOSITORY
 from tests.helpers.conda_project import Project
 from tests.helpers.fleets import make_fleet
 from tests.helpers.notes import Notes
+from tests.helpers.trust import Team
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +60,8 @@ def test_the_same_bytes_as_one_by_one(tmp_path: Path, python311: Interpreter) ->
         alone = build(
             job.recipe,
             job.lock,
+            Session(settings=job.settings, store=Store.open(tmp_path / "another")),
             output=tmp_path / "alone",
-            settings=job.settings,
-            store=Store.open(tmp_path / "another"),
         )
         assert outcome.sha256 == alone.sha256
         assert outcome.archive == tmp_path / "envs" / alone.archive.name
@@ -69,7 +70,7 @@ def test_the_same_bytes_as_one_by_one(tmp_path: Path, python311: Interpreter) ->
 
 
 def test_recipes_of_conda_packages_share_their_base(
-    conda_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    conda_project: Project, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "here"))
     where = f"file://{tmp_path}/elsewhere"
@@ -78,7 +79,9 @@ def test_recipes_of_conda_packages_share_their_base(
     for name in ("one", "two"):
         recipe = dataclasses.replace(conda_project.recipe(conda=["greeting"]), name=name)
         jobs.append(Job(recipe=recipe, lock=conda_project.lock(recipe).lock, settings=settings))
-    nodes = plan(jobs, Terms(tools=tools(jobs[0].lock), sharing=True), tmp_path / "envs")
+    nodes = plan(
+        jobs, Terms(tools=tools(jobs[0].lock), sharing=True, key=team.private.read_text()), tmp_path / "envs"
+    )
     kinds = [node.work for node in nodes.values()]
     assert [kinds.count(work) for work in (assemble_base, assemble_wheel, pack)] == [1, 2, 2]
     done = dict(run_here(nodes))
@@ -88,9 +91,8 @@ def test_recipes_of_conda_packages_share_their_base(
     alone = build(
         jobs[0].recipe,
         jobs[0].lock,
+        Session(settings=conda_project.settings, store=conda_project.store),
         output=tmp_path / "alone",
-        settings=conda_project.settings,
-        store=conda_project.store,
     )
     assert outcomes[0].sha256 == alone.sha256
     remote = RemoteStore(where)
@@ -130,7 +132,7 @@ def test_an_interrupt_ends_the_processes_too(tmp_path: Path, python311: Interpre
 
 
 def test_a_process_that_dies_is_an_error_in_words(tmp_path: Path) -> None:
-    node = Node(key="die", weight=0, work=os._exit, args=(3,))
+    node = Node(key="die", weight=0, work=os._exit, args=(3,), settings=Settings())
     with pytest.raises(ClusterError) as raised:
         list(run_here({"die": node}))
     assert raised.value.message == "a process that built died"
@@ -148,7 +150,7 @@ def test_an_archive_is_verified_too(
     envs.mkdir()
     for file in (cpu_archive, manifest_beside(cpu_archive)):
         os.link(file, envs / file.name)
-    (outcome,) = build_many([job], output=envs, verify=True, interpreter_change=True)
+    (outcome,) = build_many([job], output=envs, options=FleetOptions(verify=True, interpreter_change=True))
     assert (outcome.state, outcome.failure, outcome.archive) == (
         "already there",
         None,
@@ -160,7 +162,7 @@ def test_an_archive_is_verified_too(
     assert json.loads(report.read_bytes())["sha256"] == outcome.sha256
     nowhere = dataclasses.replace(recipe, verify=VerifyOptions(model=tmp_path / "nowhere"))
     job = dataclasses.replace(job, recipe=nowhere)
-    (outcome,) = build_many([job], output=envs, verify=True, interpreter_change=True)
+    (outcome,) = build_many([job], output=envs, options=FleetOptions(verify=True, interpreter_change=True))
     assert outcome.failure is not None
     assert outcome.failure.message == (
         f"the model directory {tmp_path}/nowhere is not on the machine that verifies"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
@@ -31,24 +33,51 @@ def write_key(folder: Path, name: str, key: Any = None, passphrase: str | None =
     return key
 
 
+def name_of(text: str) -> x509.Name:
+    """Return a name of one common name; of no part at all where *text* is empty."""
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)] if text else [])
+
+
+def usage(*names: str) -> x509.KeyUsage:
+    """Return a key usage of these names alone."""
+    all_of_them = (
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+        "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+    )  # fmt: skip
+    return x509.KeyUsage(**{one: one in names for one in all_of_them})
+
+
 def write_certificate(
     path: Path,
     key: Any,
     *,
     issuer: Any = None,
     issuer_name: str | None = None,
+    subject: str | None = None,
     authority: bool = False,
     begins: datetime.datetime = NOW - DAY,
     ends: datetime.datetime = NOW + DAY,
+    path_length: int | None = None,
+    without: Sequence[type[x509.ExtensionType]] = (),
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    digest: Any = None,
 ) -> Path:
-    """Write a certificate of *key*, called as its file, issued by the key *issuer* (default: itself)."""
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, path.stem)])
-    by = (
-        name
-        if issuer_name is None
-        else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer_name)])
-    )
-    certificate = (
+    """Write a certificate of *key*, called as its file or *subject*, issued by the key *issuer* (default: itself).
+
+    A signer's is for signing code, an authority's for issuing. *without* leaves extensions out, *extensions* (each
+    critical or not) replace those of their kind.
+    """
+    name = name_of(path.stem if subject is None else subject)
+    by = name if issuer_name is None else name_of(issuer_name)
+    usual: dict[type[x509.ExtensionType], tuple[x509.ExtensionType, bool]] = {
+        x509.BasicConstraints: (x509.BasicConstraints(ca=authority, path_length=path_length), True),
+        x509.KeyUsage: (usage("key_cert_sign" if authority else "digital_signature"), True),
+    }
+    if not authority:
+        purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
+        usual[x509.ExtendedKeyUsage] = (purposes, False)
+    usual |= {type(one): (one, critical) for one, critical in extensions}
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(by)
@@ -56,8 +85,10 @@ def write_certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begins)
         .not_valid_after(ends)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .sign(issuer or key, None)
     )
+    for kind, (one, critical) in usual.items():
+        if kind not in without:
+            builder = builder.add_extension(one, critical=critical)
+    certificate = builder.sign(issuer or key, digest)
     path.write_bytes(certificate.public_bytes(Encoding.PEM))
     return path

@@ -16,6 +16,7 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.lock import LockResult, lock_recipe
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.helpers.channels import Cut, index, write_package
 from tests.helpers.indexes import LINUX, Sources
 from tests.helpers.notes import Notes
@@ -65,7 +66,9 @@ class Project:
 
     def lock(self, recipe: Recipe, **options: Any) -> LockResult:
         """Lock."""
-        return lock_recipe(recipe, settings=self.settings, store=self.store, reporter=self.notes, **options)
+        return lock_recipe(
+            recipe, Session(settings=self.settings, store=self.store, reporter=self.notes), **options
+        )
 
     def build(self, recipe: Recipe, output: str = "envs", store: Store | None = None) -> BuildReport:
         """Lock and build."""
@@ -73,10 +76,8 @@ class Project:
         return build(
             recipe,
             locked,
+            Session(settings=self.settings, store=store or self.store, reporter=self.notes),
             output=self.folder / output,
-            settings=self.settings,
-            store=store or self.store,
-            reporter=self.notes,
         )
 
 

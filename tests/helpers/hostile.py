@@ -24,6 +24,10 @@ MEMORY = 1500 * 10**6
 """Bytes of address space that a command line gets."""
 SECONDS = 60.0
 """How long one may take before it is killed."""
+_GRACE = 0.3
+"""Seconds that descendants have to end after the command line did."""
+_GRACE_WHEN_KILLED = 10.0
+"""The same where it was killed: what it was just starting finds that out when it has been started."""
 _FILE_SIZE = 2 * 10**9
 """Bytes that it may write to one file: nothing hostile is to fill the disk of who runs the tests."""
 _UNSAFE = re.compile(
@@ -149,6 +153,14 @@ class Room:
         """Where the two streams are kept."""
         return self.folder / "streams"
 
+    def steps(self) -> list[str]:
+        """Return what the last run that was given a moment did to files and programs, in its order."""
+        return _text(self._steps).splitlines()
+
+    @property
+    def _steps(self) -> Path:
+        return self.streams / "steps"
+
     def environment(self, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """Return the variables of a run; those that *env* maps to None are not set."""
         variables: dict[str, str | None] = {
@@ -168,8 +180,13 @@ class Room:
         cwd: Path | None = None,
         memory: int | None = MEMORY,
         seconds: float = SECONDS,
+        moment: tuple[int, int] | None = None,
     ) -> Outcome:
-        """Run ``envbuilder *arguments*`` here; *memory* in bytes of address space, None for no limit."""
+        """Run ``envbuilder *arguments*`` here; *memory* in bytes of address space, None for no limit.
+
+        *moment* is a step and the signal that comes before it; step 0 never comes, and :meth:`steps` says how many
+        there were.
+        """
         out, err = self.streams / "stdout", self.streams / "stderr"
         given = tuple(os.fspath(argument) for argument in arguments)
         before = _snapshot(self.folder)
@@ -182,6 +199,8 @@ class Room:
             "seconds": seconds,
             "stdout": str(out),
             "stderr": str(err),
+            "grace": _GRACE if moment is None else _GRACE_WHEN_KILLED,
+            "moment": moment and {"step": moment[0], "number": moment[1], "record": str(self._steps)},
         }
         answer = self.zygote.run(request)
         after = _snapshot(self.folder)

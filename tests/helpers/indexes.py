@@ -22,11 +22,12 @@ from urllib.parse import quote
 
 from envbuilder.config.settings import Settings
 from envbuilder.lockfile.model import Lock, LockedInterpreter
-from envbuilder.progress import SilentReporter
+from envbuilder.progress import SILENT, SilentReporter
 from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.wheels import resolve
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.helpers.wheels import Zipped, wheel_members, zip_bytes
 
 LINUX = "cp311-cp311-manylinux_2_28_x86_64"
@@ -246,7 +247,8 @@ def write_recipe(
 
 def lock(recipe: Recipe, settings: Settings, store: Store, **options: Any) -> Lock:
     """Resolve *recipe* for the interpreter of these tests."""
-    return resolve(recipe, settings, INTERPRETER, store=store, **{"previous": None, **options})
+    session = Session(settings=settings, store=store, reporter=options.pop("reporter", SILENT))
+    return resolve(recipe, session, INTERPRETER, **{"previous": None, **options})
 
 
 def versions(lock: Lock) -> dict[str, str]:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from envbuilder.deployment.compiled import read_key
 from tests.aot.conftest import Serve
-from tests.helpers.runtime import RUNTIME
+from tests.helpers.runtime import RUNTIME, load_runtime
 
-key_of = read_key
+
+def key_of(file: Path) -> Mapping[str, Any]:
+    """What compiled code says it was made for."""
+    return read_key(file).value
 
 
 def fitting(serve: Serve, described: dict[str, Any]) -> dict[str, Any]:
     """Return what the key of a package would have to be for the model in *serve*."""
     import torch
 
-    spec = importlib.util.spec_from_file_location("_runtime_for_keys", RUNTIME)
-    assert spec is not None
-    assert spec.loader is not None
-    runtime = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(runtime)
-    runtime.import_torch()
-    folder = str(serve.folder())
-    files = runtime.find_files(folder, "torch_runtime.py")
-    key: dict[str, Any] = runtime.fitting_key(folder, files, described, torch.device("cpu"))
+    module, folder = load_runtime().runtime_module, str(serve.folder())
+    files = module("source").find_files(folder, "torch_runtime.py", str(RUNTIME))
+    key: dict[str, Any] = module("package_key").fitting_key(folder, files, described, torch.device("cpu"))
     return key

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
+
+from envbuilder import guest
+from envbuilder.deployment.runtime_files import runtime_files
+from envbuilder.util.resources import runtime_package
 
 RUNTIME = Path(__file__).parents[2] / "runtime" / "model.py"
 MODELS = Path(__file__).parents[1] / "models"
 SEED = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 UNCOMPILED = {SEED: '{"disable": true}'}
+
+
+def copy_runtime(folder: Path, name: str = "torch_runtime.py") -> None:
+    """Put the runtime into *folder*, where Triton loads the file *name*."""
+    for path, file in runtime_files(name).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / path)
+
+
+_MODULES = {path.stem for path in [*Path(guest.__file__).parent.glob("*.py"), *runtime_package().values()]}
+_ONCE = {"trial", "description", "inside", "probe", "compile", "describe", "stub", "standin"}
+NAMES = sorted((_MODULES | _ONCE) - {"__init__", "__main__"})
+"""What modules of ours are or were called: a model may have modules of these names, too."""
+
+
+def add_helpers(version: Path) -> str:
+    """Write a module of each of these names into a version folder; return source that imports and checks them."""
+    for name in NAMES:
+        (version / f"{name}.py").write_text(f"NAME = {name!r}\n")
+    names = ", ".join(f"{name}.NAME" for name in NAMES)
+    imports = "".join(f"import {name}\n" for name in NAMES)
+    return f"{imports}assert [{names}] == {NAMES!r}\n"
+
+
+def load_runtime(path: Path = RUNTIME) -> Any:
+    """Import the runtime's file as a stub does, in front of the stand-in for Triton's module."""
+    spec = importlib.util.spec_from_file_location("_runtime_under_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def field(name: str, kind: str, dims: list[int], **rest: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from envbuilder.lockfile.pylock import read_lock, write_lock
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.model import PackOptions, Recipe
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.helpers.wheels import small_lock, small_recipe, write_wheel
 
 
@@ -68,11 +69,13 @@ class Small:
         return build(
             self.recipe,
             self.lock,
+            Session(
+                settings=Settings(find_links=(str(self.wheelhouse),), no_index=True),
+                store=store or self.store(),
+                reporter=reporter,
+            ),
             output=output or self.output,
-            settings=Settings(find_links=(str(self.wheelhouse),), no_index=True),
-            store=store or self.store(),
             threads=threads,
-            reporter=reporter,
             interpreter_change=interpreter_change,
         )
 

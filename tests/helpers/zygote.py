@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import pkgutil
@@ -30,8 +31,11 @@ _OTHERS = (
     "license_expression",
 )
 """What verbs import late because not every installation has it."""
-_GRACE = 0.3
-"""Seconds that descendants have to end after the command line did."""
+_STEPS = {
+    *("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.utime"),
+    *("os.truncate", "os.posix_spawn", "subprocess.Popen", "fcntl.flock", "ctypes.call_function"),
+}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def main() -> None:
@@ -49,9 +53,11 @@ def main() -> None:
             os.close(answers.fileno())
             os.close(requests.fileno())
             _become_the_command_line(request)
+            if request["moment"] is not None:
+                _await(**request["moment"])
             importlib.import_module("envbuilder.cli").main()
             return  # not reached: the command line exits
-        print(json.dumps(_wait(pid, request["seconds"])), file=answers, flush=True)
+        print(json.dumps(_wait(pid, request["seconds"], request["grace"])), file=answers, flush=True)
 
 
 def _import_everything() -> None:
@@ -100,7 +106,25 @@ def _become_the_command_line(request: dict[str, Any]) -> None:
     sys.argv = ["envbuilder", *request["arguments"]]
 
 
-def _wait(pid: int, seconds: float) -> dict[str, Any]:
+def _await(step: int, number: int, record: str) -> None:
+    """Send this process the signal *number* before its step *step*; 0: only *record* them, a line each.
+
+    A step is what changes files or starts a program: between two of them nothing changes for anybody else.
+    """
+    lines = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    counter = itertools.count(1)
+
+    def look(event: str, given: tuple[Any, ...]) -> None:
+        if event in _STEPS or (event == "open" and isinstance(given[2], int) and given[2] & _WRITING):
+            here = next(counter)
+            os.write(lines, f"{here} {event} {given[0] if given else ''}\n".encode(errors="replace"))
+            if here == step:
+                os.kill(os.getpid(), number)
+
+    sys.addaudithook(look)
+
+
+def _wait(pid: int, seconds: float, grace: float) -> dict[str, Any]:
     begun = time.monotonic()
     late = False
     handle = os.pidfd_open(pid)
@@ -118,13 +142,13 @@ def _wait(pid: int, seconds: float) -> dict[str, Any]:
         "late": late,
         "seconds": time.monotonic() - begun,
         "memory": usage.ru_maxrss * 1024,
-        "running": _end_descendants(),
+        "running": _end_descendants(grace),
     }
 
 
-def _end_descendants() -> list[str]:
-    """End what is still running after a grace, and say what it was."""
-    until = time.monotonic() + _GRACE
+def _end_descendants(grace: float) -> list[str]:
+    """End what is still running after *grace* seconds, and say what it was."""
+    until = time.monotonic() + grace
     while left := _children():
         if time.monotonic() > until:
             break

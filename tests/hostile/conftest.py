@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.base.interpreter import Interpreter
 from tests.helpers.hostile import Room, Zygote, zygote
+from tests.helpers.remote_project import RemoteProject, make_remote_project
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,15 @@ def warm() -> Iterator[Zygote]:
 def room(tmp_path: Path, warm: Zygote) -> Room:
     """A folder to run the command line in."""
     return Room(folder=tmp_path, zygote=warm)
+
+
+@pytest.fixture(scope="session")
+def pushed(tmp_path_factory: pytest.TempPathFactory, python311: Interpreter) -> RemoteProject:
+    """A project with a remote store that is right. Not to be written to."""
+    return make_remote_project(tmp_path_factory.mktemp("pushed"), python311)
+
+
+@pytest.fixture
+def project(pushed: RemoteProject, room: Room) -> RemoteProject:
+    """A copy of it in the room."""
+    return pushed.copy(room.work)

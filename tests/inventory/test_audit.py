@@ -98,7 +98,7 @@ def test_a_broken_record_is_not_passed_over(tmp_path: Path) -> None:
     (folder / "A.json").write_text(json.dumps(GHSA)[:-5])
     with pytest.raises(IntegrityError) as caught:
         audit(INSIDE, folder)
-    assert caught.value.message.startswith(f"{folder / 'A.json'}: Unterminated string ")
+    assert caught.value.message.startswith(f"{folder / 'A.json'}: is not JSON: Unterminated string ")
     assert caught.value.hint == "a database that is not whole says nothing: fetch it again"
 
 

@@ -10,7 +10,8 @@ from envbuilder.archive.manifest import manifest_beside, read_manifest
 from envbuilder.building.build import build
 from envbuilder.inventory.components import take_inventory
 from envbuilder.inventory.policy import Policy
-from envbuilder.provenance.keys import load_verifier
+from envbuilder.signing.verifier import load_verifier
+from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from envbuilder.verification.static.provenance import check_provenance
 from tests.helpers.authority import write_key
@@ -159,9 +160,8 @@ def test_what_a_base_of_conda_packages_is_made_of(conda_project: Project) -> Non
     other = build(
         recipe,
         later,
+        Session(settings=conda_project.settings, store=conda_project.store),
         output=conda_project.folder / "later",
-        settings=conda_project.settings,
-        store=conda_project.store,
     ).archive
     changed = api.diff(str(archive), str(other)).packages
     assert [

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from envbuilder.inventory.osv import fixed_by, parse_advisory, projects
+from envbuilder.inventory.osv import Advisory, fixed_by, parse_advisory, projects
+from envbuilder.util.documents import DocumentError, parse_json
 from tests.helpers.inventories import Package, component, inventory
 
 
@@ -22,8 +24,12 @@ def record(
     }
 
 
+def advisory_of(found: Any) -> Advisory:
+    return parse_advisory(parse_json(json.dumps(found), where="osv.json"))
+
+
 def hits(found: dict[str, Any], version: str, name: str = "alpha") -> bool:
-    return fixed_by(parse_advisory(found), component(Package(name=name, version=version)))[0]
+    return fixed_by(advisory_of(found), component(Package(name=name, version=version)))[0]
 
 
 FIXED = [{"introduced": "1.0"}, {"fixed": "1.5"}]
@@ -75,7 +81,7 @@ def test_names_are_normalized_and_ecosystems_kept_apart() -> None:
     other = record({"introduced": "0"})
     other["affected"][0]["package"]["ecosystem"] = "npm"
     assert not hits(other, "1.0")
-    assert projects(parse_advisory(other)) == set()
+    assert projects(advisory_of(other)) == set()
 
 
 def test_a_withdrawn_advisory_is_none() -> None:
@@ -83,7 +89,7 @@ def test_a_withdrawn_advisory_is_none() -> None:
 
 
 def test_the_versions_that_mend_it() -> None:
-    found = fixed_by(parse_advisory(record(*TWICE)), component(Package(name="alpha", version="2.0")))
+    found = fixed_by(advisory_of(record(*TWICE)), component(Package(name="alpha", version="2.0")))
     assert found == (True, ("1.5", "2.1"))
 
 
@@ -103,7 +109,7 @@ def test_the_interpreter_is_found_by_its_repository() -> None:
             }
         ],
     }
-    advisory = parse_advisory(psf)
+    advisory = advisory_of(psf)
     assert projects(advisory) == {"cpython"}
     (python,) = inventory().components
     assert fixed_by(advisory, python)[0]
@@ -115,15 +121,27 @@ def test_the_interpreter_is_found_by_its_repository() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ([], "no OSV record: it has no id"),
-        ({"summary": "x"}, "no OSV record: it has no id"),
-        ({"id": "X-1", "schema_version": "2.0.0"}, "X-1 is of OSV's schema 2.0.0, this envbuilder reads 1.x"),
-        ({"id": "X-1", "affected": {"a": 1}}, "X-1: affected is no list of objects"),
+        ([], "osv.json: expected an object, found an empty list"),
+        ({"summary": "x"}, "osv.json: id: is missing; expected a line of text"),
+        (
+            {"id": "X-1", "schema_version": "2.0.0"},
+            "osv.json: schema_version: 2.0.0 is another than 1.x, which is read",
+        ),
+        ({"id": "X-1", "affected": {"a": 1}}, "osv.json: affected: expected a list, found an object"),
+        ({"id": "X-1", "affected": [[]]}, "osv.json: affected[0]: expected an object, found an empty list"),
+        (
+            {"id": "X-1", "affected": [{"ranges": [{"type": "GIT", "events": [{"fixed": 1}]}]}]},
+            "osv.json: affected[0].ranges[0].events[0].fixed: expected a line of text, found 1",
+        ),
+        (
+            {"id": "X-1", "affected": [{"package": {"name": "a"}}]},
+            "osv.json: affected[0].package.ecosystem: is missing; expected a line of text",
+        ),
     ],
 )
 def test_what_is_no_record_is_refused(wrong: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
-        parse_advisory(wrong)
+    with pytest.raises(DocumentError) as caught:
+        advisory_of(wrong)
     assert str(caught.value) == said
 
 

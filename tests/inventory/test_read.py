@@ -78,5 +78,7 @@ def test_an_archive_of_somebody_else_has_no_manifest(tmp_path: Path) -> None:
 def test_metadata_without_a_name_is_refused(tmp_path: Path) -> None:
     more = {f"{SITE}/beta-1.0.dist-info/METADATA": b"Metadata-Version: 2.4\n\nName: beta\n"}
     archive = write_archive(tmp_path / "a.tar.gz", ALPHA, more=more)
-    with pytest.raises(IntegrityError, match=r"beta-1\.0\.dist-info/METADATA has no Name or no Version"):
+    with pytest.raises(
+        IntegrityError, match=r"beta-1\.0\.dist-info/METADATA: name: expected a line of text, found ''"
+    ):
         take_inventory(archive)

@@ -18,11 +18,13 @@ from envbuilder.cli import cli
 from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.provenance.envelope import provenance_beside, statement_beside
-from envbuilder.provenance.keys import PASSPHRASE, load_signer, load_verifier
+from envbuilder.signing.keys import PASSPHRASE, load_signer
+from envbuilder.signing.verifier import load_verifier
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.verification.report import Check
 from envbuilder.verification.static.provenance import check_provenance
-from envbuilder.verification.verify import verify
+from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.authority import DAY, NOW, write_certificate, write_key
 from tests.helpers.environments import environment, manifest, pack
 from tests.helpers.inventories import manifest_of
@@ -96,7 +98,7 @@ def test_the_statement_says_of_what_an_archive_was_made(archive: Path, tmp_path:
 def test_the_report_of_a_verification_is_stated_and_only_of_this_archive(
     archive: Path, tmp_path: Path
 ) -> None:
-    report = verify(archive, settings=Settings(), store=Store(root=tmp_path / "store"))
+    report = verify(archive, Session(settings=Settings(), store=Store(root=tmp_path / "store")))
     path = tmp_path / "report.json"
     path.write_text(report.json())
     found = json.loads(api.attest(archive, report=path).read_text())
@@ -218,10 +220,10 @@ def test_what_is_no_public_key(tmp_path: Path, key: Any) -> None:
 
 def test_weak_and_unknown_keys_are_refused(tmp_path: Path) -> None:
     write_key(tmp_path, "short", rsa.generate_private_key(65537, 1024))
-    with pytest.raises(RecipeError, match=r"short\.pub is RSA of 1024 bits; 2048 are the least"):
+    with pytest.raises(RecipeError, match=r"short\.pub is RSA with 1024 bits; at least 2048 are required"):
         load_verifier(tmp_path / "short.pub")
     write_key(tmp_path, "dsa", dsa.generate_private_key(1024))
-    with pytest.raises(RecipeError, match=r"dsa\.pem is of a kind that is not known"):
+    with pytest.raises(RecipeError, match=r"dsa\.pem is of an unknown kind"):
         load_signer(tmp_path / "dsa.pem", {})
 
 
@@ -252,14 +254,16 @@ def test_a_certificate_that_another_issued(archive: Path, tmp_path: Path, key: A
     attest_certified(archive, tmp_path, key, authority)
     write_certificate(tmp_path / "authority.crt", write_key(tmp_path, "impostor"), authority=True)
     (said,) = failed(archive, tmp_path / "authority.crt").values()
-    assert said.endswith(f"the signer's certificate was not issued by {tmp_path / 'authority.crt'}")
+    assert said.endswith(
+        "the certificate of CN=signer was not issued by CN=authority: its signature is not that authority's"
+    )
 
 
 def test_a_signer_is_no_authority(archive: Path, tmp_path: Path, key: Any, authority: Any) -> None:
     write_certificate(tmp_path / "authority.crt", authority, authority=False)
     attest_certified(archive, tmp_path, key, authority)
     (said,) = failed(archive, tmp_path / "authority.crt").values()
-    assert said.endswith("authority.crt is no certificate of an authority, and not the signer's")
+    assert said.endswith("the certificate of CN=authority is not an authority's, and not the signer's")
 
 
 def test_an_expired_certificate_is_refused_in_words(
@@ -362,11 +366,11 @@ def test_verify_runs_nothing_of_an_archive_that_is_not_signed(
 ) -> None:
     store = Store(root=tmp_path / "store")
     trusted = load_verifier(tmp_path / "key.pub")
-    report = verify(archive, trusted=trusted, settings=Settings(), store=store)
+    report = verify(archive, Session(settings=Settings(), store=store), VerifyRequest(trusted=trusted))
     assert [one.id for one in report.failures] == ["provenance.signature"]
     assert report.checks[-1].found == "nothing was run: provenance.signature failed"
     api.attest(archive, key=tmp_path / "key.pem")
-    again = verify(archive, trusted=trusted, settings=Settings(), store=store)
+    again = verify(archive, Session(settings=Settings(), store=store), VerifyRequest(trusted=trusted))
     assert [one.id for one in again.failures] == ["contract.launch"]  # its Python is none: it was run
 
 

@@ -14,7 +14,9 @@ from envbuilder.lockfile.model import Artifact, Lock
 from envbuilder.progress import SILENT
 from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhouse, reference_key
 from envbuilder.resolve.target import Target
+from envbuilder.resolve.wheels import Upgrade
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.helpers.indexes import (
     INTERPRETER,
     Server,
@@ -124,7 +126,7 @@ def test_a_git_reference_is_held_at_its_commit_until_an_upgrade(
 
     second = commit(repository, "2.0")
     assert lock(recipe, settings, store, previous=locked) == locked
-    upgraded = lock(recipe, settings, store, previous=locked, upgrade_packages=["mine_only"])
+    upgraded = lock(recipe, settings, store, previous=locked, upgrade=Upgrade(packages=("mine_only",)))
     assert upgraded.built == (("mine-only", f"git:{second}:{reference_key(url)}"),)
     assert versions(upgraded)["mine-only"] == "2.0"
 
@@ -222,14 +224,12 @@ def test_a_wheel_that_changed_since_the_solver_read_it(
     name = "my_ops-1.0-py3-none-any.whl"
     wheel = Path(sources.house("mine", "my-ops", "1.0", tag="py3-none-any")) / name
     builder = Builder(
-        settings=sources.settings(),
-        store=store,
+        session=Session(settings=sources.settings(), store=store, reporter=SILENT),
         indexes=(),
         target=Target(python="3.11.7", glibc="2.34"),
         interpreter=INTERPRETER,
         references={},
         previous=None,
-        reporter=SILENT,
     )
     url = wheel.as_uri() if scheme == "file" else f"{server.base}/mine/{name}"
     with pytest.raises(IntegrityError) as caught:

@@ -15,6 +15,7 @@ from envbuilder.config.condarc import Condarc
 from envbuilder.errors import RecipeError, ResolveError
 from envbuilder.lockfile.model import CondaPackage
 from envbuilder.resolve.conda import Virtual, conda_interpreter, conda_question, cuda_version, solve_conda
+from envbuilder.store.session import Session
 from tests.helpers.channels import Cut, index, write_package
 from tests.helpers.conda_parts import fake_cut
 from tests.helpers.conda_project import Project
@@ -150,7 +151,7 @@ def test_as_of_a_day(project: Project) -> None:
     found = {}
     for last in (day - datetime.timedelta(days=1), day):
         recipe = project.recipe(conda=["tool"], exclude_newer=last)
-        solved = solve_conda(recipe, project.settings, project.store)
+        solved = solve_conda(recipe, Session(settings=project.settings, store=project.store))
         found[last] = [package.version for package in solved.packages if package.name == "tool"]
     assert [*found.values()] == [["1.0"], ["1.1"]]
 

@@ -26,6 +26,7 @@ from envbuilder.recipe.model import Recipe
 from envbuilder.resolve import lock as lock_module
 from envbuilder.resolve.lock import LockResult, lock_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.store.session import Session
 from envbuilder.util.resources import shipped_recipes
 from tests.helpers.indexes import INTERPRETER, LINUX, Notes, Sources, write_recipe
 
@@ -49,7 +50,7 @@ class Bench:
 
     def lock(self, **options: Any) -> LockResult:
         return lock_recipe(
-            self.recipe, settings=self.settings, store=self.store, reporter=self.reporter, **options
+            self.recipe, Session(settings=self.settings, store=self.store, reporter=self.reporter), **options
         )
 
 
@@ -319,7 +320,7 @@ def test_solving_the_recipes_that_come_along_again_gives_their_locks(
     name: str, settings: Settings, store: Store
 ) -> None:
     recipe = load_recipe(shipped_recipes() / f"{name}.yaml")
-    result = lock_recipe(recipe, settings=settings, store=store, check=True, resolve=True)
+    result = lock_recipe(recipe, Session(settings=settings, store=store), check=True, resolve=True)
     assert not result.changed
 
 
@@ -333,7 +334,7 @@ def test_the_real_lock_fills_a_wheelhouse_and_installs(
     for name in ("cpu.yaml", "pylock.cpu.toml"):
         shutil.copy(shipped_recipes() / name, folder)
     recipe = load_recipe(folder / "cpu.yaml")
-    lock_recipe(recipe, settings=settings, store=store, check=True, fetch=True)
+    lock_recipe(recipe, Session(settings=settings, store=store), check=True, fetch=True)
     found = installed(tmp_path, lock_path(recipe))
     assert {"torch", "numpy", "safetensors", "torch-2.13.0+cpu.dist-info"} <= found
 

@@ -18,6 +18,7 @@ from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.resolve.solver import solver_environment
 from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.store.session import Session
 from tests.helpers.indexes import AUTHORITY, Server, Sources, lock, versions, write_recipe
 
 
@@ -111,14 +112,14 @@ from pathlib import Path
 from envbuilder.resolve.lock import lock_recipe
 from envbuilder.recipe.load import load_recipe
 from envbuilder.config.settings import Settings
-from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 import envbuilder.resolve.lock
 from tests.helpers.indexes import INTERPRETER
 envbuilder.resolve.lock.find_interpreter = lambda *args, **options: None
 envbuilder.resolve.lock.describe = lambda interpreter: INTERPRETER
 recipe, index, pytorch = sys.argv[1:]
 lock_recipe(
-    load_recipe(Path(recipe)), settings=Settings(index_url=index, pytorch_index=pytorch), store=Store.open()
+    load_recipe(Path(recipe)), Session(settings=Settings(index_url=index, pytorch_index=pytorch))
 )
 """
 
@@ -158,11 +159,11 @@ def test_what_uv_is_told_of_the_environment(
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://one.example.org")
     settings = Settings(cert=tmp_path, client_cert=tmp_path / "me.pem", timeout=0.2)
-    env = solver_environment(settings, store)
+    env = solver_environment(Session(settings=settings, store=store))
     assert "UV_INDEX_URL" not in env
     assert "PYTHONPATH" not in env
     assert env["HTTPS_PROXY"] == "http://one.example.org"
     assert (env["SSL_CERT_DIR"], env["SSL_CLIENT_CERT"]) == (str(tmp_path), str(tmp_path / "me.pem"))
     assert (env["UV_HTTP_TIMEOUT"], env["UV_CACHE_DIR"]) == ("1", str(store.root / "tools" / "uv" / "uv"))
-    proxied = solver_environment(Settings(proxy="http://other.example.org"), store)
+    proxied = solver_environment(Session(settings=Settings(proxy="http://other.example.org"), store=store))
     assert proxied["HTTPS_PROXY"] == proxied["http_proxy"] == "http://other.example.org"

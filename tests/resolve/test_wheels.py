@@ -8,6 +8,7 @@ import pytest
 
 from envbuilder.errors import ResolveError
 from envbuilder.lockfile.pylock import lock_text, parse_lock
+from envbuilder.resolve.wheels import Upgrade
 from envbuilder.store.local import Store
 from tests.helpers.indexes import LINUX, Notes, Server, Sources, lock, versions, write_recipe
 
@@ -342,9 +343,9 @@ def test_versions_are_kept_until_an_upgrade(tmp_path: Path, sources: Sources, st
     fresh = Store(root=tmp_path / "store-2")  # uv keeps the pages of an index for a while
     kept = lock(recipe, settings, fresh, previous=first)
     assert lock_text(kept) == lock_text(first)
-    one = lock(recipe, settings, fresh, previous=first, upgrade_packages=["SafeTensors"])
+    one = lock(recipe, settings, fresh, previous=first, upgrade=Upgrade(packages=("SafeTensors",)))
     assert (versions(one)["numpy"], versions(one)["safetensors"]) == ("1.26.4", "0.9.0")
-    both = lock(recipe, settings, fresh, previous=first, upgrade=True)
+    both = lock(recipe, settings, fresh, previous=first, upgrade=Upgrade(everything=True))
     assert (versions(both)["numpy"], versions(both)["safetensors"]) == ("1.27.0", "0.9.0")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.runtime import RUNTIME
 
-STANDIN = Path(__file__).parents[2] / "envbuilder" / "guest"
+STANDIN = Path(__file__).parents[2] / "envbuilder" / "guest" / "stub"
 sys.path.insert(0, str(STANDIN))
 
 

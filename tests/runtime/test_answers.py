@@ -51,7 +51,7 @@ def f(x):
 
 
 def calls(serve: Serve) -> Any:
-    return serve.models[-1].instance._eager.__globals__["CALLS"]
+    return serve.models[-1].instance.engine.model.eager.__globals__["CALLS"]
 
 
 def test_one_call_for_a_batch(serve: Serve) -> None:
@@ -69,7 +69,7 @@ def test_one_request_is_passed_on_without_a_copy(serve: Serve) -> None:
     serve.load(simple(WARMUP="false"))
     (x,) = rows(2)
     ask(serve, {"x": x})
-    assert serve.models[-1].instance._eager.__globals__["POINTERS"] == [x.ctypes.data]
+    assert serve.models[-1].instance.engine.model.eager.__globals__["POINTERS"] == [x.ctypes.data]
 
 
 def test_shapes_that_do_not_concatenate_are_run_in_groups(serve: Serve) -> None:
@@ -447,7 +447,7 @@ def test_metrics(serve: Serve) -> None:
     assert ask(serve, {"x": a}, {"x": b}, {"x": a * 0 - 10})[2] == (
         "net: AssertionError: too small (model.py, line 2)"
     )
-    model._metrics.tell(at_once=True)
+    model.engine.metrics.tell(at_once=True)
     labels = (("model", "net"), ("version", "1"))
     told = {name: series[labels].value() for name, series in serve.pb.MetricFamily.families.items()}
     assert told == {

@@ -86,7 +86,7 @@ def test_a_recompile_is_logged_and_counted(serve: Serve) -> None:
     assert serve.warnings() == []
     model.infer(x=x(3))
     assert serve.warnings() == ["net: compiled again while serving, for inputs {'x': [3, 4]}"]
-    model.instance._metrics.tell(at_once=True)
+    model.instance.engine.metrics.tell(at_once=True)
     (series,) = serve.pb.MetricFamily.families["pytorch_runtime_recompiles"].values()
     assert series.value() == 1
 
@@ -210,7 +210,7 @@ def load_sample(serve: Serve, name: str) -> Any:
 @pytest.mark.slow
 def test_the_perceptron(serve: Serve) -> None:
     model = load_sample(serve, "mlp")
-    module, before = model.instance._eager, graphs()
+    module, before = model.instance.engine.model.eager, graphs()
     for size in range(1, 65):
         data = GENERATOR.normal(size=(size, 128)).astype(np.float32)
         with torch.no_grad():
@@ -222,7 +222,7 @@ def test_the_perceptron(serve: Serve) -> None:
 @pytest.mark.slow
 def test_the_convolution_net(serve: Serve) -> None:
     model = load_sample(serve, "convnet")
-    module, before = model.instance._eager, graphs()
+    module, before = model.instance.engine.model.eager, graphs()
     assert not module.training
     for size in range(1, 17):
         data = GENERATOR.normal(size=(size, 3, 32, 32)).astype(np.float32)
@@ -235,7 +235,7 @@ def test_the_convolution_net(serve: Serve) -> None:
 @pytest.mark.slow
 def test_the_encoder(serve: Serve) -> None:
     model = load_sample(serve, "encoder")
-    module, before = model.instance._eager, graphs()
+    module, before = model.instance.engine.model.eager, graphs()
     for size, length in ((1, 2), (3, 5), (16, 100), (2, 48), (16, 16), (5, 256)):
         ids = GENERATOR.integers(0, 1000, size=(size, length))
         mask = GENERATOR.integers(0, 2, size=(size, length)).astype(bool)

@@ -47,7 +47,7 @@ def packages(tmp_path: Path) -> list[Path]:
 
 def answers_right(model: Any) -> None:
     """Ask for every size, alone and together; compare with the model itself."""
-    module = model.instance._eager
+    module = model.instance.engine.model.eager
     for size in range(1, 9):
         data = x(size)
         np.testing.assert_allclose(
@@ -152,8 +152,8 @@ class Net(torch.nn.Module):
         return x[:, :3]
 """)
     model = serve.load(plain())
-    assert model.instance._package is not None
-    rows, before = model.instance._eager.rows, float(model.instance._eager.rows)
+    assert model.instance.engine.package is not None
+    rows, before = model.instance.engine.model.eager.rows, float(model.instance.engine.model.eager.rows)
     for size in (1, 5, 8):
         model.infer(x=x(size))
     assert float(rows) == before + 14
@@ -210,5 +210,5 @@ def test_who_says_how_to_compile_gets_torch_compile(serve: Serve, tmp_path: Path
     serve.write(LINEAR)
     said = {"TORCH_COMPILE_OPTIONAL_PARAMETERS": '{"backend": "aot_eager"}'}
     model = serve.load(plain(**said))
-    assert model.instance._compiler is not None
+    assert model.instance.engine.compiler is not None
     assert not (tmp_path / "inductor" / "packages").exists()

@@ -30,7 +30,7 @@ def ask(serve: Serve, x: torch.Tensor) -> Any:
 def test_an_instance_lives_on_its_device(serve: Serve) -> None:
     serve.write(LINEAR)
     model = serve.load(simple(), kind="GPU")
-    module = model.instance._eager
+    module = model.instance.engine.model.eager
     assert module.linear.weight.device == torch.device("cuda:0")
     x = np.ones((2, 4), np.float32)
     pb = serve.pb
@@ -57,7 +57,7 @@ def test_device_tensors_cross_without_a_copy_to_the_host(serve: Serve) -> None:
 
 def test_kind_model_without_parameters_takes_the_first_device(serve: Serve) -> None:
     serve.write("def f(x):\n    return x[:, :3]\n")
-    assert serve.load(simple(), kind="MODEL").instance._device == torch.device("cuda:0")
+    assert serve.load(simple(), kind="MODEL").instance.engine.model.device == torch.device("cuda:0")
 
 
 def test_answers_of_cuda_graphs_outlive_the_next_call(serve: Serve) -> None:
@@ -66,7 +66,7 @@ def test_answers_of_cuda_graphs_outlive_the_next_call(serve: Serve) -> None:
     inputs = [torch.full((2, 4), float(value), device="cuda") for value in range(5)]
     answers = [torch.utils.dlpack.from_dlpack(ask(serve, x).to_dlpack()) for x in inputs]
     for x, answer in zip(inputs, answers, strict=True):
-        torch.testing.assert_close(answer, model.instance._eager(x), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(answer, model.instance.engine.model.eager(x), rtol=1e-3, atol=1e-4)
 
 
 def test_bool_outputs_come_through(serve: Serve) -> None:
@@ -91,7 +91,7 @@ import triton_python_backend_utils as pb
 
 model = pb.Model(sys.argv[2], sys.argv[3], {config}, kind="GPU")
 import torch
-pointer = model.instance._eager.linear.weight
+pointer = model.instance.engine.model.eager.linear.weight
 print(pointer.sum().item(), torch.cuda.memory_allocated(), flush=True)
 sys.stdin.read()
 model.finalize()

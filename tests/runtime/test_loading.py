@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.helpers.runtime import LINEAR, UNCOMPILED, config, field, simple
+from tests.helpers.runtime import LINEAR, UNCOMPILED, config, field, load_runtime, simple
 from tests.runtime.conftest import Serve
 
 pytestmark = [
@@ -80,7 +80,7 @@ def test_a_state_dict_is_mapped_not_read(serve: Serve, linear: torch.nn.Linear) 
     torch.save(state(linear), serve.folder() / "model.pt")
     model = serve.load(simple())
     assert str(serve.folder() / "model.pt") in Path("/proc/self/maps").read_text()
-    assert model.instance._eager.linear.weight.shape == (3, 4)
+    assert model.instance.engine.model.eager.linear.weight.shape == (3, 4)
 
 
 def test_the_format_of_torch_save_before_1_6(serve: Serve, linear: torch.nn.Linear) -> None:
@@ -113,7 +113,7 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return x[:, :3]
 """)
-    served = serve.load(simple()).instance._eager
+    served = serve.load(simple()).instance.engine.model.eager
     for name, value in tensors.items():
         found = getattr(served, name)
         assert found.dtype is value.dtype
@@ -342,7 +342,7 @@ def test_several_candidates(serve: Serve) -> None:
     assert serve.error(simple()) == (
         "model.py defines several nn.Modules: Block, Net; MODEL_CLASS says which is served"
     )
-    assert type(serve.load(simple(MODEL_CLASS="Net")).instance._eager).__name__ == "Net"
+    assert type(serve.load(simple(MODEL_CLASS="Net")).instance.engine.model.eager).__name__ == "Net"
 
 
 def test_a_class_that_is_not_there(serve: Serve) -> None:
@@ -437,7 +437,7 @@ def test_two_versions_at_once(serve: Serve) -> None:
 
 def test_objects_of_the_models_file_pickle(serve: Serve) -> None:
     serve.write(LINEAR, name="my-net")
-    module = serve.load(simple(), "my-net").instance._eager
+    module = serve.load(simple(), "my-net").instance.engine.model.eager
     assert type(module).__module__ == "triton_model_my_net_1.model"
     again = pickle.loads(pickle.dumps(module))
     assert type(again) is type(module)
@@ -452,13 +452,13 @@ def test_the_users_file_is_called_otherwise(serve: Serve, linear: torch.nn.Linea
 
 def test_kind_model_goes_where_the_model_put_itself(serve: Serve, linear: torch.nn.Linear) -> None:
     serve.write(LINEAR)
-    assert serve.load(simple(), kind="MODEL").instance._device == torch.device("cpu")
+    assert serve.load(simple(), kind="MODEL").instance.engine.model.device == torch.device("cpu")
 
 
 def test_kind_model_of_a_module_without_parameters(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    pick = load_runtime().runtime_module("loading").pick_device
     serve.write("def f(x):\n    return x[:, :3]\n")
-    assert serve.load(simple(), kind="MODEL").instance._device == torch.device("cpu")
-    pick = type(serve.models[0].instance)._load.__globals__["pick_device"]
+    assert serve.load(simple(), kind="MODEL").instance.engine.model.device == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick("MODEL", "0", torch.nn.Identity()) == torch.device("cuda:0")
     assert pick("GPU", "3", None) == torch.device("cuda:3")

@@ -243,7 +243,7 @@ def test_disable_cudnn(net: Serve) -> None:
 
 def test_model_kwargs(net: Serve) -> None:
     model = net.load(simple(MODEL_KWARGS=json.dumps({"bias": False})))
-    assert model.instance._eager.linear.bias is None
+    assert model.instance.engine.model.eager.linear.bias is None
 
 
 def test_dtype_converts_the_model_its_inputs_and_its_outputs(net: Serve) -> None:
@@ -251,7 +251,7 @@ def test_dtype_converts_the_model_its_inputs_and_its_outputs(net: Serve) -> None
     import torch
 
     model = net.load(simple(DTYPE="bfloat16"))
-    module = model.instance._eager
+    module = model.instance.engine.model.eager
     assert module.linear.weight.dtype is torch.bfloat16
     x = np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4)
     y = model.infer(x=x)["y"]

@@ -27,8 +27,8 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
-from tests.helpers.runtime import LINEAR, MODELS, RUNTIME, SEED, UNCOMPILED, config, field
+from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
+from tests.helpers.runtime import LINEAR, MODELS, SEED, UNCOMPILED, config, copy_runtime, field
 
 pytestmark = [
     pytest.mark.torch,
@@ -61,7 +61,7 @@ class Repository:
         folder.mkdir(parents=True)
         described = {"backend": "python", **described}
         if described["backend"] == "python":
-            shutil.copy(RUNTIME, folder / "torch_runtime.py")
+            copy_runtime(folder)
         parameters = {
             **described["parameters"],
             "EXECUTION_ENV_PATH": {"string_value": str(self.environment)},
@@ -77,7 +77,7 @@ class Repository:
     def add_sample(self, name: str) -> None:
         """Add the sample model *name* as it is."""
         shutil.copytree(MODELS / name, self.folder / name)
-        shutil.copy(RUNTIME, self.folder / name / "1" / "torch_runtime.py")
+        copy_runtime(self.folder / name / "1")
         with (self.folder / name / "config.pbtxt").open("a") as file:
             file.write(
                 f'\nparameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{self.environment}" }} }}\n'
@@ -305,7 +305,7 @@ def served(
     fill(repository)
     backend = root / "backends" / BACKEND
     backend.mkdir(parents=True)
-    shutil.copy(RUNTIME, backend / "model.py")
+    copy_runtime(backend, "model.py")
     cache = root / "inductor"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -314,10 +314,15 @@ def served(
         repository.folder,
         python="3.11",
         log=root / "server.log",
-        backends=backend.parent,
-        metrics_port=metrics,
-        extra_args=["--model-control-mode=explicit", "--load-model=*"],
-        env={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TMPDIR": str(root)},
+        options=StartOptions(
+            backends=backend.parent,
+            metrics_port=metrics,
+            extra_args=(
+                "--model-control-mode=explicit",
+                "--load-model=*",
+            ),
+            env={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TMPDIR": str(root)},
+        ),
     ) as running:
         yield Served(server=running, repository=repository, metrics=f"http://127.0.0.1:{metrics}/metrics")
     left = [path.name for path in root.iterdir() if path.name.startswith("triton-weights-")]

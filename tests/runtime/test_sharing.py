@@ -51,10 +51,15 @@ def shared(**parameters: str) -> dict[str, Any]:
     return simple(ENABLE_WEIGHT_SHARING="true", **parameters)
 
 
+def weight(model: Any) -> torch.Tensor:
+    tensor: torch.Tensor = model.instance.engine.model.eager.linear.weight
+    return tensor
+
+
 def test_the_second_instance_takes_what_the_first_has(serve: Serve, board: Path) -> None:
     serve.write(LINEAR)  # each construction draws other weights
     first, second = serve.load(shared()), serve.load(shared())
-    one, two = first.instance._eager.linear, second.instance._eager.linear
+    one, two = first.instance.engine.model.eager.linear, second.instance.engine.model.eager.linear
     assert torch.equal(one.weight, two.weight)
     assert torch.equal(one.bias, two.bias)
     assert len(list(board.iterdir())) == 1
@@ -68,21 +73,19 @@ def test_the_second_instance_takes_what_the_first_has(serve: Serve, board: Path)
 def test_a_buffer_that_is_written_to_is_ones_own(serve: Serve) -> None:
     serve.write(LINEAR)
     first, second = serve.load(shared()), serve.load(shared())
-    before = first.instance._eager.linear.bias.clone()
+    before = first.instance.engine.model.eager.linear.bias.clone()
     with torch.no_grad():
-        second.instance._eager.linear.bias += 1
-    assert torch.equal(first.instance._eager.linear.bias, before)
+        second.instance.engine.model.eager.linear.bias += 1
+    assert torch.equal(first.instance.engine.model.eager.linear.bias, before)
     third = serve.load(shared())
-    assert torch.equal(third.instance._eager.linear.bias, before)
+    assert torch.equal(third.instance.engine.model.eager.linear.bias, before)
 
 
 def test_other_parameters_are_other_weights(serve: Serve) -> None:
     serve.write(LINEAR)
     first, second = serve.load(shared()), serve.load(shared(DTYPE="bfloat16"))
-    assert second.instance._eager.linear.weight.dtype is torch.bfloat16
-    assert not torch.equal(
-        first.instance._eager.linear.weight.bfloat16(), second.instance._eager.linear.weight
-    )
+    assert weight(second).dtype is torch.bfloat16
+    assert not torch.equal(weight(first).bfloat16(), weight(second))
 
 
 def test_other_files_are_other_weights(serve: Serve) -> None:
@@ -90,7 +93,7 @@ def test_other_files_are_other_weights(serve: Serve) -> None:
     first = serve.load(shared())
     serve.write(LINEAR + "\n")
     second = serve.load(shared())
-    assert not torch.equal(first.instance._eager.linear.weight, second.instance._eager.linear.weight)
+    assert not torch.equal(weight(first), weight(second))
 
 
 def test_the_offer_of_an_instance_that_was_killed_is_replaced(serve: Serve, board: Path) -> None:
@@ -103,7 +106,7 @@ def test_the_offer_of_an_instance_that_was_killed_is_replaced(serve: Serve, boar
     offer.write_text(json.dumps({**told, "pid": gone.pid}))
     second = serve.load(shared())
     assert json.loads(offer.read_text())["pid"] == os.getpid()
-    assert not torch.equal(first.instance._eager.linear.weight, second.instance._eager.linear.weight)
+    assert not torch.equal(weight(first), weight(second))
 
 
 def test_the_offer_of_another_user_is_refused(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +122,7 @@ def test_the_offer_of_another_user_is_refused(serve: Serve, monkeypatch: pytest.
 def test_without_sharing_each_has_its_own(serve: Serve, board: Path) -> None:
     serve.write(LINEAR)
     first, second = serve.load(simple()), serve.load(simple())
-    assert not torch.equal(first.instance._eager.linear.weight, second.instance._eager.linear.weight)
+    assert not torch.equal(weight(first), weight(second))
     assert list(board.iterdir()) == []
 
 
@@ -131,7 +134,7 @@ import triton_python_backend_utils as pb
 
 model = pb.Model(sys.argv[2], sys.argv[3], {config})
 model.infer(x=np.ones((1, 2048), np.float32))
-assert model.instance._eager.tied is model.instance._eager.layers[0]
+assert model.instance.engine.model.eager.tied is model.instance.engine.model.eager.layers[0]
 print("ready", flush=True)
 sys.stdin.read()
 model.finalize()

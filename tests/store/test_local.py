@@ -12,6 +12,7 @@ import pytest
 
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.store.local import Store, parse_size
+from envbuilder.util.tempdirs import temporary_name
 
 DATA = b"some bytes"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -180,9 +181,10 @@ def test_scratch_of_who_still_runs_is_left_and_that_of_killed_ones_swept(fresh: 
     tmp = fresh.root / "tmp"
 
     def leave() -> None:
-        (tmp / "segment-left").mkdir()
-        (tmp / "segment-left" / "literals").write_bytes(b"half")
-        (tmp / "write-1-2").touch()
+        left = tmp / temporary_name("segment")
+        left.mkdir()
+        (left / "literals").write_bytes(b"half")
+        (tmp / temporary_name("file")).touch()
 
     with fresh.scratch("running") as running:
         for clean in (fresh.prune, lambda: Store.open(fresh.root)):

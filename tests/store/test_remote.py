@@ -5,9 +5,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from fsspec.core import url_to_fs
 
-from envbuilder.errors import IntegrityError, StoreError
-from envbuilder.store.remote import RemoteStore, seal
+from envbuilder.errors import IntegrityError, RecipeError, StoreError
+from envbuilder.store.remote import RemoteStore
+from envbuilder.store.signed import UntrustedError
+from envbuilder.store.trust import Trust
+from envbuilder.util.tempdirs import temporary_name
+from tests.helpers.trust import Team, reopened
 
 DATA = bytes(range(256)) * 100_000  # more than is asked for at a time
 NAME = hashlib.sha256(DATA).hexdigest()
@@ -20,14 +25,10 @@ def wheel(tmp_path: Path) -> Path:
     return path
 
 
-def again(remote: RemoteStore) -> RemoteStore:
-    """The same store, to somebody who knows nothing of it."""
-    return RemoteStore(remote.url)
-
-
 def overwrite(remote: RemoteStore, path: str, data: bytes) -> None:
     """Put other bytes under a name."""
-    remote._files._fs.pipe_file(remote._files._at(path), data)
+    system, root = url_to_fs(remote.url)
+    system.pipe_file(f"{root}/{path}", data)
 
 
 def test_what_is_put_is_read(remote: RemoteStore, wheel: Path) -> None:
@@ -35,9 +36,9 @@ def test_what_is_put_is_read(remote: RemoteStore, wheel: Path) -> None:
     assert remote.put("artifacts", NAME, wheel)
     assert remote.holds("artifacts", NAME)
     assert b"".join(remote.read("artifacts", NAME)) == DATA
-    assert again(remote).put("artifacts", NAME, wheel) is False
-    assert again(remote).names("artifacts", NAME[:12]) == [NAME]
-    assert again(remote).names("artifacts", "00") == []
+    assert reopened(remote).put("artifacts", NAME, wheel) is False
+    assert reopened(remote).names("artifacts", NAME[:12]) == [NAME]
+    assert reopened(remote).names("artifacts", "00") == []
 
 
 def test_an_upload_is_read_back(remote: RemoteStore, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +61,8 @@ def test_an_upload_is_read_back(remote: RemoteStore, wheel: Path, monkeypatch: p
 def test_an_upload_that_broke_off_is_done_again(remote: RemoteStore, wheel: Path) -> None:
     remote.put("artifacts", NAME, wheel)
     overwrite(remote, f"artifacts/{NAME[:2]}/{NAME}", DATA[:1000])
-    assert again(remote).put("artifacts", NAME, wheel) is True
-    assert b"".join(again(remote).read("artifacts", NAME)) == DATA
+    assert reopened(remote).put("artifacts", NAME, wheel) is True
+    assert b"".join(reopened(remote).read("artifacts", NAME)) == DATA
 
 
 @pytest.mark.parametrize("url", ["file", "s3"], indirect=True)
@@ -80,60 +81,138 @@ def test_two_who_put_the_same_at_once(remote: RemoteStore, wheel: Path) -> None:
         one._files.create = create  # type: ignore[method-assign]
         done.append(one.put("artifacts", NAME, wheel))
 
-    threads = [threading.Thread(target=put, args=(again(remote),)) for _ in range(2)]
+    threads = [threading.Thread(target=put, args=(reopened(remote),)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(done) == 2
     assert any(done)
-    assert b"".join(again(remote).read("artifacts", NAME)) == DATA
+    assert b"".join(reopened(remote).read("artifacts", NAME)) == DATA
 
 
 def test_a_name_is_taken_once(remote: RemoteStore, tmp_path: Path) -> None:
-    (tmp_path / "one").write_bytes(b"one")
-    (tmp_path / "two").write_bytes(b"two")
-    assert remote.create("aliases", "resnet/stable/1", tmp_path / "one")
-    assert not again(remote).create("aliases", "resnet/stable/1", tmp_path / "two")
-    assert b"".join(remote.read("aliases", "resnet/stable/1")) == b"one"
-    assert remote.names("aliases", "resnet/stable/") == ["1"]
+    assert remote.create_signed("aliases", "resnet/stable/00000001", b"one", tmp_path)
+    assert not reopened(remote).create_signed("aliases", "resnet/stable/00000001", b"two", tmp_path)
+    found = reopened(remote).find("aliases", "resnet/stable/00000001")
+    assert found is not None
+    assert found.content == b"one"
+    assert remote.names("aliases", "resnet/stable/") == ["00000001"]
 
 
 def test_what_is_not_there(remote: RemoteStore) -> None:
     with pytest.raises(StoreError, match="is not there"):
         list(remote.read("artifacts", NAME))
-    assert remote.read_sealed("manifests", NAME) is None
+    assert remote.find("manifests", NAME) is None
+    assert not remote.vouched("manifests", NAME)
     assert remote.names("reports", f"{NAME}/") == []
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        seal("manifests", NAME, b"body") + b"bod",
-        seal("manifests", NAME, b"body")[:30],
-        b"",
-        seal("manifests", NAME, b"body") + b"Body",
-        seal("manifests", NAME.replace("1", "2"), b"body") + b"body",
-        seal("reports", NAME, b"body") + b"body",
-    ],
-)
-def test_a_seal_that_does_not_fit(wrong: bytes, tmp_path: Path) -> None:
-    remote = RemoteStore(f"file://{tmp_path}")
-    (tmp_path / "object").write_bytes(seal("manifests", NAME, b"body") + b"body")
-    remote.put("manifests", NAME, tmp_path / "object")
-    assert remote.read_sealed("manifests", NAME) == b"body"
-    overwrite(remote, f"manifests/{NAME[:2]}/{NAME}", wrong)
+def test_a_short_object_stands_in_one_and_a_long_one_in_two(remote: RemoteStore, tmp_path: Path) -> None:
+    assert remote.put_signed("builds", NAME, b"short", tmp_path)
+    assert remote.put_signed("segments", NAME, DATA, tmp_path)
+    assert remote.signed == [("builds", NAME), ("segments", NAME)]
+    there = reopened(remote)
+    short, long = there.find("builds", NAME), there.find("segments", NAME)
+    assert short is not None
+    assert long is not None
+    assert (short.content, short.size) == (b"short", 5)
+    assert (long.content, long.sha256, long.size) == (None, NAME, len(DATA))
+    assert there.read_body(short, 5) == b"short"
+    assert there.read_body(long, len(DATA)) == DATA
     with pytest.raises(IntegrityError) as raised:
-        remote.read_sealed("manifests", NAME)
+        there.read_body(long, 10)
+    assert raised.value.message == f"{there.place('segments', NAME)} has 25.6 MB; at most 10 B are read"
+    assert not there.put_signed("builds", NAME, b"short", tmp_path)
+    assert not there.put_signed("segments", NAME, DATA, tmp_path)
+    assert there.signed == []
+
+
+def test_what_two_sign_counts_for_those_who_trust_either(url: str, tmp_path: Path) -> None:
+    one, other, third = (Team(tmp_path, name) for name in ("one", "other", "third"))
+    assert one.writes(url).put_signed("builds", NAME, b"body", tmp_path)
+    with pytest.raises(UntrustedError) as raised:
+        other.is_trusted(url).find("builds", NAME)
     assert raised.value.message == (
-        f"file://{tmp_path}/manifests/{NAME[:2]}/{NAME} is not what was uploaded there: {len(wrong)} bytes"
+        f"{url}/builds/{NAME[:2]}/{NAME} is signed by {one.keyid[:12]}, not by the trusted key {other.keyid[:12]}"
     )
+    assert raised.value.hint == "store-trust in envbuilder.toml names the keys whose objects are taken"
+    assert raised.value.exit_code == 5
+    assert other.writes(url).put_signed("builds", NAME, b"body", tmp_path), "a signature more"
+    for team in (one, other):
+        assert team.is_trusted(url).vouched("builds", NAME)
+    assert not third.is_trusted(url).vouched("builds", NAME)
+    assert not one.writes(url).put_signed("builds", NAME, b"body", tmp_path)
+
+
+def test_signatures_of_other_bytes_are_not_kept(url: str, tmp_path: Path) -> None:
+    one, other = (Team(tmp_path, name) for name in ("one", "other"))
+    one.writes(url).put_signed("builds", NAME, b"body", tmp_path)
+    other.writes(url).put_signed("builds", NAME, b"other", tmp_path)
+    assert not one.is_trusted(url).vouched("builds", NAME)
+    assert one.writes(url).put_signed("builds", NAME, b"body", tmp_path), "made right again"
+    assert one.is_trusted(url).vouched("builds", NAME)
+
+
+def test_nobody_is_trusted(url: str, tmp_path: Path) -> None:
+    Team(tmp_path).writes(url).put_signed("builds", NAME, b"body", tmp_path)
+    with pytest.raises(RecipeError) as raised:
+        RemoteStore(url).find("builds", NAME)
+    assert raised.value.message == (
+        f"of {url} artifacts alone are taken: no key is trusted to have signed anything else"
+    )
+    assert raised.value.exit_code == 2
+    for put in (RemoteStore(url), Team(tmp_path).is_trusted(url)):
+        with pytest.raises(RecipeError) as raised:
+            put.put_signed("builds", NAME, b"body", tmp_path)
+        assert str(raised.value) == (
+            "what goes to a remote store is signed, and no key is named\n  hint: ENVBUILDER_STORE_KEY names its file; "
+            "`openssl genpkey -algorithm ed25519 -out store.pem` makes one"
+        )
+
+
+def test_a_blob_that_was_exchanged_is_replaced_by_who_has_it(remote: RemoteStore, tmp_path: Path) -> None:
+    remote.put_signed("segments", NAME, DATA, tmp_path)
+    overwrite(remote, f"blobs/{NAME[:2]}/{NAME}", DATA[:-1] + b"?")
+    there = reopened(remote)
+    found = there.find("segments", NAME)
+    assert found is not None
+    with pytest.raises(IntegrityError) as raised:
+        there.read_body(found, len(DATA))
+    assert raised.value.message.startswith(
+        f"{remote.url}/blobs/{NAME[:2]}/{NAME} is not what its name says: sha256 "
+    )
+    assert not there.vouched("segments", NAME)
+    assert there.put_signed("segments", NAME, DATA, tmp_path)
+    assert reopened(remote).read_body(found, len(DATA)) == DATA
+
+
+def test_a_signature_of_a_run_gives_way_to_one_that_lasts(url: str, tmp_path: Path) -> None:
+    run, asker = Team(tmp_path, "run"), Team(tmp_path, "asker")
+    worker = RemoteStore(url, trust=Trust([asker.store_key], key=run.private.read_text()))
+    worker.put_signed("builds", NAME, b"body", tmp_path)
+    assert not asker.is_trusted(url).vouched("builds", NAME)
+    asker.writes(url, run).countersign("builds", NAME, tmp_path, without=run.keyid)
+    assert asker.is_trusted(url).vouched("builds", NAME)
+    assert not run.is_trusted(url).vouched("builds", NAME)
+    later = RemoteStore(url, trust=Trust([asker.store_key], key=Team(tmp_path, "later").private.read_text()))
+    assert not later.put_signed("builds", NAME, b"body", tmp_path), (
+        "a key that ends adds nothing to one that counts"
+    )
+
+
+def test_signatures_of_others_do_not_crowd_out_the_own(url: str, tmp_path: Path) -> None:
+    for number in range(20):
+        Team(tmp_path, f"other-{number}").writes(url).put_signed("builds", NAME, b"body", tmp_path)
+    own = Team(tmp_path, "own")
+    own.writes(url).put_signed("builds", NAME, b"body", tmp_path)
+    assert own.is_trusted(url).vouched("builds", NAME)
 
 
 def test_a_file_store_leaves_no_drafts(tmp_path: Path, wheel: Path) -> None:
     remote = RemoteStore(f"file://{tmp_path}/store")
     remote.put("artifacts", NAME, wheel)
-    left = tmp_path / "store" / ".drafts" / "draft-killed"
+    left = tmp_path / "store" / ".drafts" / temporary_name("draft")
     left.mkdir()
     (left / "object").write_bytes(b"half")
     (tmp_path / "other").write_bytes(b"other")

@@ -8,8 +8,12 @@ from envbuilder.errors import IntegrityError, RecipeError, StoreError
 from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.transfer.aliases import Alias, move_alias, read_alias
-from envbuilder.transfer.push_pull import pull_archive, push_archive, resolve
+from envbuilder.transfer.lookup import locate
+from envbuilder.transfer.push_pull import pull_archive, push_archive
+from envbuilder.transfer.wanted import Wanted
+from tests.helpers.sessions import with_remote
 from tests.helpers.small import Small
+from tests.helpers.trust import reopened
 
 
 @pytest.fixture
@@ -17,7 +21,7 @@ def two(small: Small, remote: RemoteStore) -> tuple[str, str]:
     """Two archives of one recipe in the store elsewhere."""
     reports = [small.with_pack(level=level).build() for level in (4, 9)]
     for report in reports:
-        push_archive(report.archive, small.store(), remote)
+        push_archive(report.archive, with_remote(remote, small.store()))
     return reports[0].sha256, reports[1].sha256
 
 
@@ -33,11 +37,11 @@ def test_an_alias_moves_and_keeps_those_before(
     assert move(remote, store, two[0][:12]).sha256 == two[0]
     assert move(remote, store, two[0]).moves[-1].number == 1, "it points there already"
     assert move(remote, store, two[1]).sha256 == two[1]
-    found = read_alias("small:stable", RemoteStore(remote.url))
+    found = read_alias("small:stable", reopened(remote))
     assert [one.sha256 for one in found.moves] == list(two)
     assert (found.sha256, found.before) == (two[1], two[0])
-    assert resolve("small:stable", remote) == two[1]
-    assert pull_archive("small:stable", small.folder / "there", remote).sha256 == two[1]
+    assert locate("small:stable", remote) == (two[1], Wanted(recipe="small"))
+    assert pull_archive("small:stable", with_remote(remote), small.folder / "there").sha256 == two[1]
     back = move_alias(found, two[0], store, remote)
     assert (back.sha256, back.before) == two
     assert read_alias("small:other", remote).moves == ()
@@ -49,12 +53,12 @@ def test_of_two_who_move_it_at_once_one_is_refused(
     seen = read_alias("small:stable", remote)
     first = move_alias(seen, two[0], small.store(), remote)
     with pytest.raises(StoreError) as raised:
-        move_alias(seen, two[1], small.store(), RemoteStore(remote.url))
+        move_alias(seen, two[1], small.store(), reopened(remote))
     assert str(raised.value) == (
         "small:stable was moved by somebody else meanwhile\n  hint: look first: envbuilder alias small:stable"
     )
     assert raised.value.exit_code == 4
-    assert read_alias("small:stable", RemoteStore(remote.url)) == first
+    assert read_alias("small:stable", reopened(remote)) == first
 
 
 def test_an_alias_points_to_an_archive_of_its_recipe(
@@ -69,7 +73,7 @@ def test_an_alias_points_to_an_archive_of_its_recipe(
     with pytest.raises(StoreError, match="holds no archive whose sha256 begins with 000000000000"):
         move_alias(alias, "0" * 12, small.store(), remote)
     with pytest.raises(StoreError, match="has no alias resnet:stable"):
-        resolve("resnet:stable", remote)
+        locate("resnet:stable", remote)
 
 
 @pytest.mark.parametrize("name", ["resnet", "resnet:", ":stable", "a/b:c", "a:../b", "a:b:c"])

@@ -44,7 +44,7 @@ _DIGEST = "0" * 64
             "is not JSON: Unexpected UTF-8 BOM (decode using utf-8-sig) in line 1, column 1",
         ),
         (b'{"a": 1, "a": 2}', "has the key 'a' twice in one object"),
-        (b'{"b": {"a\\u001b": 1, "a\\u001b": 2}}', "has the key 'a\\x1b' twice in one object"),
+        (b'{"b": {"a\\u001b": 1, "a\\u001b": 2}}', "has the key 'a\\u001b' twice in one object"),
         (b'{"a": NaN}', "has NaN, which is not JSON"),
         (b'{"a": -Infinity}', "has -Infinity, which is not JSON"),
         (b'{"a": 1e999}', "has the number '1e999', which is too large"),
@@ -54,6 +54,7 @@ _DIGEST = "0" * 64
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "is nested more than 64 levels deep"),
         (b'{"\\\\": ' + b'[{"\\"]": ' * 40 + b"1" + b"}]" * 40 + b"}", "is nested more than 64 levels deep"),
         (b'{"a": [' + b"[]," * 250_000 + b"0]}", "has more than 200,000 objects and lists"),
+        (b'{"a": [' + b"1," * 1_250_000 + b"0]}", "has more than 1,000,000 values"),
         (b'{"a": "' + b"x" * 2**24 + b'"}', "is larger than 16.8 MB, the most that is read of its kind"),
         (b'{"a": "\x1b"}', "is not JSON: Invalid control character at in line 1, column 8"),
     ],
@@ -82,10 +83,10 @@ def test_reads_what_is_as_deep_as_allowed() -> None:
         (lambda r: r.text("empty"), "packages[1].empty: expected a line of text, found ''"),
         (
             lambda r: r.text("esc"),
-            "packages[1].esc: expected a line of text without control characters, found 'a\\x1b[2J\\n\\u202e'",
+            "packages[1].esc: expected a line of text without control characters, found 'a\\u001b[2J\\n\\u202e'",
         ),
         (lambda r: r.text("long"), "packages[1].long: expected at most 4096 characters, found '" + "x" * 60 + "'…"),
-        (lambda r: r.text("esc", _NAME), "packages[1].esc: expected lower-case letters, found 'a\\x1b[2J\\n\\u202e'"),
+        (lambda r: r.text("esc", _NAME), "packages[1].esc: expected lower-case letters, found 'a\\u001b[2J\\n\\u202e'"),
         (lambda r: r.free_text("list"), "packages[1].list: expected a text, found a list of 3"),
         (lambda r: r.choice("int", "a", "b"), "packages[1].int: expected 'a' or 'b', found 7"),
         (lambda r: r.digest("long"), "packages[1].long: expected 64 hex digits, found '" + "x" * 60 + "'…"),
@@ -99,7 +100,7 @@ def test_reads_what_is_as_deep_as_allowed() -> None:
             "packages[1].huge: expected an integer from 0 to 2^63 - 1, found an integer of 266 bits",
         ),
         (lambda r: r.number("int", 8, 9), "packages[1].int: expected a number from 8 to 9, found 7"),
-        (lambda r: r.number("esc"), "packages[1].esc: expected a number, found 'a\\x1b[2J\\n\\u202e'"),
+        (lambda r: r.number("esc"), "packages[1].esc: expected a number, found 'a\\u001b[2J\\n\\u202e'"),
         (lambda r: r.boolean("int"), "packages[1].int: expected true or false, found 7"),
         (lambda r: r.file_path("up"), "packages[1].up: expected a relative path without . and .., found 'a/../../b'"),
         (lambda r: r.record("list"), "packages[1].list: expected an object, found a list of 3"),
@@ -180,7 +181,7 @@ def test_suggests_the_key_that_was_meant() -> None:
 def test_a_key_in_an_error_is_printable() -> None:
     with pytest.raises(DocumentError) as caught:
         parse_json(json.dumps({"a\x1b]0;x\x07": 1}), where="x").only("b")
-    assert str(caught.value) == "x: a\\x1b]0;x\\x07: is not known"
+    assert str(caught.value) == "x: a\\u001b]0;x\\u0007: is not known"
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", ".hidden", "a..b", "...", "a\\b", "a\nb"])

@@ -18,6 +18,8 @@ def test_in_a_checkout_they_are_its_own_files() -> None:
     assert resources.shipped_recipes() == REPOSITORY / "recipes"
     assert resources.sample_model() == REPOSITORY / "tests" / "models" / "mlp"
     assert resources.runtime_file().is_file()
+    engine = REPOSITORY / "runtime" / "_torch_runtime" / "engine.py"
+    assert resources.runtime_package()["_torch_runtime/engine.py"] == engine
     assert (resources.sample_model() / "config.pbtxt").is_file()
 
 
@@ -82,9 +84,10 @@ def test_the_wheel_works_by_itself(tmp_path: Path) -> None:
     # Its own libraries are those of this environment; the package is the wheel's, not the checkout's.
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from envbuilder import resources\n"
+        "from envbuilder.util import resources\n"
         "from envbuilder.cli import main\n"
         "assert '_data' in resources.runtime_file().parts and resources.runtime_file().is_file()\n"
+        "assert 'engine.py' in {path.name for path in resources.runtime_package().values() if '_data' in path.parts}\n"
         "main()"
     )
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -2,55 +2,143 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from envbuilder.util.tempdirs import locked_folder, sweep
+from envbuilder.util.tempdirs import (
+    draft_folder,
+    lasting_folder,
+    locked_folder,
+    output_folder,
+    sweep,
+    temporary_folder,
+    temporary_name,
+)
 
 
 def test_a_locked_folder_is_gone_afterwards_and_its_lock_too(tmp_path: Path) -> None:
     with locked_folder(tmp_path, "x") as folder:
+        assert re.fullmatch("x-[0-9a-f]{16}", folder.name)
+        assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "inside").touch()
         descriptor = os.open(folder, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(descriptor)
     assert list(tmp_path.iterdir()) == []
-    sweep(tmp_path / "nowhere", "*")
+    sweep(tmp_path / "nowhere")
 
 
-def test_what_nobody_holds_is_swept(tmp_path: Path) -> None:
-    (tmp_path / "x-left" / "inside").mkdir(parents=True)
-    (tmp_path / "x-file").touch()
-    (tmp_path / "other").mkdir()
+def test_a_folder_that_cannot_be_written_is_removed_all_the_same() -> None:
+    # Root may write anywhere.
+    code = (
+        "import os, sys; from pathlib import Path; from envbuilder.util.tempdirs import locked_folder\n"
+        "os.geteuid() or (os.setgid(65534), os.setuid(65534))\n"
+        "with locked_folder(Path(sys.argv[1]), 'x') as folder:\n"
+        "    (folder / 'a' / 'b').mkdir(parents=True); (folder / 'a' / 'b' / 'c').touch()\n"
+        "    (folder / 'a' / 'b').chmod(0o500); (folder / 'a').chmod(0)\n"
+    )
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are its user's alone
+        Path(name).chmod(0o777)
+        done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert list(Path(name).iterdir()) == []
+
+
+def test_what_nobody_holds_is_swept_and_only_what_has_such_a_name(tmp_path: Path) -> None:
+    left = tmp_path / temporary_name("x")
+    (left / "inside").mkdir(parents=True)
+    (tmp_path / temporary_name("x")).touch()
+    os.mkfifo(tmp_path / temporary_name("x"))
+    (tmp_path / temporary_name("x")).symlink_to(tmp_path)
+    others = [tmp_path / name for name in (temporary_name("y"), "x-settings", "x", "x-0123456789abcdeg")]
+    for other in others:
+        other.mkdir()
+    link = next(path for path in tmp_path.iterdir() if path.is_symlink())
     with locked_folder(tmp_path, "x") as held:
-        sweep(tmp_path, "x-*")
-        assert sorted(tmp_path.iterdir()) == sorted([held, tmp_path / "other"])
+        sweep(tmp_path, "x")
+        assert sorted(tmp_path.iterdir()) == sorted([held, link, *others])
+        sweep(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([held, link, *others[1:]])
 
 
 @pytest.mark.parametrize("before_it_is_opened", [True, False])
 def test_one_that_is_swept_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before_it_is_opened: bool
 ) -> None:
-    made: list[str] = []
-    mkdtemp, flock = tempfile.mkdtemp, fcntl.flock
+    made: list[Path] = []
+    mkdir, flock = Path.mkdir, fcntl.flock
 
-    def make(**options: object) -> str:
-        made.append(mkdtemp(**options))  # type: ignore[call-overload]  # passed on as it came
+    def make(path: Path, mode: int) -> None:
+        mkdir(path, mode)
+        made.append(path)
         if before_it_is_opened and len(made) == 1:
-            sweep(tmp_path, "*")
-        return made[-1]
+            sweep(tmp_path)
 
     def lock(descriptor: int, operation: int) -> None:
         if not before_it_is_opened and len(made) == 1 and not operation & fcntl.LOCK_NB:
-            sweep(tmp_path, "*")
+            sweep(tmp_path)
         flock(descriptor, operation)
 
-    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    monkeypatch.setattr(Path, "mkdir", make)
     monkeypatch.setattr(fcntl, "flock", lock)
     with locked_folder(tmp_path, "x") as folder:
-        assert [str(folder)] == made[1:]
+        assert [folder] == made[1:]
         assert folder.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_folder_is_hidden_and_sweeps_its_like(tmp_path: Path) -> None:
+    (tmp_path / temporary_name(".envbuilder-mine")).mkdir()
+    theirs = tmp_path / temporary_name(".envbuilder-other")
+    theirs.mkdir()
+    with draft_folder(tmp_path, "mine") as folder:
+        assert folder.name.startswith(".envbuilder-mine-")
+        assert sorted(tmp_path.iterdir()) == sorted([folder, theirs])
+
+
+def test_temporary_folders_lie_where_the_system_wants_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary_folder("doctor") as folder:
+        assert folder.parent == tmp_path
+    code = (
+        "from envbuilder.util.tempdirs import lasting_folder, sweep; from pathlib import Path\n"
+        "folder = lasting_folder('overflow'); sweep(folder.parent); assert folder.is_dir(); print(folder)"
+    )
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+    assert lasting_folder("overflow").is_dir()
+
+
+def test_an_output_folder_stays_where_something_is_in_it(tmp_path: Path) -> None:
+    with output_folder(tmp_path / "a" / "b") as folder:
+        (folder / "result").touch()
+    with pytest.raises(ValueError, match="no result"), output_folder(tmp_path / "a" / "b" / "c"):
+        raise ValueError("no result")
+    assert [path.name for path in folder.iterdir()] == ["result"]
+    with pytest.raises(ValueError, match="no result"), output_folder(tmp_path / "d" / "e"):
+        raise ValueError("no result")
+    with pytest.raises(FileNotFoundError), output_folder(tmp_path / "f" / "g"):
+        os.link(folder / "result", tmp_path / "f" / "first") or os.stat(tmp_path / "gone")  # type: ignore[func-returns-value]  # only that it raises counts
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "f", "first", "result"]
+
+
+def test_an_output_folder_that_was_there_stays_empty_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no result"), output_folder(tmp_path):
+        raise ValueError("no result")
+    assert tmp_path.is_dir()
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError), output_folder(tmp_path / "file" / "x"):
+        raise AssertionError("not reached")

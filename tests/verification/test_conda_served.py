@@ -16,8 +16,9 @@ from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.pylock import read_lock
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.verification.report import Check
-from envbuilder.verification.verify import verify
+from envbuilder.verification.verify import VerifyRequest, verify
 from tests.conftest import REPOSITORY
 from tests.helpers.channels import Cut, make_channel
 from tests.helpers.conda_compiler import compiler_cuts
@@ -59,9 +60,11 @@ def found(checks: Sequence[Check], id: str) -> str:
 @pytest.mark.usefixtures("server")
 def test_torch_of_the_wheel(tmp_path: Path, conda_channel: Path, settings: Settings, store: Store) -> None:
     recipe = load_recipe(write_recipe(tmp_path, conda_channel, conda=["greeting"]))
-    lock = api.lock(recipe, store=store).lock
-    built = api.build(recipe, output=tmp_path / "envs", store=store)
-    report = verify(built.archive, lock=lock, server=True, settings=settings, store=store)
+    lock = api.lock(recipe, session=Session.open(store=store)).lock
+    built = api.build(recipe, output=tmp_path / "envs", session=Session.open(store=store))
+    report = verify(
+        built.archive, Session(settings=settings, store=store), VerifyRequest(lock=lock, server=True)
+    )
     text = "files that name a prefix that will not be there: share/base/where.txt"
     assert not_passed(report.checks) == [(*REPORTED, text)]
     assert "answers by http" in found(report.checks, "server.http")
@@ -75,7 +78,7 @@ def torch_cuts(settings: Settings, store: Store) -> list[Cut]:
     wheels = [wheel for wheel in lock.artifacts if wheel.name not in ("numpy", "safetensors")]
     cuts = []
     with store.scratch("named") as folder:
-        for wheel, path in fetch(wheels, lock.cuda, settings, store):
+        for wheel, path in fetch(wheels, lock.cuda, Session(settings=settings, store=store)):
             (folder / wheel.filename).symlink_to(path)
             cuts.append(wheel_cut(folder / wheel.filename, "3.11"))
     names = sorted(cut.name for cut in cuts if cut.name != "torch")
@@ -95,10 +98,12 @@ def test_torch_of_a_channel_and_the_compiler_that_travels_along(
     cuts = [*base, *compiler_cuts(tmp_path / "compiler", base), *torch_cuts(settings, store)]
     channel = make_channel(tmp_path / "channel", cuts)
     recipe = load_recipe(write_recipe(tmp_path, channel, compiler="bundled", conda=["pytorch"]))
-    lock = api.lock(recipe, store=store).lock
+    lock = api.lock(recipe, session=Session.open(store=store)).lock
     assert [artifact.name for artifact in lock.artifacts if artifact.name == "torch"] == []
-    built = api.build(recipe, output=tmp_path / "envs", store=store)
-    report = verify(built.archive, lock=lock, server=True, settings=settings, store=store)
+    built = api.build(recipe, output=tmp_path / "envs", session=Session.open(store=store))
+    report = verify(
+        built.archive, Session(settings=settings, store=store), VerifyRequest(lock=lock, server=True)
+    )
     assert [check[:2] for check in not_passed(report.checks)] == [REPORTED]
     assert "no compiler of this machine" in found(report.checks, "contract.isolation")
     assert "/0/bin/g++; loaded" in found(report.checks, "probe.compile")

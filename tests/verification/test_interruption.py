@@ -70,7 +70,8 @@ def extracting(store: Path, _: dict[int, str]) -> bool:
 
 def probing(store: Path, running: dict[int, str]) -> bool:
     return any(
-        "/verify/probe.py" in command and "tritonserver" not in command for command in running.values()
+        "/_envbuilder_guest/__main__.py" in command and "tritonserver" not in command
+        for command in running.values()
     )
 
 

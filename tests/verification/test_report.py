@@ -83,7 +83,7 @@ def test_junit() -> None:
         ("envbuilder.verify.archive", "archive.name", "0.000", "system-out"),
         ("envbuilder.verify.archive", "server.start", "0.000", "skipped"),
     ]
-    assert (suite[1][0].get("message"), suite[1][0].text) == ("none \ufffd[1m", "none \ufffd[1m\nadd <it>")
+    assert (suite[1][0].get("message"), suite[1][0].text) == ("none \\u001b[1m", "none \\u001b[1m\nadd <it>")
     assert suite[2][0].text == "env.tar.gz\nname it"
     assert suite[3][0].get("message") == "no server"
 

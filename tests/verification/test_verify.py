@@ -12,7 +12,8 @@ import pytest
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError, VerifyError
 from envbuilder.store.local import Store
-from envbuilder.verification.verify import report_schema, verify
+from envbuilder.store.session import Session
+from envbuilder.verification.verify import VerifyRequest, report_schema, verify
 from tests.helpers.environments import assert_all_passed, environment, failures, pack
 
 
@@ -25,7 +26,7 @@ def test_an_archive_that_moved(tmp_path: Path, cpu_archive: Path, settings: Sett
     archive = tmp_path / "elsewhere" / cpu_archive.name
     archive.parent.mkdir()
     shutil.copyfile(cpu_archive, archive)
-    report = verify(archive, settings=settings, store=store)
+    report = verify(archive, Session(settings=settings, store=store))
     assert_all_passed(report.checks)
     assert report.isolated
     assert report.releases == ("pytriton-0.7.0",)
@@ -45,7 +46,7 @@ def test_an_archive_that_moved(tmp_path: Path, cpu_archive: Path, settings: Sett
 def test_a_model_directory_that_cannot_be_deployed(
     tmp_path: Path, cpu_archive: Path, settings: Settings, store: Store
 ) -> None:
-    report = verify(cpu_archive, model=tmp_path, settings=settings, store=store)
+    report = verify(cpu_archive, Session(settings=settings, store=store), VerifyRequest(model=tmp_path))
     assert failures(report.checks) == {
         "model.deployed": (
             f"{tmp_path} has no config.pbtxt",
@@ -58,7 +59,7 @@ def test_a_model_directory_that_cannot_be_deployed(
 def test_a_broken_archive_is_not_run(tmp_path: Path) -> None:
     tree = {path: data for path, data in environment().items() if path != "bin/activate"}
     archive = pack(tree, tmp_path, listed=tree)
-    report = verify(archive, settings=Settings(), store=Store(root=tmp_path / "store"))
+    report = verify(archive, Session(settings=Settings(), store=Store(root=tmp_path / "store")))
     assert [check.id for check in report.failures] == ["layout.activate"]
     assert report.checks[-1].status == "omitted"
     assert report.checks[-1].found == "nothing was run: layout.activate failed"
@@ -68,7 +69,7 @@ def test_a_broken_archive_is_not_run(tmp_path: Path) -> None:
 def test_a_python_that_does_not_start(tmp_path: Path) -> None:
     tree = environment()
     archive = pack(tree, tmp_path, listed=tree)
-    report = verify(archive, settings=Settings(), store=Store(root=tmp_path / "store"))
+    report = verify(archive, Session(settings=Settings(), store=Store(root=tmp_path / "store")))
     assert failures(report.checks) == {
         "contract.launch": (
             "the environment's Python, launched sourced as pytriton-0.7.0 does: it exited with 3:\n  | (nothing)",
@@ -82,7 +83,14 @@ def test_several_releases(tmp_path: Path) -> None:
     tree = environment()
     archive = pack(tree, tmp_path, listed=tree)
     report = verify(
-        archive, releases=["23.10", "26.06"], settings=Settings(), store=Store(root=tmp_path / "store")
+        archive,
+        Session(settings=Settings(), store=Store(root=tmp_path / "store")),
+        VerifyRequest(
+            releases=(
+                "23.10",
+                "26.06",
+            )
+        ),
     )
     wrong = {(check.release, check.id) for check in report.failures}
     assert wrong == {("23.10", "layout.libpython"), ("26.06", "layout.libpython")}
@@ -90,11 +98,15 @@ def test_several_releases(tmp_path: Path) -> None:
 
 def test_no_such_release(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no Triton release '1\\.2'"):
-        verify(tmp_path / "x", releases=["1.2"], settings=Settings(), store=Store(root=tmp_path / "store"))
+        verify(
+            tmp_path / "x",
+            Session(settings=Settings(), store=Store(root=tmp_path / "store")),
+            VerifyRequest(releases=("1.2",)),
+        )
 
 
 def test_no_archive(tmp_path: Path) -> None:
     store = Store(root=tmp_path / "store")
     with pytest.raises(VerifyError, match="No such file or directory"):
-        verify(tmp_path / "x.tar.gz", settings=Settings(), store=store)
+        verify(tmp_path / "x.tar.gz", Session(settings=Settings(), store=store))
     assert list((tmp_path / "store" / "tmp").iterdir()) == []

@@ -10,6 +10,7 @@ from typing import Final
 
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.util.files import read_text
 from envbuilder.util.yaml import Value, read_document
 
 _HERE: Final = frozenset({"linux", "linux64", "linux-64", "unix", "x86_64", "x86-64"})
@@ -50,7 +51,7 @@ def read_environment(path: Path) -> Environment:
         raise root.error(
             "is no conda environment file", "one has `dependencies:`, a list of match specs, and `channels:`"
         )
-    parts = _Parts(lines=path.read_text(encoding="utf-8").splitlines())
+    parts = _Parts(lines=read_text(path).splitlines())
     name = path.stem
     for key, value in root.data.items():
         if key == "name":

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from envbuilder.config.rattler_client import rattler, said
 from envbuilder.recipe.channels import PLATFORMS
 from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.util.rattler import rattler, said
 
 _OPERATOR: Final = re.compile(r"[<>=!~]")
 

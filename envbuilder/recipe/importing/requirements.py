@@ -17,6 +17,7 @@ from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.project_name import project_name
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.wanted import Imported, Wanted, parse
+from envbuilder.util.files import read_text as read_whole_text
 from envbuilder.util.urls import public
 
 LARGEST: Final = 4 * 2**20
@@ -106,12 +107,7 @@ def read_text(path: Path) -> str:
         RecipeError: it cannot be read, is too large, or is not UTF-8.
     """
     try:
-        if not path.is_file():
-            path.open("rb").close()  # says why
-            raise RecipeError(f"{path} is not a file")
-        if path.stat().st_size > LARGEST:
-            raise RecipeError(f"{path} is larger than {LARGEST // 2**20} MiB, which no such file is")
-        return path.read_bytes().decode("utf-8-sig")
+        return read_whole_text(path, most=LARGEST).removeprefix("\ufeff")
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

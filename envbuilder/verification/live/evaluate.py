@@ -8,18 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from envbuilder.archive.manifest import Manifest
+from envbuilder.catalog.system import DRIVER, is_base_library
 from envbuilder.catalog.triton import Launch, Release
 from envbuilder.util.text import counted
+from envbuilder.verification import cures
+from envbuilder.verification.live.evaluate_packages import soname_candidates
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check, Status, some
-from envbuilder.verification.static.linking import BASE_SYSTEM, DRIVER
+from envbuilder.verification.static.loader import SYSTEM_FOLDERS, System
 
 
 def check_probe(
     probed: Probed, release: Release, manifest: Manifest, isolated: bool, *, compiler: str | None = None
 ) -> Iterator[Check]:
     """Judge what a probe found, for *release*; *compiler* is the path of the one that the environment brings along."""
-    judge = _Judge(release=release, seconds=probed.seconds, isolated=isolated, own_compiler=compiler)
+    judge = _Judge(
+        release=release,
+        seconds=probed.seconds,
+        isolated=isolated,
+        own_compiler=compiler,
+        system=System(release=release, besides=frozenset(manifest.system_libraries)),
+    )
     if probed.answer is None:
         yield judge.failed(
             "contract.launch",
@@ -50,6 +59,7 @@ class _Judge:
     seconds: float
     isolated: bool
     own_compiler: str | None
+    system: System
 
     def passed(self, id: str, found: str) -> Check:
         return self._check(id, "passed", found, None)
@@ -94,20 +104,38 @@ class _Judge:
             yield self.passed("probe.import", text)
 
     def outside(self, answer: Mapping[str, Any]) -> Iterator[Check]:
-        modules = answer.get("modules", [])
-        libraries = [
-            path
-            for path in answer.get("libraries", [])
-            if not BASE_SYSTEM.fullmatch(os.path.basename(path)) and not DRIVER.match(os.path.basename(path))
-        ]
-        found = [*modules, *libraries]
+        found = list(answer.get("modules", []))
+        lacking: list[str] = []
+        unknown: list[str] = []
+        lent: list[str] = []
+        for path in answer.get("libraries", []):
+            names = soname_candidates(os.path.basename(path))
+            if any(map(DRIVER.fullmatch, names)):
+                continue
+            known = [self.system.has(name) for name in names]
+            if not f"{os.path.dirname(path)}/".startswith(SYSTEM_FOLDERS):
+                found.append(path)
+            elif self.release.glibc is None:
+                lent += (
+                    [path] if not any(is_base_library(one, self.release.wheel_glibc) for one in names) else []
+                )
+            elif not any(known):
+                (unknown if None in known else lacking).append(names[-1])
         if found:
             fix = "the environment must hold what it imports; a .pth file or PYTHONPATH may lead outside"
             yield self.failed("probe.outside", f"loaded from outside the environment: {some(found)}", fix)
+        elif lacking:
+            fixes = dict.fromkeys(cures.get_library(soname, None, False) for soname in lacking)
+            text = f"loaded from this machine, and not in {self.system.name}: {some(lacking)}"
+            yield self.failed("probe.outside", text, "; ".join(fixes))
+        elif unknown:
+            text = f"loaded from this machine, and perhaps not in {self.system.name}: {some(unknown)}"
+            yield self._check("probe.outside", "warning", text, f"verify in {self.system.name}")
         else:
-            yield self.passed(
-                "probe.outside", "every module and library came from the environment or the base system"
-            )
+            text = "every module and library came from the environment or the base system"
+            if lent:
+                text += f"; of this machine's own: {some(sorted(map(os.path.basename, lent)))}"
+            yield self.passed("probe.outside", text)
 
     def child(self, answer: Mapping[str, Any]) -> Iterator[Check]:
         found = answer.get("child")

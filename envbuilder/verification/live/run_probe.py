@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,19 +15,20 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder.catalog.triton import Launch
 from envbuilder.deployment.config import RUNTIME_FILE, read_config
-from envbuilder.deployment.layout import Deployment, deploy
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.pbtxt import set_parameter
-from envbuilder.guest import probe
 from envbuilder.progress import Reporter
-from envbuilder.util.process import CommandError, Completed
+from envbuilder.util.documents import DocumentError
 from envbuilder.verification.live import inputs as sample
+from envbuilder.verification.live.answer import check_answer
+from envbuilder.verification.live.guest_process import run_guest
 from envbuilder.verification.live.launch import Place, host_compilers
 
 PROBE_TIMEOUT: Final = 900.0
 """Seconds: torch.compile on a slow machine, twice."""
-_LAST_LINES: Final = 12
 _COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
-STANDIN: Final = Path(probe.__file__).with_name("triton_python_backend_utils.py")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +78,12 @@ def prepare(
     with suppress(OSError):  # another file system: then deploy copies it
         os.link(archive.resolve(), envs / archive.name)
     deployment = deploy(
-        archive, model, repository=place.root / "models", layout="shared", shared=envs, reporter=reporter
+        archive,
+        model,
+        place.root / "models",
+        # Whatever environment the model has: it is this one that is looked at.
+        DeployOptions(layout="shared", shared=envs, replace=True),
+        reporter=reporter,
     )
     config = read_config(deployment.folder).message
     if compile or (config.default_model_filename == RUNTIME_FILE and _COMPILE not in config.parameters):
@@ -88,8 +93,6 @@ def prepare(
     config.name = deployment.model
     versions = [path.name for path in deployment.folder.iterdir() if path.is_dir() and path.name.isdigit()]
     folder = place.root / "verify"
-    shutil.copyfile(STANDIN, folder / STANDIN.name)
-    shutil.copyfile(Path(probe.__file__), folder / "probe.py")
     inputs = folder / "inputs.npz"
     sample.save(inputs, {size: sample.make_inputs(config, size) for size in sample.batch_sizes(config)})
     return Subject(
@@ -121,46 +124,27 @@ class Probed:
 def run_probe(subject: Subject, launch: Launch, *, timeout: float = PROBE_TIMEOUT) -> Probed:
     """Run the probe in the environment as *launch* runs a stub."""
     began = time.monotonic()
-    place, folder = subject.place, subject.place.root / "verify"
-    answer, caches = folder / f"answer-{launch}.json", folder / f"cache-{launch}"
+    place = subject.place
+    caches = place.root / "verify" / f"cache-{launch}"
     caches.mkdir()
-    config = sample.as_stub_sees(subject.config)
     job = {
+        "task": "probe",
         "model": place.seen(subject.deployment.folder),
         "version": subject.version,
         "file": subject.file,
-        "standin": place.seen(folder),
-        "config": config,
+        "config": sample.as_stub_sees(subject.config),
         "inputs": place.seen(subject.inputs),
         "outputs": place.seen(subject.outputs),
-        "answer": place.seen(answer),
         "caches": [place.seen(caches)],
-        "bfloat16": _bfloat16(subject.config),
     }
-    (folder / f"job-{launch}.json").write_text(json.dumps(job))
-    args = [place.seen(folder / "probe.py"), place.seen(folder / f"job-{launch}.json")]
     variables = {"TORCHINDUCTOR_CACHE_DIR": place.seen(caches), "TRITON_CACHE_DIR": place.seen(caches)}
-    try:
-        done = place.run_python(launch, args, variables=variables, hidden=subject.hidden, timeout=timeout)
-        ended = _ending(done)
-    except CommandError as error:
-        ended = f"it did not end within {timeout:g} s:\n{_last(error.output)}"
-    found = json.loads(answer.read_text()) if answer.is_file() else None
+    done = run_guest(
+        place, launch, f"probe-{launch}", job, variables=variables, hidden=subject.hidden, timeout=timeout
+    )
+    found, ended = None, done.how
+    if done.answer is not None:
+        try:
+            found = check_answer(done.answer)
+        except DocumentError as error:
+            ended = f"{error}; {ended}"
     return Probed(launch=launch, answer=found, ended=ended, seconds=time.monotonic() - began)
-
-
-def _ending(done: Completed) -> str:
-    how = (
-        f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"exited with {done.returncode}"
-    )
-    return f"it {how}:\n{_last(done.stdout + done.stderr)}"
-
-
-def _last(text: str) -> str:
-    return (
-        "\n".join(f"  | {line[:500]}" for line in text.strip().splitlines()[-_LAST_LINES:]) or "  | (nothing)"
-    )
-
-
-def _bfloat16(config: model_config_pb2.ModelConfig) -> list[str]:
-    return [field.name for field in [*config.input, *config.output] if sample.data_type(field) == "BF16"]

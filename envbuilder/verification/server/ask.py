@@ -16,12 +16,12 @@ from packaging.requirements import Requirement
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.errors import VerifyError
-from envbuilder.guest.probe import differences
+from envbuilder.guest.equality import differences, rough_outputs
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.live.run_probe import Subject
 from envbuilder.verification.report import Check, Status, some
-from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
+from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
 
 _Ask = Callable[[RunningServer, Subject, sample.Inputs], sample.Inputs]
 _Verdict = tuple[Status, str, str | None]
@@ -61,9 +61,9 @@ class Interview:
                 repository,
                 python=self.python,
                 log=log,
-                env=caches,
-                ready_timeout=timeout,
-                within=hiding(self.subject.hidden),
+                options=StartOptions(
+                    env=caches, ready_timeout=timeout, within=tuple(hiding(self.subject.hidden))
+                ),
             ) as running:
                 seconds = time.monotonic() - began
                 text = f"ready {seconds:.1f} s after its start: {self._which()}"
@@ -143,7 +143,7 @@ class Interview:
 
 
 def _differences(answer: sample.Inputs, expected: sample.Inputs, subject: Subject) -> list[str]:
-    rough = [field.name for field in subject.config.output if sample.data_type(field) == "BF16"]
+    rough = rough_outputs(sample.as_stub_sees(subject.config))
     comparable = {
         name: array.astype("S") if array.dtype == object else array for name, array in answer.items()
     }

@@ -22,6 +22,8 @@ from typing import Final
 
 TERMINATE_AFTER: Final = 40.0
 """Seconds that a server gets to unload its models before it is killed; it gives its requests 30 itself."""
+_GONE_AFTER: Final = 1.0
+"""Seconds that a killed process has to be gone."""
 _HEAP: Final = 2**26
 """Bytes of glibc's arenas at most; larger mappings are buffers."""
 EXTRACTIONS: Final = Path("/tmp")
@@ -66,9 +68,17 @@ class Remains:
         self.extracted.update(Path(os.fsdecode(found)) for found in _EXTRACTED.findall(text))
 
     def kill(self) -> None:
-        """Kill what is left of its processes: stubs of a server that died live on in its group."""
+        """Kill what is left of its processes: stubs of a server that died live on in its group.
+
+        When they are gone, or nearly, none of them writes into what is removed afterwards.
+        """
+        deadline = time.monotonic() + _GONE_AFTER
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            while time.monotonic() < deadline:
+                os.killpg(self.pid, signal.SIGKILL)
+                if not _group(self.pid):
+                    break
+                time.sleep(0.01)
 
     def clear(self, *, killed: bool) -> None:
         """Remove its folders and its shared memory; *killed*: it has removed none itself."""
@@ -89,7 +99,7 @@ class Remains:
 def guarded(name: str, before: Iterable[Path]) -> Iterator[None]:
     """Let another process end the server *name*, and clear its remains, where this one is killed in the block."""
     # Of a session of its own: what interrupts this process, or kills its group, does not reach it.
-    command = [sys.executable, "-I", "-S", __file__, name, str(TERMINATE_AFTER), *map(str, before)]
+    command = [sys.executable, "-I", "-S", __file__, name, *map(str, before)]
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield
@@ -127,12 +137,13 @@ def _other_servers(pid: int) -> bool:
 
 
 def _group(leader: int) -> list[Path]:
-    """Return the /proc folders of the processes in the process group of *leader*."""
+    """Return the /proc folders of the processes that run in the process group of *leader*."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
-                if int(_status(entry)[2]) == leader:
+                state, _, group, *_ = _status(entry)
+                if int(group) == leader and state != "Z":
                     found.append(entry)
     return found
 
@@ -147,12 +158,14 @@ def _status(process: Path) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Wait for the end of standard input, which is that of the process that started this; then end its server."""
-    name, seconds, *before = arguments
+    name, *before = arguments
     sys.stdin.buffer.read()
     pid = _leader(name)
     remains = Remains(name=name, pid=pid or 0, before=set(map(Path, before)))
     if pid is not None:
-        _end(remains, float(seconds))
+        remains.look()  # while it still runs: killed, it leaves folders that nobody else knows of
+        remains.remember()
+        remains.kill()
     remains.clear(killed=True)
 
 
@@ -163,25 +176,6 @@ def _leader(name: str) -> int | None:
             if process.name != str(os.getpid()) and name.encode() in (process / "cmdline").read_bytes():
                 return int(_status(process)[2])
     return None
-
-
-def _end(remains: Remains, seconds: float) -> None:
-    remains.look()  # while it still runs: ended before it is ready, it leaves folders that nobody else knows of
-    remains.remember()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(remains.pid, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
-    while _is_alive(remains.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-        remains.look()
-    remains.kill()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return _status(Path("/proc") / str(pid))[0] != "Z"  # where nobody waits for it, it stays as a zombie
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from envbuilder.errors import VerifyError
+from envbuilder.util.interruption import shielded
 from envbuilder.verification.server.cleanup import TERMINATE_AFTER, Remains, extractions, guarded
 
 _LAST_LINES: Final = 20
@@ -51,7 +52,7 @@ class PortTakenError(Exception):
 
 
 @dataclass(kw_only=True)
-class Session:
+class ServerProcess:
     """One process of a server, from its start to the last file it left."""
 
     title: str
@@ -62,26 +63,27 @@ class Session:
     name: str = field(default_factory=lambda: f"envbuilder-{uuid.uuid4().hex[:12]}")
     remains: Remains = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
+    unloading: bool = True
+    """Whether it may unload its models when it is stopped: not where this process is to end at once."""
 
     @contextlib.contextmanager
     def running(self, args: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
         """Run *args* until the block is left, its output in the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         before = extractions()
-        with guarded(self.name, before), self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                list(args),
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self.remains = Remains(name=self.name, pid=self.process.pid, before=before)
-            try:
-                yield
-            finally:
-                self._stop()
+        with guarded(self.name, before), self.log.open("wb") as output, contextlib.ExitStack() as stack:
+            with shielded():
+                self.process = subprocess.Popen(
+                    list(args),
+                    env=dict(env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                self.remains = Remains(name=self.name, pid=self.process.pid, before=before)
+                stack.push(self._leave)
+            yield
 
     def wait(self, timeout: float, longest: float = 0.5) -> RunningServer:
         """Wait until the server is ready, looking at least every *longest* seconds."""
@@ -141,15 +143,20 @@ class Session:
             connection.close()
         return str(about.get("version", "")) if about.get("name") == self.name else None
 
+    def _leave(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.unloading = kind is None or issubclass(kind, Exception)
+        self._stop()
+
     def _stop(self) -> None:
         self.remains.look()
         self.remains.remember()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
-        try:
-            self.process.wait(TERMINATE_AFTER)
-        except subprocess.TimeoutExpired:
-            self.remains.look()
+        if self.unloading:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+            try:
+                self.process.wait(TERMINATE_AFTER)
+            except subprocess.TimeoutExpired:
+                self.remains.look()
         self.remains.kill()
         self.process.wait()
         self.remains.clear(killed=self.process.returncode < 0)

@@ -12,22 +12,21 @@ import re
 import shutil
 import socket
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from envbuilder.archive.elf import read_elf
 from envbuilder.catalog.triton import PYTRITON, find_release
-from envbuilder.config.settings import Settings
 from envbuilder.errors import VerifyError
 from envbuilder.lockfile.model import Artifact
-from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.tempdirs import locked_folder
-from envbuilder.verification.server.process import PortTakenError, RunningServer, Session, port_of
+from envbuilder.verification.server.process import PortTakenError, RunningServer, ServerProcess, port_of
 
-__all__ = ["SERVER_WHEEL", "RunningServer", "TritonServer", "find_server"]
+__all__ = ["SERVER_WHEEL", "RunningServer", "StartOptions", "TritonServer", "find_server"]
 
 SERVER_WHEEL: Final = Artifact(
     name="nvidia-pytriton",
@@ -39,6 +38,32 @@ SERVER_WHEEL: Final = Artifact(
 _WHEEL_VERSION: Final = "2.51.0"
 _STUB: Final = "triton_python_backend_stub"
 _PORT_TRIES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartOptions:
+    """How a server is started."""
+
+    extra_args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the few variables that the server gets."""
+    ready_timeout: float = 300.0
+    """Seconds until it must be ready."""
+    pause: float = 0.5
+    """Seconds, the longest between two looks whether it is ready."""
+    http_port: int | None = None
+    """None: a free one. So with the gRPC port."""
+    grpc_port: int | None = None
+    metrics_port: int | None = None
+    """None: no metrics."""
+    backends: Path | None = None
+    """A folder of further backends."""
+    within: tuple[str, ...] = ()
+    """What the command begins with."""
+
+    def ports(self) -> tuple[tuple[str, int | None], ...]:
+        """Name the ports that may be given."""
+        return ("HTTP", self.http_port), ("gRPC", self.grpc_port), ("metrics", self.metrics_port)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,21 +93,11 @@ class TritonServer:
         *,
         python: str,
         log: Path,
-        extra_args: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-        ready_timeout: float = 300.0,
-        http_port: int | None = None,
-        grpc_port: int | None = None,
-        backends: Path | None = None,
-        metrics_port: int | None = None,
-        pause: float = 0.5,
-        within: Sequence[str] = (),
+        options: StartOptions = StartOptions(),
     ) -> Iterator[RunningServer]:
         """Serve *repository*, a folder or an address, on loopback with the stub for *python*, until the block is left.
 
-        Ports are free ones unless given. *env* is added to the few variables that the server gets; *backends* is a
-        folder of further backends. *ready_timeout* is in seconds, and so is *pause*, the longest between two looks
-        whether it is ready. Beside *log* lies a folder for as long. *within* is what its command begins with.
+        Beside *log* lies a folder for as long.
 
         Raises:
             VerifyError: no stub for *python*; a given port is taken; the server dies or never gets ready.
@@ -93,26 +108,26 @@ class TritonServer:
                 f"{self.describe()} has no stub for Python {python}; it has {has}",
                 hint="name a server of the archive's release with --tritonserver",
             )
-        for name, port in (("HTTP", http_port), ("gRPC", grpc_port), ("metrics", metrics_port)):
+        for name, port in options.ports():
             if port is not None and not _is_free(port):
                 raise VerifyError(
                     f"{name} port {port} of 127.0.0.1 is taken", hint="leave the port to be chosen"
                 )
         log.parent.mkdir(parents=True, exist_ok=True)
         with locked_folder(log.parent, "server") as scratch:
-            view = self._view(scratch, python, backends)
+            view = self._view(scratch, python, options.backends)
             for attempt in range(1, _PORT_TRIES + 1):
-                session = Session(
+                process = ServerProcess(
                     title=self.describe(),
                     log=log,
-                    http=f"127.0.0.1:{http_port or _free_port()}",
-                    grpc=f"127.0.0.1:{grpc_port or _free_port()}",
+                    http=f"127.0.0.1:{options.http_port or _free_port()}",
+                    grpc=f"127.0.0.1:{options.grpc_port or _free_port()}",
                 )
                 at = repository.resolve() if isinstance(repository, Path) else repository
-                args = self._arguments(session, at, view, metrics_port, extra_args)
-                with session.running([*within, *args], self._environment(env)):
+                args = self._arguments(process, at, view, options)
+                with process.running([*options.within, *args], self._environment(options.env)):
                     try:
-                        ready = session.wait(ready_timeout, pause)
+                        ready = process.wait(options.ready_timeout, options.pause)
                     except PortTakenError as taken:
                         if attempt == _PORT_TRIES:
                             hint = "something takes ports as fast as they are found"
@@ -140,34 +155,33 @@ class TritonServer:
 
     def _arguments(
         self,
-        session: Session,
+        process: ServerProcess,
         repository: Path | str,
         view: Path,
-        metrics_port: int | None,
-        extra: Sequence[str],
+        options: StartOptions,
     ) -> list[str]:
         metrics = ["--allow-metrics=false"]
-        if metrics_port is not None:
+        if options.metrics_port is not None:
             metrics = [
                 "--allow-metrics=true",
                 "--metrics-address=127.0.0.1",
-                f"--metrics-port={metrics_port}",
+                f"--metrics-port={options.metrics_port}",
             ]
         return [
             str(self.binary),
-            f"--id={session.name}",
+            f"--id={process.name}",
             f"--model-repository={repository}",
             f"--backend-directory={view}",
             "--http-address=127.0.0.1",
-            f"--http-port={port_of(session.http)}",
+            f"--http-port={port_of(process.http)}",
             "--grpc-address=127.0.0.1",
-            f"--grpc-port={port_of(session.grpc)}",
+            f"--grpc-port={port_of(process.grpc)}",
             *metrics,
-            f"--backend-config=python,shm-region-prefix-name={session.name}",
-            *extra,
+            f"--backend-config=python,shm-region-prefix-name={process.name}",
+            *options.extra_args,
         ]
 
-    def _environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
+    def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
         """Return what the server sees: a stub inherits it, so nothing of this process's Python is in it."""
         kept = {
             name: value
@@ -179,7 +193,7 @@ class TritonServer:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             **kept,
             **({"LD_LIBRARY_PATH": ":".join(paths)} if paths else {}),
-            **(env or {}),
+            **env,
         }
 
 
@@ -207,9 +221,7 @@ def _minor(python: str) -> tuple[int, ...]:
 # -- finding one -----------------------------------------------------------------------------------
 
 
-def find_server(
-    path: Path | None, settings: Settings, store: Store, reporter: Reporter = SILENT, *, fetch: bool = True
-) -> TritonServer:
+def find_server(path: Path | None, session: Session, *, fetch: bool = True) -> TritonServer:
     """Return the server at *path*, else the one on ``PATH``, else the one in the ``nvidia-pytriton`` wheel.
 
     The wheel is fetched once (with *fetch*), known by its sha256, and unpacked into the store.
@@ -223,6 +235,7 @@ def find_server(
     on_path = shutil.which("tritonserver")
     if on_path is not None:
         return _installed_server(Path(on_path))
+    store = session.store
     root = store.find("tools", _tool_key())
     if root is None:
         wheel = store.find_artifact(SERVER_WHEEL.sha256, SERVER_WHEEL.size)
@@ -234,8 +247,8 @@ def find_server(
                 )
             from envbuilder.fetch import download  # a server at hand needs none of it
 
-            reporter.step(f"Fetching the server, {SERVER_WHEEL.filename}")
-            ((_, wheel),) = download.fetch([SERVER_WHEEL], "pypi", settings, store, reporter=reporter)
+            session.reporter.step(f"Fetching the server, {SERVER_WHEEL.filename}")
+            ((_, wheel),) = download.fetch([SERVER_WHEEL], "pypi", session)
         root = _unpack(wheel, store)
     return _wheel_server(root)
 

@@ -16,10 +16,11 @@ from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.util.text import counted
+from envbuilder.verification.cures import mend_base
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.conda import check_conda
 from envbuilder.verification.static.extracted import Archive
-from envbuilder.verification.static.linking import host_runpaths, unresolved
+from envbuilder.verification.static.needs import check_runpaths
 
 _NAMED: Final = re.compile(r".+-(?P<digest>[0-9a-f]{12})(\.tar\.gz|\.tar)")
 _REBUILD: Final = "build it again with `envbuilder build`"
@@ -50,7 +51,7 @@ def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
     yield from _check_layout(archive)
     yield from _check_traces(archive)
     yield from check_conda(archive)
-    yield from _check_linking(archive)
+    yield from check_runpaths(archive)
     yield from _check_manifest(archive, lock)
 
 
@@ -169,34 +170,27 @@ def _check_traces(archive: Archive) -> Iterator[Check]:
         ),
     )
     for id, found, what, fine, fix in rows:
-        if found:
-            yield failed(id, f"{what}: {some(found)}", f"{fix}; {_REBUILD}")
+        published = [one for one in found if _is_published(one, archive)]
+        own = [one for one in found if one not in published]
+        if own:
+            cure = mend_base(archive.is_as_built(_path_of(own[0])), archive.same_tool)
+            yield failed(id, f"{what}: {some(own)}", f"{fix}; {cure}")
+        elif published:
+            yield passed(id, f"{fine}, but for what packages were published with: {some(published, 3)}")
         else:
             yield passed(id, fine)
 
 
-def _check_linking(archive: Archive) -> Iterator[Check]:
-    linking = archive.linking
-    host = list(host_runpaths(linking))
-    if host:
-        yield failed(
-            "linking.runpath",
-            f"RUNPATHs that lead out of the environment: {some(host)}",
-            "a RUNPATH begins with $ORIGIN and stays inside; " + _REBUILD,
-        )
-    else:
-        yield passed(
-            "linking.runpath", f"the RUNPATHs of {counted(len(linking.files), 'ELF file')} stay inside"
-        )
-    missing = list(unresolved(linking, archive.contents.members))
-    if missing:
-        yield failed(
-            "linking.needs",
-            f"libraries that neither the environment nor the base system has: {some(missing)}",
-            "a package that needs a system library has to bring it: use its wheel from the package index",
-        )
-    else:
-        yield passed("linking.needs", "every library needed is in the environment or the base system")
+def _path_of(trace: str) -> str:
+    return trace.partition(" (")[0].partition(" -> ")[0]
+
+
+def _is_published(trace: str, archive: Archive) -> bool:
+    """Say whether a file is a package's and as the build took it from its wheel: no other build makes it otherwise."""
+    path = _path_of(trace)
+    if path.endswith(("/RECORD", ".pyc")):
+        return False  # the build writes those itself
+    return archive.owner(path) is not None and archive.is_as_built(path) is True
 
 
 # -- the manifest ----------------------------------------------------------------------------------

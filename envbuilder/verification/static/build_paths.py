@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from envbuilder.archive.extract import Member
+from envbuilder.util.documents import DocumentError, parse_json
 
 _LARGEST: Final = 32 * 2**20
 """Larger files are libraries that come from a wheel byte for byte."""
+_MOST: Final = 1000
+"""Traces of one kind in one file; one is enough, and a hostile file has millions."""
+_LONGEST: Final = 1000
+"""Characters of one that are told."""
 _SYSTEM_PROGRAMS: Final = ("/bin/", "/usr/bin/")
 _SYSCONFIG: Final = re.compile(
     r"'(prefix|exec_prefix|LIBDIR|BINDIR|LIBDEST|INCLUDEPY|INCLUDEDIR)':\s*'(/[^']*)'"
@@ -58,20 +63,19 @@ def _look(path: str, data: bytes, traces: Traces) -> None:
     if path.startswith("bin/") and data.startswith(b"#!"):
         program = data[2:].split(b"\n", 1)[0].decode(errors="replace").strip()
         if not program.startswith(_SYSTEM_PROGRAMS):
-            traces.shebangs.append(f"{path} (#!{program})")
+            traces.shebangs.append(f"{path} (#!{program[:_LONGEST]})")
     elif name.endswith(".pyc"):
         traces.bytecode += [f"{path} ({found})" for found in compiled_from(path, data)]
     elif name == "RECORD" and ".dist-info/" in path:
-        traces.records += [
-            f"{path} ({entry})" for entry in _outside_entries(path, data.decode(errors="replace"))
-        ]
+        entries = itertools.islice(_outside_entries(path, data.decode(errors="replace")), _MOST)
+        traces.records += [f"{path} ({entry[:_LONGEST]})" for entry in entries]
     elif name == "direct_url.json" and ".dist-info/" in path:
         url = _url(data)
         if url is not None and url.startswith("file:"):
             traces.records.append(f"{path} ({url})")
     elif name.startswith("_sysconfigdata") and name.endswith(".py"):
-        for key, value in _SYSCONFIG.findall(data.decode(errors="replace")):
-            traces.sysconfig.append(f"{path} ({key} = {value})")
+        for found in itertools.islice(_SYSCONFIG.finditer(data.decode(errors="replace")), _MOST):
+            traces.sysconfig.append(f"{path} ({found[1]} = {found[2][:_LONGEST]})")
 
 
 def compiled_from(path: str, data: bytes) -> Iterable[str]:
@@ -84,7 +88,9 @@ def compiled_from(path: str, data: bytes) -> Iterable[str]:
         return []
     tail = f"/{match['folder'] or ''}{match['name']}.py".encode()
     position = data.find(tail)
-    while position >= 0:
+    for _ in range(_MOST):
+        if position < 0:
+            break
         end = position + len(tail)
         for start in range(position, max(position - 255, 1), -1):
             if data[start - 1] == end - start and data[start - 2] & 0x7F in b"zZ":
@@ -105,8 +111,8 @@ def _outside_entries(path: str, text: str) -> Iterator[str]:
 
 def _url(data: bytes) -> str | None:
     try:
-        return str(json.loads(data)["url"])
-    except (ValueError, KeyError, TypeError):
+        return parse_json(data, where="direct_url.json").text("url")
+    except DocumentError:
         return None
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from envbuilder.base.prefixes import PREFIXES_PATH, names_prefix, read_prefixes
+from envbuilder.util.documents import LISTING, DocumentError
+from envbuilder.util.files import read_regular
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
 
@@ -37,9 +39,12 @@ def _check_compiler(archive: Archive, path: str) -> Check:
 def _check_prefixes(archive: Archive) -> Check:
     """Check that what a base of conda packages says of the prefix in its files is true, and enough."""
     try:
-        uses = {use.path: use for use in read_prefixes((archive.environment / PREFIXES_PATH).read_bytes())}
-    except ValueError as error:
-        return failed("paths.prefixes", f"{PREFIXES_PATH} cannot be read: {error}", _REBUILD)
+        data = read_regular(archive.environment / PREFIXES_PATH, most=LISTING.size + 1)
+        uses = {use.path: use for use in read_prefixes(data)}
+    except OSError as error:
+        return failed("paths.prefixes", f"{PREFIXES_PATH} cannot be read: {error.strerror}", _REBUILD)
+    except DocumentError as error:
+        return failed("paths.prefixes", error.message, _REBUILD)
     files = [path for path, member in archive.contents.members.items() if member.link is None]
     named = [path for path in files if names_prefix(archive.environment / path)]
     wrong = [path for path in named if path not in uses or uses[path].outcome == "cured"]

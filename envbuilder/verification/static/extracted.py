@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from packaging.utils import canonicalize_name
 
+from envbuilder import __version__
 from envbuilder.archive.extract import Contents, extract
 from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import Reporter
+from envbuilder.util.documents import LISTING, DocumentError, load_json
+from envbuilder.util.files import read_regular
 from envbuilder.verification.static.build_paths import Traces, find_traces
 from envbuilder.verification.static.linking import Linking, read_linking
+from envbuilder.verification.static.packages import Installed, installed_packages
 
 _LIBPYTHON: Final = re.compile(r"lib/libpython(?P<minor>3\.\d+)\.so\.1\.0")
 _DIST_INFO: Final = re.compile(
@@ -37,12 +40,31 @@ class Archive:
     manifest_error: str | None
     linking: Linking
     traces: Traces
+    installed: Mapping[str, Installed]
+    """The Python packages in it, by normalized name."""
 
     @property
     def packages(self) -> dict[str, str]:
         """Version of each package that is installed, by normalized name."""
         matches = map(_DIST_INFO.fullmatch, self.contents.members)
         return {canonicalize_name(match["name"]): match["version"] for match in matches if match}
+
+    def owner(self, path: str) -> str | None:
+        """Return the package that *path* belongs to; None: it is part of the base, or nobody's."""
+        return next((name for name, package in self.installed.items() if path in package.files), None)
+
+    @property
+    def same_tool(self) -> bool:
+        """Whether this version of envbuilder built it."""
+        return self.manifest is not None and self.manifest.tools.get("envbuilder") == __version__
+
+    def is_as_built(self, path: str) -> bool | None:
+        """Say whether the file *path* is what the manifest says that the build wrote; None: there is no manifest."""
+        if self.manifest is None:
+            return None
+        listed = next((file for file in self.manifest.files if file.path == path), None)
+        member = self.contents.members.get(path)
+        return listed is not None and member is not None and member.sha256 == listed.sha256
 
     @property
     def libpythons(self) -> list[str]:
@@ -56,9 +78,9 @@ class Archive:
         if ENVIRONMENT_PATH not in self.contents.members:
             return None
         try:
-            variables = json.loads((self.environment / ENVIRONMENT_PATH).read_bytes())["variables"]
-            return str(variables["CXX"]).removeprefix("{prefix}/")
-        except (KeyError, TypeError, ValueError):
+            variables = load_json(self.environment / ENVIRONMENT_PATH).record("variables")
+            return variables.text("CXX").removeprefix("{prefix}/")
+        except (DocumentError, OSError):
             return None
 
     def holds(self, path: str) -> bool:
@@ -91,6 +113,7 @@ def open_archive(
         manifest_error=error,
         linking=read_linking(environment, contents.members),
         traces=find_traces(environment, contents.members, places(manifest)),
+        installed=installed_packages(environment, contents.members),
     )
 
 
@@ -99,6 +122,8 @@ def _read_manifest(contents: Contents, environment: Path) -> tuple[Manifest | No
     if MANIFEST_PATH not in contents.members:
         return None, f"the archive has no {MANIFEST_PATH}"
     try:
-        return parse_manifest((environment / MANIFEST_PATH).read_bytes(), where=MANIFEST_PATH), None
+        return parse_manifest(
+            read_regular(environment / MANIFEST_PATH, most=LISTING.size + 1), where=MANIFEST_PATH
+        ), None
     except (IntegrityError, OSError) as error:
         return None, str(error)

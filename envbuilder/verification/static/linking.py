@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerDefSection
-
-from envbuilder.archive.elf import ElfFacts, highest, read_elf, version_key
+from envbuilder.archive.elf import ElfFacts, highest, highest_defined, read_elf, version_key
 from envbuilder.archive.extract import Member
+from envbuilder.verification.static.loader import SYSTEM_FOLDERS, inside
 
-BASE_SYSTEM: Final = re.compile(
-    r"(ld-linux[-\w]*|linux-vdso|lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|nsl|nss_\w+|stdc\+\+|gcc_s))\.so(\.\d+)*"
-)
-"""glibc and the compiler's runtime: every image has them."""
-DRIVER: Final = re.compile(r"lib(cuda|nvidia-[-\w]+|nvcuvid|nvoptix|cudadebugger)\.so(\.\d+)*")
-"""NVIDIA's driver: comes with the machine, and only with one that has a GPU."""
-_PLUGIN_NEEDS: Final = re.compile(
-    r"lib(ibverbs|rdmacm|mlx5|efa|fabric|pmix|mpi|ucs|ucp|oshmem|nl-3|nl-route-3)\.so(\.\d+)*"
-)
-_SYSTEM_FOLDERS: Final = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
-"""Where the loader looks anyway. (torch's own programs name ``/lib/intel64`` and the like.)"""
-_PLUGINS: Final = re.compile(r".*/(nvidia|nvshmem|torch)/.*")
-"""Network plugins of NVIDIA's libraries, opened only where that network is."""
 _LIBSTDCXX: Final = "lib/libstdc++.so.6"
 
 
@@ -66,47 +49,17 @@ def read_linking(environment: Path, members: Mapping[str, Member]) -> Linking:
     return Linking(files=files, libstdcxx=provided)
 
 
-def host_runpaths(linking: Linking) -> Iterator[str]:
-    """Yield each RUNPATH element that leads out of the environment, with its file."""
+def host_runpaths(linking: Linking) -> Iterator[tuple[str, str]]:
+    """Yield each RUNPATH element that leads out of the environment, and past the system's own, with its file."""
     for path, facts in linking.files.items():
-        if not any(_is_plugin_need(path, need) for need in facts.needs):
-            for element in facts.runpath:
-                if _inside(path, element) is None and not element.startswith(_SYSTEM_FOLDERS):
-                    yield f"{path} ({element})"
-
-
-def unresolved(linking: Linking, members: Mapping[str, Member]) -> Iterator[str]:
-    """Yield each needed library that neither the environment nor the base system has, with its file.
-
-    A library counts as had when its file or its soname is anywhere in the environment: packages load what they
-    need before what needs it (torch and NVIDIA's libraries).
-    """
-    names = {posixpath.basename(path) for path in members if ".so" in path}
-    names |= {facts.soname for facts in linking.files.values() if facts.soname}
-    for path, facts in linking.files.items():
-        for need in facts.needs:
-            if need in names or BASE_SYSTEM.fullmatch(need) or DRIVER.fullmatch(need):
-                continue
-            if not _is_plugin_need(path, need):
-                yield f"{need} (for {path})"
-
-
-def _is_plugin_need(path: str, need: str) -> bool:
-    return bool(_PLUGIN_NEEDS.fullmatch(need) and _PLUGINS.fullmatch(path))
+        for element in facts.runpath:
+            if inside(path, element) is None and not f"{element}/".startswith(SYSTEM_FOLDERS):
+                yield path, element
 
 
 def is_newer(version: str, than: str) -> bool:
     """Compare dotted versions."""
     return version_key(version) > version_key(than)
-
-
-def _inside(path: str, element: str) -> str | None:
-    """Return the folder of the environment that a RUNPATH element of *path* names, or None."""
-    element = element.replace("${ORIGIN}", "$ORIGIN")
-    if not element.startswith("$ORIGIN"):
-        return None
-    folder = posixpath.normpath(f"{posixpath.dirname(path)}/{element.removeprefix('$ORIGIN')}")
-    return None if folder == ".." or folder.startswith("../") else folder
 
 
 def _follow(path: str, members: Mapping[str, Member]) -> str:
@@ -127,13 +80,5 @@ def _highest(asked: Mapping[str, str | None]) -> tuple[str, str] | None:
 
 def _provided(library: Path) -> str | None:
     """Return the highest ``GLIBCXX_`` version that *library* defines."""
-    names = []
-    try:
-        with library.open("rb") as file:
-            for section in ELFFile(file).iter_sections():
-                if isinstance(section, GNUVerDefSection):
-                    for _, auxiliaries in section.iter_versions():
-                        names += [auxiliary.name for auxiliary in auxiliaries]
-    except (ELFError, ValueError, KeyError):
-        return None
-    return highest(name.removeprefix("GLIBCXX_") for name in names if name.startswith("GLIBCXX_"))
+    with library.open("rb") as file:
+        return highest_defined(file, "GLIBCXX_")

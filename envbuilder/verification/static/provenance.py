@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from packaging.utils import canonicalize_name
 
 from envbuilder.archive.manifest import Manifest
 from envbuilder.errors import VerifyError
 from envbuilder.provenance.envelope import open_envelope, provenance_beside, provenances_beside
-from envbuilder.provenance.keys import Verifier
 from envbuilder.provenance.statement import PREDICATE_TYPE, STATEMENT_TYPE
+from envbuilder.signing.verifier import Verifier
+from envbuilder.util.documents import DOCUMENT, DocumentError, Record
+from envbuilder.util.files import read_regular
 from envbuilder.verification.report import Check, some
 
-_SIGN = "`envbuilder attest` writes it; take the archive from whom you trust"
+_SIGN: Final = "`envbuilder attest` writes it; take the archive from whom you trust"
+_MOST: Final = 32
+"""Provenances beside one archive that are read: each is a document of its own."""
 
 
 def check_provenance(
@@ -23,47 +27,54 @@ def check_provenance(
 ) -> Iterator[Check]:
     """Check what lies beside *archive*, of which *sha256* was measured and *manifest* read.
 
-    Of several provenances the first counts that *trusted* signed.
+    Of several provenances the first counts that *trusted* signed and that is of this archive.
     """
     refused = []
-    for path in provenances_beside(archive) or [provenance_beside(archive)]:
+    another: Check | None = None
+    for path in (provenances_beside(archive) or [provenance_beside(archive)])[:_MOST]:
         try:
-            statement = open_envelope(path.read_bytes(), trusted)
-            break
+            signed = open_envelope(read_regular(path, most=DOCUMENT.size + 1), trusted)
         except OSError as error:
             refused.append(f"{path.name}: {error.strerror}")
+            continue
         except VerifyError as error:
             refused.append(f"{path.name}: {error.message}")
-    else:
-        yield _failed("provenance.signature", "; ".join(refused), _SIGN)
-        return
-    yield Check(
-        id="provenance.signature",
-        status="passed",
-        found=f"{path.name} is signed by {trusted.path} ({trusted.keyid[:12]})",
-    )
-    yield _check_subject(statement, archive, sha256)
-    if manifest is not None:
-        yield _check_materials(statement, manifest)
-
-
-def _check_subject(statement: Mapping[str, Any], archive: Path, sha256: str) -> Check:
-    kinds = (statement.get("_type"), statement.get("predicateType"))
-    if kinds != (STATEMENT_TYPE, PREDICATE_TYPE):
-        return _failed(
-            "provenance.subject", f"it states {kinds[1]} ({kinds[0]}), not {PREDICATE_TYPE}", _SIGN
+            continue
+        good = Check(
+            id="provenance.signature", status="passed", found=f"{path.name} is signed by {signed.signer}"
         )
-    subjects = statement.get("subject")
-    found = [
-        (str(one.get("name")), (one.get("digest") or {}).get("sha256"))
-        for one in (subjects if isinstance(subjects, list) else [])
-        if isinstance(one, dict) and isinstance(one.get("digest") or {}, dict)
-    ]
+        of = _check_subject(signed.statement, archive, sha256)
+        if of.status == "passed":
+            yield good
+            yield of
+            if manifest is not None:
+                yield _check_materials(signed.statement, manifest)
+            return
+        another = another or of
+    if another is not None:
+        yield another
+        return
+    yield _failed("provenance.signature", "; ".join(refused), _SIGN)
+
+
+def _check_subject(statement: Record, archive: Path, sha256: str) -> Check:
+    try:
+        kind, predicate = statement.text("_type"), statement.text("predicateType")
+        if (kind, predicate) != (STATEMENT_TYPE, PREDICATE_TYPE):
+            return _failed(
+                "provenance.subject", f"it states {predicate} ({kind}), not {PREDICATE_TYPE}", _SIGN
+            )
+        found = [
+            (one.text("name") if "name" in one else "something", one.record("digest").digest("sha256"))
+            for one in statement.records("subject")
+        ]
+    except DocumentError as error:
+        return _failed("provenance.subject", f"its statement: {error.path}: {error.reason}", _SIGN)
     if sha256 in (digest for _, digest in found):
         return Check(
             id="provenance.subject", status="passed", found=f"it is of this archive: sha256 {sha256[:12]}"
         )
-    names = some([f"{name} ({str(digest)[:12]})" for name, digest in found]) or "nothing"
+    names = some([f"{name} ({digest[:12]})" for name, digest in found]) or "nothing"
     return _failed(
         "provenance.subject",
         f"it is of another archive: {names}; this is {archive.name} ({sha256[:12]})",
@@ -71,22 +82,27 @@ def _check_subject(statement: Mapping[str, Any], archive: Path, sha256: str) -> 
     )
 
 
-def _check_materials(statement: Mapping[str, Any], manifest: Manifest) -> Check:
+def _check_materials(statement: Record, manifest: Manifest) -> Check:
     try:
-        definition = statement["predicate"]["buildDefinition"]
-        external = definition["externalParameters"]
+        definition = statement.record("predicate").record("buildDefinition")
+        external = definition.record("externalParameters")
         stated = {
-            str(one["digest"].get("sha256")): str(one["name"]) for one in definition["resolvedDependencies"]
+            one.record("digest").text("sha256")
+            for one in definition.records("resolvedDependencies")
+            if "sha256" in one.record("digest")
         }
-        said = (external["recipe"]["digest"]["envbuilder"], external["lock"]["digest"]["sha256"])
-    except (KeyError, TypeError, AttributeError) as error:
+        recipe = external.record("recipe").record("digest").text("envbuilder")
+        lock = external.record("lock").record("digest").text("sha256")
+    except DocumentError as error:
         return _failed(
-            "provenance.materials", f"it does not say what the archive was made of: {error}", _SIGN
+            "provenance.materials",
+            f"it does not say what the archive was made of: {error.path}: {error.reason}",
+            _SIGN,
         )
     wrong = []
-    if said[0] != manifest.recipe_digest:
+    if recipe != manifest.recipe_digest:
         wrong.append("another recipe")
-    if said[1] != manifest.lock_digest:
+    if lock != manifest.lock_digest:
         wrong.append("another lock")
     wrong += [
         f"without {canonicalize_name(package.name)} {package.version}"

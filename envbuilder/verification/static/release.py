@@ -12,6 +12,7 @@ from envbuilder.catalog.triton import Release
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.linking import is_newer
+from envbuilder.verification.static.needs import check_needs
 
 
 def check_release(archive: Archive, release: Release) -> Iterator[Check]:
@@ -20,6 +21,7 @@ def check_release(archive: Archive, release: Release) -> Iterator[Check]:
     yield _check_libpython(archive, release)
     yield _check_glibc(archive, release)
     yield from _check_libstdcxx(archive, release)
+    yield check_needs(archive, release)
     yield _check_demands(archive, release)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -248,3 +249,43 @@ def test_another_compiler_than_the_one_that_travels_along(compiler: str | None) 
             "CXX is set by the server's environment: take it away",
         )
     }
+
+
+LENT = ["/usr/lib/x86_64-linux-gnu/libgomp.so.1.0.0", "/usr/lib/x86_64-linux-gnu/libGL.so.1.7.0"]
+
+
+def outside(release: str, libraries: list[str], system_libraries: tuple[str, ...] = ()) -> Check:
+    probed = Probed(launch="sourced", answer={**GOOD, "libraries": libraries}, ended="", seconds=1.0)
+    listed = dataclasses.replace(MANIFEST, system_libraries=system_libraries)
+    checks = check_probe(probed, find_release(release), listed, True)
+    (check,) = [check for check in checks if check.id == "probe.outside"]
+    return check
+
+
+def test_what_came_from_the_system_of_the_server_itself() -> None:
+    check = outside("pytriton-0.7.0", LENT)
+    assert (check.status, check.found) == (
+        "passed",
+        "every module and library came from the environment or the base system; of this machine's own: "
+        "libGL.so.1.7.0, libgomp.so.1.0.0",
+    )
+
+
+def test_what_came_from_this_machine_and_is_not_in_the_image() -> None:
+    check = outside("24.10", LENT)
+    assert (check.status, check.found, check.fix) == (
+        "failed",
+        "loaded from this machine, and not in the image of 24.10: libGL.so.1",
+        "an image of your own with Debian's libgl1 has it: `system-libraries: [libGL.so.1]` in the recipe, and lock "
+        "and build again",
+    )
+    assert outside("24.10", LENT, system_libraries=("libGL.so.1",)).status == "passed"
+
+
+def test_what_came_from_this_machine_and_may_be_in_the_image() -> None:
+    check = outside("24.10", ["/usr/lib/x86_64-linux-gnu/libcudart.so.12.6"])
+    assert (check.status, check.found, check.fix) == (
+        "warning",
+        "loaded from this machine, and perhaps not in the image of 24.10: libcudart.so.12",
+        "verify in the image of 24.10",
+    )

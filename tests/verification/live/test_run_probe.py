@@ -17,6 +17,7 @@ from envbuilder.verification.live.launch import Place
 from envbuilder.verification.live.run_probe import Probed, prepare, run_probe
 from envbuilder.verification.report import Check
 from tests.helpers.environments import assert_all_passed, failures
+from tests.helpers.runtime import add_helpers
 
 pytestmark = [pytest.mark.torch, pytest.mark.network, pytest.mark.slow]
 
@@ -85,6 +86,8 @@ def test_a_model_that_works(
     tmp_path: Path, cpu_archive: Path, cpu_environment: Path, manifest: Manifest, launch: Launch
 ) -> None:
     directory = model(tmp_path, MODEL.format(body="return torch.relu(x) * 2"))
+    helped = add_helpers(directory / "1") + (directory / "1" / "model.py").read_text()
+    (directory / "1" / "model.py").write_text(helped)
     probed = probe(directory, tmp_path, cpu_archive, cpu_environment, launch=launch)
     checks = judged(probed, manifest)
     assert_all_passed(checks.values())

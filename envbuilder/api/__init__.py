@@ -1,0 +1,43 @@
+"""The verbs of the command line as functions. They are names of the package, too: ``from envbuilder import build``.
+
+A verb takes a :class:`~envbuilder.store.session.Session`: where artifacts come from, where they are kept, who is told.
+Without one it works as the command line does: with this machine's store, the configuration of the folder at hand, and
+in silence. Each verb imports its own stage when it is called, so that ``size`` does not wait for what only ``verify``
+needs.
+"""
+
+from __future__ import annotations
+
+from envbuilder.api.archives import attest, build, build_many, diff, verify
+from envbuilder.api.contents import audit, licences, plot_sizes, sbom, size
+from envbuilder.api.deployments import compile_model, deploy
+from envbuilder.api.machine import bench_start, doctor, plot_starts, quickstart
+from envbuilder.api.recipes import import_recipe, init, load_recipe, load_recipes, lock
+from envbuilder.api.stores import alias, pull, push
+
+__all__ = [
+    "alias",
+    "attest",
+    "audit",
+    "bench_start",
+    "build",
+    "build_many",
+    "compile_model",
+    "deploy",
+    "diff",
+    "doctor",
+    "import_recipe",
+    "init",
+    "licences",
+    "load_recipe",
+    "load_recipes",
+    "lock",
+    "plot_sizes",
+    "plot_starts",
+    "pull",
+    "push",
+    "quickstart",
+    "sbom",
+    "size",
+    "verify",
+]

@@ -1,0 +1,258 @@
+"""What the default rules would leave out, and stays: modules that other modules import while they are imported.
+
+Some packages import their own tests (astropy, PyTables). The decision is a pure function of what an artifact holds, of
+the rules, and of the names that other artifacts import from it: segments are kept by these.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from envbuilder.archive import imports
+from envbuilder.archive.exclude import PackRules
+from envbuilder.errors import AssembleError
+
+Read = Callable[[], bytes]
+_EXTENSION: Final = re.compile(r"(?P<stem>\w+)(\.[\w-]+)?\.so")
+_STATEMENT: Final = re.compile(
+    rb"(?:^|[;:])[ \t]*(?:from|import)\b(?:\\\r?\n|\([^)]*\)|[^\n(;])*|(?:import_module|__import__)\([^)]*\)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A file that can be imported."""
+
+    name: str
+    package: bool
+    stdlib: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """What one artifact keeps."""
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Each file that a rule would leave out, and a module that imports it."""
+    wants: Mapping[str, str] = field(default_factory=dict)
+    """What rules would leave out of *other* artifacts: a dotted name, and a module that imports it."""
+    stdlib: Mapping[str, str] = field(default_factory=dict)
+    """The same of the standard library, where importing a package fails without it."""
+
+
+def module_of(path: str, minor: str) -> Module | None:
+    """Return which module the file *path* of an environment is; None: it cannot be imported."""
+    library = f"lib/python{minor}/"
+    if not path.startswith(library):
+        return None
+    inner = path[len(library) :]
+    stdlib = not inner.startswith("site-packages/")
+    inner = inner.removeprefix("site-packages/").removeprefix("lib-dynload/")
+    folder, _, name = inner.rpartition("/")
+    if name.endswith(".py"):
+        stem = name[:-3]
+    else:
+        match = _EXTENSION.fullmatch(name)
+        if match is None:
+            return None
+        stem = match["stem"]
+    package = stem == "__init__"
+    parts = [*filter(None, folder.split("/")), *([] if package else [stem])]
+    if not parts or not all(part.isidentifier() for part in parts):
+        return None
+    return Module(".".join(parts), package, stdlib)
+
+
+def find_kept(
+    there: Mapping[str, Read],
+    left_out: Mapping[str, Read],
+    *,
+    rules: PackRules,
+    minor: str,
+    python: Callable[[], Path],
+    wanted: Mapping[str, str] | None = None,
+) -> Kept:
+    """Return which of the files *left_out* by default rules stay, as modules among *there* import them.
+
+    *wanted* are names that other artifacts import, each with a module that does. Sources are read by *python*, the
+    release's own.
+
+    Raises:
+        AssembleError: *python* does not run.
+    """
+    words = _words(rules.yielding)
+    if words is None:
+        return Kept()
+    finder = _Finder(there, left_out, rules, minor, python)
+    modules = {path: module for path in there if path.endswith(".py") and (module := module_of(path, minor))}
+    sources = {
+        module.name: (module.package, source)
+        for path, module in modules.items()
+        if _may_import(source := there[path](), words)
+    }
+    finder.follow(finder.scan(sources))
+    if finder.doubtful:  # read again, all of it: few artifacts come to this
+        every = {module.name: (module.package, there[path]()) for path, module in modules.items()}
+        base = any(module.stdlib for module in modules.values())
+        reached = every if base else finder.scan(every, roots=_roots(every))
+        finder.settle(reached)
+    for name, importer in (wanted or {}).items():
+        finder.need(name, importer, guarded=False)
+    finder.close()
+    return Kept(paths=finder.paths, wants=finder.wants, stdlib=finder.stdlib)
+
+
+class _Finder:
+    def __init__(
+        self,
+        there: Iterable[str],
+        left_out: Mapping[str, Read],
+        rules: PackRules,
+        minor: str,
+        python: Callable[[], Path],
+    ) -> None:
+        modules = filter(None, (module_of(path, minor) for path in there))
+        self._there = {part for module in modules for part in imports.parents(module.name)}
+        self._left_out = left_out
+        self._rules = rules
+        self._minor = minor
+        self._python = python
+        self._index: dict[str, list[tuple[str, Module]]] = {}
+        for path in sorted(left_out):
+            module = module_of(path, minor)
+            if module is not None:
+                self._index.setdefault(module.name, []).append((path, module))
+        self.paths: dict[str, str] = {}
+        self.wants: dict[str, str] = {}
+        self.stdlib: dict[str, str] = {}
+        self.doubtful: list[tuple[str, str]] = []
+        """Modules of the standard library that rules leave out, each with a module that fails without it."""
+        self._waiting: dict[str, tuple[str, Module]] = {}
+
+    def scan(
+        self, sources: Mapping[str, tuple[bool, bytes]], roots: Iterable[str] | None = None
+    ) -> dict[str, list[tuple[str, bool]]]:
+        if not sources:
+            return {}
+        job = {
+            "sources": {name: (package, text.decode("latin-1")) for name, (package, text) in sources.items()},
+            "roots": None if roots is None else sorted(roots),
+        }
+        return _scanned(self._python(), json.dumps(job))
+
+    def follow(self, found: Mapping[str, Iterable[tuple[str, bool]]]) -> None:
+        for importer in sorted(found):
+            for name, guarded in found[importer]:
+                self.need(name, importer, guarded=guarded)
+
+    def need(self, name: str, importer: str, *, guarded: bool) -> None:
+        """Keep what *name* stands for, and the packages around it, if a rule leaves it out."""
+        for part in imports.parents(name):
+            for path, module in self._index.get(part, ()):
+                if not module.stdlib:
+                    self._keep(path, module, importer)
+                elif not guarded:
+                    self.doubtful.append((part, importer))
+            if part not in self._index and part not in self._there:
+                place = self._elsewhere(part)
+                if place == "site":
+                    self.wants.setdefault(part, importer)
+                elif place == "stdlib" and not guarded:
+                    self.doubtful.append((part, importer))
+
+    def settle(self, reached: Iterable[str]) -> None:
+        """Need those of the standard library that are imported by what is *reached* when packages are imported."""
+        doubtful, self.doubtful, known = self.doubtful, [], set(reached)
+        for name, importer in doubtful:
+            if importer in known:
+                self._need_stdlib(name, importer)
+
+    def close(self) -> None:
+        """Follow what is kept, until nothing is new. What that imports is imported."""
+        while self._waiting or self.doubtful:
+            for name, importer in self.doubtful:
+                self._need_stdlib(name, importer)
+            self.doubtful = []
+            waiting, self._waiting = self._waiting, {}
+            self.follow(
+                self.scan(
+                    {
+                        module.name: (module.package, self._left_out[path]())
+                        for path, (_, module) in waiting.items()
+                        if path.endswith(".py")
+                    }
+                )
+            )
+
+    def _need_stdlib(self, name: str, importer: str) -> None:
+        if name not in self._index:
+            self.stdlib.setdefault(name, importer)
+        for path, module in self._index.get(name, ()):
+            self._keep(path, module, importer)
+
+    def _keep(self, path: str, module: Module, importer: str) -> None:
+        if path not in self.paths:
+            self.paths[path] = importer
+            self._waiting[path] = (importer, module)
+
+    def _elsewhere(self, name: str) -> str | None:
+        """Say where a module *name* would be left out of an environment, if it would."""
+        library, path = f"lib/python{self._minor}", name.replace(".", "/")
+        for place, folder in (("site", f"{library}/site-packages"), ("stdlib", library)):
+            if self._rules.yields(f"{folder}/{path}.py") or self._rules.yields(
+                f"{folder}/{path}/__init__.py"
+            ):
+                return place
+        return "stdlib" if self._rules.yields(f"{library}/lib-dynload/{path}.so") else None
+
+
+def _roots(modules: Iterable[str]) -> set[str]:
+    """Return those of *modules* that no package among them holds: what people import."""
+    names = set(modules)
+    return {name for name in names if not any(part in names for part in list(imports.parents(name))[1:])}
+
+
+def _may_import(source: bytes, words: re.Pattern[bytes]) -> bool:
+    """Say whether *source* may import what a rule leaves out. Parsing every file of an artifact takes seconds."""
+    return any(words.search(statement) for statement in _STATEMENT.findall(source))
+
+
+@functools.lru_cache(maxsize=16)
+def _words(patterns: tuple[str, ...]) -> re.Pattern[bytes] | None:
+    """Return what finds a name that every import of what *patterns* leave out has in it.
+
+    Whoever imports it lies outside of it, and so names the last folder, or the file, that the pattern names.
+    """
+    words = {word for pattern in patterns if (word := _word(pattern)) is not None}
+    return re.compile(rb"\b(?:%s)\b" % b"|".join(sorted(words))) if words else None
+
+
+def _word(pattern: str) -> bytes | None:
+    last = [part for part in pattern.split("/") if part != "**"][-1:]
+    stem, _, suffix = "".join(last).partition(".")
+    if pattern.endswith("/**"):
+        stem, suffix = "".join(last), ""
+    if suffix not in ("", "py", "so", "*") or stem == "__pycache__":
+        return None
+    if not re.fullmatch(r"[\w*?]+", stem):
+        return None
+    wild = stem.replace("*", r"\w*").replace("?", r"\w")
+    return (r"\w+" if stem == "__init__" else wild).encode()
+
+
+def _scanned(python: Path, job: str) -> dict[str, list[tuple[str, bool]]]:
+    command = [str(python), "-I", "-S", "-B", "-W", "ignore", imports.__file__]
+    done = subprocess.run(command, input=job.encode(), capture_output=True, check=False, env={})
+    if done.returncode != 0:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise AssembleError(f"{python} cannot read the imports of a package: {''.join(last)}")
+    answer: dict[str, list[tuple[str, bool]]] = json.loads(done.stdout)
+    return answer

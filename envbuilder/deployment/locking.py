@@ -1,0 +1,203 @@
+"""One deployment at a time in a folder, and a place to assemble what goes into it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from envbuilder.errors import DeployError
+from envbuilder.progress import Reporter
+from envbuilder.util.leftovers import forget_folder, forget_path, note_folder, note_path
+
+_ASIDE: Final = ".set-aside"
+MOUNTS: Final = Path("/proc/self/mountinfo")
+
+
+@contextlib.contextmanager
+def locked(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Hold *folder* for this process: one deployment at a time. Leaves no file behind, and no empty folder it made.
+
+    Raises:
+        DeployError: the folder cannot be made or read.
+    """
+    with locked_all({folder: fcntl.LOCK_EX}, reporter):
+        yield
+
+
+@contextlib.contextmanager
+def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None]:
+    """Hold several folders, each as it says: ``LOCK_EX`` to write into it (it is made), ``LOCK_SH`` to read.
+
+    They are taken in the order of their canonical paths, so that two deployments never wait for each other.
+
+    Raises:
+        DeployError: a folder to write into cannot be made or read.
+    """
+    wanted: dict[str, tuple[Path, int]] = {}
+    for folder, kind in folders.items():
+        real = os.path.realpath(folder)
+        known = wanted.get(real, (folder, kind))[1]
+        wanted[real] = (folder, fcntl.LOCK_EX if fcntl.LOCK_EX in (kind, known) else kind)
+    held: set[tuple[int, int]] = set()
+    with ExitStack() as stack:
+        for _, (folder, kind) in sorted(wanted.items()):
+            if kind == fcntl.LOCK_EX:
+                made = _make(folder)
+                _hold(stack, folder, kind, held, reporter)
+                stack.callback(_remove_empty, made)
+                for left in _staging_places(folder):  # what a killed deployment left
+                    if left.is_dir() and not left.is_symlink():
+                        _restore(left, folder)
+                        remove_tree(left)
+            else:
+                _hold(stack, folder, kind, held, reporter)
+        yield
+
+
+def _hold(stack: ExitStack, folder: Path, kind: int, held: set[tuple[int, int]], reporter: Reporter) -> None:
+    """Lock *folder*, as it is called when the lock is had: whoever made it for nothing removes it again."""
+    while True:
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            if kind == fcntl.LOCK_SH:
+                return  # it is only read, and may be somebody else's
+            raise DeployError(f"{folder} cannot be used as a folder: {error.strerror}") from error
+        found = os.fstat(handle)
+        if (found.st_dev, found.st_ino) in held:  # the same folder by another path
+            os.close(handle)
+            return
+        _flock(handle, kind, folder, reporter)
+        if _is_still(folder, found):
+            held.add((found.st_dev, found.st_ino))
+            stack.callback(os.close, handle)
+            return
+        os.close(handle)
+        if kind == fcntl.LOCK_EX:
+            _make(folder)
+
+
+def _flock(handle: int, kind: int, folder: Path, reporter: Reporter) -> None:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        reporter.note(f"waiting for another deployment into {folder}")
+        fcntl.flock(handle, kind)
+    except OSError:
+        if kind == fcntl.LOCK_EX:
+            reporter.note(f"{folder} cannot be locked on this file system: deploy there once at a time")
+
+
+def _is_still(folder: Path, found: os.stat_result) -> bool:
+    try:
+        now = os.stat(folder)
+    except OSError:
+        return False
+    return (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make *folder* and what is above it; return what was not there, the innermost first."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(made):
+        note_folder(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _remove_empty(made)
+        raise DeployError(f"{folder} cannot be used as a folder: {error.strerror}") from error
+    return made
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it holds something
+            folder.rmdir()
+        forget_folder(folder)
+
+
+def set_aside(draft: Path) -> Path:
+    """Return where, beside *draft* in its staging folder, stands what has to make room for it for a moment."""
+    return draft.with_name(f"{draft.name}{_ASIDE}")
+
+
+def _restore(left: Path, folder: Path) -> None:
+    """Give back what a killed deployment had set aside, where it came no further."""
+    for aside in left.glob(f"*{_ASIDE}"):
+        target = folder / aside.name.removesuffix(_ASIDE)
+        if not os.path.lexists(target):
+            aside.rename(target)
+
+
+@contextlib.contextmanager
+def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
+    """Give an empty folder on the file system of *folder*, which is gone afterwards.
+
+    Raises:
+        DeployError: neither beside *folder* nor in it can anything be written.
+    """
+    beside, inside = _staging_places(folder)
+    place = beside
+    note_path(place)
+    try:
+        if is_mounted(folder) or not _made(beside):
+            # A volume mounted at the repository itself. A server that polls may log once that it finds no model in it.
+            reporter.note(f"assembling in {inside}: {folder.parent} is no place on the same file system")
+            place = inside
+            forget_path(beside)
+            note_path(inside)
+            inside.mkdir()
+        yield place
+    except OSError as error:
+        raise DeployError(f"{folder} cannot be written: {error.strerror}") from error
+    finally:
+        remove_tree(place)
+        forget_path(place)
+
+
+def _staging_places(folder: Path) -> tuple[Path, Path]:
+    """Where something for *folder* is assembled: beside it, or else in it."""
+    real = Path(os.path.realpath(folder))
+    return real.parent / f".{real.name}.deploying", real / ".deploying"
+
+
+def is_mounted(folder: Path) -> bool:
+    """Whether something is mounted at *folder*: a bind mount shares the device, and still nothing renames into it."""
+    if os.path.ismount(folder):
+        return True
+    try:
+        mounts = [line.split()[4] for line in MOUNTS.read_text().splitlines()]
+    except OSError:
+        return False
+    return str(folder.resolve()) in [
+        re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), at) for at in mounts
+    ]
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except OSError:  # the repository's parent belongs to somebody else
+        return False
+    return True
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove *folder* and all in it, also where an archive made its folders read-only; what cannot go stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    with contextlib.suppress(OSError):  # somebody else's
+        folder.chmod(0o700)
+        for root, folders, _ in os.walk(folder):
+            for name in folders:
+                if not os.path.islink(os.path.join(root, name)):
+                    os.chmod(os.path.join(root, name), 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

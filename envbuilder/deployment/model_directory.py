@@ -1,0 +1,109 @@
+"""A model directory as its owner has it: what it is called, and which of its files are deployed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from envbuilder.deployment import lint
+from envbuilder.deployment.compiled import COMPILED
+from envbuilder.deployment.config import ModelConfig, brought_over, read_config
+from envbuilder.deployment.record import placed_environments, record_beside
+from envbuilder.errors import DeployError
+
+_SKIPPED = ("__pycache__", ".git", ".ipynb_checkpoints")
+
+
+def read_model(model: Path, repository: Path, name: str | None) -> tuple[ModelConfig, str]:
+    """Return the configuration of a model directory, and the model's name in the repository."""
+    if not model.is_dir():
+        raise DeployError(
+            f"model directory {model} does not exist" if not model.exists() else f"{model} is no directory"
+        )
+    config = read_config(model)
+    brought_over(config)
+    own = config.message.name or real(model).name
+    lint.check_name(own, str(config.path if config.message.name else model))
+    if name is not None:
+        lint.check_name(name, "name")
+    if real(repository).is_relative_to(real(model)):
+        raise DeployError(f"repository {repository} lies inside the model directory {model}")
+    return config, name or own
+
+
+def model_folder(model: Path, repository: Path, name: str | None = None) -> Path:
+    """Return where :func:`deploy` puts the model directory *model*.
+
+    Raises:
+        DeployError: it has no config.pbtxt, or no name that a folder can have.
+    """
+    return absolute(repository) / read_model(absolute(model), absolute(repository), name)[1]
+
+
+def model_files(model: Path) -> Iterator[str]:
+    """List a model directory's files, but neither what was compiled nor environments that deployments put there.
+
+    Links are followed: a repository stands by itself.
+
+    Raises:
+        DeployError: something in it cannot be copied.
+    """
+    placed = placed_environments(model)
+    left = {name for path in placed for name in (path.name, record_beside(path).name)}
+    stack = [(model, {real(model)})]
+    while stack:
+        folder, above = stack.pop()
+        try:
+            found = sorted(folder.iterdir())
+        except OSError as error:
+            raise DeployError(f"{folder} cannot be read: {error.strerror}") from error
+        for path in found:
+            if path.name in _SKIPPED or COMPILED.fullmatch(path.name):
+                continue
+            if folder == model and path.name in left:
+                continue
+            if path.is_dir():
+                if real(path) in above:
+                    raise DeployError(f"{path} is a link to a folder that holds it")
+                stack.append((path, above | {real(path)}))
+            elif path.is_file():
+                yield path.relative_to(model).as_posix()
+            else:
+                what = "is a link to nothing" if path.is_symlink() else "is neither a file nor a folder"
+                raise DeployError(f"{path} {what}")
+
+
+def brings_runtime(model: Path, config: ModelConfig) -> bool:
+    """Whether the model needs no runtime."""
+    plain = {lint.is_plain_python_model(version, config) for version in lint.version_folders(model)}
+    if len(plain) > 1:
+        raise DeployError(
+            f"{model}: some versions bring a TritonPythonModel of their own and some do not",
+            hint="default_model_filename is one for all versions: deploy them as two models",
+        )
+    return plain == {True}
+
+
+def absolute(path: Path) -> Path:
+    """Return *path* below the root, as it is named."""
+    return Path(os.path.abspath(path))
+
+
+def real(path: Path) -> Path:
+    """Return *path* with its links followed."""
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def os_errors_told(where: Path) -> Iterator[None]:
+    """Turn what the system refuses into an error for a person; *where* is named where the system names nothing.
+
+    Raises:
+        DeployError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DeployError(f"{error.filename or where}: {error.strerror or error}") from error

@@ -1,0 +1,40 @@
+"""What a deployment may be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Layout = Literal["model", "shared", "backend"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeployOptions:
+    """How a model is put into a repository."""
+
+    layout: Layout = "model"
+    """``model``: the environment lies in the model's folder. ``shared``: in one folder for many models. ``backend``: it
+    is the default environment of a Python-based backend, and so is the runtime (24.01+)."""
+    unpacked: bool = False
+    """A folder instead of an archive: the server has nothing to extract."""
+    name: str | None = None
+    """The model's name, where it is not the one in config.pbtxt or the directory's."""
+    shared: Path | None = None
+    """The folder of ``shared``; None: ``environments`` beside the repository."""
+    shared_as: str | None = None
+    """What the server calls that folder, where it sees it under another path (a container)."""
+    backends: Path | None = None
+    """The folder of ``backend``, the server's ``--backend-directory``; None: ``backends`` beside the repository."""
+    backend: str | None = None
+    """The backend's name; None: ``torch-<recipe>``."""
+    prune: bool = False
+    """Delete the environments that would be listed as ``old_archives``."""
+    replace: bool = False
+    """Replace an ``EXECUTION_ENV_PATH``, and delete files in the model's folder of the repository, that no deployment
+    put there."""
+    dry_run: bool = False
+    """Write and delete nothing, and return what would be."""
+    pool: Path | None = None
+    """A folder that *unpacked* environments share their files with; None: ``environments`` beside the repository, where
+    the layout is ``model``."""

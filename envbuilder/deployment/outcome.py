@@ -1,0 +1,71 @@
+"""What a deployment did, or would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuilder.deployment import lint
+from envbuilder.deployment.compiled import Compiled
+from envbuilder.deployment.config import ENVIRONMENT
+from envbuilder.deployment.options import Layout
+from envbuilder.deployment.prune import Kept
+from envbuilder.util.printable import shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """A model in a repository, with its environment."""
+
+    model: str
+    """The model's name: what a client asks for."""
+    folder: Path
+    layout: Layout
+    environment: Path
+    """The archive, or the folder where it is unpacked, on this machine."""
+    environment_path: str | None
+    """``EXECUTION_ENV_PATH`` as the server reads it; None: the backend's default."""
+    release: str
+    """The Triton release that the environment is for."""
+    backend_folder: Path | None
+    changed: bool
+    """False: everything was there already, and nothing was touched."""
+    removed: tuple[str, ...]
+    """What the model's folder held and the model directory does not, relative to the folder."""
+    old_archives: tuple[Path, ...]
+    """Environments that deployments placed and no model names any more: ``prune`` would delete them."""
+    findings: tuple[lint.Finding, ...]
+    """What a server will accept, and its owner should know."""
+    compiled: tuple[Compiled, ...] = ()
+    """What came of compiling it ahead of time, where that was asked for."""
+    deleted: tuple[Path, ...] = ()
+    """The environments that ``prune`` deleted."""
+    kept: tuple[Kept, ...] = ()
+    """Environments that no model names, and that ``prune`` left alone all the same."""
+    replaced: str | None = None
+    """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    dry_run: bool = False
+    """Nothing was written or deleted: this is what would be."""
+
+    def lines(self) -> list[str]:
+        """Say it to a person."""
+        where = (
+            self.environment_path
+            or f"{self.environment}, the default of backend {self.environment.parent.name!r}"
+        )
+        would = "would be " if self.dry_run else ""
+        note = "" if self.changed else " (nothing to change)"
+        lines = [
+            f"{self.model}: {self.folder}" + (" (dry run: nothing is written)" if self.dry_run else note),
+            f"environment: {where}",
+            *(compiled.line() for compiled in self.compiled),
+            *([f"{would}replaced: the {ENVIRONMENT} {shown(self.replaced)}"] if self.replaced else []),
+            *(f"{would}removed: {path}" for path in self.removed),
+            *(f"{would}deleted: {path}" for path in self.deleted),
+            *(f"kept: {kept.environment} ({kept.reason})" for kept in self.kept),
+            *(f"not named by any model any more: {path} (--prune deletes it)" for path in self.old_archives),
+        ]
+        for finding in self.findings:
+            lines.append(f"{finding.level}: {finding.message}")
+            lines += [f"  hint: {finding.hint}"] if finding.hint else []
+        return lines

@@ -1,0 +1,82 @@
+"""Environments in the folder that holds them: which are this tool's, how one gets there, how one goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, read_manifest
+from envbuilder.deployment.record import Record, read_record, record_beside
+from envbuilder.deployment.tree import Environment, Text, put, remove
+from envbuilder.errors import DeployError, EnvbuilderError
+from envbuilder.progress import Reporter
+from envbuilder.util.files import file_sha256
+
+
+def is_ours(place: Path, entry: Environment, manifest: Manifest) -> bool:
+    """Whether a deployment may put *entry* at *place*, and delete it there again some day.
+
+    It may where nothing is, and where an earlier one has put something. Somebody else's archive or folder with the
+    very same content is used as it is, and left alone for ever.
+
+    Raises:
+        DeployError: somebody else's file or folder is at *place*, and not what its name says.
+    """
+    if not os.path.lexists(place) or read_record(place) is not None:
+        return True
+    try:
+        same = _is_same(place, entry, manifest)
+    except OSError as error:
+        raise DeployError(f"{place} cannot be read: {error.strerror}") from error
+    if not same:
+        raise DeployError(
+            f"{place} is in the way: it is not what its name says, and no deployment put it there",
+            hint="move it to another place, and deploy again",
+        )
+    return False
+
+
+def _is_same(place: Path, entry: Environment, manifest: Manifest) -> bool:
+    if place.is_symlink():
+        return False
+    if not entry.unpacked:
+        if not place.is_file():
+            return False
+        return place.samefile(entry.archive) or (
+            place.stat().st_size == entry.archive.stat().st_size and file_sha256(place) == entry.sha256
+        )
+    try:
+        return read_manifest(place / MANIFEST_PATH) == manifest
+    except EnvbuilderError:
+        return False
+
+
+def place_environment(place: Path, entry: Environment, record: Record | None, reporter: Reporter) -> bool:
+    """Make *place* the environment *entry*, at once, unless it is there; *record* says so beside it.
+
+    The record is written first: what a killed deployment leaves is a record of nothing, which the next one removes, and
+    never an environment of which nobody knows whose it is.
+
+    Returns: whether the environment was not there.
+
+    Raises:
+        DeployError: it cannot be written.
+        IntegrityError: the archive is another one by now.
+    """
+    if record is not None:
+        put(record_beside(place), Text(data=record.text()), reporter)
+    try:
+        return put(place, entry, reporter)
+    finally:
+        if record is not None and not os.path.lexists(place):
+            record_beside(place).unlink(missing_ok=True)
+
+
+def delete_environment(place: Path, reporter: Reporter) -> None:
+    """Delete an environment and its record.
+
+    Raises:
+        DeployError: it cannot be removed.
+    """
+    remove(place, reporter)
+    record_beside(place).unlink(missing_ok=True)

@@ -1,0 +1,159 @@
+"""Which environments no model names any more: those that ``deploy --prune`` deletes, and no other.
+
+An environment is deleted only where a deployment put it there and its record says so; where every repository that the
+records of its folder name was read, and none names it; where no build's manifest lies beside it; and never the archive
+that is being deployed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envbuilder.archive.manifest import manifest_beside
+from envbuilder.deployment.record import Record, placed_environments
+from envbuilder.deployment.references import Reference, read_references
+from envbuilder.errors import DeployError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """An environment that no model names, and that is not deleted all the same."""
+
+    environment: Path
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unused:
+    """What is in some folders for no model."""
+
+    environments: tuple[Path, ...] = ()
+    """What can be deleted, by name."""
+    kept: tuple[Kept, ...] = ()
+    released: Mapping[Path, Record] = field(default_factory=dict)
+    """New records of environments that this repository used, and now does not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """A repository as it will be once the deployment is done."""
+
+    repository: Path
+    model: Path
+    """The folder of the model that is deployed."""
+    says: Sequence[Reference]
+    """What its configurations will say."""
+
+
+def find_unused(
+    folders: Iterable[Path],
+    outlook: Outlook,
+    *,
+    archive: Path,
+    spare: Collection[Path],
+    links: Collection[Path] = (),
+) -> Unused:
+    """Find the environments in *folders* that nothing needs once the deployment is done.
+
+    Args:
+        folders: where environments lie.
+        outlook: the repository that is deployed into.
+        archive: what is being deployed.
+        spare: environments that the deployment uses.
+        links: symbolic links that the deployment makes anew, whatever they point to now.
+
+    Raises:
+        DeployError: a repository or a configuration cannot be read, so that nobody can tell.
+    """
+    placed = {path: record for folder in folders for path, record in placed_environments(folder).items()}
+    own = os.path.realpath(outlook.repository)
+    readings: dict[str, list[Reference] | None] = {own: _read_own(outlook)}
+    for repository in sorted({name for record in placed.values() for name in record.repositories} - {own}):
+        readings[repository] = _read_other(Path(repository))
+    unused, kept, released = [], [], {}
+    for path, record in placed.items():
+        if path in spare:
+            continue
+        shared = path.parent != outlook.model
+        users = {
+            name
+            for name, found in readings.items()
+            if any(one.names(path, shared=shared) for one in found or ())
+        }
+        if own in record.repositories and own not in users:
+            released[path] = record.without(own)
+        if users:
+            continue
+        reason = _reason_to_keep(path, record, readings, archive, links)
+        if reason is None:
+            unused.append(path)
+        else:
+            kept.append(Kept(environment=path, reason=reason))
+    return Unused(environments=tuple(unused), kept=tuple(kept), released=released)
+
+
+def _read_own(outlook: Outlook) -> list[Reference]:
+    if not os.path.lexists(outlook.repository):
+        return list(outlook.says)
+    found = read_references(outlook.repository)
+    found[outlook.model] = [
+        # What stands in config.pbtxt now is about to be replaced; the rest of the folder is looked at as it is, too.
+        *(one for one in found.get(outlook.model, ()) if one.config.parent != outlook.model),
+        *outlook.says,
+    ]
+    return [reference for references in found.values() for reference in references]
+
+
+def _read_other(repository: Path) -> list[Reference] | None:
+    """Read a repository that a record names; None: there is none, or nothing in it.
+
+    An empty folder may be a volume that is not mounted at the moment.
+    """
+    try:
+        if not stat.S_ISDIR(os.stat(repository).st_mode):
+            return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DeployError(f"the repository {repository} cannot be read: {error.strerror}") from error
+    return [one for references in read_references(repository).values() for one in references] or None
+
+
+def _reason_to_keep(
+    path: Path,
+    record: Record,
+    readings: Mapping[str, list[Reference] | None],
+    archive: Path,
+    links: Collection[Path],
+) -> str | None:
+    for repository in record.repositories:
+        if readings[repository] is None:
+            return f"there are no models in {repository}, which used it: is that repository mounted?"
+    if os.path.lexists(manifest_beside(path)):
+        return f"a build's manifest lies beside it: {manifest_beside(path).name}"
+    if _holds(path, archive):
+        return "it is what is being deployed"
+    try:
+        links_there = [
+            entry.name
+            for entry in os.scandir(path.parent)
+            if entry.is_symlink()
+            and path.parent / entry.name not in links
+            and os.path.realpath(entry.path) == os.path.realpath(path)
+        ]
+    except OSError as error:
+        raise DeployError(f"{path.parent} cannot be read: {error.strerror}") from error
+    return f"{links_there[0]} links to it" if links_there else None
+
+
+def _holds(path: Path, archive: Path) -> bool:
+    if os.path.realpath(archive).startswith(f"{os.path.realpath(path)}/"):
+        return True
+    try:
+        return path.samefile(archive)
+    except OSError:
+        return False

@@ -1,0 +1,142 @@
+"""What a deployment would take away that no deployment put there: only where it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuilder.archive.manifest import MANIFEST_PATH, manifest_beside
+from envbuilder.archive.names import ARCHIVE
+from envbuilder.deployment.config import ENVIRONMENT, MODEL_DIRECTORY, ModelConfig, read_config
+from envbuilder.deployment.record import placed_environments, read_record
+from envbuilder.errors import DeployError
+from envbuilder.util.printable import shown
+from envbuilder.util.text import counted
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Present:
+    """What the model's folder in the repository is before the deployment."""
+
+    folder: Path
+    config: ModelConfig | None
+    """None: there is none, or it cannot be read."""
+    deployed: bool
+    """A deployment made it what it is."""
+
+    @property
+    def named(self) -> str | None:
+        """What in the folder itself the configuration names as its environment."""
+        return named_inside(self.config)
+
+
+def named_inside(config: ModelConfig | None) -> str | None:
+    """Return the name in the model's folder of the environment that *config* names, if it lies there."""
+    value = config.environment if config is not None else None
+    if value is None or not value.startswith(f"{MODEL_DIRECTORY}/"):
+        return None
+    name = value[len(MODEL_DIRECTORY) :].strip("/").split("/")[0]
+    return name if _is_name(name) else None
+
+
+def look_at(folder: Path, environments: Sequence[Path], backends: Path) -> Present:
+    """Look at the model's folder *folder* in a repository.
+
+    Args:
+        folder: it need not be there.
+        environments: folders in which deployments put environments for many models.
+        backends: the folder of backends.
+    """
+    try:
+        config = read_config(folder)
+    except DeployError:
+        config = None
+    deployed = bool(placed_environments(folder))
+    if config is not None and not deployed:
+        named, backend = config.environment, config.message.backend
+        deployed = (named is not None and is_ours(named, [folder], environments)) or (
+            named is None and _is_name(backend) and bool(placed_environments(backends / backend))
+        )
+    return Present(folder=folder, config=config, deployed=deployed)
+
+
+def is_ours(named: str, models: Iterable[Path], environments: Iterable[Path]) -> bool:
+    """Whether the EXECUTION_ENV_PATH *named* is an environment that a deployment placed, or that ``build`` made.
+
+    Args:
+        named: the value.
+        models: folders that it may be relative to.
+        environments: folders in which deployments put environments; a container may see them under another path.
+    """
+    if "\0" in named or not named.strip("/"):
+        return False
+    if named.startswith(f"{MODEL_DIRECTORY}/"):
+        places = [model / named[len(MODEL_DIRECTORY) :].strip("/") for model in models]
+    else:
+        places = [Path(named.rstrip("/"))] if named.startswith("/") else []
+    places += [folder / named.rstrip("/").rsplit("/", 1)[-1] for folder in environments]
+    return any(
+        _is_name(place.name) and (read_record(place) is not None or _is_built(place)) for place in places
+    )
+
+
+def _is_built(place: Path) -> bool:
+    """Whether an archive lies where ``build`` put it, or a folder is what one is unpacked into."""
+    if ARCHIVE.fullmatch(place.name) is None:
+        return False
+    try:
+        manifest = place / MANIFEST_PATH if place.is_dir() else manifest_beside(place)
+        return place.exists() and manifest.is_file()
+    except OSError:  # a name that no file can have, or a folder of somebody else's
+        return False
+
+
+def check_environment(
+    config: ModelConfig,
+    new: str | None,
+    *,
+    models: Sequence[Path],
+    environments: Sequence[Path],
+    replace: bool,
+) -> str | None:
+    """Refuse to replace an EXECUTION_ENV_PATH that is somebody else's, unless *replace* says so.
+
+    Returns: the value that is replaced although no deployment put it there.
+
+    Raises:
+        DeployError: there is one, and *replace* is false.
+    """
+    named = config.environment
+    if not named or named == new or is_ours(named, models, environments):
+        return None
+    if not replace:
+        raise foreign_environment(str(config.path), named)
+    return named
+
+
+def foreign_environment(where: str, named: str) -> DeployError:
+    """Return the error for an EXECUTION_ENV_PATH that is somebody else's; *where* names the configuration."""
+    return DeployError(
+        f"{where} has an {ENVIRONMENT} that no deployment put there: {shown(named)}",
+        hint="--replace puts this environment in its place",
+    )
+
+
+def check_files(folder: str, gone: Sequence[str]) -> None:
+    """Refuse to delete *gone*, files of the model's folder *folder*, which no deployment made.
+
+    Raises:
+        DeployError: *gone* is not empty.
+    """
+    if gone:
+        more = f" and {counted(len(gone) - 1, 'other file')}" if len(gone) > 1 else ""
+        raise DeployError(
+            f"{folder} was not deployed by envbuilder, and holds what the model directory does not: "
+            f"{shown(gone[0])}{more}",
+            hint="deploy under another --name; --replace deletes what the model directory does not hold",
+        )
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name

@@ -1,0 +1,347 @@
+"""What all layouts do: decide and check everything first, then put the model's folder in its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from envbuilder.archive.manifest import Manifest
+from envbuilder.archive.names import ReadArchive
+from envbuilder.deployment import lint
+from envbuilder.deployment.compiled import Compiled
+from envbuilder.deployment.config import (
+    CONFIG,
+    RUNTIME_FILE,
+    ModelConfig,
+    Serving,
+    brought_over,
+    edit_config,
+    parse_config,
+)
+from envbuilder.deployment.environments import find_environments
+from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model
+from envbuilder.deployment.options import DeployOptions, Layout
+from envbuilder.deployment.outcome import Deployment
+from envbuilder.deployment.placement import delete_environment, is_ours, place_environment
+from envbuilder.deployment.prune import Outlook, Unused, find_unused
+from envbuilder.deployment.record import SUFFIX, Record, placed_environments, read_record, record_beside
+from envbuilder.deployment.references import chosen_references, reference
+from envbuilder.deployment.runtime_files import PYCACHE, is_runtime_file, runtime_files
+from envbuilder.deployment.takeover import Present, check_environment, check_files, look_at
+from envbuilder.deployment.tree import (
+    Copy,
+    Entry,
+    Environment,
+    Keep,
+    Text,
+    drafted,
+    is_in_place,
+    paths,
+    put,
+)
+from envbuilder.errors import DeployError
+from envbuilder.progress import Reporter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One deployment, decided and not yet done."""
+
+    name: str
+    model: Path
+    target: Path
+    """The model's folder in the repository."""
+    config: ModelConfig
+    manifest: Manifest
+    environment: Environment
+    environment_name: str
+    plain: bool
+    """The model brings a ``TritonPythonModel`` of its own."""
+    present: Present
+    """What lies at *target* now."""
+    environments: tuple[Path, ...]
+    """Where deployments put environments for many models."""
+    options: DeployOptions
+    compiled: tuple[Compiled, ...] = ()
+
+    @property
+    def repository(self) -> Path:
+        """The repository."""
+        return self.target.parent
+
+    def record(self, name: str, *users: str) -> Record:
+        """Return what is said beside the environment, where it is called *name*; *users* are repositories."""
+        return Record(
+            environment=name,
+            sha256=self.environment.sha256,
+            recipe=self.manifest.recipe,
+            release=self.manifest.release,
+        ).used_by(users)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """A deployment of which everything is checked, and nothing is done."""
+
+    job: Job
+    plan: Mapping[str, Entry]
+    """What the model's folder will hold."""
+    removed: tuple[str, ...]
+    """What it holds now, and will not."""
+    unused: Unused
+    replaced: str | None
+    findings: tuple[lint.Finding, ...]
+
+    @property
+    def deleted(self) -> tuple[Path, ...]:
+        """The environments that are deleted at the end."""
+        return self.unused.environments if self.job.options.prune else ()
+
+
+def prepare(
+    read: ReadArchive,
+    model: Path,
+    repository: Path,
+    options: DeployOptions,
+    *,
+    environments: tuple[Path, ...],
+    backends: Path,
+) -> Job:
+    """Read everything, and write nothing. The folders are locked: nobody deploys into them meanwhile."""
+    config, called = read_model(model, repository, options.name)
+    suffix = "" if options.unpacked else ".tar" if read.plain else ".tar.gz"
+    return Job(
+        name=called,
+        model=model,
+        target=repository / called,
+        config=config,
+        manifest=read.manifest,
+        environment=Environment(archive=read.path, sha256=read.sha256, unpacked=options.unpacked),
+        environment_name=f"{read.manifest.recipe}-{read.sha256[:12]}{suffix}",
+        plain=brings_runtime(model, config),
+        present=look_at(repository / called, environments, backends),
+        environments=environments,
+        options=options,
+    )
+
+
+# -- before anything is written ----------------------------------------------------------------------------------
+
+
+def begin(
+    job: Job,
+    serving: Serving,
+    environment: Mapping[str, Entry],
+    *,
+    folders: Sequence[Path] = (),
+    links: Collection[Path] = (),
+    reporter: Reporter,
+) -> Work:
+    """Decide what the deployment does, and check that it may.
+
+    Args:
+        job: the deployment.
+        serving: what config.pbtxt is to say.
+        environment: what goes into the model's folder beside the model.
+        folders: where else environments lie.
+        links: symbolic links that the deployment makes anew.
+        reporter: told what the deployment changes of its own accord.
+
+    Raises:
+        DeployError: it may not, or what it would delete cannot be told.
+    """
+    plan = {**_model_entries(job, serving, reporter), **environment}
+    replaced = _replaced(job, serving)
+    findings: list[lint.Finding] = []
+    unused = Unused()
+    try:
+        unused = _find_unused(job, plan, (job.target, *folders), links)
+    except DeployError as error:
+        if job.options.prune:
+            raise DeployError(
+                error.message,
+                hint="what it names cannot be told, so nothing was deployed or deleted: mend it, or leave out --prune",
+            ) from error
+        findings.append(lint.unknown_use(error.message))
+    deleted = unused.environments if job.options.prune else ()
+    plan |= kept_entries(job.target, plan, deleted, job.present.named)
+    gone = {path.name for path in deleted if path.parent == job.target}
+    removed = sorted(
+        path
+        for path in paths(job.target, plan)
+        if path not in plan
+        and path.split("/")[0] not in gone
+        and not path.endswith(SUFFIX)
+        and not is_runtime_file(path)
+        and PYCACHE not in path.split("/")
+    )
+    if not job.present.deployed and not job.options.replace:
+        check_files(str(job.target), removed)
+    return Work(
+        job=job,
+        plan=plan,
+        removed=tuple(removed),
+        unused=unused,
+        replaced=replaced,
+        findings=(
+            *lint.find_problems(job.model, job.config, job.manifest, plain=job.plain),
+            *findings,
+        ),
+    )
+
+
+def _replaced(job: Job, serving: Serving) -> str | None:
+    """Return the environment of somebody else's that the deployment takes from the model."""
+    found = [
+        check_environment(
+            config,
+            serving.environment,
+            models=(job.model, job.target),
+            environments=job.environments,
+            replace=job.options.replace,
+        )
+        for config in (job.config, job.present.config)
+        if config is not None
+    ]
+    return next((value for value in found if value is not None), None)
+
+
+def _find_unused(
+    job: Job, plan: Mapping[str, Entry], folders: Sequence[Path], links: Collection[Path]
+) -> Unused:
+    spare = [
+        folder / name for folder in folders for name in (job.environment_name, f"env-{job.environment_name}")
+    ]
+    placed = [path for folder in folders for path in placed_environments(folder)]
+    if not job.options.prune and not set(placed) - set(spare):
+        return Unused()  # there is nothing to be said about, so nobody's configurations are read
+    config = plan[CONFIG]
+    assert isinstance(config, Text)
+    says = [reference(parse_config(config.data, job.target / CONFIG)), *chosen_references(job.model)]
+    outlook = Outlook(repository=job.repository, model=job.target, says=says)
+    return find_unused(folders, outlook, archive=job.environment.archive, spare=spare, links=links)
+
+
+def _model_entries(job: Job, serving: Serving, reporter: Reporter) -> dict[str, Entry]:
+    """What the model's folder will hold, but for the environment."""
+    findings = list(lint.find_problems(job.model, job.config, job.manifest, plain=job.plain))
+    if errors := [finding for finding in findings if finding.level == "error"]:
+        raise DeployError("\n".join(finding.message for finding in errors), hint=errors[0].hint)
+    if old := brought_over(job.config):
+        reporter.note(f"{old} brought over: served by the runtime in Triton's Python backend")
+    plan: dict[str, Entry] = {
+        path: Copy(path=job.model / path)
+        for path in model_files(job.model)
+        if job.plain or not is_runtime_file(path)
+    }
+    for compiled in job.compiled:
+        if compiled.file is not None:
+            plan[f"{compiled.version}/{compiled.file.name}"] = Copy(path=compiled.file)
+    plan[CONFIG] = Text(data=edit_config(job.config, serving).encode())
+    if serving.model_file == RUNTIME_FILE:
+        for version in lint.version_folders(job.model):
+            plan |= runtime_entries(RUNTIME_FILE, f"{version.name}/")
+    return plan
+
+
+def runtime_entries(name: str, folder: str = "") -> dict[str, Entry]:
+    """Return the runtime's files, where Triton loads the file *name* in *folder* (``1/``)."""
+    return {f"{folder}{path}": Text(data=file.read_bytes()) for path, file in runtime_files(name).items()}
+
+
+# -- writing -----------------------------------------------------------------------------------------------------
+
+
+def put_environment(job: Job, place: Path, reporter: Reporter) -> bool:
+    """Put the environment into a folder for many models; return whether it was not there.
+
+    Raises:
+        DeployError: it cannot be written, or something else has its name.
+        IntegrityError: the archive is another one by now.
+    """
+    record = None
+    if is_ours(place, job.environment, job.manifest):
+        before = read_record(place)
+        users = before.repositories if before is not None else ()
+        record = job.record(place.name, *users, os.path.realpath(job.repository))
+    if job.options.dry_run:
+        return not os.path.lexists(place)
+    return place_environment(place, job.environment, record, reporter)
+
+
+def finish(
+    work: Work,
+    layout: Layout,
+    *,
+    environment: Path,
+    path: str | None,
+    place: Callable[[], bool] = lambda: False,
+    reporter: Reporter,
+) -> Deployment:
+    """Put the environment (*place*, which says whether it was not there) and the model's folder in their places.
+
+    All that may fail is done first: neither is there without the other. Then what is unused is deleted.
+
+    Raises:
+        DeployError: something cannot be read or written. The repository is as it was.
+        IntegrityError: the archive is another one by now.
+    """
+    job, options, unused = work.job, work.job.options, work.unused
+    changed = not is_in_place(job.target, work.plan)
+    if changed and not options.dry_run:
+        with drafted(job.target, work.plan, reporter) as swap:
+            added = place()
+            swap()
+    else:
+        added = place()
+    if not options.dry_run:
+        _tidy(work, reporter)
+    return Deployment(
+        model=job.name,
+        folder=job.target,
+        layout=layout,
+        environment=environment,
+        environment_path=path,
+        release=job.manifest.release,
+        backend_folder=None,
+        changed=changed or added,
+        removed=work.removed,
+        old_archives=() if options.prune else unused.environments,
+        findings=work.findings,
+        compiled=tuple(
+            replace(one, file=one.file and job.target / one.version / one.file.name) for one in job.compiled
+        ),
+        deleted=work.deleted,
+        kept=unused.kept if options.prune else (),
+        replaced=work.replaced,
+        dry_run=options.dry_run,
+    )
+
+
+def _tidy(work: Work, reporter: Reporter) -> None:
+    """Delete what no model names, where that is asked for, and write down what this repository no longer uses."""
+    for path in work.deleted:
+        if os.path.lexists(path):  # what lay in the model's or the backend's folder went with that
+            delete_environment(path, reporter)
+    for path, record in work.unused.released.items():
+        if read_record(path) not in (None, record):
+            put(record_beside(path), Text(data=record.text()), reporter)
+
+
+def kept_entries(
+    folder: Path, plan: Mapping[str, Entry], deleted: Collection[Path], named: str | None = None
+) -> dict[str, Entry]:
+    """What stays in a folder that is replaced: environments, deployed or somebody else's, but for the *deleted*."""
+    kept: set[str] = set()
+    for path in placed_environments(folder):
+        if path not in deleted:
+            kept |= {path.name, record_beside(path).name}
+    for path in find_environments(folder):
+        if read_record(path) is None:
+            kept |= {path.name, *({record_beside(path).name} if record_beside(path).exists() else ())}
+    if named and folder / named not in deleted and os.path.lexists(folder / named):
+        kept.add(named)
+    planned = {path.split("/")[0] for path in plan}
+    return {name: Keep() for name in sorted(kept - planned)}

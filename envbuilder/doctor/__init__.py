@@ -1,4 +1,0 @@
-"""What this machine can lock, build and verify, and what to install where it cannot.
-
-In: this machine. Out: a :class:`~envbuilder.doctor.diagnose.Diagnosis`. Changes nothing.
-"""

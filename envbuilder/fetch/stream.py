@@ -1,0 +1,141 @@
+"""Answers of servers, with an end: what is read in time and in size, whatever a server sends, or does not.
+
+A client's timeouts count from byte to byte, in headers as in the body: a server that sends one each few seconds holds
+it for days. So a thread reads, and who waits for it looks at the clock.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import httpx2
+from unearth.fetchers import PyPIClient
+
+from envbuilder.util.text import human
+
+GRACE: Final = 4.0
+"""How many of the client's timeouts an answer may take however slow it is: a minute, where nothing else is set."""
+SLOWEST: Final = 10_000
+"""Bytes a second from then on: a modem's, and torch takes a day at that."""
+PAGE: Final = 32 * 2**20
+"""Bytes of a page of an index, unpacked: the longest that PyPI has are some 20 MB, and six are read at a time."""
+_AHEAD: Final = 16
+"""Chunks that reading may be ahead: bounds the memory."""
+_POLL_SECONDS: Final = 0.5
+"""How soon a thread that nobody waits for any more notices it."""
+
+
+class TooSlowError(httpx2.HTTPError):
+    """A server sends, but so slowly that nobody would wait for it."""
+
+
+class TooLargeError(httpx2.HTTPError):
+    """A server sends more than such an answer ever has."""
+
+
+class Stream:
+    """An answer that is on its way."""
+
+    def __init__(self, client: PyPIClient, url: str, headers: Mapping[str, str]) -> None:
+        self._arrived: queue.Queue[httpx2.Response | bytes | BaseException | None] = queue.Queue(_AHEAD)
+        self._given_up = threading.Event()
+        self._began = time.monotonic()
+        self._grace = GRACE * (client.timeout.read or 15.0)
+        self._received = 0
+        thread = threading.Thread(target=self._read, args=(client, url, headers), daemon=True)
+        thread.start()
+        head = self._next()
+        assert isinstance(head, httpx2.Response)
+        self.response = head
+        """Status and headers; of the body, :meth:`chunks` knows."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it was sent.
+
+        Raises:
+            httpx2.HTTPError: it does not come, or too slowly.
+        """
+        while (chunk := self._next()) is not None:
+            assert isinstance(chunk, bytes)
+            self._received += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        """Wait for no more of it."""
+        self._given_up.set()
+
+    def _next(self) -> httpx2.Response | bytes | None:
+        deadline = self._began + self._grace + self._received / SLOWEST
+        try:
+            found = self._arrived.get(timeout=max(deadline - time.monotonic(), 0.0))
+        except queue.Empty:
+            seconds = time.monotonic() - self._began
+            raise TooSlowError(f"too slow: {human(self._received)} in {seconds:.0f} s") from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _read(self, client: PyPIClient, url: str, headers: Mapping[str, str]) -> None:
+        try:
+            with client.stream("GET", url, headers=headers) as response:
+                if not self._put(response):
+                    return
+                for chunk in response.iter_raw():
+                    if not self._put(chunk):
+                        return
+            self._put(None)
+        except BaseException as error:  # raised again by whoever waits
+            self._put(error)
+
+    def _put(self, found: httpx2.Response | bytes | BaseException | None) -> bool:
+        """Hand something on; return whether anybody waits for it."""
+        while not self._given_up.is_set():
+            try:
+                self._arrived.put(found, timeout=_POLL_SECONDS)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+
+@contextmanager
+def open_stream(client: PyPIClient, url: str, headers: Mapping[str, str]) -> Iterator[Stream]:
+    """Ask for *url*, and give the answer once its headers are there.
+
+    Raises:
+        httpx2.HTTPError, httpx2.InvalidURL: there is none, or it is too slow.
+    """
+    stream = Stream(client, url, headers)
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+def read_body(stream: Stream, most: int) -> bytes:
+    """Return the whole body, unpacked where it is gzip.
+
+    Raises:
+        TooLargeError: it is larger than *most*.
+        httpx2.HTTPError: it does not come, or is packed in another way.
+    """
+    encoding = stream.response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise httpx2.DecodingError(f"answered in the encoding {encoding!r}, which it was not asked for")
+    unpack = zlib.decompressobj(31) if encoding == "gzip" else None
+    body = bytearray()
+    for chunk in stream.chunks():
+        left = most + 1 - len(body)
+        try:
+            body += chunk if unpack is None else unpack.decompress(chunk, left)
+        except zlib.error as error:
+            raise httpx2.DecodingError(f"answered with damaged gzip: {error}") from error
+        if len(body) > most:
+            raise TooLargeError(f"larger than {human(most)}, which no such answer is")
+    return bytes(body)

@@ -1,0 +1,65 @@
+"""Read a job, do it, and write the answer."""
+
+from __future__ import annotations
+
+import json
+import locale
+import os
+import sys
+import traceback
+from typing import Any
+
+from .compile import Job
+from .host import Host, words
+from .probe import Probe
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+STUB = os.path.join(FOLDER, "stub")
+"""The folder of the stand-in for Triton's module, which is the only thing in it."""
+
+
+def main(job_path: str) -> None:
+    """Do the job in *job_path*; write what was found to the path that it names.
+
+    The job says what to do (``task``: ``probe``, ``package``, ``caches`` or ``describe``), with which ``version`` of
+    the ``model`` directory, which ``file`` of it Triton imports, and in what configuration (``config``).
+    """
+    with open(job_path, encoding="utf-8") as file:
+        job = json.load(file)
+    found: dict[str, Any] = {"conditions": conditions()}
+    strip_library_path(sys.prefix)
+    sys.path[:0] = [os.path.join(job["model"], job["version"]), job["model"], STUB]
+    host = Host(job)
+    try:
+        if job["task"] == "probe":
+            Probe(host, found, outside=FOLDER).run()
+        else:
+            found.update(Job(host).run())
+    except Exception as error:
+        traceback.print_exc()
+        found.setdefault("failed", {"stage": "probe", "text": words(error), "trace": traceback.format_exc()})
+    draft = job["answer"] + ".draft"
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+    os.replace(draft, job["answer"])
+
+
+def conditions() -> dict[str, Any]:
+    """Say how this process was started."""
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "prefix": sys.prefix,
+        "isolated": sys.flags.isolated,
+        "utf8_mode": sys.flags.utf8_mode,
+        "locale": locale.setlocale(locale.LC_CTYPE),
+        "variables": sorted(os.environ),
+    }
+
+
+def strip_library_path(prefix: str) -> None:
+    """Take the first ``ENV/lib`` off LD_LIBRARY_PATH, as the stub does once it runs."""
+    library = os.path.join(prefix, "lib")
+    parts = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    if library in parts:
+        parts.remove(library)
+    os.environ["LD_LIBRARY_PATH"] = ":".join(parts)

@@ -1,0 +1,204 @@
+"""Imports every package of an environment, each in a child of its own. Python 3.8 and later.
+
+A script that imports nothing of envbuilder: ``python3 -I -X utf8=0 packages.py JOB.json``. It imports nothing itself
+before it forks, so that a child is in the state in which a stub imports a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from typing import Any
+
+_OUTPUT = 2000
+"""Bytes of what a child printed that are kept."""
+
+
+def main(job_path: str) -> None:
+    """Do the job in *job_path*; write what was found to the path that it names."""
+    with open(job_path, encoding="utf-8") as file:
+        job = json.load(file)
+    strip_library_path(sys.prefix)
+    found = Importer(job).run()
+    draft = job["answer"] + ".draft"
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+    os.replace(draft, job["answer"])
+
+
+def strip_library_path(prefix: str) -> None:
+    """Take the first ``ENV/lib`` off LD_LIBRARY_PATH, as the stub does once it runs."""
+    library = os.path.join(prefix, "lib")
+    parts = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    if library in parts:
+        parts.remove(library)
+    os.environ["LD_LIBRARY_PATH"] = ":".join(parts)
+
+
+class Importer:
+    """One run: *parallel* children at a time, each for *each* seconds at most, all of them for *total*."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.waiting = list(reversed(job["packages"]))
+        self.parallel = max(1, min(int(job["parallel"]), len(os.sched_getaffinity(0))))
+        self.each = float(job["each"])
+        self.end = time.monotonic() + float(job["total"])
+        self.folder = os.path.dirname(job["answer"])
+        self.running: dict[int, dict[str, Any]] = {}
+        self.found: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Return what became of each package, by its name."""
+        while self.waiting or self.running:
+            while self.waiting and len(self.running) < self.parallel and time.monotonic() < self.end:
+                name, modules = self.waiting.pop()
+                self.start(name, modules)
+            if time.monotonic() >= self.end:
+                for name, _ in self.waiting:
+                    self.found[name] = {"timeout": True, "modules": {}}
+                self.waiting = []
+            self.wait()
+        return self.found
+
+    def start(self, name: str, modules: list[str]) -> None:
+        """Fork a child that imports *modules*."""
+        output = os.path.join(self.folder, "import-" + name)
+        read, write = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.close(read)
+                os.setsid()
+                child(modules, write, output)
+            finally:
+                os._exit(1)
+        os.close(write)
+        end = min(self.end, time.monotonic() + self.each)
+        self.running[read] = {"name": name, "pid": pid, "end": end, "output": output, "said": b""}
+
+    def wait(self) -> None:
+        """Read what children say until one ends, or runs out of time."""
+        if not self.running:
+            return
+        first = min(one["end"] for one in self.running.values())
+        ready, _, _ = select.select(list(self.running), [], [], max(0.0, first - time.monotonic()))
+        for pipe in ready:
+            said = os.read(pipe, 65536)
+            self.running[pipe]["said"] += said
+            # What the package has started may hold the pipe open: the child's last line ends it.
+            if not said or (said.endswith(b"\n") and b'{"libraries"' in self.running[pipe]["said"]):
+                self.finish(pipe, False)
+        for pipe in [pipe for pipe, one in self.running.items() if one["end"] <= time.monotonic()]:
+            self.finish(pipe, True)
+
+    def finish(self, pipe: int, timeout: bool) -> None:
+        """Note what became of a child."""
+        one = self.running.pop(pipe)
+        os.close(pipe)
+        if timeout:
+            end_group(one["pid"])
+        _, status = os.waitpid(one["pid"], 0)
+        end_group(one["pid"])
+        found: dict[str, Any] = {"modules": {}, "libraries": []}
+        # A line for each module that was begun or imported: what a child says, it says before it dies.
+        for text in one["said"].decode("utf-8", "replace").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:  # cut off
+                continue
+            if "libraries" in line:
+                found["libraries"] = line["libraries"]
+            else:
+                found["modules"][line["module"]] = line
+        if timeout:
+            found["timeout"] = True
+        elif os.WIFSIGNALED(status):
+            found["signal"] = os.WTERMSIG(status)
+        elif status:
+            found["exited"] = os.WEXITSTATUS(status)
+        found["output"] = tail(one["output"])
+        self.found[one["name"]] = found
+
+
+def end_group(group: int) -> None:
+    """End a child, and what it has started."""
+    with contextlib.suppress(OSError):  # it had ended
+        os.killpg(group, signal.SIGKILL)
+
+
+def child(modules: list[str], pipe: int, output: str) -> None:
+    """Import *modules*, say what became of each, and end."""
+    printed = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (printed, 1), (printed, 2)):
+        os.dup2(source, target)
+
+    def say(**values: Any) -> None:
+        os.write(pipe, (json.dumps(values) + "\n").encode())
+
+    for module in modules:
+        say(module=module, begun=True)
+        began = time.perf_counter()
+        try:
+            importlib.import_module(module)
+        except BaseException as error:  # SystemExit, too: whatever a package does when it is imported
+            say(module=module, **described(error))
+        else:
+            say(module=module, seconds=time.perf_counter() - began)
+    say(libraries=outside_libraries())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """Say what went wrong: its type, its text, the module or file that is missing, and where."""
+    chain = [error]
+    while (chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)  # type: ignore[arg-type]  # not None
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [
+        os.path.relpath(frame.filename, sys.prefix)
+        for frame in frames
+        if frame.filename.startswith(sys.prefix)
+    ]
+    return {
+        "error": type(error).__name__,
+        "text": str(error)[:2000],
+        "missing": getattr(error, "name", None) if isinstance(error, ImportError) else None,
+        "file": getattr(error, "filename", None) if isinstance(error, OSError) else None,
+        "causes": [f"{type(one).__name__}: {str(one)[:500]}" for one in chain[1:]],
+        "where": where[-1] if where else None,
+    }
+
+
+def outside_libraries() -> list[str]:
+    """List shared libraries loaded from outside the environment."""
+    root = os.path.realpath(sys.prefix) + os.sep
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        paths = {line.split(None, 5)[5].strip() for line in file if len(line.split(None, 5)) == 6}
+    return sorted(path for path in paths if ".so" in path and not path.startswith(root))
+
+
+def tail(path: str) -> str:
+    """Return the end of what a child printed."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _OUTPUT))
+            text = file.read().decode("utf-8", "replace")
+        os.remove(path)
+    except OSError:
+        return ""
+    return text
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,46 @@
+"""A recipe that is not there yet: where it goes, and how it gets there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from envbuilder.errors import RecipeError
+from envbuilder.recipe.load import parse_recipe
+from envbuilder.recipe.schema import SCHEMA_FILE, schema_text
+from envbuilder.util.files import create_whole, write_whole
+from envbuilder.util.tempdirs import draft_folder, output_folder
+from envbuilder.util.yaml import read_document
+
+
+def recipe_path(name: str, root: Path) -> Path:
+    """Return where the recipe *name* goes: ``recipes/NAME.yaml`` in *root*, or *name* itself where it is a path."""
+    return Path(name) if name.endswith((".yaml", ".yml")) else root / "recipes" / f"{name}.yaml"
+
+
+def write_recipe(path: Path, text: str) -> None:
+    """Write a recipe that is not there yet, and the schema for editors beside it; what cannot be loaded is not written.
+
+    Raises:
+        RecipeError: there is one already, or it is no possible recipe.
+    """
+    try:
+        with output_folder(path.parent), draft_folder(path.parent, path.name) as folder:
+            draft = folder / path.name
+            draft.write_text(text)
+            try:
+                parse_recipe(read_document(draft), path, path.stem)
+            except RecipeError as error:
+                # It was said on the command line, not in the file, which is gone.
+                said = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
+                raise RecipeError(said, hint=error.hint) from error
+            create_whole(path, draft)
+            write_whole(
+                path.parent / SCHEMA_FILE, schema_text().encode()
+            )  # what the first line tells editors
+    except FileExistsError as error:
+        if not path.exists():  # what is there is a file where the folder should be
+            raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
+        raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,205 @@
+"""The envelope of something signed: DSSE (https://github.com/secure-systems-lab/dsse), also in a Sigstore bundle."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from envbuilder.errors import VerifyError
+from envbuilder.signing.certificates import (
+    LONGEST_CHAIN,
+    certified_by,
+    identities,
+    parse_certificates,
+    parse_der_certificates,
+    signer_name,
+)
+from envbuilder.signing.keys import KEY_BYTES, is_signed_by, keyid, sign
+from envbuilder.signing.verifier import Verifier
+from envbuilder.util.documents import DOCUMENT, Cap, DocumentError, Record, parse_json
+from envbuilder.util.printable import printable_line
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+MOST_SIGNATURES: Final = 32
+"""In one envelope: each costs a verification, and a few people sign a thing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signature:
+    """One signature of an envelope."""
+
+    keyid: str
+    """What the signer calls its key; a hint, and nobody's word is taken for it. May be empty."""
+    signature: bytes
+    certificates: str | tuple[bytes, ...] = ""
+    """The signer's certificate and its issuers', PEM or (in a bundle) DER; none: empty."""
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as an envelope has it."""
+        found = {"keyid": self.keyid, "sig": base64.b64encode(self.signature).decode()}
+        if isinstance(self.certificates, str) and self.certificates:
+            found["certificate"] = self.certificates
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Envelope:
+    """Something, and who says that they signed it."""
+
+    payload: bytes
+    payload_type: str = PAYLOAD_TYPE
+    signatures: tuple[Signature, ...] = ()
+
+    def signed(self) -> bytes:
+        """Return what is signed: DSSE's pre-authentication encoding."""
+        name = self.payload_type.encode()
+        return b"DSSEv1 %d %b %d %b" % (len(name), name, len(self.payload), self.payload)
+
+    def sign(self, key: Any, certificates: str = "") -> Envelope:
+        """Return it with one more signature, by the private *key*, whose *certificates* (PEM) go along."""
+        made = Signature(
+            keyid=keyid(key.public_key()), signature=sign(key, self.signed()), certificates=certificates
+        )
+        others = tuple(one for one in self.signatures if one.keyid != made.keyid)
+        return Envelope(payload=self.payload, payload_type=self.payload_type, signatures=(*others, made))
+
+    def text(self) -> str:
+        """Return its JSON."""
+        envelope = {
+            "payload": base64.b64encode(self.payload).decode(),
+            "payloadType": self.payload_type,
+            "signatures": [one.to_json() for one in self.signatures],
+        }
+        return json.dumps(envelope, indent=1, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signer:
+    """Who signed, as it was proved."""
+
+    name: str
+    """Of a certificate the name in it; of a bare key the file that it came from and the beginning of its id."""
+    authority: str | None = None
+    """Who vouches for that name; None: nobody need, as the key itself is trusted."""
+
+    def __str__(self) -> str:
+        return self.name if self.authority is None else f"{self.name}, certified by {self.authority}"
+
+
+def parse_envelope(text: str | bytes, *, cap: Cap = DOCUMENT) -> Envelope:
+    """Read an envelope, or the one in a Sigstore bundle. Nothing is verified.
+
+    Raises:
+        VerifyError: it is none.
+    """
+    try:
+        document = parse_json(text, where="envelope", cap=cap)
+        bundled = "dsseEnvelope" in document
+        envelope = document.record("dsseEnvelope") if bundled else document
+        found = envelope.records("signatures", most=MOST_SIGNATURES)
+        chain = _bundled_certificates(document) if bundled else ()
+        return Envelope(
+            payload=_base64(envelope, "payload", cap.size),
+            payload_type=envelope.text("payloadType", longest=200),
+            signatures=tuple(_signature(one, chain) for one in found),
+        )
+    except DocumentError as error:
+        what = f"{error.path}: {error.reason}" if error.path else error.reason
+        raise VerifyError(f"it is no envelope of a statement (DSSE): {what}") from error
+
+
+def _signature(found: Record, chain: tuple[bytes, ...]) -> Signature:
+    own = found.free_text("certificate", longest=KEY_BYTES) if "certificate" in found else ""
+    name = found.free_text("keyid", longest=1000) if "keyid" in found else ""
+    return Signature(keyid=name, signature=_base64(found, "sig", KEY_BYTES), certificates=own or chain or "")
+
+
+def _bundled_certificates(bundle: Record) -> tuple[bytes, ...]:
+    """Return the chain beside the envelope of a bundle: ``certificate``; in older ones ``x509CertificateChain``."""
+    if "verificationMaterial" not in bundle:
+        return ()
+    material = bundle.record("verificationMaterial")
+    if "certificate" in material:
+        return (_base64(material.record("certificate"), "rawBytes", KEY_BYTES),)
+    if "x509CertificateChain" not in material:
+        return ()
+    chain = material.record("x509CertificateChain").records("certificates", most=LONGEST_CHAIN)
+    return tuple(_base64(one, "rawBytes", KEY_BYTES) for one in chain)
+
+
+def _base64(record: Record, key: str, longest: int) -> bytes:
+    text = record.free_text(key, longest=longest)
+    try:
+        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)  # DSSE allows either
+    except (ValueError, binascii.Error) as error:
+        record.fail(key, f"is not base64: {error}")
+
+
+# -- who signed ------------------------------------------------------------------------------------
+
+
+def check_envelope(envelope: Envelope, trusted: Verifier, *, at: datetime.datetime | None = None) -> Signer:
+    """Return who signed an envelope, where *trusted* did or vouches for it; one good signature is enough.
+
+    *at* is the moment at which certificates must be valid. Nobody but the signer says when it signed, and who has its
+    key can say any time, so that without a trusted timestamp it is now (the default).
+
+    Raises:
+        VerifyError: none is good: for each signature it says why.
+    """
+    moment = at or datetime.datetime.now(datetime.timezone.utc)
+    data = envelope.signed()
+    reasons: list[str] = []
+    for one in envelope.signatures:
+        try:
+            return _signer(one, data, trusted, moment)
+        except VerifyError as error:
+            reasons.append(error.message)
+    if not reasons:
+        raise VerifyError(f"it was signed by nobody, not by {_named(trusted)}")
+    if len(reasons) == 1:
+        raise VerifyError(reasons[0])
+    listed = "; ".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
+    raise VerifyError(f"none of its {len(reasons)} signatures is good: {listed}")
+
+
+def _signer(one: Signature, data: bytes, trusted: Verifier, at: datetime.datetime) -> Signer:
+    if trusted.certificate is None:
+        if is_signed_by(trusted.key, one.signature, data):
+            return Signer(name=_named(trusted))
+        raise _not_by(one, trusted)
+    if is_signed_by(trusted.key, one.signature, data):
+        chain: Sequence[Certificate] = (trusted.certificate,)
+    elif not one.certificates:
+        raise _not_by(one, trusted)
+    elif isinstance(one.certificates, str):
+        chain = parse_certificates(one.certificates)
+    else:
+        chain = parse_der_certificates(one.certificates)
+    certified_by(chain, trusted.certificate, at)
+    name = signer_name(chain[0])
+    if not is_signed_by(chain[0].public_key(), one.signature, data):
+        raise VerifyError(f"it was changed after {name} signed it, or another key signed it")
+    if trusted.identity is not None and trusted.identity not in identities(chain[0]):
+        raise VerifyError(f"it was signed by {name}, not by {trusted.identity}")
+    itself = chain[0] == trusted.certificate
+    return Signer(name=name, authority=None if itself else signer_name(trusted.certificate))
+
+
+def _not_by(one: Signature, trusted: Verifier) -> VerifyError:
+    if one.keyid == trusted.keyid:
+        return VerifyError(f"it was changed after {trusted.path} signed it")
+    name = printable_line(one.keyid[:12]) or "a key without a name"
+    return VerifyError(f"it was signed by {name}, not by {_named(trusted)}")
+
+
+def _named(trusted: Verifier) -> str:
+    return f"{trusted.path} ({trusted.keyid[:12]})"

@@ -1,0 +1,159 @@
+"""Signals that ask this process to end (SIGINT, SIGTERM, SIGHUP) as one exception, and an end that does not wait.
+
+The first of them is raised as :class:`Interrupted` in the main thread, whose ``finally`` blocks then clean up; further
+ones change nothing. Where that takes longer than :data:`GRACE`, since another thread is busy, the process ends all the
+same: see :func:`envbuilder.util.leftovers.finish`. A signal that is ignored when the process starts stays ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Container, Iterator
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+from envbuilder.util import leftovers
+
+GRACE: Final = 1.0
+"""Seconds that the main thread gets to clean up."""
+_LOOK_EVERY: Final = 0.05
+_WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
+class Interrupted(BaseException):
+    """A signal asks this process to end. Not an :class:`Exception`: nobody goes on after it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _State:
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.shields = 0
+        self.raised = False
+        self.saying = threading.Lock()
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Handle the signals in the block, which is the whole program; where one came, end the process after it."""
+    install()
+    try:
+        yield
+    except BaseException:
+        # Whatever the interruption became in the end: an error of what cleans up, or of a program that was killed.
+        if _state.received is None:
+            raise
+    finally:
+        if _state.received is not None:
+            _end(_state.received)
+
+
+def install() -> None:
+    """Handle the signals from now on. To be called once, by the main thread, early."""
+    end, pipe = os.pipe()
+    os.set_blocking(pipe, False)
+    handled = []
+    for number in leftovers.ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _receive)
+            handled.append(int(number))
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _thread_failed
+    # A handler runs when the main thread comes back to Python; this thread is told by the kernel.
+    signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(end, handled), name="signals", daemon=True).start()
+
+
+@contextlib.contextmanager
+def shielded() -> Iterator[None]:
+    """Raise :class:`Interrupted` only when the block is left: for a few steps that belong together."""
+    if threading.current_thread() is not threading.main_thread():  # nothing is raised there anyway
+        yield
+        return
+    _state.shields += 1
+    try:
+        yield
+    finally:
+        _state.shields -= 1
+        _raise()
+
+
+def _end(number: int) -> NoReturn:
+    """End the process: what is noted is removed, a line says why in words, the exit code is 128 + *number*."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (
+            OSError,
+            ValueError,
+        ):  # the terminal was closed, or the reader is gone; not to be found out once more
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    leftovers.remove_all()
+    _say(number)
+    others = set(threading.enumerate()) - {threading.current_thread()}
+    if all(thread.daemon for thread in others):
+        sys.exit(128 + number)
+    leftovers.finish(128 + number)  # the interpreter would wait for them
+
+
+def _receive(number: int, _: FrameType | None) -> None:
+    _state.received = _state.received or number
+    _raise()
+
+
+def _raise() -> None:
+    if _state.received is not None and not _state.raised and not _state.shields:
+        _state.raised = True
+        raise Interrupted(_state.received)
+
+
+def _unraisable(found: Any) -> None:
+    if isinstance(found.exc_value, Interrupted):
+        _state.raised = (
+            False  # it came in a destructor, from which the interpreter lets nothing out: once more
+        )
+    else:
+        sys.__unraisablehook__(found)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    if _state.received is None:  # else its programs were killed and its folders removed: no wonder
+        threading.__excepthook__(failure)
+
+
+def _watch(end: int, handled: Container[int]) -> None:
+    """Wait for a signal; end what the main thread may wait for, and then the process, if it does not end by itself."""
+    number = os.read(end, 1)[0]
+    while number not in handled:
+        number = os.read(end, 1)[0]
+    main = threading.main_thread().ident
+    assert main is not None
+    leftovers.kill_programs()
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY)
+        if not _state.raised and not _state.shields:
+            signal.pthread_kill(main, number)
+    _say(_state.received or number)
+    leftovers.finish(128 + (_state.received or number))
+
+
+def _say(number: int) -> None:
+    """Say once, whichever thread comes first, why the process ends."""
+    if not _state.saying.acquire(blocking=False):
+        return
+    with contextlib.suppress(OSError):
+        cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress bar hides it
+        os.write(2, cursor + _WORDS[signal.Signals(number)].encode() + b"\n")

@@ -1,0 +1,160 @@
+"""What this process has to take away before it ends: temporary folders, empty folders, and programs that it started.
+
+Whoever makes such a thing notes it here first, and takes that back when the thing is gone or has become a result. What
+is still noted when the process ends is removed: by :mod:`atexit`; by :func:`finish`, which waits for no thread; and
+programs by a guard (:mod:`envbuilder.util.guard`), where the process is killed. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Final, NoReturn
+
+from envbuilder.util import guard
+
+ENDING_SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""What asks a process to end."""
+_GUARD: Final = os.path.abspath(guard.__file__)
+
+
+class _Noted:
+    """What is noted in this process."""
+
+    def __init__(self) -> None:
+        # Dictionaries keep the order, and each step on them is one operation of the interpreter: a signal handler and
+        # another thread find them whole.
+        self.paths: dict[Path, None] = {}
+        self.folders: dict[Path, None] = {}
+        self.sessions: dict[int, None] = {}
+        self.lock = threading.Lock()
+        self.guard: tuple[int, int] | None = None
+        """The guard's process, and the pipe to it."""
+
+
+_noted = _Noted()
+
+
+def note_path(path: Path) -> None:
+    """Note that *path*, which need not be there yet, is to be removed with all that is in it."""
+    _noted.paths[path] = None
+
+
+def forget_path(path: Path) -> None:
+    """Take back what :func:`note_path` noted."""
+    _noted.paths.pop(path, None)
+
+
+def note_folder(folder: Path) -> None:
+    """Note that *folder*, which need not be there yet, is to be removed if it is empty."""
+    _noted.folders[folder] = None
+
+
+def forget_folder(folder: Path) -> None:
+    """Take back what :func:`note_folder` noted."""
+    _noted.folders.pop(folder, None)
+
+
+def note_session(session: int) -> None:
+    """Note that the processes of *session* are to be killed, also where this process is."""
+    _noted.sessions[session] = None
+    _tell(f"+{session}\n")
+
+
+def forget_session(session: int) -> None:
+    """Take back what :func:`note_session` noted."""
+    if session in _noted.sessions:
+        del _noted.sessions[session]
+        _tell(f"-{session}\n")
+
+
+def kill_programs() -> None:
+    """Kill the programs that are noted."""
+    guard.kill_sessions(list(_noted.sessions))
+
+
+def remove_all() -> None:
+    """Kill the programs and remove the paths that are noted."""
+    kill_programs()
+    for path in reversed(list(_noted.paths)):
+        guard.remove(path)
+        forget_path(path)
+    for folder in reversed(list(_noted.folders)):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        forget_folder(folder)
+
+
+def finish(code: int) -> NoReturn:
+    """End this process at once with *code*, and remove what is noted. Any thread may call it."""
+    left = [f"session={session}" for session in list(_noted.sessions)]
+    left += [f"path={path}" for path in reversed(list(_noted.paths))]
+    left += [f"folder={folder}" for folder in reversed(list(_noted.folders))]
+    # Blocked signals stay so in the program that this process becomes: nothing ends it before its work is done.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    if left:
+        with contextlib.suppress(OSError):  # no such Python any more, or more paths than arguments may be
+            command = [sys.executable, "-I", "-S", _GUARD, "finish", str(code)]
+            os.execv(sys.executable, [*command, *left])
+    with contextlib.suppress(Exception):
+        remove_all()
+    os._exit(code)
+
+
+# -- the guard -------------------------------------------------------------------------------------
+
+
+def _tell(line: str) -> None:
+    """Tell the guard, which is started by the first line."""
+    with _noted.lock:
+        if _noted.guard is None:
+            _noted.guard = _start_guard()
+        with contextlib.suppress(OSError):  # somebody ended it
+            os.write(_noted.guard[1], line.encode())
+
+
+def _start_guard() -> tuple[int, int]:
+    end, pipe = os.pipe()
+    try:
+        process = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", _GUARD, "watch"],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, end, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,  # what interrupts this process, or kills its group, does not reach it
+        )
+    finally:
+        os.close(end)
+    return process, pipe
+
+
+def _end() -> None:
+    remove_all()
+    if _noted.guard is not None:
+        process, pipe = _noted.guard
+        _noted.guard = None
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+        os.close(pipe)
+
+
+def _begin_anew() -> None:
+    """Note nothing in a forked child: it is its parent's, as is the guard, which waits for the end of the pipe."""
+    global _noted
+    if _noted.guard is not None:
+        os.close(_noted.guard[1])
+    _noted = _Noted()
+
+
+atexit.register(_end)
+os.register_at_fork(after_in_child=_begin_anew)

@@ -1,0 +1,67 @@
+"""What cures what a verification found: each hint is a function of the cause."""
+
+from __future__ import annotations
+
+from envbuilder.archive.exclude import DEFAULT_EXCLUDE
+from envbuilder.catalog.system import remedy
+from envbuilder.catalog.triton import Release
+
+REBUILD = "build it again with `envbuilder build`"
+
+
+def get_library(soname: str, project: str | None, host: bool) -> str:
+    """Say how an environment, or the system of its server, gets the library *soname* that *project* needs.
+
+    *host* says whether that system is whatever machine serves, and not an image.
+    """
+    known = remedy(soname, project)
+    ways = []
+    if known.wheel is not None:
+        ways.append(f"{known.wheel} instead of {project} in the recipe's dependencies needs no such library")
+    if known.debian is not None and host:
+        ways.append(f"`apt-get install {known.debian}` on each machine that serves")
+    elif known.debian is not None:
+        ways.append(
+            f"an image of your own with Debian's {known.debian} has it: `system-libraries: [{soname}]` in the recipe, "
+            "and lock and build again"
+        )
+    else:
+        ways.append(
+            f"take a version of {project or 'the package'} whose wheel brings {soname} along, or name it in the "
+            f"recipe's `system-libraries`, if {'each machine that serves' if host else 'an image of your own'} has it"
+        )
+    return "; or ".join(ways)
+
+
+def mend_base(as_built: bool | None, same_tool: bool) -> str:
+    """Say what to do about a file that the build copied or wrote itself, and that is not as it must be.
+
+    *as_built* says whether the build wrote it so (None: nobody knows), *same_tool* whether this version of envbuilder
+    did.
+    """
+    if as_built is None:
+        return "pack the environment with `envbuilder build`"
+    if not as_built:
+        return f"it changed after it was built: copy the archive again, or {REBUILD}"
+    if not same_tool:
+        return f"another version of envbuilder built it: {REBUILD}"
+    return "this envbuilder built it so: please report it; lock again with another CPython meanwhile"
+
+
+def keep_file(pattern: str) -> str:
+    """Say how a file stays that *pattern* left out of an archive."""
+    if pattern not in DEFAULT_EXCLUDE:
+        return f"take {pattern!r} out of `pack: {{exclude: …}}` in the recipe, and lock and build again"
+    kept = "`pack: {exclude: []}` in the recipe keeps everything"
+    if "site-packages" in pattern:
+        return f"{kept}; lock and build again"
+    return f"{kept} that the CPython has which the base is made of; lock and build again"
+
+
+def fit_numpy(package: str, numpy: str, release: Release) -> str:
+    """Say how *package* comes to fit the NumPy of an environment for *release*."""
+    if numpy.startswith("1."):
+        bound = any(demand.startswith("numpy<2") for demand in release.demands)
+        newer = "; or a release from 24.11 on, which takes NumPy 2" if bound else "; or numpy>=2"
+        return f"lock again: the solver is kept from versions of {package} that are built for NumPy 2{newer}"
+    return f"a newer {package}, or `numpy<2` in the recipe's dependencies; lock and build again"

@@ -1,0 +1,75 @@
+"""What a probe wrote: an answer of code that the archive brought, so that each value of it is looked at first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from envbuilder.util.documents import LINE, Record
+
+_MOST: Final = 10_000
+"""Items of a list: modules and libraries of a process, batch sizes, outputs of a model."""
+
+
+def check_answer(answer: Record) -> Mapping[str, Any]:
+    """Return what a probe found, as :mod:`envbuilder.guest.probe` writes it.
+
+    Raises:
+        DocumentError: it is something else.
+    """
+    conditions = answer.record("conditions")
+    for key in ("python", "prefix", "locale"):
+        conditions.text(key)
+    if "torch" in answer:
+        _check_torch(answer.record("torch"))
+    for key in ("modules", "libraries"):
+        if key in answer:
+            _check_texts(answer, key)
+    if "child" in answer:
+        child = answer.record("child")
+        child.text("executable")
+        child.text("returncode")
+        child.free_text("output")
+    if "failed" in answer:
+        answer.record("failed").text("stage")
+        answer.record("failed").free_text("text")
+    for kind in ("CPU", "GPU"):
+        if kind in answer:
+            _check_served(answer.record(kind))
+    return answer.value
+
+
+def _check_torch(torch: Record) -> None:
+    torch.text("version")
+    torch.text("numpy")
+    torch.number("seconds")
+    torch.texts("devices", most=_MOST)
+    if "cuda" in torch:
+        torch.text("cuda")
+
+
+def _check_served(served: Record) -> None:
+    """Check what is known of a device; ``sizes`` comes with all that is known once the model has answered."""
+    if "own" in served:
+        served.boolean("own")
+    if "sizes" not in served:
+        return
+    served.integers("sizes", most=_MOST)
+    shapes = served.record("shapes")
+    shapes.check_keys(LINE)
+    for name in shapes.value:
+        shapes.integers(name, most=_MOST)
+    for key in ("differs", "empty", *(("together",) if "together" in served else ())):
+        _check_texts(served, key)
+    for key in ("recompiles", "graphs"):
+        served.integer(key)
+    for key in ("own", "compiled"):
+        served.boolean(key)
+    served.number("load_seconds")
+    served.text("backend")
+    if "compiler" in served:
+        served.text("compiler")
+
+
+def _check_texts(record: Record, key: str) -> None:
+    record.texts(key, most=_MOST)

@@ -1,0 +1,241 @@
+"""What became of importing every package, as checks: each failure with its cause."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from envbuilder.archive.exclude import PackRules, rule_of
+from envbuilder.catalog.system import DRIVER
+from envbuilder.catalog.triton import Release
+from envbuilder.util.text import counted
+from envbuilder.verification import cures
+from envbuilder.verification.live.packages import (
+    Imported,
+    ModuleOutcome,
+    PackageOutcome,
+    dependents,
+    required_by_none,
+)
+from envbuilder.verification.report import Check, Status, check
+from envbuilder.verification.static.extracted import Archive
+from envbuilder.verification.static.loader import SYSTEM_FOLDERS, System
+
+Kind = Literal["left-out", "library", "numpy", "gpu", "image", "timeout", "module", "other"]
+_SONAME: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
+_CTYPES: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*): cannot open")
+_NO_GPU: Final = re.compile(
+    r"no NVIDIA driver|CUDA driver|no CUDA-capable device|NVML|libnvidia-ml|no CUDA GPUs|requires a GPU|no GPU",
+    re.IGNORECASE,
+)
+_NUMPY: Final = re.compile(
+    r"compiled (against|using) NumPy|NumPy C-API version|numpy\.dtype size changed|_ARRAY_API not found"
+    r"|numpy\.core\.multiarray failed to import|ABI version 0x|requires NumPy (?P<needs>\d)",
+    re.IGNORECASE,
+)
+
+UvTried = Callable[[str, str], "bool | None"]
+"""Says whether a module of a package is imported in uv's own installation of the lock; None: nobody knows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A module that was not imported, and why."""
+
+    package: str
+    module: str
+    kind: Kind
+    text: str
+    soname: str | None = None
+    """Of a library that is missing."""
+    pattern: str | None = None
+    """What left a file out."""
+    missing: str | None = None
+    """A module that is nowhere."""
+
+
+def failures(imported: Imported, archive: Archive, system: System) -> Iterator[Failure]:
+    """Yield the first failure of each package that was not imported whole."""
+    for package, found in sorted((imported.found or {}).items()):
+        failure = _failure(package, found, imported.modules.get(package, ()), archive, system)
+        if failure is not None:
+            yield failure
+
+
+def _failure(
+    package: str, found: PackageOutcome, modules: Sequence[str], archive: Archive, system: System
+) -> Failure | None:
+    for module in modules:
+        said = found.modules.get(module)
+        if said is not None and said.done:
+            continue
+        if found.timeout:
+            text = f"{module} was not imported in time"
+            return Failure(package=package, module=module, kind="timeout", text=text)
+        if said is not None and said.error:
+            return _caused(package, module, said, archive)
+        return Failure(package=package, module=module, kind="other", text=_died(module, found))
+    for path in found.libraries:
+        soname = _not_in_image(path, system)
+        if soname is not None:
+            text = f"{path} of this machine was loaded, and {system.name} has no {soname}"
+            return Failure(package=package, module=modules[0], kind="image", text=text, soname=soname)
+    return None
+
+
+def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) -> Failure:
+    line = f"{said.error}: {said.text}".strip()
+    everything = "\n".join([line, *said.causes])
+    first = line.splitlines()[0]
+
+    def failure(kind: Kind, **more: str | None) -> Failure:
+        return Failure(package=package, module=module, kind=kind, text=first, **more)
+
+    library = _SONAME.search(everything) or _CTYPES.search(everything)
+    if library is not None:
+        soname = library["soname"]
+        return failure("gpu" if DRIVER.fullmatch(soname) else "library", soname=soname)
+    pattern = _left_out(said, archive)
+    if pattern is not None:
+        return failure("left-out", pattern=pattern)
+    if _NUMPY.search(everything):
+        return failure("numpy")
+    if said.error == "ModuleNotFoundError" and said.missing:
+        return failure("module", missing=said.missing)
+    return failure("gpu" if _NO_GPU.search(everything) else "other")
+
+
+def _left_out(said: ModuleOutcome, archive: Archive) -> str | None:
+    """Return the pattern that left the missing module or file out of the archive, if one did."""
+    manifest = archive.manifest
+    if manifest is None:
+        return None
+    rules = PackRules(exclude=tuple(manifest.pack.get("exclude", ())))
+    minor = ".".join(manifest.python.split(".")[:2])
+    library = f"lib/python{minor}"
+    paths = []
+    if said.file and "/python_env_" in said.file:
+        paths.append(re.sub(r"^.*/python_env_[^/]+/[^/]+/", "", said.file))
+    names = [said.missing] if said.missing else []
+    match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", said.text)
+    if match is not None:
+        names.append(f"{match[2]}.{match[1]}")
+    for name in names:
+        inner = name.replace(".", "/")
+        for folder in (f"{library}/site-packages", library):
+            paths += [f"{folder}/{inner}.py", f"{folder}/{inner}/__init__.py"]
+        paths.append(f"{library}/lib-dynload/{inner}.so")
+    there = archive.contents.members
+    return next((found for path in paths if path not in there and (found := rules.excluded_by(path))), None)
+
+
+def _died(module: str, found: PackageOutcome) -> str:
+    last = found.output.strip().splitlines()[-1:]
+    how = f"was ended by signal {found.signal}" if found.signal else f"ended the process ({found.exited})"
+    return f"importing {module} {how}{': ' if last else ''}{''.join(last)}"
+
+
+def _not_in_image(path: str, system: System) -> str | None:
+    """Return the soname of a library of this machine that *system* is known not to have."""
+    if not f"{posixpath.dirname(path)}/".startswith(SYSTEM_FOLDERS) or system.release.glibc is None:
+        return None
+    names = soname_candidates(posixpath.basename(path))
+    known = [system.has(name) for name in names]
+    return None if any(one is not False for one in known) else names[-1]
+
+
+def soname_candidates(name: str) -> list[str]:
+    """Return what the soname of the library file *name* may be: ``libx.so.1.2``, ``libx.so.1``."""
+    stem, so, version = name.partition(".so")
+    parts = version.split(".")[1:] if version else []
+    return [
+        f"{stem}{so}{''.join(f'.{part}' for part in parts[:count])}" for count in range(len(parts), 0, -1)
+    ] or [name]
+
+
+# -- checks ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageJudge:
+    """Makes checks of what became of packages, for one release."""
+
+    archive: Archive
+    release: Release
+    system: System
+    uv: UvTried
+
+    def checks(self, imported: Imported) -> Iterator[Check]:
+        """Yield a check for each package that was not imported, or one for all of them."""
+        if imported.found is None:
+            text = f"packages could not be imported: {imported.ended or 'no answer'}"
+            yield self._check(text, "warning", None)
+            return
+        failed = list(failures(imported, self.archive, self.system))
+        named = required_by_none(self.archive.installed)
+        broken = {one.package for one in failed}
+        for one in failed:
+            needed = one.package in named or bool(dependents(one.package, self.archive.installed, broken))
+            yield self._judged(one, needed)
+        if not failed:
+            modules = sum(len(found.modules) for found in imported.found.values())
+            text = f"{counted(len(imported.found), 'package')} imported, {counted(modules, 'module')}"
+            yield replace(self._check(text, "passed", None), seconds=imported.seconds)
+
+    def _judged(self, one: Failure, needed: bool) -> Check:
+        """Say what follows of a failure: what nobody *needed* when packages were imported is no server's failure."""
+        found = f"{one.package}: {one.text}"
+        status: Status = "failed" if needed else "warning"
+        if one.kind == "left-out":
+            pattern = one.pattern or ""
+            return self._check(
+                f"{found}; `build` left it out ({rule_of(pattern)})", "failed", cures.keep_file(pattern)
+            )
+        if not needed:
+            found += "; no package comes to it that the recipe must have named"
+        if one.kind in ("library", "image"):
+            return self._library(one, found, status)
+        if one.kind == "numpy":
+            numpy = self.archive.packages.get("numpy", "")
+            return self._check(
+                f"{found}; there is NumPy {numpy}", status, cures.fit_numpy(one.package, numpy, self.release)
+            )
+        if one.kind == "gpu":
+            fix = "verify it on a machine with an NVIDIA GPU"
+            return self._check(f"{found}; there is no GPU here: not known", "warning", fix)
+        if one.kind == "timeout":
+            return self._check(f"{found}: not known", "warning", "verify it on a machine with less to do")
+        return self._unknown(one, found, status)
+
+    def _library(self, one: Failure, found: str, status: Status) -> Check:
+        soname, name = one.soname or "", self.system.name
+        if soname in self.system.besides:
+            return self._check(
+                f"{found}; the recipe says that its system has it: not known here", "omitted", None
+            )
+        host = self.release.glibc is None
+        if not host and self.system.has(soname) is not False:
+            may = "has it" if self.system.has(soname) else "may have it"
+            fix = f"`apt-get install` it on the machine that verifies, or verify in {name}"
+            return self._check(f"{found}; {name} {may}: not known here", "warning", fix)
+        return self._check(found, status, cures.get_library(soname, one.package, host))
+
+    def _unknown(self, one: Failure, found: str, status: Status) -> Check:
+        works = self.uv(one.package, one.module)
+        fix = (
+            f"add the project that has the module {one.missing} to the recipe's dependencies"
+            if one.missing
+            else f"take another version of {one.package}, or give it what its text names"
+        )
+        if works is False:
+            return self._check(f"{found}; in uv's own installation of the lock, too", "warning", fix)
+        if works:
+            fix = "`pack: {exclude: []}` in the recipe leaves nothing out; if that does not help, please report it"
+            return self._check(f"{found}; in uv's own installation of the lock it is imported", "failed", fix)
+        return self._check(found, status, fix)
+
+    def _check(self, found: str, status: Status, fix: str | None) -> Check:
+        return check("probe.packages", status, found, fix, self.release)

@@ -1,0 +1,94 @@
+"""Start :mod:`envbuilder.guest` in a packed environment, give it a job, and read its answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from envbuilder import guest
+from envbuilder.catalog.triton import Launch
+from envbuilder.util.documents import DocumentError, Record, load_json
+from envbuilder.util.process import CommandError, Completed
+from envbuilder.verification.live.launch import Place
+
+PACKAGE: Final = "_envbuilder_guest"
+"""What it is called in an environment: no module of a model has that name."""
+_LAST_LINES: Final = 12
+_WHERE: Final = {True: "the probe's answer", False: "what the model answered in its environment"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A job that was given to the guest, done or not."""
+
+    answer: Record | None
+    """None: it ended without one. Code that the archive brought wrote it: nothing of it is sure."""
+    how: str
+    """How the process ended, with its last lines."""
+
+
+def guest_files() -> dict[str, Path]:
+    """Return the guest's files by their paths in its package."""
+    folder = Path(guest.__file__).parent
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
+
+
+def run_guest(
+    place: Place,
+    launch: Launch,
+    name: str,
+    job: Mapping[str, Any],
+    *,
+    variables: Mapping[str, str],
+    hidden: Sequence[str] = (),
+    timeout: float,
+) -> Ended:
+    """Let the environment in *place*, launched as *launch* launches a stub, do a *job*; see ``guest/job.py``.
+
+    Args:
+        place: what the job names lies in it.
+        launch: how a release starts a stub.
+        name: the beginning of the job's files in the place's folder ``verify``.
+        job: but for ``answer``.
+        variables: of the process.
+        hidden: what of this machine it shall not see.
+        timeout: seconds.
+    """
+    folder = place.root / "verify"
+    _add(folder / PACKAGE)
+    answer, path = folder / f"{name}.answer", folder / f"{name}.json"
+    path.write_text(json.dumps({**job, "answer": place.seen(answer)}))
+    args = ["-B", place.seen(folder / PACKAGE / "__main__.py"), place.seen(path)]
+    try:
+        done = place.run_python(launch, args, variables=variables, hidden=hidden, timeout=timeout)
+        how = f"it {_ending(done)}:\n{_last(done.stdout + done.stderr)}"
+    except CommandError as error:
+        how = f"it did not end within {timeout:g} s:\n{_last(error.output)}"
+    try:
+        return Ended(answer=load_json(answer, where=_WHERE[job["task"] == "probe"], allow_nan=True), how=how)
+    except FileNotFoundError:
+        return Ended(answer=None, how=how)
+    except (DocumentError, OSError) as error:
+        return Ended(answer=None, how=f"{error}; {how}")
+
+
+def _add(folder: Path) -> None:
+    for name, file in guest_files().items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def _ending(done: Completed) -> str:
+    return (
+        f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"exited with {done.returncode}"
+    )
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()[-_LAST_LINES:]
+    return "\n".join(f"  | {line[:500]}" for line in lines) or "  | (nothing)"

@@ -1,0 +1,110 @@
+"""Checks of what ELF files need: found by the loader, or by no import met."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from envbuilder.catalog.triton import Release
+from envbuilder.util.text import counted
+from envbuilder.verification.cures import get_library, mend_base
+from envbuilder.verification.report import Check, check, failed, passed, some
+from envbuilder.verification.static.extracted import Archive
+from envbuilder.verification.static.linking import host_runpaths
+from envbuilder.verification.static.loader import Loader, Missing, System
+
+_OPTIONAL: Final = re.compile(r"lib/python3\.\d+/(site-packages|lib-dynload)/.*")
+"""Files that are loaded only where something imports them. All others are what the interpreter itself is made of."""
+
+
+def system_of(archive: Archive, release: Release) -> System:
+    """Return the system that a server of *release* with *archive* runs on."""
+    besides = archive.manifest.system_libraries if archive.manifest is not None else ()
+    return System(release=release, besides=frozenset(besides))
+
+
+def check_runpaths(archive: Archive) -> Iterator[Check]:
+    """Check that the base's own libraries are looked for inside; what packages are published with is a note."""
+    out = list(host_runpaths(archive.linking))
+    own = [(path, element) for path, element in out if not _is_optional(path, archive)]
+    dead = [f"{path} ({element})" for path, element in out if _is_optional(path, archive)]
+    if own:
+        names = [f"{path} ({element})" for path, element in own]
+        yield failed(
+            "linking.runpath",
+            f"RUNPATHs that lead out of the environment: {some(names)}",
+            mend_base(archive.is_as_built(own[0][0]), archive.same_tool),
+        )
+        return
+    text = f"the RUNPATHs of {counted(len(archive.linking.files), 'ELF file')} stay inside"
+    if dead:
+        text += f", but for those of packages as they are published, which lead nowhere: {some(dead, 3)}"
+    yield passed("linking.runpath", text)
+
+
+def check_needs(archive: Archive, release: Release) -> Check:
+    """Check that each library needed is in the environment, or on the system of *release*'s server.
+
+    What no import comes to, nobody misses: that is known once packages are imported, see :func:`settle_needs`.
+    """
+    system = system_of(archive, release)
+    missing = list(_missing(archive, system))
+    own = [one for one in missing if not _is_optional(one.path, archive)]
+    if own:
+        return failed(
+            "linking.needs",
+            f"libraries that neither the environment nor {system.name} has: {_names(own)}",
+            mend_base(archive.is_as_built(own[0].path), archive.same_tool),
+            release,
+        )
+    if missing:
+        return check(
+            "linking.needs",
+            "warning",
+            f"libraries that neither the environment nor {system.name} has: {_names(missing)}; whether an import comes "
+            "to them is not known",
+            _cure(missing, release),
+            release,
+        )
+    return passed("linking.needs", f"every library needed is in the environment or on {system.name}", release)
+
+
+def settle_needs(
+    checks: Sequence[Check], archive: Archive, release: Release, met: Collection[tuple[str, str]]
+) -> list[Check]:
+    """Return *checks* with what is known of needs now that every package was imported.
+
+    *met* are the packages whose import failed, each with the library that was not there.
+    """
+    system = system_of(archive, release)
+    settled = []
+    for one in checks:
+        if one.id == "linking.needs" and one.release == release.name and one.status == "warning":
+            missing = list(_missing(archive, system))
+            sonames = {soname for _, soname in met}
+            if not any(need.soname in sonames for need in missing):
+                text = f"no import comes to what neither the environment nor {system.name} has: {_names(missing)}"
+                one = passed("linking.needs", text, release)
+        settled.append(one)
+    return settled
+
+
+def _missing(archive: Archive, system: System) -> Iterator[Missing]:
+    return Loader(archive.linking.files, archive.contents.members, archive.installed).missing(system)
+
+
+def _is_optional(path: str, archive: Archive) -> bool:
+    if _OPTIONAL.fullmatch(path):
+        return True
+    conda = archive.manifest is None or bool(archive.manifest.conda)
+    return conda and not path.startswith(("lib/libpython", "bin/python"))
+
+
+def _names(missing: Sequence[Missing]) -> str:
+    return some([f"{one.soname} (for {one.path})" for one in missing])
+
+
+def _cure(missing: Sequence[Missing], release: Release) -> str:
+    cures = [get_library(one.soname, one.package, release.glibc is None) for one in missing]
+    return "; ".join(list(dict.fromkeys(cures))[:3])

@@ -1,0 +1,186 @@
+"""torch.compile: a model compiled while it is loaded, for every size that it will be asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .answers import name_outputs
+from .fields import Field
+from .loaded import LoadedModel
+from .package_key import KEY_FILE, environment_digest
+
+
+class Compiler:
+    """Compiles one model, and counts what Dynamo compiles after it said to be ready."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        """Let torch.compile wrap *model*; the work itself is done by the first calls."""
+        self._model, parameters, device = model, model.parameters, model.device
+        self._options = {k: v for k, v in parameters.compile_options.items() if k != "disable"}
+        self._limit = parameters.recompile_limit
+        self._prefix = StablePrefix()
+        self._static = parameters.compile_options.get("dynamic") is False
+        # On a CPU, weights that stay are laid out once as its matrix multiplications like them best. That is a copy of
+        # them, the opposite of sharing; and each new shape costs a millisecond, too much where dims vary, too.
+        self._freeze = device.type == "cpu" and not model.varied and not parameters.weight_sharing
+        self._freeze &= self._options.get("options", {}).get("freezing", True)
+        graphs = self._options.get("mode") in ("reduce-overhead", "max-autotune")
+        graphs = graphs or bool(self._options.get("options", {}).get("triton.cudagraphs"))
+        self._reuses_buffers = graphs and device.type == "cuda"
+        self._compiled = self._compile(model.eager)
+
+    def _compile(self, target: Callable[..., Any]) -> Callable[..., Any]:
+        import torch._dynamo.utils
+        import torch._inductor.config
+
+        self._counters = torch._dynamo.utils.counters
+        self._graphs = int(self._counters["stats"]["unique_graphs"])
+        if self._limit is not None:
+            config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
+            name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+            setattr(config, name, self._limit)
+        if self._options.get("backend", "inductor") == "inductor":
+            self._prefix.use()
+            torch._inductor.config.freezing = self._freeze  # Dynamo asks it, and not the options of the call
+        return torch.compile(without_call(target), **self._options)
+
+    def forward(self, tensors: list[Any]) -> list[Any]:
+        """Return the outputs for *tensors*, each in the order of the configuration."""
+        try:
+            result = self._model.result(self._compiled, tensors)
+        except Exception:
+            if not self._prefix.was_taken():
+                raise
+            # Another server took the headers away that a compiler was reading.
+            result = self._model.result(self._compiled, tensors)
+        outputs = name_outputs(result, self._model.outputs)
+        if self._reuses_buffers:
+            outputs = [value.clone() if isinstance(value, torch.Tensor) else value for value in outputs]
+        return outputs
+
+    def mark(self, tensors: list[Any]) -> None:
+        """Mark the sizes that vary of examples, unless each size is to have a graph of its own."""
+        if not self._static:
+            mark_dynamic(tensors, self._model.inputs, self._model.batched)
+
+    def new_graphs(self) -> int:
+        """Return how many graphs were compiled since the last call."""
+        before, self._graphs = self._graphs, int(self._counters["stats"]["unique_graphs"])
+        return self._graphs - before
+
+
+def without_call(target: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the forward of a module whose call does nothing else: each call is several frames shorter."""
+    if not isinstance(target, torch.nn.Module) or type(target).__call__ is not torch.nn.Module.__call__:
+        return target
+    hooks = target._forward_hooks or target._forward_pre_hooks
+    forward: Callable[..., Any] = target.forward
+    return target if hooks else forward
+
+
+def mark_dynamic(values: list[Any], fields: list[Field], batched: bool) -> None:
+    """Mark the batch dimension and the ``-1`` dims of example *values*, so that one graph serves every size."""
+    import torch._dynamo
+
+    mark = getattr(torch._dynamo, "maybe_mark_dynamic", None) or torch._dynamo.mark_dynamic
+    for value, field in zip(values, fields):
+        sizes = ((-1,) if batched else ()) + field.dims
+        for axis, size in enumerate(sizes):
+            if value is not None and size == -1 and value.shape[axis] > 1:
+                mark(value, axis)
+
+
+def restore_caches(path: str) -> None:
+    """Put the caches in the file at *path* where Inductor looks for them; what is there already stays.
+
+    Raises:
+        OSError: the folder cannot be written, or is full.
+    """
+    import torch._inductor.config
+    from torch._inductor.codecache import cache_dir  # type: ignore[attr-defined]  # where all versions have it
+
+    if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # their place is in what is looked up
+        torch._inductor.config.cpp_cache_precompile_headers = False
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            place = os.path.join(cache_dir(), *member.filename.split("/"))
+            if member.filename == KEY_FILE or os.path.exists(place):
+                continue
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            draft = f"{place}.{os.getpid()}"
+            try:
+                with open(draft, "wb") as file:
+                    file.write(archive.read(member))
+                os.replace(draft, place)  # another server may do the same at this moment
+            finally:
+                if os.path.exists(draft):
+                    os.remove(draft)
+
+
+class StablePrefix:
+    """A name for the environment that is the same after each start: a link in the folder for temporary files.
+
+    Triton names the folder anew each time that it extracts an archive, and the names of headers are in what
+    Inductor's caches are looked up by: under another name everything would compile again.
+    """
+
+    def __init__(self) -> None:
+        self._link = os.path.join(tempfile.gettempdir(), f"torch-environment-{environment_digest()[:16]}")
+        self._used = False
+
+    def use(self) -> None:
+        """Give the compiler the stable name, where there is one."""
+        import sysconfig
+
+        import torch._inductor.cpp_builder
+        import torch.utils.cpp_extension
+
+        if not environment_digest() or not self._point():
+            return
+        self._used = True
+        variables = sysconfig.get_config_vars()
+        for name in ("installed_base", "LIBDIR"):
+            variables[name] = self._stable(variables.get(name))
+        for module in (torch.utils.cpp_extension, torch._inductor.cpp_builder):
+            for name in ("_TORCH_PATH", "TORCH_LIB_PATH", "_LINKER_SCRIPT"):
+                if hasattr(module, name):
+                    setattr(module, name, self._stable(getattr(module, name)))
+        try:  # the link may lead to the folder of another server by then, which takes it along when it stops
+            from torch._dynamo.callback import callback_handler
+
+            callback_handler.register_start_callback(self._point_again)
+        except (ImportError, AttributeError):  # torch before 2.4
+            pass
+
+    def _point_again(self, *_: Any) -> None:
+        self._point()
+
+    def _stable(self, path: Any) -> Any:
+        """Return *path* by its stable name, if it is one in the environment."""
+        inside = isinstance(path, str) and (path + os.sep).startswith(sys.prefix + os.sep)
+        return self._link + path[len(sys.prefix) :] if inside else path
+
+    def was_taken(self) -> bool:
+        """Say whether another server with this environment made the link lead to its own folder."""
+        return self._used and not self._is_ours()
+
+    def _is_ours(self) -> bool:
+        return os.path.islink(self._link) and os.readlink(self._link) == sys.prefix
+
+    def _point(self) -> bool:
+        """Make the link lead to this environment; say whether it is a link to trust."""
+        try:
+            if not self._is_ours():
+                draft = f"{self._link}.{os.getpid()}"
+                os.symlink(sys.prefix, draft)
+                os.replace(draft, self._link)
+            return os.lstat(self._link).st_uid in (0, os.getuid())  # nobody else says where headers are
+        except OSError:
+            return False

@@ -1,0 +1,175 @@
+"""Answer requests with a loaded model, in the form that warm-up chose."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton_python_backend_utils as pb_utils
+
+from .answers import as_array, check_output, to_send, to_triton
+from .batching import concatenate, group_key, read_column, read_request, split
+from .dynamo import Compiler
+from .errors import ModelError, in_words
+from .loaded import Form, LoadedModel
+from .log import Log
+from .metrics import Metrics
+from .package import Package
+from .packages import Packages
+from .parameters import Parameters
+from .threads import set_up_torch
+from .warmup import WarmUp
+
+
+class Engine:
+    """A model in service. Tools that compile or check a model use it by these attributes and methods, too."""
+
+    def __init__(
+        self, args: dict[str, str], config: dict[str, Any], parameters: Parameters, runtime_file: str
+    ) -> None:
+        """Load the model; see :class:`LoadedModel`."""
+        log = Log(args["model_name"])
+        for name, near in parameters.unknown():
+            log.warn(f"unknown parameter {name}, did you mean {near}?")
+        set_up_torch(parameters, log)
+        self.metrics = Metrics(args["model_name"], args["model_version"])
+        self.model = LoadedModel(args, config, parameters, runtime_file)
+        self.packages = Packages(self.model)
+        self.form: Form = self.model
+        self.compiler: Compiler | None = None
+        self._checked = False
+
+    @property
+    def package(self) -> Package | None:
+        """The package that the model is served from, if it is."""
+        return self.form if isinstance(self.form, Package) else None
+
+    def warm_up(self) -> None:
+        """Choose the form in which the model is served, compile and warm it.
+
+        Raises:
+            ModelError: the model fails, or cannot be compiled.
+        """
+        with self.model.mode:
+            WarmUp(self).run()
+        # What was imported and compiled stays: the collector need not look through it again between requests.
+        gc.collect()
+        gc.freeze()
+
+    def warm_other_branches(self) -> None:
+        """Call the model for more than the zeros of warm-up, so that compiled code for it gets into the caches."""
+        with self.model.mode:
+            WarmUp(self).warm_other_branches()
+
+    def serve(self, form: Form) -> None:
+        """Answer in this *form* of the model from now on."""
+        self.form = form
+        self.compiler = form if isinstance(form, Compiler) else None
+        if isinstance(form, Package):
+            self.model.log.info(f"served from {os.path.basename(form.path)}")
+
+    def outputs(self, form: Form, values: list[Any]) -> list[Any]:
+        """Return the outputs of *form* for *values* of the inputs, in the order of the configuration, to be sent."""
+        return self.to_send(form.forward(self.model.tensors(values)))
+
+    def arrays(self, form: Form, values: list[Any]) -> dict[str, Any]:
+        """Return the outputs of *form* for *values* as arrays by name, to be compared (:mod:`equality`)."""
+        outputs = self.outputs(form, values)
+        return {field.name: as_array(value) for field, value in zip(self.model.outputs, outputs)}
+
+    def to_send(self, results: list[Any]) -> list[Any]:
+        """Return *results*, in the order of the configuration, as what can be sent.
+
+        Raises:
+            ModelError: an output is not what the configuration says; that is looked at once.
+        """
+        model = self.model
+        dtype = model.parameters.dtype
+        outputs = [to_send(v, field, model.batched, dtype) for v, field in zip(results, model.outputs)]
+        if not self._checked:
+            for value, field in zip(outputs, model.outputs):
+                check_output(value, field, model.batched)
+            self._checked = True
+        return outputs
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer *requests* with as few calls of the model as their shapes allow."""
+        responses: list[Any] = [None] * len(requests)
+        with (
+            self.model.mode
+        ):  # the tensors too are made in it: their kind is something that compiled code asks
+            for indexes, columns in self._groups(requests, responses):
+                self._answer(indexes, columns, responses)
+        self.metrics.tell()
+        if self.model.parameters.cache_cleaning and not self.model.on_cpu:
+            torch.cuda.empty_cache()
+        return responses
+
+    def _groups(self, requests: list[Any], responses: list[Any]) -> list[tuple[Sequence[int], list[Any]]]:
+        """Read *requests*; return those that one call can answer: their places, and for each input its values."""
+        inputs, batched = self.model.inputs, self.model.batched
+        if batched and not self.model.varied:
+            try:
+                return [(range(len(requests)), [read_column(requests, field) for field in inputs])]
+            except Exception:
+                pass  # one of them is at fault: which, is found below
+        groups: dict[Any, tuple[list[int], list[list[Any]]]] = {}
+        for index, request in enumerate(requests):
+            try:
+                values = read_request(request, inputs)
+            except Exception as error:
+                responses[index] = self._refusal(error)
+                continue
+            indexes, rows = groups.setdefault(group_key(values) if batched else index, ([], []))
+            indexes.append(index)
+            rows.append(values)
+        return [(indexes, list(zip(*rows))) for indexes, rows in groups.values()]
+
+    def _answer(self, indexes: Sequence[int], columns: list[Any], responses: list[Any]) -> None:
+        """Answer a group of requests in one call; request by request where that fails."""
+        batched, fields = self.model.batched, self.model.outputs
+        try:
+            first = next((column for column in columns if column[0] is not None), None)
+            counts = [value.shape[0] for value in first] if batched and first else [1] * len(indexes)
+            values, rows = [concatenate(column) for column in columns], sum(counts)
+            outputs = self.outputs(self.form if rows else self.model, values)
+            self.metrics.count("batches")
+            self.metrics.count("batch_rows", rows)
+            if self.compiler and self.compiler.new_graphs():
+                self._recompiled(values)
+            for value, field in zip(outputs, fields):
+                if batched and value.shape[0] != rows:
+                    raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
+            sent = [to_triton(f.name, split(value, counts)) for f, value in zip(fields, outputs)]
+            for index, *tensors in zip(indexes, *sent):  # the stub leaves out what was not asked for
+                responses[index] = pb_utils.InferenceResponse(tensors)
+        except Exception as error:
+            if len(indexes) == 1:
+                responses[indexes[0]] = self._refusal(error)
+                return
+            for place, index in enumerate(indexes):
+                self._answer([index], [[column[place]] for column in columns], responses)
+
+    def _recompiled(self, values: list[Any]) -> None:
+        """Say that a request had to wait for a compilation."""
+        self.metrics.count("recompiles")
+        shapes = {f.name: list(v.shape) for f, v in zip(self.model.inputs, values) if v is not None}
+        self.model.log.warn(f"compiled again while serving, for inputs {shapes}")
+
+    def _refusal(self, error: BaseException) -> Any:
+        self.metrics.count("failed_requests")
+        text = f"{self.model.name}: {in_words(error, self.model.folder)}"
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(text))
+
+    def close(self) -> None:
+        """Let go of the model and of what the device holds for it."""
+        self.metrics.tell(at_once=True)
+        self.form, self.compiler = self.model, None
+        self.model.close()
+        gc.unfreeze()
+        gc.collect()
+        if not self.model.on_cpu:
+            torch.cuda.empty_cache()

@@ -1,0 +1,78 @@
+"""Whether two answers are the same but for rounding: the one rule, for the runtime and for whatever checks it.
+
+It needs NumPy only. ``envbuilder/guest/equality.py`` is a link to this file: the probe of ``envbuilder verify`` has to
+compare models that bring a runtime of their own, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+TOLERANCES = {"float16": 2e-2, "float32": 1e-4, "float64": 1e-8}
+"""How far compiled code may be from eager, by the output's dtype: in parts of a value and of the output's largest.
+
+Compiled code adds up in another order, and what nearly cancels is as far off as what it was made from: so the largest
+value counts, and the scale of an output does not. Twice the unit roundoff of bfloat16 is 0.016; a sum of ten thousand
+float32 is 1e-5 off, and layers add to that. What is no float is the same, or is not.
+"""
+
+
+def rough_outputs(config: Mapping[str, Any]) -> list[str]:
+    """Return the outputs that were computed in half precision, whatever their arrays' dtype, by *config*.
+
+    *config* is a model's configuration as Triton gives it to a model.
+    """
+    parameters = config.get("parameters") or {}
+    half = (parameters.get("DTYPE") or {}).get("string_value") in ("float16", "bfloat16")
+    outputs = config.get("output") or []
+    return [one["name"] for one in outputs if half or one["data_type"] in ("TYPE_FP16", "TYPE_BF16")]
+
+
+def differences(
+    found: Mapping[str, Any], expected: Mapping[str, Any], rough: Iterable[str] = ()
+) -> list[str]:
+    """Say in which outputs *found* is another answer than *expected*, eager's; both are arrays by name.
+
+    Outputs of :func:`rough_outputs` are *rough*.
+    """
+    texts = []
+    for name in sorted({*found, *expected}):
+        if name in found and name in expected:
+            text = _difference(found[name], expected[name], name in rough)
+            texts += [f"{name} {text}"] if text else []
+        else:
+            texts.append(f"{name} is in one answer only")
+    return texts
+
+
+def largest_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
+    """Return the largest difference of a number in two answers of the same shapes."""
+    largest = 0.0
+    for name, array in found.items():
+        if array.dtype.kind in "biuf" and array.size:
+            with np.errstate(invalid="ignore"):  # infinity from infinity
+                away = np.abs(array.astype(np.float64) - expected[name].astype(np.float64))
+            largest = max(largest, float(np.nan_to_num(away).max()))
+    return largest
+
+
+def _difference(found: Any, expected: Any, rough: bool) -> str | None:
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return f"is {found.dtype}{list(found.shape)}, eager gives {expected.dtype}{list(expected.shape)}"
+    if found.dtype.name not in TOLERANCES:
+        same = np.array_equal(found, expected)
+        return (
+            None if same else f"differs from eager in {int(np.sum(found != expected))} of {found.size} values"
+        )
+    tolerance = TOLERANCES["float16" if rough else found.dtype.name]
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    finite = np.abs(b[np.isfinite(b)])
+    scale = float(finite.max()) if finite.size else 0.0
+    if np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
+        return None
+    with np.errstate(invalid="ignore"):  # infinity from infinity
+        away = np.nan_to_num(np.abs(a - b), nan=np.inf)
+    return f"differs from eager by up to {float(away.max()):.3g}"

@@ -1,0 +1,153 @@
+"""A model on its device, as it is: what is compiled is compiled from it, and compared with it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from .answers import name_outputs
+from .batching import Arguments, decode
+from .equality import rough_outputs
+from .fields import TORCH_DTYPES, Field, read_fields
+from .loading import load, pick_device
+from .log import Log
+from .parameters import Parameters
+from .sharing import SharedWeights
+from .source import PACKAGE, find_files
+from .weights import module_tensors
+
+
+class Form(Protocol):
+    """What can answer for a model: the model itself, a package of it, or what torch.compile made of it."""
+
+    def forward(self, tensors: list[Any]) -> list[Any]:
+        """Return the outputs for *tensors*, each in the order of the configuration."""
+
+
+class LoadedModel:
+    """A model on its device, not compiled, and what its configuration says of it."""
+
+    def __init__(
+        self, args: dict[str, str], config: dict[str, Any], parameters: Parameters, runtime_file: str
+    ) -> None:
+        """Load what the version folder holds.
+
+        Args:
+            args: what Triton gives to ``initialize``.
+            config: the configuration in it, read.
+            parameters: those of *config*.
+            runtime_file: the file that Triton loaded: it may lie in the version folder, and is no part of the model.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        self.name, self.log = args["model_name"], Log(args["model_name"])
+        self.config, self.parameters = config, parameters
+        self.inputs, self.outputs = read_fields(config, "input"), read_fields(config, "output")
+        self.rough = rough_outputs(config)
+        self.max_batch = int(config.get("max_batch_size", 0))
+        self.batched = self.max_batch > 0
+        optional = any(field.optional for field in self.inputs)
+        self.absences = (False, True) if optional else (False,)  # with and without the optional inputs
+        self.varied = optional or any(-1 in field.dims for field in self.inputs)
+        self.mode: Any = torch.inference_mode() if parameters.inference_mode else torch.no_grad()
+        self.folder = os.path.join(args["model_repository"], args["model_version"])
+        self.files = find_files(self.folder, config.get("default_model_filename", ""), runtime_file)
+        self.shared: SharedWeights | None = None
+        package = PACKAGE + re.sub(r"\W", "_", f"{self.name}_{args['model_version']}")
+        kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
+        wanted = pick_device(kind, device_id, None) if kind in ("CPU", "GPU") else None
+        target = load(self.files, package, parameters, wanted)
+        self.device = pick_device(kind, device_id, target)
+        self.on_cpu = self.device.type == "cpu"
+        if isinstance(target, torch.nn.Module):
+            target = self._settle(target, args)
+        self.eager: Any = target
+        self.arguments = Arguments(target, self.inputs)
+        plain = all(field.data_type not in ("STRING", "BOOL") for field in self.inputs)
+        self._as_they_are = plain and self.on_cpu and not parameters.dtype
+
+    def _settle(self, module: torch.nn.Module, args: dict[str, str]) -> torch.nn.Module:
+        """Bring *module* to its device, into its dtype, and to rest; its weights may be another instance's then."""
+        files = self.files
+        if not files.weights and not files.exported and next(module.parameters(), None) is not None:
+            what = type(module).__name__
+            self.log.warn(f"{what} has parameters and no weights file: served as constructed")
+        dtype = getattr(torch, self.parameters.dtype) if self.parameters.dtype else None
+        module = module.to(device=self.device, dtype=dtype)
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        if type(module).__module__.split(".")[0] != "torch" or isinstance(module, torch.jit.ScriptModule):
+            module.eval()  # an exported program is in the mode in which it was exported
+        if self.parameters.weight_sharing:
+            self.shared = SharedWeights(args, self.folder)
+            self.shared.share(module, self.device)
+        return module
+
+    def tensors(self, values: list[Any]) -> list[Any]:
+        """Return *values* of the inputs as what the model takes: tensors on its device, and lists of strings."""
+        if self._as_they_are:
+            return values
+        tensors: list[Any] = []
+        for value, field in zip(values, self.inputs):
+            if value is None:
+                tensors.append(None)
+            elif field.data_type == "STRING":
+                tensors.append(decode(value, flat=not self.batched or field.dims == (1,)))
+            else:
+                tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+                if tensor.device != self.device:
+                    tensor = tensor.to(self.device)
+                if self.parameters.dtype and tensor.is_floating_point():
+                    tensor = tensor.to(getattr(torch, self.parameters.dtype))
+                tensors.append(tensor)
+        return tensors
+
+    @property
+    def can_compile(self) -> bool:
+        """Whether torch.compile takes it: not what is compiled already, nor strings, which are constants to it."""
+        done = (
+            isinstance(self.eager, torch.jit.ScriptModule) or type(self.eager).__name__ == "AOTICompiledModel"
+        )
+        return not done and all(field.data_type != "STRING" for field in self.inputs)
+
+    def result(self, target: Any, tensors: list[Any]) -> Any:
+        """Call *target*, the model or the model compiled, and return what it returns."""
+        positional, by_name = self.arguments.arrange(tensors)
+        return target(*positional, **by_name)
+
+    def forward(self, tensors: list[Any]) -> list[Any]:
+        """Return the model's outputs for *tensors*, each in the order of the configuration."""
+        return name_outputs(self.result(self.eager, tensors), self.outputs)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return its weights and buffers by name; none for a function."""
+        return module_tensors(self.eager)
+
+    def examples(self, size: int, absent: bool = False, varied: bool = False) -> list[Any]:
+        """Return an example of each input for a batch of *size*; None for an optional one if they are *absent*."""
+        return [None if absent and f.optional else self.example(f, size, varied) for f in self.inputs]
+
+    def example(self, field: Field, size: int, varied: bool = False) -> Any:
+        """Return an input in the shape that the configuration, or WARMUP, gives it: zeros, or (*varied*) not."""
+        dims = self.parameters.warmup["dims"].get(field.name, field.dims)
+        # Guessed sizes differ from batch sizes: dims of one size are taken to be one by Dynamo.
+        shape = [32 + 8 * i + (32 + 8 * i == size) if d == -1 else d for i, d in enumerate(dims)]
+        shape = [size, *shape] if self.batched else shape
+        if field.data_type == "STRING":
+            return np.full(shape, b"", dtype=object)
+        tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
+        if varied:  # 0 and 1 are indexes into anything
+            values = torch.linspace(-1, 1, tensor.numel()).reshape(shape)
+            tensor = (values if tensor.is_floating_point() else values > 0).to(tensor.dtype)
+        return tensor.numpy() if field.data_type == "BOOL" else tensor
+
+    def close(self) -> None:
+        """Let go of the model, and of what its device holds for it."""
+        if self.shared:
+            self.shared.close()
+        self.eager = self.arguments = self.shared = None  # type: ignore[assignment]  # it is not used again

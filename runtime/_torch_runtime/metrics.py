@@ -1,0 +1,54 @@
+"""What the server's metrics say of a model."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+
+class Metrics:
+    """The metrics of a model, where the server has metrics. Telling the server costs a message: once a second."""
+
+    TEXTS = {  # noqa: RUF012 - a constant
+        "recompiles": "Graphs compiled after warm-up",
+        "failed_requests": "Requests answered with an error",
+        "batches": "Calls of the model",
+        "batch_rows": "Rows in all calls of the model; by batches, the mean batch size",
+        "compile_seconds": "Seconds of compiling and warming while loading",
+    }
+
+    def __init__(self, name: str, version: str) -> None:
+        self._values = dict.fromkeys(self.TEXTS, 0)
+        self._series: dict[str, Any] = {}
+        self._told = time.monotonic()
+        labels = {"model": name, "version": version}
+        try:
+            family = pb_utils.MetricFamily
+            for key, text in self.TEXTS.items():
+                kind = family.GAUGE if key == "compile_seconds" else family.COUNTER
+                metric = family(name=f"pytorch_runtime_{key}", description=text, kind=kind)
+                self._series[key] = (metric, metric.Metric(labels=labels))  # the first keeps the second alive
+        except Exception as error:  # releases without metrics for models, or a server started without metrics
+            self._series = {}
+            pb_utils.Logger.log_verbose(f"{name}: no metrics: {error}")
+
+    def compiled(self, seconds: float) -> None:
+        """Tell how long warm-up took."""
+        if self._series:
+            self._series["compile_seconds"][1].set(seconds)
+
+    def count(self, key: str, number: int = 1) -> None:
+        """Add *number* to the counter *key*."""
+        self._values[key] += number
+
+    def tell(self, at_once: bool = False) -> None:
+        """Give the server what was counted since the last time, if that was a second ago."""
+        if not self._series or (not at_once and time.monotonic() - self._told < 1.0):
+            return
+        self._told = time.monotonic()
+        for key, value in self._values.items():
+            if value:
+                self._series[key][1].increment(value)
+                self._values[key] = 0

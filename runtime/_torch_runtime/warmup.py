@@ -1,0 +1,181 @@
+"""Decide what answers for a model, and let it pay for what is compiled: loading, not a request, waits for that."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .dynamo import Compiler
+from .equality import differences
+from .errors import ModelError, describe
+from .fields import FLOATS
+from .package import Package
+from .threads import settle_threads
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+NOT_ITS_ANSWERS = "its answers are not the model's"
+
+
+class WarmUp:
+    """Chooses the form in which a model is served: a package, torch.compile's, or the model as it is."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._model = engine, engine.model
+        self._parameters, self._packages = engine.model.parameters, engine.packages
+        disabled = self._parameters.compile_options.get("disable")
+        self._compiles = not disabled and engine.model.can_compile
+
+    def run(self) -> None:
+        """Choose, compile and warm.
+
+        Raises:
+            ModelError: the model fails on inputs as its configuration describes them, or cannot be compiled.
+        """
+        began, engine = time.monotonic(), self._engine
+        given = self._packages.find() if self._compiles else None
+        if given and self._serves(given):
+            return
+        sizes = self._sizes()
+        runs = [absent for absent in self._model.absences if sizes and self._runs_eagerly(sizes[0], absent)]
+        if self._may_export() and runs == list(self._model.absences):
+            made = self._packages.make()
+            if made and self._serves(made):
+                engine.metrics.compiled(time.monotonic() - began)
+                return
+            if made:
+                self._packages.keep_reason(made.path, NOT_ITS_ANSWERS)
+        if False in runs:
+            self._settle_threads(min(sizes))
+        restored = self._compile() if self._compiles else False
+        for absent in runs:
+            for size in sizes:
+                self._warm(size, absent)
+        if restored:
+            self.warm_other_branches()
+        if engine.compiler:
+            graphs, seconds = engine.compiler.new_graphs(), time.monotonic() - began
+            engine.metrics.compiled(seconds)
+            self._model.log.info(f"compiled {graphs} graphs in {seconds:.1f} s")
+
+    def warm_other_branches(self) -> None:
+        """Ask a model that cannot be exported, as it looks at its data, for more than zeros."""
+        for value in (1, -1):
+            values = self._model.examples(min(2, self._model.max_batch) or 1)
+            for example, field in zip(values, self._model.inputs):
+                if field.data_type in (*FLOATS, "BOOL"):
+                    example[...] = value
+            try:
+                self._call(values)
+            except Exception as error:
+                self._model.log.verbose(self._failed(f"inputs of {value}", error))
+
+    def _may_export(self) -> bool:
+        """Say whether a package may be made: where torch.compile is not asked for, and nobody has tried before."""
+        wanted = self._compiles and self._model.on_cpu and not self._parameters.asks_torch_compile
+        return wanted and not self._packages.has_caches()
+
+    def _serves(self, package: Package) -> bool:
+        """Serve from *package*, unless it fails or its answers are not the model's."""
+        why = None
+        try:
+            tried = [self._agrees(package, absent) for absent in self._model.absences]
+            why = NOT_ITS_ANSWERS if False in tried else None
+        except Exception as error:
+            tried, why = [], self._failed("an example", error)
+        if why is not None:
+            self._packages.refuse(package.path, why)
+            return False
+        self._engine.serve(package)
+        if True in tried:
+            self._settle_threads(1)
+        return True
+
+    def _agrees(self, package: Package, absent: bool) -> bool | None:
+        """Say whether *package* and the model itself give the same answers; None where the model gives none."""
+        found: bool | None = None
+        most = self._model.max_batch
+        for size in (min(2, most), 1) if self._model.batched else (1,):
+            values = self._model.examples(size, absent, varied=True)
+            try:
+                wanted = self._engine.arrays(self._model, values)
+            except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
+                return found
+            if differences(self._engine.arrays(package, values), wanted, self._model.rough):
+                return False
+            found = True
+        return found
+
+    def _sizes(self) -> list[int]:
+        """Return the batch sizes to warm, the one that is compiled for all first."""
+        sizes, most = self._parameters.warmup["batch"], self._model.max_batch
+        if sizes is not None:
+            return list(sizes)
+        if not self._model.batched:
+            return [1]
+        if self._compiles and self._parameters.compile_options.get("dynamic") is False:
+            return list(range(1, most + 1))
+        return sorted({1, min(2, most), most}, reverse=True)
+
+    def _runs_eagerly(self, size: int, absent: bool) -> bool:
+        """Run the model as it is, and check its outputs; False where it may be our guess that fails."""
+        dims = self._parameters.warmup["dims"]
+        guessed = [f.name for f in self._model.inputs if -1 in f.dims and f.name not in dims]
+        try:
+            self._engine.outputs(self._model, self._model.examples(size, absent))
+        except Exception as error:
+            if absent:
+                why = self._failed("an input without its optional parts", error)
+                self._model.log.warn(f"not warmed for that: {why}")
+            elif isinstance(error, ModelError):
+                raise
+            elif not guessed:
+                what = "an input of zeros as the configuration describes it"
+                raise ModelError(self._failed(what, error)) from error
+            else:
+                why = self._failed("guessed sizes", error)
+                hint = f'say WARMUP: {{"dims": {{...}}}} for {", ".join(guessed)}'
+                self._model.log.warn(f"not warmed, the first requests will compile; {why}; {hint}")
+            return False
+        return True
+
+    def _settle_threads(self, size: int) -> None:
+        if self._model.on_cpu and not self._parameters.threads:
+            settle_threads(self._model, self._engine.form, size)
+
+    def _compile(self) -> bool:
+        """Serve from what torch.compile makes of the model; say whether its caches were there already."""
+        restored = self._packages.restore_caches()
+        try:
+            self._engine.serve(Compiler(self._model))
+        except Exception as error:
+            self._fall_back(error)
+        return restored
+
+    def _warm(self, size: int, absent: bool) -> None:
+        values = self._model.examples(size, absent)
+        try:
+            for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
+                self._call(values)
+        except Exception as error:
+            if self._engine.compiler is None:
+                raise ModelError(self._failed(f"a batch of {size}", error)) from error
+            self._fall_back(error)
+
+    def _call(self, values: list[Any]) -> None:
+        """Call what is served for *values*; sizes that vary are marked so."""
+        tensors = self._model.tensors(values)
+        if self._engine.compiler:
+            self._engine.compiler.mark(tensors)
+        self._engine.to_send(self._engine.form.forward(tensors))
+
+    def _failed(self, what: str, error: BaseException) -> str:
+        return f"the model fails on {what}: {describe(error, self._model.folder)}"
+
+    def _fall_back(self, error: BaseException) -> None:
+        text = f"torch.compile failed: {describe(error, self._model.folder)}"
+        if not self._parameters.fallback:
+            raise ModelError(f'{text}; COMPILE_FALLBACK: "eager" serves it uncompiled') from error
+        self._model.log.warn(f"{text}; served uncompiled")
+        self._engine.serve(self._model)

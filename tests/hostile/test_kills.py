@@ -1,0 +1,194 @@
+"""Killed or told to end at any step, and the same again: the same bytes, and nothing left.
+
+A step is what changes files or starts a program. Each verb runs once undisturbed, which gives its steps and the
+reference; then again from the same beginning, with a signal before a step. ``ENVBUILDER_STEPS=all`` tries every step,
+a number that many of each; by default a few, another choice for each verb and signal, the same in each run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from envbuilder.base.interpreter import Interpreter
+from tests.helpers.hostile import Outcome, Room, Zygote
+from tests.helpers.workspace import Workspace, make_workspace
+
+STEPS = os.environ.get("ENVBUILDER_STEPS", "3")
+SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+_TEMPORARY = re.compile(r"-[0-9a-f]{16}(/|$)|(^|/)\.[^/]*deploying")
+_UV = "store/tools/uv"
+"""uv's own cache, which uv looks after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """A command line to disturb, and what has to be there before."""
+
+    before: tuple[tuple[str, ...], ...]
+    arguments: tuple[str, ...]
+
+
+BUILD = ("build", "small", "-q")
+VERBS = {
+    "lock": Verb(before=(), arguments=("lock", "small", "--upgrade", "--fetch")),
+    "build": Verb(before=(), arguments=BUILD),
+    "build-fleet": Verb(before=(), arguments=("build", "small", "other")),
+    "build-check": Verb(before=(), arguments=("build", "small", "--check")),
+    "deploy": Verb(before=(BUILD,), arguments=("deploy", "{archive}", "net", "--repository", "repository")),
+    "deploy-unpacked": Verb(
+        before=(BUILD, ("deploy", "{archive}", "net", "--repository", "repository", "--name", "first")),
+        arguments=(
+            "deploy",
+            "{archive}",
+            "net",
+            "--repository",
+            "repository",
+            "--layout",
+            "shared",
+            "--unpacked",
+        ),
+    ),
+    "push": Verb(before=(BUILD,), arguments=("push", "small")),
+    "pull": Verb(before=(BUILD, ("push", "small")), arguments=("pull", "small", "-o", "pulled")),
+    "prune": Verb(before=(BUILD,), arguments=("store", "prune", "--limit", "1K")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A room with a workspace, which can be set back to what it was before a verb."""
+
+    room: Room
+    workspace: Workspace
+    saved: dict[str, Path] = field(default_factory=dict)
+    references: dict[str, tuple[dict[str, str], dict[str, str], int]] = field(default_factory=dict)
+
+    def run(self, arguments: tuple[str, ...], moment: tuple[int, int] | None = None) -> Outcome:
+        archive = self.workspace.archive() if "{archive}" in arguments else ""
+        given = [argument.format(archive=archive) for argument in arguments]
+        return self.room.run(*given, moment=moment)
+
+    def set_back(self, before: tuple[tuple[str, ...], ...]) -> None:
+        """Bring the room to what it is after the commands *before*."""
+        name = str(len(before)) + hashlib.sha256(repr(before).encode()).hexdigest()[:8]
+        for part in ("work", "store"):
+            saved = self.room.folder / f"saved-{name}" / part
+            if saved.exists():
+                shutil.rmtree(self.room.folder / part)
+                shutil.copytree(saved, self.room.folder / part, symlinks=True)
+        if name not in self.saved:
+            if before:
+                self.set_back(before[:-1])
+                done = self.run(before[-1])
+                assert done.code == 0, str(done)
+            for part in ("work", "store"):
+                shutil.copytree(
+                    self.room.folder / part, self.room.folder / f"saved-{name}" / part, symlinks=True
+                )
+            self.saved[name] = self.room.folder / f"saved-{name}"
+
+    def reference(self, verb: Verb) -> tuple[dict[str, str], dict[str, str], int]:
+        """Return what there is before and after an undisturbed run, and its steps."""
+        name = repr(verb)
+        if name not in self.references:
+            self.set_back(verb.before)
+            before = self.listing()
+            done = self.run(verb.arguments, moment=(0, 0))
+            assert done.code == 0, str(done)
+            self.references[name] = (before, self.listing(), len(self.room.steps()))
+        return self.references[name]
+
+    def listing(self) -> dict[str, str]:
+        """Return what lies in the room, but for uv's cache: kind, mode and content by path."""
+        found: dict[str, str] = {}
+        for part in ("work", "store", "tmp", "home"):
+            for root, folders, files in os.walk(self.room.folder / part):
+                folders[:] = [name for name in folders if not f"{root}/{name}".endswith(_UV)]
+                for name in (*folders, *files):
+                    path = Path(root, name)
+                    mode = f"{path.lstat().st_mode:o}"
+                    if path.is_symlink():
+                        what = os.readlink(path)
+                    elif path.is_dir():
+                        what = "folder"
+                    else:
+                        what = hashlib.sha256(path.read_bytes()).hexdigest()
+                    found[str(path.relative_to(self.room.folder))] = f"{mode} {what}"
+        return found
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, warm: Zygote, python311: Interpreter) -> Iterator[Scene]:
+    room = Room(folder=tmp_path_factory.mktemp("kills"), zygote=warm)
+    workspace = make_workspace(room.work, python311)
+    made = Scene(room=room, workspace=workspace)
+    done = made.run(BUILD)  # so that the base, which takes the longest, is in the store
+    assert done.code == 0, str(done)
+    shutil.rmtree(room.work / "envs")
+    shutil.rmtree(room.store / "builds")
+    for kind in ("artifacts", "listings", "segments"):
+        for entry in (room.store / kind).glob("*/*"):
+            if kind != "segments" or b"alpha" in b"".join(f.read_bytes() for f in entry.iterdir()):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    yield made
+    shutil.rmtree(room.folder)
+
+
+def moments(verb: str, number: int, steps: int) -> list[int]:
+    """Choose the steps before which the signal comes."""
+    if STEPS == "all":
+        return list(range(1, steps + 1))
+    choice = random.Random(f"{verb}-{number}")
+    return sorted(choice.sample(range(1, steps + 1), min(int(STEPS), steps)))
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_killed_at_any_step_and_the_same_again(scene: Scene, name: str) -> None:
+    verb = VERBS[name]
+    before, after, steps = scene.reference(verb)
+    for step in moments(name, signal.SIGKILL, steps):
+        scene.set_back(verb.before)
+        killed = scene.run(verb.arguments, moment=(step, signal.SIGKILL))
+        assert killed.code in (-signal.SIGKILL, 0), f"{step}: {killed}"
+        assert killed.running == (), f"{step}: {killed}"
+        for path, what in scene.listing().items():
+            if not _TEMPORARY.search(path) and not what.endswith("folder"):
+                assert what in (before.get(path), after.get(path)), f"{step}: {path} is half made"
+        again = scene.run(verb.arguments)
+        assert again.code == 0, f"{step}: {again}"
+        assert scene.listing() == after, f"{step}: {scene.room.steps()[step - 1]}"
+
+
+@pytest.mark.parametrize("number", SAID)
+@pytest.mark.parametrize("name", VERBS)
+def test_told_to_end_at_any_step(scene: Scene, name: str, number: signal.Signals) -> None:
+    verb = VERBS[name]
+    before, after, steps = scene.reference(verb)
+    for step in moments(name, number, steps):
+        scene.set_back(verb.before)
+        ended = scene.run(verb.arguments, moment=(step, number))
+        if ended.code == 0:  # it came when all was done, or in a run with fewer steps
+            continue
+        assert (ended.code, ended.stderr.splitlines()[-1:]) == (128 + number, [SAID[number]]), (
+            f"{step}: {ended}"
+        )
+        assert "Traceback" not in ended.stderr, f"{step}: {ended}"
+        assert ended.running == (), f"{step}: {ended}"
+        left = scene.listing()
+        for path, what in left.items():
+            assert path.startswith("store") or what in (before.get(path), after.get(path)), f"{step}: {path}"
+            assert not path.startswith(("store/tmp/", "tmp/")), f"{step}: {path}"
+        # A folder of results is there only with a result in it.
+        for path, what in left.items():
+            if path.startswith("work/") and what.endswith("folder") and path not in before:
+                assert any(other.startswith(f"{path}/") for other in left), f"{step}: {path} is empty"

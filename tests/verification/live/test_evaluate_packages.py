@@ -1,0 +1,251 @@
+"""What became of packages, as checks: the cause of each failure, and a hint that cures it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envbuilder.catalog.triton import find_release
+from envbuilder.verification.live.evaluate_packages import PackageJudge, UvTried, soname_candidates
+from envbuilder.verification.live.packages import Imported, ModuleOutcome, PackageOutcome, import_packages
+from envbuilder.verification.report import Check
+from envbuilder.verification.static import loader
+from envbuilder.verification.static.needs import system_of
+from tests.helpers.environments import Tree
+from tests.helpers.packages import distribution, opened
+
+Judged = list[tuple[str, str, "str | None"]]
+
+
+@pytest.fixture(autouse=True)
+def _a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose loader knows no more than every one has."""
+    monkeypatch.setattr(loader, "host_libraries", lambda: frozenset({"libgomp.so.1"}))
+
+
+def unknown(package: str, module: str) -> bool | None:
+    return None
+
+
+def judged(
+    tree: Tree,
+    folder: Path,
+    found: dict[str, PackageOutcome] | None = None,
+    *,
+    release: str = "pytriton-0.7.0",
+    uv: UvTried = unknown,
+    exclude: tuple[str, ...] = (),
+    system_libraries: tuple[str, ...] = (),
+) -> Judged:
+    """The checks of what is *found*, or of what really becomes of the packages of *tree*."""
+    folder.mkdir(exist_ok=True)
+    archive, place = opened(tree, folder, exclude=exclude, system_libraries=system_libraries)
+    if found is None:
+        imported = import_packages(place, "sourced", archive.installed, archive.contents.members)
+    else:
+        modules = {name: tuple(one.modules) for name, one in found.items()}
+        imported = Imported(launch="sourced", found=found, modules=modules, ended="", seconds=0.0)
+    its = find_release(release)
+    judge = PackageJudge(archive=archive, release=its, system=system_of(archive, its), uv=uv)
+    checks: list[Check] = list(judge.checks(imported))
+    assert {check.id for check in checks} == {"probe.packages"}
+    return [(check.status, check.found, check.fix) for check in checks]
+
+
+def failing(name: str, text: str, error: str = "ImportError", *causes: str) -> dict[str, PackageOutcome]:
+    return {
+        name: PackageOutcome(modules={name: ModuleOutcome(done=False, error=error, text=text, causes=causes)})
+    }
+
+
+GL = "libGL.so.1: cannot open shared object file: No such file or directory"
+ALL_WELL: Judged = [("passed", "1 package imported, 1 module", None)]
+
+
+def raising(text: str) -> str:
+    return f"raise ImportError({text!r})"
+
+
+def test_all_is_well(tmp_path: Path) -> None:
+    assert judged(distribution("a", {"a.py": ""}), tmp_path) == ALL_WELL
+
+
+# -- each hint, and what following it does ---------------------------------------------------------
+
+
+def test_what_build_left_out(tmp_path: Path) -> None:
+    files = {"a/__init__.py": "import a.tests.helper", "a/tests/__init__.py": "", "a/tests/helper.py": ""}
+    tests = ("a/tests/__init__.py", "a/tests/helper.py")
+    tree = distribution("a", files, left_out=tests)
+    assert judged(tree, tmp_path / "1", exclude=("**/tests/**", "**/*.a")) == [
+        (
+            "failed",
+            "a: ModuleNotFoundError: No module named 'a.tests'; `build` left it out (**/tests/**)",
+            "take '**/tests/**' out of `pack: {exclude: …}` in the recipe, and lock and build again",
+        )
+    ]
+    assert judged(distribution("a", files), tmp_path / "2", exclude=("**/*.a",)) == ALL_WELL
+
+
+def test_a_file_that_build_left_out(tmp_path: Path) -> None:
+    code = "import os\nopen(os.path.join(os.path.dirname(__file__), 'table.csv'))"
+    files = {"a/__init__.py": code, "a/table.csv": ""}
+    (one,) = judged(
+        distribution("a", files, left_out=("a/table.csv",)), tmp_path / "1", exclude=("**/*.csv",)
+    )
+    assert one[0] == "failed"
+    assert one[1].endswith("table.csv'; `build` left it out (**/*.csv)")
+    assert one[2] == "take '**/*.csv' out of `pack: {exclude: …}` in the recipe, and lock and build again"
+    assert judged(distribution("a", files), tmp_path / "2") == ALL_WELL
+
+
+def test_a_library_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = distribution("opencv-python", {"cv2.py": raising(GL)})
+    assert judged(tree, tmp_path / "1") == [
+        (
+            "failed",
+            f"opencv-python: ImportError: {GL}",
+            "opencv-python-headless instead of opencv-python in the recipe's dependencies needs no such library; "
+            "or `apt-get install libgl1` on each machine that serves",
+        )
+    ]
+    assert judged(tree, tmp_path / "2", release="24.10")[0][2] == (
+        "opencv-python-headless instead of opencv-python in the recipe's dependencies needs no such library; "
+        "or an image of your own with Debian's libgl1 has it: `system-libraries: [libGL.so.1]` in the recipe, "
+        "and lock and build again"
+    )
+    # Following it: the other wheel, or the word of the recipe.
+    assert judged(distribution("opencv-python-headless", {"cv2.py": ""}), tmp_path / "3") == ALL_WELL
+    text = f"opencv-python: ImportError: {GL}; the recipe says that its system has it: not known here"
+    for number, release in enumerate(("pytriton-0.7.0", "24.10")):
+        folder = tmp_path / f"own{number}"
+        assert judged(tree, folder, release=release, system_libraries=("libGL.so.1",)) == [
+            ("omitted", text, None)
+        ]
+
+
+def test_a_library_that_nobody_is_known_to_have(tmp_path: Path) -> None:
+    found = failing("a", "libnowhere.so.3: cannot open shared object file: No such file or directory")
+    fix = judged(distribution("a", {"a.py": ""}), tmp_path, found)[0][2]
+    assert fix == (
+        "take a version of a whose wheel brings libnowhere.so.3 along, or name it in the recipe's "
+        "`system-libraries`, if each machine that serves has it"
+    )
+
+
+def test_a_library_that_this_machine_lacks_and_the_image_has(tmp_path: Path) -> None:
+    found = failing("a", "libcurl.so.4: cannot open shared object file: No such file or directory")
+    assert judged(distribution("a", {"a.py": ""}), tmp_path, found, release="24.10") == [
+        (
+            "warning",
+            "a: ImportError: libcurl.so.4: cannot open shared object file: No such file or directory; "
+            "the image of 24.10 has it: not known here",
+            "`apt-get install` it on the machine that verifies, or verify in the image of 24.10",
+        )
+    ]
+
+
+@pytest.mark.parametrize(("release", "fails"), [("24.10", True), ("pytriton-0.7.0", False)])
+def test_a_library_that_only_this_machine_has(tmp_path: Path, release: str, fails: bool) -> None:
+    libraries = ("/usr/lib/x86_64-linux-gnu/libGL.so.1.7.0", "/usr/lib/x86_64-linux-gnu/libz.so.1.2.13")
+    found = {"a": PackageOutcome(modules={"a": ModuleOutcome(done=True)}, libraries=libraries)}
+    checks = judged(distribution("a", {"a.py": ""}), tmp_path, found, release=release)
+    if fails:
+        assert checks[0][:2] == (
+            "failed",
+            f"a: {libraries[0]} of this machine was loaded, and the image of 24.10 has no libGL.so.1",
+        )
+    else:
+        assert checks == ALL_WELL
+
+
+NUMPY = [
+    "pyarrow requires NumPy 2.0 or newer, found 1.26.4",
+    "module was compiled against NumPy C-API version 0x12 (NumPy 2.0) but the running NumPy has C-API version 0x10.",
+]
+
+
+@pytest.mark.parametrize("text", NUMPY)
+def test_a_package_for_another_numpy(tmp_path: Path, text: str) -> None:
+    # What following it does is shown with the solver: tests/resolve/test_numpy_abi.py.
+    assert judged(distribution("pyarrow", {"pyarrow.py": raising(text)}), tmp_path) == [
+        (
+            "failed",
+            f"pyarrow: ImportError: {text}; there is NumPy 1.26.4",
+            "lock again: the solver is kept from versions of pyarrow that are built for NumPy 2; or a release from "
+            "24.11 on, which takes NumPy 2",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["libcuda.so.1: cannot open shared object file: No such file", "Found no NVIDIA driver on your system"],
+)
+def test_no_gpu_here(tmp_path: Path, text: str) -> None:
+    assert judged(distribution("a", {"a.py": raising(text)}), tmp_path) == [
+        (
+            "warning",
+            f"a: ImportError: {text}; there is no GPU here: not known",
+            "verify it on a machine with an NVIDIA GPU",
+        )
+    ]
+
+
+ADD = "add the project that has the module nowhere to the recipe's dependencies"
+KEEP = "`pack: {exclude: []}` in the recipe leaves nothing out; if that does not help, please report it"
+UV = [
+    (None, "failed", "", ADD),
+    (False, "warning", "; in uv's own installation of the lock, too", ADD),
+    (True, "failed", "; in uv's own installation of the lock it is imported", KEEP),
+]
+
+
+@pytest.mark.parametrize(("uv", "status", "more", "fix"), UV)
+def test_a_module_that_is_nowhere(tmp_path: Path, uv: bool | None, status: str, more: str, fix: str) -> None:
+    tree = distribution("a", {"a.py": "import nowhere"})
+    text = f"a: ModuleNotFoundError: No module named 'nowhere'{more}"
+    assert judged(tree, tmp_path / "1", uv=lambda package, module: uv) == [(status, text, fix)]
+    both = {**tree, **distribution("nowhere", {"nowhere.py": ""})}
+    assert judged(both, tmp_path / "2") == [("passed", "2 packages imported, 2 modules", None)]
+
+
+def test_what_no_other_package_comes_to_is_a_warning(tmp_path: Path) -> None:
+    tree = {
+        **distribution("a", {"a.py": ""}, requires=("b", 'c; extra == "more"')),
+        **distribution("b", {"b.py": raising(GL)}),
+    }
+    ((status, found, _),) = judged(tree, tmp_path)
+    assert (status, found) == (
+        "warning",
+        f"b: ImportError: {GL}; no package comes to it that the recipe must have named",
+    )
+
+
+def test_what_another_package_comes_to_is_a_failure(tmp_path: Path) -> None:
+    tree = {
+        **distribution("a", {"a.py": "import b"}, requires=("b",)),
+        **distribution("b", {"b.py": raising(GL)}),
+    }
+    assert [check[0] for check in judged(tree, tmp_path)] == ["failed", "failed"]
+
+
+def test_no_time(tmp_path: Path) -> None:
+    found = {"a": PackageOutcome(modules={"a": ModuleOutcome(done=False)}, timeout=True)}
+    assert judged(distribution("a", {"a.py": ""}), tmp_path, found) == [
+        ("warning", "a: a was not imported in time: not known", "verify it on a machine with less to do")
+    ]
+
+
+def test_a_process_that_dies(tmp_path: Path) -> None:
+    code = "import os\nprint('Illegal instruction', flush=True)\nos.kill(os.getpid(), 4)"
+    ((status, found, fix),) = judged(distribution("a", {"a.py": code}), tmp_path)
+    assert (status, found) == ("failed", "a: importing a was ended by signal 4: Illegal instruction")
+    assert fix == "take another version of a, or give it what its text names"
+
+
+def test_the_sonames_that_a_file_may_have() -> None:
+    assert soname_candidates("libgomp.so.1.0.0") == ["libgomp.so.1.0.0", "libgomp.so.1.0", "libgomp.so.1"]
+    assert soname_candidates("libx.so") == ["libx.so"]
+    assert soname_candidates("ld-2.31") == ["ld-2.31"]

@@ -1,0 +1,63 @@
+"""Hints: each a function of the cause. That following one cures it is shown where the cause is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from envbuilder.catalog.triton import find_release
+from envbuilder.verification.cures import fit_numpy, get_library, keep_file, mend_base
+
+
+@pytest.mark.parametrize(
+    ("as_built", "same_tool", "text"),
+    [
+        (None, False, "pack the environment with `envbuilder build`"),
+        (
+            False,
+            True,
+            "it changed after it was built: copy the archive again, or build it again with `envbuilder build`",
+        ),
+        (True, False, "another version of envbuilder built it: build it again with `envbuilder build`"),
+        (
+            True,
+            True,
+            "this envbuilder built it so: please report it; lock again with another CPython meanwhile",
+        ),
+    ],
+)
+def test_building_again_is_said_where_it_helps(as_built: bool | None, same_tool: bool, text: str) -> None:
+    assert mend_base(as_built, same_tool) == text
+
+
+KEEP = "`pack: {exclude: []}` in the recipe keeps everything"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (
+            "**/docs/**",
+            "take '**/docs/**' out of `pack: {exclude: …}` in the recipe, and lock and build again",
+        ),
+        ("lib/python3.*/site-packages/**/tests/**", f"{KEEP}; lock and build again"),
+        (
+            "lib/python3.*/tkinter/**",
+            f"{KEEP} that the CPython has which the base is made of; lock and build again",
+        ),
+    ],
+)
+def test_what_keeps_a_file(pattern: str, text: str) -> None:
+    assert keep_file(pattern) == text
+
+
+def test_the_project_that_does_without_a_library() -> None:
+    assert get_library("libGL.so.1", "opencv-contrib-python", True).startswith(
+        "opencv-contrib-python-headless instead of opencv-contrib-python in the recipe's dependencies"
+    )
+    assert "instead" not in get_library("libGL.so.1", "open3d", True)
+
+
+def test_a_package_for_numpy_1() -> None:
+    assert fit_numpy("old", "2.3.1", find_release("25.06")) == (
+        "a newer old, or `numpy<2` in the recipe's dependencies; lock and build again"
+    )
