@@ -16,6 +16,7 @@ from envbuilder.lockfile.model import WHEELHOUSE, Lock
 from envbuilder.lockfile.pylock import lock_path, read_lock
 from envbuilder.recipe.model import Recipe
 from envbuilder.util.files import file_sha256
+from envbuilder.util.source_tree import tree_digest
 
 
 def with_wheelhouse(recipe: Recipe, settings: Settings) -> Settings:
@@ -26,14 +27,14 @@ def with_wheelhouse(recipe: Recipe, settings: Settings) -> Settings:
     """
     folders = [
         lock_path(recipe).parent / WHEELHOUSE,
-        *(wheel.parent for wheel in _local_wheels(recipe).values()),
+        *(path.parent for path in _local(recipe).values() if path.suffix == ".whl"),
     ]
     links = [str(folder) for folder in folders if folder.is_dir()]
     return replace(settings, find_links=tuple(dict.fromkeys([*settings.find_links, *links])))
 
 
-def _local_wheels(recipe: Recipe) -> dict[str, Path]:
-    """Return the wheels that the recipe names by their path, by project."""
+def _local(recipe: Recipe) -> dict[str, Path]:
+    """Return the wheels and folders that the recipe names by their path, by project."""
     requirements = [Requirement(text) for text in recipe.dependencies]
     return {
         canonicalize_name(requirement.name): Path(url2pathname(urlsplit(requirement.url).path))
@@ -64,10 +65,12 @@ def check_lock(recipe: Recipe) -> Lock:
         raise StaleLockError(
             f"{path}: {recipe.path.name} changed since it was locked", hint=recipe.lock_command
         )
-    hashes = {artifact.name: artifact.sha256 for artifact in lock.artifacts}
-    for name, wheel in _local_wheels(recipe).items():
-        if file_sha256(wheel) != hashes.get(name):
-            raise StaleLockError(
-                f"{path}: {wheel.name} changed since it was locked", hint=recipe.lock_command
-            )
+    hashes, built = {artifact.name: artifact.sha256 for artifact in lock.artifacts}, dict(lock.built)
+    for name, local in _local(recipe).items():
+        if local.suffix == ".whl":
+            current = file_sha256(local) == hashes.get(name)
+        else:
+            current = f"folder:{tree_digest(local)}" == built.get(name)
+        if not current:
+            raise StaleLockError(f"{path}: {local.name} changed since it was locked", hint=recipe.lock_command)
     return lock

@@ -81,8 +81,8 @@ class Lock:
     tools: tuple[tuple[str, str], ...]
     """Name and version of each solver."""
     built: tuple[tuple[str, str], ...] = ()
-    """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>`` or
-    ``git:<commit>:<hash of the reference>``."""
+    """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>``,
+    ``folder:<sha256 of its files>`` or ``git:<commit>:<hash of the reference>``."""
     conda: LockedConda | None = None
     """None: the base is a relocated CPython."""
 

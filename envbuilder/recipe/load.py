@@ -8,16 +8,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from envbuilder.catalog.torch import find_problem, newest_python, table
 from envbuilder.catalog.triton import Release, find_release
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.conda import read_conda_keys
+from envbuilder.recipe.dependencies import read_dependencies
 from envbuilder.recipe.model import AuditOptions, LicenceOptions, PackOptions, Recipe, VerifyOptions
 from envbuilder.recipe.schema import CUDA_PATTERN, KEYS, NAME_PATTERN, SONAME_PATTERN, schema
 from envbuilder.recipe.template import template
@@ -112,6 +110,9 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
     problem = None if conda.torch else find_problem(torch, cuda, python)
     if problem is not None:
         raise found.get(problem.key, found["torch"]).error(problem.message, problem.hint)
+    keys = ("dependencies", "constraints", "build-from-source")
+    dependencies, constraints, build = (_items(found.get(key)) for key in keys)
+    asked = read_dependencies(dependencies, constraints, build, path)
     return Recipe(
         name=name,
         path=path.absolute(),
@@ -119,7 +120,10 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         torch=torch,
         cuda=cuda,
         python=python,
-        dependencies=tuple(_dependency(item, path) for item in _items(found.get("dependencies"))),
+        dependencies=tuple(asked.requirements),
+        constraints=tuple(asked.constraints),
+        prereleases=_plain(found, "prereleases", False),
+        build_from_source=tuple(dict.fromkeys(asked.build_from_source)),
         provider=_plain(found, "provider", "cpython"),
         channels=conda.channels,
         conda=conda.specs,
@@ -187,47 +191,6 @@ def _python(found: dict[str, Value], release: Release, torch: str) -> str:
             "leave `python` out" if len(release.pythons) == 1 else None,
         )
     return python
-
-
-def _dependency(value: Value, path: Path) -> str:
-    """Check one requirement; local wheels become absolute ``file:`` references."""
-    text: str = value.data.strip()
-    if text.endswith(".whl") and "@" not in text:
-        text = f"{_wheel_name(value, text)} @ {text}"
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement as error:
-        reason = str(error).splitlines()[0]
-        raise value.error(f"{text!r} is no requirement (PEP 508): {reason}") from None
-    name = canonicalize_name(requirement.name)
-    if name == "torch":
-        raise value.error("torch among `dependencies`", "its version is said by `torch`, its build by `cuda`")
-    if requirement.url is None or requirement.url.startswith("git+"):
-        return str(requirement)
-    if re.match(r"https?:", requirement.url):
-        _wheel_name(value, urlsplit(requirement.url).path)
-        return str(requirement)
-    scheme = re.match(r"([a-z+]+):", requirement.url)
-    if scheme is not None and scheme[1] != "file":
-        raise value.error(f"{text!r}: references are git+https:, git+ssh:, https: or a local wheel")
-    wheel = path.absolute().parent / unquote(requirement.url.removeprefix("file://"))
-    if wheel.suffix != ".whl":
-        raise value.error(
-            f"{text!r} is no wheel, and only wheels can be pinned by hash", "build a wheel of it"
-        )
-    if canonicalize_name(_wheel_name(value, wheel.name)) != name:
-        raise value.error(f"{text!r}: the wheel is one of {_wheel_name(value, wheel.name)}")
-    if not wheel.is_file():
-        raise value.error(f"{text!r}: there is no file {wheel}")
-    requirement.url = Path(os.path.normpath(wheel)).as_uri()
-    return str(requirement)
-
-
-def _wheel_name(value: Value, text: str) -> str:
-    try:
-        return parse_wheel_filename(unquote(Path(text).name))[0]
-    except InvalidWheelFilename as error:
-        raise value.error(f"{text!r} is no wheel: {error}") from None
 
 
 def _soname(value: Value) -> str:

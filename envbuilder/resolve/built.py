@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 import httpx2
-from packaging.pylock import Package, PackageArchive, PackageSdist, PackageVcs
+from packaging.pylock import Package, PackageArchive, PackageDirectory, PackageSdist, PackageVcs
 from packaging.utils import parse_wheel_filename
 from uv import find_uv_bin
 
@@ -28,6 +28,7 @@ from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from envbuilder.util.process import CommandError, run
+from envbuilder.util.source_tree import copy_sources, tree_digest
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.urls import redacted
 
@@ -66,9 +67,11 @@ class Builder:
         Raises:
             ResolveError: the source cannot be had, or not be built.
         """
-        source = package.vcs or package.sdist
+        source = package.vcs or package.sdist or package.directory
         assert source is not None
-        if isinstance(source, PackageVcs):
+        if isinstance(source, PackageDirectory):
+            origin = f"folder:{tree_digest(Path(source.path))}"
+        elif isinstance(source, PackageVcs):
             origin = f"git:{source.commit_id}:{reference_key(self.references[package.name])}"
         else:
             origin = f"sdist:{source.hashes['sha256']}"
@@ -77,11 +80,13 @@ class Builder:
             return known, origin
         self.session.reporter.step(f"Building a wheel of {package.name} {package.version or ''}".rstrip())
         with self.session.store.scratch("build") as folder:
-            tree = (
-                self._check_out(source, folder)
-                if isinstance(source, PackageVcs)
-                else self._download(source, folder)
-            )
+            if isinstance(source, PackageDirectory):
+                tree = folder / "source"
+                copy_sources(Path(source.path), tree)  # a build writes beside what it builds
+            elif isinstance(source, PackageVcs):
+                tree = self._check_out(source, folder)
+            else:
+                tree = self._download(source, folder)
             return self._keep(self._wheel(tree, package, folder)), origin
 
     def take(self, archive: PackageArchive) -> Artifact:

@@ -76,6 +76,8 @@ class Question:
     upgrade_packages: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
     """Projects whose wheel may be built from source; of all others only wheels count."""
+    prereleases: bool = False
+    """Pre-releases count as versions of every package."""
     interpreter: Path = Path(sys.executable)
     """The Python that builds; any one where nothing is built."""
 
@@ -145,6 +147,7 @@ def solve(question: Question, target: Target, session: Session) -> list[Package]
     for package in document.get("packages", []):
         for source in (
             package.get("archive"),
+            package.get("directory"),
             package.get("sdist"),
             package.get("vcs"),
             *package.get("wheels", []),
@@ -196,6 +199,7 @@ def _write_question(
         # PyTorch's index does not say when a file was uploaded; there the recipe's exact version decides.
         command += [part for name in question.pinned for part in ("--exclude-newer-package", f"{name}=false")]
     command += ["--upgrade"] if question.upgrade else []
+    command += ["--prerelease", "allow"] if question.prereleases else []
     command += [part for name in question.upgrade_packages for part in ("--upgrade-package", name)]
     return [*command, "pyproject.toml"]
 

@@ -51,12 +51,17 @@ class Plan:
                 for name in names
                 if self.is_family(name) or name in self.provided
             },
-            constraints=(*_constraints(self.settings.constraints, recipe), *self._other_builds()),
+            constraints=(
+                *_constraints(self.settings.constraints, recipe),
+                *recipe.constraints,
+                *self._other_builds(),
+            ),
+            prereleases=recipe.prereleases,
             exclude_newer=recipe.exclude_newer,
             build=tuple(
                 canonicalize_name(requirement.name)
                 for requirement in requirements
-                if (requirement.url or "").startswith("git+")
+                if is_source(requirement.url)
             ),
         )
 
@@ -144,6 +149,13 @@ class Plan:
                 if wheel.name in TORCH_FAMILY and wheel.version.local not in (None, mine)
             }
         )
+
+
+def is_source(url: str | None) -> bool:
+    """Say whether a reference leads to sources that a wheel is built of: a repository, or a local folder."""
+    return url is not None and (
+        url.startswith("git+") or (url.startswith("file:") and not url.endswith(".whl"))
+    )
 
 
 def _constraints(files: Iterable[Path], recipe: Recipe) -> list[str]:

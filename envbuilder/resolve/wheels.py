@@ -201,7 +201,7 @@ def _ask(plan: Plan, question: Question, builder: Builder) -> list[Package]:
     """Ask until every package in the answer comes from where it must come from.
 
     uv keeps a package to an index only if it is required directly, so members of the torch family that others
-    bring in are added. What has no wheel anywhere may be built from source.
+    bring in are added. What has no wheel may be built of its source where the recipe allows it.
     """
     first: NoSolution | None = None
     for _ in range(_ROUNDS):
@@ -215,7 +215,8 @@ def _ask(plan: Plan, question: Question, builder: Builder) -> list[Package]:
         except NoSolution as refused:
             words = set(re.findall(r"[a-z0-9-]+", refused.reason))
             better = plan.leave_wheelhouses(plan.keep_family(question, words), words)
-            better = replace(better, build=tuple(dict.fromkeys([*question.build, *refused.sources])))
+            allowed = [name for name in refused.sources if name in plan.recipe.build_from_source]
+            better = replace(better, build=tuple(dict.fromkeys([*question.build, *allowed])))
             if better == question:
                 raise _explain(refused, plan) from refused
             first = first or refused
@@ -244,6 +245,13 @@ def _explain(refused: NoSolution, plan: Plan) -> ResolveError:
         return ResolveError(
             f"there is no torch {recipe.torch_version} for Python {recipe.python} {where}",
             hint=f"it is asked for by `torch` and `cuda` in {recipe.path.name}",
+        )
+    if refused.sources:
+        names = ", ".join(dict.fromkeys(refused.sources))
+        return ResolveError(
+            f"recipe {recipe.name}: no wheel fits of {names}, only its source:\n"
+            + "\n".join(f"  {line}" for line in reason.splitlines()),
+            hint=f"`build-from-source: [{names}]` has it built once, when the recipe is locked",
         )
     lines = "\n".join(f"  {line}" for line in reason.splitlines())
     demands = [Requirement(text) for text in recipe.release.demands]

@@ -14,10 +14,10 @@ from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from envbuilder.errors import RecipeError
-from envbuilder.recipe.importing.project_name import project_name
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.wanted import Imported, Wanted, parse
 from envbuilder.util.files import read_text as read_whole_text
+from envbuilder.util.project_name import project_name
 from envbuilder.util.urls import public
 
 LARGEST: Final = 4 * 2**20

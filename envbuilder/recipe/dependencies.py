@@ -1,0 +1,153 @@
+"""``dependencies``, ``constraints`` and ``build-from-source`` of a recipe, each entry checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.requirements import read_pip_lines
+from envbuilder.util.project_name import project_name
+from envbuilder.util.yaml import Value
+
+_INCLUDED = re.compile(r"(?:-r|--requirement)[\s=]+(.+)")
+
+
+@dataclass(kw_only=True, slots=True)
+class Dependencies:
+    """What a recipe asks for; PEP 508, local wheels and folders as absolute ``file:`` references."""
+
+    requirements: list[str] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+    build_from_source: list[str] = field(default_factory=list)
+
+
+def read_dependencies(
+    dependencies: Sequence[Value], constraints: Sequence[Value], build: Sequence[Value], path: Path
+) -> Dependencies:
+    """Read the entries of the recipe *path*.
+
+    Raises:
+        RecipeError: one cannot be understood, or names a file that is not there; file and line are in the message.
+    """
+    found = Dependencies()
+    for value in dependencies:
+        included = _INCLUDED.fullmatch(value.data.strip())
+        if included is not None:
+            _include(value, path, found, constrains=False)
+        else:
+            found.requirements.append(_dependency(value, value.data.strip(), path))
+    for value in constraints:
+        if _INCLUDED.fullmatch(value.data.strip()) is not None:
+            _include(value, path, found, constrains=True)
+        else:
+            found.constraints.append(_constraint(value, value.data.strip()))
+    for value in build:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value.data):
+            raise value.error(f"`build-from-source` has {value.data!r}; expected a project's name")
+        found.build_from_source.append(canonicalize_name(value.data))
+    return found
+
+
+def _include(value: Value, path: Path, found: Dependencies, *, constrains: bool) -> None:
+    """Take in the lines of a requirements file; what a recipe cannot say is an error, with the file's own line."""
+    folder = path.absolute().parent
+    option = "-c" if constrains else "-r"
+    match = _INCLUDED.fullmatch(value.data.strip())
+    assert match is not None
+    read = read_pip_lines([Said(text=f"{option} {match[1]}", place=f"{value.source}:{value.line}")], folder)
+    for remark in read.remarks:
+        if remark.fate == "left out":
+            raise value.error(f"{remark.text}: {remark.why}", f"at {remark.place}")
+    for said, requirement in read.requirements:
+        if canonicalize_name(requirement.name) == "torch":
+            raise value.error(
+                f"{said.place}: torch among the requirements",
+                "its version is said by `torch`, its build by `cuda`",
+            )
+        found.requirements.append(_dependency(value, str(requirement), path))
+    found.constraints += [_constraint(value, str(requirement)) for _, requirement in read.constraints]
+    found.build_from_source += [canonicalize_name(name) for name in read.build]
+
+
+def _constraint(value: Value, text: str) -> str:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        raise value.error(f"{text!r} is not a constraint: {str(error).splitlines()[0]}") from None
+    if requirement.url is not None or requirement.extras:
+        raise value.error(f"{text!r}: a constraint says versions, neither a place nor extras")
+    if canonicalize_name(requirement.name) == "torch":
+        raise value.error("torch among `constraints`", "its version is said by `torch`, its build by `cuda`")
+    return str(requirement)
+
+
+def _dependency(value: Value, text: str, path: Path) -> str:
+    """Check one requirement; local wheels and folders become absolute ``file:`` references."""
+    if text.endswith(".whl") and "@" not in text:
+        text = f"{_wheel_name(value, text)} @ {text}"
+    elif re.match(r"\.{1,2}(/|$)", text):
+        text = f"{_folder_name(value, text, path)} @ {text}"
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise value.error(f"{text!r} is no requirement (PEP 508): {reason}") from None
+    name = canonicalize_name(requirement.name)
+    if name == "torch":
+        raise value.error("torch among `dependencies`", "its version is said by `torch`, its build by `cuda`")
+    if requirement.url is None or requirement.url.startswith("git+"):
+        return str(requirement)
+    if re.match(r"https?:", requirement.url):
+        _wheel_name(value, urlsplit(requirement.url).path)
+        return str(requirement)
+    scheme = re.match(r"([a-z+]+):", requirement.url)
+    if scheme is not None and scheme[1] != "file":
+        raise value.error(
+            f"{text!r}: expected git+https:, git+ssh:, https:, a local wheel, or a local folder"
+        )
+    local = path.absolute().parent / unquote(requirement.url.removeprefix("file://"))
+    local = Path(os.path.normpath(local))
+    if local.suffix == ".whl":
+        if canonicalize_name(_wheel_name(value, local.name)) != name:
+            raise value.error(f"{text!r}: the wheel is one of {_wheel_name(value, local.name)}")
+        if not local.is_file():
+            raise value.error(f"{text!r}: there is no file {local}")
+    elif not local.is_dir():
+        if local.exists():
+            raise value.error(
+                f"{text!r} is neither a wheel nor a folder, and only wheels can be pinned by hash",
+                "build a wheel of it",
+            )
+        raise value.error(f"{text!r}: there is no folder {local}")
+    elif canonicalize_name(own := _folder_name(value, str(local), path)) != name:
+        raise value.error(f"{text!r}: the project in {local} is called {own}")
+    requirement.url = local.as_uri()
+    return str(requirement)
+
+
+def _folder_name(value: Value, text: str, path: Path) -> str:
+    folder = path.absolute().parent / text
+    if not folder.is_dir():
+        raise value.error(f"{text!r}: there is no folder {Path(os.path.normpath(folder))}")
+    name = project_name(folder)
+    if name is None:
+        raise value.error(
+            f"{text!r} does not say its project's name",
+            "project.name in pyproject.toml, or name in setup.cfg",
+        )
+    return name
+
+
+def _wheel_name(value: Value, text: str) -> str:
+    try:
+        return parse_wheel_filename(unquote(Path(text).name))[0]
+    except InvalidWheelFilename as error:
+        raise value.error(f"{text!r} is no wheel: {error}") from None
