@@ -72,5 +72,7 @@ def check_lock(recipe: Recipe) -> Lock:
         else:
             current = f"folder:{tree_digest(local)}" == built.get(name)
         if not current:
-            raise StaleLockError(f"{path}: {local.name} changed since it was locked", hint=recipe.lock_command)
+            raise StaleLockError(
+                f"{path}: {local.name} changed since it was locked", hint=recipe.lock_command
+            )
     return lock
