@@ -127,7 +127,7 @@ def _dependency(value: Value, text: str, path: Path) -> str:
                 "build a wheel of it",
             )
         raise value.error(f"{text!r}: there is no folder {local}")
-    elif canonicalize_name(own := _folder_name(value, str(local), path)) != name:
+    elif (own := project_name(local)) is not None and canonicalize_name(own) != name:
         raise value.error(f"{text!r}: the project in {local} is called {own}")
     requirement.url = local.as_uri()
     return str(requirement)

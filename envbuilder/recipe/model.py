@@ -121,7 +121,7 @@ class Recipe:
 
         The release's demands are part of it, so that a lock goes stale when this tool learns more of a release.
         """
-        canonical = {
+        canonical: dict[str, Any] = {
             "triton": self.triton,
             "torch": self.torch,
             "cuda": self.cuda,

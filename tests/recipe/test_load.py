@@ -349,8 +349,8 @@ BAD: dict[str, tuple[str | bytes, str, str | None]] = {
     ),
     "a local folder": (
         PLAIN + 'dependencies: ["mine @ ./mine"]\n',
-        ":4: 'mine @ ./mine' is no wheel, and only wheels can be pinned by hash",
-        "build a wheel of it",
+        ":4: 'mine @ ./mine': there is no folder {folder}/mine",
+        None,
     ),
     "a file that is no wheel": (
         PLAIN + "dependencies: [./mine.whl]\n",
@@ -369,7 +369,8 @@ BAD: dict[str, tuple[str | bytes, str, str | None]] = {
     ),
     "a reference of another kind": (
         PLAIN + 'dependencies: ["mine @ hg+https://example.org/x"]\n',
-        ":4: 'mine @ hg+https://example.org/x': references are git+https:, git+ssh:, https: or a local wheel",
+        ":4: 'mine @ hg+https://example.org/x': expected git+https:, git+ssh:, https:, "
+        "a local wheel, or a local folder",
         None,
     ),
     "mode with options": (
@@ -383,7 +384,7 @@ BAD: dict[str, tuple[str | bytes, str, str | None]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_recipe(tmp_path: Path, case: str) -> None:
     text, message, hint = BAD[case]
-    assert refuse(tmp_path, text) == (message, hint)
+    assert refuse(tmp_path, text) == (message.replace("{folder}", str(tmp_path)), hint)
 
 
 def test_a_local_wheel_that_is_not_there(tmp_path: Path) -> None:

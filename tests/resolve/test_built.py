@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from packaging.pylock import PackageArchive
 
-from envbuilder.errors import IntegrityError, ResolveError
+from envbuilder.errors import IntegrityError, ResolveError, StaleLockError
+from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import Artifact, Lock
+from envbuilder.lockfile.pylock import lock_path, write_lock
 from envbuilder.progress import SILENT
 from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhouse, reference_key
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.wheels import Upgrade
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from envbuilder.util.source_tree import tree_digest
 from tests.helpers.indexes import (
     INTERPRETER,
     Server,
@@ -27,6 +30,8 @@ from tests.helpers.indexes import (
     versions,
     write_recipe,
 )
+
+ALLOWED = "build-from-source: [bare, safetensors]"
 
 
 def artifact(locked: Lock, name: str) -> Artifact:
@@ -62,10 +67,20 @@ def commit(folder: Path, version: str) -> str:
 # -- sdists ----------------------------------------------------------------------------------------
 
 
+def test_source_is_not_built_unless_the_recipe_allows_it(
+    tmp_path: Path, sources: Sources, store: Store
+) -> None:
+    sources.publish_sdist("pypi", "bare", "1.0")
+    with pytest.raises(ResolveError) as caught:
+        lock(write_recipe(tmp_path, "bare", more="build-from-source: [other]"), sources.settings(), store)
+    assert caught.value.message.splitlines()[0] == "recipe mine: no wheel fits of bare, only its source:"
+    assert caught.value.hint == "`build-from-source: [bare]` has it built once, when the recipe is locked"
+
+
 def test_what_has_no_wheel_is_built_once(tmp_path: Path, sources: Sources, store: Store) -> None:
     sdist = sources.publish_sdist("pypi", "bare", "1.0")
     sources.publish("pypi", "needs-bare", "1.0", requires=["bare"])
-    recipe, settings = write_recipe(tmp_path, "needs-bare"), sources.settings()
+    recipe, settings = write_recipe(tmp_path, "needs-bare", more=ALLOWED), sources.settings()
     locked = lock(recipe, settings, store)
     bare = artifact(locked, "bare")
     assert bare.filename == "bare-1.0-py3-none-any.whl"
@@ -85,7 +100,7 @@ def test_only_what_has_no_wheel_is_built(tmp_path: Path, sources: Sources, store
     """A newer version of something else, of which there is source alone, does not count."""
     sources.publish_sdist("pypi", "bare", "1.0")
     sources.publish_sdist("pypi", "safetensors", "9.0", broken=True)
-    locked = lock(write_recipe(tmp_path, "bare", "safetensors"), sources.settings(), store)
+    locked = lock(write_recipe(tmp_path, "bare", "safetensors", more=ALLOWED), sources.settings(), store)
     assert versions(locked)["safetensors"] == "0.8.0"
     assert [name for name, _ in locked.built] == ["bare"]
 
@@ -93,7 +108,7 @@ def test_only_what_has_no_wheel_is_built(tmp_path: Path, sources: Sources, store
 def test_source_that_cannot_be_built(tmp_path: Path, sources: Sources, store: Store) -> None:
     sources.publish_sdist("pypi", "bare", "1.0", broken=True)
     with pytest.raises(ResolveError) as caught:
-        lock(write_recipe(tmp_path, "bare"), sources.settings(), store)
+        lock(write_recipe(tmp_path, "bare", more=ALLOWED), sources.settings(), store)
     assert caught.value.message.startswith("bare 1.0 has no wheel, and building one failed:\n")
     assert "no compiler for this" in caught.value.message
     assert caught.value.hint == "build the wheel elsewhere and put it into a wheelhouse"
@@ -104,7 +119,7 @@ def test_source_that_is_not_what_the_index_says(tmp_path: Path, sources: Sources
     sdist = sources.publish_sdist("pypi", "bare", "1.0")
     sdist.write_bytes(make_sdist("bare", "1.0") + b" ")
     with pytest.raises(IntegrityError) as caught:
-        lock(write_recipe(tmp_path, "bare"), sources.settings(), store)
+        lock(write_recipe(tmp_path, "bare", more=ALLOWED), sources.settings(), store)
     assert caught.value.message.startswith("a file is not what its index says:\n")
     assert hashlib.sha256(sdist.read_bytes()).hexdigest() in caught.value.message
     assert caught.value.exit_code == 5
@@ -262,3 +277,31 @@ def test_a_file_that_is_there_but_wrong_is_replaced(tmp_path: Path, store: Store
     place_in_wheelhouse([one], store, folder)
     assert (folder / one.filename).read_bytes() == data
     assert [entry.name for entry in folder.iterdir()] == [one.filename]
+
+
+# -- folders ---------------------------------------------------------------------------------------
+
+
+def test_a_local_project_is_built_and_built_again_when_it_changes(
+    tmp_path: Path, sources: Sources, store: Store
+) -> None:
+    folder = tmp_path / "mine-only"
+    for path, text in source_tree("mine-only", "1.0").items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    before = sorted(folder.rglob("*"))
+    recipe = write_recipe(tmp_path, "mine-only @ ./mine-only")
+    locked = lock(recipe, sources.settings(), store)
+    assert artifact(locked, "mine-only").version == "1.0"
+    assert locked.built == (("mine-only", f"folder:{tree_digest(folder)}"),)
+    assert sorted(folder.rglob("*")) == before, "nothing was written into it"
+    write_lock(locked, lock_path(recipe))
+    assert check_lock(recipe) == locked
+
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "left.pyc").write_bytes(b"by a test run")
+    assert check_lock(recipe) == locked
+    (folder / "more.py").write_text("")
+    with pytest.raises(StaleLockError, match="mine-only changed since it was locked"):
+        check_lock(recipe)
+    assert lock(recipe, sources.settings(), store, previous=locked).built != locked.built

@@ -297,7 +297,7 @@ def test_a_filled_wheelhouse_does_not_hold_an_upgrade_back(bench: Bench) -> None
 def test_what_no_index_has_is_kept_beside_the_lock(bench: Bench) -> None:
     bench.sources.publish_sdist("pypi", "bare", "1.0")
     house = Path(bench.sources.house("ops", "my-ops", "1.0", tag="py3-none-any"))
-    bench.change("bare", str(house / "my_ops-1.0-py3-none-any.whl"))
+    bench.change("bare", str(house / "my_ops-1.0-py3-none-any.whl"), more="build-from-source: [bare]")
     bench.lock()
     folder = bench.path.parent / "wheelhouse"
     assert sorted(entry.name for entry in folder.iterdir()) == [

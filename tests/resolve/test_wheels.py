@@ -464,3 +464,22 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path, sources: Sources, store
     refuse(write_recipe(tmp_path, "nope"), sources.settings(), store)
     assert list((store.root / "tmp").iterdir()) == []
     assert not (tmp_path / "home").exists()
+
+
+def test_constraints_limit_what_others_bring_along(tmp_path: Path, sources: Sources, store: Store) -> None:
+    for version in ("1.0", "2.0"):
+        sources.publish("pypi", "brought", version)
+    sources.publish("pypi", "brings", "1.0", requires=["brought"])
+    recipe = write_recipe(tmp_path, "brings", more='constraints: ["brought<2", "never-asked-for==1"]')
+    found = versions(lock(recipe, sources.settings(), store))
+    assert (found["brought"], "never-asked-for" in found) == ("1.0", False)
+
+
+@pytest.mark.parametrize(("more", "version"), [("", "1.0"), ("prereleases: true", "2.0rc1")])
+def test_pre_releases(tmp_path: Path, sources: Sources, store: Store, more: str, version: str) -> None:
+    for one in ("1.0", "2.0rc1"):
+        sources.publish("pypi", "early", one)
+    assert (
+        versions(lock(write_recipe(tmp_path, "early", more=more), sources.settings(), store))["early"]
+        == version
+    )

@@ -34,9 +34,15 @@ class Document:
         TOML's and JSON's parsers keep no line numbers; where nothing is found the place is the file.
         """
         wanted = [needle for needle in needles or (text,) if needle]
-        for number, line in enumerate(self._lines, start=1):
-            if wanted and all(needle in line for needle in wanted):
-                return Said(text=text, place=f"{self.path}:{number}")
+        found = [
+            number for number, line in enumerate(self._lines, start=1) if all(one in line for one in wanted)
+        ]
+        # A line that begins with it says it; another may only mention it.
+        first = [
+            number for number in found if wanted and self._lines[number - 1].strip().startswith(wanted[0])
+        ]
+        if wanted and found:
+            return Said(text=text, place=f"{self.path}:{(first or found)[0]}")
         return Said(text=text, place=str(self.path))
 
 

@@ -27,7 +27,7 @@ def read_pipfile(path: Path) -> Imported:
     packages = document.root.record("packages").value if "packages" in document.root else {}
     for name, value in packages.items():
         table: Mapping[str, Any] = value if isinstance(value, dict) else {"version": str(value)}
-        said = document.said(f"{name} {table.get('version', '')}".strip(), f"{name}", "=")
+        said = document.said(f"{name} {table.get('version', '')}".strip(), f"{name} =")
         variant = variant_of(indexes.get(str(table.get("index", "")), ""))
         if variant is not None:
             found.own_index[canonicalize_name(name)] = variant

@@ -86,7 +86,7 @@ def read_poetry_lock(path: Path) -> Imported:
         name=project.name if project is not None else path.resolve().parent.name,
         packages=tuple(packages),
         roots=None if project is None else project.wanted.requirements,
-        python=document.said(specifier(python) or "", "python-versions") if python else None,
+        python=document.said(specifier(python) or "", f'python-versions = "{python}"') if python else None,
     ).imported()
 
 

@@ -107,15 +107,18 @@ def _from_wheel(line: Said, requirement: Requirement, choice: TorchChoice, impor
         if one.operator in ("==", "===") and not one.version.endswith(".*"):
             with contextlib.suppress(InvalidVersion):
                 version = Version(one.version)
-    if version is None and requirement.url is None:
-        known = [build.version for build in table() if requirement.specifier.contains(build.version)]
-        version = Version(known[-1]) if known else None
+    if version is None and (of_family := _of_family(imported.wanted)) is not None:
+        version = Version(of_family)
     wanted = imported.wanted
     variant = wanted.own_index.get("torch") or (wanted.indexes[0][1] if wanted.indexes else None)
+    if version is None and requirement.url is None:
+        known = [build for build in table() if requirement.specifier.contains(build.version)]
+        built = [build for build in known if variant is None or variant in build.variants] or known
+        version = Version(built[-1].version) if built else None
     if version is not None:
         choice.torch = choice.torch or version.public
         variant = version.local or variant
-    choice.torch = choice.torch or _of_family(wanted) or DEFAULT_TORCH
+    choice.torch = choice.torch or DEFAULT_TORCH
     choice.cuda = (
         choice.cuda or variant or _named_cuda(choice, imported) or "pypi"
     )  # what pip installs unasked

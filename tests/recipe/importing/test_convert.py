@@ -14,7 +14,7 @@ from envbuilder import api
 from envbuilder.cli import cli
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.convert import Choices, make_recipe, recipe_name
-from envbuilder.recipe.importing.environment_yml import read_environment
+from envbuilder.recipe.importing.detect import read_import
 from envbuilder.recipe.load import load_recipe
 from tests.helpers.conda_parts import fake_cut
 from tests.helpers.conda_project import Project
@@ -55,16 +55,16 @@ def test_a_whole_file(tmp_path: Path) -> None:
         "dependencies": ["einops"],
     }
     assert said == [
-        '5: pytorch=2.7.1=*cuda126*: said by torch: "2.7.1" and cuda: cu126',
-        "7: gxx: said by compiler: bundled",
-        "8: pip: wheels get into an archive without it; `conda: [pip]` takes it along",
+        '5: pytorch=2.7.1=*cuda126*: torch: "2.7.1", cuda: cu126',
+        "7: gxx: compiler: bundled",
+        "8: pip: wheels get into an archive without pip; `conda: [pip]` takes it along",
     ]
 
 
 def test_a_file_that_says_no_release(tmp_path: Path) -> None:
     values, said = imported(tmp_path, dependencies(*TORCH))
     assert values["triton"] == "pytriton-0.7.0"
-    assert said[0].endswith(" says no Triton release: pytriton-0.7.0; --triton says another")
+    assert said[0].endswith(" says no Triton release: triton: pytriton-0.7.0; --triton says another")
 
 
 def test_channels(tmp_path: Path) -> None:
@@ -79,12 +79,11 @@ def test_channels(tmp_path: Path) -> None:
     values, said = imported(tmp_path, dependencies(*TORCH, channels=channels), triton="25.06")
     assert values["channels"] == ["conda-forge", "https://example.org/own", "../here"]
     assert said[:4] == [
-        "4: defaults: its terms of service bind companies; name it, and say `anaconda-terms: accepted`, "
-        "if you may use it",
+        "4: defaults: its terms of service bind companies: name it with `anaconda-terms: accepted` if you may use it",
         "5: https://conda.anaconda.org/conda-forge: there is a channel conda-forge already",
         "6: https://example.org/own: without its password or token, which belongs into .netrc or the conda "
         "configuration",
-        '9: pytorch=2.7.1: said by torch: "2.7.1" and cuda: cpu',
+        '9: pytorch=2.7.1: torch: "2.7.1", cuda: cpu',
     ]
     assert "secret" not in json.dumps([values, said])
 
@@ -92,7 +91,7 @@ def test_channels(tmp_path: Path) -> None:
 def test_a_file_without_channels(tmp_path: Path) -> None:
     values, said = imported(tmp_path, "dependencies: [numpy]\n", triton="25.06")
     assert values["channels"] == ["conda-forge"]
-    assert any("names no channel that can be used as it is: conda-forge instead" in line for line in said)
+    assert any("names no channel that can be used as it is: channels: [conda-forge]" in line for line in said)
 
 
 def test_pytorchs_own_channel_has_ended(tmp_path: Path) -> None:
@@ -107,7 +106,7 @@ def test_pytorchs_own_channel_has_ended(tmp_path: Path) -> None:
     assert (values["torch"], values["cuda"]) == ("2.7.1", "cu126")
     assert values["dependencies"] == ["torchvision==0.22.1", "torchaudio"]
     assert "conda" not in values
-    assert any(line.endswith("which take PyTorch's own wheel") for line in said)
+    assert any(line.endswith("(PyTorch's own wheel)") for line in said)
     assert any(line.endswith("a wheel, of whatever version torch wants") for line in said)
     values, _ = imported(tmp_path, dependencies("pytorch::pytorch=2.7.1"), triton="25.06")
     assert "conda" not in values
@@ -128,9 +127,9 @@ def test_packages(tmp_path: Path) -> None:
     assert values["channels"] == ["conda-forge", "bioconda"]
     assert values["compiler"] == "bundled"
     assert [line for line in said if "torch" not in line and "cpuonly" not in line] == [
-        "6: numpy=1.26.4=py39h_0: without its build, which is not for Python 3.12",
-        "8: defaults::libx: from the channels of the recipe",
-        "9: __glibc>=2.17: what the system has is the release's and the recipe's affair",
+        "6: numpy=1.26.4=py39h_0: numpy ==1.26.4, without its build, which is not for Python 3.12",
+        "8: defaults::libx: libx, from the channels of the recipe",
+        "9: __glibc>=2.17: a virtual package: what the server's image has decides",
         next(line for line in said if line.startswith("10: numpy >=>1: is no match spec: ")),
     ]
 
@@ -151,11 +150,11 @@ def test_names(tmp_path: Path) -> None:
     for text, name in [("My Env!", "My-Env"), ("x/y", "x-y"), ("...", "environment")]:
         path = tmp_path / "e.yml"
         path.write_text(f"name: '{text}'\ndependencies: []\n")
-        assert recipe_name(read_environment(path)) == name
+        assert recipe_name(read_import(path)) == name
 
 
 def test_the_environment_file_of_this_project(tmp_path: Path) -> None:
-    found = make_recipe(read_environment(ROOT / "environment.yml"), tmp_path, triton="25.06")
+    found = make_recipe(read_import(ROOT / "environment.yml"), tmp_path, Choices(triton="25.06"))
     path = tmp_path / "own.yaml"
     path.write_text(found.text)
     recipe = load_recipe(path)
@@ -171,7 +170,7 @@ def test_what_was_imported_is_locked(conda_project: Project) -> None:
         f"name: there\nchannels:\n  - {own}\n  - {conda_project.channel}\ndependencies:\n"
         "  - python=3.11\n  - tool=2\n  - pip:\n    - torch==2.7.1+cpu\n    - numpy<2\n"
     )
-    made = api.import_recipe(path, triton="pytriton-0.7.0", root=conda_project.folder)
+    made = api.import_recipe(path, choices=Choices(triton="pytriton-0.7.0"), root=conda_project.folder)
     assert made.recipe == conda_project.folder / "recipes" / "there.yaml"
     lock = conda_project.lock(load_recipe(made.recipe)).lock
     assert lock.conda is not None
@@ -195,7 +194,7 @@ def test_specs_of_a_folder_and_of_a_build_are_locked(conda_project: Project) -> 
         "  - python=3.11\n  - own::tool=1\n  - pinned=1.0=py311_0\n  - pip: [torch==2.7.1+cpu]\n"
     )
     made = api.import_recipe(path, root=conda_project.folder)
-    assert [f"{one.text}: {one.why}" for one in made.remarks if one.left_out] == [
+    assert [f"{one.text}: {one.why}" for one in made.remarks if one.fate == "left out"] == [
         "./elsewhere/own: there is a channel own already"
     ]
     lock = conda_project.lock(load_recipe(made.recipe)).lock
@@ -219,12 +218,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = call(tmp_path, monkeypatch, "environment.yml", "--triton", "25.06")
     assert done.exit_code == 0, done.output
     assert done.output.splitlines() == [
-        f"wrote {tmp_path}/recipes/video.yaml; next: envbuilder lock video",
-        "in other words:",
-        "  environment.yml:3: cpuonly: said by cuda: cpu",
-        '  environment.yml:3: pytorch=2.7.1: said by torch: "2.7.1" and cuda: cpu',
-        "not carried over:",
-        "  environment.yml:3: pip: wheels get into an archive without it; `conda: [pip]` takes it along",
+        f"wrote {tmp_path}/recipes/video.yaml from a conda environment file; next: envbuilder lock video",
+        "carried over:",
+        "  environment.yml:2: conda-forge",
+        "changed:",
+        "  environment.yml:3: cpuonly: cuda: cpu",
+        '  environment.yml:3: pytorch=2.7.1: torch: "2.7.1", cuda: cpu',
+        "left out:",
+        "  environment.yml:3: pip: wheels get into an archive without pip; `conda: [pip]` takes it along",
     ]
     again = call(tmp_path, monkeypatch, "environment.yml", "--triton", "25.06")
     assert again.exit_code == 2
@@ -232,7 +233,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = call(tmp_path, monkeypatch, "environment.yml", "other.yaml", "--cuda", "cu126", "--json")
     said = json.loads(done.stdout)
     assert said["recipe"] == "other.yaml"
-    (left_out,) = [one for one in said["remarks"] if one["left_out"]]
+    (left_out,) = [one for one in said["remarks"] if one["fate"] == "left out"]
     assert (left_out["place"], left_out["text"]) == ("environment.yml:3", "pip")
 
 
@@ -243,4 +244,4 @@ def test_what_cannot_be_a_recipe_is_not_left_behind(tmp_path: Path, monkeypatch:
     assert "cuda" in done.output
     assert list((tmp_path / "recipes").glob("*.yaml")) == []
     with pytest.raises(RecipeError, match=r"no Triton release '1\.0'"):
-        api.import_recipe(tmp_path / "environment.yml", triton="1.0", root=tmp_path)
+        api.import_recipe(tmp_path / "environment.yml", choices=Choices(triton="1.0"), root=tmp_path)

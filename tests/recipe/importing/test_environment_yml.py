@@ -27,7 +27,8 @@ def read(tmp_path: Path) -> Read:
 
 def remarks(found: Environment) -> list[tuple[str, str, bool, str]]:
     return [
-        (one.place.removeprefix(f"{found.path}:"), one.text, one.left_out, one.why) for one in found.remarks
+        (one.place.removeprefix(f"{found.path}:"), one.text, one.fate == "left out", one.why)
+        for one in found.remarks
     ]
 
 

@@ -41,7 +41,7 @@ def test_specs(text: str, name: str, version: str, build: str, channel: str | No
 def test_what_is_none(text: str, why: str) -> None:
     found = read_spec(Said(text=text, place="e.yml:1"))
     assert isinstance(found, Remark)
-    assert (found.left_out, found.why[: len(why)]) == (True, why)
+    assert (found.fate, found.why[: len(why)]) == ("left out", why)
 
 
 @pytest.mark.parametrize(

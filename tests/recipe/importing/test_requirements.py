@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from envbuilder.recipe.importing.remark import Said
-from envbuilder.recipe.importing.requirements import PipLines, read_pip_lines
+from envbuilder.recipe.importing.requirements import is_requirements, read_pip_lines
+from envbuilder.recipe.importing.wanted import Wanted
 
 
-def read(folder: Path, *lines: str) -> PipLines:
+def read(folder: Path, *lines: str) -> Wanted:
     return read_pip_lines(
         [Said(text=text, place=f"e.yml:{number}") for number, text in enumerate(lines, start=1)], folder
     )
@@ -23,7 +24,7 @@ def test_requirements(tmp_path: Path) -> None:
         'x[a]==1; python_version > "3"',
         "y",
     ]
-    assert (found.remarks, found.variant) == ([], None)
+    assert (found.remarks, found.indexes) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -57,72 +58,127 @@ def test_a_local_wheel(tmp_path: Path, form: str) -> None:
     ]
 
 
-NO_WHEEL = "only wheels can be pinned by hash: build one of it, and name that"
+NO_WHEEL = "an archive of sources at an address cannot be pinned: build a wheel of it and name that"
+PLACE = "where packages are is not part of a recipe: envbuilder.toml: "
 
 
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("./folder", NO_WHEEL),
-        ("~/folder", NO_WHEEL),
+        ("./folder", "there is no folder "),
         ("https://example.org/x-1.0.tar.gz", NO_WHEEL),
         ("x @ https://example.org/x-1.0.tar.gz", NO_WHEEL),
-        ("file:///x/x-1.0.tar.gz", NO_WHEEL),
-        ("./x.whl", NO_WHEEL),
+        ("./x.whl", "not the name of a wheel"),
         ("git+https://u:p@github.com/x/y", "its name is not said: NAME @ git+https://github.com/x/y"),
-        ("hg+https://example.org/x", "references are git+https: and git+ssh:"),
-        ("x ==", "is no requirement (PEP 508): "),
-        ("-e .", "a folder has no hash: build a wheel of it, and name that (./dist/x.whl)"),
+        ("hg+https://example.org/x", "expected a git reference (git+https: or git+ssh:)"),
+        ("x ==", "not a requirement (PEP 508): "),
+        ("-e ./gone", "there is no folder "),
         ("-e git+https://github.com/x/y", "its name is not said: NAME @ git+https://github.com/x/y"),
-        ("--pre", "name the version that you want: NAME==1.0rc1"),
-        ("-c limits.txt", "constraints are pip's own configuration (PIP_CONSTRAINT)"),
-        ("--require-hashes", "an option of pip, which installs nothing here"),
-        ("-r gone.txt", "cannot be read: No such file or directory"),
-        ("-f ./wheels", "places are no part of a recipe: envbuilder.toml, or pip's own configuration"),
+        ("-c https://example.org/limits.txt", "a file at an address may change: download it and name that"),
+        ("x==${VERSION}", "an environment variable stands in it: a recipe means the same on every machine"),
+        ("--use-feature=x", "an option of pip that does not choose packages"),
+        ("-f ./wheels", PLACE + 'find-links = ["…"]'),
+        ("--extra-index-url https://example.org/simple", PLACE + 'extra-index-urls = ["…"]'),
+        ("--no-index", PLACE + "no-index = true"),
     ],
 )
 def test_what_is_left_out(tmp_path: Path, line: str, why: str) -> None:
     found = read(tmp_path, line)
     assert found.requirements == []
     (remark,) = found.remarks
-    assert remark.left_out
-    assert remark.why.startswith(why)
+    assert (remark.fate, remark.why[: len(why)]) == ("left out", why)
     assert str(remark).startswith("e.yml:1: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "how"),
+    [
+        ("z==1 --hash=sha256:00", "z==1: its hashes are those of the lock"),
+        (
+            "flash-attn --no-build-isolation",
+            "flash-attn: without its options, which a lock of wheels does not need",
+        ),
+        ("-e git+https://github.com/x/y#egg=y", "built into a wheel when the recipe is locked, not editable"),
+        ("--pre", "prereleases: true"),
+        ("--no-binary x,y", "build-from-source: [x, y]"),
+        ("--require-hashes", "a lock pins every file by its hash, and takes wheels"),
+    ],
+)
+def test_what_is_changed(tmp_path: Path, line: str, how: str) -> None:
+    (remark,) = read(tmp_path, line).remarks
+    assert (remark.fate, remark.why) == ("changed", how)
 
 
 def test_credentials_are_not_told(tmp_path: Path) -> None:
     found = read(tmp_path, "--index-url https://user:secret@example.org/simple")
-    assert str(found.remarks[0]).startswith("e.yml:1: --index-url https://example.org/simple: places are no")
-
-
-def test_what_is_said_otherwise(tmp_path: Path) -> None:
-    found = read(tmp_path, "-e git+https://github.com/x/y#egg=y", "z==1 --hash=sha256:00")
-    assert [str(one) for _, one in found.requirements] == ["y @ git+https://github.com/x/y", "z==1"]
-    assert [(one.left_out, one.why) for one in found.remarks] == [
-        (False, "as a wheel that is built of it, not editable"),
-        (False, "without its options: a lock names every wheel by its hash anyway"),
-    ]
+    assert str(found.remarks[0]).startswith("e.yml:1: --index-url https://example.org/simple: where packages")
 
 
 @pytest.mark.parametrize("option", ["--index-url ", "-i ", "--extra-index-url="])
 def test_the_index_of_pytorch_says_the_variant(tmp_path: Path, option: str) -> None:
     found = read(tmp_path, f"{option}https://download.pytorch.org/whl/cu126")
-    assert (found.variant, found.remarks) == ("cu126", [])
+    assert ([variant for _, variant in found.indexes], found.remarks) == (["cu126"], [])
+
+
+def test_an_index_on_the_line_of_torch(tmp_path: Path) -> None:
+    found = read(tmp_path, "torch==2.7.1 --index-url https://download.pytorch.org/whl/cu118")
+    assert found.own_index == {"torch": "cu118"}
+    assert found.remarks[0].why.startswith(
+        "torch==2.7.1: pip ignores an index on the line of one requirement"
+    )
 
 
 def test_files_of_requirements(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    (tmp_path / "a.txt").write_text("one==1 \\\n  --hash=sha256:00\n\n-r sub/b.txt\n--pre\n")
+    (tmp_path / "a.txt").write_text("one==1 \\\n  --hash=sha256:00\n\n-r sub/b.txt\n-c limits.txt\n")
     (tmp_path / "sub" / "b.txt").write_text("two\n-r ../a.txt\n")
+    (tmp_path / "limits.txt").write_text("three<3\nfour @ https://example.org/x.whl\n")
     found = read(tmp_path, "-r a.txt")
     assert [(said.place, str(one)) for said, one in found.requirements] == [
         (f"{tmp_path}/a.txt:1", "one==1"),
         (f"{tmp_path}/sub/b.txt:1", "two"),
     ]
+    assert [(said.place, str(one)) for said, one in found.constraints] == [
+        (f"{tmp_path}/limits.txt:1", "three<3")
+    ]
     assert [(one.place, one.why) for one in found.remarks] == [
-        (f"{tmp_path}/a.txt:1", "without its options: a lock names every wheel by its hash anyway"),
-        (f"{tmp_path}/sub/b.txt:2", "that file names itself"),
-        (f"{tmp_path}/a.txt:5", "name the version that you want: NAME==1.0rc1"),
+        (f"{tmp_path}/a.txt:1", "one==1: its hashes are those of the lock"),
+        (f"{tmp_path}/sub/b.txt:2", "that file includes itself"),
+        (f"{tmp_path}/a.txt:4", "its lines stand in the recipe"),
+        (f"{tmp_path}/limits.txt:2", "a constraint says a version, not where a package lies"),
+        (f"{tmp_path}/a.txt:5", "its lines stand in the recipe"),
+        ("e.yml:1", "its lines stand in the recipe"),
     ]
     (tmp_path / "c.txt").write_bytes(b"\xff\xfe")
-    assert read(tmp_path, "-r c.txt").remarks[0].why == "cannot be read: is no UTF-8 text"
+    assert read(tmp_path, "-r c.txt").remarks[0].why == f"{tmp_path}/c.txt is not UTF-8 text"
+    assert (
+        read(tmp_path, "-r gone.txt")
+        .remarks[0]
+        .why.endswith("gone.txt cannot be read: No such file or directory")
+    )
+
+
+def test_a_local_project(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    assert read(tmp_path, "./own").remarks[0].why == (
+        f"{tmp_path}/own does not say its project's name (project.name in pyproject.toml)"
+    )
+    (tmp_path / "own" / "pyproject.toml").write_text('[project]\nname = "my-own"\n')
+    for line in ("./own[fast]", "-e ./own[fast]", f"my-own[fast] @ file://{tmp_path}/own"):
+        found = read(tmp_path, line)
+        assert [str(one) for _, one in found.requirements] == [f"my-own[fast] @ file://{tmp_path}/own"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("numpy>=1\n# why\n-r other.txt\n", True),
+        ("./x-1.0-py3-none-any.whl\n", True),
+        ("git+https://github.com/x/y#egg=y\n", True),
+        ("name: x\n", False),
+        ("Once upon a time\n", False),
+        ("# only a comment\n", False),
+    ],
+)
+def test_is_requirements(text: str, told: bool) -> None:
+    assert is_requirements(text) is told

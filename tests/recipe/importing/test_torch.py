@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
-from packaging.requirements import Requirement
 
 from envbuilder.catalog.torch import find_build
 from envbuilder.catalog.triton import find_release
+from envbuilder.recipe.importing.environment_yml import Environment
 from envbuilder.recipe.importing.match_spec import Spec, read_spec
 from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.requirements import read_pip_lines
 from envbuilder.recipe.importing.torch import TorchChoice, choose_python, choose_torch
+from envbuilder.recipe.importing.wanted import Imported
 from envbuilder.recipe.template import DEFAULT_TORCH
 
-WHOLE = Said(text="", place="e.yml")
+PATH = Path("e.yml")
 
 
 def spec(text: str) -> Spec:
@@ -21,15 +27,33 @@ def spec(text: str) -> Spec:
     return found
 
 
+def imported(*lines: str, conda: bool, cuda: str | None = None, python: str | None = None) -> Imported:
+    said = [Said(text=line, place=f"e.yml:{number}") for number, line in enumerate(lines, start=9)]
+    parts: Any = dict.fromkeys(("channels", "specs", "pip", "remarks"), ())
+    return Imported(
+        path=PATH,
+        kind="a file",
+        name="e",
+        wanted=read_pip_lines(said, Path()),
+        python=None if python is None else Said(text=python, place="e.yml:3"),
+        cuda=None if cuda is None else Said(text=cuda, place="e.yml:2"),
+        conda=Environment(path=PATH, name="e", **parts) if conda else None,
+    )
+
+
 def chosen(
     *specs: str,
-    wheel: str | None = None,
-    variant: str | None = None,
+    pip: Sequence[str] = (),
     torch: str | None = None,
     cuda: str | None = None,
+    named: str | None = None,
 ) -> TorchChoice:
-    asked = None if wheel is None else (Said(text=wheel, place="e.yml:9"), Requirement(wheel))
-    return choose_torch([spec(text) for text in specs], asked, variant, WHOLE, torch=torch, cuda=cuda)
+    found = imported(*pip, conda=bool(specs), cuda=named)
+    return choose_torch(found, [spec(text) for text in specs], torch=torch, cuda=cuda)
+
+
+def said(choice: TorchChoice) -> list[str]:
+    return [f"{one.fate}: {one.text}: {one.why}" for one in choice.remarks]
 
 
 @pytest.mark.parametrize(
@@ -60,8 +84,8 @@ def test_the_newest_that_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("specs", "why"),
     [
-        (["ffmpeg"], f"says nothing of torch: {DEFAULT_TORCH}, as `envbuilder init` proposes"),
-        (["pytorch"], f"does not say a version of torch: {DEFAULT_TORCH}, as `envbuilder init` proposes"),
+        (["ffmpeg"], f'says nothing of torch: torch: "{DEFAULT_TORCH}"; --torch says another'),
+        (["pytorch"], f'does not say a version of torch: torch: "{DEFAULT_TORCH}"; --torch says another'),
     ],
 )
 def test_a_torch_that_is_not_said(specs: list[str], why: str) -> None:
@@ -78,57 +102,112 @@ def test_a_cuda_that_is_not_said() -> None:
 def test_a_persons_own_choice_counts() -> None:
     found = chosen("pytorch=2.7.1", "cudatoolkit=11.8", torch="2.6.0", cuda="cu124")
     assert (found.torch, found.cuda) == ("2.6.0", "cu124")
-    assert [one.why for one in found.remarks] == ["said by cuda: cu124"]
+    assert said(found) == ["changed: cudatoolkit=11.8: clash: cuda: cu124 is taken instead"]
+
+
+CU126 = "--index-url https://download.pytorch.org/whl/cu126"
 
 
 @pytest.mark.parametrize(
-    ("wheel", "variant", "torch", "cuda"),
+    ("lines", "torch", "cuda"),
     [
-        ("torch==2.7.1", None, "2.7.1", "pypi"),
-        ("torch==2.7.1", "cu126", "2.7.1", "cu126"),
-        ("torch==2.7.1+cu128", "cu126", "2.7.1", "cu128"),
+        (["torch==2.7.1"], "2.7.1", "pypi"),
+        (["torch==2.7.1", CU126], "2.7.1", "cu126"),
+        (["torch==2.7.1+cu128", CU126], "2.7.1", "cu128"),
         (
-            "torch @ https://download.pytorch.org/whl/cu126/torch-2.7.1%2Bcu126-cp311-cp311-linux_x86_64.whl",
-            None,
+            [
+                "torch @ https://download.pytorch.org/whl/cu126/torch-2.7.1%2Bcu126-cp311-cp311-linux_x86_64.whl"
+            ],
             "2.7.1",
             "cu126",
         ),
-        ("torch @ git+https://example.org/torch", None, DEFAULT_TORCH, "pypi"),
-        ("torch===nonsense", None, DEFAULT_TORCH, "pypi"),
+        (["torch==2.7.1 --index-url https://download.pytorch.org/whl/cu118"], "2.7.1", "cu118"),
+        (["torch @ git+https://example.org/torch"], DEFAULT_TORCH, "pypi"),
+        (["torch===nonsense"], DEFAULT_TORCH, "pypi"),
+        (["torch", "torchvision==0.20.1"], "2.5.1", "pypi"),
+        (["torchvision==0.20.1+cu121"], "2.5.1", "cu121"),
+        (["torchaudio==2.6.0", CU126], "2.6.0", "cu126"),
+        (["torchvision"], DEFAULT_TORCH, "pypi"),
+        (["scikit-learn"], DEFAULT_TORCH, "cpu"),
     ],
 )
-def test_of_a_wheel(wheel: str, variant: str | None, torch: str, cuda: str) -> None:
-    found = chosen(wheel=wheel, variant=variant)
-    assert (found.torch, found.cuda) == (torch, cuda)
-    assert found.remarks[-1].why == f'said by torch: "{torch}" and cuda: {cuda}'
+def test_of_pip(lines: list[str], torch: str, cuda: str) -> None:
+    found = chosen(pip=lines)
+    assert (found.torch, found.cuda, found.from_pip) == (torch, cuda, True)
 
 
 def test_of_a_wheel_of_many_versions() -> None:
-    assert chosen(wheel="torch>=2.5,<2.7").torch.startswith("2.6.")
+    assert chosen(pip=["torch>=2.5,<2.7"]).torch.startswith("2.6.")
+
+
+def test_pip_leaves_the_torch_of_conda_in_place_where_it_fulfils_the_requirement() -> None:
+    found = chosen("pytorch=2.5.1", "cpuonly", pip=["torch>=2.4"])
+    assert (found.torch, found.cuda, found.from_pip) == ("2.5.1", "cpu", False)
+    assert said(found) == [
+        "changed: torch>=2.4: pytorch=2.5.1 fulfils it: pip leaves that in place",
+        "changed: cpuonly: cuda: cpu",
+    ]
+
+
+def test_pip_replaces_another_torch_of_conda() -> None:
+    found = chosen("pytorch=2.5.1", "cpuonly", pip=["torch==2.7.1"])
+    assert (found.torch, found.cuda, found.from_pip) == ("2.7.1", "pypi", True)
+    assert said(found) == [
+        'changed: torch==2.7.1: torch: "2.7.1", cuda: pypi',
+        "left out: pytorch=2.5.1: clash: pip replaces it by torch==2.7.1, which is what that environment ended with",
+        "left out: cpuonly: it is for conda's torch; pip's has its own CUDA (cuda: pypi): --cuda takes another",
+    ]
+
+
+def test_an_index_that_pip_never_asks_for_torch() -> None:
+    found = chosen("pytorch=2.5.1", "cpuonly", pip=[CU126])
+    assert (found.torch, found.cuda) == ("2.5.1", "cpu")
+    assert said(found)[-1] == (
+        f"left out: {CU126}: clash: conda's torch (cpu) is in place first; --cuda cu126 takes the other"
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "cuda", "why"),
+    [
+        ("12.1", "cu121", "changed: 12.1: cuda: cu121"),
+        ("cpu", "cpu", "changed: cpu: cuda: cpu"),
+        ("10.2", "pypi", "left out: 10.2: torch 2.5.1 was not built for it (but for cu118, cu121, cu124)"),
+    ],
+)
+def test_a_cuda_that_the_file_names(named: str, cuda: str, why: str) -> None:
+    found = chosen(pip=["torch==2.5.1"], named=named)
+    assert found.cuda == cuda
+    assert why in said(found)
 
 
 @pytest.mark.parametrize(
     ("text", "release", "python", "remark"),
     [
-        ("python=3.12", "25.06", None, None),
-        ("python", "25.06", None, None),
-        ("python=3.12.4", "25.06", None, 'said by python: "3.12"; the lock names the whole version'),
-        ("python=3.11", "pytriton-0.7.0", "3.11", None),
-        ("python=3.9", "25.06", None, "Triton 25.06 has a stub for 3.12 only: 3.12 taken"),
-        (
-            "python>=3.10,<3.12",
-            "pytriton-0.7.0",
-            "3.11",
-            'said by python: "3.11"; the lock names the whole version',
-        ),
+        ("python=3.12", "25.06", None, ""),
+        ("python=3.12.4", "25.06", None, 'python: "3.12"; the lock names the whole version'),
+        ("python=3.11", "pytriton-0.7.0", "3.11", ""),
+        ("python=3.9", "25.06", None, "Triton 25.06 has a stub for 3.12 only: 3.12 is taken"),
+        ("python>=3.10,<3.12", "pytriton-0.7.0", "3.11", 'python: "3.11"; the lock names the whole version'),
     ],
 )
-def test_python(text: str, release: str, python: str | None, remark: str | None) -> None:
-    found, remarks = choose_python(spec(text), find_release(release), "2.7.1", None)
+def test_python(text: str, release: str, python: str | None, remark: str) -> None:
+    found, remarks = choose_python(imported(conda=True), [spec(text)], find_release(release), "2.7.1", None)
     assert found == python
-    assert [one.why for one in remarks] == ([remark] if remark else [])
+    assert [one.why for one in remarks] == [remark]
+
+
+@pytest.mark.parametrize(
+    ("text", "python"),
+    [(">=3.10,<3.12", "3.11"), ("3.11.4", "3.11"), ("~=3.10.0", "3.10"), ("nonsense", None)],
+)
+def test_python_of_a_specifier(text: str, python: str | None) -> None:
+    release = find_release("pytriton-0.7.0")
+    assert choose_python(imported(conda=False, python=text), [], release, "2.7.1", None)[0] == python
 
 
 def test_python_of_a_person() -> None:
-    assert choose_python(spec("python=3.9"), find_release("pytriton-0.7.0"), "2.7.1", "3.10") == ("3.10", [])
-    assert choose_python(None, find_release("pytriton-0.7.0"), "2.7.1", None) == (None, [])
+    release = find_release("pytriton-0.7.0")
+    found, remarks = choose_python(imported(conda=True), [spec("python=3.9")], release, "2.7.1", "3.10")
+    assert (found, remarks[0].why) == ("3.10", 'python: "3.10", as --python says')
+    assert choose_python(imported(conda=True), [], release, "2.7.1", None) == (None, [])
