@@ -233,7 +233,7 @@ def test_verify_reports_it_all_the_same(room: Room, case: str) -> None:
 def test_each_verb_that_reads_an_archive_refuses_it(room: Room, case: str, verb: str) -> None:
     parts, text = CASES[case]
     archive = archive_of(room.folder, parts(), raw=True)
-    more = {"audit": ["--advisories", "."], "diff": [archive]}.get(verb, [])
+    more: list[str | Path] = {"audit": ["--advisories", "."], "diff": [archive]}.get(verb, [])  # type: ignore[assignment]  # of either
     refused(room.run(verb, archive, *more), 5, f"error: {archive}: {at(text)}")
 
 
