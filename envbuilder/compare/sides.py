@@ -21,6 +21,7 @@ from envbuilder.lockfile.pylock import read_lock
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.load import find_recipe
 from envbuilder.recipe.model import Recipe
+from envbuilder.util.files import kind_of_file
 
 Kind = Literal["recipe", "lock", "archive"]
 
@@ -73,6 +74,8 @@ def read_side(name: str, root: Path, *, reporter: Reporter = SILENT) -> Side:
         return _of_lock(path)
     if not name.endswith((*_ARCHIVES, ".json")):
         return _of_recipe(find_recipe(name, root))
+    if path.exists() and not path.is_file():
+        raise RecipeError(f"{name}: is {kind_of_file(path.stat().st_mode)}, not a file")
     if not path.is_file():
         raise RecipeError(f"{name}: there is no such file", hint="archives lie in envs/ after a build")
     if name.endswith(".json"):

@@ -87,7 +87,9 @@ def _read(path: Path) -> Iterator[tuple[str, str, str]]:
     except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: pip's configuration cannot be read: {error}") from error
+        raise RecipeError(
+            f"{path}: pip's configuration cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
     try:
         parser.read_string(text, source=str(path))
     except configparser.Error as error:

@@ -170,7 +170,7 @@ _OWN = ("pytorch-index", "store", "store-trust")
 def find_settings_file(folder: Path) -> Path | None:
     """Return the envbuilder.toml that holds in *folder*: the nearest one upwards."""
     folder = folder.absolute()
-    return next((file for up in (folder, *folder.parents) if (file := up / FILE_NAME).is_file()), None)
+    return next((file for up in (folder, *folder.parents) if (file := up / FILE_NAME).exists()), None)
 
 
 def _read_toml(folder: Path) -> Layer:

@@ -15,7 +15,7 @@ from envbuilder.inventory.components import Component, Inventory
 from envbuilder.inventory.osv import Advisory, fixed_by, parse_advisory, projects
 from envbuilder.progress import SILENT
 from envbuilder.util.documents import DOCUMENT, DocumentError, parse_json
-from envbuilder.util.files import open_regular, read_regular
+from envbuilder.util.files import kind_of_file, open_regular, read_regular
 from envbuilder.util.text import human
 
 _TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
@@ -129,13 +129,15 @@ def _merged(
 
 
 def _records(database: Path) -> Iterator[tuple[str, bytes]]:
+    if database.exists() and not (database.is_dir() or database.is_file()):
+        raise RecipeError(f"{database}: is {kind_of_file(database.stat().st_mode)}, not a file")
     if not database.exists():
         raise RecipeError(
             f"{database}: there is no such database of advisories",
             hint="a folder or an archive of OSV records, for instance OSV's PyPI/all.zip",
         )
     paths = (
-        sorted(path for path in database.rglob("*") if path.is_file()) if database.is_dir() else [database]
+        sorted(path for path in database.rglob("*") if not path.is_dir()) if database.is_dir() else [database]
     )
     left = _MOST
     for path in paths:

@@ -51,7 +51,7 @@ def find_recipe_file(name_or_path: str, root: Path) -> Path:
         return Path(name_or_path)
     folder = root / "recipes"
     path = folder / f"{name_or_path}.yaml"
-    if not path.is_file():
+    if not path.exists():
         names = sorted(other.stem for other in folder.glob("*.yaml"))
         near = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.5)
         guess = f", did you mean `{near[0]}`?" if near else ""

@@ -27,6 +27,7 @@ from envbuilder.resolve.provided import find_provided
 from envbuilder.resolve.wheels import Upgrade
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.store.session import Session
+from envbuilder.util.files import kind_of_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +113,8 @@ def lock_recipe(
 
 def _previous(path: Path, reporter: Reporter) -> Lock | None:
     """Return the lock whose versions are to be kept, if there is one that can be trusted."""
+    if path.exists() and not path.is_file():
+        raise RecipeError(f"{path}: is {kind_of_file(path.stat().st_mode)}, not a file")
     try:
         return read_lock(path)
     except NewerLockError:

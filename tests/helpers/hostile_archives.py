@@ -52,7 +52,8 @@ def named(draft: Path) -> Path:
 
 
 def model(room: Room) -> Path:
-    """A model directory to deploy."""
+    """A model directory to deploy; a folder ``repository`` is there, too."""
+    (room.folder / "repository").mkdir(exist_ok=True)
     folder = room.folder / "models" / "net"
     (folder / "1").mkdir(parents=True, exist_ok=True)
     (folder / "1" / "model.py").write_text("class TritonPythonModel:\n    pass\n")

@@ -101,7 +101,7 @@ def zipped(*parts: bytes) -> bytes:
 
 
 def bomb(size: int) -> bytes:
-    """A single deflate stream of *size* zeros in one gzip member, whose length it does not say right."""
-    stream = zlib.compressobj(9, zlib.DEFLATED, 31)
-    piece = bytes(2**20)
-    return b"".join([*(stream.compress(piece) for _ in range(size >> 20)), stream.flush()])
+    """A single deflate stream of *size* zeros in one gzip member, whose checksum is not theirs."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    piece = stream.compress(bytes(2**24)) + stream.flush(zlib.Z_FULL_FLUSH)  # it can stand after itself
+    return bytes((31, 139, 8, 0, 0, 0, 0, 0, 0, 255)) + piece * (size >> 24) + b"\3\0" + bytes(8)

@@ -22,7 +22,7 @@ import tempfile
 import time
 from typing import Any
 
-_NOT_IMPORTED = ("envbuilder.guest", "envbuilder.__main__", "envbuilder._data", "envbuilder.fleet.dask")
+_NOT_IMPORTED = ("envbuilder.guest", "envbuilder._data", "envbuilder.fleet.dask")
 _OTHERS = (
     "cryptography.x509",
     "cryptography.hazmat.primitives.serialization",
@@ -50,12 +50,12 @@ def main() -> None:
         request = json.loads(line)
         pid = os.fork()
         if not pid:
-            os.close(answers.fileno())
-            os.close(requests.fileno())
+            answers.close()  # the objects, too: later their destructors would close whoever has the numbers then
+            requests.close()
             _become_the_command_line(request)
             if request["moment"] is not None:
                 _await(**request["moment"])
-            importlib.import_module("envbuilder.cli").main()
+            importlib.import_module("envbuilder.__main__").main()
             return  # not reached: the command line exits
         print(json.dumps(_wait(pid, request["seconds"], request["grace"])), file=answers, flush=True)
 

@@ -15,6 +15,8 @@ from envbuilder.archive.extract import Problem
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
+from envbuilder.util.documents import LISTING
+from envbuilder.util.files import kind_of_file, read_regular
 from envbuilder.util.text import counted
 from envbuilder.verification.cures import mend_base
 from envbuilder.verification.report import Check, check, failed, passed, some
@@ -214,12 +216,15 @@ def _check_manifest(archive: Archive, lock: Lock | None) -> Iterator[Check]:
 
 def _check_beside(archive: Archive, manifest: Manifest) -> Check:
     beside = manifest_beside(archive.path)
-    inside = (archive.environment / MANIFEST_PATH).read_bytes()
+    inside = read_regular(archive.environment / MANIFEST_PATH, most=LISTING.size + 1)
+    if beside.exists() and not beside.is_file():
+        text = f"{beside.name} beside the archive is {kind_of_file(beside.stat().st_mode)}, not a file"
+        return failed("manifest.present", text, "delete it, or copy the manifest there")
     if not beside.is_file():
         return passed(
             "manifest.present", f"{MANIFEST_PATH}, format {manifest.format}; none beside the archive"
         )
-    if beside.read_bytes() != inside:
+    if read_regular(beside, most=len(inside) + 1) != inside:
         text = f"{beside.name} beside the archive is not the manifest in it"
         return failed("manifest.present", text, "copy both again, or delete the one beside it")
     return passed(
