@@ -68,6 +68,7 @@ def certified_by(chain: Sequence[Certificate], trusted: Certificate, at: datetim
         VerifyError: it says which certificate is not as it must be, and how.
     """
     signer = chain[0]
+    _check_strength(signer)
     _check_signer(signer, pinned=signer == trusted)
     path = [signer] if signer == trusted else _path(chain, trusted)
     for below, authority in enumerate(path[1:]):
