@@ -20,9 +20,11 @@ from ruamel.yaml import YAML
 from envbuilder import errors
 from envbuilder.cli import cli
 from envbuilder.config.settings import load_settings
+from envbuilder.config.values import StoreKey
 from envbuilder.deployment.config import Serving, brought_over, edit_config, read_config
 from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.matrix import load_matrix
+from tests.helpers.trust import Team
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -125,11 +127,13 @@ def test_the_configuration(tmp_path: Path) -> None:
 def test_the_settings(tmp_path: Path) -> None:
     (text,) = blocks("toml")
     (tmp_path / "envbuilder.toml").write_text(text)
+    team = Team(tmp_path / "keys", "ci")
     settings = load_settings(tmp_path, environ={})
     assert settings.find_links[0] == "/srv/wheels"
     assert settings.index_url == "https://packages.example.org/simple"
     assert settings.pytorch_index == "https://packages.example.org/pytorch"
     assert settings.store == "s3://bucket/envs"
+    assert settings.store_trust == (StoreKey(origin=str(team.public), pem=team.public.read_text().strip()),)
 
 
 def test_exit_codes() -> None:

@@ -104,7 +104,8 @@ def verify(
     What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
     folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
     whoever must have signed it (:func:`envbuilder.signing.verifier.load_verifier` also takes the name that the signer's
-    certificate must have); *lock* is the lock that it must have been built from.
+    certificate must have, and who is believed about the time of signing); *lock* is the lock that it must have been
+    built from.
     """
     from envbuilder.lockfile.pylock import read_lock
     from envbuilder.signing.verifier import load_verifier
@@ -135,13 +136,20 @@ def attest(
     certificate: Path | None = None,
     report: Path | None = None,
     builder: str | None = None,
+    timestamp: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Path:
     """Write a provenance beside an archive, see :func:`envbuilder.provenance.attest.attest`."""
     from envbuilder.provenance.attest import attest as attest_archive
 
     return attest_archive(
-        Path(archive), key=key, certificate=certificate, report=report, builder=builder, reporter=reporter
+        Path(archive),
+        key=key,
+        certificate=certificate,
+        report=report,
+        builder=builder,
+        timestamp=timestamp,
+        reporter=reporter,
     )
 
 

@@ -118,20 +118,29 @@ def _sha256(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def manifest_inside(archive: Path, *, plain: bool) -> bytes | None:
+    """Return the text of the manifest in *archive*, which is a *plain* tar or one in gzip; None: there is none.
+
+    Raises:
+        IntegrityError: it cannot be read.
+    """
+    try:
+        with TarStream(archive, "none" if plain else "gzip", SILENT) as stream:
+            tar = BoundedTar(stream)
+            member = next((member for member in tar if member.name == MANIFEST_PATH and member.isreg()), None)
+            return None if member is None else tar.content(member, LISTING.size + 1)
+    except (EOFError, OSError, ValueError) as error:
+        raise IntegrityError(f"{archive} cannot be read: {error}") from error
+
+
 def _find_manifest(archive: Path, *, plain: bool) -> Manifest:
     """Read the manifest beside *archive*, or else the one inside."""
     beside = manifest_beside(archive)
     if beside.is_file():
         return read_manifest(beside)
-    try:
-        with TarStream(archive, "none" if plain else "gzip", SILENT) as stream:
-            tar = BoundedTar(stream)
-            member = next((member for member in tar if member.name == MANIFEST_PATH and member.isreg()), None)
-            if member is not None:
-                text = tar.content(member, LISTING.size + 1)
-                return parse_manifest(text, where=f"{archive}: {MANIFEST_PATH}")
-    except (EOFError, OSError, ValueError) as error:
-        raise IntegrityError(f"{archive} cannot be read: {error}") from error
+    text = manifest_inside(archive, plain=plain)
+    if text is not None:
+        return parse_manifest(text, where=f"{archive}: {MANIFEST_PATH}")
     raise DeployError(
         f"{archive} has no manifest: neither {beside.name} beside it nor {MANIFEST_PATH} inside",
         hint="archives are made by `envbuilder build`",

@@ -204,6 +204,12 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
     help="With --provenance CERTIFICATE: the name that the signer's certificate must have.",
 )
 @click.option(
+    "--timestamp-authority",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --provenance CERTIFICATE: whose timestamps say when it was signed. Without one: now.",
+)
+@click.option(
     "--lock",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -231,14 +237,16 @@ def verify(
     from envbuilder.signing.verifier import load_verifier
 
     provenance, identity = options.pop("provenance"), options.pop("identity")
-    if identity is not None and provenance is None:
-        raise click.UsageError("--identity goes with --provenance")
+    authority = options.pop("timestamp_authority")
+    for option, value in (("--identity", identity), ("--timestamp-authority", authority)):
+        if value is not None and provenance is None:
+            raise click.UsageError(f"{option} goes with --provenance")
     server, tritonserver = options.pop("server"), options.pop("tritonserver")
     found = api.verify(
         archive,
         server=tritonserver if server is not False and tritonserver is not None else server,
         session=open_session(quiet=quiet or as_json, find_links=find_links),
-        provenance=None if provenance is None else load_verifier(provenance, identity),
+        provenance=None if provenance is None else load_verifier(provenance, identity, authority),
         **options,
     )
     if report is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,21 +19,27 @@ _PATH = click.Path(path_type=Path)
 @archive_argument
 @click.option("--key", type=_PATH, metavar="FILE", help="The private key that signs (PEM).")
 @click.option(
-    "--certificate", type=_PATH, metavar="FILE", help="The certificate of that key, to go with it (PEM)."
+    "--certificate",
+    type=_PATH,
+    metavar="FILE",
+    help="The certificate of that key, for signing code, and its issuers', to go with it (PEM).",
 )
 @click.option(
     "--report", type=_PATH, metavar="FILE", help="State this report of `envbuilder verify --report` too."
 )
 @click.option("--builder", metavar="URI", help="Who built: what SLSA calls builder.id.")
+@click.option(
+    "--timestamp", metavar="URL", help="With --key: have this authority say when it was signed (RFC 3161)."
+)
 @shared_options
 def attest(
     archive: Path,
     key: Path | None,
     certificate: Path | None,
-    report: Path | None,
-    builder: str | None,
+    timestamp: str | None,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """State of what an archive was made, and sign that.
 
@@ -43,13 +50,15 @@ def attest(
     """
     if certificate is not None and key is None:
         raise click.UsageError("--certificate goes with --key")
+    if timestamp is not None and key is None:
+        raise click.UsageError("--timestamp goes with --key")
     path = api.attest(
         archive,
         key=key,
         certificate=certificate,
-        report=report,
-        builder=builder,
+        timestamp=timestamp,
         reporter=make_reporter(quiet=quiet or as_json),
+        **options,
     )
     text = f"wrote {path}"
     if key is None:

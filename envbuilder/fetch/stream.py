@@ -42,13 +42,15 @@ class TooLargeError(httpx2.HTTPError):
 class Stream:
     """An answer that is on its way."""
 
-    def __init__(self, client: PyPIClient, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: PyPIClient, url: str, headers: Mapping[str, str], content: bytes | None = None
+    ) -> None:
         self._arrived: queue.Queue[httpx2.Response | bytes | BaseException | None] = queue.Queue(_AHEAD)
         self._given_up = threading.Event()
         self._began = time.monotonic()
         self._grace = GRACE * (client.timeout.read or 15.0)
         self._received = 0
-        thread = threading.Thread(target=self._read, args=(client, url, headers), daemon=True)
+        thread = threading.Thread(target=self._read, args=(client, url, headers, content), daemon=True)
         thread.start()
         head = self._next()
         assert isinstance(head, httpx2.Response)
@@ -81,9 +83,10 @@ class Stream:
             raise found
         return found
 
-    def _read(self, client: PyPIClient, url: str, headers: Mapping[str, str]) -> None:
+    def _read(self, client: PyPIClient, url: str, headers: Mapping[str, str], content: bytes | None) -> None:
+        method = "GET" if content is None else "POST"
         try:
-            with client.stream("GET", url, headers=headers) as response:
+            with client.stream(method, url, headers=headers, content=content) as response:
                 if not self._put(response):
                     return
                 for chunk in response.iter_raw():
@@ -105,13 +108,15 @@ class Stream:
 
 
 @contextmanager
-def open_stream(client: PyPIClient, url: str, headers: Mapping[str, str]) -> Iterator[Stream]:
-    """Ask for *url*, and give the answer once its headers are there.
+def open_stream(
+    client: PyPIClient, url: str, headers: Mapping[str, str], *, content: bytes | None = None
+) -> Iterator[Stream]:
+    """Ask for *url*, and give the answer once its headers are there; where there is *content*, post that.
 
     Raises:
         httpx2.HTTPError, httpx2.InvalidURL: there is none, or it is too slow.
     """
-    stream = Stream(client, url, headers)
+    stream = Stream(client, url, headers, content)
     try:
         yield stream
     finally:

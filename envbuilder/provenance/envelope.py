@@ -10,6 +10,7 @@ from typing import Any
 
 from envbuilder.errors import VerifyError
 from envbuilder.signing.dsse import PAYLOAD_TYPE, Envelope, Signer, check_envelope, parse_envelope
+from envbuilder.signing.timestamps import Stamp
 from envbuilder.signing.verifier import Verifier
 from envbuilder.util.documents import DocumentError, Record, parse_json
 
@@ -52,9 +53,12 @@ def statement_beside(archive: Path) -> Path:
     return archive.with_name(f"{name}.statement.json")
 
 
-def seal(payload: str, key: Any, certificates: str = "") -> str:
-    """Return the envelope of a statement's text, signed by the private *key*; *certificates* (PEM) go with it."""
-    return Envelope(payload=payload.encode()).sign(key, certificates).text()
+def seal(payload: str, key: Any, certificates: str = "", stamp: Stamp | None = None) -> str:
+    """Return the envelope of a statement's text, signed by the private *key*; *certificates* (PEM) go with it.
+
+    *stamp* has somebody else say when that was.
+    """
+    return Envelope(payload=payload.encode()).sign(key, certificates, stamp).text()
 
 
 def subjects(text: bytes) -> set[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from envbuilder.errors import EnvbuilderError, VerifyError
 from envbuilder.signing.keys import known_key
+from envbuilder.util.printable import printable_line
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -67,6 +68,7 @@ def certified_by(chain: Sequence[Certificate], trusted: Certificate, at: datetim
         VerifyError: it says which certificate is not as it must be, and how.
     """
     signer = chain[0]
+    _check_strength(signer)
     _check_signer(signer, pinned=signer == trusted)
     path = [signer] if signer == trusted else _path(chain, trusted)
     for below, authority in enumerate(path[1:]):
@@ -75,7 +77,11 @@ def certified_by(chain: Sequence[Certificate], trusted: Certificate, at: datetim
         _check_strength(one)
         problem = invalid_at(one, at)
         if problem is not None:
-            raise VerifyError(problem)
+            raise VerifyError(
+                problem,
+                hint="it must be valid when the archive is verified, unless a timestamp says when it was signed: "
+                "`envbuilder attest --timestamp`, `envbuilder verify --timestamp-authority`",
+            )
 
 
 def invalid_at(certificate: Certificate, at: datetime.datetime) -> str | None:
@@ -94,9 +100,9 @@ def invalid_at(certificate: Certificate, at: datetime.datetime) -> str | None:
 
 
 def signer_name(certificate: Certificate) -> str:
-    """Return whose a certificate is: its subject, or where that is empty one of its alternative names."""
+    """Return whose a certificate is, to be shown: its subject, or where that is empty one of its alternative names."""
     subject = certificate.subject.rfc4514_string()
-    return subject or next(iter(sorted(_alternative_names(certificate))), "nobody")
+    return printable_line(subject or next(iter(sorted(_alternative_names(certificate))), "nobody"))
 
 
 def identities(certificate: Certificate) -> frozenset[str]:
@@ -183,7 +189,7 @@ def _path(chain: Sequence[Certificate], trusted: Certificate) -> list[Certificat
         others.remove(issuer)
         path.append(issuer)
     last = path[-1]
-    name, by = signer_name(last), last.issuer.rfc4514_string() or "nobody"
+    name, by = signer_name(last), printable_line(last.issuer.rfc4514_string()) or "nobody"
     raise VerifyError(
         f"the certificate of {name} was issued by {by}, not by {signer_name(trusted)} or by whom that certified"
         if last.issuer != trusted.subject

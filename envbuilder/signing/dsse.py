@@ -20,7 +20,9 @@ from envbuilder.signing.certificates import (
     signer_name,
 )
 from envbuilder.signing.keys import KEY_BYTES, is_signed_by, keyid, sign
+from envbuilder.signing.timestamps import MOST_TIMESTAMPS, TIMESTAMP_BYTES, Stamp, signing_time
 from envbuilder.signing.verifier import Verifier
+from envbuilder.util import clock
 from envbuilder.util.documents import DOCUMENT, Cap, DocumentError, Record, parse_json
 from envbuilder.util.printable import printable_line
 
@@ -41,10 +43,15 @@ class Signature:
     signature: bytes
     certificates: str | tuple[bytes, ...] = ""
     """The signer's certificate and its issuers', PEM or (in a bundle) DER; none: empty."""
+    timestamps: tuple[bytes, ...] = ()
+    """Of the signature, RFC 3161."""
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Return it as an envelope has it."""
-        found = {"keyid": self.keyid, "sig": base64.b64encode(self.signature).decode()}
+        found: dict[str, Any] = {"keyid": self.keyid, "sig": base64.b64encode(self.signature).decode()}
+        if self.timestamps:
+            encoded = [base64.b64encode(one).decode() for one in self.timestamps]
+            found["rfc3161Timestamps"] = [{"signedTimestamp": one} for one in encoded]
         if isinstance(self.certificates, str) and self.certificates:
             found["certificate"] = self.certificates
         return found
@@ -63,10 +70,17 @@ class Envelope:
         name = self.payload_type.encode()
         return b"DSSEv1 %d %b %d %b" % (len(name), name, len(self.payload), self.payload)
 
-    def sign(self, key: Any, certificates: str = "") -> Envelope:
-        """Return it with one more signature, by the private *key*, whose *certificates* (PEM) go along."""
+    def sign(self, key: Any, certificates: str = "", stamp: Stamp | None = None) -> Envelope:
+        """Return it with one more signature, by the private *key*, whose *certificates* (PEM) go along.
+
+        *stamp* has somebody else say when that was.
+        """
+        signature = sign(key, self.signed())
         made = Signature(
-            keyid=keyid(key.public_key()), signature=sign(key, self.signed()), certificates=certificates
+            keyid=keyid(key.public_key()),
+            signature=signature,
+            certificates=certificates,
+            timestamps=() if stamp is None else (stamp(signature),),
         )
         others = tuple(one for one in self.signatures if one.keyid != made.keyid)
         return Envelope(payload=self.payload, payload_type=self.payload_type, signatures=(*others, made))
@@ -106,20 +120,26 @@ def parse_envelope(text: str | bytes, *, cap: Cap = DOCUMENT) -> Envelope:
         envelope = document.record("dsseEnvelope") if bundled else document
         found = envelope.records("signatures", most=MOST_SIGNATURES)
         chain = _bundled_certificates(document) if bundled else ()
+        stamps = _bundled_timestamps(document) if bundled else ()
         return Envelope(
             payload=_base64(envelope, "payload", cap.size),
             payload_type=envelope.text("payloadType", longest=200),
-            signatures=tuple(_signature(one, chain) for one in found),
+            signatures=tuple(_signature(one, chain, stamps) for one in found),
         )
     except DocumentError as error:
         what = f"{error.path}: {error.reason}" if error.path else error.reason
         raise VerifyError(f"it is no envelope of a statement (DSSE): {what}") from error
 
 
-def _signature(found: Record, chain: tuple[bytes, ...]) -> Signature:
+def _signature(found: Record, chain: tuple[bytes, ...], stamps: tuple[bytes, ...]) -> Signature:
     own = found.free_text("certificate", longest=KEY_BYTES) if "certificate" in found else ""
     name = found.free_text("keyid", longest=1000) if "keyid" in found else ""
-    return Signature(keyid=name, signature=_base64(found, "sig", KEY_BYTES), certificates=own or chain or "")
+    return Signature(
+        keyid=name,
+        signature=_base64(found, "sig", KEY_BYTES),
+        certificates=own or chain or "",
+        timestamps=_timestamps(found) or stamps,
+    )
 
 
 def _bundled_certificates(bundle: Record) -> tuple[bytes, ...]:
@@ -133,6 +153,23 @@ def _bundled_certificates(bundle: Record) -> tuple[bytes, ...]:
         return ()
     chain = material.record("x509CertificateChain").records("certificates", most=LONGEST_CHAIN)
     return tuple(_base64(one, "rawBytes", KEY_BYTES) for one in chain)
+
+
+def _bundled_timestamps(bundle: Record) -> tuple[bytes, ...]:
+    """Return the timestamps that a bundle has of its signature."""
+    if "verificationMaterial" not in bundle:
+        return ()
+    material = bundle.record("verificationMaterial")
+    if "timestampVerificationData" not in material:
+        return ()
+    return _timestamps(material.record("timestampVerificationData"))
+
+
+def _timestamps(holder: Record) -> tuple[bytes, ...]:
+    if "rfc3161Timestamps" not in holder:
+        return ()
+    found = holder.records("rfc3161Timestamps", most=MOST_TIMESTAMPS)
+    return tuple(_base64(one, "signedTimestamp", 2 * TIMESTAMP_BYTES) for one in found)
 
 
 def _base64(record: Record, key: str, longest: int) -> bytes:
@@ -149,29 +186,49 @@ def _base64(record: Record, key: str, longest: int) -> bytes:
 def check_envelope(envelope: Envelope, trusted: Verifier, *, at: datetime.datetime | None = None) -> Signer:
     """Return who signed an envelope, where *trusted* did or vouches for it; one good signature is enough.
 
-    *at* is the moment at which certificates must be valid. Nobody but the signer says when it signed, and who has its
-    key can say any time, so that without a trusted timestamp it is now (the default).
+    Certificates must be valid at the moment *at*: by default when it was signed, as a timestamp says of somebody whom
+    *trusted* believes. Without one nobody but the signer says when that was, and who has its key can say any time: then
+    they must be valid now.
 
     Raises:
         VerifyError: none is good: for each signature it says why.
     """
-    moment = at or datetime.datetime.now(datetime.timezone.utc)
     data = envelope.signed()
-    reasons: list[str] = []
+    refused: list[VerifyError] = []
     for one in envelope.signatures:
         try:
-            return _signer(one, data, trusted, moment)
+            return _signer(one, data, trusted, at)
         except VerifyError as error:
-            reasons.append(error.message)
-    if not reasons:
+            refused.append(error)
+    if not refused:
         raise VerifyError(f"it was signed by nobody, not by {_named(trusted)}")
-    if len(reasons) == 1:
-        raise VerifyError(reasons[0])
-    listed = "; ".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
-    raise VerifyError(f"none of its {len(reasons)} signatures is good: {listed}")
+    if len(refused) == 1:
+        raise refused[0]
+    listed = "; ".join(f"{number}. {error.message}" for number, error in enumerate(refused, 1))
+    raise VerifyError(
+        f"none of its {len(refused)} signatures is good: {listed}",
+        hint=next((error.hint for error in refused if error.hint), None),
+    )
 
 
-def _signer(one: Signature, data: bytes, trusted: Verifier, at: datetime.datetime) -> Signer:
+def _check_certified(
+    one: Signature, chain: Sequence[Certificate], trusted: Verifier, at: datetime.datetime | None
+) -> None:
+    """Check the signer's certificate at the time of signing, where that is proved, else now."""
+    assert trusted.certificate is not None
+    unproved = ""
+    if at is None and trusted.timestamp_authorities:
+        try:
+            at = signing_time(one.timestamps, one.signature, trusted.timestamp_authorities)
+        except VerifyError as error:
+            unproved = f" ({error.message})"
+    try:
+        certified_by(chain, trusted.certificate, at or clock.now())
+    except VerifyError as error:
+        raise VerifyError(error.message + unproved, hint=error.hint) from error
+
+
+def _signer(one: Signature, data: bytes, trusted: Verifier, at: datetime.datetime | None) -> Signer:
     if trusted.certificate is None:
         if is_signed_by(trusted.key, one.signature, data):
             return Signer(name=_named(trusted))
@@ -184,7 +241,7 @@ def _signer(one: Signature, data: bytes, trusted: Verifier, at: datetime.datetim
         chain = parse_certificates(one.certificates)
     else:
         chain = parse_der_certificates(one.certificates)
-    certified_by(chain, trusted.certificate, at)
+    _check_certified(one, chain, trusted, at)
     name = signer_name(chain[0])
     if not is_signed_by(chain[0].public_key(), one.signature, data):
         raise VerifyError(f"it was changed after {name} signed it, or another key signed it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from envbuilder.errors import RecipeError, VerifyError
 from envbuilder.signing.certificates import certified_by, invalid_at, parse_certificates
 from envbuilder.signing.keys import EXTRA, keyid, known_key, parse_public_key, read_pem
+from envbuilder.util import clock
 from envbuilder.util.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Verifier:
     """Of the signer itself, or of an authority: then whom it certified may have signed."""
     identity: str | None = None
     """The name that the signer's certificate must have; None: any that the authority certified."""
+    timestamp_authorities: tuple[Certificate, ...] = ()
+    """Who is believed about when something was signed; without them the certificate must be valid now."""
 
     @property
     def keyid(self) -> str:
@@ -33,10 +35,13 @@ class Verifier:
         return keyid(self.key)
 
 
-def load_verifier(path: Path, identity: str | None = None) -> Verifier:
+def load_verifier(
+    path: Path, identity: str | None = None, timestamp_authority: Path | None = None
+) -> Verifier:
     """Return the public key, or the certificate, in the file *path*.
 
-    *identity* is the name that the signer's certificate must have.
+    *identity* is the name that the signer's certificate must have; *timestamp_authority* a file with the certificates
+    of those who are believed about when something was signed.
 
     Raises:
         RecipeError: it is neither, or of an unknown kind; or an identity is asked of a key, which has no name.
@@ -52,12 +57,19 @@ def load_verifier(path: Path, identity: str | None = None) -> Verifier:
                 hint="an identity is pinned in a certificate: give the signer's, or its authority's",
             )
         return Verifier(path=path, key=key)
-    try:
-        certificate = parse_certificates(data)[0]
-    except VerifyError as error:
-        raise RecipeError(f"{path}: {error.message}") from error
-    key = known_key(certificate.public_key(), str(path))
-    return Verifier(path=path, key=key, certificate=certificate, identity=identity)
+    certificate = _certificates(data, path)[0]
+    authorities = (
+        ()
+        if timestamp_authority is None
+        else _certificates(read_pem(timestamp_authority), timestamp_authority)
+    )
+    return Verifier(
+        path=path,
+        key=known_key(certificate.public_key(), str(path)),
+        certificate=certificate,
+        identity=identity,
+        timestamp_authorities=authorities,
+    )
 
 
 def load_certificates(path: Path, key: Any) -> str:
@@ -75,7 +87,7 @@ def load_certificates(path: Path, key: Any) -> str:
         chain = parse_certificates(data)
         if keyid(chain[0].public_key()) != keyid(key.public_key()):
             raise RecipeError(f"the certificate {path} is of another key than the one that signs")
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = clock.now()
         problem = invalid_at(chain[0], now)
         if problem is not None:
             raise RecipeError(f"{path}: {problem}", hint="have a new one issued")
@@ -83,6 +95,13 @@ def load_certificates(path: Path, key: Any) -> str:
     except VerifyError as error:
         raise RecipeError(f"{path}: {error.message}", hint=error.hint) from error
     return "".join(one.public_bytes(Encoding.PEM).decode() for one in chain)
+
+
+def _certificates(data: bytes, path: Path) -> tuple[Certificate, ...]:
+    try:
+        return parse_certificates(data)
+    except VerifyError as error:
+        raise RecipeError(f"{path}: {error.message}") from error
 
 
 def _public_key(data: bytes, path: Path) -> Any:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -274,20 +273,6 @@ def _download(
         with shielded():
             write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
             draft.replace(archive)
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make *folder*, and what it lies in; where what follows fails, remove of them what is still empty."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):  # somebody else put something there
-            for one in missing:
-                one.rmdir()
-        raise
 
 
 def _bring(

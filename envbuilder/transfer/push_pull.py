@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from envbuilder.archive.manifest import manifest_beside
-from envbuilder.archive.names import read_archive
+from envbuilder.archive.names import manifest_inside, open_archive
 from envbuilder.assemble.pipeline import assembled
 from envbuilder.base.choose import open_base
 from envbuilder.building.build import build, open_assembler
@@ -19,7 +19,7 @@ from envbuilder.building.record import (
     record_of,
     record_of_archive,
 )
-from envbuilder.errors import StoreError
+from envbuilder.errors import IntegrityError, StoreError
 from envbuilder.fetch.beside import with_files_beside
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import Lock
@@ -41,15 +41,24 @@ def push_archive(archive: Path, session: Session, *, reports: Sequence[Path] = (
     Raises:
         RecipeError: no remote store is named, or no key to sign with.
         DeployError: it is no archive, or has no manifest beside it.
-        IntegrityError: it is not what its name says, or a report is of another one.
+        IntegrityError: it is not what its name says, its manifest is not the one in it, or a report is of another one.
         StoreError: the store elsewhere cannot be written.
     """
-    manifest, sha256 = read_archive(archive)
-    if not manifest_beside(archive).is_file():
+    tally, store, remote = Tally(sent=[]), session.store, session.remote_store()
+    remote.trust.signer()
+    read = open_archive(archive)
+    manifest, sha256 = read.manifest, read.sha256
+    beside = manifest_beside(archive)
+    if not beside.is_file():
         raise StoreError(
             f"{archive} has no manifest beside it", hint="`envbuilder build` wrote one: copy it along"
         )
-    tally, store, remote = Tally(sent=[]), session.store, session.remote_store()
+    # What is signed is that this archive has this manifest, and anybody can lay one beside it.
+    if manifest_inside(archive, plain=read.plain) != beside.read_bytes():
+        raise IntegrityError(
+            f"{beside} is not the manifest in {archive}",
+            hint="copy both from where they were built, or build the archive again",
+        )
     send_archive(archive, sha256, store, remote, tally, reports=reports)
     record = record_of_archive(archive, sha256, manifest)
     tally.count("record of the build", send_record(key_of(manifest), record, store, remote))

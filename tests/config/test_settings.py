@@ -264,3 +264,33 @@ def test_credentials_in_a_store_s_address_are_refused_and_not_shown(folder: Path
         f"{folder}/envbuilder.toml: store holds credentials\n  hint: leave them to the library of that kind of store: "
         "a profile, a role, variables such as AWS_PROFILE"
     )
+
+
+# -- keys of a remote store ------------------------------------------------------------------------
+
+PEM = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----"
+
+
+def test_store_trust_takes_files_and_text(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "two.pub").write_text(f"ours:\n{PEM}\ntheirs:\n{PEM}\n")
+    (tmp_path / "envbuilder.toml").write_text(f'store-trust = ["keys/two.pub", """{PEM}"""]')
+    found = load_settings(tmp_path / "keys", environ={}).store_trust
+    path = tmp_path / "keys" / "two.pub"
+    assert [key.origin for key in found] == [
+        str(path),
+        str(path),
+        f"{tmp_path}/envbuilder.toml: store-trust",
+    ]
+    assert {key.pem for key in found} == {PEM}
+
+
+def test_store_trust_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one.pub", "two.pub"):
+        (tmp_path / name).write_text(PEM)
+    found = load_settings(tmp_path, environ={"ENVBUILDER_STORE_TRUST": " one.pub  two.pub "}).store_trust
+    assert [key.origin for key in found] == [str(tmp_path / "one.pub"), str(tmp_path / "two.pub")]
+    (inline,) = load_settings(tmp_path, environ={"ENVBUILDER_STORE_TRUST": PEM}).store_trust
+    assert (inline.origin, inline.pem) == ("ENVBUILDER_*: store-trust", PEM)
+    assert load_settings(tmp_path, environ={"PIP_STORE_TRUST": "one.pub"}).store_trust == ()

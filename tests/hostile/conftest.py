@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from envbuilder.base.interpreter import Interpreter
+from tests.helpers.environments import environment, pack
 from tests.helpers.hostile import Room, Zygote, zygote
+from tests.helpers.hostile_signers import Signers
 from tests.helpers.remote_project import RemoteProject, make_remote_project
 
 
@@ -35,3 +37,13 @@ def pushed(tmp_path_factory: pytest.TempPathFactory, python311: Interpreter) -> 
 def project(pushed: RemoteProject, room: Room) -> RemoteProject:
     """A copy of it in the room."""
     return pushed.copy(room.work)
+
+
+@pytest.fixture
+def signers(room: Room) -> Signers:
+    """An archive, and an authority that is trusted. A file is missing in it, so that ``verify`` runs nothing of it."""
+    tree = environment()
+    listed = tree | {"lib/missing": b"missing"}
+    made = Signers(folder=room.work, archive=pack(tree, room.work, listed=listed))
+    made.certify("authority", authority=True)
+    return made

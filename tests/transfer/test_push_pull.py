@@ -219,6 +219,16 @@ def test_a_provenance_that_was_changed_in_the_store(small: Small, team: Team, tm
         pull_archive(report.archive.name, with_remote(reopened(remote)), tmp_path / "there")
 
 
+def test_a_manifest_that_is_not_the_archive_s_is_not_signed(small: Small, team: Team, tmp_path: Path) -> None:
+    report = small.build()
+    beside = manifest_beside(report.archive)
+    beside.write_bytes(beside.read_bytes().replace(b'"recipe": "small"', b'"recipe": "other"'))
+    with pytest.raises(IntegrityError) as raised:
+        push_archive(report.archive, with_remote(team.writes(f"file://{tmp_path}/e"), small.store()))
+    assert raised.value.message == f"{beside} is not the manifest in {report.archive}"
+    assert not (tmp_path / "e").exists()
+
+
 def test_what_nobody_has_pushed(small: Small, team: Team, tmp_path: Path) -> None:
     remote = team.writes(f"file://{tmp_path}/elsewhere")
     with pytest.raises(StoreError) as raised:

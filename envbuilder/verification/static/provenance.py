@@ -30,6 +30,7 @@ def check_provenance(
     Of several provenances the first counts that *trusted* signed and that is of this archive.
     """
     refused = []
+    fix = _SIGN
     another: Check | None = None
     for path in (provenances_beside(archive) or [provenance_beside(archive)])[:_MOST]:
         try:
@@ -39,6 +40,7 @@ def check_provenance(
             continue
         except VerifyError as error:
             refused.append(f"{path.name}: {error.message}")
+            fix = error.hint or fix
             continue
         good = Check(
             id="provenance.signature", status="passed", found=f"{path.name} is signed by {signed.signer}"
@@ -54,7 +56,7 @@ def check_provenance(
     if another is not None:
         yield another
         return
-    yield _failed("provenance.signature", "; ".join(refused), _SIGN)
+    yield _failed("provenance.signature", "; ".join(refused), fix)
 
 
 def _check_subject(statement: Record, archive: Path, sha256: str) -> Check:
