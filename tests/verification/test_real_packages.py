@@ -30,6 +30,7 @@ triton: pytriton-0.7.0
 python: "3.11"
 torch: "2.13.0"
 cuda: cpu
+pack: {{level: 1}}
 dependencies:
   - numpy
 {dependencies}
