@@ -522,3 +522,25 @@ def test_the_template_is_a_recipe(
     every = load(tmp_path, uncommented)
     assert every.exclude_newer == datetime.date(2026, 10, 1)
     assert every.verify.model == tmp_path.parent / "models" / "mine"
+
+
+# -- system libraries ------------------------------------------------------------------------------
+
+
+def test_system_libraries_are_sonames(tmp_path: Path) -> None:
+    recipe = load(tmp_path, f"{PLAIN}system-libraries: [libGL.so.1, libEGL.so.1, libGL.so.1]")
+    assert recipe.system_libraries == ("libEGL.so.1", "libGL.so.1")
+
+
+def test_system_libraries_are_part_of_what_a_lock_is_of(tmp_path: Path) -> None:
+    plain, more = load(tmp_path, PLAIN), load(tmp_path, f"{PLAIN}system-libraries: [libGL.so.1]")
+    assert plain.digest() != more.digest()
+    assert dataclasses.replace(more, system_libraries=()).digest() == plain.digest()
+    assert load(tmp_path, f"{PLAIN}system-libraries: []").digest() == plain.digest()
+
+
+@pytest.mark.parametrize("name", ["libgl1", "/usr/lib/libGL.so.1", "libGL.so.", "libGL", ""])
+def test_what_is_no_soname(tmp_path: Path, name: str) -> None:
+    message, hint = refuse(tmp_path, f'{PLAIN}system-libraries: ["{name}"]')
+    assert message == f":4: `system-libraries` has {name!r}, which is no soname"
+    assert hint == "as the loader names it: libGL.so.1 (not a path, nor the package libgl1)"

@@ -145,7 +145,10 @@ def import_packages(
     ended = ""
     try:
         done = place.run_python(
-            launch, [place.seen(folder / "packages.py"), place.seen(job)], hidden=hidden, timeout=total + 60
+            launch,
+            ["-B", place.seen(folder / "packages.py"), place.seen(job)],
+            hidden=hidden,
+            timeout=total + 60,
         )
         ended = (done.stdout + done.stderr).strip()[-2000:]
     except CommandError as error:
