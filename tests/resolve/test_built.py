@@ -11,10 +11,10 @@ from packaging.pylock import PackageArchive
 
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.lockfile.model import Artifact, Lock
+from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.progress import SILENT
 from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhouse, reference_key
 from envbuilder.resolve.target import Target
-from envbuilder.resolve.wheels import Upgrade
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from tests.helpers.indexes import (
