@@ -24,6 +24,7 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model, shipped_recipes
 from envbuilder.util.tempdirs import output_folder, temporary_folder
+from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.server.tritonserver import RunningServer, find_server
 from envbuilder.verification.verify import VerifyRequest, verify
 
@@ -149,7 +150,7 @@ def _sample(folder: Path, compiled: bool, reporter: Reporter) -> Path:
 
 def _verify(archive: Path, model: Path, session: Session) -> str:
     """Verify the archive under its release's contract; the server comes afterwards."""
-    report = verify(archive, session, VerifyRequest(model=model, server=False))
+    report = verify(archive, session, VerifyRequest(model=model, server=ServerChoice(ask=False)))
     if not report.passed:
         failed = report.failures[0]
         raise VerifyError(f"{archive}: check {failed.id} failed: {failed.found}", hint=failed.fix)

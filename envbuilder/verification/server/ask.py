@@ -21,7 +21,8 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.live.run_probe import Subject
 from envbuilder.verification.report import Check, Status, some
-from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
+from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.servers import Server, StartOptions
 
 _Ask = Callable[[RunningServer, Subject, sample.Inputs], sample.Inputs]
 _Verdict = tuple[Status, str, str | None]
@@ -42,7 +43,7 @@ class Served:
 class Interview:
     """A server, the model it is asked for, and what is known of both."""
 
-    server: TritonServer
+    server: Server
     subject: Subject
     manifest: Manifest
     python: str
