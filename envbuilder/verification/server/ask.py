@@ -173,10 +173,10 @@ def _infer(module: Any, infer: Callable[..., Any], subject: Subject, inputs: sam
         tensor.set_data_from_numpy(array.astype(object) if array.dtype.kind == "S" else array)
         sent.append(tensor)
     result = infer(subject.config.name, sent, model_version=subject.version)
-    return {field.name: _array(result, field.name) for field in subject.config.output}
+    return {field.name: array_of(result, field.name) for field in subject.config.output}
 
 
-def _array(result: Any, name: str) -> np.ndarray[Any, Any]:
+def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
     """Return an output; an empty one also where it claims another shape, which the clients refuse in words."""
     try:
         array = result.as_numpy(name)

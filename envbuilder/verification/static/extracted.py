@@ -11,7 +11,7 @@ from typing import Final
 
 from packaging.utils import canonicalize_name
 
-from envbuilder import __version__
+from envbuilder.util.version import VERSION
 from envbuilder.archive.extract import Contents, extract
 from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
 from envbuilder.errors import IntegrityError
@@ -56,7 +56,7 @@ class Archive:
     @property
     def same_tool(self) -> bool:
         """Whether this version of envbuilder built it."""
-        return self.manifest is not None and self.manifest.tools.get("envbuilder") == __version__
+        return self.manifest is not None and self.manifest.tools.get("envbuilder") == VERSION
 
     def is_as_built(self, path: str) -> bool | None:
         """Say whether the file *path* is what the manifest says that the build wrote; None: there is no manifest."""

@@ -141,4 +141,4 @@ class Result:
 
 
 def test_the_clients_refusal_of_an_empty_answer_is_one() -> None:
-    assert serving._array(Result(), "y").size == 0
+    assert serving.array_of(Result(), "y").size == 0

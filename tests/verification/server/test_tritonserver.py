@@ -475,7 +475,7 @@ def test_a_server_ended_while_it_loads_leaves_nothing(
     """It has made a folder that only its memory names, and others may be making theirs."""
     monkeypatch.setattr(remains_module, "_other_servers", lambda _: True)
     seen: list[set[Path]] = []
-    stop = process_module.ServerProcess._stop
+    stop = process_module.ServerProcess._stop  # noqa: SLF001  # the moment before it ends
 
     def spy(session: process_module.ServerProcess) -> None:
         stop(session)
