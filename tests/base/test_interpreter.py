@@ -15,12 +15,12 @@ from envbuilder.base.interpreter import (
     describe,
     find_interpreter,
     find_interpreters,
-    interpreter_files,
     interrogate,
     linked_libraries,
     recall,
     remember,
 )
+from envbuilder.base.interpreter_files import interpreter_files, read_digest
 from envbuilder.errors import AssembleError
 from envbuilder.store.local import Store
 from envbuilder.util.process import CommandError
@@ -187,7 +187,7 @@ def copied(python311: Interpreter, tmp_path: Path) -> Interpreter:
 
 def again(interpreter: Interpreter) -> str:
     """Return the digest as a new process would find it."""
-    module._digest.cache_clear()  # noqa: SLF001  # what a new process does not have
+    read_digest.cache_clear()  # what a new process does not have
     return describe(interpreter).digest
 
 
