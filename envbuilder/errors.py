@@ -71,6 +71,12 @@ class StoreError(EnvbuilderError):
     exit_code = 4
 
 
+class PluginError(EnvbuilderError):
+    """What another distribution adds to this tool cannot be used."""
+
+    exit_code = 1
+
+
 class ClusterError(EnvbuilderError):
     """A cluster cannot be used, or went away."""
 

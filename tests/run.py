@@ -53,14 +53,16 @@ def main(arguments: list[str]) -> int:
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
+    python = [sys.executable, "-m"]
     for command in (
-        ["ruff", "check"],
-        ["ruff", "format", "--check"],
-        ["mypy"],
-        ["pytest", *(arguments or ["-n", "2", *COVERAGE])],
+        [*python, "ruff", "check"],
+        [*python, "ruff", "format", "--check"],
+        [*python, "mypy"],
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        [*python, "pytest", *(arguments or ["-n", "2", *COVERAGE])],
     ):
         print("$", *command, flush=True)
-        if code := subprocess.call([sys.executable, "-m", *command], cwd=ROOT, env=environment):
+        if code := subprocess.call(command, cwd=ROOT, env=environment):
             return code
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from envbuilder.fleet.build_many import FleetOptions, Outcome
     from envbuilder.signing.verifier import Verifier
     from envbuilder.verification.report import Report
+    from envbuilder.verification.server.servers import ServerChoice
 
 
 def build(
@@ -94,7 +96,7 @@ def verify(
     *,
     model: Path | None = None,
     releases: Sequence[str] = (),
-    server: bool | Path | None = None,
+    server: bool | Path | ServerChoice | None = None,
     provenance: Path | Verifier | None = None,
     lock: Path | None = None,
     session: Session | None = None,
@@ -104,12 +106,13 @@ def verify(
     What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
     folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
     whoever must have signed it (:func:`envbuilder.signing.verifier.load_verifier` also takes the name that the signer's
-    certificate must have, and who is believed about the time of signing); *lock* is the lock that it must have been
-    built from.
+    certificate must have, and who is believed about the time of signing). *server* is whether a real server is asked
+    (None: where one is at hand), or its program; *lock* is the lock that it must have been built from.
     """
     from envbuilder.lockfile.pylock import read_lock
     from envbuilder.signing.verifier import load_verifier
     from envbuilder.verification.options import recipe_options
+    from envbuilder.verification.server.servers import ServerChoice
     from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
 
@@ -117,11 +120,18 @@ def verify(
     session = (session or Session.open()).at(Path.cwd(), remote=False)
     trusted = load_verifier(provenance) if isinstance(provenance, Path) else provenance
     options = recipe_options(archive, Path.cwd(), session.reporter)
+    if isinstance(server, ServerChoice):
+        choice = server
+    else:
+        ask, program = (True, server) if isinstance(server, Path) else (server, None)
+        choice = ServerChoice(ask=ask, program=program)
+    if choice.ask is None and not options.server:
+        choice = replace(choice, ask=False)
     request = VerifyRequest(
         model=model or options.model,
         compile=options.compile if model is None else {},
         releases=tuple(releases),
-        server=False if server is None and not options.server else server,
+        server=choice,
         lock=None if lock is None else read_lock(lock),
         trusted=trusted,
         options=options,

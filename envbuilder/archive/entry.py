@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from envbuilder.archive.zipdir import Member
+from envbuilder.archive.member import Member
 
 
 @dataclass(frozen=True, slots=True)

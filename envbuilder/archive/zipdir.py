@@ -8,25 +8,18 @@ local header says too; nothing overlaps; names are unique, relative, and stay in
 from __future__ import annotations
 
 import bisect
-import io
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from zlib_ng import zlib_ng
 
 from envbuilder.archive.limits import RATIO, RATIO_FROM
+from envbuilder.archive.member import DEFLATED, STORED, Mark, Member, Scan
 from envbuilder.errors import AssembleError
 from envbuilder.util.text import human
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-STORED: Final = 0
-DEFLATED: Final = 8
 
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
@@ -41,50 +34,8 @@ _NEWEST: Final = 63
 _MOST_DIRECTORY: Final = 64 * 2**20
 """Bytes of the central directory: torch's is 2 MB, and each byte of it takes ten of memory."""
 _MARK_EVERY: Final = 4 * 2**20
-_WINDOWS: Final = 3
-"""Stretches between marks that a file keeps inflated: its beginning, its sections' names, where it is read."""
 _CHUNK: Final = 2**16
 """Bytes read at a time: a stream can give a thousand times as much."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One file of a zip."""
-
-    name: str
-    method: int
-    """0: stored, 8: deflated."""
-    crc: int
-    compressed: int
-    """Bytes of the stream in the zip."""
-    size: int
-    """Bytes of the file."""
-    header_offset: int
-    mode: int
-    """Unix permission bits, 0 where the zip says none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a deflate stream from which it can be read again."""
-
-    position: int
-    """Bytes of the file before it."""
-    offset: int
-    """Where the stream goes on in the zip."""
-    left: int
-    """Bytes of the stream from there."""
-    state: zlib_ng._Decompress
-
-
-@dataclass(slots=True)
-class Scan:
-    """What is learnt of a stream while it is inflated."""
-
-    marks: list[Mark] = field(default_factory=list)
-    """One every few MiB."""
-    crc: int = 0
-    """CRC-32 of the stream's own bytes."""
 
 
 class ZipDirectory:
@@ -357,71 +308,3 @@ class ZipDirectory:
 def _copy(stream: zlib_ng._Decompress) -> zlib_ng._Decompress:
     copied: zlib_ng._Decompress = stream.copy()  # type: ignore[attr-defined]  # missing in its stub
     return copied
-
-
-class MemberFile(io.RawIOBase):
-    """A member as a seekable file: read once whole by :meth:`scan`, then anywhere.
-
-    Libraries of a GiB are looked into this way (their section headers lie at the end) without being unpacked.
-    """
-
-    def __init__(self, wheel: ZipDirectory, member: Member) -> None:
-        self._wheel = wheel
-        self._member = member
-        self._scan = Scan()
-        self._position = 0
-        self._windows: dict[int, bytes] = {}
-
-    def scan(self) -> Iterator[bytes]:
-        """Yield the whole content, checked."""
-        return self._wheel.chunks(self._member, self._scan)
-
-    @property
-    def stream_crc(self) -> int:
-        """CRC-32 of the stream's own bytes, once it was read whole."""
-        return self._scan.crc
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move, as files do."""
-        self._position = offset + (0, self._position, self._member.size)[whence]
-        return self._position
-
-    def readinto(self, buffer: Buffer) -> int:
-        """Read into *buffer*, as files do."""
-        view = memoryview(buffer)
-        if self._position >= self._member.size or not len(view):
-            return 0
-        if self._member.method == STORED:
-            data = self._wheel.read_stored(self._member, self._position, len(view))
-        else:
-            number = self._window_at(self._position)
-            begin = self._position - self._scan.marks[number].position
-            data = self._window(number)[begin : begin + len(view)]
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def _window_at(self, position: int) -> int:
-        if not self._scan.marks:
-            for _ in self.scan():
-                pass
-        return bisect.bisect_right(self._scan.marks, position, key=lambda mark: mark.position) - 1
-
-    def _window(self, number: int) -> bytes:
-        if number not in self._windows:
-            if len(self._windows) == _WINDOWS:
-                del self._windows[next(iter(self._windows))]
-            ends = [mark.position for mark in self._scan.marks[number + 1 : number + 2]] or [
-                self._member.size
-            ]
-            mark = self._scan.marks[number]
-            self._windows[number] = self._wheel.read_from(mark, ends[0] - mark.position)
-        return self._windows[number]

@@ -28,7 +28,7 @@ from envbuilder.util.process import started
 _NONE: Final = 0xFFFFFFFF
 
 # Runs in the release's own Python, 3.8 and later. The child reads nothing that the parent has not read whole.
-_SERVER: Final = """
+SERVER: Final = """
 import importlib.util, marshal, os, struct, sys
 read = sys.stdin.buffer.read
 
@@ -74,7 +74,7 @@ class BytecodeCompiler:
         self._executable = executable
         self._workers = workers
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._ending = ExitStack()
         self._lock = threading.Lock()
 
@@ -84,7 +84,7 @@ class BytecodeCompiler:
 
     def __exit__(self, *_: object) -> None:
         """End the processes."""
-        kill_sessions(process.pid for process in self._started)
+        kill_sessions(process.pid for process in self.processes)
         self._ending.close()
 
     def compile(self, path: str, source: bytes) -> bytes | None:
@@ -103,7 +103,7 @@ class BytecodeCompiler:
 
     def _take(self) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._idle.empty() and len(self._started) < self._workers:
+            if self._idle.empty() and len(self.processes) < self._workers:
                 self._start()
         return self._idle.get()
 
@@ -111,7 +111,7 @@ class BytecodeCompiler:
         # It leaves nothing in the base, which may be listed at this moment, and finds nothing there that it, or whoever
         # was here before, has left: what it imports is compiled anew, so that its state is the same each time.
         options = ("-s", "-S", "-B", "-X", f"pycache_prefix={NOWHERE}", "-W", "ignore")
-        command = (str(self._executable()), *options, "-c", _SERVER)
+        command = (str(self._executable()), *options, "-c", SERVER)
         process = self._ending.enter_context(
             started(
                 command,
@@ -122,7 +122,7 @@ class BytecodeCompiler:
                 stderr=subprocess.DEVNULL,
             )
         )
-        self._started.append(process)
+        self.processes.append(process)
         self._idle.put(process)
 
 

@@ -24,8 +24,9 @@ from packaging.utils import canonicalize_name
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
 from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH
+from envbuilder.archive.member import Member
 from envbuilder.archive.segment import Excluded, FileFacts
-from envbuilder.archive.zipdir import Member, ZipDirectory
+from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
 
 INSTALLER: Final = b"envbuilder\n"

@@ -21,9 +21,11 @@ from zlib_ng import zlib_ng
 
 from envbuilder.archive.elf import MAGIC, read_elf
 from envbuilder.archive.entry import Entry
+from envbuilder.archive.member import DEFLATED
+from envbuilder.archive.member_file import MemberFile
 from envbuilder.archive.segment import Excluded, FileFacts, KeptFile, Piece, Segment
 from envbuilder.archive.tar import BLOCK, GZIP_HEADER, gzip_member, gzip_trailer, padding, tar_header
-from envbuilder.archive.zipdir import DEFLATED, MemberFile, ZipDirectory
+from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
 
 SPLICE_THRESHOLD: Final = 16 * 1024

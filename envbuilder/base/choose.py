@@ -1,21 +1,18 @@
-"""Which base a build takes: this machine's CPython that is the locked one, or the locked conda packages."""
+"""Which base a lock names, and which one a build takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from envbuilder.archive.segment import FileFacts
-from envbuilder.base.conda import CondaBase
-from envbuilder.base.cpython import CPythonBase
 from envbuilder.base.interpreter import Interpreter, describe, find_interpreter
 from envbuilder.base.provider import Provider
-from envbuilder.config.channels import channels_of
-from envbuilder.errors import AssembleError, IntegrityError
-from envbuilder.fetch.download import fetch_packages
-from envbuilder.lockfile.model import CondaPackage, Lock
+from envbuilder.base.providers import PROVIDERS, LockedBase
+from envbuilder.errors import AssembleError, IntegrityError, PluginError
+from envbuilder.lockfile.model import Lock
+from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 
@@ -26,32 +23,35 @@ _COMPILERS: Final = {
 """Where a channel's compiler lies: what is there first counts."""
 
 
+def lock_base(recipe: Recipe, session: Session, *, previous: Lock | None, upgrade: Upgrade) -> LockedBase:
+    """Let the recipe's provider choose its base, see :class:`~envbuilder.base.providers.BaseProvider`.
+
+    Raises:
+        RecipeError: there is no such provider.
+        PluginError: it cannot be used.
+    """
+    base = PROVIDERS.get(recipe.provider).lock(recipe, session, previous=previous, upgrade=upgrade)
+    if base.interpreter.provider != recipe.provider:
+        raise PluginError(
+            f"the provider {recipe.provider!r} locked an interpreter whose origin is {base.interpreter.origin!r}; "
+            f"expected '{recipe.provider}:…'",
+            hint="update or uninstall it",
+        )
+    return base
+
+
 @contextmanager
 def open_base(recipe: Recipe, lock: Lock, session: Session, *, change: bool) -> Iterator[Provider]:
     """Give the base of *lock*; with *change* another CPython may stand in for the locked one.
 
     Raises:
+        RecipeError: there is no such provider.
+        PluginError: it cannot be used.
         IntegrityError: this machine's interpreter is not the locked one.
         AssembleError: there is none.
     """
-    if lock.conda is None:
-        yield CPythonBase(found=choose_interpreter(lock, change, session))
-        return
-    packages, channels = lock.conda.packages, channels_of(recipe)
-
-    def fetch() -> Mapping[CondaPackage, Path]:
-        return fetch_packages(packages, channels, session)
-
-    with session.store.scratch("conda") as scratch:
-        yield CondaBase(
-            interpreter=lock.interpreter,
-            packages=packages,
-            link_scripts=recipe.link_scripts,
-            fetch=fetch,
-            store=session.store,
-            scratch=scratch,
-            reporter=session.reporter,
-        )
+    with PROVIDERS.get(lock.interpreter.provider).open(recipe, lock, session, change=change) as base:
+        yield base
 
 
 def find_compiler(files: Iterable[FileFacts]) -> dict[str, str]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from envbuilder.archive.limits import RATIO, RATIO_FROM, TEXTS
+from envbuilder.archive.member import STORED, Member
 from envbuilder.archive.reader import BoundedTar, StreamError
-from envbuilder.archive.zipdir import STORED, Member, ZipDirectory
+from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError, ResolveError
 from envbuilder.util.documents import LISTING
 from envbuilder.util.files import open_regular

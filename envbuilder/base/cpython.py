@@ -10,13 +10,8 @@ from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
 from envbuilder.archive.kept import find_kept
 from envbuilder.archive.segment import Excluded
-from envbuilder.base.interpreter import (
-    Interpreter,
-    InterpreterFile,
-    describe,
-    interpreter_files,
-    linked_libraries,
-)
+from envbuilder.base.interpreter import Interpreter, describe, linked_libraries
+from envbuilder.base.interpreter_files import InterpreterFile, interpreter_files
 from envbuilder.base.provider import HISTORY, Base, described_by_conda_pack
 from envbuilder.base.relocate import (
     is_elf,

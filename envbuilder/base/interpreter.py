@@ -7,31 +7,32 @@ import functools
 import hashlib
 import json
 import os
-import re
-import stat
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from python_discovery import iter_interpreters
 from uv import find_uv_bin
 
-from envbuilder.base.relocate import relocated_sysconfigdata
+from envbuilder.base.interpreter_files import Interpreter, interpreter_files, read_digest, read_libraries
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.local import Store
-from envbuilder.util.files import file_sha256
 from envbuilder.util.process import CommandError, run
 
-_GLIBC = re.compile(
-    r"(ld-linux.*|linux-vdso|lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|thread_db|BrokenLocale|nss_\w+))\.so(\.\d+)*"
-)
-"""Never taken along: a glibc belongs to its own loader."""
-_COMPILER_RUNTIME = re.compile(r"lib(stdc\+\+|gcc_s)\.so\.\d+")
-"""Never taken along: one older than the image's would break the stub, which finds ENV/lib first."""
+__all__ = [
+    "Interpreter",
+    "describe",
+    "find_interpreter",
+    "find_interpreters",
+    "interpreter_digest",
+    "interrogate",
+    "linked_libraries",
+    "recall",
+    "remember",
+]
 
 _LOADER_CACHE = Path("/etc/ld.so.cache")
 _STANDARD_PLACES = ("", "/usr", "/usr/local", "/install")
@@ -54,40 +55,6 @@ print(json.dumps({
     "built_at": [str(b.get(k) or "") for k in ("prefix", "exec_prefix", "abs_srcdir", "abs_builddir", "srcdir")],
 }))
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InterpreterFile:
-    """One file of an interpreter, with its place in an environment."""
-
-    target: str
-    """Path in the environment, ``lib/python3.11/os.py``."""
-    source: Path | None
-    """The file to copy; None for a link."""
-    link: str | None = None
-    """Target of a symbolic link, relative."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interpreter:
-    """A CPython with a shared libpython."""
-
-    version: str
-    prefix: Path
-    executable: Path
-    stdlib: Path
-    include: Path
-    libpython: Path
-    built_at: tuple[str, ...]
-    """Paths of the machine that it was compiled on: prefixes and source folders, none inside another."""
-    prefixes: tuple[str, ...]
-    """Prefixes that it was compiled for, as its ``_sysconfigdata`` says."""
-    origin: str
-
-    @property
-    def minor(self) -> str:
-        """``3.11``."""
-        return ".".join(self.version.split(".")[:2])
 
 
 def find_interpreters(minor: str) -> tuple[list[Interpreter], list[str]]:
@@ -244,33 +211,7 @@ def interpreter_digest(interpreter: Interpreter) -> str:
     Where the interpreter lies does not count: a copy in another folder has the same digest.
     """
     recalled = _recalled.get(interpreter)
-    return recalled[0] if recalled is not None else _digest(interpreter)
-
-
-@functools.lru_cache(maxsize=16)
-def _digest(interpreter: Interpreter) -> str:
-    digest = hashlib.sha256()
-    libraries = {path.name: path for paths in linked_libraries(interpreter).values() for path in paths}
-    files = [*interpreter_files(interpreter)]
-    files += [InterpreterFile(target=f"lib/{name}", source=path) for name, path in libraries.items()]
-    for file in sorted(files, key=lambda file: os.fsencode(file.target)):
-        if file.source is None:
-            content = b"-> " + os.fsencode(file.link or "")
-        else:
-            content = _content_digest(file.source, interpreter.prefixes)
-        digest.update(os.fsencode(file.target) + b"\0" + content + b"\n")
-    return digest.hexdigest()
-
-
-def _content_digest(source: Path, prefixes: tuple[str, ...]) -> bytes:
-    try:
-        if not source.name.startswith("_sysconfigdata"):
-            return file_sha256(source).encode()
-        # uv writes the folder it installs into there: what counts is what an environment gets.
-        text = relocated_sysconfigdata(source.read_text(), prefixes)
-    except OSError as error:
-        raise AssembleError(f"{source} cannot be read: {error.strerror}") from error
-    return hashlib.sha256(text.encode()).hexdigest().encode()
+    return recalled[0] if recalled is not None else read_digest(interpreter)
 
 
 @functools.lru_cache(maxsize=64)
@@ -308,27 +249,6 @@ def interrogate(executable: Path) -> Interpreter:
     )
 
 
-def interpreter_files(interpreter: Interpreter) -> Iterator[InterpreterFile]:
-    """Yield the files of an interpreter itself: no site-packages, no bytecode, no libraries of the host.
-
-    Raises:
-        AssembleError: something in it can be in no archive (a FIFO, a socket, a device, a link to a folder
-            outside).
-    """
-    minor = interpreter.minor
-    yield InterpreterFile(target=f"bin/python{minor}", source=interpreter.executable)
-    yield InterpreterFile(target="bin/python3", source=None, link=f"python{minor}")
-    yield InterpreterFile(target="bin/python", source=None, link=f"python{minor}")
-    yield InterpreterFile(target=f"lib/libpython{minor}.so.1.0", source=interpreter.libpython)
-    yield InterpreterFile(target=f"lib/libpython{minor}.so", source=None, link=f"libpython{minor}.so.1.0")
-    stable = interpreter.libpython.parent / "libpython3.so"
-    if stable.is_file():
-        yield InterpreterFile(target="lib/libpython3.so", source=stable)
-    yield from _walk(interpreter.stdlib, f"lib/python{minor}", interpreter.stdlib.resolve())
-    if interpreter.include.is_dir():
-        yield from _walk(interpreter.include, f"include/python{minor}", interpreter.include.resolve())
-
-
 def linked_libraries(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]:
     """Say for each program and extension module which shared libraries of the host it is linked to.
 
@@ -339,74 +259,7 @@ def linked_libraries(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]
         AssembleError: a library of the interpreter's own programs is missing on this machine.
     """
     recalled = _recalled.get(interpreter)
-    return recalled[1] if recalled is not None else _linked(interpreter)
-
-
-@functools.lru_cache(maxsize=16)
-def _linked(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]:
-    elf = {
-        file.target: file.source
-        for file in interpreter_files(interpreter)
-        if file.source is not None and may_be_elf(file.target) and _is_elf(file.source)
-    }
-    by_source = {str(source): target for target, source in elf.items()}
-    said = run(["ldd", *by_source], env={"PATH": os.defpath, "LC_ALL": "C"}, timeout=300, check=False).stdout
-    found: dict[str, list[Path]] = {target: [] for target in elf}
-    current = next(iter(by_source), "")
-    for line in said.splitlines():
-        if line.rstrip(":") in by_source:
-            current = line.rstrip(":")
-            continue
-        match = re.match(r"\s+(\S+) => (\S+)", line)
-        if match is None or not current:
-            continue
-        name, place = Path(match[1]).name, match[2]
-        if _GLIBC.fullmatch(name) or _COMPILER_RUNTIME.fullmatch(name) or name.startswith("libpython3"):
-            continue
-        if place == "not":
-            continue  # an extension that cannot load on this machine cannot load in the environment either
-        found[by_source[current]].append(Path(place))
-    return {target: tuple(libraries) for target, libraries in found.items()}
-
-
-def _walk(folder: Path, target: str, inside: Path) -> Iterator[InterpreterFile]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name)):
-        if entry.name in ("__pycache__", "site-packages", "dist-packages") or entry.name.endswith(".pyc"):
-            continue
-        path, place = Path(entry.path), f"{target}/{entry.name}"
-        if entry.is_symlink():
-            yield _link(path, place, inside)
-        elif entry.is_dir():
-            yield from _walk(path, place, inside)
-        elif entry.is_file():
-            yield InterpreterFile(target=place, source=path)
-        else:
-            kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
-            name = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
-            raise AssembleError(
-                f"{path} is {name}: it can be in no archive", hint="remove it from the interpreter's folder"
-            )
-
-
-def _link(path: Path, place: str, inside: Path) -> InterpreterFile:
-    link = os.readlink(path)
-    try:
-        end = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # dangling, or a loop: harmless unless it names a place outside
-        if os.path.isabs(link) or not Path(os.path.normpath(path.parent / link)).is_relative_to(inside):
-            raise AssembleError(
-                f"{path} is a link to {link}, which is not there",
-                hint="remove it from the interpreter's folder",
-            ) from None
-        return InterpreterFile(target=place, source=None, link=link)
-    if not os.path.isabs(link) and end.is_relative_to(inside):
-        return InterpreterFile(target=place, source=None, link=link)
-    if end.is_file():
-        return InterpreterFile(target=place, source=end)
-    raise AssembleError(
-        f"{path} is a link to the folder {end}, outside the interpreter",
-        hint="remove it, or put a copy of the folder in its place",
-    )
+    return recalled[1] if recalled is not None else read_libraries(interpreter)
 
 
 def _build_places(paths: list[str]) -> tuple[str, ...]:
@@ -416,19 +269,6 @@ def _build_places(paths: list[str]) -> tuple[str, ...]:
         if path not in _STANDARD_PLACES and not any(path.startswith(f"{outer}/") for outer in places):
             places.append(path)
     return tuple(places)
-
-
-def may_be_elf(target: str) -> bool:
-    """Say whether a file of an interpreter may be a program or a library, by its place and name.
-
-    Opening each of its thousands of other files to see costs more than all the rest.
-    """
-    return target.startswith("bin/") or ".so" in target.rpartition("/")[2]
-
-
-def _is_elf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"\x7fELF"
 
 
 def _origin(prefix: Path) -> str:

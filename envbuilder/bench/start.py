@@ -27,7 +27,9 @@ from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.verification.live import inputs
 from envbuilder.verification.server.cleanup import extractions
-from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
+from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.servers import StartOptions
+from envbuilder.verification.server.tritonserver import TritonServer
 
 _ROWS: Final = 3
 _RELATIVE: Final = 1e-3

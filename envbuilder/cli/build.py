@@ -187,6 +187,13 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
     help="Ask a real tritonserver too. Default: where one is at hand.",
 )
 @click.option(
+    "--server-kind",
+    default="tritonserver",
+    show_default=True,
+    metavar="NAME",
+    help="What is started as a server: tritonserver, or a plugin's name.",
+)
+@click.option(
     "--tritonserver",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -235,16 +242,19 @@ def verify(
     an id, says what it found, and what to change. Exit code 7 where one failed.
     """
     from envbuilder.signing.verifier import load_verifier
+    from envbuilder.verification.server.servers import ServerChoice
 
     provenance, identity = options.pop("provenance"), options.pop("identity")
     authority = options.pop("timestamp_authority")
     for option, value in (("--identity", identity), ("--timestamp-authority", authority)):
         if value is not None and provenance is None:
             raise click.UsageError(f"{option} goes with --provenance")
-    server, tritonserver = options.pop("server"), options.pop("tritonserver")
+    server = ServerChoice(
+        ask=options.pop("server"), kind=options.pop("server_kind"), program=options.pop("tritonserver")
+    )
     found = api.verify(
         archive,
-        server=tritonserver if server is not False and tritonserver is not None else server,
+        server=server,
         session=open_session(quiet=quiet or as_json, find_links=find_links),
         provenance=None if provenance is None else load_verifier(provenance, identity, authority),
         **options,

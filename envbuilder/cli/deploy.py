@@ -32,11 +32,11 @@ from envbuilder.deployment.options import DeployOptions
 )
 @click.option(
     "--layout",
-    type=click.Choice(["model", "shared", "backend"]),
+    metavar="model|shared|backend|NAME",
     default="model",
     show_default=True,
-    help="Where the environment goes: into the model's folder, into one folder for many models, or with the runtime "
-    "into a Python-based backend.",
+    help="Where the environment goes: into the model's folder, into one folder for many models, with the runtime into "
+    "a Python-based backend, or as a plugin of that name does it.",
 )
 @click.option("--unpacked", is_flag=True, help="A folder instead of an archive: nothing to extract at start.")
 @click.option(

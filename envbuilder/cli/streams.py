@@ -41,7 +41,9 @@ def guard_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, GuardedStream):
-            stream.reconfigure(write_through=True)  # what both write stays in order, and is not lost with the one below
+            stream.reconfigure(
+                write_through=True
+            )  # what both write stays in order, and is not lost with the one below
             setattr(sys, name, GuardedStream(stream))
 
 

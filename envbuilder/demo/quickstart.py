@@ -24,6 +24,7 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model, shipped_recipes
 from envbuilder.util.tempdirs import output_folder, temporary_folder
+from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.server.tritonserver import RunningServer, find_server
 from envbuilder.verification.verify import VerifyRequest, verify
 
@@ -101,7 +102,7 @@ def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
         )
         compiled = any(shutil.which(name, path=_SERVER_PATH) for name in ("g++", "c++"))
         model = _sample(folder / "models", compiled, reporter)
-        verified = _verify(report.archive, model, session)
+        checks = verified(report.archive, model, session)
         reporter.step("Deploying the sample model")
         deployment = deploy(report.archive, model, folder / "repository", reporter=reporter)
         server, answer = _serve(deployment.folder.parent, report, session, folder / "server.log")
@@ -112,7 +113,7 @@ def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
             archive_size=report.size,
             interpreter=interpreter.version,
             locked_interpreter=interpreter.digest == interpreter.locked_digest,
-            verified=verified,
+            verified=checks,
             compiled=compiled,
             repository=deployment.folder.parent,
             server=server,
@@ -147,9 +148,9 @@ def _sample(folder: Path, compiled: bool, reporter: Reporter) -> Path:
     return model
 
 
-def _verify(archive: Path, model: Path, session: Session) -> str:
+def verified(archive: Path, model: Path, session: Session) -> str:
     """Verify the archive under its release's contract; the server comes afterwards."""
-    report = verify(archive, session, VerifyRequest(model=model, server=False))
+    report = verify(archive, session, VerifyRequest(model=model, server=ServerChoice(ask=False)))
     if not report.passed:
         failed = report.failures[0]
         raise VerifyError(f"{archive}: check {failed.id} failed: {failed.found}", hint=failed.fix)
@@ -166,10 +167,10 @@ def _serve(
     with server.start(repository, python=minor, log=log) as running:
         session.reporter.step("Asking it")
         name = server.describe()
-        return name if running.version in name else f"{name}, Triton {running.version}", _ask(running)
+        return name if running.version in name else f"{name}, Triton {running.version}", ask(running)
 
 
-def _ask(running: RunningServer) -> np.ndarray[Any, Any]:
+def ask(running: RunningServer) -> np.ndarray[Any, Any]:
     """Ask for three rows at once, and for the first alone, which must give the same answer."""
     rows = np.random.default_rng(0).standard_normal((_ROWS, 128), dtype=np.float32)
     together, alone = _infer(running, rows), _infer(running, rows[:1])

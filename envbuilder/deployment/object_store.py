@@ -27,6 +27,7 @@ from envbuilder.deployment.config import CONFIG, ENVIRONMENT, ModelConfig, parse
 from envbuilder.deployment.config import MAX_BYTES as MAX_CONFIG
 from envbuilder.deployment.environments import is_environment_name
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.layouts import LAYOUTS
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.record import CAP, SUFFIX, parse_record
@@ -312,8 +313,10 @@ def check_options(repository: str, options: DeployOptions) -> None:
 
     Raises:
         DeployError: it says why.
+        RecipeError: there is no such layout.
     """
     layout = options.layout
+    LAYOUTS.get(layout)
     if layout != "model":
         why = (
             "backends are loaded from the server's own disk"

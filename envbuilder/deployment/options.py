@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
-Layout = Literal["model", "shared", "backend"]
+ENVIRONMENTS: Final = "environments"
+"""The folder beside a repository that holds environments for many models, where no other is named. Never ``envs``:
+there ``build`` puts archives."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeployOptions:
     """How a model is put into a repository."""
 
-    layout: Layout = "model"
+    layout: str = "model"
     """``model``: the environment lies in the model's folder. ``shared``: in one folder for many models. ``backend``: it
-    is the default environment of a Python-based backend, and so is the runtime (24.01+)."""
+    is the default environment of a Python-based backend, and so is the runtime (24.01+). Further ones are plugins, see
+    :class:`envbuilder.deployment.layouts.Layout`."""
     unpacked: bool = False
     """A folder instead of an archive: the server has nothing to extract."""
     name: str | None = None

@@ -8,7 +8,6 @@ from pathlib import Path
 from envbuilder.deployment import lint
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.config import ENVIRONMENT
-from envbuilder.deployment.options import Layout
 from envbuilder.deployment.prune import Kept
 from envbuilder.util.printable import shown
 
@@ -20,7 +19,7 @@ class Deployment:
     model: str
     """The model's name: what a client asks for."""
     folder: Path
-    layout: Layout
+    layout: str
     environment: Path
     """The archive, or the folder where it is unpacked, on this machine."""
     environment_path: str | None

@@ -22,7 +22,7 @@ from envbuilder.deployment.config import (
 )
 from envbuilder.deployment.environments import find_environments
 from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model
-from envbuilder.deployment.options import DeployOptions, Layout
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.placement import delete_environment, is_ours, place_environment
 from envbuilder.deployment.prune import Outlook, Unused, find_unused
@@ -70,6 +70,21 @@ class Job:
     def repository(self) -> Path:
         """The repository."""
         return self.target.parent
+
+    @property
+    def new_name(self) -> str | None:
+        """The name to write: only where config.pbtxt has another one."""
+        return self.name if self.config.message.name not in ("", self.name) else None
+
+    def python_serving(self, environment: str) -> Serving:
+        """Return what config.pbtxt is to say where Triton's own Python backend serves it, in *environment*."""
+        return Serving(
+            name=self.new_name,
+            backend="python",
+            runtime=None,
+            model_file=None if self.plain else RUNTIME_FILE,
+            environment=environment,
+        )
 
     def record(self, name: str, *users: str) -> Record:
         """Return what is said beside the environment, where it is called *name*; *users* are repositories."""
@@ -273,7 +288,6 @@ def put_environment(job: Job, place: Path, reporter: Reporter) -> bool:
 
 def finish(
     work: Work,
-    layout: Layout,
     *,
     environment: Path,
     path: str | None,
@@ -301,7 +315,7 @@ def finish(
     return Deployment(
         model=job.name,
         folder=job.target,
-        layout=layout,
+        layout=options.layout,
         environment=environment,
         environment_path=path,
         release=job.manifest.release,

@@ -115,7 +115,7 @@ def doctor(
     Raises:
         RecipeError: the certificates of *session* are none.
     """
-    ours = [recipe.python for recipe in recipes if recipe.provider != "conda"]
+    ours = [recipe.python for recipe in recipes if recipe.provider == "cpython"]
     minors = dict.fromkeys(ours if recipes else find_release(PYTRITON).pythons)
     found = {minor: find_interpreters(minor) for minor in minors}
     variants = dict.fromkeys([recipe.cuda for recipe in recipes if recipe.cuda != "pypi"] or ["cpu"])

@@ -157,6 +157,8 @@ class Machine:
         """Return what is missing, and what is worth knowing, of the interpreter, or of what conda packages take."""
         if recipe.provider == "conda":
             return [*self._conda(recipe)], []
+        if recipe.provider != "cpython":
+            return [], [f"the base comes from the provider {recipe.provider}: not looked at"]
         if self.interpreters[recipe.python]:
             return [], []
         if self._answers(PACKAGE_INDEX):

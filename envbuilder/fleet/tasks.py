@@ -197,6 +197,7 @@ def pack(
 @_timed
 def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None, packed: Done) -> Done:
     """Verify the archive that was *packed*; the report goes beside it, and into the store elsewhere."""
+    from envbuilder.verification.server.servers import ServerChoice
     from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
 
@@ -221,7 +222,7 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
                 VerifyRequest(
                     model=options.model,
                     compile=options.compile,
-                    server=None if options.server else False,
+                    server=ServerChoice(ask=None if options.server else False),
                 ),
             )
             text = found.json().encode()

@@ -55,10 +55,16 @@ class LockedInterpreter:
     version: str
     """``3.11.7``."""
     origin: str
-    """``host``, ``uv:<build>``, or ``conda:<file name>``."""
+    """``host`` or ``uv:<build>`` of a CPython; else the provider's name and what it says: ``conda:<file name>``."""
     digest: str
     """sha256 over the files that make it up, see :func:`envbuilder.base.interpreter.interpreter_digest`; of a conda
     package its own sha256."""
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider whose interpreter it is."""
+        name, colon, _ = self.origin.partition(":")
+        return name if colon and name != "uv" else "cpython"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

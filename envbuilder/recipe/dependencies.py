@@ -113,24 +113,28 @@ def _dependency(value: Value, text: str, path: Path) -> str:
         raise value.error(
             f"{text!r}: expected git+https:, git+ssh:, https:, a local wheel, or a local folder"
         )
-    local = path.absolute().parent / unquote(requirement.url.removeprefix("file://"))
-    local = Path(os.path.normpath(local))
+    local = Path(os.path.normpath(path.absolute().parent / unquote(requirement.url.removeprefix("file://"))))
+    _check_local(value, text, local, name)
+    requirement.url = local.as_uri()
+    return str(requirement)
+
+
+def _check_local(value: Value, text: str, local: Path, name: str) -> None:
+    """Refuse a reference to a wheel or folder *local* that is not there, or not of the project *name*."""
     if local.suffix == ".whl":
         if canonicalize_name(_wheel_name(value, local.name)) != name:
             raise value.error(f"{text!r}: the wheel is one of {_wheel_name(value, local.name)}")
         if not local.is_file():
             raise value.error(f"{text!r}: there is no file {local}")
-    elif not local.is_dir():
-        if local.exists():
-            raise value.error(
-                f"{text!r} is neither a wheel nor a folder, and only wheels can be pinned by hash",
-                "build a wheel of it",
-            )
+    elif not local.exists():
         raise value.error(f"{text!r}: there is no folder {local}")
+    elif not local.is_dir():
+        raise value.error(
+            f"{text!r} is neither a wheel nor a folder, and only wheels can be pinned by hash",
+            "build a wheel of it",
+        )
     elif (own := project_name(local)) is not None and canonicalize_name(own) != name:
         raise value.error(f"{text!r}: the project in {local} is called {own}")
-    requirement.url = local.as_uri()
-    return str(requirement)
 
 
 def _folder_name(value: Value, text: str, path: Path) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from typing import Any
+from typing import Any, Final
 
 from envbuilder.catalog.triton import PYTRITON
+from envbuilder.util.plugins import installed
 from envbuilder.util.yaml import Key, schema_of
 
 SCHEMA_FILE = "recipe.schema.json"
@@ -15,6 +17,9 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}"
 """A recipe's name is part of file names: ``pylock.<name>.toml``, which PEP 751 allows no further dot, and
 ``<name>-<digest>.tar.gz``, of which a file system takes 255 bytes."""
 SONAME_PATTERN = r"lib[\w.+-]*\.so(\.[\w.+-]+)?"
+
+PROVIDERS: Final = "envbuilder.providers"
+"""The entry-point group of base providers, see :class:`envbuilder.base.providers.BaseProvider`."""
 
 _COMPILE_KEYS = {
     "fullgraph": Key(kind="boolean", doc="the whole model is one graph, or an error"),
@@ -117,8 +122,9 @@ KEYS = {
     ),
     "provider": Key(
         kind="text",
-        doc="where the base comes from: a CPython of this machine, or conda channels",
+        doc="where the base comes from: a CPython of this machine, conda channels, or a plugin",
         choices=("cpython", "conda"),
+        more=functools.partial(installed, PROVIDERS),
     ),
     "channels": Key(
         kind="list of texts",

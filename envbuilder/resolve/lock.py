@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from envbuilder.base.interpreter import describe, find_interpreter
+from envbuilder.base.choose import lock_base
 from envbuilder.config.channels import channels_of
 from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
 from envbuilder.fetch.beside import with_files_beside
@@ -19,12 +19,10 @@ from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.compare import compare_locks
 from envbuilder.lockfile.model import WHEELHOUSE, Lock
 from envbuilder.lockfile.pylock import NewerLockError, lock_path, read_lock, write_lock
+from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.progress import Reporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import place_in_wheelhouse
-from envbuilder.resolve.conda import conda_interpreter, solve_conda
-from envbuilder.resolve.provided import find_provided
-from envbuilder.resolve.wheels import Upgrade
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.store.session import Session
 from envbuilder.util.files import kind_of_file
@@ -153,26 +151,6 @@ def _keep_beside(recipe: Recipe, lock: Lock, session: Session) -> None:
 
 
 def _resolve(recipe: Recipe, session: Session, previous: Lock | None, upgrade: Upgrade) -> Lock:
+    base = lock_base(recipe, session, previous=previous, upgrade=upgrade)
     wheels = replace(upgrade, packages=tuple(name for name in upgrade.packages if name != "python"))
-    if recipe.provider == "conda":
-        before = previous.conda.packages if previous is not None and previous.conda is not None else ()
-        kept = [package for package in before if not upgrade.takes(package.name)]
-        solved = solve_conda(recipe, session, keep=kept)
-        provided = find_provided(
-            solved.python, recipe.python, channels_of(recipe), with_files_beside(recipe, session)
-        )
-        return resolve_wheels(
-            recipe,
-            session,
-            conda_interpreter(solved.packages),
-            previous=previous,
-            upgrade=wheels,
-            conda=solved.packages,
-            provided=provided,
-        )
-    keep = previous is not None and previous.python == recipe.python
-    if previous is not None and keep and not upgrade.takes("python"):
-        interpreter = previous.interpreter  # not looked for: this machine need not have it to lock
-    else:
-        interpreter = describe(find_interpreter(recipe.python, reporter=session.reporter))
-    return resolve_wheels(recipe, session, interpreter, previous=previous, upgrade=wheels)
+    return resolve_wheels(recipe, session, base, previous=previous, upgrade=wheels)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from packaging.pylock import Package
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from envbuilder.base.providers import LockedBase
 from envbuilder.catalog.torch import find_build, is_newer_than_table, table
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
 from envbuilder.fetch.http import Unavailable, open_client, read_page
-from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
+from envbuilder.lockfile.model import Artifact, Lock, LockedConda
+from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built import Builder, hold_reference
 from envbuilder.resolve.numpy_abi import Clash, find_clashes
@@ -33,39 +35,22 @@ _ROUNDS = 8
 """How often the solver is asked at most, each time told what the answer before brought up."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Upgrade:
-    """Which versions of the lock before are not kept."""
-
-    everything: bool = False
-    packages: tuple[str, ...] = ()
-    """Projects by name; ``python`` is the interpreter."""
-
-    def takes(self, name: str) -> bool:
-        """Whether the newest version of *name* is wanted."""
-        return self.everything or name in self.packages
-
-
 def resolve(
     recipe: Recipe,
     session: Session,
-    interpreter: LockedInterpreter,
+    base: LockedBase,
     *,
     previous: Lock | None,
     upgrade: Upgrade = Upgrade(),
-    conda: Sequence[CondaPackage] = (),
-    provided: Mapping[str, bytes] | None = None,
 ) -> Lock:
-    """Find the artifacts that fulfil *recipe* on *interpreter*.
-
-    *conda* are the packages of the base, *provided* the metadata of the Python projects in them: no wheel of those is
-    taken.
+    """Find the artifacts that fulfil *recipe* on *base*: no wheel of a project that the base provides is taken.
 
     The versions in *previous* are kept where they still fit, except for what *upgrade* names.
 
     Raises:
         ResolveError: there are none, or an index does not answer; the message says why.
     """
+    interpreter, conda = base.interpreter, base.packages
     target = Target(python=interpreter.version, glibc=recipe.release.wheel_glibc)
     if is_newer_than_table(recipe.torch):
         newest = table()[-1].version
@@ -91,7 +76,7 @@ def resolve(
     with session.store.scratch("wheelhouses") as scratch:
         stand_ins = scratch / "conda"
         stand_ins.mkdir()
-        there = write_stand_ins(provided or {}, stand_ins)
+        there = write_stand_ins(base.provided, stand_ins)
         check_names(recipe, there)
         plan = Plan(
             recipe=recipe,
@@ -131,7 +116,7 @@ def resolve(
         interpreter=interpreter,
         tools=((("py-rattler", rattler_version()),) if conda else ()) + (("uv", uv_version()),),
         built=built,
-        conda=LockedConda(packages=tuple(conda), provides=tuple(sorted(there.items()))) if conda else None,
+        conda=LockedConda(packages=conda, provides=tuple(sorted(there.items()))) if conda else None,
     )
 
 

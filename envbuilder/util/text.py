@@ -1,11 +1,19 @@
-"""Numbers as a person says them."""
+"""Numbers and lists as a person says them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return ``1 wheel``, ``2 wheels``; *many* where an s does not make it."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def listed(items: Sequence[str], word: str) -> str:
+    """Return ``a``, ``a or b``, ``a, b or c``, where *word* is ``or``."""
+    *first, last = items
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def human(size: float) -> str:

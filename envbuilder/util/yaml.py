@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Key:
     doc: str
     required: bool = False
     choices: tuple[str, ...] = ()
+    more: Callable[[], Sequence[str]] | None = None
+    """Gives further choices: those that other distributions add."""
     pattern: str = ""
     """What a text looks like, for editors; the parser checks in its own words."""
     examples: tuple[Any, ...] = ()
@@ -134,9 +136,7 @@ def _check(value: Value, key: Key, name: str) -> None:
             )
         _expect(value, isinstance(data, str), "a text", name)
         if key.choices and data not in key.choices:
-            near = difflib.get_close_matches(data, key.choices, n=1, cutoff=0.5)
-            guess = f", did you mean `{near[0]}`?" if near else ""
-            raise value.error(f"`{name}` is {data!r}{guess}", hint=f"possible: {', '.join(key.choices)}")
+            _check_more_choices(name, value, key)
     elif key.kind == "integer":
         _expect(value, isinstance(data, int) and not isinstance(data, bool), "a whole number", name)
         low, high = key.minimum, key.maximum
@@ -154,6 +154,14 @@ def _check(value: Value, key: Key, name: str) -> None:
         read_keys(value, key.keys, f"{name}.")
     else:
         _expect(value, isinstance(data, dict), "a mapping of keys to values", name)
+
+
+def _check_more_choices(name: str, value: Value, key: Key) -> None:
+    choices = (*key.choices, *(key.more() if key.more is not None else ()))
+    if value.data not in choices:
+        near = difflib.get_close_matches(value.data, choices, n=1, cutoff=0.5)
+        guess = f", did you mean `{near[0]}`?" if near else ""
+        raise value.error(f"`{name}` is {value.data!r}{guess}", hint=f"possible: {', '.join(choices)}")
 
 
 def _expect(value: Value, condition: bool, expected: str, name: str) -> None:
@@ -187,7 +195,7 @@ def schema_of(keys: Mapping[str, Key]) -> dict[str, Any]:
             entry = {"anyOf": [entry, {"type": "array", "items": dict(entry), "minItems": 1}]}
         entry["description"] = key.doc
         if key.choices:
-            entry["enum"] = list(key.choices)
+            entry["enum" if key.more is None else "examples"] = list(key.choices)
         if key.examples:
             entry["examples"] = list(key.examples)
         properties[name] = entry

@@ -25,7 +25,7 @@ from envbuilder.verification.live.probe_packages import PackageProbe
 from envbuilder.verification.live.run_probe import Probed, Subject, prepare, run_probe
 from envbuilder.verification.report import Check, Report, report_schema
 from envbuilder.verification.server.ask import Interview
-from envbuilder.verification.server.tritonserver import find_server
+from envbuilder.verification.server.servers import SERVERS, ServerChoice, ServerFinder
 from envbuilder.verification.static.archive import check_archive
 from envbuilder.verification.static.extracted import Archive, open_archive
 from envbuilder.verification.static.policy import check_contents
@@ -45,9 +45,8 @@ class VerifyRequest:
     """``torch.compile`` options in place of the model's own."""
     releases: tuple[str, ...] = ()
     """Names of the Triton releases whose contract holds; none: the one that the archive was built for."""
-    server: bool | Path | None = None
-    """Whether a real server is asked; None: if one is at hand. True fetches one where there is none. A path is the
-    server's program, or the folder that holds ``bin/tritonserver``."""
+    server: ServerChoice = ServerChoice()
+    """Whether a real server is asked, and which."""
     lock: Lock | None = None
     """The lock that the archive should have been built from."""
     trusted: Verifier | None = None
@@ -56,8 +55,6 @@ class VerifyRequest:
     """What its recipe asks of its contents."""
     isolate: bool = True
     """Run it in a mount namespace where this user may have one."""
-    ready_timeout: float = 300.0
-    """Seconds that the server gets to load the model."""
 
 
 def verify(archive: Path, session: Session, request: VerifyRequest = VerifyRequest()) -> Report:
@@ -67,11 +64,13 @@ def verify(archive: Path, session: Session, request: VerifyRequest = VerifyReque
 
     Raises:
         VerifyError: there is no archive, no disk to extract it on, or no server where one was asked for.
-        RecipeError: no such release.
+        RecipeError: no such release, or no such kind of server.
+        PluginError: a server of another distribution cannot be used.
     """
     began = time.monotonic()
     chosen = [find_release(name) for name in request.releases]
     store, reporter = session.store, session.reporter
+    finder = None if request.server.ask is False else SERVERS.get(request.server.kind)
     with store.scratch("verify") as scratch:
         place = Place.make(scratch / "root", isolate=request.isolate)
         opened = open_archive(archive, place.environment, lambda found: _places(found, store), reporter)
@@ -84,8 +83,8 @@ def verify(archive: Path, session: Session, request: VerifyRequest = VerifyReque
         )
         run.check_statically(request)
         subject = run.check_probe(request.model or sample_model(), request.compile)
-        if subject is not None and request.server is not False:
-            run.check_server(subject, request)
+        if subject is not None and finder is not None:
+            run.check_server(subject, finder, request.server)
         return run.report(time.monotonic() - began)
 
 
@@ -181,19 +180,18 @@ class _Run:
             return None
         return subject
 
-    def check_server(self, subject: Subject, request: VerifyRequest) -> None:
+    def check_server(self, subject: Subject, finder: ServerFinder, choice: ServerChoice) -> None:
         """Ask a real server for the model, if there is one; where one was asked for there must be."""
         manifest = self.manifest
         assert manifest is not None  # or there would be no subject
         try:
-            path = request.server if isinstance(request.server, Path) else None
-            server = find_server(path, self.session, fetch=bool(request.server))
+            server = finder.find(choice.program, self.session, fetch=bool(choice.ask))
         except VerifyError as error:
-            if request.server:
+            if choice.required:
                 raise
             return self._omit("server.start", error.message)
-        if self.minor not in server.stubs:
-            has = ", ".join(server.stubs) or "none that is known"
+        if self.minor not in server.pythons:
+            has = ", ".join(server.pythons) or "none that is known"
             text = f"{server.describe()} has no stub for Python {self.minor} (it has {has})"
             return self._omit("server.start", text)
         self.session.reporter.step(f"Serving the model by {server.describe()}")
@@ -202,7 +200,7 @@ class _Run:
         interview = Interview(
             server=server, subject=subject, manifest=manifest, python=self.minor, numpy=numpy
         )
-        served = interview.hold(log, request.ready_timeout)
+        served = interview.hold(log, choice.ready_timeout)
         self.checks += served.checks
         self.server = served.server
 

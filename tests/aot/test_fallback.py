@@ -14,7 +14,8 @@ from envbuilder.bench.compilers import CompilerCount
 from envbuilder.cli import cli
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
-from envbuilder.verification.server.tritonserver import StartOptions, TritonServer
+from envbuilder.verification.server.servers import StartOptions
+from envbuilder.verification.server.tritonserver import TritonServer
 from tests.aot.conftest import Inside, Serve, net, rewrite_key
 from tests.aot.test_package import DEPENDS_ON_DATA
 

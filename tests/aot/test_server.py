@@ -15,7 +15,8 @@ from envbuilder.deployment.outcome import Deployment
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.tritonserver import StartOptions, TritonServer
+from envbuilder.verification.server.servers import StartOptions
+from envbuilder.verification.server.tritonserver import TritonServer
 from tests.helpers.runtime import add_helpers
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

@@ -11,6 +11,7 @@ from envbuilder.errors import IntegrityError, StaleLockError
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.verify import VerifyRequest
 from tests.api.conftest import write_recipe
 from tests.deployment.conftest import write_archive
@@ -104,15 +105,19 @@ def test_a_verification_takes_what_is_not_said_from_the_recipe(
     notes = Notes()
     api.verify(archive, session=Session.open(reporter=notes))
     if changed:
-        assert (asked[0].model, asked[0].compile, asked[0].server) == (None, {}, None)
+        assert (asked[0].model, asked[0].compile, asked[0].server.ask) == (None, {}, None)
         assert notes.notes == [
             f"{path} changed since {archive.name} was built of it: its verify: is not used"
         ]
     else:
-        assert (asked[0].model, asked[0].compile, asked[0].server) == (
+        assert (asked[0].model, asked[0].compile, asked[0].server.ask) == (
             tmp_path / "model",
             {"dynamic": False},
             False,
         )
         api.verify(archive, model=tmp_path / "other", server=True)
-        assert (asked[-1].model, asked[-1].compile, asked[-1].server) == (tmp_path / "other", {}, True)
+        assert (asked[-1].model, asked[-1].compile, asked[-1].server.ask) == (tmp_path / "other", {}, True)
+        api.verify(archive, server=tmp_path / "tritonserver")
+        assert asked[-1].server == ServerChoice(ask=True, program=tmp_path / "tritonserver")
+        api.verify(archive, server=ServerChoice(kind="acme"))
+        assert asked[-1].server == ServerChoice(ask=False, kind="acme")

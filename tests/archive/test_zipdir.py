@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envbuilder.archive import zipdir
-from envbuilder.archive.zipdir import Member, MemberFile, ZipDirectory
+from envbuilder.archive.member import Member
+from envbuilder.archive.member_file import MemberFile
+from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
 from tests.helpers.wheels import Zipped, deflate, zip_bytes
 

@@ -132,7 +132,7 @@ def test_a_damaged_artifact_is_removed(
 ) -> None:
     artifact, path = wheel
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    kept._sound.clear()  # another process
+    kept._sound.clear()  # noqa: SLF001  # as another process would have it
     for read in (make().wheel, make().list_wheel):
         with pytest.raises(DamagedArtifactError) as caught:
             read(artifact, path)

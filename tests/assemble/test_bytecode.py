@@ -50,9 +50,9 @@ def test_what_was_compiled_before_leaves_no_trace(
 ) -> None:
     # Which sources show it depends on the Python; here each does, were it compiled where another has been.
     counting = "BEFORE = []\ndef compiled(path, source):\n    BEFORE.append(path); path = str(len(BEFORE))\n"
-    server = bytecode._SERVER.replace("def compiled(path, source):\n", counting)
-    assert server != bytecode._SERVER
-    monkeypatch.setattr(bytecode, "_SERVER", server)
+    server = bytecode.SERVER.replace("def compiled(path, source):\n", counting)
+    assert server != bytecode.SERVER
+    monkeypatch.setattr(bytecode, "SERVER", server)
     found = compile_all(python311, [(f"{number}.py", b"x = 1\n") for number in range(5)], 1)
     assert len(set(found.values())) == 1
 
@@ -105,8 +105,8 @@ def test_a_source_that_crashes_the_compiler_itself_has_none(
     python311: Interpreter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash = "def compiled(path, source):\n    if path == 'a.py': os.abort()\n"
-    server = bytecode._SERVER.replace("def compiled(path, source):\n", crash)
-    monkeypatch.setattr(bytecode, "_SERVER", server)
+    server = bytecode.SERVER.replace("def compiled(path, source):\n", crash)
+    monkeypatch.setattr(bytecode, "SERVER", server)
     found = compile_all(python311, [("a.py", b"x = 1\n"), ("b.py", b"x = 1\n")], 1)
     assert found["a.py"] is None
     assert found["b.py"] is not None
@@ -119,7 +119,7 @@ def test_a_warning_is_no_error(python311: Interpreter) -> None:
 def test_a_python_that_dies_is_an_error(python311: Interpreter) -> None:
     with BytecodeCompiler(lambda: python311.executable, 1) as compiler:
         assert compiler.compile("a.py", b"x = 1\n") is not None
-        (process,) = compiler._started
+        (process,) = compiler.processes
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         with pytest.raises(AssembleError) as caught:
@@ -128,12 +128,12 @@ def test_a_python_that_dies_is_an_error(python311: Interpreter) -> None:
     assert caught.value.exit_code == 6
 
 
-def test_nothing_is_started_for_nothing_and_nothing_left(python311: Interpreter) -> None:
+def test_nothing_isstarted_for_nothing_and_nothing_left(python311: Interpreter) -> None:
     with BytecodeCompiler(lambda: python311.executable, 4) as compiler:
-        assert compiler._started == []
+        assert compiler.processes == []
         compiler.compile("a.py", b"")
-        assert len(compiler._started) == 1
-    assert compiler._started[0].returncode == -signal.SIGKILL
+        assert len(compiler.processes) == 1
+    assert compiler.processes[0].returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

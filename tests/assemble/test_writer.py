@@ -241,7 +241,7 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
         ThreadPoolExecutor(1) as executor,
         closing(SegmentWriter(folder, level=1, executor=executor)) as made,
     ):
-        content = made._content
+        content = made._content  # noqa: SLF001
 
         def changing(entry: Entry):  # type: ignore[no-untyped-def]  # an iterator of bytes
             for number, chunk in enumerate(content(entry)):
@@ -249,7 +249,7 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
                     os.truncate(source, 5_000_000)
                 yield chunk
 
-        made._content = changing  # type: ignore[method-assign]  # where another process would step in
+        made._content = changing  # type: ignore[method-assign]  # noqa: SLF001  # where another process would step in
         with pytest.raises(AssembleError) as caught:
             made.write([entry])
     assert caught.value.message == f"{source} has changed while it was read: 6000000 bytes, then 5000000"

@@ -15,12 +15,12 @@ from envbuilder.base.interpreter import (
     describe,
     find_interpreter,
     find_interpreters,
-    interpreter_files,
     interrogate,
     linked_libraries,
     recall,
     remember,
 )
+from envbuilder.base.interpreter_files import interpreter_files, read_digest
 from envbuilder.errors import AssembleError
 from envbuilder.store.local import Store
 from envbuilder.util.process import CommandError
@@ -187,7 +187,7 @@ def copied(python311: Interpreter, tmp_path: Path) -> Interpreter:
 
 def again(interpreter: Interpreter) -> str:
     """Return the digest as a new process would find it."""
-    module._digest.cache_clear()
+    read_digest.cache_clear()  # what a new process does not have
     return describe(interpreter).digest
 
 
@@ -239,14 +239,16 @@ def test_one_without_its_libpython_is_refused(python311: Interpreter, tmp_path: 
 # -- what a store remembers ------------------------------------------------------------------------
 
 
-def test_a_store_remembers_it_until_a_file_changes(copied: Interpreter, tmp_path: Path) -> None:
+def test_a_store_remembers_it_until_a_file_changes(
+    copied: Interpreter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.open(tmp_path / "store")
     locked = describe(copied)
     assert recall("3.11", locked, store) is None
     remember(copied, store)
     assert recall("3.11", locked, store) == copied
     assert recall("3.12", locked, store) is None
-    module._recalled.clear()
+    monkeypatch.setattr(module, "_recalled", {})  # what a new process does not have
     os.utime(copied.stdlib / "this.py")
     assert recall("3.11", locked, store) is None
 
@@ -261,19 +263,23 @@ def test_a_record_that_cannot_be_read_counts_for_nothing(
     assert recall("3.11", locked, store) is None
 
 
-def test_one_that_is_gone_is_not_remembered(copied: Interpreter, tmp_path: Path) -> None:
+def test_one_that_is_gone_is_not_remembered(
+    copied: Interpreter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.open(tmp_path / "store")
     locked = describe(copied)
     remember(copied, store)
-    module._recalled.clear()
+    monkeypatch.setattr(module, "_recalled", {})  # what a new process does not have
     shutil.rmtree(copied.prefix)
     assert recall("3.11", locked, store) is None
 
 
-def test_a_found_one_is_remembered(python311: Interpreter, tmp_path: Path) -> None:
+def test_a_found_one_is_remembered(
+    python311: Interpreter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.open(tmp_path / "store")
     locked = describe(python311)
     assert find_interpreter("3.11", locked=locked, store=store) == python311
     assert [entry.kind for entry in store.entries()] == ["interpreters"]
     assert find_interpreter("3.11", locked=locked, store=store) == python311
-    module._recalled.clear()
+    monkeypatch.setattr(module, "_recalled", {})  # what a new process does not have

@@ -204,10 +204,10 @@ def counters(running: RunningServer, model: str) -> dict[str, float]:
         with contextlib.suppress(OSError):
             fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
             seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            if int(entry.name) == running.process.pid:
+            if int(entry.name) == running.pid:
                 cpu["server"] += seconds
             elif f"\0{model}_0_".encode() in (entry / "cmdline").read_bytes():
-                cpu["stub"] += seconds if int(fields[2]) == running.process.pid else 0.0
+                cpu["stub"] += seconds if int(fields[2]) == running.pid else 0.0
     return {"requests": float(stats.inference_count), "calls": float(stats.execution_count), **cpu}
 
 

@@ -405,7 +405,7 @@ def test_what_is_damaged_and_not_to_be_had_again(small: Small) -> None:
 
 
 def test_a_disk_that_is_not_sound(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module._Sink, "copy", lambda *_: -1)
+    monkeypatch.setattr(archive_module._Sink, "copy", lambda *_: -1)  # noqa: SLF001  # the disk
     with pytest.raises(IntegrityError) as caught:
         small.build()
     assert caught.value.message == "base: its bytes in the store change while they are read"
@@ -419,7 +419,7 @@ def test_a_wheel_that_changes_while_it_is_read(
 ) -> None:
     artifact = small.lock.artifacts[0]
     place = small.folder / "store" / "artifacts" / artifact.sha256[:2] / artifact.sha256
-    bytecode = Assembler._bytecode
+    bytecode = Assembler._bytecode  # noqa: SLF001  # where another process steps in
     changed: list[Path] = []
 
     def change(self: Assembler, entries: list[object], wheel: object) -> object:
@@ -444,7 +444,7 @@ def test_the_store_is_deleted_while_an_archive_is_packed(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = small.build(output=small.folder / "first")
-    write = archive_module._write_segment
+    write = archive_module._write_segment  # noqa: SLF001  # where another process steps in
     deleted: list[Segment] = []
 
     def delete(segment: Segment, *rest: object) -> None:

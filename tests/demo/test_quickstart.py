@@ -97,7 +97,7 @@ def test_a_wrong_answer_is_an_error(
     answers = iter([together, alone])
     monkeypatch.setattr(module, "_infer", lambda running, rows: next(answers))
     with pytest.raises(VerifyError, match=r"the server answered \(\d, 16\) for 3 rows, and "):
-        module._ask(None)  # type: ignore[arg-type]  # nobody asks it
+        module.ask(None)  # type: ignore[arg-type]  # nobody asks it
 
 
 def test_a_failed_check_is_an_error(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_a_failed_check_is_an_error(tmp_path: Path, store: Store, monkeypatch: p
         module, "verify", lambda *args, **kwargs: SimpleNamespace(passed=False, failures=(failed,))
     )
     with pytest.raises(VerifyError) as caught:
-        module._verify(tmp_path / "a.tar.gz", tmp_path, Session(store=store))
+        module.verified(tmp_path / "a.tar.gz", tmp_path, Session(store=store))
     assert caught.value.message == f"{tmp_path / 'a.tar.gz'}: check paths.links failed: a link leads out: x"
     assert caught.value.hint == "build it again"
 

@@ -11,13 +11,13 @@ import pytest
 from envbuilder.deployment import layout as layout_module
 from envbuilder.deployment import placement, work
 from envbuilder.deployment.layout import deploy
-from envbuilder.deployment.options import DeployOptions, Layout
+from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, EnvbuilderError, IntegrityError
 from envbuilder.util.resources import runtime_file
 from tests.deployment.conftest import CONFIG, MODEL, write_archive
 
-LAYOUTS: tuple[Layout, ...] = ("model", "shared", "backend")
+LAYOUTS: tuple[str, ...] = ("model", "shared", "backend")
 DEPLOYED = """\
 # Ours: do not touch.
 backend: "python"   # the backend
@@ -183,7 +183,7 @@ def single_file_runtime(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("layout", ["model", "shared"])
 @pytest.mark.parametrize("inside", [False, True], ids=["from-outside", "in-the-repository"])
 def test_a_deployment_of_the_runtime_as_one_file_is_brought_up_to_date(
-    archive: Path, model: Path, repository: Path, layout: Layout, inside: bool
+    archive: Path, model: Path, repository: Path, layout: str, inside: bool
 ) -> None:
     first = deploy(archive, model, repository, DeployOptions(layout=layout))
     version = first.folder / "1"
@@ -207,7 +207,7 @@ def test_a_backend_of_the_runtime_as_one_file_is_brought_up_to_date(
 
 @pytest.mark.parametrize("layout", ["model", "shared", "backend"])
 def test_modules_of_another_runtime_do_not_stay(
-    archive: Path, model: Path, repository: Path, layout: Layout
+    archive: Path, model: Path, repository: Path, layout: str
 ) -> None:
     done = deploy(archive, model, repository, DeployOptions(layout=layout))
     folder = (done.backend_folder or done.folder / "1") / "_torch_runtime"
@@ -257,7 +257,7 @@ def test_backend_layout_unpacked_with_a_name_and_a_folder(
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("unpacked", [False, True])
 def test_twice_changes_nothing(
-    archive: Path, model: Path, repository: Path, layout: Layout, unpacked: bool
+    archive: Path, model: Path, repository: Path, layout: str, unpacked: bool
 ) -> None:
     assert deploy(archive, model, repository, DeployOptions(layout=layout, unpacked=unpacked)).changed
     before = tree(repository.parent)
@@ -270,7 +270,7 @@ def test_twice_changes_nothing(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_in_place(archive: Path, model: Path, layout: Layout) -> None:
+def test_in_place(archive: Path, model: Path, layout: str) -> None:
     """The user's directory lies in the repository already."""
     repository = model.parent
     assert deploy(archive, model, repository, DeployOptions(layout=layout)).changed

@@ -15,7 +15,8 @@ from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, StoreError
 from envbuilder.store.objects import Elsewhere
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.tritonserver import StartOptions, TritonServer
+from envbuilder.verification.server.servers import StartOptions
+from envbuilder.verification.server.tritonserver import TritonServer
 from tests.deployment.conftest import CONFIG, MODEL, write_archive
 from tests.helpers.s3 import CREDENTIALS
 

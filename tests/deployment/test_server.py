@@ -16,7 +16,9 @@ from envbuilder.deployment.options import DeployOptions
 from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.server.cleanup import Remains
-from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
+from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.servers import StartOptions
+from envbuilder.verification.server.tritonserver import TritonServer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -100,7 +102,8 @@ def test_the_server_extracts_the_tree_that_tar_extracts(
     repository, log = tmp_path / "repository", tmp_path / "log"
     deploy(cpu_archive, write_model(tmp_path / "models" / "net", 1), repository)
     with server.start(repository, python="3.11", log=log) as running:
-        remains = Remains(name="", pid=running.process.pid, before=set())
+        assert running.pid is not None
+        remains = Remains(name="", pid=running.pid, before=set())
         remains.look()
         (folder,) = remains.extracted
         (place,) = folder.iterdir()

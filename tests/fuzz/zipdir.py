@@ -13,7 +13,8 @@ import zipfile
 import atheris  # type: ignore[import-untyped]  # it ships no types
 
 with atheris.instrument_imports(include=["envbuilder.archive.zipdir"]):
-    from envbuilder.archive.zipdir import MemberFile, ZipDirectory
+    from envbuilder.archive.member_file import MemberFile
+    from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
 from tests.fuzz.common import fuzz
 from tests.helpers.wheels import Zipped, wheel_members, zip_bytes

@@ -47,7 +47,7 @@ def usage(*names: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{one: one in names for one in all_of_them})
 
 
-def write_certificate(
+def write_certificate(  # noqa: PLR0913 - each field of a certificate may be the odd one
     path: Path,
     key: Any,
     *,

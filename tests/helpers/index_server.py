@@ -101,7 +101,7 @@ class Index:
         self._thread.join()
 
 
-def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
+def _handler(index: Index) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one branch a kind of trouble
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from envbuilder.base.providers import LockedBase
 from envbuilder.config.settings import Settings
 from envbuilder.lockfile.model import Lock, LockedInterpreter
 from envbuilder.progress import SILENT, SilentReporter
@@ -248,7 +249,8 @@ def write_recipe(
 def lock(recipe: Recipe, settings: Settings, store: Store, **options: Any) -> Lock:
     """Resolve *recipe* for the interpreter of these tests."""
     session = Session(settings=settings, store=store, reporter=options.pop("reporter", SILENT))
-    return resolve(recipe, session, INTERPRETER, **{"previous": None, **options})
+    base = LockedBase(interpreter=INTERPRETER)
+    return resolve(recipe, session, base, **{"previous": None, **options})
 
 
 def versions(lock: Lock) -> dict[str, str]:

@@ -52,6 +52,11 @@ class Small:
         """Where archives go."""
         return self.folder / "envs"
 
+    @property
+    def settings(self) -> Settings:
+        """The wheelhouse, and no index."""
+        return Settings(find_links=(str(self.wheelhouse),), no_index=True)
+
     def store(self, name: str = "store") -> Store:
         """Open a store beside it."""
         return Store.open(self.folder / name)
@@ -70,7 +75,7 @@ class Small:
             self.recipe,
             self.lock,
             Session(
-                settings=Settings(find_links=(str(self.wheelhouse),), no_index=True),
+                settings=self.settings,
                 store=store or self.store(),
                 reporter=reporter,
             ),

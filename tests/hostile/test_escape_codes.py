@@ -118,7 +118,10 @@ def test_what_an_advisory_says(room: Room) -> None:
 @pytest.mark.parametrize("options", [[], ["--json"], ["--markdown"]], ids=str)
 def test_what_changed_between_archives(room: Room, options: list[str]) -> None:
     before = manifest(environment())
-    for name, path in (("evil", f"x{EVIL}"), ("markup", "x`|<script>alert(1)</script>[x](www.x.example)@all")):
+    for name, path in (
+        ("evil", f"x{EVIL}"),
+        ("markup", "x`|<script>alert(1)</script>[x](www.x.example)@all"),
+    ):
         files = (*before.files, ManifestFile(path=path, mode=0o644, size=9, sha256="1" * 64))
         (room.work / f"{name}.json").write_text(dataclasses.replace(before, files=files).text())
     (room.work / "a.json").write_text(before.text())

@@ -13,10 +13,10 @@ from envbuilder.errors import IntegrityError, ResolveError, StaleLockError
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import Artifact, Lock
 from envbuilder.lockfile.pylock import lock_path, write_lock
+from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.progress import SILENT
 from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhouse, reference_key
 from envbuilder.resolve.target import Target
-from envbuilder.resolve.wheels import Upgrade
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.source_tree import tree_digest

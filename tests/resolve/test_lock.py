@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from uv import find_uv_bin
 
+from envbuilder.base import built_in
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.cli import cli
 from envbuilder.config.settings import Settings
@@ -67,8 +68,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("UV_CACHE_DIR", raising=False)
-    monkeypatch.setattr(lock_module, "find_interpreter", lambda *args, **options: None)
-    monkeypatch.setattr(lock_module, "describe", lambda interpreter: INTERPRETER)
+    monkeypatch.setattr(built_in, "find_interpreter", lambda *args, **options: None)
+    monkeypatch.setattr(built_in, "describe", lambda interpreter: INTERPRETER)
     return Bench(
         recipe=write_recipe(folder, "safetensors"),
         settings=sources.settings(),
@@ -175,7 +176,7 @@ def test_a_local_wheel_that_changed_makes_the_lock_stale(bench: Bench) -> None:
 def test_the_interpreter_is_kept_until_it_is_upgraded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.lock()
     newer = LockedInterpreter(version="3.11.9", origin="host", digest="e" * 64)
-    monkeypatch.setattr(lock_module, "describe", lambda interpreter: newer)
+    monkeypatch.setattr(built_in, "describe", lambda interpreter: newer)
     assert bench.lock().lock.interpreter == INTERPRETER
     result = bench.lock(upgrade_packages=["python"])
     assert result.lock.interpreter == newer
@@ -185,7 +186,7 @@ def test_the_interpreter_is_kept_until_it_is_upgraded(bench: Bench, monkeypatch:
 def test_upgrade_renews_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.lock()
     newer = LockedInterpreter(version="3.11.9", origin="host", digest="e" * 64)
-    monkeypatch.setattr(lock_module, "describe", lambda interpreter: newer)
+    monkeypatch.setattr(built_in, "describe", lambda interpreter: newer)
     bench.sources.publish("pypi", "safetensors", "0.9.0")
     bench.store = Store(root=bench.store.root.parent / "store-2")
     result = bench.lock(upgrade=True)
@@ -211,7 +212,7 @@ def test_another_python_needs_another_interpreter(bench: Bench, monkeypatch: pyt
         asked.append(minor)
         return None
 
-    monkeypatch.setattr(lock_module, "find_interpreter", find)
+    monkeypatch.setattr(built_in, "find_interpreter", find)
     bench.lock()
     assert asked == []
     bench.sources.publish("pytorch/cpu", "torch", "2.7.1+cpu", tag="cp310-cp310-manylinux_2_28_x86_64")

@@ -113,10 +113,10 @@ from envbuilder.resolve.lock import lock_recipe
 from envbuilder.recipe.load import load_recipe
 from envbuilder.config.settings import Settings
 from envbuilder.store.session import Session
-import envbuilder.resolve.lock
+import envbuilder.base.built_in
 from tests.helpers.indexes import INTERPRETER
-envbuilder.resolve.lock.find_interpreter = lambda *args, **options: None
-envbuilder.resolve.lock.describe = lambda interpreter: INTERPRETER
+envbuilder.base.built_in.find_interpreter = lambda *args, **options: None
+envbuilder.base.built_in.describe = lambda interpreter: INTERPRETER
 recipe, index, pytorch = sys.argv[1:]
 lock_recipe(
     load_recipe(Path(recipe)), Session(settings=Settings(index_url=index, pytorch_index=pytorch))

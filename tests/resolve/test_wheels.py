@@ -8,7 +8,7 @@ import pytest
 
 from envbuilder.errors import ResolveError
 from envbuilder.lockfile.pylock import lock_text, parse_lock
-from envbuilder.resolve.wheels import Upgrade
+from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.store.local import Store
 from tests.helpers.indexes import LINUX, Notes, Server, Sources, lock, versions, write_recipe
 

@@ -27,7 +27,9 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
+from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.servers import StartOptions
+from envbuilder.verification.server.tritonserver import TritonServer
 from tests.helpers.runtime import LINEAR, MODELS, SEED, UNCOMPILED, config, copy_runtime, field
 
 pytestmark = [

@@ -42,7 +42,7 @@ def test_what_is_put_is_read(remote: RemoteStore, wheel: Path) -> None:
 
 
 def test_an_upload_is_read_back(remote: RemoteStore, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    system = remote._files._fs
+    system = remote._files._fs  # noqa: SLF001  # the wire
     really = system.put_file
 
     def put(source: str, target: str, **options: object) -> None:
@@ -72,13 +72,13 @@ def test_two_who_put_the_same_at_once(remote: RemoteStore, wheel: Path) -> None:
     done: list[bool] = []
 
     def put(one: RemoteStore) -> None:
-        really = one._files.create
+        really = one._files.create  # noqa: SLF001  # where another process steps in
 
         def create(path: str, source: Path) -> bool:
             both.wait()
             return really(path, source)
 
-        one._files.create = create  # type: ignore[method-assign]
+        one._files.create = create  # type: ignore[method-assign]  # noqa: SLF001
         done.append(one.put("artifacts", NAME, wheel))
 
     threads = [threading.Thread(target=put, args=(reopened(remote),)) for _ in range(2)]

@@ -30,7 +30,7 @@ def remote(team: Team, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteStore]
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
     server.start()
     try:
-        port = server._api._httpd.server_address[1]
+        port = server._api._httpd.server_address[1]  # noqa: SLF001  # the emulator has no other way to say it
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         yield team.writes("gs://bucket/store")
     finally:

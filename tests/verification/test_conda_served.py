@@ -18,6 +18,7 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.verification.report import Check
+from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.verify import VerifyRequest, verify
 from tests.conftest import REPOSITORY
 from tests.helpers.channels import Cut, make_channel
@@ -63,7 +64,9 @@ def test_torch_of_the_wheel(tmp_path: Path, conda_channel: Path, settings: Setti
     lock = api.lock(recipe, session=Session.open(store=store)).lock
     built = api.build(recipe, output=tmp_path / "envs", session=Session.open(store=store))
     report = verify(
-        built.archive, Session(settings=settings, store=store), VerifyRequest(lock=lock, server=True)
+        built.archive,
+        Session(settings=settings, store=store),
+        VerifyRequest(lock=lock, server=ServerChoice(ask=True)),
     )
     text = "files that name a prefix that will not be there: share/base/where.txt"
     assert not_passed(report.checks) == [(*REPORTED, text)]
@@ -102,7 +105,9 @@ def test_torch_of_a_channel_and_the_compiler_that_travels_along(
     assert [artifact.name for artifact in lock.artifacts if artifact.name == "torch"] == []
     built = api.build(recipe, output=tmp_path / "envs", session=Session.open(store=store))
     report = verify(
-        built.archive, Session(settings=settings, store=store), VerifyRequest(lock=lock, server=True)
+        built.archive,
+        Session(settings=settings, store=store),
+        VerifyRequest(lock=lock, server=ServerChoice(ask=True)),
     )
     assert [check[:2] for check in not_passed(report.checks)] == [REPORTED]
     assert "no compiler of this machine" in found(report.checks, "contract.isolation")

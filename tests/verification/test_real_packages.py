@@ -19,6 +19,7 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.resolve.lock import lock_recipe
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
 from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.environments import assert_all_passed
@@ -141,7 +142,7 @@ def archive(once: Callable[[str, Callable[[Path], None]], Path], session: Sessio
 
 
 def test_each_of_them_passes_every_check(archive: Path, session: Session) -> None:
-    report = verify(archive, session, VerifyRequest(server=False))
+    report = verify(archive, session, VerifyRequest(server=ServerChoice(ask=False)))
     assert_all_passed(report.checks)
     found = {check.id: check.found for check in report.checks}
     # What was an alarm: a RUNPATH that leads nowhere, plugins that no import comes to.

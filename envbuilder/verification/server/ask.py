@@ -21,7 +21,8 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.live.run_probe import Subject
 from envbuilder.verification.report import Check, Status, some
-from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer
+from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.servers import Server, StartOptions
 
 _Ask = Callable[[RunningServer, Subject, sample.Inputs], sample.Inputs]
 _Verdict = tuple[Status, str, str | None]
@@ -42,7 +43,7 @@ class Served:
 class Interview:
     """A server, the model it is asked for, and what is known of both."""
 
-    server: TritonServer
+    server: Server
     subject: Subject
     manifest: Manifest
     python: str
@@ -172,10 +173,10 @@ def _infer(module: Any, infer: Callable[..., Any], subject: Subject, inputs: sam
         tensor.set_data_from_numpy(array.astype(object) if array.dtype.kind == "S" else array)
         sent.append(tensor)
     result = infer(subject.config.name, sent, model_version=subject.version)
-    return {field.name: _array(result, field.name) for field in subject.config.output}
+    return {field.name: array_of(result, field.name) for field in subject.config.output}
 
 
-def _array(result: Any, name: str) -> np.ndarray[Any, Any]:
+def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
     """Return an output; an empty one also where it claims another shape, which the clients refuse in words."""
     try:
         array = result.as_numpy(name)

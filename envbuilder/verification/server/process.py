@@ -37,10 +37,11 @@ class RunningServer:
     """``127.0.0.1:port``."""
     grpc: str
     """``127.0.0.1:port``."""
-    process: subprocess.Popen[bytes]
     log: Path
     version: str
     """What the server says of itself: ``2.51.0``."""
+    pid: int | None = None
+    """Of a server that is a process of this machine."""
 
     def last_lines(self, count: int = _LAST_LINES) -> str:
         """Return the end of its log."""
@@ -96,7 +97,7 @@ class ServerProcess:
             version = self._ready()
             if version is not None:
                 return RunningServer(
-                    http=self.http, grpc=self.grpc, process=self.process, log=self.log, version=version
+                    http=self.http, grpc=self.grpc, log=self.log, version=version, pid=self.process.pid
                 )
             if time.monotonic() > deadline:
                 raise VerifyError(

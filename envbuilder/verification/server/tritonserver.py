@@ -13,7 +13,7 @@ import shutil
 import socket
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.tempdirs import locked_folder
 from envbuilder.verification.server.process import PortTakenError, RunningServer, ServerProcess, port_of
+from envbuilder.verification.server.servers import StartOptions
 
 __all__ = ["SERVER_WHEEL", "RunningServer", "StartOptions", "TritonServer", "find_server"]
 
@@ -41,32 +42,6 @@ _PORT_TRIES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StartOptions:
-    """How a server is started."""
-
-    extra_args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Added to the few variables that the server gets."""
-    ready_timeout: float = 300.0
-    """Seconds until it must be ready."""
-    pause: float = 0.5
-    """Seconds, the longest between two looks whether it is ready."""
-    http_port: int | None = None
-    """None: a free one. So with the gRPC port."""
-    grpc_port: int | None = None
-    metrics_port: int | None = None
-    """None: no metrics."""
-    backends: Path | None = None
-    """A folder of further backends."""
-    within: tuple[str, ...] = ()
-    """What the command begins with."""
-
-    def ports(self) -> tuple[tuple[str, int | None], ...]:
-        """Name the ports that may be given."""
-        return ("HTTP", self.http_port), ("gRPC", self.grpc_port), ("metrics", self.metrics_port)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TritonServer:
     """A tritonserver on this machine."""
 
@@ -79,6 +54,11 @@ class TritonServer:
     """Folders its loader needs."""
     release: str | None = None
     """The release, where it is known: ``pytriton-0.7.0``."""
+
+    @property
+    def pythons(self) -> tuple[str, ...]:
+        """The minor versions of Python that it can serve."""
+        return tuple(self.stubs)
 
     def describe(self) -> str:
         """Name this server for a person."""
@@ -219,6 +199,14 @@ def _minor(python: str) -> tuple[int, ...]:
 
 
 # -- finding one -----------------------------------------------------------------------------------
+
+
+class TritonServers:
+    """A tritonserver of this machine, or the one in the package index's wheel."""
+
+    def find(self, program: Path | None, session: Session, *, fetch: bool) -> TritonServer:
+        """Return a tritonserver, see :func:`find_server`."""
+        return find_server(program, session, fetch=fetch)
 
 
 def find_server(path: Path | None, session: Session, *, fetch: bool = True) -> TritonServer:

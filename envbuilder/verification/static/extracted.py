@@ -11,13 +11,13 @@ from typing import Final
 
 from packaging.utils import canonicalize_name
 
-from envbuilder import __version__
 from envbuilder.archive.extract import Contents, extract
 from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import Reporter
 from envbuilder.util.documents import LISTING, DocumentError, load_json
 from envbuilder.util.files import read_regular
+from envbuilder.util.version import VERSION
 from envbuilder.verification.static.build_paths import Traces, find_traces
 from envbuilder.verification.static.linking import Linking, read_linking
 from envbuilder.verification.static.packages import Installed, installed_packages
@@ -56,7 +56,7 @@ class Archive:
     @property
     def same_tool(self) -> bool:
         """Whether this version of envbuilder built it."""
-        return self.manifest is not None and self.manifest.tools.get("envbuilder") == __version__
+        return self.manifest is not None and self.manifest.tools.get("envbuilder") == VERSION
 
     def is_as_built(self, path: str) -> bool | None:
         """Say whether the file *path* is what the manifest says that the build wrote; None: there is no manifest."""

@@ -94,11 +94,11 @@ def test_not_isolated(tmp_path: Path) -> None:
 
 def test_without_mount_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    contract._namespace.cache_clear()
+    contract._namespace.cache_clear()  # noqa: SLF001  # what a new process does not have
     try:
         assert not place(tmp_path, isolate=True).isolated
     finally:
-        contract._namespace.cache_clear()
+        contract._namespace.cache_clear()  # noqa: SLF001  # what a new process does not have
 
 
 @pytest.mark.parametrize("isolate", [True, False])

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from envbuilder.errors import VerifyError
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.launch import Place
 from envbuilder.verification.live.run_probe import Subject
 from envbuilder.verification.report import Check
 from envbuilder.verification.server import ask as serving
-from envbuilder.verification.server.ask import Interview
 from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
-from tests.helpers.environments import environment, failures, manifest
-
-CONFIG = """
-name: "m" max_batch_size: 4
-input [ { name: "x" data_type: TYPE_FP32 dims: [ 2 ] } ]
-output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] } ]
-"""
+from tests.helpers.environments import failures
+from tests.helpers.serving import interview
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +28,7 @@ class Quiet(TritonServer):
     @contextlib.contextmanager
     def start(self, *_: Any, log: Path, **__: Any) -> Iterator[RunningServer]:
         log.write_text("I0101 said\n")
-        yield RunningServer(http="", grpc="", process=None, log=log, version="2.51.0")  # type: ignore[arg-type]  # none runs
+        yield RunningServer(http="", grpc="", log=log, version="2.51.0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,27 +43,14 @@ class Dead(TritonServer):
         raise VerifyError("it died", hint="why")
 
 
-def interview(
-    folder: Path, *, release: str = "pytriton-0.7.0", numpy: str = "1.26.4", kind: type[TritonServer] = Quiet
-) -> Interview:
-    config = text_format.Parse(CONFIG, model_config_pb2.ModelConfig())
-    expected = {size: {"y": np.full((size, 2), 3, np.float32)} for size in sample.batch_sizes(config)}
-    sample.save(folder / "outputs.npz", expected)
-    place = Place.make(folder / "root", isolate=False)
-    subject = Subject(
-        place=place,
-        deployment=None,  # type: ignore[arg-type]  # not asked
-        config=config,
-        version="1",
-        inputs=folder / "inputs.npz",
-        outputs=folder / "outputs.npz",
-    )
-    server = kind(binary=Path("/x"), backends=folder, stubs={}, release="pytriton-0.7.0")
-    given = replace(manifest(environment()), release=release)
-    return Interview(server=server, subject=subject, manifest=given, python="3.11", numpy=numpy)
-
-
-def hold(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, **options: Any) -> list[Check]:
+def hold(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+    *,
+    kind: type[TritonServer] = Quiet,
+    **options: Any,
+) -> list[Check]:
     """Let both clients answer with *answer* of the batch size."""
 
     def ask(_running: RunningServer, _subject: Subject, inputs: sample.Inputs) -> sample.Inputs:
@@ -80,7 +58,8 @@ def hold(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, **options: 
 
     monkeypatch.setattr(serving, "_ask_http", ask)
     monkeypatch.setattr(serving, "_ask_grpc", ask)
-    return list(interview(folder, **options).hold(folder / "log", 1).checks)
+    server = kind(binary=Path("/x"), backends=folder, stubs={}, release="pytriton-0.7.0")
+    return list(interview(folder, server, **options).hold(folder / "log", 1).checks)
 
 
 def right(size: int) -> Any:
@@ -148,7 +127,8 @@ def test_a_request_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_server_that_does_not_start(tmp_path: Path) -> None:
-    served = interview(tmp_path, kind=Dead).hold(tmp_path / "log", 1)
+    server = Dead(binary=Path("/x"), backends=tmp_path, stubs={})
+    served = interview(tmp_path, server).hold(tmp_path / "log", 1)
     assert served.server is None
     assert failures(served.checks) == {"server.start": ("it died", "why")}
 
@@ -161,4 +141,4 @@ class Result:
 
 
 def test_the_clients_refusal_of_an_empty_answer_is_one() -> None:
-    assert serving._array(Result(), "y").size == 0
+    assert serving.array_of(Result(), "y").size == 0

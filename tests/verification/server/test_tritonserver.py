@@ -32,7 +32,8 @@ from envbuilder.store.session import Session
 from envbuilder.verification.server import cleanup as remains_module
 from envbuilder.verification.server import process as process_module
 from envbuilder.verification.server import tritonserver as server_module
-from envbuilder.verification.server.tritonserver import StartOptions, TritonServer, find_server
+from envbuilder.verification.server.servers import StartOptions
+from envbuilder.verification.server.tritonserver import TritonServer, find_server
 from tests.helpers.environments import patched, some_elf
 
 HEAD = """
@@ -440,7 +441,8 @@ def test_a_real_server_answers(tmp_path: Path, server: TritonServer, cpu_environ
                 tensor = module.InferInput("x", [2], "FP32")
                 tensor.set_data_from_numpy(np.array([1, 2], np.float32))
                 assert client.infer("echo", [tensor]).as_numpy("y").tolist() == [2, 3]
-        pid = running.process.pid
+        pid = running.pid
+        assert pid is not None
         # Other servers of these tests run beside this one: only what bears its own name is asked after.
         (name,) = re.findall(r"--id=(envbuilder-\w+)", Path(f"/proc/{pid}/cmdline").read_text())
         assert list(Path("/dev/shm").glob(f"{name}*")) != []
@@ -473,7 +475,7 @@ def test_a_server_ended_while_it_loads_leaves_nothing(
     """It has made a folder that only its memory names, and others may be making theirs."""
     monkeypatch.setattr(remains_module, "_other_servers", lambda _: True)
     seen: list[set[Path]] = []
-    stop = process_module.ServerProcess._stop
+    stop = process_module.ServerProcess._stop  # noqa: SLF001  # the moment before it ends
 
     def spy(session: process_module.ServerProcess) -> None:
         stop(session)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.base.conda_solver import Virtual, conda_interpreter, conda_question, cuda_version, solve_conda
 from envbuilder.config.channels import channels_of
 from envbuilder.config.condarc import Condarc
 from envbuilder.errors import RecipeError, ResolveError
 from envbuilder.lockfile.model import CondaPackage
-from envbuilder.resolve.conda import Virtual, conda_interpreter, conda_question, cuda_version, solve_conda
 from envbuilder.store.session import Session
 from tests.helpers.channels import Cut, index, write_package
 from tests.helpers.conda_parts import fake_cut
