@@ -177,6 +177,8 @@ def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
     found.only(*_FIELDS)
     files = tuple(_file(one) for one in found.records("files"))
     _check_unique(found, files)
+    if found.value.get("provides") and not found.value.get("conda"):
+        found.fail("provides", "is only said of conda packages, of which there are none")
     return Manifest(
         recipe=found.text("recipe", _RECIPE),
         recipe_digest=found.digest("recipe_digest"),

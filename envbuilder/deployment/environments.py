@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from envbuilder.archive.manifest import (
@@ -10,9 +11,11 @@ from envbuilder.archive.manifest import (
     read_manifest,
 )
 from envbuilder.archive.names import ARCHIVE, read_archive
-from envbuilder.deployment.config import MODEL_DIRECTORY, read_config
+from envbuilder.deployment.config import MODEL_DIRECTORY, ModelConfig, read_config
 from envbuilder.errors import DeployError
+from envbuilder.util.documents import is_inside
 from envbuilder.util.files import file_sha256
+from envbuilder.util.printable import shown
 
 DEFAULT_ENVIRONMENT = "pb_exec_env_model.py.tar.gz"
 """What Triton core looks for in the folder of a python-based backend (``pb_exec_env_<runtime>.tar.gz``)."""
@@ -42,20 +45,27 @@ def environment_of(model: Path) -> Path:
         DeployError: it is not where config.pbtxt says, as this machine sees it.
     """
     config = read_config(model)
-    named = config.environment
-    if named is None:
-        backend = model.resolve().parent.parent / "backends" / str(config.message.backend)
-        path = backend / DEFAULT_ENVIRONMENT
-    elif named.startswith(f"{MODEL_DIRECTORY}/"):
-        path = model / named[len(MODEL_DIRECTORY) + 1 :]
-    else:
-        path = Path(named)
-    if not path.exists():
+    path = _named(config, model)
+    if not os.path.exists(path):
         raise DeployError(
             f"{config.path}: its environment is not at {path}",
             hint="`--environment PATH` says where this machine has it",
         )
-    return path.resolve()
+    return Path(os.path.realpath(path))
+
+
+def _named(config: ModelConfig, model: Path) -> Path:
+    named, backend = config.environment, str(config.message.backend)
+    if named is None:
+        if not is_inside(backend) or "/" in backend:
+            raise DeployError(f"{config.path} names no environment, and its backend is {shown(backend)}")
+        folder = Path(os.path.realpath(model)).parent.parent
+        return folder / "backends" / backend / DEFAULT_ENVIRONMENT
+    rest = named.removeprefix(f"{MODEL_DIRECTORY}/")
+    # A server refuses what leaves the model's folder, and nobody shall run what no server would.
+    if "\0" in named or (rest != named and not is_inside(rest.rstrip("/"))):
+        raise DeployError(f"{config.path}: {shown(named)} is no path that a server finds an environment by")
+    return model / rest if rest != named else Path(named)
 
 
 def is_environment_name(name: str) -> bool:

@@ -31,7 +31,7 @@ from envbuilder.deployment.layouts import LAYOUTS
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.record import CAP, SUFFIX, parse_record
-from envbuilder.deployment.references import CHOSEN, Reference, reference
+from envbuilder.deployment.references import CHOSEN, Reference, chosen_references, reference
 from envbuilder.deployment.runtime_files import is_runtime_file
 from envbuilder.deployment.takeover import check_files, foreign_environment, named_inside
 from envbuilder.errors import DeployError, IntegrityError
@@ -185,7 +185,8 @@ def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) ->
     replaced = _replaced(there, made, config, placed)
     if replaced is not None and not replace:
         raise foreign_environment(there.place(f"{made.model}/{CONFIG}"), replaced)
-    theirs = {named_inside(config), *(path for path in held if is_environment_name(path))} - placed
+    named = named_inside(config)
+    theirs = {path for path in held if path.split("/")[0] == named or is_environment_name(path)} - placed
     old = sorted(placed - {environment})
     records = {f"{name}{SUFFIX}" for name in old}
     removed = sorted(held.keys() - set(files) - theirs - set(old) - records)
@@ -257,23 +258,24 @@ def _unused(
                 hint="what it names cannot be told, so nothing was deployed or deleted: mend it, or leave out --prune",
             ) from error
         return [], (lint.unknown_use(error.message),)
-    own, others = says[0], says[1:]
-    return [
-        name
-        for name in old
-        if not own.mentions(name) and not any(one.mentions(name) and not one.is_relative for one in others)
-    ], ()
+    return [name for name in old if not any(one.mentions(name) for one in says)], ()
 
 
 def _references(there: Elsewhere, made: Deployment) -> Iterator[Reference]:
-    """Yield what each configuration of the repository will say, that of the model first."""
+    """Yield what will be said of what lies in the model's folder: by itself, and by other models under its address."""
     yield reference(parse_config((made.folder / CONFIG).read_bytes(), made.folder / CONFIG))
+    yield from chosen_references(made.folder)
     for model in there.folders() or ():
-        if CONFIG in there.names(model) and model != made.model:
-            yield reference(_read_config(there, f"{model}/{CONFIG}"))
-        for name in there.names(f"{model}/{CHOSEN}"):
-            if name.endswith(".pbtxt"):
-                yield reference(_read_config(there, f"{model}/{CHOSEN}/{name}"))
+        paths = [CONFIG] if CONFIG in there.names(model) else []
+        paths += [f"{CHOSEN}/{name}" for name in there.names(f"{model}/{CHOSEN}") if name.endswith(".pbtxt")]
+        for path in paths:
+            said = (
+                reference(_read_config(there, f"{model}/{path}"))
+                if (model, path) != (made.model, CONFIG)
+                else None
+            )
+            if said is not None and (model == made.model or not said.is_relative):
+                yield said
 
 
 def _upload(there: Elsewhere, work: _Work, *, dry_run: bool, reporter: Reporter) -> list[str]:

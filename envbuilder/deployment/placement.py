@@ -54,7 +54,7 @@ def _is_same(place: Path, entry: Environment, manifest: Manifest) -> bool:
 def place_environment(place: Path, entry: Environment, record: Record | None, reporter: Reporter) -> bool:
     """Make *place* the environment *entry*, at once, unless it is there; *record* says so beside it.
 
-    The record is written first: what a killed deployment leaves is a record of nothing, which the next one removes, and
+    The record comes first: what a killed deployment leaves is a record of nothing, which the next one removes, and
     never an environment of which nobody knows whose it is.
 
     Returns: whether the environment was not there.
@@ -63,13 +63,8 @@ def place_environment(place: Path, entry: Environment, record: Record | None, re
         DeployError: it cannot be written.
         IntegrityError: the archive is another one by now.
     """
-    if record is not None:
-        put(record_beside(place), Text(data=record.text()), reporter)
-    try:
-        return put(place, entry, reporter)
-    finally:
-        if record is not None and not os.path.lexists(place):
-            record_beside(place).unlink(missing_ok=True)
+    beside = {} if record is None else {record_beside(place).name: Text(data=record.text())}
+    return put(place, entry, reporter, beside=beside)
 
 
 def delete_environment(place: Path, reporter: Reporter) -> None:
@@ -78,5 +73,4 @@ def delete_environment(place: Path, reporter: Reporter) -> None:
     Raises:
         DeployError: it cannot be removed.
     """
-    remove(place, reporter)
-    record_beside(place).unlink(missing_ok=True)
+    remove(place, reporter, beside=[record_beside(place).name])

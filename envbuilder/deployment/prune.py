@@ -137,17 +137,19 @@ def _reason_to_keep(
         return f"a build's manifest lies beside it: {manifest_beside(path).name}"
     if _holds(path, archive):
         return "it is what is being deployed"
+    link = next((name for name in _links_to(path) if path.with_name(name) not in links), None)
+    return f"{link} links to it" if link is not None else None
+
+
+def _links_to(path: Path) -> list[str]:
+    real = os.path.realpath(path)
     try:
-        links_there = [
-            entry.name
-            for entry in os.scandir(path.parent)
-            if entry.is_symlink()
-            and path.parent / entry.name not in links
-            and os.path.realpath(entry.path) == os.path.realpath(path)
-        ]
+        with os.scandir(path.parent) as entries:
+            return [
+                entry.name for entry in entries if entry.is_symlink() and os.path.realpath(entry.path) == real
+            ]
     except OSError as error:
         raise DeployError(f"{path.parent} cannot be read: {error.strerror}") from error
-    return f"{links_there[0]} links to it" if links_there else None
 
 
 def _holds(path: Path, archive: Path) -> bool:

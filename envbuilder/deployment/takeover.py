@@ -11,6 +11,7 @@ from envbuilder.archive.names import ARCHIVE
 from envbuilder.deployment.config import ENVIRONMENT, MODEL_DIRECTORY, ModelConfig, read_config
 from envbuilder.deployment.record import placed_environments, read_record
 from envbuilder.errors import DeployError
+from envbuilder.util.documents import is_inside
 from envbuilder.util.printable import shown
 from envbuilder.util.text import counted
 
@@ -139,4 +140,4 @@ def check_files(folder: str, gone: Sequence[str]) -> None:
 
 
 def _is_name(name: str) -> bool:
-    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+    return is_inside(name) and "/" not in name

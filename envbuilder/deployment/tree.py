@@ -13,9 +13,10 @@ import fcntl
 import filecmp
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from envbuilder.archive.extract import extract
 from envbuilder.deployment.locking import set_aside, staging
@@ -116,30 +117,42 @@ def drafted(target: Path, plan: Mapping[str, Entry], reporter: Reporter) -> Iter
             raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
 
 
-def put(target: Path, entry: Environment | Text, reporter: Reporter) -> bool:
-    """Make *target* what *entry* says, at once, unless it is there.
+def put(
+    target: Path,
+    entry: Environment | Text,
+    reporter: Reporter,
+    *,
+    beside: Mapping[str, Text] = MappingProxyType({}),
+) -> bool:
+    """Make *target* what *entry* says, and the files *beside* it what theirs say, at once, unless they are there.
 
-    The caller holds :func:`locked` on the folder that holds *target*.
+    The caller holds :func:`locked` on the folder that holds *target*. A killed run may leave what is *beside* alone,
+    and never *target* alone.
 
-    Returns: whether it was not.
+    Returns: whether *target* was not there.
 
     Raises:
         DeployError: it cannot be written.
         IntegrityError: the archive is another one by now.
     """
-    if _is_entry(target, entry):
+    wanted = {target.with_name(name): text for name, text in beside.items()} | {target: entry}
+    missing = [path for path, one in wanted.items() if not _is_entry(path, one)]
+    if not missing:
         return False
     with staging(target.parent, reporter) as place:
         try:
-            _write(place / target.name, entry)
-            _swap(place / target.name, target)
+            for path in missing:
+                _write(place / path.name, wanted[path])
+            with shielded():
+                for path in missing:
+                    _swap(place / path.name, path)
         except OSError as error:
             raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
-    return True
+    return target in missing
 
 
-def remove(path: Path, reporter: Reporter) -> None:
-    """Remove a file or a folder, at once: a killed run never leaves half of an environment under its name.
+def remove(path: Path, reporter: Reporter, *, beside: Sequence[str] = ()) -> None:
+    """Remove a file or a folder, and what is *beside* it, at once: a killed run never leaves half of an environment.
 
     The caller holds :func:`locked` on the folder that holds it.
 
@@ -148,7 +161,9 @@ def remove(path: Path, reporter: Reporter) -> None:
     """
     with staging(path.parent, reporter) as place:
         try:
-            path.rename(place / path.name)
+            with shielded():
+                for name in (path.name, *beside):
+                    path.with_name(name).rename(place / name)
         except OSError as error:
             raise DeployError(f"{path} cannot be removed: {error.strerror}") from error
 

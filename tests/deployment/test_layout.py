@@ -659,6 +659,26 @@ def test_files_that_cannot_be_copied(archive: Path, model: Path, repository: Pat
     )
 
 
+def test_a_path_that_no_call_takes(archive: Path, model: Path, repository: Path) -> None:
+    """Folders in each other until their path is longer than the kernel's PATH_MAX."""
+    name, here = "d" * 200, os.getcwd()
+    os.chdir(model / "1")
+    try:
+        for _ in range(25):
+            os.mkdir(name)
+            os.chdir(name)
+        with pytest.raises(DeployError) as caught:
+            deploy(archive, model, repository)
+        assert caught.value.message.startswith(f"{model / '1' / name}")
+        assert caught.value.message.endswith(": File name too long")
+        assert not repository.exists()
+    finally:
+        for _ in range(25):  # pytest cannot
+            os.chdir("..")
+            os.rmdir(name)
+        os.chdir(here)
+
+
 def test_a_repository_that_cannot_be(archive: Path, model: Path, repository: Path) -> None:
     repository.write_text("a file\n")
     error = refused(DeployError, archive, model, repository=repository)

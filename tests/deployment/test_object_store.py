@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,155 @@ def test_a_bucket_that_is_not_there(bucket: str, archive: Path, model: Path) -> 
         deploy_verb(archive, model, f"{bucket}-gone/repository")
     assert raised.value.message.startswith(f"{bucket}-gone/repository/net/{archive.name}: ")
     assert raised.value.exit_code == 4
+
+
+def put(url: str, path: str, data: bytes, tmp_path: Path) -> None:
+    source = tmp_path / "object"
+    source.write_bytes(data)
+    Elsewhere(url).replace(path, source)
+
+
+def named(value: str) -> bytes:
+    parameter = f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{value}" }} }}'
+    return f'backend: "python"\n{parameter}\n'.encode()
+
+
+PRUNE = DeployOptions(prune=True)
+
+
+def test_a_dry_run_writes_nothing(url: str, archive: Path, model: Path, tmp_path: Path) -> None:
+    dry = deploy_to_objects(archive, model, url, DeployOptions(dry_run=True))
+    assert Elsewhere(url).walk("") == {}
+    done = deploy_to_objects(archive, model, url)
+    assert dataclasses.replace(dry, dry_run=False) == done
+    other = write_archive(tmp_path / "other", torch="2.8.0")
+    before = Elsewhere(url).walk("net")
+    dry = deploy_to_objects(other, model, url, DeployOptions(prune=True, dry_run=True))
+    assert Elsewhere(url).walk("net") == before
+    assert dry.lines()[0] == f"net: {url}/net (dry run: nothing is written)"
+    assert f"would be deleted: {archive.name}" in dry.lines()
+    assert dataclasses.replace(dry, dry_run=False) == deploy_to_objects(other, model, url, PRUNE)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("theirs/config.pbtxt", "/mnt/{name}"),
+        ("theirs/configs/gpu.pbtxt", "/mnt/{name}"),
+        ("net/configs/gpu.pbtxt", "$$TRITON_MODEL_DIRECTORY/{name}"),
+    ],
+)
+def test_an_environment_that_is_named_is_kept(
+    archive: Path, model: Path, tmp_path: Path, path: str, value: str
+) -> None:
+    url = f"file://{tmp_path}/there"
+    deploy_to_objects(archive, model, url)
+    if path.startswith("net/"):  # a file of the model itself
+        (model / "configs").mkdir()
+        (model / "configs" / "gpu.pbtxt").write_bytes(named(value.format(name=archive.name)))
+    else:
+        put(url, path, named(value.format(name=archive.name)), tmp_path)
+    other = write_archive(tmp_path / "other", torch="2.8.0")
+    assert deploy_to_objects(other, model, url, PRUNE).deleted == ()
+    assert archive.name in Elsewhere(url).walk("net")
+
+
+def test_another_models_own_environment_is_not_this_one(archive: Path, model: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/there"
+    deploy_to_objects(archive, model, url)
+    put(url, "theirs/config.pbtxt", named(f"$$TRITON_MODEL_DIRECTORY/{archive.name}"), tmp_path)
+    other = write_archive(tmp_path / "other", torch="2.8.0")
+    assert deploy_to_objects(other, model, url, PRUNE).deleted == (archive.name,)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"not ours {", ", line 1: "),
+        (b"\xff", " is not UTF-8: byte 0"),
+        (b"#" * (2**20 + 1), " is larger than 1 MiB: no configuration is"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_stops_a_prune(
+    url: str, archive: Path, model: Path, tmp_path: Path, data: bytes, said: str
+) -> None:
+    deploy_to_objects(archive, model, url)
+    put(url, "theirs/config.pbtxt", data, tmp_path)
+    other = write_archive(tmp_path / "other", torch="2.8.0")
+    before = Elsewhere(url).walk("")
+    with pytest.raises(DeployError) as raised:
+        deploy_to_objects(other, model, url, PRUNE)
+    assert raised.value.message.startswith(f"{url}/theirs/config.pbtxt{said}")
+    assert Elsewhere(url).walk("") == before
+    done = deploy_to_objects(other, model, url)
+    assert done.old_archives == ()
+    assert "unknown-use" in [finding.id for finding in done.findings]
+
+
+@pytest.mark.parametrize("record", [None, b"[]", b"{}", b"\xff", b" " * (2**20 + 1)])
+def test_what_no_deployment_placed_is_kept_there(
+    archive: Path, model: Path, tmp_path: Path, record: bytes | None
+) -> None:
+    url = f"file://{tmp_path}/there"
+    deploy_to_objects(archive, model, url)
+    theirs = "theirs-0123456789ab.tar.gz"
+    put(url, f"net/{theirs}", b"theirs", tmp_path)
+    if record is not None:
+        put(url, f"net/{theirs}.deployed.json", record, tmp_path)
+    other = write_archive(tmp_path / "other", torch="2.8.0")
+    assert deploy_to_objects(other, model, url, PRUNE).deleted == (archive.name,)
+    assert theirs in Elsewhere(url).walk("net")
+
+
+def test_an_environment_of_somebody_elses_there(url: str, archive: Path, model: Path, tmp_path: Path) -> None:
+    put(url, "net/config.pbtxt", named("$$TRITON_MODEL_DIRECTORY/env/theirs.tar.gz"), tmp_path)
+    put(url, "net/env/theirs.tar.gz", b"theirs", tmp_path)
+    with pytest.raises(DeployError) as raised:
+        deploy_to_objects(archive, model, url)
+    assert raised.value.message == (
+        f"{url}/net/config.pbtxt has an EXECUTION_ENV_PATH that no deployment put there: "
+        "'$$TRITON_MODEL_DIRECTORY/env/theirs.tar.gz'"
+    )
+    assert set(Elsewhere(url).walk("net")) == {"config.pbtxt", "env/theirs.tar.gz"}
+    done = deploy_to_objects(archive, model, url, DeployOptions(replace=True, prune=True))
+    assert done.replaced == "$$TRITON_MODEL_DIRECTORY/env/theirs.tar.gz"
+    assert "env/theirs.tar.gz" in Elsewhere(url).walk("net")
+    assert deploy_to_objects(archive, model, url).replaced is None
+
+
+def test_files_of_somebody_elses_there(url: str, archive: Path, model: Path, tmp_path: Path) -> None:
+    put(url, "net/1/weights.pt", b"theirs", tmp_path)
+    with pytest.raises(DeployError) as raised:
+        deploy_to_objects(archive, model, url)
+    assert raised.value.message == (
+        f"{url}/net was not deployed by envbuilder, and holds what the model directory does not: '1/weights.pt'"
+    )
+    assert set(Elsewhere(url).walk("net")) == {"1/weights.pt"}
+    done = deploy_to_objects(archive, model, url, DeployOptions(replace=True))
+    assert done.removed == ("1/weights.pt",)
+
+
+def test_two_deployments_at_once_are_seen(
+    url: str, archive: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one comes by while this one uploads: half of each would be there, and somebody is told."""
+    real = Elsewhere.replace
+
+    def replace(self: Elsewhere, path: str, source: Path) -> None:
+        real(self, path, source)
+        if path.endswith("/config.pbtxt"):
+            other = tmp_path / "other"
+            other.write_text(MODEL + "# of another\n")
+            real(self, "net/1/model.py", other)
+
+    monkeypatch.setattr(Elsewhere, "replace", replace)
+    with pytest.raises(DeployError) as raised:
+        deploy_to_objects(archive, model, url)
+    assert raised.value.message == (
+        f"{url}/net/1/model.py was written by somebody else meanwhile: two deployments of one model at once?"
+    )
+    monkeypatch.undo()
+    assert deploy_to_objects(archive, model, url).uploaded == ("1/model.py",)
 
 
 @pytest.mark.server

@@ -169,6 +169,7 @@ ROWS = [
     Row("conda[0].subdir", "../noarch", "expected 'linux-64' or 'noarch', found "),
     Row("conda[0].channel", "x\x1b[0m", LINE),
     Row("provides", {"a/b": "1"}, "expected a project name (PEP 508) as a key, found 'a/b'"),
+    Row("conda", [], "is only said of conda packages, of which there are none"),
     # versions and options
     Row("python", "3.12; rm", "expected a Python version as in 3.12.3, found "),
     Row("torch", "2.7\n1", VERSION),
@@ -213,6 +214,8 @@ def path_said(row: Row) -> str:
     """Where the error says that it is."""
     if row.field == "demands" and isinstance(row.value, list):
         return "demands[0]"
+    if row.field == "conda":
+        return "provides"
     if row.field == "tools" and row.value == {"envbuilder": 1}:
         return "tools.envbuilder"
     return row.field
