@@ -27,6 +27,7 @@ from envbuilder.resolve.provided import find_provided
 from envbuilder.resolve.wheels import Upgrade
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.store.session import Session
+from envbuilder.util.tempdirs import DRAFT, sweep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +79,7 @@ def lock_recipe(
                 )
         result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
     else:
+        sweep(path.parent, DRAFT)
         previous = _previous(path, session.reporter)
         _check_names(upgrade_packages, previous, path)
         named = upgrade_packages if previous is not None else ()
