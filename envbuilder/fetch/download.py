@@ -24,7 +24,7 @@ from envbuilder.progress import Reporter, Task
 from envbuilder.store.local import ArtifactWriter, Store
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import draft_folder, output_folder
+from envbuilder.util.tempdirs import DRAFT, draft_folder, output_folder, sweep
 from envbuilder.util.text import counted
 
 STREAMS = 6
@@ -96,6 +96,7 @@ def fetch_into_wheelhouse(
         IntegrityError: no source has the locked bytes.
     """
     files = []
+    sweep(folder, DRAFT)
     for artifact, source in fetch(artifacts, cuda, session, channels=channels):
         target = folder / artifact.filename
         files.append(target)

@@ -26,6 +26,7 @@ from envbuilder.resolve.built import place_in_wheelhouse
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.store.session import Session
 from envbuilder.util.files import kind_of_file
+from envbuilder.util.tempdirs import DRAFT, sweep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +78,7 @@ def lock_recipe(
                 )
         result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
     else:
+        sweep(path.parent, DRAFT)
         previous = _previous(path, session.reporter)
         _check_names(upgrade_packages, previous, path)
         named = upgrade_packages if previous is not None else ()

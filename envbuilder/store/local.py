@@ -7,12 +7,9 @@ to a temporary folder of this process instead.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,9 +129,7 @@ class Store:
     @contextlib.contextmanager
     def scratch(self, prefix: str) -> Iterator[Path]:
         """Give a folder on the store's file system that is gone afterwards."""
-        parent = self.writable / "tmp"
-        parent.mkdir(parents=True, exist_ok=True)
-        with locked_folder(parent, prefix) as folder:
+        with _scratch(self.writable, prefix) as folder:
             yield folder
 
     def entry_path(self, kind: str, name: str) -> Path:
@@ -162,11 +157,9 @@ class Store:
             if root is None:
                 continue
             path = root / kind / name[:2] / name
-            with contextlib.suppress(OSError):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            if path.exists():
+                with contextlib.suppress(OSError), _scratch(root, "removed") as folder:
+                    path.rename(folder / name)  # at once: half of it would be found under its name
 
     def write_entry(self, kind: str, name: str, data: bytes) -> Path:
         """Keep *data* as *name* of *kind*."""
@@ -277,6 +270,14 @@ class Store:
         return self.prune(0)
 
 
+@contextlib.contextmanager
+def _scratch(root: Path, prefix: str) -> Iterator[Path]:
+    parent = root / "tmp"
+    parent.mkdir(parents=True, exist_ok=True)
+    with locked_folder(parent, prefix) as folder:
+        yield folder
+
+
 def _entry(kind: str, path: Path) -> StoreEntry:
     status = path.stat()
     size = status.st_size
@@ -310,6 +311,4 @@ def _user_cache() -> Path:
     try:
         return Path(platformdirs.user_cache_dir("envbuilder"))
     except RuntimeError:  # HOME is not set, and no database knows this user: a container, most often
-        folder = tempfile.mkdtemp(prefix="envbuilder-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
+        return lasting_folder("cache")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from envbuilder.errors import RecipeError, StoreError
 from envbuilder.util.files import open_regular
-from envbuilder.util.tempdirs import draft_folder, output_folder
+from envbuilder.util.tempdirs import DRAFT, draft_folder, output_folder, sweep
 
 CHUNK: Final = 16 * 2**20
 """Bytes asked for at a time."""
@@ -44,6 +44,8 @@ class Elsewhere:
         self._fs, root = _file_system(url, timeout)
         self._root = root.rstrip("/")
         self._local = Path(self._root) if "file" in _protocols(self._fs) else None
+        if self._local is not None:
+            sweep(self._local, DRAFT)
 
     def __repr__(self) -> str:
         return f"Elsewhere({self.url!r})"

@@ -21,6 +21,7 @@ from envbuilder.util import leftovers
 
 GRACE: Final = 1.0
 """Seconds that the main thread gets to clean up."""
+_WATCHER: Final = "signals"
 _LOOK_EVERY: Final = 0.05
 _WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
@@ -72,7 +73,7 @@ def install() -> None:
     threading.excepthook = _thread_failed
     # A handler runs when the main thread comes back to Python; this thread is told by the kernel.
     signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(end, handled), name="signals", daemon=True).start()
+    threading.Thread(target=_watch, args=(end, handled), name=_WATCHER, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -102,10 +103,9 @@ def _end(number: int) -> NoReturn:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     leftovers.remove_all()
     _say(number)
-    others = set(threading.enumerate()) - {threading.current_thread()}
-    if all(thread.daemon for thread in others):
+    if {thread.name for thread in threading.enumerate()} <= {threading.current_thread().name, _WATCHER}:
         sys.exit(128 + number)
-    leftovers.finish(128 + number)  # the interpreter would wait for them
+    leftovers.finish(128 + number)  # the interpreter would wait for the others, or they go on while it ends
 
 
 def _receive(number: int, _: FrameType | None) -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -33,6 +34,7 @@ class _Noted:
         self.folders: dict[Path, None] = {}
         self.sessions: dict[int, None] = {}
         self.lock = threading.Lock()
+        self.finishing = False
         self.guard: tuple[int, int] | None = None
         """The guard's process, and the pipe to it."""
 
@@ -42,6 +44,7 @@ _noted = _Noted()
 
 def note_path(path: Path) -> None:
     """Note that *path*, which need not be there yet, is to be removed with all that is in it."""
+    _stay()
     _noted.paths[path] = None
 
 
@@ -52,6 +55,7 @@ def forget_path(path: Path) -> None:
 
 def note_folder(folder: Path) -> None:
     """Note that *folder*, which need not be there yet, is to be removed if it is empty."""
+    _stay()
     _noted.folders[folder] = None
 
 
@@ -62,6 +66,7 @@ def forget_folder(folder: Path) -> None:
 
 def note_session(session: int) -> None:
     """Note that the processes of *session* are to be killed, also where this process is."""
+    _stay()
     _noted.sessions[session] = None
     _tell(f"+{session}\n")
 
@@ -92,6 +97,7 @@ def remove_all() -> None:
 
 def finish(code: int) -> NoReturn:
     """End this process at once with *code*, and remove what is noted. Any thread may call it."""
+    _noted.finishing = True
     left = [f"session={session}" for session in list(_noted.sessions)]
     left += [f"path={path}" for path in reversed(list(_noted.paths))]
     left += [f"folder={folder}" for folder in reversed(list(_noted.folders))]
@@ -104,6 +110,12 @@ def finish(code: int) -> NoReturn:
     with contextlib.suppress(Exception):
         remove_all()
     os._exit(code)
+
+
+def _stay() -> None:
+    """Keep a thread that would begin something new from it, while another ends the process."""
+    while _noted.finishing:
+        time.sleep(1.0)
 
 
 # -- the guard -------------------------------------------------------------------------------------

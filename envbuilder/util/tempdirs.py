@@ -15,8 +15,10 @@ from typing import Final
 from envbuilder.util.guard import remove
 from envbuilder.util.leftovers import forget_folder, forget_path, note_folder, note_path
 
+DRAFT: Final = ".envbuilder-"
+"""How the name of a draft begins, in a folder that is not this tool's own."""
 _RANDOM_BYTES: Final = 8
-_RANDOM: Final = re.compile(rf"[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
+_TEMPORARY: Final = re.compile(rf".+-[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
 """How the name of a temporary folder ends. What is called otherwise is nobody's but its owner's, and never swept."""
 
 
@@ -63,14 +65,13 @@ def _take_away(folder: Path) -> None:
 def draft_folder(parent: Path, name: str) -> Iterator[Path]:
     """Give a hidden folder in *parent* to make something called *name* in; it is gone afterwards.
 
-    What killed processes left of the same name is removed.
+    What killed processes left there is removed.
 
     Raises:
         OSError: *parent* cannot be written.
     """
-    prefix = f".envbuilder-{name}"
-    sweep(parent, prefix)
-    with locked_folder(parent, prefix) as folder:
+    sweep(parent, DRAFT)
+    with locked_folder(parent, f"{DRAFT}{name}") as folder:
         yield folder
 
 
@@ -91,10 +92,10 @@ def lasting_folder(name: str) -> Path:
     Raises:
         OSError: there is no place that can be written.
     """
-    parent, prefix = Path(tempfile.gettempdir()), f".envbuilder-{name}"
-    sweep(parent, prefix)
+    parent = Path(tempfile.gettempdir())
+    sweep(parent, DRAFT)
     while True:
-        folder = parent / temporary_name(prefix)
+        folder = parent / temporary_name(f"{DRAFT}{name}")
         if _make_locked(folder, _lasting):
             return folder
 
@@ -102,6 +103,8 @@ def lasting_folder(name: str) -> Path:
 @contextlib.contextmanager
 def output_folder(folder: Path) -> Iterator[Path]:
     """Make *folder*, and its parents; what of them is new and empty goes again when the block fails.
+
+    What killed processes left in *folder* is removed.
 
     Raises:
         OSError: it cannot be made.
@@ -111,6 +114,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
         note_folder(one)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder, DRAFT)
         yield folder
     except Exception:
         for one in missing:
@@ -127,15 +131,14 @@ def temporary_name(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(_RANDOM_BYTES)}"
 
 
-def sweep(parent: Path, prefix: str | None = None) -> None:
-    """Remove what killed processes left in *parent*: what has a temporary name with *prefix*, and nobody has locked."""
+def sweep(parent: Path, begins: str = "") -> None:
+    """Remove what killed processes left in *parent*: what nobody has locked, by a temporary name that *begins* so."""
     try:
         names = os.listdir(parent)
     except OSError:
         return
     for name in names:
-        begin, _, end = name.rpartition("-")
-        if _RANDOM.fullmatch(end) and prefix in (None, begin):
+        if name.startswith(begins) and _TEMPORARY.fullmatch(name):
             with contextlib.suppress(OSError):
                 descriptor = os.open(parent / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:

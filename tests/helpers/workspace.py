@@ -8,7 +8,9 @@ from pathlib import Path
 from envbuilder.base.interpreter import Interpreter, describe
 from envbuilder.lockfile.pylock import write_lock
 from envbuilder.recipe.load import load_recipe
+from envbuilder.store.trust import KEY_VARIABLE
 from tests.helpers.small import little
+from tests.helpers.trust import Team
 from tests.helpers.wheels import small_lock, write_wheel
 
 CONFIG = """\
@@ -53,6 +55,11 @@ class Workspace:
         """The folder that is the store elsewhere."""
         return self.folder / "remote"
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the environment of somebody who may push has."""
+        return {KEY_VARIABLE: str(self.folder / "keys" / "team.pem")}
+
     def archive(self) -> Path:
         """Return the archive that was built."""
         (found,) = (self.folder / "envs").glob("small-*.tar.gz")
@@ -63,6 +70,7 @@ def make_workspace(folder: Path, interpreter: Interpreter) -> Workspace:
     """Write a project into *folder* that builds in a second, from its own wheelhouse."""
     made = Workspace(folder=folder)
     made.recipe.parent.mkdir(parents=True)
+    Team(folder / "keys")
     exclude = "".join(f'    - "{pattern}"\n' for pattern in little(interpreter).exclude or ())
     made.recipe.write_text(
         'triton: pytriton-0.7.0\npython: "3.11"\ntorch: "2.13.0"\ncuda: cpu\n'
@@ -76,9 +84,10 @@ def make_workspace(folder: Path, interpreter: Interpreter) -> Workspace:
     for name, version in (("torch", "2.13.0+cpu"), ("numpy", "1.26.4")):
         write_wheel(folder / "wheels", name, version)
     for name in ("recipes", "."):
-        toml = 'find-links = ["{0}wheels"]\nno-index = true\nstore = "file://{1}"\n'
+        up = "../" if name == "recipes" else ""
         (folder / name / "envbuilder.toml").write_text(
-            toml.format("../" if name == "recipes" else "", made.remote)
+            f'find-links = ["{up}wheels"]\nno-index = true\nstore = "file://{made.remote}"\n'
+            f'store-trust = ["{up}keys/team.pub"]\n'
         )
     write_lock(small_lock(load_recipe(made.recipe), wheels, describe(interpreter)), made.lock)
     other = made.recipe.with_name("other.yaml")

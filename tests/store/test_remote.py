@@ -212,9 +212,9 @@ def test_signatures_of_others_do_not_crowd_out_the_own(url: str, tmp_path: Path)
 def test_a_file_store_leaves_no_drafts(tmp_path: Path, wheel: Path) -> None:
     remote = RemoteStore(f"file://{tmp_path}/store")
     remote.put("artifacts", NAME, wheel)
-    left = tmp_path / "store" / ".drafts" / temporary_name("draft")
+    left = tmp_path / "store" / temporary_name(".envbuilder-object")
     left.mkdir()
     (left / "object").write_bytes(b"half")
     (tmp_path / "other").write_bytes(b"other")
     remote.put("artifacts", hashlib.sha256(b"other").hexdigest(), tmp_path / "other")
-    assert list((tmp_path / "store" / ".drafts").iterdir()) == []
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["artifacts"]

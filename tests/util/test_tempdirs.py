@@ -61,7 +61,7 @@ def test_what_nobody_holds_is_swept_and_only_what_has_such_a_name(tmp_path: Path
         other.mkdir()
     link = next(path for path in tmp_path.iterdir() if path.is_symlink())
     with locked_folder(tmp_path, "x") as held:
-        sweep(tmp_path, "x")
+        sweep(tmp_path, "x-")
         assert sorted(tmp_path.iterdir()) == sorted([held, link, *others])
         sweep(tmp_path)
         assert sorted(tmp_path.iterdir()) == sorted([held, link, *others[1:]])
@@ -94,8 +94,8 @@ def test_one_that_is_swept_before_it_is_locked_is_made_again(
 
 
 def test_a_draft_folder_is_hidden_and_sweeps_its_like(tmp_path: Path) -> None:
-    (tmp_path / temporary_name(".envbuilder-mine")).mkdir()
-    theirs = tmp_path / temporary_name(".envbuilder-other")
+    (tmp_path / temporary_name(".envbuilder-other")).mkdir()
+    theirs = tmp_path / temporary_name(".other")
     theirs.mkdir()
     with draft_folder(tmp_path, "mine") as folder:
         assert folder.name.startswith(".envbuilder-mine-")
@@ -120,6 +120,7 @@ def test_temporary_folders_lie_where_the_system_wants_them(
 
 
 def test_an_output_folder_stays_where_something_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b" / temporary_name(".envbuilder-left")).mkdir(parents=True)
     with output_folder(tmp_path / "a" / "b") as folder:
         (folder / "result").touch()
     with pytest.raises(ValueError, match="no result"), output_folder(tmp_path / "a" / "b" / "c"):
@@ -127,9 +128,14 @@ def test_an_output_folder_stays_where_something_is_in_it(tmp_path: Path) -> None
     assert [path.name for path in folder.iterdir()] == ["result"]
     with pytest.raises(ValueError, match="no result"), output_folder(tmp_path / "d" / "e"):
         raise ValueError("no result")
-    with pytest.raises(FileNotFoundError), output_folder(tmp_path / "f" / "g"):
-        os.link(folder / "result", tmp_path / "f" / "first") or os.stat(tmp_path / "gone")  # type: ignore[func-returns-value]  # only that it raises counts
+    with pytest.raises(NotADirectoryError), output_folder(tmp_path / "f" / "g"):
+        make_result_and_fail(tmp_path / "f" / "first")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "f", "first", "result"]
+
+
+def make_result_and_fail(path: Path) -> None:
+    path.touch()
+    os.stat(path / "x")
 
 
 def test_an_output_folder_that_was_there_stays_empty_as_it_was(tmp_path: Path) -> None:
