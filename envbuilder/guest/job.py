@@ -26,7 +26,7 @@ def main(job_path: str) -> None:
     """
     with open(job_path, encoding="utf-8") as file:
         job = json.load(file)
-    found: dict[str, Any] = {"conditions": conditions()}
+    found: dict[str, Any] = {"conditions": conditions()} if job["task"] == "probe" else {}
     strip_library_path(sys.prefix)
     sys.path[:0] = [os.path.join(job["model"], job["version"]), job["model"], STUB]
     host = Host(job)
