@@ -9,25 +9,40 @@ import sys
 import traceback
 from typing import Any
 
-from .compile import Job
-from .host import Host, words
-from .probe import Probe
-
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 STUB = os.path.join(FOLDER, "stub")
 """The folder of the stand-in for Triton's module, which is the only thing in it."""
 
 
 def main(job_path: str) -> None:
-    """Do the job in *job_path*; write what was found to the path that it names.
+    """Do the job in *job_path*; write what was found to the path that it names (``answer``).
 
-    The job says what to do (``task``: ``probe``, ``package``, ``caches`` or ``describe``), with which ``version`` of
-    the ``model`` directory, which ``file`` of it Triton imports, and in what configuration (``config``).
+    The job says what to do (``task``): import ``packages``, or ``probe``, ``describe`` or compile (``package``,
+    ``caches``) a model: which ``version`` of the ``model`` directory, which ``file`` of it Triton imports, and in what
+    configuration (``config``).
     """
     with open(job_path, encoding="utf-8") as file:
         job = json.load(file)
-    found: dict[str, Any] = {"conditions": conditions()}
+    found: dict[str, Any] = {"conditions": conditions()} if job["task"] == "probe" else {}
     strip_library_path(sys.prefix)
+    if job["task"] == "packages":
+        from .packages import Importer  # and nothing else: what it forks is to be as a stub begins
+
+        found = Importer(job).run()
+    else:
+        use_model(job, found)
+    draft = job["answer"] + ".draft"
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+    os.replace(draft, job["answer"])
+
+
+def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
+    """Do what *job* asks for with a model, and note it in *found*."""
+    from .compile import Job
+    from .host import Host, words
+    from .probe import Probe
+
     sys.path[:0] = [os.path.join(job["model"], job["version"]), job["model"], STUB]
     host = Host(job)
     try:
@@ -38,10 +53,6 @@ def main(job_path: str) -> None:
     except Exception as error:
         traceback.print_exc()
         found.setdefault("failed", {"stage": "probe", "text": words(error), "trace": traceback.format_exc()})
-    draft = job["answer"] + ".draft"
-    with open(draft, "w", encoding="utf-8") as file:
-        json.dump(found, file)
-    os.replace(draft, job["answer"])
 
 
 def conditions() -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""Imports every package of an environment, each in a child of its own. Python 3.8 and later.
+"""Imports every package of an environment, each in a child of its own.
 
-A script that imports nothing of envbuilder: ``python3 -I -X utf8=0 packages.py JOB.json``. It imports nothing itself
-before it forks, so that a child is in the state in which a stub imports a model.
+It imports nothing itself before it forks, so that a child is in the state in which a stub imports a model.
 """
 
 from __future__ import annotations
@@ -19,27 +18,6 @@ from typing import Any
 
 _OUTPUT = 2000
 """Bytes of what a child printed that are kept."""
-
-
-def main(job_path: str) -> None:
-    """Do the job in *job_path*; write what was found to the path that it names."""
-    with open(job_path, encoding="utf-8") as file:
-        job = json.load(file)
-    strip_library_path(sys.prefix)
-    found = Importer(job).run()
-    draft = job["answer"] + ".draft"
-    with open(draft, "w", encoding="utf-8") as file:
-        json.dump(found, file)
-    os.replace(draft, job["answer"])
-
-
-def strip_library_path(prefix: str) -> None:
-    """Take the first ``ENV/lib`` off LD_LIBRARY_PATH, as the stub does once it runs."""
-    library = os.path.join(prefix, "lib")
-    parts = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    if library in parts:
-        parts.remove(library)
-    os.environ["LD_LIBRARY_PATH"] = ":".join(parts)
 
 
 class Importer:
@@ -198,7 +176,3 @@ def tail(path: str) -> str:
     except OSError:
         return ""
     return text
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from envbuilder.verification.live.launch import _namespace
-from tests.aot.conftest import STANDIN, Inside, net
-from tests.aot.test_package import DEPENDS_ON_DATA
+from tests.helpers.compiling import DEPENDS_ON_DATA, Inside, net
 from tests.helpers.runtime import RUNTIME
+from tests.runtime.conftest import STANDIN
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 DESCRIBED = {**net(), "input": net()["input"][:1]}

@@ -16,8 +16,8 @@ from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer
-from tests.aot.conftest import Inside, Serve, net, rewrite_key
-from tests.aot.test_package import DEPENDS_ON_DATA
+from tests.helpers.compiling import DEPENDS_ON_DATA, Inside, net, rewrite_key
+from tests.runtime.conftest import Serve
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tests.runtime.conftest import _process, pb
+from tests.helpers.compiling import compiling
+from tests.runtime.conftest import _process, pb, serve
 
-__all__ = ["_process", "pb"]
+__all__ = ["_process", "compiling", "pb", "serve"]

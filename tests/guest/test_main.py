@@ -15,10 +15,12 @@ import pytest
 from envbuilder import guest
 from envbuilder.base.interpreter import find_interpreters
 from envbuilder.verification.live.guest_process import guest_files
-from tests.aot.conftest import Inside
+from tests.helpers.compiling import Inside
 from tests.helpers.runtime import SEED, add_helpers, config, field
 
 FOLDER = Path(guest.__file__).parent
+
+
 SHOWN = """
 import os, sys
 import torch
@@ -32,6 +34,8 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return x[:, :3] * 2
 """
+
+
 EAGER = json.dumps({"backend": "eager"})
 
 

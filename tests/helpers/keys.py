@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from envbuilder.deployment.compiled import read_key
-from tests.aot.conftest import Serve
 from tests.helpers.runtime import RUNTIME, load_runtime
+from tests.runtime.conftest import Serve
 
 
 def key_of(file: Path) -> Mapping[str, Any]:

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.compiling import packaged
 from tests.helpers.runtime import RUNTIME
+
+__all__ = ["packaged"]
 
 STANDIN = Path(__file__).parents[2] / "envbuilder" / "guest" / "stub"
 sys.path.insert(0, str(STANDIN))

@@ -18,7 +18,11 @@ from envbuilder.util.resources import runtime_file, runtime_package
 from tests.helpers.runtime import LINEAR, RUNTIME, copy_runtime, load_runtime, simple
 from tests.runtime.conftest import STANDIN, Serve
 
+pytestmark = pytest.mark.torch
+
 STEMS = sorted(path.stem for path in runtime_package().values() if path.stem != "__init__")
+
+
 LAYOUTS = ("version", "backend", "platform handler")
 
 
@@ -53,7 +57,7 @@ def add_model(folder: Path, *, factor: int) -> Path:
     return version
 
 
-def config() -> dict[str, Any]:
+def described() -> dict[str, Any]:
     return simple(8)
 
 
@@ -77,7 +81,7 @@ def test_two_deployments_in_one_process_use_each_its_own_modules(tmp_path: Path)
     """,
         tmp_path / "old",
         tmp_path / "new",
-        json.dumps(config()),
+        json.dumps(described()),
     )
     assert shown == (
         "['of the old one', 'of the new one', 'of the old one']\n"
@@ -116,7 +120,7 @@ def test_a_models_own_files_may_be_called_as_the_runtimes(tmp_path: Path, layout
         place / name,
         version.parent,
         version,
-        json.dumps({**config(), "default_model_filename": "" if layout == LAYOUTS[2] else name}),
+        json.dumps({**described(), "default_model_filename": "" if layout == LAYOUTS[2] else name}),
     )
     assert shown == "[[1.0, 1.0, 1.0]]"
 
@@ -125,7 +129,7 @@ def test_without_its_folder_it_says_what_is_missing(serve: Serve) -> None:
     version = add_model(serve.root / "alone", factor=1)
     shutil.copy(RUNTIME, version / "torch_runtime.py")
     with pytest.raises(serve.pb.TritonModelException) as caught:
-        serve.pb.Model(str(version / "torch_runtime.py"), str(version.parent), config())
+        serve.pb.Model(str(version / "torch_runtime.py"), str(version.parent), described())
     assert str(caught.value) == (
         f"{version}/torch_runtime.py needs the folder {version}/_torch_runtime beside it: copy both"
     )
@@ -164,6 +168,7 @@ def test_the_runtime_is_no_part_of_what_a_package_was_made_from(serve: Serve) ->
 
 
 def test_importing_the_file_imports_no_torch_and_none_of_its_modules() -> None:
+    """Without --disable-auto-complete-config Triton starts one more stub, which imports this file only."""
     shown = run(
         """
     sys.path.insert(0, sys.argv[1])

@@ -27,6 +27,8 @@ class Ended:
 
     answer: Record | None
     """None: it ended without one. Code that the archive brought wrote it: nothing of it is sure."""
+    file: Path
+    """Where the answer lies, if there is one."""
     how: str
     """How the process ended, with its last lines."""
 
@@ -43,7 +45,7 @@ def run_guest(
     name: str,
     job: Mapping[str, Any],
     *,
-    variables: Mapping[str, str],
+    variables: Mapping[str, str] | None = None,
     hidden: Sequence[str] = (),
     timeout: float,
 ) -> Ended:
@@ -69,11 +71,12 @@ def run_guest(
     except CommandError as error:
         how = f"it did not end within {timeout:g} s:\n{_last(error.output)}"
     try:
-        return Ended(answer=load_json(answer, where=_WHERE[job["task"] == "probe"], allow_nan=True), how=how)
+        found = load_json(answer, where=_WHERE[job["task"] == "probe"], allow_nan=True)
+        return Ended(answer=found, file=answer, how=how)
     except FileNotFoundError:
-        return Ended(answer=None, how=how)
+        return Ended(answer=None, file=answer, how=how)
     except (DocumentError, OSError) as error:
-        return Ended(answer=None, how=f"{error}; {how}")
+        return Ended(answer=None, file=answer, how=f"{error}; {how}")
 
 
 def _add(folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +10,8 @@ from typing import Final
 
 from envbuilder.archive.kept import module_of
 from envbuilder.catalog.triton import Launch
-from envbuilder.guest import packages as guest
 from envbuilder.util.documents import DocumentError, Record, load_json
-from envbuilder.util.process import CommandError
+from envbuilder.verification.live.guest_process import run_guest
 from envbuilder.verification.live.launch import Place
 from envbuilder.verification.static.packages import Installed, loaded_before
 
@@ -123,39 +120,22 @@ def import_packages(
     *each* and *total* are seconds. Of the files *hidden* they see nothing.
     """
     began = time.monotonic()
-    folder = place.root / "verify"
-    shutil.copyfile(Path(guest.__file__), folder / "packages.py")
-    answer, job = folder / f"packages-{launch}.json", folder / f"packages-job-{launch}.json"
     modules = {name: modules_of(package, members) for name, package in installed.items()}
     # What requires most takes longest.
     order = sorted(
         filter(modules.get, modules), key=lambda name: (-len(loaded_before(name, installed)), name)
     )
-    job.write_text(
-        json.dumps(
-            {
-                "packages": [[name, modules[name]] for name in order],
-                "parallel": PARALLEL,
-                "each": each,
-                "total": total,
-                "answer": place.seen(answer),
-            }
-        )
-    )
-    ended = ""
+    job = {
+        "task": "packages",
+        "packages": [[name, modules[name]] for name in order],
+        "parallel": PARALLEL,
+        "each": each,
+        "total": total,
+    }
+    done = run_guest(place, launch, f"packages-{launch}", job, hidden=hidden, timeout=total + 60)
+    ended, found = done.how, None
     try:
-        done = place.run_python(
-            launch,
-            ["-B", place.seen(folder / "packages.py"), place.seen(job)],
-            hidden=hidden,
-            timeout=total + 60,
-        )
-        ended = (done.stdout + done.stderr).strip()[-2000:]
-    except CommandError as error:
-        ended = error.message
-    found = None
-    try:
-        found = read_outcomes(answer)
+        found = read_outcomes(done.file)
     except DocumentError as error:
         ended = str(error)
     except OSError:  # it ended without one

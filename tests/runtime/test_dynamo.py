@@ -22,7 +22,10 @@ pytestmark = [
     # Inductor of torch 2.13 itself uses what torch 2.13 deprecates.
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
+
 GENERATOR = np.random.default_rng(0)
+
+
 EAGER = {SEED: '{"backend": "aot_eager"}'}
 
 
@@ -58,39 +61,6 @@ def test_batches_of_several_requests_do_not_recompile(serve: Serve) -> None:
     assert graphs() == before
 
 
-def test_compiling_can_be_disabled(serve: Serve) -> None:
-    serve.write(LINEAR)
-    before = graphs()
-    model = serve.load(compiled(disable=True))
-    assert graphs() == before
-    assert model.infer(x=x(2))["y"].shape == (2, 3)
-
-
-def test_static_shapes_are_all_warmed(serve: Serve) -> None:
-    serve.write(LINEAR)
-    before = graphs()
-    model = serve.load(compiled(dynamic=False))
-    assert graphs() - before == 8
-    for size in range(1, 9):
-        model.infer(x=x(size))
-    assert graphs() - before == 8
-
-
-def test_a_recompile_is_logged_and_counted(serve: Serve) -> None:
-    serve.write(LINEAR)
-    config = compiled(dynamic=False)
-    config["parameters"]["WARMUP"] = {"string_value": '{"batch": [2]}'}
-    model = serve.load(config)
-    serve.pb.Logger.lines.clear()
-    model.infer(x=x(2))
-    assert serve.warnings() == []
-    model.infer(x=x(3))
-    assert serve.warnings() == ["net: compiled again while serving, for inputs {'x': [3, 4]}"]
-    model.instance.engine.metrics.tell(at_once=True)
-    (series,) = serve.pb.MetricFamily.families["pytorch_runtime_recompiles"].values()
-    assert series.value() == 1
-
-
 @pytest.mark.parametrize(
     ("dims", "parameters", "frozen"),
     [
@@ -121,21 +91,6 @@ def test_the_recompile_limit(serve: Serve) -> None:
     for size in range(1, 9):
         model.infer(x=x(size))
     assert graphs() - before == 3
-
-
-def test_a_compiler_that_fails(serve: Serve) -> None:
-    serve.write(LINEAR)
-    config = simple(**{SEED: '{"backend": "not_there"}'})
-    told = (
-        "torch.compile failed: InvalidBackend: Invalid backend: 'not_there', see "
-        "`torch._dynamo.list_backends()` for available backends."
-    )
-    assert serve.error(config) == f'{told}; COMPILE_FALLBACK: "eager" serves it uncompiled'
-    config["parameters"]["COMPILE_FALLBACK"] = {"string_value": "eager"}
-    serve.pb.Logger.lines.clear()
-    model = serve.load(config)
-    assert serve.warnings()[-1] == f"net: {told}; served uncompiled"
-    assert model.infer(x=x(2))["y"].shape == (2, 3)
 
 
 def test_a_model_that_does_not_compile_whole(serve: Serve) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),  # torch's own, while it compiles
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
 ]
+
 GENERATOR = np.random.default_rng(0)
 
 
@@ -53,15 +53,6 @@ def answers_right(model: Any) -> None:
         np.testing.assert_allclose(
             model.infer(x=data)["y"], module(torch.from_numpy(data)).numpy(), rtol=1e-5, atol=1e-6
         )
-
-
-@pytest.fixture
-def without_compiler() -> Iterator[None]:
-    """Nothing can be compiled, so that torch.compile ends at once."""
-    from torch._inductor import config
-
-    with config.patch({"cpp.cxx": (None, "/nonexistent/g++")}):
-        yield
 
 
 @pytest.mark.slow

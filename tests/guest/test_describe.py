@@ -1,14 +1,14 @@
-"""A configuration that is filled from the model itself."""
+"""What a configuration lacks is found by running the model."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.aot.conftest import NET, Inside, Serve, net
+from tests.helpers.compiling import NET, Inside, net
 from tests.helpers.runtime import config, field
+from tests.runtime.conftest import Serve
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -61,19 +61,3 @@ def test_an_exported_program_knows_its_inputs(compiling: Inside, serve: Serve) -
 def test_a_module_does_not_know_its_inputs(compiling: Inside, serve: Serve) -> None:
     found = described(compiling, serve, NET, config([], []))
     assert "only an exported program (model.pt2) knows its own" in found["failed"]["text"]
-
-
-def test_the_stub_that_is_asked_for_the_configuration_imports_no_torch(tmp_path: Path) -> None:
-    """Without --disable-auto-complete-config Triton starts one more stub, which imports this file only."""
-    import subprocess
-    import sys
-
-    from tests.aot.conftest import STANDIN
-    from tests.helpers.runtime import RUNTIME
-
-    script = (
-        f"import sys; sys.path[:0] = [{str(STANDIN)!r}, {str(RUNTIME.parent)!r}]; import model; "
-        "assert hasattr(model, 'TritonPythonModel'); print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert done.stdout == "False\n"

@@ -143,32 +143,6 @@ def test_no_compile_workers_where_the_interpreter_cannot_be_started() -> None:
 
 
 @pytest.mark.torch
-def test_interop_threads_are_set_before_torch_works(tmp_path: Path) -> None:
-    folder = tmp_path / "net" / "1"
-    folder.mkdir(parents=True)
-    (folder / "model.py").write_text("def f(x):\n    return x\n")
-    config = {
-        "max_batch_size": 0,
-        "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [1]}],
-        "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [1]}],
-        "parameters": {
-            "NUM_INTEROP_THREADS": {"string_value": "3"},
-            "TORCH_COMPILE_OPTIONAL_PARAMETERS": {"string_value": '{"disable": true}'},
-        },
-    }
-    shown = run(
-        f"""
-        import triton_python_backend_utils as pb
-        pb.Model({str(RUNTIME)!r}, {str(folder.parent)!r}, {config!r})
-        import torch
-        print(torch.get_num_interop_threads())
-        """,
-        options=("-I", "-W", "error"),
-    )
-    assert shown == "3"
-
-
-@pytest.mark.torch
 def test_it_is_a_platform_handler(tmp_path: Path) -> None:
     """What ``ModelContext::StubSetup`` and ``Stub::Initialize`` of the Python backend's r23.09 do with a handler."""
     handler = tmp_path / "platform_handlers" / "pytorch" / "model.py"

@@ -1,0 +1,231 @@
+"""Which files make a model, what they hold, and the user's code in them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.helpers.runtime import LINEAR, UNCOMPILED, config, field, simple
+from tests.runtime.conftest import Serve
+
+pytestmark = [
+    pytest.mark.torch,
+    # TorchScript is served for those who have it; torch itself calls it deprecated.
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+]
+
+X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+
+
+@pytest.fixture
+def linear() -> torch.nn.Linear:
+    torch.manual_seed(0)
+    return torch.nn.Linear(4, 3)
+
+
+def state(linear: torch.nn.Linear, prefix: str = "linear.") -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in linear.state_dict().items()}
+
+
+def expected(linear: torch.nn.Linear) -> Any:
+    with torch.no_grad():
+        return linear(torch.from_numpy(X)).numpy()
+
+
+def test_two_weights_files(serve: Serve, linear: torch.nn.Linear) -> None:
+    serve.write(LINEAR)
+    torch.save(state(linear), serve.folder() / "model.pt")
+    save_file(state(linear), serve.folder() / "model.safetensors")
+    assert serve.error(simple()) == (
+        f"both model.safetensors and model.pt in {serve.folder()}: keep the one that is meant"
+    )
+
+
+def test_an_html_error_page(serve: Serve) -> None:
+    (serve.folder() / "model.pt").write_text("<!DOCTYPE html>\n<title>404 Not Found</title>\n")
+    told = (
+        "model.pt is not a file that PyTorch wrote: it begins with b'<!DOCTYPE html>\\n<title>404 Not F' "
+        "(a download that failed, or a Git LFS pointer?)"
+    )
+    assert serve.error(simple()) == told
+    serve.write(LINEAR)
+    assert serve.error(simple()) == told
+
+
+def test_a_file_cut_short(serve: Serve, linear: torch.nn.Linear) -> None:
+    serve.write(LINEAR)
+    torch.save(state(linear), serve.folder() / "model.pt")
+    whole = (serve.folder() / "model.pt").read_bytes()
+    (serve.folder() / "model.pt").write_bytes(whole[: len(whole) // 2])
+    assert serve.error(simple()) == "model.pt is cut short or damaged: a zip archive without its end"
+
+
+@pytest.mark.parametrize(
+    ("file", "member", "told"),
+    [
+        ("model.pt", "model/data.pkl", "model.pt cannot be read: "),
+        (
+            "model.pt",
+            "model/constants.pkl",
+            f"torch {torch.__version__} cannot load model.pt (torchscript): ",
+        ),
+        ("model.pt2", "models/model.json", f"torch {torch.__version__} cannot load model.pt2 (exported): "),
+    ],
+)
+def test_an_archive_with_nothing_of_use_in_it(serve: Serve, file: str, member: str, told: str) -> None:
+    if member.endswith("data.pkl"):
+        serve.write(LINEAR)
+    with zipfile.ZipFile(serve.folder() / file, "w") as archive:
+        archive.writestr(member, b"nothing")
+    text = serve.error(simple())
+    assert text.startswith(told)
+    assert "\n" not in text
+
+
+def save_script(module: torch.nn.Module, path: Path) -> None:
+    script: Any = torch.jit.script(module)
+    script.save(str(path))
+
+
+def test_what_a_file_is_does_not_come_from_its_name(serve: Serve, linear: torch.nn.Linear) -> None:
+    serve.write(LINEAR)
+    save_script(linear, serve.folder() / "model.pt")
+    assert serve.error(simple()) == "model.pt beside model.py must hold a state_dict, it holds torchscript"
+
+
+def test_a_pt2_goes_before_its_source(serve: Serve, linear: torch.nn.Linear) -> None:
+    serve.write("raise RuntimeError('not to be imported')\n")
+    batch = torch.export.Dim("batch", max=64)
+    program = torch.export.export(linear, (torch.zeros(2, 4),), dynamic_shapes=({0: batch},))
+    torch.export.save(program, serve.folder() / "model.pt2")
+    np.testing.assert_allclose(serve.load(simple()).infer(x=X)["y"], expected(linear), rtol=1e-6)
+
+
+def test_one_of_several_functions(serve: Serve) -> None:
+    serve.write("def f(x):\n    return x[:, :3]\n\ndef g(x):\n    return -x[:, :3]\n")
+    assert serve.error(simple()) == (
+        "model.py defines several functions: f, g; MODEL_FUNCTION says which is served"
+    )
+    np.testing.assert_array_equal(serve.load(simple(MODEL_FUNCTION="g")).infer(x=X)["y"], -X[:, :3])
+    assert serve.error(simple(MODEL_FUNCTION="h")) == (
+        "MODEL_FUNCTION: there is no 'h' in model.py; found: f, g"
+    )
+
+
+TWO = """
+import torch
+from torch.nn import Linear, Module
+
+class Block(Module):
+    def forward(self, x):
+        return x[:, :3]
+
+class Net(Block):
+    pass
+"""
+
+
+def test_several_candidates(serve: Serve) -> None:
+    serve.write(TWO)
+    assert serve.error(simple()) == (
+        "model.py defines several nn.Modules: Block, Net; MODEL_CLASS says which is served"
+    )
+    assert type(serve.load(simple(MODEL_CLASS="Net")).instance.engine.model.eager).__name__ == "Net"
+
+
+def test_a_class_that_is_not_there(serve: Serve) -> None:
+    serve.write(TWO)
+    assert serve.error(simple(MODEL_CLASS="Nett")) == (
+        "MODEL_CLASS: there is no 'Nett' in model.py; found: Block, Net"
+    )
+    assert serve.error(simple(MODEL_CLASS="torch")) == (
+        "MODEL_CLASS: there is no 'torch' in model.py; found: Block, Net"
+    )
+
+
+def test_an_imported_class_can_be_named(serve: Serve) -> None:
+    serve.write("from torch.nn import Identity, Linear\n")
+    assert serve.error(simple()) == "model.py defines no nn.Module and no function"
+    serve.load(
+        config(
+            [field("x", "FP32", [4])],
+            [field("y", "FP32", [4])],
+            max_batch_size=8,
+            parameters={**UNCOMPILED, "MODEL_CLASS": "Identity"},
+        )
+    )
+
+
+def test_no_candidate(serve: Serve) -> None:
+    serve.write("X = 1\n")
+    assert serve.error(simple()) == "model.py defines no nn.Module and no function"
+
+
+def test_nothing_to_serve(serve: Serve) -> None:
+    assert serve.error(simple()) == (
+        f"nothing to serve in {serve.folder()}: no model.py, model.pt, model.safetensors or model.pt2"
+    )
+
+
+def test_a_file_that_cannot_be_imported(serve: Serve) -> None:
+    serve.write("import torch\nimport not_there\n")
+    assert serve.error(simple()) == (
+        "model.py cannot be imported: ModuleNotFoundError: No module named 'not_there' (model.py, line 2)"
+    )
+    serve.write("def f(:\n")
+    assert serve.error(simple()) == (
+        "model.py cannot be imported: SyntaxError: invalid syntax (model.py, line 1)"
+    )
+
+
+HELPED = """
+import torch
+import blocks
+from .blocks import SCALE
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        from .late import SHIFT
+        assert blocks.SCALE == SCALE
+        return x[:, :3] * SCALE + SHIFT
+"""
+
+
+def test_two_models_with_a_helper_of_the_same_name(serve: Serve) -> None:
+    for name, scale in (("one", 1.0), ("two", 2.0)):
+        serve.write(HELPED, name)
+        serve.write(f"SCALE = {scale}\n", name, file="blocks.py")
+        serve.write(f"SHIFT = {scale}\n", name, file="late.py")
+    one, two = serve.load(simple(), "one"), serve.load(simple(), "two")
+    np.testing.assert_array_equal(one.infer(x=X)["y"], X[:, :3] + 1)
+    np.testing.assert_array_equal(two.infer(x=X)["y"], X[:, :3] * 2 + 2)
+
+
+def test_two_versions_at_once(serve: Serve) -> None:
+    for version in ("1", "2"):
+        serve.write(f"def f(x):\n    return x[:, :3] * {version}\n", version=version)
+    first, second = serve.load(simple(), version="1"), serve.load(simple(), version="2")
+    np.testing.assert_array_equal(first.infer(x=X)["y"], X[:, :3])
+    np.testing.assert_array_equal(second.infer(x=X)["y"], X[:, :3] * 2)
+
+
+def test_objects_of_the_models_file_pickle(serve: Serve) -> None:
+    serve.write(LINEAR, name="my-net")
+    module = serve.load(simple(), "my-net").instance.engine.model.eager
+    assert type(module).__module__ == "triton_model_my_net_1.model"
+    again = pickle.loads(pickle.dumps(module))
+    assert type(again) is type(module)
+
+
+def test_the_users_file_is_called_otherwise(serve: Serve, linear: torch.nn.Linear) -> None:
+    serve.write(LINEAR, file="net.py")
+    torch.save(state(linear), serve.folder() / "net.pt")
+    named = {**simple(), "default_model_filename": "net.py"}
+    np.testing.assert_allclose(serve.load(named).infer(x=X)["y"], expected(linear), rtol=1e-6)
