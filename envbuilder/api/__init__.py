@@ -1,9 +1,9 @@
 """The verbs of the command line as functions. They are names of the package, too: ``from envbuilder import build``.
 
-A verb takes a :class:`~envbuilder.store.session.Session`: where artifacts come from, where they are kept, who is told.
-Without one it works as the command line does: with this machine's store, the configuration of the folder at hand, and
-in silence. Each verb imports its own stage when it is called, so that ``size`` does not wait for what only ``verify``
-needs.
+In: recipes, archives, paths, and a :class:`~envbuilder.store.session.Session`: where artifacts come from, where they
+are kept, who is told. Out: what each stage returns. Without a session a verb works as the command line does: with this
+machine's store, the configuration of the folder at hand, and in silence. Each verb imports its own stage when it is
+called, so that ``size`` does not wait for what only ``verify`` needs. Prints nothing.
 """
 
 from __future__ import annotations

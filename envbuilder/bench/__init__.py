@@ -1,1 +1,4 @@
-"""``envbuilder bench``: measure on this machine what a deployment costs."""
+"""``envbuilder bench``: measure on this machine what a deployment costs.
+
+In: an archive, and model directories. Out: figures, and charts of them. Judges nothing.
+"""

@@ -1,6 +1,7 @@
 """The command line. Nothing outside this package prints, exits or knows click.
 
-A module holds a group of verbs; the group they belong to, and what becomes of an error, is here.
+In: arguments. Out: text or JSON, and an exit code. A module holds a group of verbs; the group they belong to, and what
+becomes of an error, is here.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""What changed between two recipes, two locks, or two archives."""
+"""What changed between two recipes, two locks, or two archives.
+
+In: two files of one kind. Out: a :class:`~envbuilder.compare.diff.Difference`. Builds and fetches nothing.
+"""

@@ -14,7 +14,7 @@ from envbuilder.deployment.environments import DEFAULT_ENVIRONMENT
 from envbuilder.deployment.model_directory import absolute
 from envbuilder.deployment.options import ENVIRONMENTS, DeployOptions
 from envbuilder.deployment.outcome import Deployment
-from envbuilder.deployment.placement import delete_environment, is_ours
+from envbuilder.deployment.placement import delete_environment, is_ours, kept_entries
 from envbuilder.deployment.record import placed_environments, record_beside
 from envbuilder.deployment.runtime_files import PYCACHE, is_runtime
 from envbuilder.deployment.tree import Entry, Link, Text, Tree, is_in_place, paths, replace_folder
@@ -23,7 +23,6 @@ from envbuilder.deployment.work import (
     Work,
     begin,
     finish,
-    kept_entries,
     put_environment,
     runtime_entries,
 )

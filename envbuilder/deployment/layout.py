@@ -14,6 +14,7 @@ from envbuilder.deployment.locking import locked, locked_all
 from envbuilder.deployment.model_directory import absolute, model_files, os_errors_told, read_model, real
 from envbuilder.deployment.options import ENVIRONMENTS, DeployOptions
 from envbuilder.deployment.outcome import Deployment
+from envbuilder.deployment.placement import kept_entries
 from envbuilder.deployment.record import (
     remove_orphans,
 )
@@ -24,7 +25,6 @@ from envbuilder.deployment.tree import (
     replace_folder,
 )
 from envbuilder.deployment.work import (
-    kept_entries,
     prepare,
 )
 from envbuilder.errors import DeployError

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, read_manifest
-from envbuilder.deployment.record import Record, read_record, record_beside
-from envbuilder.deployment.tree import Environment, Text, put, remove
+from envbuilder.deployment.environments import find_environments
+from envbuilder.deployment.record import Record, placed_environments, read_record, record_beside
+from envbuilder.deployment.tree import Entry, Environment, Keep, Text, put, remove
 from envbuilder.errors import DeployError, EnvbuilderError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import file_sha256
@@ -74,3 +76,20 @@ def delete_environment(place: Path, reporter: Reporter) -> None:
         DeployError: it cannot be removed.
     """
     remove(place, reporter, beside=[record_beside(place).name])
+
+
+def kept_entries(
+    folder: Path, plan: Mapping[str, Entry], deleted: Collection[Path], named: str | None = None
+) -> dict[str, Entry]:
+    """What stays in a folder that is replaced: environments, deployed or somebody else's, but for the *deleted*."""
+    kept: set[str] = set()
+    for path in placed_environments(folder):
+        if path not in deleted:
+            kept |= {path.name, record_beside(path).name}
+    for path in find_environments(folder):
+        if read_record(path) is None:
+            kept |= {path.name, *({record_beside(path).name} if record_beside(path).exists() else ())}
+    if named and folder / named not in deleted and os.path.lexists(folder / named):
+        kept.add(named)
+    planned = {path.split("/")[0] for path in plan}
+    return {name: Keep() for name in sorted(kept - planned)}

@@ -20,11 +20,10 @@ from envbuilder.deployment.config import (
     edit_config,
     parse_config,
 )
-from envbuilder.deployment.environments import find_environments
 from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
-from envbuilder.deployment.placement import delete_environment, is_ours, place_environment
+from envbuilder.deployment.placement import delete_environment, is_ours, kept_entries, place_environment
 from envbuilder.deployment.prune import Outlook, Unused, find_unused
 from envbuilder.deployment.record import SUFFIX, Record, placed_environments, read_record, record_beside
 from envbuilder.deployment.references import chosen_references, reference
@@ -34,7 +33,6 @@ from envbuilder.deployment.tree import (
     Copy,
     Entry,
     Environment,
-    Keep,
     Text,
     drafted,
     is_in_place,
@@ -342,20 +340,3 @@ def _tidy(work: Work, reporter: Reporter) -> None:
     for path, record in work.unused.released.items():
         if read_record(path) not in (None, record):
             put(record_beside(path), Text(data=record.text()), reporter)
-
-
-def kept_entries(
-    folder: Path, plan: Mapping[str, Entry], deleted: Collection[Path], named: str | None = None
-) -> dict[str, Entry]:
-    """What stays in a folder that is replaced: environments, deployed or somebody else's, but for the *deleted*."""
-    kept: set[str] = set()
-    for path in placed_environments(folder):
-        if path not in deleted:
-            kept |= {path.name, record_beside(path).name}
-    for path in find_environments(folder):
-        if read_record(path) is None:
-            kept |= {path.name, *({record_beside(path).name} if record_beside(path).exists() else ())}
-    if named and folder / named not in deleted and os.path.lexists(folder / named):
-        kept.add(named)
-    planned = {path.split("/")[0] for path in plan}
-    return {name: Keep() for name in sorted(kept - planned)}

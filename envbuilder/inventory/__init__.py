@@ -1,5 +1,5 @@
 """What is inside an archive: its components, their licences, what is known against them.
 
-Everything is read from the archive itself: the manifest says which artifacts it was made of, the packages' own METADATA
-and licence files say what they are.
+In: an archive. Out: components, a CycloneDX document, sizes. Everything is read from the archive itself: the manifest
+says which artifacts it was made of, the packages' own METADATA and licence files say what they are. Asks no network.
 """

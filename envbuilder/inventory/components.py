@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
-from packaging.markers import UndefinedComparison, UndefinedEnvironmentName, default_environment
 from packaging.metadata import RawMetadata, parse_email
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, ManifestFile, ManifestPackage, parse_manifest
 from envbuilder.errors import IntegrityError
 from envbuilder.inventory.license import Licence, licence_of, licence_of_text
+from envbuilder.inventory.needs import Distribution, Needs
 from envbuilder.inventory.read import Texts, read_texts
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.util.documents import LISTING, DocumentError, Record, parse_json
@@ -122,23 +121,6 @@ def manifest_of(texts: Texts, archive: Path) -> Manifest:
     return parse_manifest(texts.files[MANIFEST_PATH], where=f"{archive}: {MANIFEST_PATH}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Distribution:
-    """A ``.dist-info`` folder of an archive."""
-
-    folder: str
-    metadata: RawMetadata
-    texts: Mapping[str, str]
-
-    @property
-    def project(self) -> str:
-        return canonicalize_name(self.metadata.get("name", ""))
-
-    @property
-    def is_bundled(self) -> bool:
-        return "/" in self.folder.partition("/site-packages/")[2]
-
-
 def _components(files: Mapping[str, bytes], manifest: Manifest) -> Iterator[Component]:
     distributions = list(_distributions(files))
     installed = {one.project: one for one in distributions if not one.is_bundled}
@@ -147,7 +129,7 @@ def _components(files: Mapping[str, bytes], manifest: Manifest) -> Iterator[Comp
     purls = {package.filename: _purl(package, files) for package in packages}
     of_projects = {project: purls[name] for name, project in projects.items() if project is not None}
     of_conda = {package.name: purls[package.filename] for package in packages if _is_conda(package)}
-    needs = _Needs(installed, of_projects, manifest.python)
+    needs = Needs(installed, of_projects, manifest.python)
     yield _interpreter(files, manifest)
     for package in sorted(packages, key=lambda one: (not _is_conda(one), canonicalize_name(one.name))):
         project = projects[package.filename]
@@ -162,7 +144,7 @@ def _components(files: Mapping[str, bytes], manifest: Manifest) -> Iterator[Comp
 
 
 def _project_of(
-    package: ManifestPackage, installed: Mapping[str, _Distribution], files: Mapping[str, bytes]
+    package: ManifestPackage, installed: Mapping[str, Distribution], files: Mapping[str, bytes]
 ) -> str | None:
     """Return the Python project that *package* is: a conda package may be one of another name, or none."""
     record = _conda_record(package, files)
@@ -181,7 +163,7 @@ def _conda_needs(package: ManifestPackage, purls: Mapping[str, str], files: Mapp
     return {purls[name] for name in names if name in purls}
 
 
-def _distributions(files: Mapping[str, bytes]) -> Iterator[_Distribution]:
+def _distributions(files: Mapping[str, bytes]) -> Iterator[Distribution]:
     for path, content in files.items():
         match = _DIST_INFO.fullmatch(path)
         if match is not None:
@@ -192,7 +174,7 @@ def _distributions(files: Mapping[str, bytes]) -> Iterator[_Distribution]:
                 for one, text in files.items()
                 if one.startswith(f"{folder}/") and one != path
             }
-            yield _Distribution(folder, metadata, texts)
+            yield Distribution(folder, metadata, texts)
 
 
 def _metadata(content: bytes, path: str) -> RawMetadata:
@@ -231,7 +213,7 @@ def _interpreter(files: Mapping[str, bytes], manifest: Manifest) -> Component:
 def _package(
     package: ManifestPackage,
     purl: str,
-    distribution: _Distribution | None,
+    distribution: Distribution | None,
     needs: set[str],
     files: Mapping[str, bytes],
 ) -> Component:
@@ -257,7 +239,7 @@ def _package(
     )
 
 
-def _bundled(distribution: _Distribution) -> Component:
+def _bundled(distribution: Distribution) -> Component:
     metadata = distribution.metadata
     return Component(
         kind="bundled",
@@ -306,50 +288,3 @@ def _purl(package: ManifestPackage, files: Mapping[str, bytes]) -> str:
 def _pypi(name: str, version: str, filename: str | None = None) -> str:
     which = "" if filename is None else f"?file_name={quote(filename, safe='')}"
     return f"pkg:pypi/{name}@{quote(version, safe='')}{which}"
-
-
-class _Needs:
-    """What each package needs of the others, as their METADATA says for the platform of an archive."""
-
-    def __init__(self, installed: Mapping[str, _Distribution], purls: Mapping[str, str], python: str) -> None:
-        self._installed = installed
-        self._purls = purls
-        self._environment = {
-            **{key: str(value) for key, value in default_environment().items()},
-            "implementation_name": "cpython",
-            "platform_python_implementation": "CPython",
-            "os_name": "posix",
-            "sys_platform": "linux",
-            "platform_system": "Linux",
-            "platform_machine": "x86_64",
-            "python_version": ".".join(python.split(".")[:2]),
-            "python_full_version": python,
-        }
-
-    def of(self, name: str) -> set[str]:
-        """Return the purls of what *name* needs, of what is there; of an extra, what it needs for that too."""
-        found: set[str] = set()
-        asked = [(name, "")]
-        done = set()
-        while asked:
-            project, extra = asked.pop()
-            if (project, extra) in done:
-                continue
-            done.add((project, extra))
-            for requirement in self._requirements(project, extra):
-                other = canonicalize_name(requirement.name)
-                if other != name and other in self._purls:
-                    found.add(self._purls[other])
-                    asked += [(other, one) for one in requirement.extras]
-        return found
-
-    def _requirements(self, project: str, extra: str) -> Iterator[Requirement]:
-        distribution = self._installed.get(project)
-        for text in distribution.metadata.get("requires_dist", []) if distribution else ():
-            try:
-                requirement = Requirement(text)
-                here = {**self._environment, "extra": extra}
-                if requirement.marker is None or requirement.marker.evaluate(here):
-                    yield requirement
-            except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName):
-                continue  # a requirement that no installer reads either

@@ -1,1 +1,5 @@
-"""Stores and model repositories elsewhere: on an object store, or on another machine's disk."""
+"""Archives and what they are made of, to and from a remote store.
+
+In: archives, builds, aliases. Out: the same on another machine, verified. Knows how a build is named, not how it is
+made.
+"""

@@ -1,4 +1,4 @@
-"""What any room may use: text, files, temporary directories, processes, YAML with line numbers.
+"""What any room may use: text, files, temporary directories, processes, plugins, YAML with line numbers.
 
-In and out: plain values. Knows nothing of recipes, locks, archives or Triton, and imports no other room.
+In: plain values. Out: plain values. Knows nothing of recipes, locks, archives or Triton, and imports no other room.
 """

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envbuilder.archive.manifest import (
-    LARGEST,
     Manifest,
     ManifestCondaPackage,
     ManifestExclusion,
@@ -22,6 +21,7 @@ from envbuilder.archive.manifest import (
     parse_manifest,
     read_manifest,
 )
+from envbuilder.archive.manifest_grammar import LARGEST
 from envbuilder.archive.manifest_schema import manifest_schema
 from envbuilder.errors import IntegrityError
 from envbuilder.recipe.schema import NAME_PATTERN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,48 +48,52 @@ def usage(*names: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{one: one in names for one in all_of_them})
 
 
-def write_certificate(  # noqa: PLR0913 - each field of a certificate may be the odd one
-    path: Path,
-    key: Any,
-    *,
-    issuer: Any = None,
-    issuer_name: str | None = None,
-    subject: str | None = None,
-    authority: bool = False,
-    begins: datetime.datetime = NOW - DAY,
-    ends: datetime.datetime = NOW + DAY,
-    path_length: int | None = None,
-    without: Sequence[type[x509.ExtensionType]] = (),
-    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
-    digest: Any = None,
-) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What a certificate says."""
+
+    issuer: Any = None
+    issuer_name: str | None = None
+    subject: str | None = None
+    authority: bool = False
+    begins: datetime.datetime = NOW - DAY
+    ends: datetime.datetime = NOW + DAY
+    path_length: int | None = None
+    without: Sequence[type[x509.ExtensionType]] = ()
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = ()
+    digest: Any = None
+
+
+def write_certificate(path: Path, key: Any, **unusual: Any) -> Path:
     """Write a certificate of *key*, called as its file or *subject*, issued by the key *issuer* (default: itself).
 
-    A signer's is for signing code, an authority's for issuing. *without* leaves extensions out, *extensions* (each
-    critical or not) replace those of their kind.
+    *unusual* are fields of :class:`Certificate`. A signer's is for signing code, an authority's for issuing. *without*
+    leaves extensions out, *extensions* (each critical or not) replace those of their kind.
     """
-    name = name_of(path.stem if subject is None else subject)
-    by = name if issuer_name is None else name_of(issuer_name)
+    said = Certificate(**unusual)
+    name = name_of(path.stem if said.subject is None else said.subject)
+    by = name if said.issuer_name is None else name_of(said.issuer_name)
+    constraints = x509.BasicConstraints(ca=said.authority, path_length=said.path_length)
     usual: dict[type[x509.ExtensionType], tuple[x509.ExtensionType, bool]] = {
-        x509.BasicConstraints: (x509.BasicConstraints(ca=authority, path_length=path_length), True),
-        x509.KeyUsage: (usage("key_cert_sign" if authority else "digital_signature"), True),
+        x509.BasicConstraints: (constraints, True),
+        x509.KeyUsage: (usage("key_cert_sign" if said.authority else "digital_signature"), True),
     }
-    if not authority:
+    if not said.authority:
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
         usual[x509.ExtendedKeyUsage] = (purposes, False)
-    usual |= {type(one): (one, critical) for one, critical in extensions}
+    usual |= {type(one): (one, critical) for one, critical in said.extensions}
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(by)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(ends)
+        .not_valid_before(said.begins)
+        .not_valid_after(said.ends)
     )
     for kind, (one, critical) in usual.items():
-        if kind not in without:
+        if kind not in said.without:
             builder = builder.add_extension(one, critical=critical)
-    certificate = builder.sign(issuer or key, digest)
+    certificate = builder.sign(said.issuer or key, said.digest)
     path.write_bytes(certificate.public_bytes(Encoding.PEM))
     return path

@@ -69,7 +69,7 @@ class Index:
         """By the end of the path: what happens to the requests for it, one after another."""
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.stopped = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": self}))
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(CERTIFICATE)
@@ -101,97 +101,99 @@ class Index:
         self._thread.join()
 
 
-def _handler(index: Index) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one branch a kind of trouble
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    index: Index
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            # A proxy is asked for a whole URL.
-            path = unquote(re.sub(r"^https?://[^/]+", "", self.path))
-            index.requests.append((path, {key.lower(): value for key, value in self.headers.items()}))
-            trouble = Trouble()
-            for end, troubles in index.troubles.items():
-                if path.endswith(end) and troubles:
-                    trouble = troubles.pop(0)
-            if index.credentials is not None:
-                wanted = "Basic " + base64.b64encode(index.credentials.encode()).decode()
-                if self.headers.get("Authorization") != wanted:
-                    trouble = Trouble(status=401, headers={"WWW-Authenticate": "Basic"})
-            if trouble.hang:
-                index.stopped.wait()
-                self.close_connection = True
-            elif trouble.status is not None:
-                self.answer(trouble.status, b"", trouble.headers)
-            elif trouble.kind is not None:
-                self.answer(200, trouble.body or b"", {"Content-Type": trouble.kind})
-            elif path in index.pages:
-                self.page(index.pages[path])
-            elif path.startswith("/files/") and path.removeprefix("/files/") in index.files:
-                self.file(index.files[path.removeprefix("/files/")], trouble)
-            else:
-                self.answer(404, b"")
+    def do_GET(self) -> None:
+        # A proxy is asked for a whole URL.
+        path = unquote(re.sub(r"^https?://[^/]+", "", self.path))
+        self.index.requests.append((path, {key.lower(): value for key, value in self.headers.items()}))
+        trouble = self.trouble(path)
+        if trouble.hang:
+            self.index.stopped.wait()
+            self.close_connection = True
+        elif trouble.status is not None:
+            self.answer(trouble.status, b"", trouble.headers)
+        elif trouble.kind is not None:
+            self.answer(200, trouble.body or b"", {"Content-Type": trouble.kind})
+        elif path in self.index.pages:
+            self.page(self.index.pages[path])
+        elif path.startswith("/files/") and path.removeprefix("/files/") in self.index.files:
+            self.file(self.index.files[path.removeprefix("/files/")], trouble)
+        else:
+            self.answer(404, b"")
 
-        def page(self, filenames: list[str]) -> None:
-            files = [(name, hashlib.sha256(index.files[name]).hexdigest()) for name in filenames]
-            if index.as_json:
-                listed: list[dict[str, Any]] = [
-                    {
-                        "filename": name,
-                        "url": f"/files/{quote(name)}",
-                        "hashes": {"sha256": sha} if index.hashes else {},
-                    }
-                    for name, sha in files
-                ]
-                text = json.dumps({"meta": {"api-version": "1.0"}, "files": listed})
-                kind = "application/vnd.pypi.simple.v1+json"
-            else:
-                text = "<!DOCTYPE html>" + "".join(
-                    f'<a href="/files/{quote(name)}{f"#sha256={sha}" if index.hashes else ""}">'
-                    f"{html.escape(name)}</a>"
-                    for name, sha in files
-                )
-                kind = "text/html"
-            self.answer(200, text.encode(), {"Content-Type": kind})
+    def trouble(self, path: str) -> Trouble:
+        trouble = Trouble()
+        for end, troubles in self.index.troubles.items():
+            if path.endswith(end) and troubles:
+                trouble = troubles.pop(0)
+        if self.index.credentials is not None:
+            wanted = "Basic " + base64.b64encode(self.index.credentials.encode()).decode()
+            if self.headers.get("Authorization") != wanted:
+                trouble = Trouble(status=401, headers={"WWW-Authenticate": "Basic"})
+        return trouble
 
-        def file(self, data: bytes, trouble: Trouble) -> None:
-            data = data if trouble.body is None else trouble.body
-            if trouble.drip:
-                self.answer(200, data, break_after=0, headers={"Content-Length": str(len(data))})
-                piece = len(data) // 100 + 1
-                for start in range(0, len(data), piece):
-                    self.wfile.write(data[start : start + piece])
-                    index.stopped.wait(0.05)
+    def page(self, filenames: list[str]) -> None:
+        files = [(name, hashlib.sha256(self.index.files[name]).hexdigest()) for name in filenames]
+        if self.index.as_json:
+            listed: list[dict[str, Any]] = [
+                {
+                    "filename": name,
+                    "url": f"/files/{quote(name)}",
+                    "hashes": {"sha256": sha} if self.index.hashes else {},
+                }
+                for name, sha in files
+            ]
+            text = json.dumps({"meta": {"api-version": "1.0"}, "files": listed})
+            kind = "application/vnd.pypi.simple.v1+json"
+        else:
+            text = "<!DOCTYPE html>" + "".join(
+                f'<a href="/files/{quote(name)}{f"#sha256={sha}" if self.index.hashes else ""}">'
+                f"{html.escape(name)}</a>"
+                for name, sha in files
+            )
+            kind = "text/html"
+        self.answer(200, text.encode(), {"Content-Type": kind})
+
+    def file(self, data: bytes, trouble: Trouble) -> None:
+        data = data if trouble.body is None else trouble.body
+        if trouble.drip:
+            self.answer(200, data, break_after=0, headers={"Content-Length": str(len(data))})
+            piece = len(data) // 100 + 1
+            for start in range(0, len(data), piece):
+                self.wfile.write(data[start : start + piece])
+                self.index.stopped.wait(0.05)
+            return
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        headers: dict[str, str | None] = {"Content-Length": None} if trouble.unmeasured else {}
+        if wanted and self.index.ranges:
+            start = int(wanted[1])
+            if start > len(data):
+                self.answer(416, b"")
                 return
-            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            headers: dict[str, str | None] = {"Content-Length": None} if trouble.unmeasured else {}
-            if wanted and index.ranges:
-                start = int(wanted[1])
-                if start > len(data):
-                    self.answer(416, b"")
-                    return
-                headers["Content-Range"] = trouble.span or f"bytes {start}-{len(data) - 1}/{len(data)}"
-                self.answer(206, data[start:], headers, trouble.break_after)
-            else:
-                self.answer(200, data, headers, trouble.break_after)
+            headers["Content-Range"] = trouble.span or f"bytes {start}-{len(data) - 1}/{len(data)}"
+            self.answer(206, data[start:], headers, trouble.break_after)
+        else:
+            self.answer(200, data, headers, trouble.break_after)
 
-        def answer(
-            self,
-            status: int,
-            body: bytes,
-            headers: Mapping[str, str | None] | None = None,
-            break_after: int | None = None,
-        ) -> None:
-            sent = {"Content-Length": str(len(body)), **(headers or {})}
-            self.send_response(status)
-            for key, value in sent.items():
-                if value is not None:
-                    self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(body[:break_after])
-            if break_after is not None or sent["Content-Length"] is None:
-                self.close_connection = True
+    def answer(
+        self,
+        status: int,
+        body: bytes,
+        headers: Mapping[str, str | None] | None = None,
+        break_after: int | None = None,
+    ) -> None:
+        sent = {"Content-Length": str(len(body)), **(headers or {})}
+        self.send_response(status)
+        for key, value in sent.items():
+            if value is not None:
+                self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(body[:break_after])
+        if break_after is not None or sent["Content-Length"] is None:
+            self.close_connection = True
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
