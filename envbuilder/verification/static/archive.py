@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from packaging.utils import canonicalize_name
 
-from envbuilder.archive.extract import Problem
+from envbuilder.archive.extract import Member, Problem
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
@@ -40,6 +40,12 @@ _MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
         "write each file by itself: while Triton extracts, links break where models load in parallel",
     ),
     "device": ("device nodes or fifos", "an environment has files, folders and symbolic links only"),
+    "name": ("members without a name, or a target", "give each file a name, and each link a target"),
+    "no-folder": (
+        "members below what is no folder",
+        "write members into folders, not below files or links that lead nowhere",
+    ),
+    "refused": ("members that this machine's file system refuses", "an environment has plain names only"),
     "outside": ("members written through a link out of the environment", "links lead to paths inside it"),
     "twice": ("members that are in it twice", "write each path once"),
 }
@@ -127,10 +133,10 @@ def _check_layout(archive: Archive) -> Iterator[Check]:
 
 def _check_traces(archive: Archive) -> Iterator[Check]:
     traces = archive.traces
-    rows: Sequence[tuple[str, list[str], str, str, str]] = (
+    rows: Sequence[tuple[str, Sequence[str], str, str, str]] = (
         (
             "paths.links",
-            traces.links,
+            archive.contents.links_out,
             "links that lead out",
             "no link leads out",
             "links lead to paths inside",
@@ -272,7 +278,7 @@ def _check_packages(archive: Archive, manifest: Manifest) -> Check:
 
 
 def _check_torch(archive: Archive, manifest: Manifest) -> Check:
-    version, cuda = torch_build(archive.environment, archive.contents.members)
+    version, cuda = _torch_build(archive.environment, archive.contents.members)
     if version is None:
         text = f"no torch in the archive; the manifest says {manifest.torch}"
         return failed("manifest.torch", text, _REBUILD)
@@ -284,12 +290,12 @@ def _check_torch(archive: Archive, manifest: Manifest) -> Check:
     return failed("manifest.torch", f"the archive has {has}; its lock says {says}", _REBUILD)
 
 
-def torch_build(environment: Path, members: Iterable[str]) -> tuple[str | None, str | None]:
+def _torch_build(environment: Path, members: Mapping[str, Member]) -> tuple[str | None, str | None]:
     """Return the version and the CUDA version that ``torch/version.py`` states."""
     path = next(
         (p for p in members if re.fullmatch(r"lib/python3\.\d+/site-packages/torch/version\.py", p)), None
     )
-    if path is None:
+    if path is None or members[path].link is not None:
         return None, None
     text = (environment / path).read_text(errors="replace")
     version = re.search(r"^__version__\b[^=]*= *['\"]([^'\"]+)", text, re.MULTILINE)

@@ -39,8 +39,10 @@ def _check_compiler(archive: Archive, path: str) -> Check:
 def _check_prefixes(archive: Archive) -> Check:
     """Check that what a base of conda packages says of the prefix in its files is true, and enough."""
     try:
-        data = read_regular(archive.environment / PREFIXES_PATH, most=LISTING.size + 1)
-        uses = {use.path: use for use in read_prefixes(data)}
+        file = archive.file(PREFIXES_PATH)
+        if file is None:
+            return failed("paths.prefixes", f"{PREFIXES_PATH} leads to no file of the archive", _REBUILD)
+        uses = {use.path: use for use in read_prefixes(read_regular(file, most=LISTING.size + 1))}
     except OSError as error:
         return failed("paths.prefixes", f"{PREFIXES_PATH} cannot be read: {error.strerror}", _REBUILD)
     except DocumentError as error:

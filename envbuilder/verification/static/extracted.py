@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,22 +74,25 @@ class Archive:
     @property
     def compiler(self) -> str | None:
         """The path of the C++ compiler that the environment brings along, as it says itself."""
-        if ENVIRONMENT_PATH not in self.contents.members:
+        path = self.file(ENVIRONMENT_PATH)
+        if path is None:
             return None
         try:
-            variables = load_json(self.environment / ENVIRONMENT_PATH).record("variables")
+            variables = load_json(path).record("variables")
             return variables.text("CXX").removeprefix("{prefix}/")
         except (DocumentError, OSError):
             return None
 
+    def file(self, path: str) -> Path | None:
+        """Return where the file lies that *path* is, or leads to by links inside; None: there is none."""
+        found = self.contents.tree.resolve(path)
+        if found.end != "file" or found.path not in self.contents.members:
+            return None
+        return self.environment / found.path
+
     def holds(self, path: str) -> bool:
         """Say whether *path* is a file of the archive, or a link to one inside."""
-        place = self.environment / path
-        try:
-            inside = place.resolve().relative_to(self.environment.resolve())
-        except ValueError:
-            return False
-        return posixpath.join(*inside.parts) in self.contents.members if inside.parts else False
+        return self.file(path) is not None
 
 
 def open_archive(
@@ -112,15 +114,18 @@ def open_archive(
         manifest=manifest,
         manifest_error=error,
         linking=read_linking(environment, contents.members),
-        traces=find_traces(environment, contents.members, places(manifest)),
+        traces=find_traces(environment, contents, places(manifest)),
         installed=installed_packages(environment, contents.members),
     )
 
 
 def _read_manifest(contents: Contents, environment: Path) -> tuple[Manifest | None, str | None]:
     """Return the manifest inside an archive, or why there is none."""
-    if MANIFEST_PATH not in contents.members:
+    member = contents.members.get(MANIFEST_PATH)
+    if member is None:
         return None, f"the archive has no {MANIFEST_PATH}"
+    if member.link is not None:
+        return None, f"{MANIFEST_PATH} is a link, to {member.link}"
     try:
         return parse_manifest(
             read_regular(environment / MANIFEST_PATH, most=LISTING.size + 1), where=MANIFEST_PATH
