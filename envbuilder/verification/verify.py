@@ -14,7 +14,7 @@ from envbuilder.base.interpreter import find_interpreters
 from envbuilder.catalog.triton import Launch, Release, find_release
 from envbuilder.errors import AssembleError, DeployError, VerifyError
 from envbuilder.lockfile.model import Lock
-from envbuilder.recipe.model import VerifyOptions
+from envbuilder.recipe.model import Recipe, VerifyOptions
 from envbuilder.signing.verifier import Verifier
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
@@ -23,6 +23,9 @@ from envbuilder.verification.live.evaluate import check_probe, environment_facts
 from envbuilder.verification.live.launch import Place
 from envbuilder.verification.live.probe_packages import PackageProbe
 from envbuilder.verification.live.run_probe import Probed, Subject, prepare, run_probe
+from envbuilder.verification.origin.artifacts import local_folders
+from envbuilder.verification.origin.check import check_origin
+from envbuilder.verification.origin.locked import Surroundings
 from envbuilder.verification.report import Check, Report, report_schema
 from envbuilder.verification.server.ask import Interview
 from envbuilder.verification.server.servers import SERVERS, ServerChoice, ServerFinder
@@ -53,6 +56,8 @@ class VerifyRequest:
     """Who must have signed the provenance beside the archive; None: that is not asked."""
     options: VerifyOptions | None = None
     """What its recipe asks of its contents."""
+    recipe: Recipe | None = None
+    """Its own recipe, where that is at hand."""
     isolate: bool = True
     """Run it in a mount namespace where this user may have one."""
 
@@ -122,6 +127,14 @@ class _Run:
             self.checks += check_contents(self.opened, request.options)
         for release in self.releases:
             self.checks += check_release(self.opened, release)
+        self.session.reporter.step("Proving where each file comes from")
+        around = Surroundings(
+            store=self.session.store,
+            folders=tuple(local_folders(self.session.settings.find_links)),
+            recipe=request.recipe,
+            reporter=self.session.reporter,
+        )
+        self.checks.append(check_origin(self.opened, request.lock, self.place, around))
 
     def check_probe(self, model: Path, compile: Mapping[str, Any]) -> Subject | None:
         """Run the probe under each release's launch; return the model that a server may be asked for."""
