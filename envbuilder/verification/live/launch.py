@@ -146,8 +146,8 @@ class Place:
         assert namespace is not None  # or this place would not be isolated
         # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
         command = tethered(["chroot", str(self.root), *command])
-        own = {"PATH": env.get("PATH", _PATH), "SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
-        return [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command], {**env, **own}
+        own = {"SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
+        return [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command], {"PATH": _PATH, **env, **own}
 
 
 def launched(

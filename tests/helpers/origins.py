@@ -1,0 +1,170 @@
+"""A small archive whose every file has an origin, and what can be done to it: repacked with a manifest that agrees."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from envbuilder.archive.manifest import MANIFEST_PATH, ManifestFile, manifest_beside, parse_manifest
+from envbuilder.base.interpreter import Interpreter
+from envbuilder.lockfile.pylock import write_lock
+from envbuilder.recipe.model import PackOptions
+from tests.helpers.small import Small, make_small
+
+SITE = "lib/python3.11/site-packages"
+_USED = """
+import importlib.util, marshal, os, struct, sys
+print(*(module.__file__ for module in sys.modules.values() if getattr(module, "__file__", None)), sep="\\n")
+"""
+"""Asks a Python which of its files it starts with, and compiles with."""
+
+
+def runnable(interpreter: Interpreter) -> PackOptions:
+    """Leave out of a base all that its Python can do without when it compiles."""
+    done = subprocess.run(
+        [interpreter.executable, "-I", "-S", "-c", _USED], capture_output=True, text=True, check=True
+    )
+    used = {Path(line).resolve() for line in done.stdout.split()}
+    used |= {path for path in (interpreter.stdlib / "encodings").glob("*.py") if path.name in _CODECS}
+    patterns = (f"lib/python3.*/{pattern}" for pattern in _unused(interpreter.stdlib, "", used))
+    return PackOptions(exclude=("include/**", *patterns))
+
+
+def _unused(folder: Path, prefix: str, used: set[Path]) -> Iterator[str]:
+    """Yield patterns of what in *folder* is not *used*; whole folders, where nothing in them is."""
+    for path in sorted(folder.iterdir()):
+        inside = path.resolve()
+        if path.name in ("__pycache__", "site-packages") or inside in used:
+            continue
+        if not path.is_dir():
+            yield f"{prefix}{path.name}"
+        elif any(one.is_relative_to(inside) for one in used):
+            yield from _unused(path, f"{prefix}{path.name}/", used)
+        else:
+            yield f"{prefix}{path.name}/**"
+
+
+_CODECS = ("__init__.py", "aliases.py", "ascii.py", "latin_1.py", "utf_8.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """An archive, its lock, and the wheelhouse beside that."""
+
+    folder: Path
+
+    @property
+    def archive(self) -> Path:
+        """The archive as it was built."""
+        (archive,) = (self.folder / "envs").glob("*.tar.gz")
+        return archive
+
+    @property
+    def lock(self) -> Path:
+        """Its lock."""
+        return self.folder / "pylock.small.toml"
+
+    @property
+    def wheelhouse(self) -> Path:
+        """The folder of its wheels."""
+        return self.folder / "wheelhouse"
+
+    @property
+    def store(self) -> Path:
+        """A store without artifacts, where what a verification finds out is remembered."""
+        return self.folder / "memory"
+
+
+def make_origin(folder: Path, interpreter: Interpreter) -> Origin:
+    """Build the archive in *folder*."""
+    small = make_small(folder, interpreter)
+    recipe = replace(small.recipe, pack=runnable(interpreter))
+    lock = replace(small.lock, recipe_digest=recipe.digest())
+    Small(folder=folder, recipe=recipe, lock=lock).build()
+    write_lock(lock, folder / "pylock.small.toml")
+    (folder / "wheels").rename(folder / "wheelhouse")
+    return Origin(folder=folder)
+
+
+Members = dict[str, tuple[tarfile.TarInfo, bytes]]
+"""What an archive holds, in its order."""
+
+
+def read_members(archive: Path) -> Members:
+    """Read every member of *archive*."""
+    members: Members = {}
+    with tarfile.open(archive) as tar:
+        for info in tar:
+            file = tar.extractfile(info) if info.isreg() else None
+            members[info.name] = (info, file.read() if file is not None else b"")
+    return members
+
+
+def add_file(members: Members, path: str, data: bytes, mode: int = 0o644) -> None:
+    """Put a file there, or another one in its place."""
+    info = tarfile.TarInfo(path)
+    info.size, info.mode, info.mtime = len(data), mode, 315532800
+    members[path] = (info, data)
+
+
+def add_link(members: Members, path: str, target: str) -> None:
+    """Put a link there."""
+    info = tarfile.TarInfo(path)
+    info.type, info.linkname, info.mode = tarfile.SYMTYPE, target, 0o777
+    members[path] = (info, b"")
+
+
+def repack(
+    members: Members,
+    folder: Path,
+    *,
+    name: str = "small",
+    manifest: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> Path:
+    """Write *members* as an archive of true name and true manifest, inside and beside, changed by *manifest* at the end."""
+    text = members[MANIFEST_PATH][1]
+    said = parse_manifest(text, where="test")
+    files = [_listed(info, data) for path, (info, data) in members.items() if path != MANIFEST_PATH and not info.isdir()]
+    files.sort(key=lambda file: file.path.encode("utf-8", "surrogateescape"))
+    agreed = replace(said, files=tuple(files), unpacked_size=sum(file.size for file in files)).text()
+    data = json.loads(agreed)
+    before = json.dumps(data)
+    manifest(data)
+    if json.dumps(data) != before:
+        agreed = _as_written(data)
+    add_file(members, MANIFEST_PATH, agreed.encode("utf-8", "surrogateescape"))
+    draft = folder / "draft"
+    with tarfile.open(draft, "w:gz", compresslevel=1, format=tarfile.PAX_FORMAT) as tar:
+        for info, content in members.values():
+            tar.addfile(info, io.BytesIO(content) if info.isreg() else None)
+    digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+    archive = draft.rename(folder / f"{name}-{digest[:12]}.tar.gz")
+    manifest_beside(archive).write_bytes(members[MANIFEST_PATH][1])
+    return archive
+
+
+def _as_written(data: dict[str, Any]) -> str:
+    """Return a manifest as a build writes it, where it can be read as one."""
+    text = json.dumps(data)
+    try:
+        return parse_manifest(text, where="test").text()
+    except Exception:  # what cannot be read stays as it is
+        return text
+
+
+def _listed(info: tarfile.TarInfo, data: bytes) -> ManifestFile:
+    content = info.linkname.encode("utf-8", "surrogateescape") if info.issym() else data
+    return ManifestFile(
+        path=info.name,
+        mode=0o777 if info.issym() else info.mode,
+        size=len(data),
+        sha256=hashlib.sha256(content).hexdigest(),
+        link=info.linkname if info.issym() else None,
+    )
