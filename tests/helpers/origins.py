@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -13,10 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from envbuilder.archive.manifest import MANIFEST_PATH, ManifestFile, manifest_beside, parse_manifest
-from envbuilder.base.interpreter import Interpreter
+from envbuilder.base.interpreter import Interpreter, describe
+from envbuilder.lockfile.model import Artifact
 from envbuilder.lockfile.pylock import write_lock
 from envbuilder.recipe.model import PackOptions
-from tests.helpers.small import Small, make_small
+from tests.helpers.small import Small
+from tests.helpers.wheels import (
+    Zipped,
+    record_hash,
+    small_lock,
+    small_recipe,
+    wheel_members,
+    write_artifact,
+    write_wheel,
+    zip_bytes,
+)
 
 SITE = "lib/python3.11/site-packages"
 _USED = """
@@ -83,14 +95,45 @@ class Origin:
 
 
 def make_origin(folder: Path, interpreter: Interpreter) -> Origin:
-    """Build the archive in *folder*."""
-    small = make_small(folder, interpreter)
-    recipe = replace(small.recipe, pack=runnable(interpreter))
-    lock = replace(small.lock, recipe_digest=recipe.digest())
+    """Build the archive in *folder*: of wheels with all that wheels have, and as much of an interpreter as compiles."""
+    wheels = _write_wheels(folder / "wheels")
+    recipe = small_recipe(folder, pack=runnable(interpreter))
+    lock = small_lock(recipe, wheels, describe(interpreter))
     Small(folder=folder, recipe=recipe, lock=lock).build()
     write_lock(lock, folder / "pylock.small.toml")
     (folder / "wheels").rename(folder / "wheelhouse")
     return Origin(folder=folder)
+
+
+def _write_wheels(folder: Path) -> list[Artifact]:
+    data = "alpha-1.0.data"
+    alpha: dict[str, bytes | Zipped] = {
+        "alpha/__init__.py": b"VALUE = 1\n",
+        "alpha/big.bin": random.Random(7).randbytes(100_000),
+        "alpha/m1.py": b"def f(x=1):\n    return x\n",
+        "alpha/m2.py": b"def f(x=2):\n    return x\n",
+        "alpha/no_python.py": b"def f(:\n",
+        f"{data}/scripts/tool": Zipped(
+            name=f"{data}/scripts/tool", data=b"#!python\nprint(1)\n", mode=0o100755
+        ),
+        f"{data}/data/share/alpha.txt": b"alpha\n",
+        f"{data}/headers/alpha.h": b"int alpha;\n",
+    }
+    lying = {
+        "beta.py": Zipped(name="beta.py", data=b"import alpha\n"),
+        "gamma.py": Zipped(name="gamma.py", data=b"import beta\n"),
+    }
+    members = wheel_members("beta", "1.0", lying)
+    record = members[-1].data.replace(record_hash(b"import alpha\n").encode(), record_hash(b"other").encode())
+    record = record.replace(record_hash(b"import beta\n").encode(), b"")
+    members[-1] = replace(members[-1], data=record)
+    version = b"__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\n"
+    return [
+        write_wheel(folder, "alpha", files=alpha, entry_points="[console_scripts]\nalpha = alpha:main\n"),
+        write_artifact(folder, "beta", "1.0", zip_bytes(members)),
+        write_wheel(folder, "numpy", "1.26.4"),
+        write_wheel(folder, "torch", "2.13.0+cpu", files={"torch/version.py": version}),
+    ]
 
 
 Members = dict[str, tuple[tarfile.TarInfo, bytes]]
@@ -131,7 +174,11 @@ def repack(
     """Write *members* as an archive of true name and true manifest, inside and beside, changed by *manifest* at the end."""
     text = members[MANIFEST_PATH][1]
     said = parse_manifest(text, where="test")
-    files = [_listed(info, data) for path, (info, data) in members.items() if path != MANIFEST_PATH and not info.isdir()]
+    files = [
+        _listed(info, data)
+        for path, (info, data) in members.items()
+        if path != MANIFEST_PATH and not info.isdir()
+    ]
     files.sort(key=lambda file: file.path.encode("utf-8", "surrogateescape"))
     agreed = replace(said, files=tuple(files), unpacked_size=sum(file.size for file in files)).text()
     data = json.loads(agreed)

@@ -9,7 +9,7 @@ from typing import Final
 
 from envbuilder.archive.exclude import PackRules
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest
-from envbuilder.building.record import tools
+from envbuilder.building.record import pack_options, tools
 from envbuilder.errors import AssembleError, IntegrityError
 from envbuilder.lockfile.model import Lock, LockedInterpreter
 from envbuilder.util.text import counted
@@ -18,7 +18,7 @@ from envbuilder.verification.origin.artifacts import lock_of
 from envbuilder.verification.origin.bytecode import compile_again
 from envbuilder.verification.origin.claims import claimed_by
 from envbuilder.verification.origin.compare import OWN, Comparison, compare, compare_bytecode
-from envbuilder.verification.origin.expected import wheel_contribution
+from envbuilder.verification.origin.expected import Contribution, wheel_contribution
 from envbuilder.verification.origin.locked import Locked, Surroundings, account, base_label, minor_of
 from envbuilder.verification.origin.memory import Memory
 from envbuilder.verification.origin.own import environment_files, manifest_differences, pack_rules_of
@@ -42,6 +42,8 @@ def check_origin(archive: Archive, lock: Lock | None, place: Place, around: Surr
         rules = pack_rules_of(manifest.pack)
     except IntegrityError as error:
         return failed(ID, f"{MANIFEST_PATH}: {error.message}", _FIX)
+    if around.recipe is not None and manifest.pack != pack_options(around.recipe):
+        return failed(ID, f"{MANIFEST_PATH}: it was packed otherwise than {around.recipe.path} says", _FIX)
     return _Inquiry(archive, manifest, lock, rules, place, around).conclude()
 
 
@@ -64,6 +66,7 @@ class _Inquiry:
         self._rules = rules
         self._place = place
         self._memory = Memory(store=around.store, tools=repr(sorted(tools(self._lock).items())))
+        self._recipe = around.recipe
         self._locked = account(self._lock, rules, around, self._memory)
 
     def conclude(self) -> Check:
@@ -76,9 +79,7 @@ class _Inquiry:
             found = self._compared(self._exact(found.changed_of))
         not_compiled = None
         if found.bytecode and found.wrong:
-            not_compiled = (
-                "bytecode was not compiled again, as what would compile it is not what it should be"
-            )
+            not_compiled = "the bytecode was not compiled again: what would compile it is not sound"
         elif self._rules.bytecode or found.bytecode:
             not_compiled = self._compile(found)
         wrong = [*found.wrong, *self._wrong_manifest()]
@@ -114,9 +115,12 @@ class _Inquiry:
         claimed: Callable[[str], bool] = claimed_by(
             locked.unknown, self._archive.contents, self._archive.environment
         )
-        return compare(
-            self._archive.contents, [*base, *wheels, locked.own], [*environment_files(locked.base)], claimed
-        )
+        return compare(self._archive.contents, [*base, *wheels, locked.own], self._environment_files, claimed)
+
+    @property
+    def _environment_files(self) -> list[Contribution]:
+        compiler = None if self._recipe is None else self._recipe.compiler == "bundled"
+        return list(environment_files(self._locked.base, compiler=compiler))
 
     def _exact(self, labels: set[str]) -> Locked:
         """Read the wheels *labels* whole: a RECORD may state what is not so, and a build goes by the bytes."""

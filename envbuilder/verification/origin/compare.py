@@ -36,9 +36,9 @@ class Comparison:
     def wrong(self) -> list[str]:
         """What is wrong, in words."""
         kinds = (
-            ("nobody accounts for", self.foreign),
-            ("other bytes or another mode than", self.changed),
-            ("missing", self.missing),
+            ("files that nobody accounts for", self.foreign),
+            ("files that are not as who accounts for them has them", self.changed),
+            ("files that are missing", self.missing),
         )
         return [f"{what}: {some(paths)}" for what, paths in kinds if paths]
 
@@ -48,10 +48,12 @@ def compare(
     contributions: Iterable[Contribution],
     environment_files: Iterable[Contribution],
     claimed: Callable[[str], bool],
+    doubtful: str | None,
 ) -> Comparison:
     """Compare the members of *contents*, its manifest and bytecode aside, with *contributions*, the first of a path.
 
-    One of *environment_files* has to be there; *claimed* says which members may come from what is not known.
+    One of *environment_files* has to be there. *claimed* says which members may come from what is not known, *doubtful*
+    is who accounts for files that may have been changed by what is not known.
     """
     found = Comparison()
     expected: dict[str, tuple[FileFacts, str]] = {}
@@ -62,8 +64,9 @@ def compare(
             expected.setdefault(file.path, (file, one.label))
     choices = [file for one in environment_files for file in one.files]
     own = contents.members.get(ENVIRONMENT_PATH)
-    chosen = next((file for file in choices if own is not None and same(own, file)), choices[0])
-    expected[ENVIRONMENT_PATH] = (chosen, OWN)
+    if choices:
+        chosen = next((file for file in choices if own is not None and same(own, file)), choices[0])
+        expected[ENVIRONMENT_PATH] = (chosen, OWN)
     for path, member in contents.members.items():
         if path == MANIFEST_PATH:
             continue
@@ -72,15 +75,15 @@ def compare(
             found.accounted[known[1]] += 1
         elif known is None and _PYCACHE in path and path.endswith(".pyc"):
             found.bytecode.append(path)
-        elif claimed(path):
-            found.unknown.append(path)
         elif known is None:
-            found.foreign.append(path)
+            (found.unknown if claimed(path) else found.foreign).append(path)
+        elif known[1] == doubtful:
+            found.unknown.append(path)
         else:
             found.changed.append(f"{path} ({known[1]})")
             found.changed_of.add(known[1])
     for path, (_, label) in expected.items():
-        if path not in contents.members:
+        if path not in contents.members and label != doubtful:
             found.missing.append(f"{path} ({label})")
             found.changed_of.add(label)
     found.foreign += [f"{path}/" for path in _foreign_folders(contents, folders) if not claimed(path)]
@@ -97,8 +100,8 @@ def compare_bytecode(found: Comparison, compiled: Mapping[str, str], contents: C
         elif same(member, FileFacts(path, 0o644, member.size, sha256)):
             found.accounted["compiled again"] += 1
         else:
-            found.changed.append(f"{path} (its source, compiled again)")
-    found.missing += [f"{path} (compiled again)" for path in compiled if path not in contents.members]
+            found.changed.append(f"{path} (its source)")
+    found.missing += [f"{path} (its source)" for path in compiled if path not in contents.members]
 
 
 def same(member: Member, file: FileFacts) -> bool:

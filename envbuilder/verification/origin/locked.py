@@ -21,6 +21,7 @@ from envbuilder.base.provider import HISTORY, Provider, described_by_conda_pack
 from envbuilder.errors import AssembleError, EnvbuilderError
 from envbuilder.lockfile.model import CondaPackage, Lock
 from envbuilder.progress import Reporter
+from envbuilder.recipe.model import Recipe
 from envbuilder.store.local import Store
 from envbuilder.util.text import counted
 from envbuilder.verification.origin.artifacts import bring, candidates
@@ -73,8 +74,8 @@ class Surroundings:
     store: Store
     folders: tuple[Path, ...]
     """Wheelhouses."""
-    link_scripts: tuple[str, ...] | None
-    """Conda packages whose post-link script the recipe allows; None: the recipe is not known."""
+    recipe: Recipe | None
+    """The archive's own, where it is at hand."""
     reporter: Reporter
 
 
@@ -101,7 +102,7 @@ def account(lock: Lock, rules: PackRules, around: Surroundings, memory: Memory) 
             base, own = base_contributions(opened, base_label(lock), rules, memory)
     except (EnvbuilderError, OSError) as error:
         unknown.append(Unknown(label=base_label(lock), why=str(error)))
-    if base is not None and around.link_scripts is None:
+    if base is not None and around.recipe is None:
         scripts = (_POST_LINK.fullmatch(file.path) for file in base.files)
         why = "it was run if the recipe allows it, and the recipe is not known"
         unknown += [
@@ -144,7 +145,7 @@ def _open_base(lock: Lock, around: Surroundings) -> Iterator[Provider]:
         yield CondaBase(
             interpreter=lock.interpreter,
             packages=lock.conda.packages,
-            link_scripts=around.link_scripts or (),
+            link_scripts=around.recipe.link_scripts if around.recipe is not None else (),
             fetch=lambda: found,
             store=around.store,
             scratch=scratch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from typing import Any, Final
 
@@ -51,15 +52,16 @@ def pack_rules_of(pack: Mapping[str, Any]) -> PackRules:
     return PackRules(bytecode=pack["bytecode"], level=pack["level"], exclude=tuple(patterns))
 
 
-def environment_files(base: Contribution | None) -> Iterator[Contribution]:
-    """Yield what the file may be that says which variables an environment sets: with a compiler, and without one."""
-    yield contribution_of("envbuilder", [environment_entry({})])
-    if base is not None:
-        try:
-            compiler = find_compiler(base.files)
-        except AssembleError:  # a base without one
-            return
-        yield contribution_of("envbuilder", [environment_entry(compiler)])
+def environment_files(base: Contribution | None, *, compiler: bool | None) -> Iterator[Contribution]:
+    """Yield what the file may be that says which variables an environment sets.
+
+    *compiler* says whether it has to name that of its *base*; None: only the recipe knows, and both may be.
+    """
+    if compiler is not True:
+        yield contribution_of("envbuilder", [environment_entry({})])
+    if base is not None and compiler is not False:
+        with suppress(AssembleError):  # a base without one
+            yield contribution_of("envbuilder", [environment_entry(find_compiler(base.files))])
 
 
 def manifest_differences(
