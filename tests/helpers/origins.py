@@ -171,14 +171,11 @@ def repack(
     name: str = "small",
     manifest: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Path:
-    """Write *members* as an archive of true name and true manifest, inside and beside, changed by *manifest* at the end."""
+    """Write *members* as an archive of true name, with a manifest of them that *manifest* may change in the end."""
     text = members[MANIFEST_PATH][1]
     said = parse_manifest(text, where="test")
-    files = [
-        _listed(info, data)
-        for path, (info, data) in members.items()
-        if path != MANIFEST_PATH and not info.isdir()
-    ]
+    listed = [one for path, one in members.items() if path != MANIFEST_PATH and not one[0].isdir()]
+    files = [_listed(info, data) for info, data in listed]
     files.sort(key=lambda file: file.path.encode("utf-8", "surrogateescape"))
     agreed = replace(said, files=tuple(files), unpacked_size=sum(file.size for file in files)).text()
     data = json.loads(agreed)

@@ -120,6 +120,8 @@ class _Inquiry:
     @property
     def _environment_files(self) -> list[Contribution]:
         compiler = None if self._recipe is None else self._recipe.compiler == "bundled"
+        if self._locked.base is None and compiler is not False:
+            return []  # only its base says whether it has a compiler
         return list(environment_files(self._locked.base, compiler=compiler))
 
     def _exact(self, labels: set[str]) -> Locked:
