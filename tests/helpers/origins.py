@@ -94,7 +94,7 @@ class Origin:
         return self.folder / "memory"
 
 
-def make_origin(folder: Path, interpreter: Interpreter) -> Origin:
+def make_origin(folder: Path, interpreter: Interpreter) -> None:
     """Build the archive in *folder*: of wheels with all that wheels have, and as much of an interpreter as compiles."""
     wheels = _write_wheels(folder / "wheels")
     recipe = small_recipe(folder, pack=runnable(interpreter))
@@ -102,7 +102,6 @@ def make_origin(folder: Path, interpreter: Interpreter) -> Origin:
     Small(folder=folder, recipe=recipe, lock=lock).build()
     write_lock(lock, folder / "pylock.small.toml")
     (folder / "wheels").rename(folder / "wheelhouse")
-    return Origin(folder=folder)
 
 
 def _write_wheels(folder: Path) -> list[Artifact]:
@@ -184,6 +183,11 @@ def repack(
     if json.dumps(data) != before:
         agreed = _as_written(data)
     add_file(members, MANIFEST_PATH, agreed.encode("utf-8", "surrogateescape"))
+    return pack(members, folder, name=name)
+
+
+def pack(members: Members, folder: Path, *, name: str = "small") -> Path:
+    """Write *members* as they are, as an archive of true name, and the manifest among them beside it."""
     draft = folder / "draft"
     with tarfile.open(draft, "w:gz", compresslevel=1, format=tarfile.PAX_FORMAT) as tar:
         for info, content in members.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +12,12 @@ from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 from envbuilder.archive.manifest import Manifest
-from envbuilder.errors import IntegrityError
+from envbuilder.config.settings import Settings
+from envbuilder.errors import FetchError, IntegrityError
+from envbuilder.fetch.download import fetch
 from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from envbuilder.util.files import open_regular
 
 
@@ -55,10 +58,14 @@ def local_folders(locations: Sequence[str]) -> list[Path]:
 
 
 def candidates(artifact: Artifact, store: Store, folders: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files that may be *artifact*: in the store, then by its name in *folders*."""
+    """Yield the files that may be *artifact*: in the store or a remote one behind it, then by its name in *folders*."""
     path = store.find_artifact(artifact.sha256, artifact.size)
     if path is not None:
         yield path
+    elif store.remote is not None:
+        session = Session(settings=Settings(no_index=True), store=store)
+        with suppress(FetchError, IntegrityError):
+            yield from (found for _, found in fetch([artifact], "", session))
     if "/" not in artifact.filename:
         # A file saved from PyTorch's index is often named as it is in the URL, with %2B for +.
         names = dict.fromkeys((artifact.filename, quote(artifact.filename)))

@@ -115,7 +115,14 @@ class _Inquiry:
         claimed: Callable[[str], bool] = claimed_by(
             locked.unknown, self._archive.contents, self._archive.environment
         )
-        return compare(self._archive.contents, [*base, *wheels, locked.own], self._environment_files, claimed)
+        doubtful = base_label(self._lock) if any(one.project is None for one in locked.unknown) else None
+        return compare(
+            self._archive.contents,
+            [*base, *wheels, locked.own],
+            self._environment_files,
+            claimed,
+            doubtful,
+        )
 
     @property
     def _environment_files(self) -> list[Contribution]:
@@ -179,10 +186,10 @@ class _Inquiry:
     def _summary(self, found: Comparison) -> str:
         count = found.accounted
         wheels = sum(count[one.label] for one in self._locked.wheels.values())
-        base = base_label(self._lock)
+        base = self._locked.base
         parts = [
             f"{wheels} from {counted(len(self._locked.wheels), 'wheel')}",
-            f"{count[base]} from {base}",
+            *([f"{count[base.label]} from {base.label}"] if base is not None else []),
             f"{count['compiled again']} compiled again",
             f"{count[OWN] + 1} from envbuilder",  # its manifest, too
         ]

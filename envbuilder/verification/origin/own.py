@@ -98,7 +98,13 @@ def manifest_differences(
 def _said_by(lock: Lock, manifest: Manifest) -> dict[str, Any]:
     """Return the fields that *lock* decides; its digests only where it was not written anew since."""
     same = lock_digest(lock) == manifest.lock_digest
-    conda = lock.conda
+    conda, used = lock.conda, replace(manifest.interpreter, locked_digest=lock.interpreter.digest)
+    if (
+        used.digest == lock.interpreter.digest
+    ):  # its origin is the builder's own: the same files lie in many places
+        used = replace(used, version=lock.interpreter.version)
+    elif conda is not None:
+        used = replace(used, digest=lock.interpreter.digest)
     return {
         "recipe": lock.recipe,
         "recipe_digest": lock.recipe_digest if same else manifest.recipe_digest,
@@ -106,7 +112,7 @@ def _said_by(lock: Lock, manifest: Manifest) -> dict[str, Any]:
         "torch": lock.torch,
         "cuda": lock.cuda,
         "demands": lock.demands,
-        "interpreter": replace(manifest.interpreter, locked_digest=lock.interpreter.digest),
+        "interpreter": used,
         "packages": tuple(ManifestPackage(**asdict(one)) for one in lock.artifacts),
         "conda": tuple(ManifestCondaPackage(**asdict(one)) for one in conda.packages) if conda else (),
         "provides": dict(conda.provides) if conda else {},
