@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +100,7 @@ def verify(
     server: bool | Path | ServerChoice | None = None,
     provenance: Path | Verifier | None = None,
     lock: Path | None = None,
+    write: Callable[[Report], None] | None = None,
     session: Session | None = None,
 ) -> Report:
     """Verify an archive, see :func:`envbuilder.verification.verify.verify`.
@@ -144,7 +145,7 @@ def verify(
         options=options,
         recipe=recipe,
     )
-    return verify_archive(archive, replace(session, settings=settings), request)
+    return verify_archive(archive, replace(session, settings=settings), request, write=write)
 
 
 def attest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,9 @@ from envbuilder.util.documents import LISTING
 from envbuilder.util.files import kind_of_file, read_regular
 from envbuilder.util.text import counted
 from envbuilder.verification.cures import mend_base
+from envbuilder.verification.guard import Made, guarded
 from envbuilder.verification.report import Check, check, failed, passed, some
-from envbuilder.verification.static.conda import check_conda
+from envbuilder.verification.static.conda import check_compiler, check_prefixes
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.needs import check_runpaths
 
@@ -53,14 +54,19 @@ _MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
 
 def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
     """Check what is the same for every release."""
-    yield _check_readable(archive)
-    yield _check_name(archive)
-    yield _check_members(archive)
-    yield from _check_layout(archive)
-    yield from _check_traces(archive)
-    yield from check_conda(archive)
-    yield from check_runpaths(archive)
-    yield from _check_manifest(archive, lock)
+    checks: tuple[tuple[str, Callable[[], Made]], ...] = (
+        ("archive.readable", lambda: _check_readable(archive)),
+        ("archive.name", lambda: _check_name(archive)),
+        ("archive.members", lambda: _check_members(archive)),
+        ("layout.activate", lambda: _check_layout(archive)),
+        ("paths.links", lambda: _check_traces(archive)),
+        ("layout.compiler", lambda: check_compiler(archive)),
+        ("paths.prefixes", lambda: check_prefixes(archive)),
+        ("linking.runpath", lambda: check_runpaths(archive)),
+        ("manifest.present", lambda: _check_manifest(archive, lock)),
+    )
+    for id, make in checks:
+        yield from guarded(id, make)
 
 
 # -- the archive as a file -------------------------------------------------------------------------
@@ -212,10 +218,10 @@ def _check_manifest(archive: Archive, lock: Lock | None) -> Iterator[Check]:
         for id in ("manifest.files", "manifest.packages", "manifest.torch"):
             yield check(id, "omitted", "there is no manifest to compare with")
         return
-    yield _check_beside(archive, manifest)
-    yield _check_files(archive, manifest)
-    yield _check_packages(archive, manifest)
-    yield _check_torch(archive, manifest)
+    yield from guarded("manifest.present", lambda: _check_beside(archive, manifest))
+    yield from guarded("manifest.files", lambda: _check_files(archive, manifest))
+    yield from guarded("manifest.packages", lambda: _check_packages(archive, manifest))
+    yield from guarded("manifest.torch", lambda: _check_torch(archive, manifest))
     if lock is not None:
         yield _check_lock(manifest, lock)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ _DIST_INFO: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, for what is found out when a check first asks
 class Archive:
     """An archive that was read and extracted, with everything that the checks ask."""
 
@@ -37,10 +38,23 @@ class Archive:
     """The folder it was extracted into."""
     manifest: Manifest | None
     manifest_error: str | None
-    linking: Linking
-    traces: Traces
-    installed: Mapping[str, Installed]
-    """The Python packages in it, by normalized name."""
+    places: Callable[[], Sequence[Path]] = field(repr=False, compare=False)
+    """Gives the folders of this machine that no file may name."""
+
+    @functools.cached_property
+    def linking(self) -> Linking:
+        """What its ELF files ask."""
+        return read_linking(self.environment, self.contents.members)
+
+    @functools.cached_property
+    def traces(self) -> Traces:
+        """What it tells of the machine that it was built on."""
+        return find_traces(self.environment, self.contents, self.places())
+
+    @functools.cached_property
+    def installed(self) -> Mapping[str, Installed]:
+        """The Python packages in it, by normalized name."""
+        return installed_packages(self.environment, self.contents.members)
 
     @property
     def packages(self) -> dict[str, str]:
@@ -113,9 +127,7 @@ def open_archive(
         environment=environment,
         manifest=manifest,
         manifest_error=error,
-        linking=read_linking(environment, contents.members),
-        traces=find_traces(environment, contents, places(manifest)),
-        installed=installed_packages(environment, contents.members),
+        places=lambda: places(manifest),
     )
 
 
