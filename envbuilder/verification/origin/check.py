@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from envbuilder.archive.exclude import PackRules
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest
 from envbuilder.building.record import pack_options, tools
 from envbuilder.errors import AssembleError, IntegrityError
@@ -18,10 +17,10 @@ from envbuilder.verification.origin.artifacts import lock_of
 from envbuilder.verification.origin.bytecode import compile_again
 from envbuilder.verification.origin.claims import claimed_by
 from envbuilder.verification.origin.compare import OWN, Comparison, compare, compare_bytecode
-from envbuilder.verification.origin.expected import Contribution, wheel_contribution
+from envbuilder.verification.origin.expected import Contribution, Packing, wheel_contribution
 from envbuilder.verification.origin.locked import Locked, Surroundings, account, base_label, minor_of
 from envbuilder.verification.origin.memory import Memory
-from envbuilder.verification.origin.own import environment_files, manifest_differences, pack_rules_of
+from envbuilder.verification.origin.own import environment_files, manifest_differences, packing_of
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
 
@@ -39,12 +38,12 @@ def check_origin(archive: Archive, lock: Lock | None, place: Place, around: Surr
     if manifest is None:
         return check(ID, "omitted", "there is no manifest that says what it was made of")
     try:
-        rules = pack_rules_of(manifest.pack)
+        packing = packing_of(manifest)
     except IntegrityError as error:
         return failed(ID, f"{MANIFEST_PATH}: {error.message}", _FIX)
     if around.recipe is not None and manifest.pack != pack_options(around.recipe):
         return failed(ID, f"{MANIFEST_PATH}: it was packed otherwise than {around.recipe.path} says", _FIX)
-    return _Inquiry(archive, manifest, lock, rules, place, around).conclude()
+    return _Inquiry(archive, manifest, lock, packing, place, around).conclude()
 
 
 class _Inquiry:
@@ -55,7 +54,7 @@ class _Inquiry:
         archive: Archive,
         manifest: Manifest,
         lock: Lock | None,
-        rules: PackRules,
+        packing: Packing,
         place: Place,
         around: Surroundings,
     ) -> None:
@@ -63,11 +62,11 @@ class _Inquiry:
         self._manifest = manifest
         self._given = lock
         self._lock, self._substituted = _with_interpreter(lock or lock_of(manifest), manifest)
-        self._rules = rules
+        self._packing = packing
         self._place = place
         self._memory = Memory(store=around.store, tools=repr(sorted(tools(self._lock).items())))
         self._recipe = around.recipe
-        self._locked = account(self._lock, rules, around, self._memory)
+        self._locked = account(self._lock, packing, around, self._memory)
 
     def conclude(self) -> Check:
         """Return what was found."""
@@ -80,7 +79,7 @@ class _Inquiry:
         not_compiled = None
         if found.bytecode and found.wrong:
             not_compiled = "the bytecode was not compiled again: what would compile it is not sound"
-        elif self._rules.bytecode or found.bytecode:
+        elif self._packing.rules.bytecode or found.bytecode:
             not_compiled = self._compile(found)
         wrong = [*found.wrong, *self._wrong_manifest()]
         if self._substituted and locked.base is None:
@@ -138,7 +137,7 @@ class _Inquiry:
             path = self._locked.paths.get(artifact.sha256)
             if path is not None and artifact.filename in labels:
                 wheels[artifact.sha256] = wheel_contribution(
-                    artifact, path, minor=minor_of(self._lock), rules=self._rules, exact=True
+                    artifact, path, minor=minor_of(self._lock), packing=self._packing, exact=True
                 )
         return replace(self._locked, wheels=wheels)
 
@@ -146,7 +145,7 @@ class _Inquiry:
         """Compile every source again and compare; return why that cannot be done."""
         contents, minor = self._archive.contents, minor_of(self._lock)
         proven = self._locked.base is not None
-        if not self._rules.bytecode:
+        if not self._packing.rules.bytecode:
             compare_bytecode(found, {}, contents)
             return None
         if not proven and not self._place.isolated:
@@ -172,6 +171,8 @@ class _Inquiry:
         differ = manifest_differences(
             self._manifest, self._given, self._archive.contents, self._archive.linking.files, excluded
         )
+        if self._recipe is not None and self._manifest.system_libraries != self._recipe.system_libraries:
+            differ.append("system_libraries")
         if differ:
             return [f"{MANIFEST_PATH} is not what a build writes: {', '.join(differ)}"]
         if self._manifest.text().encode("utf-8", "surrogateescape") != data:

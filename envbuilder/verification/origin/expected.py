@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from installer.records import parse_record_file
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.kept import module_of
 from envbuilder.archive.segment import Excluded, FileFacts
 from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.assemble.wheel import wheel_files
@@ -36,8 +37,17 @@ class Contribution:
     """What the options of packing leave out of it."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """How an archive says that it was packed."""
+
+    rules: PackRules
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Files that default rules would leave out and that stay, each with a module that imports it."""
+
+
 def wheel_contribution(
-    artifact: Artifact, path: Path, *, minor: str, rules: PackRules, exact: bool = False
+    artifact: Artifact, path: Path, *, minor: str, packing: Packing, exact: bool = False
 ) -> Contribution:
     """Return what the wheel at *path* contributes, bytecode not counted.
 
@@ -50,7 +60,7 @@ def wheel_contribution(
     """
     with open_locked(path, artifact) as file:
         wheel = ZipDirectory(file, artifact.filename)
-        found = wheel_files(wheel, artifact.filename, minor=minor, rules=rules)
+        found = wheel_files(wheel, artifact.filename, minor=minor, rules=packing.rules, keep=packing.kept)
         dist_info = found.dist_info.rpartition("/")[2]
         stated = {} if exact else _stated(wheel.read(wheel.members[f"{dist_info}/RECORD"]).decode())
         facts = []
@@ -105,14 +115,16 @@ def contribution_of(label: str, entries: Iterable[Entry], excluded: Sequence[Exc
 
 
 def base_contributions(
-    base: Provider, label: str, rules: PackRules, memory: Memory
+    base: Provider, label: str, packing: Packing, memory: Memory
 ) -> tuple[Contribution, Contribution]:
     """Return what *base* contributes, and its activation: laid out in a scratch folder, as a build does.
 
     Raises:
         AssembleError: it cannot be laid out.
     """
-    key = memory.key("base", base.key, base.version, rules.key())
+    modules = {path: module_of(path, base.minor) for path in packing.kept}
+    wanted = {module.name: packing.kept[path] for path, module in modules.items() if module is not None}
+    key = memory.key("base", base.key, base.version, packing.rules.key(), repr(sorted(wanted.items())))
     known = memory.recall(key)
     if known is not None:
         base_files, activation = (_from_json(one) for one in known)
@@ -120,7 +132,7 @@ def base_contributions(
     with memory.store.scratch("origin") as scratch:
         prefix = scratch / "prefix"
         prefix.mkdir()
-        laid_out = base.lay_out(prefix, rules)
+        laid_out = base.lay_out(prefix, packing.rules, wanted)
         base_files = contribution_of(label, laid_out.entries, laid_out.excluded)
         activation = contribution_of("envbuilder", laid_out.activation)
     memory.remember(key, [_to_json(base_files), _to_json(activation)])

@@ -12,7 +12,6 @@ from typing import Final
 from packaging.utils import canonicalize_name
 
 from envbuilder.archive.entry import Entry
-from envbuilder.archive.exclude import PackRules
 from envbuilder.archive.segment import Excluded
 from envbuilder.base.conda import CondaBase
 from envbuilder.base.cpython import CPythonBase
@@ -27,6 +26,7 @@ from envbuilder.util.text import counted
 from envbuilder.verification.origin.artifacts import bring, candidates
 from envbuilder.verification.origin.expected import (
     Contribution,
+    Packing,
     base_contributions,
     contribution_of,
     wheel_contribution,
@@ -79,8 +79,8 @@ class Surroundings:
     reporter: Reporter
 
 
-def account(lock: Lock, rules: PackRules, around: Surroundings, memory: Memory) -> Locked:
-    """Find the artifacts of *lock* on this machine, and say what each contributes under *rules*."""
+def account(lock: Lock, packing: Packing, around: Surroundings, memory: Memory) -> Locked:
+    """Find the artifacts of *lock* on this machine, and say what each contributes, packed as *packing* says."""
     minor = minor_of(lock)
     unknown: list[Unknown] = []
     wheels, paths = {}, {}
@@ -88,7 +88,7 @@ def account(lock: Lock, rules: PackRules, around: Surroundings, memory: Memory) 
         why = "it is neither in the store nor in a wheelhouse"
         for path in candidates(artifact, around.store, around.folders):
             try:
-                wheels[artifact.sha256] = wheel_contribution(artifact, path, minor=minor, rules=rules)
+                wheels[artifact.sha256] = wheel_contribution(artifact, path, minor=minor, packing=packing)
                 paths[artifact.sha256] = path
                 break
             except (EnvbuilderError, OSError) as error:
@@ -99,7 +99,7 @@ def account(lock: Lock, rules: PackRules, around: Surroundings, memory: Memory) 
     base, own = None, contribution_of("envbuilder", _bare_activation(minor, around.store))
     try:
         with _open_base(lock, around) as opened:
-            base, own = base_contributions(opened, base_label(lock), rules, memory)
+            base, own = base_contributions(opened, base_label(lock), packing, memory)
     except (EnvbuilderError, OSError) as error:
         unknown.append(Unknown(label=base_label(lock), why=str(error)))
     if base is not None and around.recipe is None:

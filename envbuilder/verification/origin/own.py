@@ -26,7 +26,7 @@ from envbuilder.building.record import lock_digest, tools
 from envbuilder.errors import AssembleError, IntegrityError
 from envbuilder.lockfile.model import Lock
 from envbuilder.verification.origin.artifacts import lock_of
-from envbuilder.verification.origin.expected import Contribution, contribution_of
+from envbuilder.verification.origin.expected import Contribution, Packing, contribution_of
 
 _PATTERNS: Final = 1000
 _PATTERN_LENGTH: Final = 1000
@@ -34,12 +34,24 @@ _WILDCARDS: Final = 8
 """In one pattern: what many of them match takes a time that grows with the power of their number."""
 
 
-def pack_rules_of(pack: Mapping[str, Any]) -> PackRules:
-    """Return the rules by which an archive says that it was packed.
+def packing_of(manifest: Manifest) -> Packing:
+    """Return how an archive says that it was packed.
+
+    Which modules import what default rules leave out is taken from it, not found out again: what stays for them is of
+    the locked artifacts, too.
 
     Raises:
         IntegrityError: it says something else than this tool does.
     """
+    rules = _pack_rules(manifest.pack)
+    kept = {one.path: one.imported_by for one in manifest.kept}
+    for path in kept:
+        if not rules.yields(path):
+            raise IntegrityError(f"kept: {path!r:.200} is nothing that default rules leave out")
+    return Packing(rules=rules, kept=kept)
+
+
+def _pack_rules(pack: Mapping[str, Any]) -> PackRules:
     kinds = {"bytecode": bool, "level": int, "uncompressed": bool, "exclude": list}
     if set(pack) != set(kinds) or any(type(pack[name]) is not kind for name, kind in kinds.items()):
         raise IntegrityError(f"pack is {dict(pack)!r:.200}, not {', '.join(kinds)}")
