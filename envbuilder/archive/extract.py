@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from envbuilder.archive import limits
 from envbuilder.archive.links import Tree
 from envbuilder.archive.reader import BoundedTar, DamagedTarError
 from envbuilder.archive.room import DiskRoom
@@ -25,6 +26,7 @@ from envbuilder.util.system_errors import cure
 
 Problem = Literal[
     "name",
+    "deep",
     "parent",
     "absolute",
     "hard-link",
@@ -139,6 +141,10 @@ class _UnsafeError(Exception):
         self.text = text
 
 
+def _too_deep(path: str) -> _UnsafeError:
+    return _UnsafeError("deep", f"{path[:80]}… ({path.count('/')} folders deep)")
+
+
 class _Extraction:
     """The members written so far."""
 
@@ -185,6 +191,8 @@ class _Extraction:
             self.problems.append(("refused", f"{info.name} ({error.strerror})"))
 
     def _write(self, tar: BoundedTar, info: tarfile.TarInfo, path: str) -> None:
+        if path.count("/") > limits.DEPTH:
+            raise _too_deep(path)
         place = self._into / path
         if self.tree.kind(path) is not None and not (info.isdir() and path in self.folders):
             raise _UnsafeError("twice", path)
@@ -218,6 +226,8 @@ class _Extraction:
 
     def _make_folder(self, path: str) -> None:
         if path not in self.folders:
+            if path.count("/") >= limits.DEPTH:
+                raise _too_deep(path)
             (self._into / path).mkdir()
             self.tree.add_folder(path)
             self.folders.add(path)

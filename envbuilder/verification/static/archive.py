@@ -12,6 +12,7 @@ from typing import Final
 from packaging.utils import canonicalize_name
 
 from envbuilder.archive.extract import Member, Problem
+from envbuilder.archive.limits import DEPTH
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
@@ -42,6 +43,7 @@ _MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
     ),
     "device": ("device nodes or fifos", "an environment has files, folders and symbolic links only"),
     "name": ("members without a name, or a target", "give each file a name, and each link a target"),
+    "deep": ("members too deep in folders", f"an environment has at most {DEPTH} folders within each other"),
     "no-folder": (
         "members below what is no folder",
         "write members into folders, not below files or links that lead nowhere",
