@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuilder.archive.names import ENVS
 from envbuilder.errors import EnvbuilderError
+from envbuilder.lockfile.model import WHEELHOUSE
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.matrix import Cell
-from envbuilder.recipe.model import Recipe
+from envbuilder.recipe.model import Recipe, VerifyOptions
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
 
@@ -99,6 +100,7 @@ def verify(
     server: bool | Path | ServerChoice | None = None,
     provenance: Path | Verifier | None = None,
     lock: Path | None = None,
+    write: Callable[[Report], None] | None = None,
     session: Session | None = None,
 ) -> Report:
     """Verify an archive, see :func:`envbuilder.verification.verify.verify`.
@@ -107,11 +109,13 @@ def verify(
     folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
     whoever must have signed it (:func:`envbuilder.signing.verifier.load_verifier` also takes the name that the signer's
     certificate must have, and who is believed about the time of signing). *server* is whether a real server is asked
-    (None: where one is at hand), or its program; *lock* is the lock that it must have been built from.
+    (None: where one is at hand), or its program; *lock* is the lock that it must have been built from, beside which its
+    wheelhouse may lie.
     """
+    from envbuilder.lockfile.check import with_wheelhouse
     from envbuilder.lockfile.pylock import read_lock
     from envbuilder.signing.verifier import load_verifier
-    from envbuilder.verification.options import recipe_options
+    from envbuilder.verification.options import recipe_of
     from envbuilder.verification.server.servers import ServerChoice
     from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
@@ -119,7 +123,11 @@ def verify(
     archive = Path(archive)
     session = (session or Session.open()).at(Path.cwd(), remote=False)
     trusted = load_verifier(provenance) if isinstance(provenance, Path) else provenance
-    options = recipe_options(archive, Path.cwd(), session.reporter)
+    recipe = recipe_of(archive, Path.cwd(), session.reporter)
+    options = recipe.verify if recipe is not None else VerifyOptions()
+    settings = session.settings if recipe is None else with_wheelhouse(recipe, session.settings)
+    if lock is not None:
+        settings = replace(settings, find_links=(str(lock.parent / WHEELHOUSE), *settings.find_links))
     if isinstance(server, ServerChoice):
         choice = server
     else:
@@ -135,8 +143,9 @@ def verify(
         lock=None if lock is None else read_lock(lock),
         trusted=trusted,
         options=options,
+        recipe=recipe,
     )
-    return verify_archive(archive, session, request)
+    return verify_archive(archive, replace(session, settings=settings), request, write=write)
 
 
 def attest(

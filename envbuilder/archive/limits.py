@@ -21,6 +21,9 @@ PATH: Final = 4096
 """Bytes of a name or a link target: Linux takes no longer path (``PATH_MAX``)."""
 PART: Final = 255
 """Bytes between two slashes of a name: no file system of Linux takes more (``NAME_MAX``)."""
+DEPTH: Final = 200
+"""Folders within each other: the deepest environments have 25. What removes a tree takes a level of Python's stack for
+each, and some file systems no more than a thousand."""
 GLOBAL_RECORDS: Final = 100
 """Different PAX records for all members: ``git archive`` writes one, and each is kept to the end."""
 RATIO: Final = 100

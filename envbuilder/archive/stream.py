@@ -162,7 +162,9 @@ class TarStream:
                         unpacking = self._unpack(unpacking, data)
                 if unpacking is not None and unpacking.within_member:
                     self._put(EOFError("it is truncated: its gzip stream has no end"))
-        except (OSError, MemoryError) as error:
+        except OSError as error:
+            self._put(EOFError(f"it cannot be read any further: {error.strerror}"))
+        except MemoryError as error:
             self._put(error)
         finally:
             self._put(None)

@@ -15,7 +15,7 @@ import queue
 import struct
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,8 @@ from envbuilder.util.guard import kill_sessions
 from envbuilder.util.process import started
 
 _NONE: Final = 0xFFFFFFFF
+_LONGEST: Final = 2**28
+"""Bytes of a file's bytecode: who says more is no Python."""
 
 # Runs in the release's own Python, 3.8 and later. The child reads nothing that the parent has not read whole.
 SERVER: Final = """
@@ -64,15 +66,23 @@ while True:
 """
 
 
+Enter = Callable[[Sequence[str], Mapping[str, str]], tuple[list[str], dict[str, str]]]
+"""Takes a command and its variables, and gives those that run it somewhere else: in a sandbox."""
+
+
 class BytecodeCompiler:
     """Compiles sources with the Python that *executable* gives, on *workers* processes. A context manager.
 
-    *executable* is asked when something is compiled: a Python may have to be installed first.
+    *executable* is asked when something is compiled: a Python may have to be installed first. With *enter* it runs
+    elsewhere.
     """
 
-    def __init__(self, executable: Callable[[], Path], workers: int = 2) -> None:
+    def __init__(
+        self, executable: Callable[[], Path], workers: int = 2, *, enter: Enter | None = None
+    ) -> None:
         self._executable = executable
         self._workers = workers
+        self._enter = enter
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         self.processes: list[subprocess.Popen[bytes]] = []
         self._ending = ExitStack()
@@ -84,8 +94,14 @@ class BytecodeCompiler:
 
     def __exit__(self, *_: object) -> None:
         """End the processes."""
-        kill_sessions(process.pid for process in self.processes)
+        self.kill()
         self._ending.close()
+
+    def kill(self) -> None:
+        """Kill the processes: what is asked of them, or was asked and not answered, is an AssembleError."""
+        with self._lock:
+            self._workers = 0
+            kill_sessions(process.pid for process in self.processes)
 
     def compile(self, path: str, source: bytes) -> bytes | None:
         """Return the ``.pyc`` of *source*, or None where it is not valid for this Python. Thread-safe.
@@ -103,6 +119,8 @@ class BytecodeCompiler:
 
     def _take(self) -> subprocess.Popen[bytes]:
         with self._lock:
+            if not self._workers:
+                raise AssembleError(f"{self._executable()} was ended: it took too long to compile")
             if self._idle.empty() and len(self.processes) < self._workers:
                 self._start()
         return self._idle.get()
@@ -111,12 +129,15 @@ class BytecodeCompiler:
         # It leaves nothing in the base, which may be listed at this moment, and finds nothing there that it, or whoever
         # was here before, has left: what it imports is compiled anew, so that its state is the same each time.
         options = ("-s", "-S", "-B", "-X", f"pycache_prefix={NOWHERE}", "-W", "ignore")
-        command = (str(self._executable()), *options, "-c", SERVER)
+        command = [str(self._executable()), *options, "-c", SERVER]
+        # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.
+        env = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+        if self._enter is not None:
+            command, env = self._enter(command, env)
         process = self._ending.enter_context(
             started(
                 command,
-                # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.
-                env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+                env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -135,6 +156,8 @@ def _ask(process: subprocess.Popen[bytes], path: str, source: bytes) -> bytes | 
     (size,) = struct.unpack("<I", process.stdout.read(4))
     if size == _NONE:
         return None
+    if size > _LONGEST:
+        raise OSError(f"it says that it compiled to {size} bytes")
     data = process.stdout.read(size)
     if len(data) != size:
         raise OSError("cut off")

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import posixpath
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +19,10 @@ from typing import Any, Final
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
 from envbuilder.archive.kept import find_kept
+from envbuilder.archive.links import Tree
 from envbuilder.archive.segment import Excluded
 from envbuilder.base.clobbered import own_path, put_back
-from envbuilder.base.conda_package import PackageContent, name_packages, read_package
+from envbuilder.base.conda_package import PackageContent, check_links, name_packages, read_package
 from envbuilder.base.prefixes import NOWHERE, PREFIXES_PATH, cure_prefixes, prefixes_text
 from envbuilder.base.provider import Base, described_by_conda_pack
 from envbuilder.errors import AssembleError
@@ -111,9 +111,8 @@ class CondaBase:
             if entry.path in left_out and entry.path not in kept.paths:
                 sizes.setdefault(left_out[entry.path], []).append(entry.size)
                 continue
-            if entry.link is not None:
-                _check_link(entry.path, entry.link)
             packed.append(entry)
+        _check_links_of(packed)
         return Base(
             entries=tuple(packed),
             activation=laid_out.activation,
@@ -149,6 +148,7 @@ class CondaBase:
         folder.mkdir()
         named = name_packages(paths, folder / "packages")
         contents = {package: read_package(package, path, self.minor) for package, path in named.items()}
+        check_links(contents)
         prefix = folder / "prefix"
         module = rattler()
         for tries_left in reversed(range(_TRIES)):
@@ -299,10 +299,16 @@ def _real_path(path: str, prefix: Path) -> str:
     return (name if real == "." else f"{real}/{name}") + ("/" if path.endswith("/") else "")
 
 
-def _check_link(path: str, target: str) -> None:
-    end = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    if target.startswith("/") or end.startswith("../"):
-        raise AssembleError(
-            f"the link {path} leads to {target}, out of the environment",
-            hint="a package's script made it: take it out of link-scripts",
-        )
+def _check_links_of(entries: Collection[Entry]) -> None:
+    tree = Tree()
+    for entry in entries:
+        if entry.link is not None:
+            tree.add_link(entry.path, entry.link)
+        elif not entry.path.endswith("/"):
+            tree.add_file(entry.path)
+    for entry in entries:
+        if entry.link is not None and tree.resolve_link(entry.path).escapes:
+            raise AssembleError(
+                f"the link {entry.path} leads to {entry.link}, out of the environment",
+                hint="a package's script made it: take it out of link-scripts",
+            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from envbuilder.archive.links import Tree
 from envbuilder.base.conda_archive import CondaArchive, read_conda_archive
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import CondaPackage
@@ -80,15 +80,18 @@ def _content(package: CondaPackage, archive: CondaArchive, minor: str, metadata:
     paths = [path for path, _ in rows]
     for one in (*paths, *archive.members):
         _check_path(package, one)
-    _check_links(package, archive.links)
+    for one in archive.links:
+        _check_path(package, one)
     placed = {one: _placed(one, minor) if python else one for one in paths}
-    return PackageContent(
+    content = PackageContent(
         paths=(*placed.values(), *(f"bin/{entry.partition('=')[0].strip()}" for entry in entry_points)),
         placeholders=tuple((placed[path], mode) for path, mode in rows if mode is not None),
         links=tuple((placed.get(one, one), target) for one, target in archive.links.items()),
         scripts=tuple(one for one in paths if re.fullmatch(r"bin/\.[^/]+-post-link\.sh", one)),
         metadata=tuple(archive.metadata[one] for one in paths if one in archive.metadata) if metadata else (),
     )
+    check_links({package: content})
+    return content
 
 
 def _rows(archive: CondaArchive) -> list[tuple[str, str | None]]:
@@ -142,15 +145,28 @@ def _check_path(package: CondaPackage, path: str) -> None:
         )
 
 
-def _check_links(package: CondaPackage, links: Mapping[str, str]) -> None:
-    for path, target in links.items():
-        _check_path(package, path)
-        end = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        if target.startswith("/") or end.startswith("../") or end == "..":
-            raise AssembleError(
-                f"{package.filename}: the link {path} leads to {target}, out of the environment",
-                hint="links lead to paths inside; take another build of the package",
-            )
+def check_links(contents: Mapping[CondaPackage, PackageContent]) -> None:
+    """Refuse a link that leads out of the environment, alone or through links of other packages.
+
+    Raises:
+        AssembleError: it names the package and the link.
+    """
+    tree = Tree()
+    for content in contents.values():
+        for path, target in content.links:
+            tree.add_link(path, target)
+    for content in contents.values():
+        linked = {path for path, _ in content.links}
+        for path in content.paths:
+            if path not in linked:
+                tree.add_file(path)
+    for package, content in contents.items():
+        for path, target in content.links:
+            if tree.resolve_link(path).escapes:
+                raise AssembleError(
+                    f"{package.filename}: the link {path} leads to {target}, out of the environment",
+                    hint="links lead to paths inside; take another build of the package",
+                )
 
 
 def _placed(path: str, minor: str) -> str:

@@ -134,7 +134,7 @@ def _link(path: Path, place: str, inside: Path) -> InterpreterFile:
     try:
         end = path.resolve(strict=True)
     except (OSError, RuntimeError):  # dangling, or a loop: harmless unless it names a place outside
-        if os.path.isabs(link) or not Path(os.path.normpath(path.parent / link)).is_relative_to(inside):
+        if os.path.isabs(link) or not Path(os.path.realpath(path.parent / link)).is_relative_to(inside):
             raise AssembleError(
                 f"{path} is a link to {link}, which is not there",
                 hint="remove it from the interpreter's folder",

@@ -28,7 +28,7 @@ from envbuilder.assemble.wanted import Wanted, WantedError
 from envbuilder.base.choose import find_compiler, open_base
 from envbuilder.base.conda import CondaBase
 from envbuilder.base.provider import Provider
-from envbuilder.building.manifest import _environment_entry, _manifest, _manifest_entry
+from envbuilder.building.manifest import _manifest, _manifest_entry, environment_entry
 from envbuilder.building.record import (
     BuildReport,
     build_key,
@@ -208,7 +208,7 @@ class _Contents:
                 listed.append(segment)
                 yield segment
         compiler = find_compiler(listed[0].files) if self._recipe.compiler == "bundled" else {}
-        own = self._assembler.own([_environment_entry(compiler)], self._scratch / "environment")
+        own = self._assembler.own([environment_entry(compiler)], self._scratch / "environment")
         listed.append(own)
         yield own
         self.manifest = _manifest(self._recipe, self._lock, self._base, listed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from envbuilder.archive.elf import highest
@@ -20,7 +20,7 @@ from envbuilder.archive.manifest import (
     ManifestKept,
     ManifestPackage,
 )
-from envbuilder.archive.segment import Segment
+from envbuilder.archive.segment import Excluded, Segment
 from envbuilder.base.provider import Provider
 from envbuilder.building.record import lock_digest, pack_options, tools
 from envbuilder.lockfile.model import Lock
@@ -57,7 +57,7 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
         files=tuple(
             ManifestFile(path=f.path, mode=f.mode, size=f.size, sha256=f.sha256, link=f.link) for f in files
         ),
-        excluded=_sum_excluded(segments),
+        excluded=sum_excluded(one for segment in segments for one in segment.excluded),
         kept=tuple(
             ManifestKept(path=kept.path, imported_by=kept.imported_by)
             for kept in sorted(
@@ -69,7 +69,8 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
     )
 
 
-def _environment_entry(compiler: Mapping[str, str]) -> Entry:
+def environment_entry(compiler: Mapping[str, str]) -> Entry:
+    """Return the file that says which variables an environment sets: those of its *compiler*, too, if it has one."""
     # What conda-pack's activation and conda's own scripts would set; a direct launch runs none of them, so the
     # runtime sets it.
     variables = {
@@ -84,11 +85,12 @@ def _manifest_entry(text: str) -> Entry:
     return Entry(MANIFEST_PATH, data=text.encode("utf-8", "surrogateescape"))
 
 
-def _sum_excluded(segments: Sequence[Segment]) -> tuple[ManifestExclusion, ...]:
+def sum_excluded(excluded: Iterable[Excluded]) -> tuple[ManifestExclusion, ...]:
+    """Return what each pattern left out in all, the largest first."""
     sums: dict[str, tuple[int, int]] = {}
-    for excluded in (one for segment in segments for one in segment.excluded):
-        files, size = sums.get(excluded.pattern, (0, 0))
-        sums[excluded.pattern] = (files + excluded.files, size + excluded.size)
+    for one in excluded:
+        files, size = sums.get(one.pattern, (0, 0))
+        sums[one.pattern] = (files + one.files, size + one.size)
     return tuple(
         ManifestExclusion(pattern=pattern, files=files, size=size)
         for pattern, (files, size) in sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))

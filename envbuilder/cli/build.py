@@ -17,7 +17,7 @@ from envbuilder.cli.options import (
     shared_options,
     sources_option,
 )
-from envbuilder.cli.output import out, plain, write_file
+from envbuilder.cli.output import out, plain
 from envbuilder.cli.terminal import make_reporter, show_table
 from envbuilder.errors import VerifyError
 from envbuilder.inventory.kept import kept_for
@@ -241,6 +241,7 @@ def verify(
     under the release's own way of starting Python, out of reach of what the archive was made from. Every check has
     an id, says what it found, and what to change. Exit code 7 where one failed.
     """
+    from envbuilder.cli.reports import ReportFiles
     from envbuilder.signing.verifier import load_verifier
     from envbuilder.verification.server.servers import ServerChoice
 
@@ -252,17 +253,16 @@ def verify(
     server = ServerChoice(
         ask=options.pop("server"), kind=options.pop("server_kind"), program=options.pop("tritonserver")
     )
-    found = api.verify(
-        archive,
-        server=server,
-        session=open_session(quiet=quiet or as_json, find_links=find_links),
-        provenance=None if provenance is None else load_verifier(provenance, identity, authority),
-        **options,
-    )
-    if report is not None:
-        write_file(report, found.json())
-    if junit is not None:
-        write_file(junit, found.junit())
+    files = ReportFiles(report, junit)
+    with files.whatever_happens(archive):
+        found = api.verify(
+            archive,
+            server=server,
+            session=open_session(quiet=quiet or as_json, find_links=find_links),
+            provenance=None if provenance is None else load_verifier(provenance, identity, authority),
+            write=files.write,
+            **options,
+        )
     if as_json:
         click.echo(found.json(), nl=False)
     else:

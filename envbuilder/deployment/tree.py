@@ -286,7 +286,11 @@ def unpack(archive: Path, folder: Path, *, sha256: str | None = None) -> None:
         raise DeployError(error.message) from error
     if sha256 is not None and contents.sha256 != sha256:
         raise _exchanged(archive)
-    problem = contents.damage or next((f"{kind}: {member}" for kind, member in contents.problems), None)
+    unsafe = [
+        *(f"{kind}: {member}" for kind, member in contents.problems),
+        *(f"outside: {link}" for link in contents.links_out),
+    ]
+    problem = contents.damage or next(iter(unsafe), None)
     if problem is not None:
         raise IntegrityError(
             f"{archive} cannot be extracted: {problem}", hint="`envbuilder verify` tells more about it"

@@ -223,6 +223,7 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
                     model=options.model,
                     compile=options.compile,
                     server=ServerChoice(ask=None if options.server else False),
+                    recipe=recipe,
                 ),
             )
             text = found.json().encode()

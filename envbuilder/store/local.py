@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "ENVBUILDER_CACHE"
 LIMIT_VARIABLE = "ENVBUILDER_CACHE_LIMIT"
 _DEFAULT_LIMIT = 40 * 2**30
-_KINDS = ("artifacts", "segments", "listings", "builds", "interpreters", "tools")
+_KINDS = ("artifacts", "segments", "listings", "builds", "interpreters", "origins", "tools")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class StoreEntry:
     """One thing the store keeps."""
 
     kind: str
-    """``artifacts``, ``segments``, ``listings``, ``builds``, ``interpreters`` or ``tools``."""
+    """``artifacts``, ``segments``, ``listings``, ``builds``, ``interpreters``, ``origins`` or ``tools``."""
     key: str
     size: int
     """Bytes on disk."""

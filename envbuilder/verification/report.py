@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from envbuilder.catalog.triton import Release
@@ -54,7 +55,8 @@ class Report:
     """Everything that a verification found."""
 
     archive: str
-    sha256: str
+    sha256: str | None
+    """None: it could not be read."""
     size: int
     """Bytes of the archive."""
     unpacked_size: int
@@ -139,6 +141,22 @@ class Report:
         ]
 
 
+def unread(archive: Path, checks: Sequence[Check], seconds: float) -> Report:
+    """Return the report of an archive that was not read."""
+    return Report(
+        archive=str(archive),
+        sha256=None,
+        size=0,
+        unpacked_size=0,
+        recipe=None,
+        releases=(),
+        isolated=False,
+        server=None,
+        checks=tuple(checks),
+        seconds=seconds,
+    )
+
+
 def some(items: Sequence[str], count: int = _SHOWN) -> str:
     """Name the first few of *items*, which may be names that others gave, and how many more there are."""
     more = len(items) - count
@@ -162,11 +180,11 @@ def report_schema() -> dict[str, Any]:
     properties: dict[str, Any] = {
         "format": {"const": FORMAT},
         "archive": text,
-        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "sha256": {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$"},
         "size": count,
         "unpacked_size": count,
         "recipe": maybe,
-        "releases": {"type": "array", "items": text, "minItems": 1},
+        "releases": {"type": "array", "items": text},
         "isolated": {"type": "boolean"},
         "server": maybe,
         "environment": {"type": "object", "additionalProperties": text},

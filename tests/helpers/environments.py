@@ -119,7 +119,7 @@ def manifest(tree: Tree) -> Manifest:
         ),
         "glibc": None,
         "glibcxx": None,
-        "pack": {},
+        "pack": {"bytecode": True, "level": 4, "uncompressed": False, "exclude": []},
         "tools": {},
         "unpacked_size": sum(file.size for file in files),
         "files": tuple(files),

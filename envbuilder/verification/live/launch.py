@@ -130,17 +130,24 @@ class Place:
         environment = self.seen(self.environment)
         python = [f"{environment}/bin/python3", "-I", "-X", "utf8=0", *args]
         env = {"PATH": _PATH, "LC_ALL": "C", **(variables or {})}
-        command, env = launched(launch, environment, python, env)
-        if self.isolated:
-            namespace = _namespace()
-            assert namespace is not None  # or this place would not be isolated
-            # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
-            command = tethered(["chroot", str(self.root), *command])
-            command = [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command]
-            env = {**env, "SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
-        else:
-            command = tethered(command)
+        command, env = self.inside(*launched(launch, environment, python, env), hidden=hidden)
         return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"))
+
+    def inside(
+        self, command: Sequence[str], env: Mapping[str, str], *, hidden: Sequence[str] = ()
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the command and the variables that run *command*, with *env*, in this place.
+
+        It sees nothing of the files and folders *hidden*, where it is isolated, and ends with this process.
+        """
+        if not self.isolated:
+            return tethered(command), dict(env)
+        namespace = _namespace()
+        assert namespace is not None  # or this place would not be isolated
+        # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
+        command = tethered(["chroot", str(self.root), *command])
+        own = {"SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
+        return [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command], {"PATH": _PATH, **env, **own}
 
 
 def launched(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from packaging.utils import canonicalize_name
 
-from envbuilder.archive.extract import Problem
+from envbuilder.archive.extract import Member, Problem
+from envbuilder.archive.limits import DEPTH
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
@@ -19,8 +20,9 @@ from envbuilder.util.documents import LISTING
 from envbuilder.util.files import kind_of_file, read_regular
 from envbuilder.util.text import counted
 from envbuilder.verification.cures import mend_base
+from envbuilder.verification.guard import Made, guarded
 from envbuilder.verification.report import Check, check, failed, passed, some
-from envbuilder.verification.static.conda import check_conda
+from envbuilder.verification.static.conda import check_compiler, check_prefixes
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.needs import check_runpaths
 
@@ -40,6 +42,13 @@ _MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
         "write each file by itself: while Triton extracts, links break where models load in parallel",
     ),
     "device": ("device nodes or fifos", "an environment has files, folders and symbolic links only"),
+    "name": ("members without a name, or a target", "give each file a name, and each link a target"),
+    "deep": ("members too deep in folders", f"an environment has at most {DEPTH} folders within each other"),
+    "no-folder": (
+        "members below what is no folder",
+        "write members into folders, not below files or links that lead nowhere",
+    ),
+    "refused": ("members that this machine's file system refuses", "an environment has plain names only"),
     "outside": ("members written through a link out of the environment", "links lead to paths inside it"),
     "twice": ("members that are in it twice", "write each path once"),
 }
@@ -47,14 +56,19 @@ _MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
 
 def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
     """Check what is the same for every release."""
-    yield _check_readable(archive)
-    yield _check_name(archive)
-    yield _check_members(archive)
-    yield from _check_layout(archive)
-    yield from _check_traces(archive)
-    yield from check_conda(archive)
-    yield from check_runpaths(archive)
-    yield from _check_manifest(archive, lock)
+    checks: tuple[tuple[str, Callable[[], Made]], ...] = (
+        ("archive.readable", lambda: _check_readable(archive)),
+        ("archive.name", lambda: _check_name(archive)),
+        ("archive.members", lambda: _check_members(archive)),
+        ("layout.activate", lambda: _check_layout(archive)),
+        ("paths.links", lambda: _check_traces(archive)),
+        ("layout.compiler", lambda: check_compiler(archive)),
+        ("paths.prefixes", lambda: check_prefixes(archive)),
+        ("linking.runpath", lambda: check_runpaths(archive)),
+        ("manifest.present", lambda: _check_manifest(archive, lock)),
+    )
+    for id, make in checks:
+        yield from guarded(id, make)
 
 
 # -- the archive as a file -------------------------------------------------------------------------
@@ -127,10 +141,10 @@ def _check_layout(archive: Archive) -> Iterator[Check]:
 
 def _check_traces(archive: Archive) -> Iterator[Check]:
     traces = archive.traces
-    rows: Sequence[tuple[str, list[str], str, str, str]] = (
+    rows: Sequence[tuple[str, Sequence[str], str, str, str]] = (
         (
             "paths.links",
-            traces.links,
+            archive.contents.links_out,
             "links that lead out",
             "no link leads out",
             "links lead to paths inside",
@@ -206,10 +220,10 @@ def _check_manifest(archive: Archive, lock: Lock | None) -> Iterator[Check]:
         for id in ("manifest.files", "manifest.packages", "manifest.torch"):
             yield check(id, "omitted", "there is no manifest to compare with")
         return
-    yield _check_beside(archive, manifest)
-    yield _check_files(archive, manifest)
-    yield _check_packages(archive, manifest)
-    yield _check_torch(archive, manifest)
+    yield from guarded("manifest.present", lambda: _check_beside(archive, manifest))
+    yield from guarded("manifest.files", lambda: _check_files(archive, manifest))
+    yield from guarded("manifest.packages", lambda: _check_packages(archive, manifest))
+    yield from guarded("manifest.torch", lambda: _check_torch(archive, manifest))
     if lock is not None:
         yield _check_lock(manifest, lock)
 
@@ -272,7 +286,7 @@ def _check_packages(archive: Archive, manifest: Manifest) -> Check:
 
 
 def _check_torch(archive: Archive, manifest: Manifest) -> Check:
-    version, cuda = torch_build(archive.environment, archive.contents.members)
+    version, cuda = _torch_build(archive.environment, archive.contents.members)
     if version is None:
         text = f"no torch in the archive; the manifest says {manifest.torch}"
         return failed("manifest.torch", text, _REBUILD)
@@ -284,12 +298,12 @@ def _check_torch(archive: Archive, manifest: Manifest) -> Check:
     return failed("manifest.torch", f"the archive has {has}; its lock says {says}", _REBUILD)
 
 
-def torch_build(environment: Path, members: Iterable[str]) -> tuple[str | None, str | None]:
+def _torch_build(environment: Path, members: Mapping[str, Member]) -> tuple[str | None, str | None]:
     """Return the version and the CUDA version that ``torch/version.py`` states."""
     path = next(
         (p for p in members if re.fullmatch(r"lib/python3\.\d+/site-packages/torch/version\.py", p)), None
     )
-    if path is None:
+    if path is None or members[path].link is not None:
         return None, None
     text = (environment / path).read_text(errors="replace")
     version = re.search(r"^__version__\b[^=]*= *['\"]([^'\"]+)", text, re.MULTILINE)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from envbuilder.archive.extract import Member
+from envbuilder.archive.extract import Contents
+from envbuilder.archive.links import Tree
 from envbuilder.util.documents import DocumentError, parse_json
 
 _LARGEST: Final = 32 * 2**20
@@ -36,29 +37,24 @@ class Traces:
     records: list[str] = field(default_factory=list)
     sysconfig: list[str] = field(default_factory=list)
     bytecode: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     """Files in which a folder of this very machine stands."""
 
 
-def find_traces(environment: Path, members: Mapping[str, Member], places: Sequence[Path]) -> Traces:
+def find_traces(environment: Path, contents: Contents, places: Sequence[Path]) -> Traces:
     """Read every file of *environment* up to 32 MiB; *places* are folders of this machine to look for."""
     traces = Traces()
     needles = [(str(place), str(place).encode()) for place in places if len(place.parts) > 2]
-    for path, member in members.items():
-        if member.link is not None:
-            if _leads_out(path, member.link):
-                traces.links.append(f"{path} -> {member.link}")
-            continue
-        if not 0 < member.size <= _LARGEST:
+    for path, member in contents.members.items():
+        if member.link is not None or not 0 < member.size <= _LARGEST:
             continue
         data = (environment / path).read_bytes()
         traces.places += [f"{path} ({place})" for place, needle in needles if needle in data]
-        _look(path, data, traces)
+        _look(path, data, contents.tree, traces)
     return traces
 
 
-def _look(path: str, data: bytes, traces: Traces) -> None:
+def _look(path: str, data: bytes, tree: Tree, traces: Traces) -> None:
     name = posixpath.basename(path)
     if path.startswith("bin/") and data.startswith(b"#!"):
         program = data[2:].split(b"\n", 1)[0].decode(errors="replace").strip()
@@ -67,7 +63,7 @@ def _look(path: str, data: bytes, traces: Traces) -> None:
     elif name.endswith(".pyc"):
         traces.bytecode += [f"{path} ({found})" for found in compiled_from(path, data)]
     elif name == "RECORD" and ".dist-info/" in path:
-        entries = itertools.islice(_outside_entries(path, data.decode(errors="replace")), _MOST)
+        entries = itertools.islice(_outside_entries(path, data.decode(errors="replace"), tree), _MOST)
         traces.records += [f"{path} ({entry[:_LONGEST]})" for entry in entries]
     elif name == "direct_url.json" and ".dist-info/" in path:
         url = _url(data)
@@ -101,11 +97,11 @@ def compiled_from(path: str, data: bytes) -> Iterable[str]:
     return []
 
 
-def _outside_entries(path: str, text: str) -> Iterator[str]:
+def _outside_entries(path: str, text: str, tree: Tree) -> Iterator[str]:
     site_packages = posixpath.dirname(posixpath.dirname(path))
     for line in text.splitlines():
         entry = line.rpartition(",")[0].rpartition(",")[0].strip('"')
-        if entry.startswith("/") or posixpath.normpath(f"{site_packages}/{entry}").startswith(".."):
+        if entry.startswith("/") or tree.resolve(entry, start=site_packages).escapes:
             yield entry
 
 
@@ -114,9 +110,3 @@ def _url(data: bytes) -> str | None:
         return parse_json(data, where="direct_url.json").text("url")
     except DocumentError:
         return None
-
-
-def _leads_out(path: str, target: str) -> bool:
-    if target.startswith("/"):
-        return True
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith("..")

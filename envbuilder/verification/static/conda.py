@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from typing import Final
 
 from envbuilder.base.prefixes import PREFIXES_PATH, names_prefix, read_prefixes
@@ -16,15 +15,11 @@ from envbuilder.verification.static.extracted import Archive
 _REBUILD: Final = "build it again with `envbuilder build`"
 
 
-def check_conda(archive: Archive) -> Iterator[Check]:
-    """Check the compiler and the prefixes of *archive*, where it has them."""
-    if archive.compiler is not None:
-        yield _check_compiler(archive, archive.compiler)
-    if PREFIXES_PATH in archive.contents.members:
-        yield _check_prefixes(archive)
-
-
-def _check_compiler(archive: Archive, path: str) -> Check:
+def check_compiler(archive: Archive) -> Check | None:
+    """Check the compiler that *archive* says it has, if it does."""
+    path = archive.compiler
+    if path is None:
+        return None
     if archive.holds(path) and os.access(archive.environment / path, os.X_OK):
         return passed(
             "layout.compiler", f"{path} is there and can be run: the runtime names it to torch.compile"
@@ -36,11 +31,15 @@ def _check_compiler(archive: Archive, path: str) -> Check:
     )
 
 
-def _check_prefixes(archive: Archive) -> Check:
+def check_prefixes(archive: Archive) -> Check | None:
     """Check that what a base of conda packages says of the prefix in its files is true, and enough."""
+    if PREFIXES_PATH not in archive.contents.members:
+        return None
     try:
-        data = read_regular(archive.environment / PREFIXES_PATH, most=LISTING.size + 1)
-        uses = {use.path: use for use in read_prefixes(data)}
+        file = archive.file(PREFIXES_PATH)
+        if file is None:
+            return failed("paths.prefixes", f"{PREFIXES_PATH} leads to no file of the archive", _REBUILD)
+        uses = {use.path: use for use in read_prefixes(read_regular(file, most=LISTING.size + 1))}
     except OSError as error:
         return failed("paths.prefixes", f"{PREFIXES_PATH} cannot be read: {error.strerror}", _REBUILD)
     except DocumentError as error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import posixpath
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,7 @@ _DIST_INFO: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, for what is found out when a check first asks
 class Archive:
     """An archive that was read and extracted, with everything that the checks ask."""
 
@@ -38,10 +38,23 @@ class Archive:
     """The folder it was extracted into."""
     manifest: Manifest | None
     manifest_error: str | None
-    linking: Linking
-    traces: Traces
-    installed: Mapping[str, Installed]
-    """The Python packages in it, by normalized name."""
+    places: Callable[[], Sequence[Path]] = field(repr=False, compare=False)
+    """Gives the folders of this machine that no file may name."""
+
+    @functools.cached_property
+    def linking(self) -> Linking:
+        """What its ELF files ask."""
+        return read_linking(self.environment, self.contents.members)
+
+    @functools.cached_property
+    def traces(self) -> Traces:
+        """What it tells of the machine that it was built on."""
+        return find_traces(self.environment, self.contents, self.places())
+
+    @functools.cached_property
+    def installed(self) -> Mapping[str, Installed]:
+        """The Python packages in it, by normalized name."""
+        return installed_packages(self.environment, self.contents.members)
 
     @property
     def packages(self) -> dict[str, str]:
@@ -75,22 +88,25 @@ class Archive:
     @property
     def compiler(self) -> str | None:
         """The path of the C++ compiler that the environment brings along, as it says itself."""
-        if ENVIRONMENT_PATH not in self.contents.members:
+        path = self.file(ENVIRONMENT_PATH)
+        if path is None:
             return None
         try:
-            variables = load_json(self.environment / ENVIRONMENT_PATH).record("variables")
+            variables = load_json(path).record("variables")
             return variables.text("CXX").removeprefix("{prefix}/")
         except (DocumentError, OSError):
             return None
 
+    def file(self, path: str) -> Path | None:
+        """Return where the file lies that *path* is, or leads to by links inside; None: there is none."""
+        found = self.contents.tree.resolve(path)
+        if found.end != "file" or found.path not in self.contents.members:
+            return None
+        return self.environment / found.path
+
     def holds(self, path: str) -> bool:
         """Say whether *path* is a file of the archive, or a link to one inside."""
-        place = self.environment / path
-        try:
-            inside = place.resolve().relative_to(self.environment.resolve())
-        except ValueError:
-            return False
-        return posixpath.join(*inside.parts) in self.contents.members if inside.parts else False
+        return self.file(path) is not None
 
 
 def open_archive(
@@ -111,16 +127,17 @@ def open_archive(
         environment=environment,
         manifest=manifest,
         manifest_error=error,
-        linking=read_linking(environment, contents.members),
-        traces=find_traces(environment, contents.members, places(manifest)),
-        installed=installed_packages(environment, contents.members),
+        places=lambda: places(manifest),
     )
 
 
 def _read_manifest(contents: Contents, environment: Path) -> tuple[Manifest | None, str | None]:
     """Return the manifest inside an archive, or why there is none."""
-    if MANIFEST_PATH not in contents.members:
+    member = contents.members.get(MANIFEST_PATH)
+    if member is None:
         return None, f"the archive has no {MANIFEST_PATH}"
+    if member.link is not None:
+        return None, f"{MANIFEST_PATH} is a link, to {member.link}"
     try:
         return parse_manifest(
             read_regular(environment / MANIFEST_PATH, most=LISTING.size + 1), where=MANIFEST_PATH

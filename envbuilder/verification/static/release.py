@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from envbuilder.catalog.triton import Release
+from envbuilder.verification.guard import Made, guarded
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.linking import is_newer
@@ -17,12 +19,16 @@ from envbuilder.verification.static.needs import check_needs
 
 def check_release(archive: Archive, release: Release) -> Iterator[Check]:
     """Check what *release* demands."""
-    yield _check_through_links(archive, release)
-    yield _check_libpython(archive, release)
-    yield _check_glibc(archive, release)
-    yield from _check_libstdcxx(archive, release)
-    yield check_needs(archive, release)
-    yield _check_demands(archive, release)
+    checks: tuple[tuple[str, Callable[[Archive, Release], Made]], ...] = (
+        ("archive.through-links", _check_through_links),
+        ("layout.libpython", _check_libpython),
+        ("system.glibc", _check_glibc),
+        ("system.libstdcxx", _check_libstdcxx),
+        ("linking.needs", check_needs),
+        ("system.demands", _check_demands),
+    )
+    for id, make in checks:
+        yield from guarded(id, functools.partial(make, archive, release), release)
 
 
 def _check_through_links(archive: Archive, release: Release) -> Check:

@@ -1,0 +1,65 @@
+"""Checks that cannot be made: each has failed with its cause, and the others go on."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from envbuilder.catalog.triton import Release
+from envbuilder.errors import EnvbuilderError
+from envbuilder.util.printable import printable_line
+from envbuilder.util.system_errors import cure, refusal
+from envbuilder.verification.report import Check, failed
+
+_SETTING: Final = "ENVBUILDER_CACHE"
+_BUG: Final = "no archive may do that: please report it as a bug of envbuilder, with the archive if you can"
+_LONGEST: Final = 500
+"""Characters of a cause that are told."""
+
+Made = Check | Iterable[Check] | None
+
+
+def guarded(id: str, make: Callable[[], Made], release: Release | None = None) -> Iterator[Check]:
+    """Yield the checks that *make* makes; one that ends in an error has failed, under *id* where it has no name yet."""
+    try:
+        made = make()
+        yield from () if made is None else (made,) if isinstance(made, Check) else made
+    except Exception as error:  # of a foreign archive anything may come
+        yield failed(id, f"cannot be checked: {cause(error)}", fix(error), release)
+
+
+def ended(error: BaseException) -> Check:
+    """Return the check that tells why a verification did not come to its end."""
+    if isinstance(error, Exception):
+        return failed("verification.completed", f"it could not go on: {cause(error)}", fix(error))
+    # SystemExit has the exit code of a signal, 128 + its number; others may tell the number itself.
+    code = getattr(error, "code", None)
+    number = getattr(error, "number", code - 128 if isinstance(code, int) else signal.SIGINT)
+    name = signal.Signals(number).name if number in list(signal.Signals) else type(error).__name__
+    return failed("verification.completed", f"it was stopped by {name}", "verify the archive again")
+
+
+def cause(error: BaseException) -> str:
+    """Say in a line what an error was, and of an unforeseen one where it came from."""
+    if isinstance(error, EnvbuilderError):
+        text = error.message
+    elif isinstance(error, OSError):
+        text = refusal(error)
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1:]
+        where = "".join(f" ({Path(one.filename).name}, line {one.lineno})" for one in frame)
+        text = f"{type(error).__name__}: {str(error)[:_LONGEST]}{where}"
+    return printable_line(text[: 2 * _LONGEST])
+
+
+def fix(error: BaseException) -> str:
+    """Return what to do about an error."""
+    if isinstance(error, EnvbuilderError):
+        return error.hint or "see what was found"
+    if isinstance(error, MemoryError):
+        return "verify it on a machine with more memory"
+    known = cure(error, setting=_SETTING) if isinstance(error, OSError) else None
+    return known or _BUG

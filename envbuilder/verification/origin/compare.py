@@ -1,0 +1,121 @@
+"""Members beside what accounts for them: what is foreign, what was changed, what is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envbuilder.archive.extract import Contents, Member
+from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH
+from envbuilder.archive.segment import FileFacts
+from envbuilder.verification.origin.expected import Contribution
+from envbuilder.verification.report import some
+
+OWN = "envbuilder"
+_PYCACHE = "/__pycache__/"
+
+
+@dataclass(kw_only=True, slots=True)
+class Comparison:
+    """What became of each member. Each list is of paths, some with what is wrong in brackets."""
+
+    accounted: Counter[str] = field(default_factory=Counter)
+    """Members that are as they should be, by who accounts for them."""
+    foreign: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    changed_of: set[str] = field(default_factory=set)
+    """Whose members were changed, or are missing."""
+    missing: list[str] = field(default_factory=list)
+    bytecode: list[str] = field(default_factory=list)
+    """Bytecode that nobody else accounts for."""
+    unknown: list[str] = field(default_factory=list)
+    """Members that may come from what is not on this machine."""
+
+    @property
+    def wrong(self) -> list[str]:
+        """What is wrong, in words."""
+        kinds = (
+            ("files that nobody accounts for", self.foreign),
+            ("files that are not as who accounts for them has them", self.changed),
+            ("files that are missing", self.missing),
+        )
+        return [f"{what}: {some(paths)}" for what, paths in kinds if paths]
+
+
+def compare(
+    contents: Contents,
+    contributions: Iterable[Contribution],
+    environment_files: Iterable[Contribution],
+    claimed: Callable[[str], bool],
+    doubtful: str | None,
+) -> Comparison:
+    """Compare the members of *contents*, its manifest and bytecode aside, with *contributions*, the first of a path.
+
+    One of *environment_files* has to be there. *claimed* says which members may come from what is not known, *doubtful*
+    is who accounts for files that may have been changed by what is not known.
+    """
+    found = Comparison()
+    expected: dict[str, tuple[FileFacts, str]] = {}
+    folders: set[str] = set()
+    for one in contributions:
+        folders.update(one.folders)
+        for file in one.files:
+            expected.setdefault(file.path, (file, one.label))
+    choices = [file for one in environment_files for file in one.files]
+    own = contents.members.get(ENVIRONMENT_PATH)
+    if choices:
+        chosen = next((file for file in choices if own is not None and same(own, file)), choices[0])
+        expected[ENVIRONMENT_PATH] = (chosen, OWN)
+    for path, member in contents.members.items():
+        if path == MANIFEST_PATH:
+            continue
+        known = expected.get(path)
+        if known is not None and same(member, known[0]):
+            found.accounted[known[1]] += 1
+        elif known is None and _PYCACHE in path and path.endswith(".pyc"):
+            found.bytecode.append(path)
+        elif known is None:
+            (found.unknown if claimed(path) else found.foreign).append(path)
+        elif known[1] == doubtful:
+            found.unknown.append(path)
+        else:
+            found.changed.append(f"{path} ({known[1]})")
+            found.changed_of.add(known[1])
+    for path, (_, label) in expected.items():
+        if path not in contents.members and label != doubtful:
+            found.missing.append(f"{path} ({label})")
+            found.changed_of.add(label)
+    found.foreign += [f"{path}/" for path in _foreign_folders(contents, folders) if not claimed(path)]
+    return found
+
+
+def compare_bytecode(found: Comparison, compiled: Mapping[str, str], contents: Contents) -> None:
+    """Add to *found* what its bytecode is, of which *compiled* has the sha256 by path."""
+    for path in found.bytecode:
+        sha256 = compiled.get(path)
+        member = contents.members[path]
+        if sha256 is None:
+            found.foreign.append(path)
+        elif same(member, FileFacts(path, 0o644, member.size, sha256)):
+            found.accounted["compiled again"] += 1
+        else:
+            found.changed.append(f"{path} (its source)")
+    found.missing += [f"{path} (its source)" for path in compiled if path not in contents.members]
+
+
+def same(member: Member, file: FileFacts) -> bool:
+    """Whether a member is *file*: content, kind and mode."""
+    if member.link is not None or file.link is not None:
+        return member.link == file.link
+    return (member.sha256, member.mode & 0o7777) == (file.sha256, file.mode)
+
+
+def _foreign_folders(contents: Contents, expected: set[str]) -> list[str]:
+    needed = set(expected)
+    for path in (*contents.members, *expected):
+        while path := path.rpartition("/")[0]:
+            if path in needed:
+                break
+            needed.add(path)
+    return sorted(contents.folders - needed - {""})
