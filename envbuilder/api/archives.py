@@ -92,7 +92,7 @@ def build_many(
     return [outcomes[one.name] for one in recipes]
 
 
-def verify(
+def verify(  # noqa: PLR0913 - the options of the verb, each a matter of its own
     archive: StrPath,
     *,
     model: Path | None = None,

@@ -109,7 +109,7 @@ def say(key: str, value: object) -> Said:
 
     def change(manifest: dict[str, Any]) -> None:
         *folders, last = key.split(".")
-        inner = manifest
+        inner: Any = manifest
         for one in folders:
             inner = inner[int(one)] if one.isdigit() else inner[one]
         inner[last] = value
@@ -316,7 +316,15 @@ OTHERS: dict[str, str] = {}
 def verify(room: Room, origin: Origin, archive: Path, *options: str) -> tuple[Outcome, dict[str, Any]]:
     """Verify *archive* without a server; return the outcome and, of its report, the check of origins."""
     report = room.work / "report.json"
-    arguments = ("verify", archive, "--no-server", "--quiet", "--report", report, *options)
+    arguments: tuple[str | Path, ...] = (
+        "verify",
+        archive,
+        "--no-server",
+        "--quiet",
+        "--report",
+        report,
+        *options,
+    )
     outcome = room.run(*arguments, env={"ENVBUILDER_CACHE": str(origin.store)})
     harmless(outcome, may_write=["work/report.json"], report=report)
     assert list((origin.store / "tmp").glob("verify-*")) == []

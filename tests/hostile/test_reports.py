@@ -27,9 +27,11 @@ from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH
 from envbuilder.base.prefixes import PREFIXES_PATH
 from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, VerifyError
+from envbuilder.recipe.model import VerifyOptions
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.verification.report import Report
+from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.environments import SITE, Tree, add, environment, manifest, pack
 from tests.helpers.hostile import Room, harmless
@@ -395,7 +397,7 @@ ERRORS: dict[str, tuple[Exception, str, str | None]] = {
 def test_a_check_that_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, id: str) -> None:
     module, name, _ = CRASHES[id]
     archive, session = small(tmp_path)
-    request = VerifyRequest(server=False, options=envbuilder.verification.run.VerifyOptions(sbom=True))
+    request = VerifyRequest(server=ServerChoice(ask=False), options=VerifyOptions(sbom=True))
     usual = [check.id for check in verify(archive, session, request).checks]
 
     def crash(*_: object, **__: object) -> Iterator[None]:
@@ -420,7 +422,7 @@ def test_what_a_check_ends_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
         raise error
 
     monkeypatch.setattr(envbuilder.verification.run, "check_origin", crash)
-    report = verify(archive, session, VerifyRequest(server=False))
+    report = verify(archive, session, VerifyRequest(server=ServerChoice(ask=False)))
     (check,) = [check for check in report.checks if check.id == "manifest.origin"]
     assert (check.status, check.fix) == ("failed", fix)
     assert re.fullmatch(found, check.found)
@@ -452,7 +454,7 @@ def test_what_the_system_refuses_while_extracting(
     monkeypatch.setattr(Path, "mkdir", refuse)
     written: list[Report] = []
     with pytest.raises(VerifyError) as caught:
-        verify(archive, session, VerifyRequest(server=False), write=written.append)
+        verify(archive, session, VerifyRequest(server=ServerChoice(ask=False)), write=written.append)
     assert caught.value.message.endswith(f"numpy-1.26.4.dist-info: {os.strerror(number)}")
     assert caught.value.hint == HINTS[number]
     (report,) = written

@@ -106,6 +106,7 @@ def test_the_report_of_a_verification_is_stated_and_only_of_this_archive(
     assert stated["annotations"]["passed"] is False
     assert stated["annotations"]["failed"] == ["contract.launch"]
 
+    assert report.sha256 is not None
     path.write_text(report.json().replace(report.sha256, "f" * 64))
     with pytest.raises(IntegrityError, match=r"report\.json is of another archive: sha256 ffff"):
         api.attest(archive, report=path)
