@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuilder.archive.names import ENVS
 from envbuilder.errors import EnvbuilderError
-from envbuilder.lockfile.model import WHEELHOUSE
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.matrix import Cell
-from envbuilder.recipe.model import Recipe, VerifyOptions
+from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
 
@@ -100,7 +98,6 @@ def verify(  # noqa: PLR0913 - the options of the verb, each a matter of its own
     server: bool | Path | ServerChoice | None = None,
     provenance: Path | Verifier | None = None,
     lock: Path | None = None,
-    write: Callable[[Report], None] | None = None,
     session: Session | None = None,
 ) -> Report:
     """Verify an archive, see :func:`envbuilder.verification.verify.verify`.
@@ -112,40 +109,20 @@ def verify(  # noqa: PLR0913 - the options of the verb, each a matter of its own
     (None: where one is at hand), or its program; *lock* is the lock that it must have been built from, beside which its
     wheelhouse may lie.
     """
-    from envbuilder.lockfile.check import with_wheelhouse
-    from envbuilder.lockfile.pylock import read_lock
     from envbuilder.signing.verifier import load_verifier
-    from envbuilder.verification.options import recipe_of
+    from envbuilder.verification.options import complete_request
     from envbuilder.verification.server.servers import ServerChoice
     from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
 
-    archive = Path(archive)
-    session = (session or Session.open()).at(Path.cwd(), remote=False)
-    trusted = load_verifier(provenance) if isinstance(provenance, Path) else provenance
-    recipe = recipe_of(archive, Path.cwd(), session.reporter)
-    options = recipe.verify if recipe is not None else VerifyOptions()
-    settings = session.settings if recipe is None else with_wheelhouse(recipe, session.settings)
-    if lock is not None:
-        settings = replace(settings, find_links=(str(lock.parent / WHEELHOUSE), *settings.find_links))
-    if isinstance(server, ServerChoice):
-        choice = server
-    else:
+    archive, session = Path(archive), (session or Session.open()).at(Path.cwd(), remote=False)
+    if not isinstance(server, ServerChoice):
         ask, program = (True, server) if isinstance(server, Path) else (server, None)
-        choice = ServerChoice(ask=ask, program=program)
-    if choice.ask is None and not options.server:
-        choice = replace(choice, ask=False)
-    request = VerifyRequest(
-        model=model or options.model,
-        compile=options.compile if model is None else {},
-        releases=tuple(releases),
-        server=choice,
-        lock=None if lock is None else read_lock(lock),
-        trusted=trusted,
-        options=options,
-        recipe=recipe,
-    )
-    return verify_archive(archive, replace(session, settings=settings), request, write=write)
+        server = ServerChoice(ask=ask, program=program)
+    trusted = load_verifier(provenance) if isinstance(provenance, Path) else provenance
+    request = VerifyRequest(model=model, releases=tuple(releases), server=server, trusted=trusted)
+    request, session = complete_request(request, archive, session, lock=lock, root=Path.cwd())
+    return verify_archive(archive, session, request)
 
 
 def attest(

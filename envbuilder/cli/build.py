@@ -228,6 +228,7 @@ def _without_files(report: BuildReport) -> dict[str, Any]:
 @shared_options
 def verify(
     archive: Path,
+    lock: Path | None,
     report: Path | None,
     junit: Path | None,
     find_links: Sequence[str],
@@ -243,7 +244,10 @@ def verify(
     """
     from envbuilder.cli.reports import ReportFiles
     from envbuilder.signing.verifier import load_verifier
+    from envbuilder.verification.options import complete_request
     from envbuilder.verification.server.servers import ServerChoice
+    from envbuilder.verification.verify import VerifyRequest
+    from envbuilder.verification.verify import verify as verify_archive
 
     provenance, identity = options.pop("provenance"), options.pop("identity")
     authority = options.pop("timestamp_authority")
@@ -255,14 +259,11 @@ def verify(
     )
     files = ReportFiles(report, junit)
     with files.whatever_happens(archive):
-        found = api.verify(
-            archive,
-            server=server,
-            session=open_session(quiet=quiet or as_json, find_links=find_links),
-            provenance=None if provenance is None else load_verifier(provenance, identity, authority),
-            write=files.write,
-            **options,
-        )
+        session = open_session(quiet=quiet or as_json, find_links=find_links).at(Path.cwd(), remote=False)
+        trusted = None if provenance is None else load_verifier(provenance, identity, authority)
+        request = VerifyRequest(server=server, trusted=trusted, **options)
+        request, session = complete_request(request, archive, session, lock=lock, root=Path.cwd())
+        found = verify_archive(archive, session, request, write=files.write)
     if as_json:
         click.echo(found.json(), nl=False)
     else:
