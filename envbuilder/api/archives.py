@@ -90,7 +90,7 @@ def build_many(
     return [outcomes[one.name] for one in recipes]
 
 
-def verify(  # noqa: PLR0913 - the options of the verb, each a matter of its own
+def verify(
     archive: StrPath,
     *,
     model: Path | None = None,

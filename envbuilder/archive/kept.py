@@ -142,11 +142,7 @@ class _Finder:
     ) -> dict[str, list[tuple[str, bool]]]:
         if not sources:
             return {}
-        job = {
-            "sources": {name: (package, text.decode("latin-1")) for name, (package, text) in sources.items()},
-            "roots": None if roots is None else sorted(roots),
-        }
-        return _scanned(self._python(), json.dumps(job))
+        return _scanned(self._python(), sources, None if roots is None else sorted(roots))
 
     def follow(self, found: Mapping[str, Iterable[tuple[str, bool]]]) -> None:
         for importer in sorted(found):
@@ -248,9 +244,18 @@ def _word(pattern: str) -> bytes | None:
     return (r"\w+" if stem == "__init__" else wild).encode()
 
 
-def _scanned(python: Path, job: str) -> dict[str, list[tuple[str, bool]]]:
+def _scanned(
+    python: Path, sources: Mapping[str, tuple[bool, bytes]], roots: list[str] | None
+) -> dict[str, list[tuple[str, bool]]]:
+    job = {
+        "sources": {name: (package, text.decode("latin-1")) for name, (package, text) in sources.items()},
+        "roots": roots,
+    }
     command = [str(python), "-I", "-S", "-B", "-W", "ignore", imports.__file__]
-    done = subprocess.run(command, input=job.encode(), capture_output=True, check=False, env={})
+    done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False, env={})
+    if done.returncode < 0:  # the parser itself crashed: each by itself, then, and that one imports nothing
+        parts = [] if len(sources) == 1 else [{name: source} for name, source in sources.items()]
+        return {name: found for part in parts for name, found in _scanned(python, part, None).items()}
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise AssembleError(f"{python} cannot read the imports of a package: {''.join(last)}")

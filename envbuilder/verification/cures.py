@@ -65,3 +65,14 @@ def fit_numpy(package: str, numpy: str, release: Release) -> str:
         newer = "; or a release from 24.11 on, which takes NumPy 2" if bound else "; or numpy>=2"
         return f"lock again: the solver is kept from versions of {package} that are built for NumPy 2{newer}"
     return f"a newer {package}, or `numpy<2` in the recipe's dependencies; lock and build again"
+
+
+def fit_glibc(package: str | None, path: str, image: str) -> str:
+    """Say how the file *path* (of *package*; None: of the base) comes to run with the glibc of an *image*."""
+    if package is not None or "/site-packages/" in path:
+        wheels = f"manylinux_{image.replace('.', '_')}"
+        return f"take a version of {package or 'its package'} whose wheel is for {wheels} or older, or a newer release"
+    return (
+        "the base is this machine's own CPython: lock again where there is one for older systems "
+        "(`uv python install`), take `provider: conda`, or a newer release"
+    )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envbuilder.archive.imports import imports_of, scan
 
@@ -73,3 +75,9 @@ def test_only_what_the_roots_come_to() -> None:
     }
     assert set(scan(sources, ["pkg"])) == {"pkg", "pkg.near"}
     assert set(scan(sources, None)) == set(sources)
+
+
+@settings(deadline=None)
+@given(source=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_whatever_a_source_is_it_is_read(source: bytes) -> None:
+    assert isinstance(imports_of("a.b", True, source), list)

@@ -215,3 +215,28 @@ def test_another_python_reads_a_source_as_it_does_itself(python311: Interpreter)
         check=True,
     )
     assert done.stdout == b'{"m": [["a.tests", false]]}'
+
+
+def test_a_source_that_crashes_the_parser_imports_nothing(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        "job = json.load(sys.stdin)\n"
+        "if any('crash' in text for _, text in job['sources'].values()):\n"
+        "    os.kill(os.getpid(), 11)\n"
+        "print(json.dumps({name: [['a.tests', False]] for name in job['sources']}))\n"
+    )
+    python.chmod(0o755)
+    files = {
+        f"{SITE}/a/__init__.py": b"import a.tests",
+        f"{SITE}/b.py": b"import a.tests  # crash",
+    }
+    found = find_kept(
+        {path: (lambda text=text: text) for path, text in files.items()},  # type: ignore[misc]  # bound now
+        {f"{SITE}/a/tests/__init__.py": lambda: b""},
+        rules=PackRules(),
+        minor="3.11",
+        python=lambda: python,
+    )
+    assert found.paths == {f"{SITE}/a/tests/__init__.py": "a"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import zipfile
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from packaging.pylock import Package, PackageWheel
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -178,3 +181,22 @@ def test_a_version_that_is_pinned_is_refused(
     recipe = write_recipe(tmp_path, "arrow")
     locked = lock(recipe, sources.settings(find_links=(str(house),)), store)
     assert versions(locked)["arrow"] == "25.0"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=200))
+def test_whatever_a_wheel_is_it_is_passed_over(tmp_path: Path, data: bytes) -> None:
+    package = wheel(tmp_path, "pkg", [FOR_2])
+    assert package.wheels is not None
+    whole = Path(package.wheels[0].path or "").read_bytes()
+    name = "pkg-1.0-cp311-cp311-manylinux_2_28_x86_64.whl"
+    hashes = {"sha256": hashlib.sha256(data).hexdigest()}
+    broken = [PackageWheel(name=name, path=str(tmp_path / "broken"), hashes=hashes)]
+    (tmp_path / "broken").write_bytes(whole[: len(data)] + data)
+    found = find_clashes(
+        [dataclasses.replace(package, wheels=broken)],
+        "1.26.4",
+        TARGET,
+        Session(store=Store(root=tmp_path / "store")),
+    )
+    assert found == []

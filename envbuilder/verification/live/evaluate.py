@@ -122,7 +122,11 @@ class _Judge:
             elif not any(known):
                 (unknown if None in known else lacking).append(names[-1])
         if found:
-            fix = "the environment must hold what it imports; a .pth file or PYTHONPATH may lead outside"
+            fix = (
+                "the environment must hold what it imports; a .pth file or PYTHONPATH may lead outside"
+                if answer.get("modules")
+                else "the environment must hold what it loads; a RUNPATH or LD_LIBRARY_PATH leads outside"
+            )
             yield self.failed("probe.outside", f"loaded from outside the environment: {some(found)}", fix)
         elif lacking:
             fixes = dict.fromkeys(cures.get_library(soname, None, False) for soname in lacking)

@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from envbuilder.catalog.triton import Release
+from envbuilder.verification import cures
 from envbuilder.verification.guard import Made, guarded
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
@@ -68,8 +69,7 @@ def _check_glibc(archive: Archive, release: Release) -> Check:
     version, path = asked
     text = f"{path} asks GLIBC_{version}; {where} has {image}"
     if is_newer(version, image):
-        fix = f"take versions whose wheels are for manylinux_{image.replace('.', '_')} or older, or a newer release"
-        return failed("system.glibc", text, fix, release)
+        return failed("system.glibc", text, cures.fit_glibc(archive.owner(path), path, image), release)
     return passed("system.glibc", text, release)
 
 

@@ -251,6 +251,14 @@ def test_another_compiler_than_the_one_that_travels_along(compiler: str | None) 
     }
 
 
+def test_a_library_that_came_from_outside() -> None:
+    check = outside("pytriton-0.7.0", ["/opt/x/libssl.so.3"])
+    assert (check.found, check.fix) == (
+        "loaded from outside the environment: /opt/x/libssl.so.3",
+        "the environment must hold what it loads; a RUNPATH or LD_LIBRARY_PATH leads outside",
+    )
+
+
 LENT = ["/usr/lib/x86_64-linux-gnu/libgomp.so.1.0.0", "/usr/lib/x86_64-linux-gnu/libGL.so.1.7.0"]
 
 

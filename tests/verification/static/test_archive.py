@@ -398,13 +398,34 @@ def test_an_older_libstdcxx(tmp_path: Path) -> None:
     )
 
 
-def test_a_glibc_newer_than_the_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "fix"),
+    [
+        (
+            "lib/libpython3.11.so.1.0",
+            "the base is this machine's own CPython: lock again where there is one for older systems "
+            "(`uv python install`), take `provider: conda`, or a newer release",
+        ),
+        (
+            f"{SITE}/numpy/x.so",
+            "take a version of numpy whose wheel is for manylinux_2_35 or older, or a newer release",
+        ),
+    ],
+)
+def test_a_glibc_newer_than_the_image(tmp_path: Path, path: str, fix: str) -> None:
     elf = some_elf().replace(b"GLIBC_2.", b"GLIBC_9.")
     asked = (facts := read_elf(io.BytesIO(elf))) and facts.glibc
-    tree = environment() | {"lib/libpython3.11.so.1.0": elf}
-    text, fix = found(tree, tmp_path, "23.08")["system.glibc"]
-    assert text == f"lib/libpython3.11.so.1.0 asks GLIBC_{asked}; the image of 23.08 has 2.35"
-    assert fix == "take versions whose wheels are for manylinux_2_35 or older, or a newer release"
+    tree = environment() | distribution("numpy", {"numpy/x.so": some_elf()}, version="1.26.4") | {path: elf}
+    assert found(tree, tmp_path, "23.08")["system.glibc"] == (
+        f"{path} asks GLIBC_{asked}; the image of 23.08 has 2.35",
+        fix,
+    )
+    # Following it: nothing asks for more.
+    (tmp_path / "cured").mkdir()
+    cured = failures(
+        verdicts(pack(tree | {path: some_elf()}, tmp_path, listed=tree), tmp_path / "cured", release="23.08")
+    )
+    assert "system.glibc" not in cured
 
 
 # -- packages and manifest -------------------------------------------------------------------------
