@@ -63,7 +63,7 @@ def zeros(name: str, size: int, *, said: int | None = None, head: bytes = b"") -
             zlib_ng.Z_FULL_FLUSH
         )  # it can stand after itself
         packed = piece * (size >> 20) + b"\3\0"
-        fields = both(size=size if said is None else said)
+        fields = both(size=len(head) + size if said is None else said)
         kept = [one for one in wheel_members("alpha", "1.0", {"alpha.py": b""}) if one.name != name]
         return zip_bytes([*kept, Zipped(name=name, stream=packed, **fields)])
 
