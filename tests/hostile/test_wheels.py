@@ -59,10 +59,11 @@ def zeros(name: str, size: int, *, said: int | None = None, head: bytes = b"") -
 
     def make() -> bytes:
         stream = zlib_ng.compressobj(9, zlib_ng.DEFLATED, -15)
+        begin = stream.compress(head) + stream.flush(zlib_ng.Z_FULL_FLUSH)
         piece = stream.compress(bytes(2**20)) + stream.flush(
             zlib_ng.Z_FULL_FLUSH
         )  # it can stand after itself
-        packed = piece * (size >> 20) + b"\3\0"
+        packed = begin + piece * (size >> 20) + b"\3\0"
         fields = both(size=len(head) + size if said is None else said)
         kept = [one for one in wheel_members("alpha", "1.0", {"alpha.py": b""}) if one.name != name]
         return zip_bytes([*kept, Zipped(name=name, stream=packed, **fields)])
