@@ -22,13 +22,12 @@ def imports_of(module: str, package: bool, source: bytes) -> list[tuple[str, boo
     ``from a.b import c`` gives ``a.b`` and ``a.b.c``, which may be a module or not. A source that does not compile
     imports nothing.
     """
+    visitor = _Visitor(module if package else module.rpartition(".")[0], module)
     try:
-        tree = ast.parse(source)
+        for statement in ast.parse(source).body:
+            visitor.visit(statement)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    visitor = _Visitor(module if package else module.rpartition(".")[0], module)
-    for statement in tree.body:
-        visitor.visit(statement)
     return list(dict.fromkeys(visitor.found))
 
 

@@ -288,5 +288,8 @@ def _content(entry: Entry, wheel: ZipDirectory | None) -> bytes:
 
 
 def _facts_of(entry: Entry, wheel: ZipDirectory) -> FileFacts:
-    data = _content(entry, wheel)
-    return FileFacts(entry.path, entry.mode, len(data), hashlib.sha256(data).hexdigest())
+    digest, size = hashlib.sha256(), 0
+    for chunk in (entry.data or b"",) if entry.member is None else wheel.chunks(entry.member):
+        digest.update(chunk)
+        size += len(chunk)
+    return FileFacts(entry.path, entry.mode, size, digest.hexdigest())

@@ -11,8 +11,10 @@ import configparser
 import csv
 import hashlib
 import io
+import os
 import posixpath
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,13 +25,23 @@ from packaging.utils import canonicalize_name
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
+from envbuilder.archive.limits import PART, PATH
 from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH
 from envbuilder.archive.member import Member
 from envbuilder.archive.segment import Excluded, FileFacts
 from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
+from envbuilder.util.printable import shown
+from envbuilder.util.text import human
 
 INSTALLER: Final = b"envbuilder\n"
+_MOST_TEXT: Final = 64 * 2**20
+"""Bytes of a text of a wheel: the RECORD of the largest, torch, has 2 MB."""
+_MOST_SOURCE: Final = 32 * 2**20
+"""Bytes of a Python source: compiling takes a hundred times as many, and the longest that is known has five million."""
+_MOST_SOURCES: Final = 256 * 2**20
+"""Bytes of all Python sources of a wheel, which are read side by side: those of torch are 60 MB."""
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +82,9 @@ def wheel_files(
             scheme, an entry point that is none.
     """
     dist_info = _dist_info(wheel, filename)
-    metadata = parse_metadata_file(_text(wheel, f"{dist_info}/WHEEL", filename))
+    # Its fields only: what follows them is an email of any depth to the parser.
+    fields = _text(wheel, f"{dist_info}/WHEEL", filename).replace("\r\n", "\n").partition("\n\n")[0]
+    metadata = parse_metadata_file(fields)
     version = str(metadata.get("Wheel-Version", ""))
     if not version.startswith("1."):
         raise AssembleError(f"{filename}: wheel format {version!r}, where only 1.x is known")
@@ -97,6 +111,7 @@ def wheel_files(
     for script in _scripts(wheel, dist_info, filename, minor):
         entries.setdefault(script.path, script)
     _check_paths(filename, entries)
+    _check_sources(filename, entries.values())
     return WheelFiles(
         entries=tuple(entries.values()),
         left_out=tuple(entry for one in excluded.values() for entry in one),
@@ -111,6 +126,13 @@ def wheel_files(
 def _check_paths(filename: str, paths: Collection[str]) -> None:
     """Refuse what cannot be extracted, and what would stand where an archive says what it holds."""
     for path in paths:
+        raw = os.fsencode(path)
+        if len(raw) > PATH or max(map(len, raw.split(b"/"))) > PART:
+            raise AssembleError(f"{filename}: {shown(path)} is longer than a path of Linux may be")
+        if _CONTROL.search(path):
+            raise AssembleError(
+                f"{filename}: {shown(path)} has a control character in it, as no file of a package has"
+            )
         if path in (MANIFEST_PATH, ENVIRONMENT_PATH):
             raise AssembleError(f"{filename}: a file of it belongs at {path}, which is envbuilder's own")
         folder = posixpath.dirname(path)
@@ -118,6 +140,22 @@ def _check_paths(filename: str, paths: Collection[str]) -> None:
             if folder in paths:
                 raise AssembleError(f"{filename}: {folder} is a file, and a folder that holds {path}")
             folder = posixpath.dirname(folder)
+
+
+def _check_sources(filename: str, entries: Iterable[Entry]) -> None:
+    """Refuse Python sources that nobody wrote: they are read whole, and compiled."""
+    sources = [entry for entry in entries if entry.path.endswith(".py")]
+    for entry in sources:
+        if entry.size > _MOST_SOURCE:
+            raise AssembleError(
+                f"{filename}: {entry.path} is a Python source of {human(entry.size)}; "
+                f"more than {human(_MOST_SOURCE)} are not compiled"
+            )
+    total = sum(entry.size for entry in sources)
+    if total > _MOST_SOURCES:
+        raise AssembleError(
+            f"{filename}: its Python sources have {human(total)}; more than {human(_MOST_SOURCES)} are not compiled"
+        )
 
 
 def _dist_info(wheel: ZipDirectory, filename: str) -> str:
@@ -137,9 +175,18 @@ def _text(wheel: ZipDirectory, name: str, filename: str) -> str:
     if member is None:
         raise AssembleError(f"{filename}: {name} is missing: it is no wheel")
     try:
-        return wheel.read(member).decode()
+        return _small(wheel, member, filename).decode()
     except UnicodeDecodeError as error:
         raise AssembleError(f"{filename}: {name} is not UTF-8: {error}") from error
+
+
+def _small(wheel: ZipDirectory, member: Member, filename: str) -> bytes:
+    """Return the content of a file that is read whole: what describes the wheel, or a script."""
+    if member.size > _MOST_TEXT:
+        raise AssembleError(
+            f"{filename}: {member.name} has {human(member.size)}, more than {human(_MOST_TEXT)}, the most that is read"
+        )
+    return wheel.read(member)
 
 
 def _place(wheel: ZipDirectory, member: Member, filename: str, dist_info: str, minor: str) -> Entry:
@@ -166,7 +213,7 @@ def _place(wheel: ZipDirectory, member: Member, filename: str, dist_info: str, m
     head = next(wheel.chunks(member), b"")[:8]
     if not head.startswith(b"#!python"):
         return Entry(place, 0o755, member=member)
-    _, _, body = wheel.read(member).partition(b"\n")
+    _, _, body = _small(wheel, member, filename).partition(b"\n")
     return Entry(place, 0o755, data=_shebang(minor) + body)
 
 
