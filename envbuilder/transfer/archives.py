@@ -18,7 +18,6 @@ from envbuilder.building.record import archive_name
 from envbuilder.errors import IntegrityError, StoreError, VerifyError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.provenance.envelope import another_beside, provenances_beside, subjects
-from envbuilder.recipe.schema import NAME_PATTERN
 from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.signed import UntrustedError
@@ -243,8 +242,6 @@ def read_remote_manifest(remote: RemoteStore, sha256: str) -> tuple[Manifest, by
     where = remote.place("manifests", sha256)
     text = remote.read_body(found, MANIFEST_BYTES)
     manifest = parse_manifest(text, where=where)
-    if not re.fullmatch(NAME_PATTERN, manifest.recipe):  # it becomes a file's name here
-        raise IntegrityError(f"{where}: {manifest.recipe!r} is no recipe's name")
     return manifest, text, found.archive_size
 
 

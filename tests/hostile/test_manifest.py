@@ -21,6 +21,7 @@ from envbuilder.archive.manifest import MANIFEST_PATH, ManifestFile, ManifestPac
 from envbuilder.util.printable import shown
 from tests.deployment.conftest import CONFIG, MODEL, make_manifest
 from tests.helpers.hostile import Room, accepted, refused
+from tests.helpers.trust import Team
 
 SHA = "ab" * 32
 RECIPE = "expected a recipe's name (letters, digits, - and _), found "
@@ -313,7 +314,10 @@ def run(site: Site, row: Row, verb: str) -> None:
     said = f"{path_said(row)}: {row.said}"
     archive = site.archive(changed(row), beside=verb in BESIDE)
     arguments = (BESIDE | INSIDE)[verb](site, archive)
-    env = {"ENVBUILDER_STORE": f"file://{site.room.folder}/remote"}
+    env = {
+        "ENVBUILDER_STORE": f"file://{site.room.folder}/remote",
+        "ENVBUILDER_STORE_KEY": str(Team(site.room.home).private),
+    }
     if verb in BESIDE:
         where = re.escape(str(archive.with_suffix(".json")))
     else:
@@ -331,6 +335,22 @@ def test_a_field_is_refused(site: Site, number: int) -> None:
 def test_every_verb_refuses(site: Site, verb: str) -> None:
     for field, value in (("recipe", "../../x"), ("files[0].path", "/etc/passwd"), ("files", {})):
         run(site, next(row for row in ROWS if (row.field, row.value) == (field, value)), verb)
+
+
+def test_verify_reports_it(site: Site) -> None:
+    row = next(row for row in ROWS if row.value == "../../x")
+    archive = site.archive(changed(row), beside=True)
+    report = site.room.work / "report.json"
+    outcome = site.room.run("verify", archive, "--no-server", "--report", report)
+    refused(
+        outcome,
+        7,
+        re.compile("error: .* checks failed: .*manifest.present.*"),
+        may_write=["work/report.json"],
+        report=report,
+    )
+    found = {check["id"]: check for check in json.loads(report.read_text())["checks"]}
+    assert found["manifest.present"]["found"] == f"{MANIFEST_PATH}: {row.field}: {row.said}"
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
