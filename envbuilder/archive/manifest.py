@@ -9,11 +9,21 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from packaging.version import VERSION_PATTERN
-
 from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.recipe.schema import CUDA_PATTERN, NAME_PATTERN, SONAME_PATTERN
+from envbuilder.recipe.grammar import (
+    CONDA_BUILD,
+    CONDA_NAME,
+    CONDA_VERSION,
+    CUDA,
+    LARGEST_FILE,
+    PROJECT,
+    PYTHON,
+    RECIPE,
+    TOOL,
+    VERSION,
+)
+from envbuilder.recipe.schema import SONAME_PATTERN
 from envbuilder.util.documents import LISTING, Grammar, Record, parse_json
 from envbuilder.util.files import read_regular
 from envbuilder.util.printable import shown
@@ -178,59 +188,37 @@ def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
     files = tuple(_file(one) for one in found.records("files"))
     _check_unique(found, files)
     return Manifest(
-        recipe=found.text("recipe", _RECIPE),
+        recipe=found.text("recipe", RECIPE),
         recipe_digest=found.digest("recipe_digest"),
         lock_digest=found.digest("lock_digest"),
         release=_release(found),
-        python=found.text("python", _PYTHON),
-        torch=found.text("torch", _VERSION),
-        cuda=found.text("cuda", _CUDA),
+        python=found.text("python", PYTHON),
+        torch=found.text("torch", VERSION),
+        cuda=found.text("cuda", CUDA),
         interpreter=_interpreter(found.record("interpreter")),
         demands=found.texts("demands"),
         packages=tuple(_package(one) for one in found.records("packages")),
         glibc=found.text("glibc", _LIBRARY) if "glibc" in found else None,
         glibcxx=found.text("glibcxx", _LIBRARY) if "glibcxx" in found else None,
         pack=_pack(found.record("pack")),
-        tools=found.text_map("tools", keys=_TOOL),
-        unpacked_size=found.integer("unpacked_size", most=LARGEST),
+        tools=found.text_map("tools", keys=TOOL),
+        unpacked_size=found.integer("unpacked_size", most=LARGEST_FILE),
         files=files,
         excluded=tuple(_exclusion(one) for one in found.records("excluded")) if "excluded" in found else (),
         kept=tuple(_kept(one) for one in found.records("kept")) if "kept" in found else (),
         system_libraries=found.texts("system_libraries", _SONAME) if "system_libraries" in found else (),
         conda=tuple(_conda_package(one) for one in found.records("conda")) if "conda" in found else (),
-        provides=found.text_map("provides", keys=_PROJECT) if "provides" in found else {},
+        provides=found.text_map("provides", keys=PROJECT) if "provides" in found else {},
         format=FORMAT,
     )
 
 
-LARGEST: Final = 2**40
-"""Bytes of a file, or of all of an environment: a hundred times what the largest CUDA environments have."""
 _FIELDS: Final = tuple(one.name for one in fields(Manifest))
-_RECIPE: Final = Grammar(
-    pattern=re.compile(NAME_PATTERN), expected="a recipe's name (letters, digits, - and _)"
-)
-_CUDA: Final = Grammar(pattern=re.compile(CUDA_PATTERN), expected="cpu, pypi, or cuXYZ as in cu126")
-_PYTHON: Final = Grammar(
-    pattern=re.compile(r"\d{1,2}\.\d{1,3}(\.\d{1,3})?"), expected="a Python version as in 3.12.3"
-)
-_VERSION: Final = Grammar(
-    pattern=re.compile(VERSION_PATTERN, re.VERBOSE | re.IGNORECASE), expected="a version (PEP 440)"
-)
-_PROJECT: Final = Grammar(
-    pattern=re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", re.ASCII), expected="a project name (PEP 508)"
-)
 _FILE: Final = Grammar(
     pattern=re.compile(r"\w[\w.!+-]*\.(whl|conda|tar\.bz2)", re.ASCII),
     expected="the file name of a wheel or of a conda package",
 )
 _LIBRARY: Final = Grammar(pattern=re.compile(r"\d{1,4}(\.\d{1,4}){1,3}"), expected="a version as in 2.28")
-_TOOL: Final = Grammar(pattern=re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII), expected="a tool's name")
-# What conda's own MatchSpec and file names allow (CEP 26, "Identifying Packages and Channels in the conda Ecosystem").
-_CONDA_NAME: Final = Grammar(
-    pattern=re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII), expected="a conda package's name"
-)
-_CONDA_VERSION: Final = Grammar(pattern=re.compile(r"[\w.!+]+", re.ASCII), expected="a conda version")
-_CONDA_BUILD: Final = Grammar(pattern=re.compile(r"[\w.+]+", re.ASCII), expected="a conda build string")
 _SONAME: Final = Grammar(pattern=re.compile(SONAME_PATTERN, re.ASCII), expected="a soname as in libGL.so.1")
 _MODULE: Final = Grammar(pattern=re.compile(r"\w+(\.\w+)*"), expected="a module's dotted name")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -247,7 +235,7 @@ def _release(found: Record) -> str:
 def _interpreter(found: Record) -> ManifestInterpreter:
     found.only("version", "origin", "digest", "locked_digest")
     return ManifestInterpreter(
-        version=found.text("version", _PYTHON),
+        version=found.text("version", PYTHON),
         origin=found.text("origin", longest=300),
         digest=found.digest("digest"),
         locked_digest=found.digest("locked_digest"),
@@ -257,23 +245,23 @@ def _interpreter(found: Record) -> ManifestInterpreter:
 def _package(found: Record) -> ManifestPackage:
     found.only("name", "version", "filename", "sha256", "size")
     return ManifestPackage(
-        name=found.text("name", _PROJECT, longest=200),
-        version=found.text("version", _VERSION, longest=200),
+        name=found.text("name", PROJECT, longest=200),
+        version=found.text("version", VERSION, longest=200),
         filename=found.text("filename", _FILE, longest=255),
         sha256=found.digest("sha256"),
-        size=found.integer("size", most=LARGEST),
+        size=found.integer("size", most=LARGEST_FILE),
     )
 
 
 def _conda_package(found: Record) -> ManifestCondaPackage:
     found.only("name", "version", "filename", "sha256", "size", "build", "channel", "subdir")
     return ManifestCondaPackage(
-        name=found.text("name", _CONDA_NAME, longest=200),
-        version=found.text("version", _CONDA_VERSION, longest=200),
+        name=found.text("name", CONDA_NAME, longest=200),
+        version=found.text("version", CONDA_VERSION, longest=200),
         filename=found.text("filename", _FILE, longest=255),
         sha256=found.digest("sha256"),
-        size=found.integer("size", most=LARGEST),
-        build=found.text("build", _CONDA_BUILD, longest=200),
+        size=found.integer("size", most=LARGEST_FILE),
+        build=found.text("build", CONDA_BUILD, longest=200),
         channel=found.text("channel", longest=300),
         subdir=found.choice("subdir", "linux-64", "noarch"),
     )
@@ -295,7 +283,7 @@ def _exclusion(found: Record) -> ManifestExclusion:
     return ManifestExclusion(
         pattern=found.text("pattern"),
         files=found.integer("files"),
-        size=found.integer("size", most=LARGEST),
+        size=found.integer("size", most=LARGEST_FILE),
     )
 
 
@@ -312,7 +300,7 @@ def _file(found: Record) -> ManifestFile:
     return ManifestFile(
         path=path,
         mode=found.integer("mode", most=0o7777),
-        size=found.integer("size", most=LARGEST),
+        size=found.integer("size", most=LARGEST_FILE),
         sha256=found.digest("sha256"),
         link=_link(found) if "link" in found else None,
     )

@@ -25,6 +25,7 @@ from envbuilder.recipe.importing.remark import Remark, Said
 from envbuilder.recipe.importing.requirements import read_pip_lines
 from envbuilder.recipe.importing.torch import BUILD_PACKAGES, FAMILY, choose_python, choose_torch
 from envbuilder.recipe.schema import SCHEMA_FILE
+from envbuilder.util.paths import expand_user
 from envbuilder.util.urls import public
 
 _COMPILERS: Final = ("gxx", "gxx_linux-64", "cxx-compiler", "compilers")
@@ -162,7 +163,7 @@ def _channels(environment: Environment, draft: _Draft, whole: Said) -> None:
 def _channel(line: Said, folder: Path, draft: _Draft) -> str | None:
     channel = line.text
     if channel.startswith((".", "~")):
-        place = os.path.relpath(folder / Path(channel).expanduser(), draft.folder)
+        place = os.path.relpath(folder / expand_user(channel), draft.folder)
         return place if place.startswith(".") else f"./{place}"
     if is_anacondas(channel):
         draft.remarks.append(
