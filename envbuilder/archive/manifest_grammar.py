@@ -1,42 +1,30 @@
-"""How each text of a manifest must look."""
+"""How each text of a manifest must look: what locks have, too, and what only a manifest has."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from packaging.version import VERSION_PATTERN
-
-from envbuilder.recipe.schema import CUDA_PATTERN, NAME_PATTERN, SONAME_PATTERN
+from envbuilder.recipe.grammar import CONDA_BUILD as CONDA_BUILD
+from envbuilder.recipe.grammar import CONDA_NAME as CONDA_NAME
+from envbuilder.recipe.grammar import CONDA_VERSION as CONDA_VERSION
+from envbuilder.recipe.grammar import CUDA as CUDA
+from envbuilder.recipe.grammar import LARGEST_FILE as LARGEST
+from envbuilder.recipe.grammar import PROJECT as PROJECT
+from envbuilder.recipe.grammar import PYTHON as PYTHON
+from envbuilder.recipe.grammar import RECIPE as RECIPE
+from envbuilder.recipe.grammar import TOOL as TOOL
+from envbuilder.recipe.grammar import VERSION as VERSION
+from envbuilder.recipe.schema import SONAME_PATTERN
 from envbuilder.util.documents import Grammar
 
-LARGEST: Final = 2**40
-"""Bytes of a file, or of all of an environment: a hundred times what the largest CUDA environments have."""
-RECIPE: Final = Grammar(
-    pattern=re.compile(NAME_PATTERN), expected="a recipe's name (letters, digits, - and _)"
-)
-CUDA: Final = Grammar(pattern=re.compile(CUDA_PATTERN), expected="cpu, pypi, or cuXYZ as in cu126")
-PYTHON: Final = Grammar(
-    pattern=re.compile(r"\d{1,2}\.\d{1,3}(\.\d{1,3})?"), expected="a Python version as in 3.12.3"
-)
-VERSION: Final = Grammar(
-    pattern=re.compile(VERSION_PATTERN, re.VERBOSE | re.IGNORECASE), expected="a version (PEP 440)"
-)
-PROJECT: Final = Grammar(
-    pattern=re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", re.ASCII), expected="a project name (PEP 508)"
-)
+__all__ = ["LARGEST"]
+
 FILE: Final = Grammar(
     pattern=re.compile(r"\w[\w.!+-]*\.(whl|conda|tar\.bz2)", re.ASCII),
     expected="the file name of a wheel or of a conda package",
 )
 LIBRARY: Final = Grammar(pattern=re.compile(r"\d{1,4}(\.\d{1,4}){1,3}"), expected="a version as in 2.28")
-TOOL: Final = Grammar(pattern=re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII), expected="a tool's name")
-# What conda's own MatchSpec and file names allow (CEP 26, "Identifying Packages and Channels in the conda Ecosystem").
-CONDA_NAME: Final = Grammar(
-    pattern=re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII), expected="a conda package's name"
-)
-CONDA_VERSION: Final = Grammar(pattern=re.compile(r"[\w.!+]+", re.ASCII), expected="a conda version")
-CONDA_BUILD: Final = Grammar(pattern=re.compile(r"[\w.+]+", re.ASCII), expected="a conda build string")
 SONAME: Final = Grammar(pattern=re.compile(SONAME_PATTERN, re.ASCII), expected="a soname as in libGL.so.1")
 MODULE: Final = Grammar(pattern=re.compile(r"\w+(\.\w+)*"), expected="a module's dotted name")
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import read_regular
+from envbuilder.util.paths import expand_user
+from envbuilder.util.printable import shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +68,21 @@ def read_string(value: Any, layer: Layer, key: str) -> str:
     return value.strip()
 
 
+def _split(text: str, layer: Layer, key: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.hostname, parts.port  # read by whoever connects
+    except ValueError as error:
+        raise RecipeError(f"{layer.where(key)}: {shown(text)} is no address: {error}") from None
+    return parts
+
+
 def read_url(value: Any, layer: Layer, key: str) -> str:
     """Read the address of an index."""
     url = read_string(value, layer, key)
-    if urlsplit(url).scheme in ("http", "https", "file"):
+    if _split(url, layer, key).scheme in ("http", "https", "file"):
         return url.rstrip("/")
-    folder = layer.base / Path(url).expanduser()
+    folder = layer.base / expand_user(url)
     if "://" not in url and folder.is_dir():
         return folder.absolute().as_uri()
     raise RecipeError(
@@ -84,7 +95,7 @@ def read_store_address(value: Any, layer: Layer, key: str) -> str:
     text = read_string(value, layer, key).rstrip("/")
     if "://" not in text:
         return f"file://{read_file_path(text, layer, key)}"  # as fsspec reads it: nothing is quoted
-    parts = urlsplit(text)
+    parts = _split(text, layer, key)
     if parts.password is not None or (
         parts.username is not None and parts.scheme in ("s3", "gs", "http", "https")
     ):
@@ -98,7 +109,7 @@ def read_store_address(value: Any, layer: Layer, key: str) -> str:
 def read_location(value: Any, layer: Layer, key: str) -> str:
     """Read an address or a path."""
     text = read_string(value, layer, key)
-    if urlsplit(text).scheme in ("http", "https", "file"):
+    if _split(text, layer, key).scheme in ("http", "https", "file"):
         return text
     return str(read_file_path(text, layer, key))
 
@@ -106,14 +117,14 @@ def read_location(value: Any, layer: Layer, key: str) -> str:
 def read_file_path(value: Any, layer: Layer, key: str) -> Path:
     """Read a path."""
     text = read_string(value, layer, key)
-    parts = urlsplit(text)
+    parts = _split(text, layer, key)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
     if parts.scheme in ("http", "https"):
         raise RecipeError(
             f"{layer.where(key)} must be a file, found {text!r}", hint="download it and name the file"
         )
-    return Path(os.path.normpath(layer.base / Path(text).expanduser()))
+    return Path(os.path.normpath(layer.base / expand_user(text)))
 
 
 def read_existing_file(value: Any, layer: Layer, key: str) -> Path:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from envbuilder.errors import IntegrityError, StaleLockError
-from envbuilder.lockfile.model import WHEELHOUSE, Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
-from envbuilder.recipe.channels import PLATFORMS
-from envbuilder.util.documents import DOCUMENT, DocumentError, Grammar, Record, parse_toml
+from envbuilder.lockfile.fields import lock_of
+from envbuilder.lockfile.model import WHEELHOUSE, CondaPackage, Lock
+from envbuilder.util.documents import DOCUMENT, DocumentError, Record, parse_toml
 from envbuilder.util.files import read_regular, write_whole
 
 if TYPE_CHECKING:
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Of ``[tool.envbuilder]``: 1 without conda packages, 2 with them."""
-_CONDA_FILE = Grammar(
-    pattern=re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*\.(conda|tar\.bz2)"),
-    expected="the file name of a conda package",
-)
 
 
 def lock_path(recipe: Recipe) -> Path:
@@ -234,7 +229,7 @@ def _read(root: Record) -> Lock:
         raise LockFormatError(
             getattr(error, "message", str(error)), context=getattr(error, "context", None) or ""
         ) from error
-    lock = _lock(tool, tuple(_artifact(package) for package in root.records("packages")))
+    lock = lock_of(root, tool)
     if document != _document(lock):  # the digest among the rest, and no key more or less
         raise LockFormatError(
             "was changed after it was written",
@@ -257,75 +252,3 @@ def _check_format(document: Record, tool: Record) -> None:
         raise NewerFormatError(
             f"is {version!r}, and this envbuilder reads '1.0'", context="lock-version", hint=hint
         )
-
-
-def _lock(tool: Record, artifacts: tuple[Artifact, ...]) -> Lock:
-    interpreter = tool.record("interpreter")
-    return Lock(
-        recipe=tool.free_text("recipe"),
-        recipe_digest=tool.digest("recipe-digest"),
-        release=tool.free_text("release"),
-        python=tool.free_text("python"),
-        torch=tool.free_text("torch"),
-        cuda=tool.free_text("cuda"),
-        demands=tool.free_texts("demands"),
-        artifacts=artifacts,
-        interpreter=LockedInterpreter(
-            version=interpreter.free_text("version"),
-            origin=interpreter.free_text("origin"),
-            digest=interpreter.digest("digest"),
-        ),
-        tools=_pairs(tool.record("tools")),
-        built=_pairs(tool.record("built")) if "built" in tool else (),
-        conda=_conda(tool.record("conda")) if "conda" in tool else None,
-    )
-
-
-def _pairs(table: Record) -> tuple[tuple[str, str], ...]:
-    return tuple((name, table.free_text(name)) for name in table.value)
-
-
-def _conda(table: Record) -> LockedConda:
-    return LockedConda(
-        packages=tuple(_conda_package(row) for row in table.records("packages")),
-        provides=_pairs(table.record("provides")),
-    )
-
-
-def _conda_package(row: Record) -> CondaPackage:
-    return CondaPackage(
-        name=row.free_text("name"),
-        version=row.free_text("version"),
-        build=row.free_text("build"),
-        channel=row.free_text("channel"),
-        subdir=row.choice("subdir", *PLATFORMS),
-        filename=row.text("file-name", _CONDA_FILE),
-        sha256=row.digest("sha256"),
-        size=row.integer("size"),
-    )
-
-
-def _artifact(package: Record) -> Artifact:
-    wheels = package.records("wheels")
-    if len(wheels) != 1:
-        package.fail("wheels", f"{len(wheels)} wheels, not one")
-    (wheel,) = wheels
-    filename = wheel.text("name")
-    if not _is_file_name(filename):
-        wheel.expected("name", "the file name of a wheel")
-    return Artifact(
-        name=package.free_text("name"),
-        version=package.free_text("version"),
-        filename=filename,
-        sha256=wheel.record("hashes").digest("sha256"),
-        size=wheel.integer("size"),
-    )
-
-
-def _is_file_name(filename: str) -> bool:
-    """Say whether *filename* is that of a wheel, and leads to no other folder."""
-    try:
-        parse_wheel_filename(filename)
-    except InvalidWheelFilename:
-        return False
-    return not re.search(r"[/\\\0]", filename)

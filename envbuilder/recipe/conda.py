@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from envbuilder.recipe.channels import channel_name, is_anacondas
+from envbuilder.util.paths import UnknownHomeError, expand_user
 from envbuilder.util.yaml import Value
 
 TORCH_PACKAGES: Final = ("pytorch", "pytorch-cpu", "pytorch-gpu")
@@ -81,9 +83,16 @@ def read_conda_keys(found: Mapping[str, Value], path: Path) -> CondaKeys:
 def _channel(value: Value, path: Path, *, accepted: bool) -> str:
     channel: str = value.data.strip()
     if channel.startswith((".", "/", "~")):
-        folder = Path(os.path.normpath(path.absolute().parent / Path(channel).expanduser()))
-        return folder.as_uri()
+        try:
+            folder = path.absolute().parent / expand_user(channel)
+        except UnknownHomeError as error:
+            raise value.error(str(error), error.hint) from None
+        return Path(os.path.normpath(folder)).as_uri()
     if "://" in channel:
+        try:
+            urlsplit(channel)
+        except ValueError as error:
+            raise value.error(f"{channel!r} is no channel: {error}") from None
         if not re.match(r"(https?|file|s3|gcs|oci)://", channel):
             raise value.error(
                 f"{channel!r} is no channel", "a name, an address (https:, file:), or a folder (./channel)"

@@ -97,7 +97,8 @@ def _dependency(value: Value, text: str, path: Path) -> str:
         text = f"{_folder_name(value, text, path)} @ {text}"
     try:
         requirement = Requirement(text)
-    except InvalidRequirement as error:
+        urlsplit(requirement.url or "")
+    except (InvalidRequirement, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise value.error(f"{text!r} is no requirement (PEP 508): {reason}") from None
     name = canonicalize_name(requirement.name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from packaging.version import InvalidVersion, Version
 
@@ -30,6 +31,10 @@ __all__ = [
     "schema",
     "template",
 ]
+
+
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998
 
 
 def find_recipe(name_or_path: str, root: Path) -> Recipe:
@@ -131,7 +136,7 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         anaconda_terms="anaconda-terms" in found,
         compiler=_plain(found, "compiler", "none"),
         system_libraries=tuple(sorted({_soname(item) for item in _items(found.get("system-libraries"))})),
-        exclude_newer=_plain(found, "exclude-newer", None),
+        exclude_newer=_exclude_newer(found.get("exclude-newer")),
         pack=_pack(found.get("pack")),
         verify=_verify(found.get("verify"), path),
     )
@@ -191,6 +196,15 @@ def _python(found: dict[str, Value], release: Release, torch: str) -> str:
             "leave `python` out" if len(release.pythons) == 1 else None,
         )
     return python
+
+
+def _exclude_newer(value: Value | None) -> datetime.date | None:
+    if value is None:
+        return None
+    day: datetime.date = value.data
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:  # solvers count on to the day after
+        raise value.error(f"`exclude-newer` is the date {day}, not from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return day
 
 
 def _soname(value: Value) -> str:

@@ -7,15 +7,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from envbuilder.errors import EnvbuilderError, RecipeError
 from envbuilder.recipe.load import find_recipe_file, parse_recipe
 from envbuilder.recipe.model import Recipe
 from envbuilder.recipe.schema import KEYS
 from envbuilder.util.yaml import Value, read_document
+
+_MAX_CELLS: Final = 1000
+"""Recipes that one file makes: every release with every torch that it can have is not half of that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +74,9 @@ def _cells(path: Path) -> Iterator[Cell]:
     for name, values in lists.items():
         if not values:
             raise found[name].error(f"`{name}` is an empty list")
+    count = math.prod(len(values) for values in lists.values())
+    if count > _MAX_CELLS:
+        raise document.error(f"its lists make {count} recipes, more than {_MAX_CELLS}")
     for combination in itertools.product(*lists.values()):
         chosen = dict(zip(lists, combination, strict=True))
         words = [str(value.data if isinstance(value.data, str) else value.raw) for value in combination]

@@ -5,7 +5,7 @@ Run as a program, by its path, in a Python that need not have envbuilder, so it 
 - ``watch`` reads lines ``+SESSION`` and ``-SESSION``, and kills the sessions that are left when standard input ends:
   it is a pipe whose other end is closed by the kernel, even when the process that holds it is killed.
 - ``finish CODE session=… path=… folder=…`` kills sessions, removes paths, and folders if they are empty, and exits with
-  CODE. A process *becomes* it (``execv``) to end at once: no other thread of it is left that writes meanwhile.
+  CODE, in a moment. A process *becomes* it (``execv``) to end at once: no other thread of it is left that writes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Final
 
 _PATIENCE: Final = 1.0
 """Seconds in which a session's processes, killed, have to be gone; one in an uninterruptible call takes longer."""
+_LONGEST: Final = 0.7
+"""Seconds that a process which ends takes for what it leaves; the rest is taken away after its end."""
 
 
 def kill_sessions(sessions: Iterable[int]) -> None:
@@ -66,35 +68,57 @@ def remove(path: str | os.PathLike[str]) -> None:
         return
     try:
         shutil.rmtree(path)
-    except OSError:
-        _make_writable(path)
-        shutil.rmtree(path, ignore_errors=True)
+    except (OSError, RecursionError):  # it goes as deep as the folders do
+        _remove_bit_by_bit(os.fspath(path))
 
 
-def _make_writable(top: str | os.PathLike[str]) -> None:
-    with contextlib.suppress(OSError):
-        os.chmod(top, 0o700)
-    for root, folders, _ in os.walk(top):
-        for name in folders:
-            path = os.path.join(root, name)
-            if not os.path.islink(path):
-                with contextlib.suppress(OSError):
-                    os.chmod(path, 0o700)
+def _remove_bit_by_bit(top: str) -> None:
+    folders = [top]
+    for folder in folders:  # it grows
+        with contextlib.suppress(OSError):
+            os.chmod(folder, 0o700)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        os.unlink(entry.path)
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run as the module says; return the exit code."""
     if arguments[0] == "watch":
         return _watch(sys.stdin)
-    parts = [argument.partition("=")[::2] for argument in arguments[2:]]
-    kill_sessions(int(name) for kind, name in parts if kind == "session")
-    for kind, name in parts:
+    _finish([argument.partition("=")[::2] for argument in arguments[2:]])
+    return int(arguments[1])
+
+
+def _finish(left: Sequence[tuple[str, str]]) -> None:
+    """Take away what is *left*, in a process that is waited for only so long: a slow disk keeps nobody waiting."""
+    process = os.fork()
+    if not process:
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):  # whoever reads them waits for their end
+            os.dup2(nowhere, stream)
+        _take_away(left)
+        os._exit(0)
+    deadline = time.monotonic() + _LONGEST
+    while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _take_away(left: Sequence[tuple[str, str]]) -> None:
+    kill_sessions(int(name) for kind, name in left if kind == "session")
+    for kind, name in left:
         if kind == "path":
             remove(name)
         elif kind == "folder":
             with contextlib.suppress(OSError):
                 os.rmdir(name)
-    return int(arguments[1])
 
 
 def _watch(lines: Iterable[str]) -> int:

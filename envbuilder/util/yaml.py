@@ -16,10 +16,14 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import read_regular
+from envbuilder.util.printable import is_plain, printable_line, shown
 
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 16
 _MAX_NODES = 10_000
+_MAX_TEXT = 4000
+"""Characters of a text or a key: Python takes 4,300 digits for a number, and patterns are tried on each."""
+_MAX_DIGITS = 18
 _MAX_SAID = 300
 """Characters of an error, which may quote what it found."""
 
@@ -95,7 +99,7 @@ def read_document(path: Path) -> Value:
     except (YAMLError, ValueError, TypeError, AttributeError, IndexError, AssertionError) as error:
         # ruamel.yaml lets some of its own slips out on text that is no YAML.
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise RecipeError(f"{source}: is no YAML: {said[0]}") from error
+        raise RecipeError(f"{source}: is no YAML: {printable_line(said[0])}") from error
     if root is None:
         raise RecipeError(
             f"{source}:1: is empty", hint="`envbuilder init NAME` writes a recipe to start from"
@@ -253,7 +257,19 @@ def _value(node: Node, source: str, line: int | None = None) -> Value:
     if isinstance(node, SequenceNode):
         return Value(data=[_value(item, source) for item in node.value], source=source, line=at)
     assert isinstance(node, ScalarNode)
+    _check_text(node.value, source, at)
     return Value(data=_scalar(node, source), source=source, line=at, raw=node.value)
+
+
+def _check_text(text: str, source: str, line: int) -> None:
+    if len(text) > _MAX_TEXT:
+        raise RecipeError(
+            f"{source}:{line}: a text of {len(text)} characters: more than {_MAX_TEXT}, which no recipe needs"
+        )
+    if not is_plain(text):
+        raise RecipeError(
+            f"{source}:{line}: {shown(text)}: control and invisible characters are not for recipes"
+        )
 
 
 def _mapping(node: MappingNode, source: str) -> dict[str, Value]:
@@ -262,6 +278,7 @@ def _mapping(node: MappingNode, source: str) -> dict[str, Value]:
         line = key.start_mark.line + 1
         if not isinstance(key, ScalarNode):
             raise RecipeError(f"{source}:{line}: a key that is no word")
+        _check_text(key.value, source, line)
         if key.value in found:
             first = found[key.value].line
             raise RecipeError(f"{source}:{line}: the key `{key.value}` a second time (first at line {first})")
@@ -276,7 +293,7 @@ def _scalar(node: ScalarNode, source: str) -> Any:
             return None
         if tag == "bool":
             return text.lower() == "true"
-        if tag == "int":
+        if tag == "int" and len(text) <= _MAX_DIGITS:
             return int(text.replace("_", ""), 0)
         if tag == "float":
             return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))

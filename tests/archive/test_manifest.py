@@ -21,15 +21,15 @@ from envbuilder.archive.manifest import (
     parse_manifest,
     read_manifest,
 )
-from envbuilder.archive.manifest_grammar import LARGEST
 from envbuilder.archive.manifest_schema import manifest_schema
 from envbuilder.errors import IntegrityError
+from envbuilder.recipe.grammar import LARGEST_FILE
 from envbuilder.recipe.schema import NAME_PATTERN
 from envbuilder.util.documents import is_inside
 
 DIGEST = "ab" * 32
 LINE = st.text(st.characters(codec="ascii", min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=20)
-SIZE = st.integers(0, LARGEST)
+SIZE = st.integers(0, LARGEST_FILE)
 SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 RECIPE = st.from_regex(re.compile(NAME_PATTERN, re.ASCII), fullmatch=True)
 VERSION = st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}((a|b|rc)[0-9])?(\+[a-z0-9]{1,5})?", fullmatch=True)

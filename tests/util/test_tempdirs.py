@@ -50,6 +50,20 @@ def test_a_folder_that_cannot_be_written_is_removed_all_the_same() -> None:
         assert list(Path(name).iterdir()) == []
 
 
+def test_a_folder_of_any_depth_is_removed(tmp_path: Path) -> None:
+    with locked_folder(tmp_path, "x") as folder:
+        here = os.open(folder, os.O_RDONLY)
+        (folder / "file").touch()
+        (folder / "link").symlink_to(tmp_path)
+        for _ in range(1500):
+            os.mkdir("d", dir_fd=here)
+            inner = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(here)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_nobody_holds_is_swept_and_only_what_has_such_a_name(tmp_path: Path) -> None:
     left = tmp_path / temporary_name("x")
     (left / "inside").mkdir(parents=True)

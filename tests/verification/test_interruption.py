@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.cleanup import Remains
+from envbuilder.verification.server.cleanup import Remains, extractions
 
 
 @pytest.fixture
@@ -39,21 +40,33 @@ def model(tmp_path: Path) -> Path:
     return model
 
 
-def processes(session: int, store: Path) -> dict[int, str]:
-    """Return the command lines of a session's processes, and of those that work in *store*."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, _, sid = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if state != "Z" and (int(sid) == session or f"{store}/tmp/" in command):
-            found[int(folder.name)] = command
-    return found
+class Tree:
+    """The processes that a program has started, and those of them that outlive it."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+        self.sessions: set[int] = set()
+
+    def running(self) -> dict[int, str]:
+        """Return their command lines: descendants, and who is in the session of one that was seen."""
+        parents, sessions, commands = {}, {}, {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                state, parent, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if state != "Z":
+                pid = int(folder.name)
+                parents[pid], sessions[pid], commands[pid] = int(parent), int(session), command
+        ours = {self.root}
+        while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+            ours |= more
+        self.sessions |= {sessions[pid] for pid in ours if pid in sessions}
+        return {pid: commands[pid] for pid, session in sessions.items() if session in self.sessions}
 
 
-def server_folders(store: Path, running: dict[int, str]) -> set[Path]:
+def server_folders(running: dict[int, str]) -> set[Path]:
     """Return the folders that the server of a verification has extracted into, or is about to."""
     found: set[Path] = set()
     for pid, command in running.items():
@@ -64,36 +77,49 @@ def server_folders(store: Path, running: dict[int, str]) -> set[Path]:
     return found
 
 
+Stage = Callable[[Path, dict[int, str]], bool]
+
+
 def extracting(store: Path, _: dict[int, str]) -> bool:
     return any(store.glob("tmp/verify-*/*/tmp/python_env_*/0/bin/python3*"))
 
 
-def probing(store: Path, running: dict[int, str]) -> bool:
+def probing(_: Path, running: dict[int, str]) -> bool:
     return any(
         "/_envbuilder_guest/__main__.py" in command and "tritonserver" not in command
         for command in running.values()
     )
 
 
-def serving(store: Path, running: dict[int, str]) -> bool:
-    return bool(server_folders(store, running))
+def loading(_: Path, running: dict[int, str]) -> bool:
+    return bool(server_folders(running))
 
 
-@pytest.mark.torch
-@pytest.mark.server
-@pytest.mark.network
-@pytest.mark.slow
-@pytest.mark.usefixtures("server")  # in the store of this run
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_at_each_stage_and_begun_again(
-    own: Path, model: Path, cpu_archive: Path, number: signal.Signals
-) -> None:
-    program = "from envbuilder.cli import main; main()"
+def answering(store: Path, _: dict[int, str]) -> bool:
+    return any("Started HTTPService" in log.read_text() for log in store.glob("tmp/verify-*/server.log"))
 
-    def start(model: Path) -> subprocess.Popen[str]:
+
+@dataclass(frozen=True)
+class Verification:
+    """``verify --server`` to start and to stop."""
+
+    archive: Path
+    store: Path
+
+    def start(self, model: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", program, "verify", cpu_archive, "--model", model, "--server", "--json"],
-            env={**os.environ, CACHE_VARIABLE: str(own)},
+            [
+                sys.executable,
+                "-m",
+                "envbuilder",
+                "verify",
+                self.archive,
+                "--model",
+                model,
+                "--server",
+                "--json",
+            ],
+            env={**os.environ, CACHE_VARIABLE: str(self.store)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -101,33 +127,65 @@ def test_stopped_at_each_stage_and_begun_again(
             start_new_session=True,
         )
 
-    def stop(at: Callable[[Path, dict[int, str]], bool], model: Path, within: float) -> None:
-        process = start(model)
-        while not at(own, processes(process.pid, own)):
+    def stop(self, at: Stage, model: Path, number: signal.Signals) -> tuple[int, str]:
+        """Start it, send it the signal when it is so far, and wait until nothing of it is left."""
+        process = self.start(model)
+        tree = Tree(process.pid)
+        while not at(self.store, tree.running()):
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
-        folders = server_folders(own, processes(process.pid, own))
+        folders = server_folders(tree.running())
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-        if number == signal.SIGINT:
-            assert (out, err, process.returncode) == ("", "interrupted\n", 130)
-            assert list((own / "tmp").iterdir()) == []
-        deadline = time.monotonic() + within
-        while (left := processes(process.pid, own)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert left == {}
-        while any(folder.exists() for folder in folders) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert [folder for folder in folders if folder.exists()] == []
+        assert out == ""
+        deadline, told = time.monotonic() + 60, number != signal.SIGKILL
+        scratch = self.store / "tmp"
+        while (
+            tree.running() or any(folder.exists() for folder in folders) or (told and any(scratch.iterdir()))
+        ):
+            assert time.monotonic() < deadline, (tree.running(), folders, list(scratch.iterdir()))
+            time.sleep(
+                0.05
+            )  # it ends in two seconds, and what a slow disk has not removed then goes afterwards
+        return process.returncode, err
 
-    stop(extracting, model, within=5)
-    stop(probing, sample_model(), within=5)  # it would go on for longer: this one is compiled
-    stop(serving, model, within=60)  # a server that loads a model ends afterwards
-    if number == signal.SIGINT:  # it has left nothing that could be in the way
-        return
-    process = start(model)
+
+@pytest.fixture
+def verification(own: Path, cpu_archive: Path) -> Verification:
+    return Verification(archive=cpu_archive, store=own)
+
+
+@pytest.mark.torch
+@pytest.mark.server
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")  # in the store of this run
+def test_told_to_end_at_each_stage(verification: Verification, model: Path) -> None:
+    before = extractions()
+    for at, tried, number, said in (
+        (extracting, model, signal.SIGINT, "interrupted"),
+        (probing, sample_model(), signal.SIGTERM, "terminated"),  # it compiles, in processes of its own
+        (loading, model, signal.SIGHUP, "hung up"),
+        (answering, model, signal.SIGTERM, "terminated"),
+    ):
+        assert verification.stop(at, tried, number) == (128 + number, f"{said}\n"), at
+        assert extractions() <= before, at
+
+
+@pytest.mark.torch
+@pytest.mark.server
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")  # in the store of this run
+def test_killed_at_each_stage_and_begun_again(verification: Verification, model: Path) -> None:
+    before = extractions()
+    for at, tried in ((extracting, model), (probing, sample_model()), (loading, model), (answering, model)):
+        assert verification.stop(at, tried, signal.SIGKILL) == (-signal.SIGKILL, ""), at
+        assert extractions() <= before, at
+    process = verification.start(model)
     out, err = process.communicate(timeout=300)
     assert (err, process.returncode) == ("", 0)
     report = json.loads(out)
     assert {check["id"] for check in report["checks"]} >= {"probe.answers", "server.http", "server.grpc"}
-    assert list((own / "tmp").iterdir()) == []
+    assert list((verification.store / "tmp").iterdir()) == []
+    assert extractions() <= before

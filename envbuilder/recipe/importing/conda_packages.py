@@ -15,6 +15,7 @@ from envbuilder.recipe.importing.environment_yml import Environment
 from envbuilder.recipe.importing.match_spec import Spec, read_spec
 from envbuilder.recipe.importing.remark import Remark, Said
 from envbuilder.recipe.importing.torch import BUILD_PACKAGES, FAMILY, TorchChoice
+from envbuilder.util.paths import expand_user
 from envbuilder.util.urls import public
 
 _COMPILERS: Final = ("gxx", "gxx_linux-64", "cxx-compiler", "compilers")
@@ -160,7 +161,7 @@ class CondaPart:
     def _channel(self, line: Said, folder: Path) -> str | None:
         channel = line.text
         if channel.startswith((".", "~")):
-            place = os.path.relpath(folder / Path(channel).expanduser(), self.folder)
+            place = os.path.relpath(folder / expand_user(channel), self.folder)
             return place if place.startswith(".") else f"./{place}"
         if is_anacondas(channel):
             why = "its terms of service bind companies: name it with `anaconda-terms: accepted` if you may use it"

@@ -17,6 +17,7 @@ from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.wanted import Imported, Wanted, parse
 from envbuilder.util.files import read_text as read_whole_text
+from envbuilder.util.paths import expand_user
 from envbuilder.util.project_name import project_name
 from envbuilder.util.urls import public
 
@@ -267,7 +268,7 @@ def _project(path: str) -> str | None:
 
 
 def _local_wheel(text: str, folder: Path) -> Requirement | str:
-    path = folder / Path(text).expanduser()
+    path = folder / expand_user(text)
     name = _project(path.name)
     if name is None:
         return "not the name of a wheel"
@@ -276,7 +277,7 @@ def _local_wheel(text: str, folder: Path) -> Requirement | str:
 
 def _local_folder(text: str, folder: Path) -> Requirement | str:
     bare, extras = re.fullmatch(r"(.*?)(\[[\w\s,.-]*\])?", text).groups()  # type: ignore[union-attr]  # matches any text
-    path = (folder / Path(bare).expanduser()).absolute()
+    path = (folder / expand_user(bare)).absolute()
     if not path.is_dir():
         return f"there is no folder {path}" if not path.exists() else _NO_WHEEL
     name = project_name(path)
