@@ -105,10 +105,12 @@ def serve(tmp_path: Path, pb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     numbers = [torch.get_num_interop_threads()]
     monkeypatch.setattr(torch, "get_num_interop_threads", lambda: numbers[-1])
     monkeypatch.setattr(torch, "set_num_interop_threads", numbers.append)
+    limit = torch._dynamo.config.recompile_limit
     serving = Serve(tmp_path, pb)
     yield serving
     for model in serving.models:
         model.finalize()
     torch._dynamo.reset()
+    torch._dynamo.config.recompile_limit = limit  # a model's RECOMPILE_LIMIT is its process's
     if "torch._inductor.config" in sys.modules:
         torch._inductor.config.freezing = False

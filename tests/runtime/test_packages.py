@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def answers_right(model: Any) -> None:
         np.testing.assert_allclose(
             model.infer(x=data)["y"], module(torch.from_numpy(data)).numpy(), rtol=1e-5, atol=1e-6
         )
+
+
+@pytest.fixture
+def without_compiler() -> Iterator[None]:
+    """Nothing can be compiled, so that torch.compile ends at once."""
+    from torch._inductor import config
+
+    with config.patch({"cpp.cxx": (None, "/nonexistent/g++")}):
+        yield
 
 
 @pytest.mark.slow
