@@ -22,20 +22,16 @@ from envbuilder.archive.segment import Segment
 from envbuilder.archive.write import DamagedPieceError, write_archive
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.bytecode import BytecodeCompiler
+from envbuilder.assemble.own import environment_entry
+from envbuilder.assemble.packing import pack_rules
 from envbuilder.assemble.pipeline import Pipeline, open_pipeline
 from envbuilder.assemble.shared_paths import TwoOwnersError
 from envbuilder.assemble.wanted import Wanted, WantedError
 from envbuilder.base.choose import find_compiler, open_base
 from envbuilder.base.conda import CondaBase
 from envbuilder.base.provider import Provider
-from envbuilder.building.manifest import _manifest, _manifest_entry, environment_entry
-from envbuilder.building.record import (
-    BuildReport,
-    build_key,
-    pack_rules,
-    parse_record,
-    record_of,
-)
+from envbuilder.building.manifest import _manifest, _manifest_entry
+from envbuilder.building.record import BuildReport, build_key, parse_record, record_of
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
 from envbuilder.lockfile.model import Lock
 from envbuilder.progress import Reporter

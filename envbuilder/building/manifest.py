@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from envbuilder.archive.elf import highest
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.manifest import (
-    ENVIRONMENT_PATH,
     MANIFEST_PATH,
     Manifest,
     ManifestCondaPackage,
-    ManifestExclusion,
     ManifestFile,
     ManifestInterpreter,
     ManifestKept,
     ManifestPackage,
 )
-from envbuilder.archive.segment import Excluded, Segment
+from envbuilder.archive.segment import Segment
+from envbuilder.assemble.own import sum_excluded
+from envbuilder.assemble.packing import pack_options, tools
 from envbuilder.base.provider import Provider
-from envbuilder.building.record import lock_digest, pack_options, tools
+from envbuilder.lockfile.digest import lock_digest
 from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
 
@@ -69,29 +68,5 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
     )
 
 
-def environment_entry(compiler: Mapping[str, str]) -> Entry:
-    """Return the file that says which variables an environment sets: those of its *compiler*, too, if it has one."""
-    # What conda-pack's activation and conda's own scripts would set; a direct launch runs none of them, so the
-    # runtime sets it.
-    variables = {
-        "CONDA_PREFIX": "{prefix}",
-        **{name: f"{{prefix}}/{path}" for name, path in compiler.items()},
-    }
-    text = json.dumps({"variables": variables}, indent=1, sort_keys=True) + "\n"
-    return Entry(ENVIRONMENT_PATH, data=text.encode())
-
-
 def _manifest_entry(text: str) -> Entry:
     return Entry(MANIFEST_PATH, data=text.encode("utf-8", "surrogateescape"))
-
-
-def sum_excluded(excluded: Iterable[Excluded]) -> tuple[ManifestExclusion, ...]:
-    """Return what each pattern left out in all, the largest first."""
-    sums: dict[str, tuple[int, int]] = {}
-    for one in excluded:
-        files, size = sums.get(one.pattern, (0, 0))
-        sums[one.pattern] = (files + one.files, size + one.size)
-    return tuple(
-        ManifestExclusion(pattern=pattern, files=files, size=size)
-        for pattern, (files, size) in sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
-    )

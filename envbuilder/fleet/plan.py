@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envbuilder.building.record import build_key, pack_rules
+from envbuilder.assemble.packing import pack_rules
+from envbuilder.building.record import build_key
 from envbuilder.config.settings import Settings
 from envbuilder.fleet.tasks import Done, Terms, assemble_base, assemble_wheel, pack, verify
 from envbuilder.lockfile.model import Lock

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import ParamSpec
 
 from envbuilder.archive.exclude import PackRules
+from envbuilder.assemble.packing import conda_tools, tools
 from envbuilder.base.choose import open_base
 from envbuilder.building.build import build, open_assembler
-from envbuilder.building.record import BuildReport, build_key, conda_tools, record_of, tools
+from envbuilder.building.record import BuildReport, build_key, record_of
 from envbuilder.config.settings import Settings
 from envbuilder.errors import EnvbuilderError, IntegrityError, VerifyError
 from envbuilder.fetch.download import fetch

@@ -8,17 +8,11 @@ from pathlib import Path
 
 from envbuilder.archive.manifest import manifest_beside
 from envbuilder.archive.names import manifest_inside, open_archive
+from envbuilder.assemble.packing import pack_rules
 from envbuilder.assemble.pipeline import assembled
 from envbuilder.base.choose import open_base
 from envbuilder.building.build import build, open_assembler
-from envbuilder.building.record import (
-    BuildReport,
-    build_key,
-    key_of,
-    pack_rules,
-    record_of,
-    record_of_archive,
-)
+from envbuilder.building.record import BuildReport, build_key, key_of, record_of, record_of_archive
 from envbuilder.errors import IntegrityError, StoreError
 from envbuilder.fetch.beside import with_files_beside
 from envbuilder.lockfile.check import check_lock

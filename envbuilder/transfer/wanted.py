@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from envbuilder.archive.manifest import Manifest
-from envbuilder.building.record import lock_digest, pack_options
+from envbuilder.assemble.packing import pack_options
 from envbuilder.errors import IntegrityError
+from envbuilder.lockfile.digest import lock_digest
 from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
 

@@ -19,9 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from envbuilder.assemble.packing import tools
 from envbuilder.base.interpreter import describe, find_interpreter
 from envbuilder.building.build import build
-from envbuilder.building.record import tools
 from envbuilder.cli.terminal import show_table
 from envbuilder.config.settings import Settings, load_settings
 from envbuilder.fetch.download import fetch_into_wheelhouse

@@ -23,9 +23,10 @@ from envbuilder.archive.segment import Segment
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.base.interpreter import Interpreter, describe
 from envbuilder.building.rebuild import artifacts_only
-from envbuilder.building.record import BuildReport, lock_digest
+from envbuilder.building.record import BuildReport
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
 from envbuilder.inventory.kept import kept_for
+from envbuilder.lockfile.digest import lock_digest
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from envbuilder.archive.manifest import manifest_beside
+from envbuilder.assemble.packing import tools
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.building.build import build
-from envbuilder.building.record import tools
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ClusterError
 from envbuilder.fleet.build_many import FleetOptions, build_many, send_wheelhouses

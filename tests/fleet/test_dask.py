@@ -10,9 +10,9 @@ import pytest
 from s3fs import S3FileSystem
 
 from envbuilder import __version__
+from envbuilder.assemble.packing import tools
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.building.build import build
-from envbuilder.building.record import tools
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ClusterError, RecipeError
 from envbuilder.fleet.build_many import FleetOptions, build_many

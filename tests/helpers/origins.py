@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -15,9 +16,14 @@ from typing import Any
 
 from envbuilder.archive.manifest import MANIFEST_PATH, ManifestFile, manifest_beside, parse_manifest
 from envbuilder.base.interpreter import Interpreter, describe
+from envbuilder.config.settings import Settings
 from envbuilder.lockfile.model import Artifact
 from envbuilder.lockfile.pylock import write_lock
 from envbuilder.recipe.model import PackOptions
+from envbuilder.store.local import Store
+from envbuilder.store.session import Session
+from envbuilder.verification.server.servers import ServerChoice
+from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.small import Small
 from tests.helpers.wheels import (
     Zipped,
@@ -90,8 +96,13 @@ class Origin:
 
     @property
     def store(self) -> Path:
-        """A store without artifacts, where what a verification finds out is remembered."""
+        """A store without artifacts that has verified it: it knows the interpreters, and what sources give."""
         return self.folder / "memory"
+
+    def remember(self, store: Path) -> None:
+        """Copy that into *store*, so that nothing of it is found out again."""
+        for kind in ("interpreters", "origins"):
+            shutil.copytree(self.store / kind, store / kind)
 
 
 def make_origin(folder: Path, interpreter: Interpreter) -> None:
@@ -102,6 +113,10 @@ def make_origin(folder: Path, interpreter: Interpreter) -> None:
     Small(folder=folder, recipe=recipe, lock=lock).build()
     write_lock(lock, folder / "pylock.small.toml")
     (folder / "wheels").rename(folder / "wheelhouse")
+    origin = Origin(folder=folder)
+    session = Session(settings=Settings(find_links=(str(origin.wheelhouse),)), store=Store.open(origin.store))
+    report = verify(origin.archive, session, VerifyRequest(server=ServerChoice(ask=False), lock=lock))
+    assert [check.status for check in report.checks if check.id == "manifest.origin"] == ["passed"]
 
 
 def _write_wheels(folder: Path) -> list[Artifact]:

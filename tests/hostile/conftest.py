@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from envbuilder.base.interpreter import Interpreter
 from tests.helpers.environments import environment, pack
 from tests.helpers.hostile import Room, Zygote, zygote
 from tests.helpers.hostile_signers import Signers
+from tests.helpers.origins import Origin, make_origin
 from tests.helpers.remote_project import RemoteProject, make_remote_project
 
 
@@ -47,3 +48,9 @@ def signers(room: Room) -> Signers:
     made = Signers(folder=room.work, archive=pack(tree, room.work, listed=listed))
     made.certify("authority", authority=True)
     return made
+
+
+@pytest.fixture(scope="session")
+def origin(once: Callable[[str, Callable[[Path], None]], Path], python311: Interpreter) -> Origin:
+    """The archive as it was built. Not to be written to, but for its memory."""
+    return Origin(folder=once("origin", lambda folder: make_origin(folder, python311)))

@@ -35,8 +35,10 @@ from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.environments import SITE, Tree, add, environment, manifest, pack
 from tests.helpers.hostile import Room, harmless
+from tests.helpers.origins import Origin
 
 WRITTEN = ["work/report.json", "work/junit.xml"]
+NO_SERVER = ServerChoice(ask=False)
 BUG = "no archive may do that: please report it as a bug of envbuilder, with the archive if you can"
 
 
@@ -300,17 +302,12 @@ def manifest_saying(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", [*MANIFESTS, *SAID])
-def test_odd_manifests(room: Room, memory: Path, name: str) -> None:
+def test_odd_manifests(room: Room, origin: Origin, name: str) -> None:
     data = manifest_saying(name)
     archive = pack({**environment(), MANIFEST_PATH: data}, room.work)
     archive.with_name(archive.name.replace(".tar.gz", ".json")).write_bytes(data)
-    verified(room, archive, ENVBUILDER_CACHE=str(memory))
-
-
-@pytest.fixture(scope="session")
-def memory(shared: Path) -> Path:
-    """A store that remembers which interpreters this machine has."""
-    return shared / "memory"
+    origin.remember(room.store)
+    verified(room, archive)
 
 
 # -- before and after the archive is read ----------------------------------------------------------
@@ -397,7 +394,7 @@ ERRORS: dict[str, tuple[Exception, str, str | None]] = {
 def test_a_check_that_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, id: str) -> None:
     module, name, _ = CRASHES[id]
     archive, session = small(tmp_path)
-    request = VerifyRequest(server=ServerChoice(ask=False), options=VerifyOptions(sbom=True))
+    request = VerifyRequest(server=NO_SERVER, options=VerifyOptions(sbom=True))
     usual = [check.id for check in verify(archive, session, request).checks]
 
     def crash(*_: object, **__: object) -> Iterator[None]:
@@ -422,7 +419,7 @@ def test_what_a_check_ends_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
         raise error
 
     monkeypatch.setattr(envbuilder.verification.run, "check_origin", crash)
-    report = verify(archive, session, VerifyRequest(server=ServerChoice(ask=False)))
+    report = verify(archive, session, VerifyRequest(server=NO_SERVER))
     (check,) = [check for check in report.checks if check.id == "manifest.origin"]
     assert (check.status, check.fix) == ("failed", fix)
     assert re.fullmatch(found, check.found)
@@ -454,7 +451,7 @@ def test_what_the_system_refuses_while_extracting(
     monkeypatch.setattr(Path, "mkdir", refuse)
     written: list[Report] = []
     with pytest.raises(VerifyError) as caught:
-        verify(archive, session, VerifyRequest(server=ServerChoice(ask=False)), write=written.append)
+        verify(archive, session, VerifyRequest(server=NO_SERVER), write=written.append)
     assert caught.value.message.endswith(f"numpy-1.26.4.dist-info: {os.strerror(number)}")
     assert caught.value.hint == HINTS[number]
     (report,) = written

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest
-from envbuilder.building.record import pack_options, tools
+from envbuilder.assemble.packing import pack_options, tools
 from envbuilder.errors import AssembleError, IntegrityError
 from envbuilder.lockfile.model import Lock, LockedInterpreter
 from envbuilder.util.text import counted

@@ -20,10 +20,11 @@ from envbuilder.archive.manifest import (
     ManifestPackage,
 )
 from envbuilder.archive.segment import Excluded
+from envbuilder.assemble.own import environment_entry, sum_excluded
+from envbuilder.assemble.packing import tools
 from envbuilder.base.choose import find_compiler
-from envbuilder.building.manifest import environment_entry, sum_excluded
-from envbuilder.building.record import lock_digest, tools
 from envbuilder.errors import AssembleError, IntegrityError
+from envbuilder.lockfile.digest import lock_digest
 from envbuilder.lockfile.model import Lock
 from envbuilder.verification.origin.artifacts import lock_of
 from envbuilder.verification.origin.expected import Contribution, Packing, contribution_of

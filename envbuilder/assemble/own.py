@@ -1,0 +1,34 @@
+"""What an environment has of this tool itself, but for its manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from envbuilder.archive.entry import Entry
+from envbuilder.archive.manifest import ENVIRONMENT_PATH, ManifestExclusion
+from envbuilder.archive.segment import Excluded
+
+
+def environment_entry(compiler: Mapping[str, str]) -> Entry:
+    """Return the file that says which variables an environment sets: those of its *compiler*, too, if it has one."""
+    # What conda-pack's activation and conda's own scripts would set; a direct launch runs none of them, so the
+    # runtime sets it.
+    variables = {
+        "CONDA_PREFIX": "{prefix}",
+        **{name: f"{{prefix}}/{path}" for name, path in compiler.items()},
+    }
+    text = json.dumps({"variables": variables}, indent=1, sort_keys=True) + "\n"
+    return Entry(ENVIRONMENT_PATH, data=text.encode())
+
+
+def sum_excluded(excluded: Iterable[Excluded]) -> tuple[ManifestExclusion, ...]:
+    """Return what each pattern left out in all, the largest first."""
+    sums: dict[str, tuple[int, int]] = {}
+    for one in excluded:
+        files, size = sums.get(one.pattern, (0, 0))
+        sums[one.pattern] = (files + one.files, size + one.size)
+    return tuple(
+        ManifestExclusion(pattern=pattern, files=files, size=size)
+        for pattern, (files, size) in sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
+    )

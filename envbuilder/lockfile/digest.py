@@ -1,0 +1,13 @@
+"""The digest of a lock: what manifests and records name it by."""
+
+from __future__ import annotations
+
+import hashlib
+
+from envbuilder.lockfile.model import Lock
+from envbuilder.lockfile.pylock import lock_text
+
+
+def lock_digest(lock: Lock) -> str:
+    """Return the sha256 of a lock as it is written."""
+    return hashlib.sha256(lock_text(lock).encode()).hexdigest()
