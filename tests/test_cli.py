@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,9 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.lock import LockResult
 from envbuilder.store.local import CACHE_VARIABLE, Store
+from envbuilder.store.session import Session
 from envbuilder.verification.report import Check, Report
+from envbuilder.verification.verify import VerifyRequest
 from tests.helpers.small import little
 from tests.helpers.wheels import small_lock, small_recipe, write_wheel
 
@@ -449,19 +452,31 @@ def report_of(*checks: Check) -> Report:
     )
 
 
+def verified(
+    monkeypatch: pytest.MonkeyPatch, report: Report, asked: list[VerifyRequest] | None = None
+) -> None:
+    """Let every verification end in *report*, and note in *asked* what was asked."""
+
+    def verify(
+        archive: Path, session: Session, request: VerifyRequest, *, write: Callable[[Report], None]
+    ) -> Report:
+        if asked is not None:
+            asked.append(request)
+        write(report)
+        return report
+
+    monkeypatch.setattr("envbuilder.verification.verify.verify", verify)
+
+
 def test_verify_shows_checks_and_writes_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
+    asked: list[VerifyRequest] = []
     good = report_of(Check(id="archive.name", status="passed", found="a" * 200, release="pytriton-0.7.0"))
 
-    def verify(archive: Path, **options: Any) -> Report:
-        asked.update(options, archive=archive)
-        return good
-
-    monkeypatch.setattr(api, "verify", verify)
+    verified(monkeypatch, good, asked)
     Path("a.tar.gz").write_text("")
     result = call(
         *("verify", "a.tar.gz", "--release", "25.06", "--release", "26.06", "--no-server", "--model", "m"),
-        *("--report", "out/r.json", "--junit", "out/r.xml", "--lock", "pylock.x.toml"),
+        *("--report", "out/r.json", "--junit", "out/r.xml"),
     )
     assert result.stdout.splitlines() == [
         "check         release         result  found",
@@ -469,12 +484,12 @@ def test_verify_shows_checks_and_writes_reports(monkeypatch: pytest.MonkeyPatch)
         "envs/x.tar.gz: 1 passed (62 s)",
     ]
     assert result.exit_code == 0
-    assert (asked["releases"], asked["server"], asked["model"]) == (("25.06", "26.06"), False, Path("m"))
-    assert asked["lock"] == Path("pylock.x.toml")
+    (request,) = asked
+    assert (request.releases, request.server.ask, request.model) == (("25.06", "26.06"), False, Path("m"))
     assert Path("out/r.json").read_text() == good.json()
     assert Path("out/r.xml").read_text() == good.junit()
     assert call("verify", "a.tar.gz", "--json").stdout == good.json()
-    assert asked["server"] is None
+    assert asked[-1].server.ask is None
 
 
 def test_verify_by_a_lock_that_is_not_there() -> None:
@@ -490,7 +505,7 @@ def test_verify_that_fails_is_exit_code_7_after_its_reports(monkeypatch: pytest.
         Check(id="layout.python", status="failed", found="none", release="26.06"),
         Check(id="probe.model", status="failed", found="no answer"),
     )
-    monkeypatch.setattr(api, "verify", lambda *_, **__: bad)
+    verified(monkeypatch, bad)
     Path("a.tar.gz").write_text("")
     result = call("verify", "a.tar.gz", "--junit", "r.xml")
     assert result.stderr == "error: 3 checks failed: layout.python, probe.model\n"
@@ -501,7 +516,7 @@ def test_verify_that_fails_is_exit_code_7_after_its_reports(monkeypatch: pytest.
 
 
 def test_a_report_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "verify", lambda *_, **__: report_of())
+    verified(monkeypatch, report_of())
     Path("a.tar.gz").write_text("")
     result = call("verify", "a.tar.gz", "--report", "a.tar.gz/r.json")
     assert result.stderr == "error: a.tar.gz/r.json cannot be written: File exists\n"
@@ -538,7 +553,7 @@ def test_size_of_what_is_no_archive_is_exit_code_5() -> None:
     Path("a.tar.gz").write_text("no archive")
     result = call("size", "a.tar.gz")
     assert result.stderr.splitlines()[-2:] == [
-        "error: a.tar.gz cannot be read to its end: truncated header",
+        "error: a.tar.gz cannot be read to its end: truncated header (at its first header)",
         "  hint: an archive is a tar, plain or in gzip, as `envbuilder build` writes it",
     ]
     assert (result.stdout, result.exit_code) == ("", 5)
