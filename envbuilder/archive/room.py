@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Final
 
 from envbuilder.archive.manifest import manifest_beside
 from envbuilder.errors import EnvbuilderError, VerifyError
 from envbuilder.util.documents import LISTING, load_json
+from envbuilder.util.files import free_bytes
 from envbuilder.util.printable import shown
 from envbuilder.util.text import human
 
@@ -26,8 +26,7 @@ class DiskRoom:
 
     def __init__(self, archive: Path, into: Path) -> None:
         self._into = into
-        existing = next(folder for folder in (into, *into.absolute().parents) if folder.is_dir())
-        self._free = max(shutil.disk_usage(existing).free - _SPARE, 0)
+        self._free = max(free_bytes(into) - _SPARE, 0)
         self._said = _said_by_manifest(archive)
         self._taken = 0
         if self._said is not None and self._said > self._free:

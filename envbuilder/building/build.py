@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -40,7 +39,7 @@ from envbuilder.recipe.model import Recipe
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from envbuilder.util.files import file_sha256
+from envbuilder.util.files import file_sha256, free_bytes
 from envbuilder.util.interruption import shielded
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import counted
@@ -265,9 +264,7 @@ def _discard(damaged: DamagedPieceError | DamagedArtifactError, store: Store, re
 def _failure(error: OSError, recipe: Recipe, output: Path, store: Store) -> AssembleError:
     """Say what the system refused, and where."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = " and ".join(
-            f"{shutil.disk_usage(place).free >> 20} MiB in {place}" for place in (output, store.writable)
-        )
+        free = " and ".join(f"{free_bytes(place) >> 20} MiB in {place}" for place in (output, store.writable))
         return AssembleError(
             f"no space left to build {recipe.name}: free are {free}",
             hint="`envbuilder store prune` or ENVBUILDER_CACHE for the store, --output for archives",

@@ -32,13 +32,7 @@ def bench() -> None:
     metavar="DIR",
     help="A model directory. May be given several times. Default: three samples.",
 )
-@click.option(
-    "--precompiled-only",
-    "uncompiled",
-    flag_value=False,
-    default=True,
-    help="Leave out what is compiled when it is served.",
-)
+@click.option("--precompiled-only", is_flag=True, help="Leave out what is compiled when it is served.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Starts of each kind."
 )

@@ -21,6 +21,7 @@ from envbuilder.errors import RecipeError, StoreError
 from envbuilder.fetch.http import Unavailable, check_status, open_client, read_page, reason
 from envbuilder.fetch.stream import open_stream
 from envbuilder.resolve.wheelhouse import local_path
+from envbuilder.util.files import free_bytes
 from envbuilder.util.process import CommandError, run
 from envbuilder.util.tempdirs import temporary_folder
 from envbuilder.util.text import counted
@@ -142,8 +143,7 @@ def find_gpus(environ: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
 
 def free_space(use: str, folder: Path) -> Disk:
     """Return the free space where *folder* is, or will be."""
-    existing = next(up for up in (folder, *folder.parents) if up.exists())
-    return Disk(use=use, folder=folder, free=shutil.disk_usage(existing).free)
+    return Disk(use=use, folder=folder, free=free_bytes(folder))
 
 
 def check_routes(

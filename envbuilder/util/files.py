@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -114,3 +115,9 @@ def read_text(path: Path, *, most: int = 16 * 2**20) -> str:
 def kind_of_file(mode: int) -> str:
     """Say what a mode of :func:`os.stat` is of."""
     return next((name for test, name in _KINDS if test(mode)), "a file")
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that are free on the disk where *folder* is, or will be."""
+    existing = next(up for up in (folder, *folder.absolute().parents) if up.is_dir())
+    return shutil.disk_usage(existing).free

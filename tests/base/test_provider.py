@@ -325,7 +325,7 @@ import dataclasses, os, sys
 from pathlib import Path
 from envbuilder.base.cpython import _copy_changed
 from envbuilder.errors import AssembleError
-from envbuilder.base.interpreter import _content_digest
+from envbuilder.base.interpreter_files import _content_digest
 if os.geteuid() == 0:
     os.setuid(65534)
 for read in (lambda path: _copy_changed(path, "secret", path.parent, ()), lambda path: _content_digest(path, ())):
