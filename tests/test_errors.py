@@ -21,6 +21,7 @@ def test_every_error_has_the_exit_code_of_the_design() -> None:
     assert found == {
         "EnvbuilderError": 1,
         "ClusterError": 1,
+        "PluginError": 1,
         "RecipeError": 2,
         "StaleLockError": 3,
         "ResolveError": 4,

@@ -101,7 +101,7 @@ class Contents:
 
 
 def extract(archive: Path, into: Path, *, reporter: Reporter = SILENT) -> Contents:
-    """Read *archive* whole and extract it into the empty folder *into*.
+    """Read *archive* whole and extract it into the folder *into*, which is empty or made.
 
     Raises:
         VerifyError: there is no such file, or it cannot be written (the disk is full).
@@ -113,6 +113,7 @@ def extract(archive: Path, into: Path, *, reporter: Reporter = SILENT) -> Conten
     except OSError as error:
         hint = "archives lie in envs/ after a build" if error.errno == errno.ENOENT else None
         raise VerifyError(f"{archive}: {error.strerror}", hint=hint) from error
+    into.mkdir(parents=True, exist_ok=True)
     compression = compression_of(head)
     extraction = _Extraction(into, DiskRoom(archive, into))
     damage = other_filter(head)

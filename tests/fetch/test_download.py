@@ -20,6 +20,7 @@ from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SilentReporter, Task
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from envbuilder.util.tempdirs import DRAFT, temporary_name
 from tests.fetch.conftest import MakeIndex, leftovers, make_wheel
 from tests.helpers.index_server import Index, Trouble
 
@@ -447,7 +448,7 @@ def test_a_wheelhouse_is_filled(index: Index, empty_store: Store, tmp_path: Path
     assert files == [house / SHORT, house / other.filename]
     assert [file.read_bytes() for file in files] == [DATA, other_data]
     files[0].write_bytes(OTHER)
-    (house / ".fetch-12345678").mkdir()  # a killed one's
+    (house / temporary_name(DRAFT + "fetch")).mkdir()  # a killed one's
     before = files[1].stat().st_ino
     fetch_into_wheelhouse([other, WHEEL], "pypi", Session(settings=settings, store=empty_store), house)
     assert files[0].read_bytes() == DATA

@@ -20,6 +20,7 @@ from envbuilder.resolve.target import Target
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.source_tree import tree_digest
+from envbuilder.util.tempdirs import DRAFT, temporary_name
 from tests.helpers.indexes import (
     INTERPRETER,
     Server,
@@ -273,7 +274,7 @@ def test_a_file_that_is_there_but_wrong_is_replaced(tmp_path: Path, store: Store
     folder = tmp_path / "wheelhouse"
     folder.mkdir()
     (folder / one.filename).write_bytes(b"half a wh")
-    (folder / ".built-12345678").mkdir()  # a killed one's
+    (folder / temporary_name(DRAFT + "built")).mkdir()  # a killed one's
     place_in_wheelhouse([one], store, folder)
     assert (folder / one.filename).read_bytes() == data
     assert [entry.name for entry in folder.iterdir()] == [one.filename]
