@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_written(bench: Bench, monkeypatch: pytest.Monke
     def refuse(*args: Any, **options: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("envbuilder.lockfile.pylock.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("envbuilder.lockfile.pylock.write_whole", refuse)
     with pytest.raises(ResolveError) as caught:
         bench.lock()
     assert caught.value.message == f"{bench.path}: cannot be written: Permission denied"
