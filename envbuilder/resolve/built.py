@@ -22,7 +22,7 @@ from envbuilder.base.interpreter import find_interpreter
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.fetch.http import open_client
 from envbuilder.lockfile.model import Artifact, Lock, LockedInterpreter
-from envbuilder.resolve.solver import Index, solver_environment, write_configuration
+from envbuilder.resolve.solver import EPOCH, Index, solver_environment, write_configuration
 from envbuilder.resolve.target import Target
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
@@ -31,9 +31,6 @@ from envbuilder.util.process import CommandError, run
 from envbuilder.util.source_tree import copy_sources, tree_digest
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.urls import redacted
-
-_EPOCH = "315532800"
-"""SOURCE_DATE_EPOCH of builds: 1980, the earliest time that a zip can hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +159,7 @@ class Builder:
         ]
         command += ["--no-python-downloads", "--no-create-gitignore", "--out-dir", str(out), str(source)]
         try:
-            run(command, env={**self._environment(), "SOURCE_DATE_EPOCH": _EPOCH}, cwd=folder, timeout=3600)
+            run(command, env={**self._environment(), "SOURCE_DATE_EPOCH": EPOCH}, cwd=folder, timeout=3600)
         except CommandError as error:
             lines = error.output.replace(f"{folder}/", "").strip().splitlines()[-20:]
             said = "\n".join(f"  {line}" for line in lines)

@@ -50,6 +50,10 @@ _PASSED_ON = (
 )
 
 
+EPOCH = "315532800"
+"""SOURCE_DATE_EPOCH of builds: 1980, the earliest time that a zip can hold."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
     """One place that uv looks into, in the order in which they count."""
@@ -136,7 +140,8 @@ def solve(question: Question, target: Target, session: Session) -> list[Package]
         try:
             run(
                 limited(command, _MEMORY),
-                env=solver_environment(session),
+                # uv builds what does not say its metadata otherwise.
+                env={**solver_environment(session), "SOURCE_DATE_EPOCH": EPOCH},
                 cwd=folder,
                 timeout=_SECONDS,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,4 +27,5 @@ def install(
         lines.append(f"[{group}]\n{entry} = {module}:{attribute}\n")
     (information / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, module, raising=False)  # of another test
     importlib.invalidate_caches()

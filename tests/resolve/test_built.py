@@ -19,7 +19,7 @@ from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhous
 from envbuilder.resolve.target import Target
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from envbuilder.util.source_tree import tree_digest
+from envbuilder.util.source_tree import source_files, tree_digest
 from envbuilder.util.tempdirs import DRAFT, temporary_name
 from tests.helpers.indexes import (
     INTERPRETER,
@@ -290,16 +290,16 @@ def test_a_local_project_is_built_and_built_again_when_it_changes(
     for path, text in source_tree("mine-only", "1.0").items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    before = sorted(folder.rglob("*"))
+    before = sorted(source_files(folder))
     recipe = write_recipe(tmp_path, "mine-only @ ./mine-only")
     locked = lock(recipe, sources.settings(), store)
     assert artifact(locked, "mine-only").version == "1.0"
     assert locked.built == (("mine-only", f"folder:{tree_digest(folder)}"),)
-    assert sorted(folder.rglob("*")) == before, "nothing was written into it"
+    assert sorted(source_files(folder)) == before, "nothing was written into it"
     write_lock(locked, lock_path(recipe))
     assert check_lock(recipe) == locked
 
-    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__").mkdir(exist_ok=True)
     (folder / "__pycache__" / "left.pyc").write_bytes(b"by a test run")
     assert check_lock(recipe) == locked
     (folder / "more.py").write_text("")
