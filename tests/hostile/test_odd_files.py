@@ -96,7 +96,7 @@ CASES: dict[str, Case] = {
     "verify of a lock": ("a.toml", lambda room, path: run(room, "verify", good(room), "--lock", path.name), 5,
         "a.toml: cannot be read: is {}, not a file"),
     "import": ("environment.yml", lambda room, path: run(room, "import", path.name), 2,
-        "environment.yml: cannot be read: is {}, not a file"),
+        "environment.yml cannot be read: is {}, not a file"),
     # -- keys, reports, advisories
     "verify by a key": ("key.pem", lambda room, path: run(room, "verify", good(room), "--provenance", path.name), 2,
         "the key key.pem cannot be read: is {}, not a file"),

@@ -189,9 +189,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "link": (link(f"{SITE}/evil", "alpha"), f"{FOREIGN}{SITE}/evil{NOT_COMPILED}"),
     "empty-folder": (folder(f"{SITE}/requests"), f"{FOREIGN}{SITE}/requests/{NOT_COMPILED}"),
     "other-case": (put(f"{SITE}/Alpha/m1.py", b""), f"{FOREIGN}{SITE}/Alpha/m1.py{NOT_COMPILED}"),
-    "name-with-a-newline": (put("bin/a\nb", b""), f"{FOREIGN}bin/a\\nb{NOT_COMPILED}"),
     "name-that-is-no-utf-8": (put("bin/a\udcff", b""), f"{FOREIGN}bin/a\\udcff{NOT_COMPILED}"),
-    "name-with-an-escape": (put("bin/\x1b[2J", b""), f"{FOREIGN}bin/\\u001b[2J{NOT_COMPILED}"),
     # -- changed
     "bytecode-of-another": (
         copy(f"{CACHE}/m2.cpython-311.pyc", f"{CACHE}/m1.cpython-311.pyc"),
