@@ -258,15 +258,17 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("gib", [4, 8])
 def test_a_file_of_more_than_4_gib_and_of_more_than_8(tmp_path: Path, gib: int) -> None:
-    # Its stream of zeros is made by hand: one compressed run, repeated, each ending at a byte (a full flush).
+    # Its stream is made by hand: one compressed run, repeated, each ending at a byte (a full flush). A part of it is
+    # noise: what is a hundred times as large unpacked is refused.
     run_size, runs = 64 * 2**20, gib * 16 + 1
+    content = random.Random(1).randbytes(2**20) + bytes(run_size - 2**20)
     stream = zlib_ng.compressobj(9, zlib_ng.DEFLATED, -15)
-    run = stream.compress(bytes(run_size)) + stream.flush(zlib_ng.Z_FULL_FLUSH)
+    run = stream.compress(content) + stream.flush(zlib_ng.Z_FULL_FLUSH)
     data = run * runs + stream.flush()
     size = run_size * runs
     crc = 0
     for _ in range(runs):
-        crc = zlib_ng.crc32(bytes(run_size), crc)
+        crc = zlib_ng.crc32(content, crc)
     wide = struct.pack("<HHQ", 1, 8, size)
     wheel = tmp_path / "a.whl"
     fields = {"size": 0xFFFFFFFF, "crc": crc, "extra": wide}
