@@ -75,9 +75,9 @@ def test_a_quota_of_the_control_group_counts(
 @pytest.mark.parametrize(
     ("milliseconds", "threads"),
     [
-        ("1", 1),  # threads do not help: one is left
-        ("4 / threads", 4),  # each helps
-        ("1 if threads > 1 else 2", 2),  # the second helps, the third and fourth do not
+        ("4", 1),  # threads do not help: one is left
+        ("9 / threads", 4),  # each helps
+        ("4 if threads > 1 else 8", 2),  # the second helps, the third and fourth do not
         ("15", 4),  # so long a call that a thread's cost does not count
     ],
 )
