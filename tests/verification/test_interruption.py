@@ -18,7 +18,7 @@ import pytest
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.cleanup import Remains, extractions
+from envbuilder.verification.server.cleanup import Remains
 
 
 @pytest.fixture
@@ -161,7 +161,6 @@ def verification(own: Path, cpu_archive: Path) -> Verification:
 @pytest.mark.slow
 @pytest.mark.usefixtures("server")  # in the store of this run
 def test_told_to_end_at_each_stage(verification: Verification, model: Path) -> None:
-    before = extractions()
     for at, tried, number, said in (
         (extracting, model, signal.SIGINT, "interrupted"),
         (probing, sample_model(), signal.SIGTERM, "terminated"),  # it compiles, in processes of its own
@@ -169,7 +168,6 @@ def test_told_to_end_at_each_stage(verification: Verification, model: Path) -> N
         (answering, model, signal.SIGTERM, "terminated"),
     ):
         assert verification.stop(at, tried, number) == (128 + number, f"{said}\n"), at
-        assert extractions() <= before, at
 
 
 @pytest.mark.torch
@@ -178,14 +176,11 @@ def test_told_to_end_at_each_stage(verification: Verification, model: Path) -> N
 @pytest.mark.slow
 @pytest.mark.usefixtures("server")  # in the store of this run
 def test_killed_at_each_stage_and_begun_again(verification: Verification, model: Path) -> None:
-    before = extractions()
     for at, tried in ((extracting, model), (probing, sample_model()), (loading, model), (answering, model)):
         assert verification.stop(at, tried, signal.SIGKILL) == (-signal.SIGKILL, ""), at
-        assert extractions() <= before, at
     process = verification.start(model)
     out, err = process.communicate(timeout=300)
     assert (err, process.returncode) == ("", 0)
     report = json.loads(out)
     assert {check["id"] for check in report["checks"]} >= {"probe.answers", "server.http", "server.grpc"}
     assert list((verification.store / "tmp").iterdir()) == []
-    assert extractions() <= before
