@@ -1,13 +1,13 @@
-"""Documents that others wrote, read without belief: JSON under caps, and typed access with a dotted path in errors.
+"""Untrusted documents, parsed defensively: parsed under caps, with typed access and a dotted path in errors.
 
-A reader asks for what it needs, in the type and the grammar that it needs::
+A reader requests each value with its type and grammar::
 
     record = parse_json(data, where="records/cpu.json")
     digest = record.digest("archive")
     for package in record.records("packages"):
         name = package.text("name", grammar=NAME)
 
-What is not so raises a :class:`DocumentError`: ``records/cpu.json: packages[3].name: expected …, found …``. Nothing
+Anything else raises a :class:`DocumentError`: ``records/cpu.json: packages[3].name: expected …, found …``. Nothing
 else is raised, whatever the bytes are, and nothing takes more memory than a :class:`Cap` allows.
 """
 
@@ -17,7 +17,6 @@ import difflib
 import math
 import posixpath
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +29,12 @@ from envbuilder.util.strict_json import LISTING as LISTING
 from envbuilder.util.strict_json import Cap as Cap
 from envbuilder.util.strict_json import DocumentError as DocumentError
 from envbuilder.util.strict_json import parse_json_value as parse_json_value
-from envbuilder.util.strict_json import too_large
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from envbuilder.util.strict_toml import parse_toml_value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grammar:
-    """What a text must look like: a pattern, matched whole, and the words for it in an error."""
+    """The format of a string: a pattern, matched whole, and its description in errors."""
 
     pattern: re.Pattern[str]
     expected: str
@@ -48,13 +42,13 @@ class Grammar:
 
 DIGEST: Final = Grammar(pattern=re.compile(r"[0-9a-f]{64}"), expected="64 hex digits")
 LINE: Final = Grammar(pattern=re.compile(r".+", re.DOTALL), expected="a line of text")
-_LONG_NUMBER: Final = re.compile(rb"[0-9_]{101}")
 LARGEST: Final = 2**63 - 1
 """Of an integer: what a file system can count."""
+_LARGEST_NUMBER: Final = 1e300
 
 
 class Record:
-    """A JSON object (a mapping) in a foreign document: its values by key, in the type that the reader needs.
+    """A JSON object (a mapping) in an untrusted document, with typed access to its values.
 
     A getter raises a :class:`DocumentError` where the key is missing or its value is another kind of thing. What may be
     missing is asked with ``in`` first: a key whose value is null counts as missing.
@@ -71,24 +65,24 @@ class Record:
 
     @property
     def path(self) -> str:
-        """Where this object stands in the document, dotted; empty for the document itself."""
+        """The dotted path of this object in the document; empty for the document itself."""
         return "" if self._parent is None else _joined(self._parent.path, self._key)
 
     def __contains__(self, key: str) -> bool:
         return self.value.get(key) is not None
 
     def fail(self, key: str, reason: str, *, hint: str | None = None) -> NoReturn:
-        """Refuse what is under *key* (empty: the object itself) for *reason*."""
+        """Reject the value of *key* (empty: the object itself) for *reason*."""
         raise DocumentError(self.where, _joined(self.path, key) if key else self.path, reason, hint=hint)
 
     def expected(self, key: str, expected: str) -> NoReturn:
-        """Refuse the value of *key*, where *expected* was."""
+        """Reject the value of *key*, naming what was *expected*."""
         if key not in self.value:
             self.fail(key, f"is missing; expected {expected}")
         self.fail(key, f"expected {expected}, found {shown(self.value[key])}")
 
     def only(self, *known: str) -> None:
-        """Refuse keys that are not *known*."""
+        """Reject keys that are not *known*."""
         for key in self.value:
             if key not in known:
                 close = difflib.get_close_matches(key[:100], known, 1)
@@ -104,14 +98,23 @@ class Record:
         self.expected(key, _text_expected(value, grammar, longest))
 
     def free_text(self, key: str, *, longest: int = 2**20) -> str:
-        """Return a text as it is: empty, of several lines, with what is not to be shown as it is."""
+        """Return a string unchecked: it may be empty, have several lines, or contain control characters."""
         value = self.value.get(key)
         if isinstance(value, str) and len(value) <= longest:
             return value
         self.expected(key, f"a text of at most {longest} characters" if isinstance(value, str) else "a text")
 
+    def unicode_text(self, key: str, *, longest: int = 2**20) -> str:
+        """Return a string as :meth:`free_text`, without lone surrogates: UTF-8 can write it."""
+        value = self.free_text(key, longest=longest)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(key, "has a character that UTF-8 cannot write")
+        return value
+
     def free_texts(self, key: str, *, longest: int = 2**20) -> tuple[str, ...]:
-        """Return a list of texts as they are."""
+        """Return a list of unchecked strings."""
         values = self._list(key, None)
         for number, value in enumerate(values):
             if not isinstance(value, str) or len(value) > longest:
@@ -143,8 +146,9 @@ class Record:
         """Return a finite number from *least* to *most*."""
         value = self.value.get(key)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if least <= value <= most and math.isfinite(value) and abs(value) < 1e300:
+            if least <= value <= most and math.isfinite(value) and abs(value) < _LARGEST_NUMBER:
                 return float(value)
+            least, most = max(least, -_LARGEST_NUMBER), min(most, _LARGEST_NUMBER)
             self.expected(key, f"a number from {least:g} to {most:g}")
         self.expected(key, "a number")
 
@@ -223,7 +227,7 @@ class Record:
         return {name: inner.text(name, grammar) for name in inner.value}
 
     def check_keys(self, grammar: Grammar) -> None:
-        """Refuse a key of this object that *grammar* does not match."""
+        """Reject a key of this object that *grammar* does not match."""
         for name in self.value:
             if not _is_text(name, grammar, 4096):
                 expected = _text_expected(name, grammar, 4096)
@@ -239,10 +243,10 @@ class Record:
 
 
 def parse_json(data: bytes | str, *, where: str, cap: Cap = DOCUMENT, allow_nan: bool = False) -> Record:
-    """Read a JSON object, as strictly as :func:`parse_json_value`; *where* names the document in errors.
+    """Parse a JSON object as strictly as :func:`parse_json_value`; *where* names the document in errors.
 
     Raises:
-        DocumentError: it is none.
+        DocumentError: it is invalid.
     """
     value = parse_json_value(data, where=where, cap=cap, allow_nan=allow_nan)
     if not isinstance(value, dict):
@@ -256,7 +260,7 @@ def load_json(
     """Read a JSON object from a file; *where* names it, else its path does.
 
     Raises:
-        DocumentError: it is none.
+        DocumentError: it is invalid.
         OSError: it cannot be read; :class:`~envbuilder.util.files.NotRegularError` where it is no file.
     """
     name = str(path) if where is None else where
@@ -268,20 +272,9 @@ def parse_toml(data: bytes, *, where: str, cap: Cap = DOCUMENT) -> Record:
     """Read TOML; *where* names the document in errors.
 
     Raises:
-        DocumentError: it is none, or more than *cap* allows.
+        DocumentError: it is invalid, or more than *cap* allows.
     """
-    if len(data) > cap.size:
-        raise too_large(where, cap)
-    if _LONG_NUMBER.search(data):
-        raise DocumentError(where, "", "has an integer of more than a hundred digits")
-    try:
-        return Record(tomllib.loads(data.decode("utf-8")), where)
-    except UnicodeDecodeError as error:
-        raise DocumentError(where, "", f"is not UTF-8: {error.reason} at byte {error.start}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise DocumentError(where, "", f"is not TOML: {error}") from error
-    except RecursionError as error:  # tomllib is written in Python: it ends well
-        raise DocumentError(where, "", "is nested too deep") from error
+    return Record(parse_toml_value(data, where=where, cap=cap), where)
 
 
 def record_of(value: object, *, where: str) -> Record:

@@ -1,4 +1,4 @@
-"""A picture of boxes with text in them, as SVG or PNG."""
+"""Draw labelled boxes as SVG or PNG."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from envbuilder.errors import RecipeError
-from envbuilder.util.files import write_whole
+from envbuilder.util.files import atomic_write
 from envbuilder.util.printable import printable_line, valid_xml
 from envbuilder.util.tempdirs import output_folder
 
 GLYPH: Final = 0.56
-"""Mean width of a letter, in sizes of the font: wide enough for the sans-serif of any viewer."""
+"""Mean width of a letter relative to the font size: wide enough for any viewer's sans-serif."""
 _SCALE: Final = 2
 """Pixels of a PNG for each unit of the drawing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle and what it says, from its upper left corner on."""
+    """A rectangle with its text, from its upper left corner."""
 
     x: float
     y: float
@@ -33,12 +33,12 @@ class Box:
     text: str = ""
     font: float = 12.0
     tip: str = ""
-    """What a viewer shows on pointing at it."""
+    """The tooltip."""
     ink: str = "black"
 
 
 def write_picture(boxes: Sequence[Box], path: Path, *, width: float, height: float) -> None:
-    """Draw *boxes* to *path*, whose suffix (``.svg`` or ``.png``) says how.
+    """Draw *boxes* to *path*, as SVG or PNG by its suffix.
 
     Raises:
         RecipeError: another suffix, *path* cannot be written, or a PNG is asked for without Pillow.
@@ -46,11 +46,11 @@ def write_picture(boxes: Sequence[Box], path: Path, *, width: float, height: flo
     formats = {".svg": _svg, ".png": _png}
     make = formats.get(path.suffix.lower())
     if make is None:
-        raise RecipeError(f"{path}: no picture is called that", hint="its name ends in .svg or .png")
+        raise RecipeError(f"{path}: unknown image format", hint="expected a name that ends in .svg or .png")
     picture = make(boxes, width, height)
     try:
         with output_folder(path.parent):
-            write_whole(path, picture)
+            atomic_write(path, picture)
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -89,8 +89,8 @@ def _png(boxes: Sequence[Box], width: float, height: float) -> bytes:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
         raise RecipeError(
-            "a PNG is drawn by Pillow, which is not installed",
-            hint="pip install 'envbuilder[plot]', or draw an .svg",
+            "drawing a PNG requires Pillow, which is not installed",
+            hint="pip install 'envbuilder[plot]', or write an .svg",
         ) from None
     image = Image.new("RGB", (round(width * _SCALE), round(height * _SCALE)))
     pen = ImageDraw.Draw(image)

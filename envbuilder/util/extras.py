@@ -1,4 +1,4 @@
-"""What only some verbs need, and is installed by an extra."""
+"""Dependencies that only some commands need, installed by an extra."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envbuilder.errors import RecipeError
 
 @contextmanager
 def needs_extra(extra: str, verb: str) -> Iterator[None]:
-    """Import in this block what the extra *extra* installs; *verb* is what needs it.
+    """Import optional dependencies in this block: the extra *extra* installs them, *verb* needs them.
 
     Raises:
         RecipeError: it is not installed.
@@ -20,5 +20,5 @@ def needs_extra(extra: str, verb: str) -> Iterator[None]:
     except ImportError as error:
         missing = error.name or str(error)
         raise RecipeError(
-            f"{verb} needs {missing}, which is not installed", hint=f"pip install 'envbuilder[{extra}]'"
+            f"{verb} requires {missing}, which is not installed", hint=f"pip install 'envbuilder[{extra}]'"
         ) from error

@@ -1,4 +1,4 @@
-"""What is done with a file anywhere: write it whole or not at all, and hash it."""
+"""Write files atomically, read and hash regular files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from envbuilder.util.tempdirs import draft_folder
 from envbuilder.util.text import human
 
 StrPath = str | os.PathLike[str]
-"""A path, or what stands for one: :class:`envbuilder.Archive`, for instance."""
+"""A path, or an object that represents one, such as :class:`envbuilder.Archive`."""
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write *data* beside *path*, then move it there: a killed run leaves what was there before.
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write *data* to a temporary file beside *path* and rename it: a killed run leaves the old file.
 
     Raises:
-        NotRegularError: there is something else than a file: a device, say, which must not be replaced.
+        NotRegularError: it exists and is not a file: a device, say, which must not be replaced.
         OSError: it cannot be written.
     """
     with contextlib.suppress(FileNotFoundError):
@@ -35,11 +35,11 @@ def write_whole(path: Path, data: bytes) -> None:
         draft.replace(path)
 
 
-def create_whole(path: Path, draft: Path) -> None:
-    """Give the file *draft* the further name *path*, which nobody has yet.
+def atomic_create(path: Path, draft: Path) -> None:
+    """Link the file *draft* to *path*, which must not exist.
 
     Raises:
-        FileExistsError: there is something of that name. It stays as it is.
+        FileExistsError: *path* exists. It is left unchanged.
         OSError: it cannot be written.
     """
     try:
@@ -61,7 +61,7 @@ def file_sha256(path: Path) -> str:
 
 
 class NotRegularError(OSError):
-    """There is something else where a file should be: a folder, a FIFO, a socket, a device."""
+    """The path is not a regular file: a folder, a FIFO, a socket, a device."""
 
 
 _KINDS: Final = (
@@ -74,10 +74,10 @@ _KINDS: Final = (
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to be read; wait for nobody, and read nothing but files (links are followed).
+    """Open a regular file for reading, without blocking (links are followed).
 
     Raises:
-        NotRegularError: it is something else; the error says what.
+        NotRegularError: it is not a regular file; the error says what it is.
         OSError: it cannot be opened.
     """
     try:
@@ -100,7 +100,7 @@ def read_regular(path: Path, *, most: int) -> bytes:
 
 
 def read_text(path: Path, *, most: int = 16 * 2**20) -> str:
-    """Return the text of a file of at most *most* bytes, in UTF-8: what a person or a tool wrote as configuration.
+    """Return the UTF-8 text of a configuration file of at most *most* bytes.
 
     Raises:
         UnicodeDecodeError: it is not UTF-8.
@@ -113,11 +113,11 @@ def read_text(path: Path, *, most: int = 16 * 2**20) -> str:
 
 
 def kind_of_file(mode: int) -> str:
-    """Say what a mode of :func:`os.stat` is of."""
+    """Return the name of the file type in a mode of :func:`os.stat`."""
     return next((name for test, name in _KINDS if test(mode)), "a file")
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the bytes that are free on the disk where *folder* is, or will be."""
+    """Return the free bytes on the disk of *folder*, which need not exist yet."""
     existing = next(up for up in (folder, *folder.absolute().parents) if up.is_dir())
     return shutil.disk_usage(existing).free

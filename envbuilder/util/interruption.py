@@ -1,4 +1,4 @@
-"""Signals that ask this process to end (SIGINT, SIGTERM, SIGHUP) as one exception, and an end that does not wait.
+"""Signals that ask this process to end (SIGINT, SIGTERM, SIGHUP) as one exception, and an exit that does not block.
 
 The first of them is raised as :class:`Interrupted` in the main thread, whose ``finally`` blocks then clean up; further
 ones change nothing. Where that takes longer than :data:`GRACE`, since another thread is busy, the process ends all the
@@ -27,7 +27,7 @@ _WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", sig
 
 
 class Interrupted(BaseException):
-    """A signal asks this process to end. Not an :class:`Exception`: nobody goes on after it."""
+    """A signal asks this process to end. Not an :class:`Exception`, so that no handler continues after it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -47,7 +47,7 @@ _state = _State()
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Handle the signals in the block, which is the whole program; where one came, end the process after it."""
+    """Handle signals in the block, which is the whole program; if one arrived, end the process afterwards."""
     install()
     try:
         yield
@@ -61,7 +61,7 @@ def handled() -> Iterator[None]:
 
 
 def install() -> None:
-    """Handle the signals from now on. To be called once, by the main thread, early."""
+    """Handle signals from now on. Call it once, early, from the main thread."""
     end, pipe = os.pipe()
     os.set_blocking(pipe, False)
     handled = []
@@ -78,7 +78,7 @@ def install() -> None:
 
 @contextlib.contextmanager
 def shielded() -> Iterator[None]:
-    """Raise :class:`Interrupted` only when the block is left: for a few steps that belong together."""
+    """Delay :class:`Interrupted` until the block is left: for steps that must not be separated."""
     if threading.current_thread() is not threading.main_thread():  # nothing is raised there anyway
         yield
         return
@@ -91,7 +91,7 @@ def shielded() -> Iterator[None]:
 
 
 def _end(number: int) -> NoReturn:
-    """End the process: what is noted is removed, a line says why in words, the exit code is 128 + *number*."""
+    """End the process: clean up, print one line that says why, exit with 128 + *number*."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -134,7 +134,7 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _watch(end: int, handled: Container[int]) -> None:
-    """Wait for a signal; end what the main thread may wait for, and then the process, if it does not end by itself."""
+    """Wait for a signal; kill the programs that the main thread may wait for, then the process if it does not end."""
     number = os.read(end, 1)[0]
     while number not in handled:
         number = os.read(end, 1)[0]
@@ -151,7 +151,7 @@ def _watch(end: int, handled: Container[int]) -> None:
 
 
 def _say(number: int) -> None:
-    """Say once, whichever thread comes first, why the process ends."""
+    """Print once, from whichever thread is first, why the process ends."""
     if not _state.saying.acquire(blocking=False):
         return
     with contextlib.suppress(OSError):

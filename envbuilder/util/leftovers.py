@@ -1,8 +1,8 @@
-"""What this process has to take away before it ends: temporary folders, empty folders, and programs that it started.
+"""What this process must clean up before it ends: temporary folders, empty folders, and programs that it started.
 
-Whoever makes such a thing notes it here first, and takes that back when the thing is gone or has become a result. What
-is still noted when the process ends is removed: by :mod:`atexit`; by :func:`finish`, which waits for no thread; and
-programs by a guard (:mod:`envbuilder.util.guard`), where the process is killed. Thread-safe.
+Code that creates one registers it here first, and unregisters it when it is gone or has become a result. What
+is still registered when the process ends is removed: by :mod:`atexit`; by :func:`finish`, which waits for no thread;
+and programs by a watchdog (:mod:`envbuilder.util.watchdog`), where the process is killed. Thread-safe.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import time
 from pathlib import Path
 from typing import Final, NoReturn
 
-from envbuilder.util import guard
+from envbuilder.util import watchdog
 
 ENDING_SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-"""What asks a process to end."""
-_GUARD: Final = os.path.abspath(guard.__file__)
+"""Signals that ask a process to end."""
+_WATCHDOG: Final = os.path.abspath(watchdog.__file__)
 
 
 class _Noted:
-    """What is noted in this process."""
+    """Everything registered in this process."""
 
     def __init__(self) -> None:
         # Dictionaries keep the order, and each step on them is one operation of the interpreter: a signal handler and
@@ -36,58 +36,58 @@ class _Noted:
         self.lock = threading.Lock()
         self.finishing = False
         self.guard: tuple[int, int] | None = None
-        """The guard's process, and the pipe to it."""
+        """The watchdog's process, and the pipe to it."""
 
 
 _noted = _Noted()
 
 
 def note_path(path: Path) -> None:
-    """Note that *path*, which need not be there yet, is to be removed with all that is in it."""
+    """Register *path*, which need not exist yet, for removal with its contents."""
     _stay()
     _noted.paths[path] = None
 
 
 def forget_path(path: Path) -> None:
-    """Take back what :func:`note_path` noted."""
+    """Undo :func:`note_path`."""
     _noted.paths.pop(path, None)
 
 
 def note_folder(folder: Path) -> None:
-    """Note that *folder*, which need not be there yet, is to be removed if it is empty."""
+    """Register *folder*, which need not exist yet, for removal if it is empty."""
     _stay()
     _noted.folders[folder] = None
 
 
 def forget_folder(folder: Path) -> None:
-    """Take back what :func:`note_folder` noted."""
+    """Undo :func:`note_folder`."""
     _noted.folders.pop(folder, None)
 
 
 def note_session(session: int) -> None:
-    """Note that the processes of *session* are to be killed, also where this process is."""
+    """Register *session*: its processes are killed when this process ends or is killed."""
     _stay()
     _noted.sessions[session] = None
     _tell(f"+{session}\n")
 
 
 def forget_session(session: int) -> None:
-    """Take back what :func:`note_session` noted."""
+    """Undo :func:`note_session`."""
     if session in _noted.sessions:
         del _noted.sessions[session]
         _tell(f"-{session}\n")
 
 
 def kill_programs() -> None:
-    """Kill the programs that are noted."""
-    guard.kill_sessions(list(_noted.sessions))
+    """Kill the registered programs."""
+    watchdog.kill_sessions(list(_noted.sessions))
 
 
 def remove_all() -> None:
-    """Kill the programs and remove the paths that are noted."""
+    """Kill the registered programs and remove the registered paths."""
     kill_programs()
     for path in reversed(list(_noted.paths)):
-        guard.remove(path)
+        watchdog.remove(path)
         forget_path(path)
     for folder in reversed(list(_noted.folders)):
         with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ def remove_all() -> None:
 
 
 def finish(code: int) -> NoReturn:
-    """End this process at once with *code*, and remove what is noted. Any thread may call it."""
+    """End this process at once with *code*, after cleaning up. Any thread may call it."""
     _noted.finishing = True
     left = [f"session={session}" for session in list(_noted.sessions)]
     left += [f"path={path}" for path in reversed(list(_noted.paths))]
@@ -105,7 +105,7 @@ def finish(code: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     if left:
         with contextlib.suppress(OSError):  # no such Python any more, or more paths than arguments may be
-            command = [sys.executable, "-I", "-S", _GUARD, "finish", str(code)]
+            command = [sys.executable, "-I", "-S", _WATCHDOG, "finish", str(code)]
             os.execv(sys.executable, [*command, *left])
     with contextlib.suppress(Exception):
         remove_all()
@@ -113,16 +113,16 @@ def finish(code: int) -> NoReturn:
 
 
 def _stay() -> None:
-    """Keep a thread that would begin something new from it, while another ends the process."""
+    """Block a thread that would create something new while another ends the process."""
     while _noted.finishing:
         time.sleep(1.0)
 
 
-# -- the guard -------------------------------------------------------------------------------------
+# -- the watchdog -------------------------------------------------------------------------------------
 
 
 def _tell(line: str) -> None:
-    """Tell the guard, which is started by the first line."""
+    """Send a line to the watchdog, which the first line starts."""
     with _noted.lock:
         if _noted.guard is None:
             _noted.guard = _start_guard()
@@ -135,7 +135,7 @@ def _start_guard() -> tuple[int, int]:
     try:
         process = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", _GUARD, "watch"],
+            [sys.executable, "-I", "-S", _WATCHDOG, "watch"],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, end, 0),
@@ -161,7 +161,7 @@ def _end() -> None:
 
 
 def _begin_anew() -> None:
-    """Note nothing in a forked child: it is its parent's, as is the guard, which waits for the end of the pipe."""
+    """Clear the registry in a forked child: its contents and the watchdog belong to the parent."""
     global _noted
     if _noted.guard is not None:
         os.close(_noted.guard[1])

@@ -1,4 +1,4 @@
-"""glibc's malloc, told to keep what it has."""
+"""Tune glibc's malloc to keep freed memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def keep_freed_memory() -> None:
     """Tell glibc's malloc not to give each freed buffer back to the kernel, and threads to share one arena.
 
     Segments are made of buffers of some hundred KiB, taken and freed by several threads; faulting their pages in
-    anew each time took as long as inflating into them (measured: half the time of the system calls). For the
+    again each time took as long as inflating into them (measured: half the time of the system calls). For the
     command line; a program that calls :func:`build` decides for itself.
     """
     with contextlib.suppress(AttributeError, OSError):  # another libc has no mallopt

@@ -1,4 +1,4 @@
-"""Paths as a person writes them."""
+"""Paths as users write them: with ``~``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from envbuilder.errors import RecipeError
 
 
 class UnknownHomeError(RecipeError):
-    """A path begins with ``~`` or ``~NAME``, and nothing says where that is."""
+    """A path begins with ``~`` or ``~NAME``, and that home directory is unknown."""
 
 
 def expand_user(text: str) -> Path:
     """Return the path *text* with ``~`` and ``~NAME`` replaced.
 
     Raises:
-        UnknownHomeError: there is no such user, or HOME is not set and no database knows this one.
+        UnknownHomeError: there is no such user, or HOME is not set and the user has no passwd entry.
     """
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise UnknownHomeError(
-            f"{text}: the home folder is not known", hint="write the whole path instead of ~"
+            f"{text}: the home directory is unknown", hint="write the full path instead of ~"
         ) from None

@@ -1,60 +1,70 @@
-"""What other distributions add to this tool, by entry points; what it brings itself is registered in the same form."""
+"""Plugins: implementations that other distributions add by entry points, beside the built-in ones.
+
+``importlib.metadata`` is imported where a plugin is looked for: it takes longer than all the rest of this module.
+"""
 
 from __future__ import annotations
 
 import difflib
+import pkgutil
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from envbuilder.errors import PluginError, RecipeError
 from envbuilder.util.text import listed
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _T = TypeVar("_T")
 
 
 def installed(group: str) -> tuple[str, ...]:
     """Return the names that installed distributions have in the entry-point group *group*, sorted."""
+    from importlib.metadata import entry_points
+
     return tuple(sorted({entry.name for entry in entry_points(group=group)}))
 
 
 class Registry(Generic[_T]):
-    """The implementations of one seam, by name.
+    """The implementations of one plugin interface, by name.
 
-    An entry point names a class, which is called without arguments, or an object. One with the name of a built-in is
-    never asked.
+    An entry point names a class, which is called without arguments, or an object. A plugin with the name of a built-in
+    is ignored.
     """
 
     def __init__(
         self, group: str, kind: str, *, built_in: Mapping[str, str], needs: tuple[str, ...] = ()
     ) -> None:
-        """Register what is built in.
+        """Register the built-in implementations.
 
         Args:
             group: the entry-point group, ``envbuilder.layouts``.
-            kind: what one is called in an error: ``layout``.
+            kind: the term for one in errors: ``layout``.
             built_in: ``module:attribute`` by name, as an entry point has it.
-            needs: methods and attributes that one must have.
+            needs: required methods and attributes.
         """
         self.group = group
         self._kind = kind
         self._needs = needs
-        self._built_in = {name: EntryPoint(name, value, group) for name, value in built_in.items()}
+        self._built_in = built_in
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all there are, built in and installed, sorted."""
+        """Return the names of all implementations, built-in and installed, sorted."""
         return tuple(sorted({*self._built_in, *installed(self.group)}))
 
     def get(self, name: str) -> _T:
         """Return the implementation called *name*.
 
         Raises:
-            RecipeError: there is none.
-            PluginError: an installed distribution's cannot be used.
+            RecipeError: the name is unknown.
+            PluginError: the plugin cannot be used.
         """
-        entry = self._built_in.get(name)
-        if entry is not None:
-            return self._made(entry.load())
+        built_in = self._built_in.get(name)
+        if built_in is not None:
+            return self._made(pkgutil.resolve_name(built_in))
+        from importlib.metadata import entry_points
+
         found = tuple(entry_points(group=self.group, name=name))
         if not found:
             raise self._unknown(name)
@@ -70,7 +80,7 @@ class Registry(Generic[_T]):
             f"unknown {self._kind} {name!r}; expected {listed(names, 'or')}",
             hint=f"did you mean {near[0]!r}?"
             if near
-            else f"a distribution adds one by an entry point in the group {self.group}",
+            else f"plugins add one by an entry point in the group {self.group}",
         )
 
     def _loaded(self, entry: EntryPoint) -> _T:

@@ -1,4 +1,4 @@
-"""Text of others, as it may be shown: nothing in it that a terminal or a reader's eye would obey."""
+"""Escape untrusted text for display: no control characters, nothing invisible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORT: Final = 60
 
 
 def printable(text: str) -> str:
-    """Return *text* with what a terminal may obey, or show otherwise than it is, as escapes like ``\\u001b``.
+    """Return *text* with control, bidirectional and invisible characters as escapes like ``\\u001b``.
 
     Newlines and tabs stay: for text of several lines. The escapes are JSON's, so that JSON stays what it says.
     """
@@ -34,12 +34,12 @@ def printable_line(text: str) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Whether *text* is one line in which nothing would be escaped."""
+    """Whether *text* is one line that needs no escapes."""
     return _LINE.search(text) is None
 
 
 def shown(value: object, limit: int = _SHORT) -> str:
-    """Return a value of a foreign document for an error: quoted, on one line, not longer than about *limit*."""
+    """Return a value of an untrusted document for an error: quoted, on one line, about *limit* characters at most."""
     if isinstance(value, str):
         cut = value[:limit]
         return f"'{printable_line(cut)}'" + ("…" if len(value) > limit else "")
@@ -56,12 +56,12 @@ def shown(value: object, limit: int = _SHORT) -> str:
 
 
 def json_text(value: object) -> str:
-    """Return *value* as JSON for people and machines: indented, keys sorted, nothing in it but printable ASCII."""
+    """Return *value* as indented JSON with sorted keys, in printable ASCII."""
     return json.dumps(value, indent=1, sort_keys=True).replace("\x7f", "\\u007f")
 
 
 def valid_xml(text: str) -> str:
-    """Return *text* in characters that XML 1.0 has (production 2, *Char*), the others as escapes."""
+    """Return *text* with everything that XML 1.0 does not allow (production 2, *Char*) escaped."""
     return _NOT_XML.sub(_escaped, printable(text))
 
 

@@ -1,23 +1,32 @@
-"""The one way in which the tool runs another program."""
+"""Run other programs."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import selectors
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from envbuilder.errors import EnvbuilderError
 from envbuilder.util import leftovers
-from envbuilder.util.guard import kill_sessions
+from envbuilder.util.crew import ended_by
 from envbuilder.util.interruption import shielded
+from envbuilder.util.text import human
+from envbuilder.util.watchdog import kill_sessions
 
 _LAST_LINES = 30
+_LINE = 2000
+_LAST_BYTES = 2**20
+MOST_OUTPUT: Final = 64 * 2**20
+"""Bytes of each stream of a program that is run: the longest, uv's account of a failure, has some hundred kilobytes."""
 _TETHER = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "  # PR_SET_PDEATHSIG
     "os.getppid() == int(sys.argv[1]) or sys.exit('the parent is gone'); os.execvp(sys.argv[2], sys.argv[2:])"
@@ -29,9 +38,28 @@ _LIMIT = (
 )
 
 
+_observers: list[Callable[[Sequence[str]], None]] = []
+
+
+@contextlib.contextmanager
+def observed(observer: Callable[[Sequence[str]], None]) -> Iterator[None]:
+    """Call *observer* with the arguments of each program that is started in the block."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
+
+
+def announce(args: Sequence[str]) -> None:
+    """Notify observers that *args* are being started. For programs that are started without :func:`started`."""
+    for observer in _observers:
+        observer(args)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completed:
-    """What a program answered."""
+    """The result of a program."""
 
     returncode: int
     stdout: str
@@ -39,12 +67,13 @@ class Completed:
 
 
 class CommandError(EnvbuilderError):
-    """A program failed: its command, its exit code and its last lines are in the message."""
+    """A program failed. The message has its command, exit code and last lines."""
 
-    def __init__(self, args: Sequence[str], returncode: int | None, output: str) -> None:
+    def __init__(self, args: Sequence[str], returncode: int | str, output: str) -> None:
         self.output = output
-        last = "\n".join(f"  | {line}" for line in output.strip().splitlines()[-_LAST_LINES:])
-        what = "ran out of time" if returncode is None else f"exited with {returncode}"
+        lines = output.strip().splitlines()[-_LAST_LINES:]
+        last = "\n".join(f"  | {line[:_LINE]}{'…' * (len(line) > _LINE)}" for line in lines)
+        what = returncode if isinstance(returncode, str) else f"exited with {returncode}"
         super().__init__(f"`{shlex.join(args)}` {what}" + (f":\n{last}" if last else ""))
 
 
@@ -52,19 +81,21 @@ class CommandError(EnvbuilderError):
 def started(
     args: Sequence[str], *, env: Mapping[str, str], **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start *args* with exactly *env*; what runs of them when the block is left is killed, with all that they started.
+    """Start *args* with exactly *env*; on exit, kill it and everything that it started.
 
-    They run in a session of their own: a Ctrl-C on the terminal comes to this process alone, which then ends them.
+    It runs in its own session: a Ctrl-C on the terminal reaches only this process, which then ends it.
     *options* are those of :class:`subprocess.Popen`.
 
     Raises:
-        OSError: they cannot be started.
+        OSError: it cannot be started.
     """
+    announce(args)
     with shielded():
         process = subprocess.Popen(list(args), env=dict(env), start_new_session=True, **options)
         leftovers.note_session(process.pid)
     try:
-        yield process
+        with ended_by(lambda: kill_sessions([process.pid])):
+            yield process
     finally:
         if process.poll() is None:
             kill_sessions([process.pid])
@@ -87,7 +118,8 @@ def run(
     """Run *args* with exactly *env*, its output captured, no standard input; *timeout* in seconds.
 
     Raises:
-        CommandError: it could not be started, ran out of time, or (with *check*) exited with another code than 0.
+        CommandError: it could not be started, ran out of time, wrote more than :data:`MOST_OUTPUT`, or (with *check*)
+            exited with a non-zero code.
     """
     try:
         with started(
@@ -98,12 +130,12 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as process:
-            try:
-                stdout, stderr = process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired as expired:
+            stdout, stderr = bytearray(), bytearray()
+            stopped = capture(process, (stdout, stderr), timeout)
+            if stopped is not None:
                 kill_sessions([process.pid])
-                said = b"".join(process.communicate())
-                raise CommandError(args, None, said.decode(errors="replace")) from expired
+                said = (stdout[-_LAST_BYTES:] + stderr[-_LAST_BYTES:]).decode(errors="replace")
+                raise CommandError(args, stopped, said)
     except OSError as error:
         raise CommandError(args, 127, str(error)) from error
     completed = Completed(
@@ -116,8 +148,39 @@ def run(
     return completed
 
 
+def capture(
+    process: subprocess.Popen[bytes], streams: tuple[bytearray, bytearray], timeout: float | None
+) -> str | None:
+    """Read both streams of *process* until it has ended; return why it must be stopped before, or None.
+
+    *streams* take what it writes, at most :data:`MOST_OUTPUT` of each; *timeout* is in seconds.
+    """
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        for pipe, said in zip((process.stdout, process.stderr), streams, strict=True):
+            assert pipe is not None
+            selector.register(pipe, selectors.EVENT_READ, said)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            ready = selector.select(None if left == math.inf else max(left, 0))
+            if not ready and left <= 0:
+                return "ran out of time"
+            for key, _ in ready:
+                chunk = os.read(key.fd, 2**16)
+                key.data.extend(chunk)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                if len(key.data) > MOST_OUTPUT:
+                    return f"wrote more than {human(MOST_OUTPUT)}"
+    try:
+        process.wait(None if timeout is None else max(deadline - time.monotonic(), 0.1))
+    except subprocess.TimeoutExpired:
+        return "ran out of time"
+    return None
+
+
 def tethered(args: Sequence[str]) -> list[str]:
-    """Return the command that runs *args* so that they are killed when this thread ends, even by a SIGKILL."""
+    """Return a command that runs *args* and is killed when this thread ends, even by a SIGKILL."""
     return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *args]
 
 

@@ -1,20 +1,17 @@
-"""What a folder of sources calls its project."""
+"""The project name of a source tree."""
 
 from __future__ import annotations
 
 import configparser
 import re
-import sys
 from pathlib import Path
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from envbuilder.util.documents import DOCUMENT, DocumentError, parse_toml
+from envbuilder.util.files import read_regular
 
 
 def project_name(folder: Path) -> str | None:
-    """Return the name in *folder*'s pyproject.toml, setup.cfg or setup.py; None: none says it. Nothing is run."""
+    """Return the name in *folder*'s pyproject.toml, setup.cfg or setup.py; None if none has it. No code is run."""
     return (
         _of_pyproject(folder / "pyproject.toml")
         or _of_setup_cfg(folder / "setup.cfg")
@@ -24,8 +21,8 @@ def project_name(folder: Path) -> str | None:
 
 def _of_pyproject(path: Path) -> str | None:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = parse_toml(_read(path), where=str(path)).value
+    except (OSError, DocumentError):
         return None
     for table in (
         data.get("project"),
@@ -39,7 +36,7 @@ def _of_pyproject(path: Path) -> str | None:
 def _of_setup_cfg(path: Path) -> str | None:
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(_read(path).decode("utf-8"))
     except (OSError, ValueError, configparser.Error):
         return None
     return parser.get("metadata", "name", fallback=None)
@@ -47,8 +44,12 @@ def _of_setup_cfg(path: Path) -> str | None:
 
 def _of_setup_py(path: Path) -> str | None:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(path).decode("utf-8")
     except (OSError, ValueError):
         return None
     match = re.search(r"""\bname\s*=\s*["']([A-Za-z0-9][A-Za-z0-9._-]*)["']""", text)
     return None if match is None else match[1]
+
+
+def _read(path: Path) -> bytes:
+    return read_regular(path, most=DOCUMENT.size + 1)

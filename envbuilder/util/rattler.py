@@ -1,19 +1,21 @@
-"""py-rattler, which solves and links conda packages: an extra, for it is 80 MB that most recipes have no use for."""
+"""py-rattler, which solves and links conda packages. An extra, because it is 80 MB that most recipes do not need."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.metadata
 import re
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from envbuilder.errors import ResolveError
 from envbuilder.util.interruption import Interrupted
 from envbuilder.util.urls import public
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Task
 
 _T = TypeVar("_T")
 _BRANCH = re.compile("[ │]*[├└]─")
@@ -31,7 +33,7 @@ def rattler() -> ModuleType:
         return importlib.import_module("rattler")
     except ImportError as error:
         raise ResolveError(
-            f"`provider: conda` needs py-rattler, which is not installed ({error})",
+            f"`provider: conda` requires py-rattler, which is not installed ({error})",
             hint='pip install "envbuilder[conda]"',
         ) from error
 
@@ -42,10 +44,13 @@ def rattler_version() -> str:
 
 
 def wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Return what *coroutine* returns. It runs in a thread of its own: the caller may have an event loop already, as
-    notebooks do.
+    """Return what *coroutine* returns.
+
+    It runs in its own thread, because the caller may already have an event loop, as notebooks do.
     """
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[_T] | None]] = []
+    import asyncio  # not needed to build from wheels only
+
+    running: list[tuple[AbstractEventLoop, Task[_T] | None]] = []
 
     async def known() -> _T:
         running.append((asyncio.get_running_loop(), asyncio.current_task()))
@@ -63,7 +68,7 @@ def wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 
 def said(error: Exception) -> str:
-    """Return what py-rattler says of an error, its causes in a line each, indented, without credentials."""
+    """Return py-rattler's error message, with one indented line per cause and without credentials."""
     lines = [re.sub(r"^\s*Caused by: ", "", line.rstrip()) for line in str(error).splitlines()]
     # A solver's reasons are a tree, whose branches are told by the spaces before them.
     lines = [line if _BRANCH.match(line) else line.strip() for line in lines if line.strip()]

@@ -1,4 +1,4 @@
-"""Where the files lie that the tool ships: in a checkout, or inside the installed package."""
+"""Locate shipped files, in a checkout or in the installed package."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ def _folder(name: str) -> Path:
 
 
 def runtime_file() -> Path:
-    """The runtime that archives are served with: the file that Triton loads, ``runtime/model.py``."""
+    """The entry file of the runtime, which Triton loads: ``runtime/model.py``."""
     return _folder("runtime") / "model.py"
 
 
 def runtime_package() -> dict[str, Path]:
-    """The modules that lie beside :func:`runtime_file`, by their paths from there: ``_torch_runtime/engine.py``."""
+    """The modules beside :func:`runtime_file`, by their relative paths: ``_torch_runtime/engine.py``."""
     folder = _folder("runtime")
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("_torch_runtime/*.py"))}
 
 
 def shipped_recipes() -> Path:
-    """The folder of the recipes that come with the tool."""
+    """The folder of shipped recipes."""
     return _folder("recipes")
 
 
 def sample_model() -> Path:
-    """The model directory that verification loads where it is given none."""
+    """The model directory that verification uses by default."""
     return sample_models()[0]
 
 
 def sample_models() -> list[Path]:
-    """The model directories that come with the tool: a perceptron, a convolution net and an encoder."""
+    """The shipped model directories: a perceptron, a convolution net and an encoder."""
     installed = _PACKAGE / "_data" / "models"
     folder = installed if installed.is_dir() else _PACKAGE.parent / "tests" / "models"
     return [folder / name for name in ("mlp", "convnet", "encoder")]

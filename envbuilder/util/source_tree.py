@@ -1,4 +1,4 @@
-"""A folder of sources that a wheel is built of: its files, their digest, a copy without what tools leave there."""
+"""Source trees that wheels are built from: their files, their digest, a clean copy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEFT: Final = frozenset(
     }
     | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".coverage"}
 )
-"""What version control, builds and tests leave beside sources: no build reads it."""
+"""Files of version control, builds and tests, which no build reads."""
 
 
 def source_files(folder: Path) -> Iterator[Path]:
@@ -43,7 +43,7 @@ def source_files(folder: Path) -> Iterator[Path]:
 
 
 def tree_digest(folder: Path) -> str:
-    """Return the sha256 of the names and contents of the files of *folder*; modes count where a file is executable."""
+    """Return the sha256 of the names, contents and executable bits of the files of *folder*."""
     digest = hashlib.sha256()
     for path in sorted(source_files(folder), key=os.fsencode):
         place = folder / path
@@ -56,7 +56,7 @@ def tree_digest(folder: Path) -> str:
 
 
 def copy_sources(folder: Path, target: Path) -> None:
-    """Copy the files of *folder* into *target*, which is made."""
+    """Copy the files of *folder* into the new folder *target*."""
     target.mkdir(parents=True)
     for path in source_files(folder):
         place = target / path

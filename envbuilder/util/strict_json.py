@@ -1,4 +1,4 @@
-"""JSON of others, parsed under caps: stricter than :mod:`json`, and never at the price of memory or of the stack."""
+"""Parse untrusted JSON under limits: stricter than :mod:`json`, in bounded memory and stack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from envbuilder.util.text import human
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cap:
-    """How large a document may be, by kind; the reasons stand where a cap is defined."""
+    """Size limits of one kind of document; each limit's reason is at its definition."""
 
     size: int
     """Bytes."""
@@ -33,7 +33,7 @@ LISTING: Final = Cap(size=64 * 2**20)
 
 
 class DocumentError(IntegrityError):
-    """A foreign document is not what it should be: which document, where in it, and what is wrong there."""
+    """An invalid document: which document, where in it, and what is wrong."""
 
     def __init__(self, where: str, path: str, reason: str, *, hint: str | None = None) -> None:
         self.where = where
@@ -44,14 +44,14 @@ class DocumentError(IntegrityError):
 
 
 def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT, allow_nan: bool = False) -> Any:
-    """Read JSON, whatever kind of value it is; *where* names the document in errors.
+    """Parse any JSON value; *where* names the document in errors.
 
-    Stricter than :func:`json.loads`: UTF-8 without a mark, no key twice, no NaN and no Infinity, no number that is not
-    finite or has more than a hundred digits, and not more of anything than *cap* says. *allow_nan*: Python wrote it,
-    whose :mod:`json` has them.
+    Stricter than :func:`json.loads`: UTF-8 without a BOM, no duplicate keys, no NaN and no Infinity, no number that is
+    not finite or has more than a hundred digits, and not more of anything than *cap* says. *allow_nan*: Python wrote
+    it, whose :mod:`json` has them.
 
     Raises:
-        DocumentError: it is none.
+        DocumentError: it is invalid.
     """
     if len(data) > cap.size:
         raise too_large(where, cap)
@@ -78,7 +78,7 @@ def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT, allo
 
 def too_large(where: str, cap: Cap) -> DocumentError:
     """Return the error for a document that is larger than its *cap*."""
-    return DocumentError(where, "", f"is larger than {human(cap.size)}, the most that is read of its kind")
+    return DocumentError(where, "", f"is larger than {human(cap.size)}, the limit for this kind of document")
 
 
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
@@ -86,7 +86,7 @@ _NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"
 
 
 def _check_structure(data: bytes, where: str, cap: Cap) -> None:
-    """Refuse what is nested deeper, or has more objects and lists, than *cap* allows, before it is parsed.
+    """Reject a document that exceeds *cap* in depth, objects or lists, before parsing it.
 
     Of the text only quotes and brackets are left, then what is between quotes is dropped, then pairs from the inside
     out. What is no JSON may be counted wrong after its first mistake, which the parser does not get beyond.
@@ -114,7 +114,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"has the key {shown(key)} twice in one object")
+                raise ValueError(f"has the key {shown(key)} more than once in one object")
             seen.add(key)
     return found
 

@@ -1,4 +1,4 @@
-"""Temporary folders, removed on exit; what a killed process left is known by the lock that nobody holds any more."""
+"""Temporary folders, removed on exit. Those of killed processes are recognised by their released locks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from envbuilder.util.guard import remove
 from envbuilder.util.leftovers import forget_folder, forget_path, note_folder, note_path
+from envbuilder.util.watchdog import remove
 
 DRAFT: Final = ".envbuilder-"
-"""How the name of a draft begins, in a folder that is not this tool's own."""
+"""Prefix of temporary names in folders that are not this tool's own."""
 _RANDOM_BYTES: Final = 8
 _TEMPORARY: Final = re.compile(rf".+-[0-9a-f]{{{2 * _RANDOM_BYTES}}}", re.DOTALL)
-"""How the name of a temporary folder ends. What is called otherwise is nobody's but its owner's, and never swept."""
+"""The names of temporary folders. Nothing with another name is ever removed."""
 
 
 _lasting = contextlib.ExitStack()
-"""Holds the locks of :func:`lasting_folder`; the folders themselves are removed with all that is noted."""
+"""Holds the locks of :func:`lasting_folder`; :mod:`envbuilder.util.leftovers` removes the folders."""
 
 
 @contextlib.contextmanager
 def locked_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Give a new folder in *parent* that is gone afterwards; it is locked, so that :func:`sweep` leaves it alone.
+    """Yield a new folder in *parent*, removed on exit. It is locked, so that :func:`remove_stale` leaves it alone.
 
     Raises:
         OSError: *parent* cannot be written.
@@ -43,7 +43,7 @@ def locked_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _make_locked(folder: Path, stack: contextlib.ExitStack) -> bool:
-    """Make *folder* and lock it until *stack* ends; say whether it is there: another process may have swept it."""
+    """Create *folder* and lock it until *stack* ends; return whether it exists: another process may have removed it."""
     note_path(folder)
     folder.mkdir(0o700)
     try:
@@ -63,37 +63,37 @@ def _take_away(folder: Path) -> None:
 
 @contextlib.contextmanager
 def draft_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Give a hidden folder in *parent* to make something called *name* in; it is gone afterwards.
+    """Yield a hidden folder in *parent* to create *name* in, removed on exit.
 
-    What killed processes left there is removed.
+    Folders left there by killed processes are removed.
 
     Raises:
         OSError: *parent* cannot be written.
     """
-    sweep(parent, DRAFT)
+    remove_stale(parent, DRAFT)
     with locked_folder(parent, f"{DRAFT}{name}") as folder:
         yield folder
 
 
 @contextlib.contextmanager
 def temporary_folder(name: str) -> Iterator[Path]:
-    """Give a folder for *name* where this system keeps temporary files; it is gone afterwards.
+    """Yield a folder for *name* in the system's temporary directory, removed on exit.
 
     Raises:
-        OSError: there is no place that can be written.
+        OSError: the temporary directory cannot be written.
     """
     with draft_folder(Path(tempfile.gettempdir()), name) as folder:
         yield folder
 
 
 def lasting_folder(name: str) -> Path:
-    """Return a temporary folder for *name* that is gone when this process ends.
+    """Return a temporary folder for *name*, removed when this process ends.
 
     Raises:
-        OSError: there is no place that can be written.
+        OSError: the temporary directory cannot be written.
     """
     parent = Path(tempfile.gettempdir())
-    sweep(parent, DRAFT)
+    remove_stale(parent, DRAFT)
     while True:
         folder = parent / temporary_name(f"{DRAFT}{name}")
         if _make_locked(folder, _lasting):
@@ -102,9 +102,9 @@ def lasting_folder(name: str) -> Path:
 
 @contextlib.contextmanager
 def output_folder(folder: Path) -> Iterator[Path]:
-    """Make *folder*, and its parents; what of them is new and empty goes again when the block fails.
+    """Create *folder* and its parents; if the block fails, remove those that are new and empty.
 
-    What killed processes left in *folder* is removed.
+    Folders left in *folder* by killed processes are removed.
 
     Raises:
         OSError: it cannot be made.
@@ -114,7 +114,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
         note_folder(one)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder, DRAFT)
+        remove_stale(folder, DRAFT)
         yield folder
     except Exception:
         for one in missing:
@@ -127,12 +127,12 @@ def output_folder(folder: Path) -> Iterator[Path]:
 
 
 def temporary_name(prefix: str) -> str:
-    """Return a new name that :func:`sweep` knows."""
+    """Return a new name that :func:`remove_stale` recognises."""
     return f"{prefix}-{secrets.token_hex(_RANDOM_BYTES)}"
 
 
-def sweep(parent: Path, begins: str = "") -> None:
-    """Remove what killed processes left in *parent*: what nobody has locked, by a temporary name that *begins* so."""
+def remove_stale(parent: Path, begins: str = "") -> None:
+    """Remove unlocked temporary folders in *parent* whose names begin with *begins*: killed processes left them."""
     try:
         names = os.listdir(parent)
     except OSError:

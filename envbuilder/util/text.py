@@ -1,4 +1,4 @@
-"""Numbers and lists as a person says them."""
+"""Format numbers, sizes and lists for messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """Return ``1 wheel``, ``2 wheels``; *many* where an s does not make it."""
+    """Return ``1 wheel``, ``2 wheels``; *many* is an irregular plural."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 

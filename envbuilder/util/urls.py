@@ -1,14 +1,14 @@
-"""URLs as they may be shown: without credentials."""
+"""Remove credentials from URLs."""
 
 from __future__ import annotations
 
 import re
 
-from unearth.link import Link
-
 
 def redacted(url: str) -> str:
     """Return *url* without credentials and fragment, as it may be shown."""
+    from unearth.link import Link  # imports a client of indexes, which most commands do without
+
     return Link(url).redacted
 
 

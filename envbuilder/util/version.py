@@ -1,4 +1,4 @@
-"""The version of this tool: it decides an archive's bytes, and goes into what the tool says of itself."""
+"""The version of this tool: it is part of every archive's key and of what the tool reports about itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML of which every value knows its line, and that can do no harm: no aliases, no tags, bounded size and depth."""
+"""Read YAML safely, with the line of every value: no aliases, no tags, bounded size and depth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -25,7 +25,18 @@ _MAX_TEXT = 4000
 """Characters of a text or a key: Python takes 4,300 digits for a number, and patterns are tried on each."""
 _MAX_DIGITS = 18
 _MAX_SAID = 300
-"""Characters of an error, which may quote what it found."""
+"""Longest error message, in characters: it may quote what was found."""
+
+NOT_YAML: Final = (
+    YAMLError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)
+"""What ruamel.yaml raises for text that is not YAML: its own error, and some slips."""
 
 Kind = str
 """``text``, ``integer``, ``boolean``, ``date``, ``list of texts``, ``mapping``."""
@@ -35,7 +46,7 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Value:
-    """A value and where it stands."""
+    """A value with its file and line."""
 
     data: Any
     """None, bool, int, float, str, a date, a list of :class:`Value`, or a dict of them."""
@@ -44,7 +55,7 @@ class Value:
     line: int
     """Of the value, or of its key."""
     raw: str = ""
-    """A scalar as it was written."""
+    """The scalar as written."""
 
     def error(self, message: str, hint: str | None = None) -> RecipeError:
         """Return the error *message*, cut to a readable length, with this value's file and line in front."""
@@ -54,30 +65,30 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """What may stand under one key: the parser's rule and the editors' schema."""
+    """The allowed value of one key: the parser's rule and the editors' schema."""
 
     kind: Kind
     doc: str
     required: bool = False
     choices: tuple[str, ...] = ()
     more: Callable[[], Sequence[str]] | None = None
-    """Gives further choices: those that other distributions add."""
+    """Returns further choices, added by plugins."""
     pattern: str = ""
-    """What a text looks like, for editors; the parser checks in its own words."""
+    """The pattern of a string, for editors; the parser has its own check."""
     examples: tuple[Any, ...] = ()
     minimum: int | None = None
     maximum: int | None = None
     keys: Mapping[str, Key] | None = None
     """Of a mapping; None: any keys."""
     matrix: bool = False
-    """A text that may be a list of texts where many recipes are made of one."""
+    """A string that may be a list in a matrix recipe."""
 
 
 def read_document(path: Path) -> Value:
-    """Read the one YAML document in the file *path*.
+    """Read the YAML document in the file *path*.
 
     Raises:
-        RecipeError: it cannot be read, or is no YAML that a recipe may be; file and line are in the message.
+        RecipeError: it cannot be read, or is not YAML that recipes allow; the message has file and line.
     """
     source = str(path)
     try:
@@ -85,7 +96,7 @@ def read_document(path: Path) -> Value:
     except OSError as error:
         raise RecipeError(f"{source}: cannot be read: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
-        raise RecipeError(f"{source}: larger than {MAX_BYTES // 1024} KiB, which no recipe is")
+        raise RecipeError(f"{source}: larger than {MAX_BYTES // 1024} KiB, the limit for recipes")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -96,10 +107,10 @@ def read_document(path: Path) -> Value:
         root = _parser().compose(text)
     except MarkedYAMLError as error:
         raise _syntax_error(error, text, source) from error
-    except (YAMLError, ValueError, TypeError, AttributeError, IndexError, AssertionError) as error:
+    except NOT_YAML as error:
         # ruamel.yaml lets some of its own slips out on text that is no YAML.
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise RecipeError(f"{source}: is no YAML: {printable_line(said[0])}") from error
+        raise RecipeError(f"{source}: invalid YAML: {printable_line(said[0])}") from error
     if root is None:
         raise RecipeError(
             f"{source}:1: is empty", hint="`envbuilder init NAME` writes a recipe to start from"
@@ -126,7 +137,7 @@ def read_keys(value: Value, keys: Mapping[str, Key], where: str = "") -> dict[st
         if name in found:
             _check(found[name], key, where + name)
         elif key.required:
-            raise value.error(f"the key `{where}{name}` is missing", hint=key.doc)
+            raise value.error(f"missing key `{where}{name}`", hint=key.doc)
     return found
 
 
@@ -136,7 +147,7 @@ def _check(value: Value, key: Key, name: str) -> None:
         if isinstance(data, (int, float, datetime.date)) and not isinstance(data, bool):
             raise value.error(
                 f"`{name}` is {_name(data)}, not a text",
-                hint=f'YAML reads numbers its own way (3.10 as 3.1): write it in quotes, {name}: "{value.raw}"',
+                hint=f'YAML parses 3.10 as 3.1: write it in quotes, {name}: "{value.raw}"',
             )
         _expect(value, isinstance(data, str), "a text", name)
         if key.choices and data not in key.choices:
@@ -145,7 +156,10 @@ def _check(value: Value, key: Key, name: str) -> None:
         _expect(value, isinstance(data, int) and not isinstance(data, bool), "a whole number", name)
         low, high = key.minimum, key.maximum
         if (low is not None and data < low) or (high is not None and data > high):
-            raise value.error(f"`{name}` is {data}, not from {low} to {high}")
+            raise value.error(f"`{name}` is {data}, expected {low} to {high}")
+    elif key.kind == "number":
+        number = isinstance(data, (int, float)) and not isinstance(data, bool)
+        _expect(value, number and data >= 0 and data < float("inf"), "a number from 0 on", name)
     elif key.kind == "boolean":
         _expect(value, isinstance(data, bool), "true or false", name)
     elif key.kind == "date":
@@ -174,7 +188,7 @@ def _expect(value: Value, condition: bool, expected: str, name: str) -> None:
 
 
 def plain(value: Value) -> Any:
-    """Return *value* as plain Python data, without lines."""
+    """Return *value* as plain Python data, without line numbers."""
     if isinstance(value.data, dict):
         return {name: plain(inner) for name, inner in value.data.items()}
     if isinstance(value.data, list):
@@ -184,7 +198,13 @@ def plain(value: Value) -> Any:
 
 def schema_of(keys: Mapping[str, Key]) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a mapping of *keys*."""
-    types = {"text": "string", "date": "string", "integer": "integer", "boolean": "boolean"}
+    types = {
+        "text": "string",
+        "date": "string",
+        "integer": "integer",
+        "boolean": "boolean",
+        "number": "number",
+    }
     properties: dict[str, Any] = {}
     for name, key in keys.items():
         if key.kind == "list of texts":
@@ -213,30 +233,32 @@ def _parser() -> YAML:
 
 
 def _check_events(text: str, source: str) -> None:
-    """Refuse what a recipe never needs, before anything is built of it."""
+    """Reject YAML features that recipes do not allow, before constructing anything."""
     depth = documents = nodes = 0
     for event in _parser().parse(text):
         line = event.start_mark.line + 1
         if isinstance(event, DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise RecipeError(f"{source}:{line}: a second document begins; a recipe is one")
+                raise RecipeError(f"{source}:{line}: found a second document; a recipe is a single document")
             if event.version is not None or event.tags:
-                raise RecipeError(f"{source}:{line}: YAML directives (%) are not for recipes")
+                raise RecipeError(f"{source}:{line}: YAML directives (%) are not allowed in recipes")
         elif isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor is not None):
             raise RecipeError(
-                f"{source}:{line}: anchors and aliases (&, *) are not for recipes; write it twice"
+                f"{source}:{line}: anchors and aliases (&, *) are not allowed in recipes; repeat the value"
             )
         elif isinstance(event, NodeEvent):
             nodes += 1
             if nodes > _MAX_NODES:
-                raise RecipeError(f"{source}:{line}: more than {_MAX_NODES} values, which no recipe has")
+                raise RecipeError(f"{source}:{line}: more than {_MAX_NODES} values, the limit for recipes")
             if getattr(event, "tag", None) is not None:
-                raise RecipeError(f"{source}:{line}: tags (!) are not for recipes")
+                raise RecipeError(f"{source}:{line}: tags (!) are not allowed in recipes")
         depth += {"MappingStartEvent": 1, "SequenceStartEvent": 1}.get(type(event).__name__, 0)
         depth -= {"MappingEndEvent": 1, "SequenceEndEvent": 1}.get(type(event).__name__, 0)
         if depth > _MAX_DEPTH:
-            raise RecipeError(f"{source}:{line}: more than {_MAX_DEPTH} levels deep, which no recipe is")
+            raise RecipeError(
+                f"{source}:{line}: nested more than {_MAX_DEPTH} levels deep, the limit for recipes"
+            )
 
 
 def _syntax_error(error: MarkedYAMLError, text: str, source: str) -> RecipeError:
@@ -245,9 +267,9 @@ def _syntax_error(error: MarkedYAMLError, text: str, source: str) -> RecipeError
     lines = text.splitlines()
     here = lines[line - 1] if line <= len(lines) else ""
     if "\t" in here[: len(here) - len(here.lstrip())] or "\\t" in (error.problem or ""):
-        return RecipeError(f"{source}:{line}: a tab; YAML is indented with spaces")
+        return RecipeError(f"{source}:{line}: found a tab; YAML is indented with spaces")
     problem = " ".join(part for part in (error.context, error.problem) if part)
-    return RecipeError(f"{source}:{line}: is no YAML: {problem}")
+    return RecipeError(f"{source}:{line}: invalid YAML: {problem}")
 
 
 def _value(node: Node, source: str, line: int | None = None) -> Value:
@@ -264,11 +286,11 @@ def _value(node: Node, source: str, line: int | None = None) -> Value:
 def _check_text(text: str, source: str, line: int) -> None:
     if len(text) > _MAX_TEXT:
         raise RecipeError(
-            f"{source}:{line}: a text of {len(text)} characters: more than {_MAX_TEXT}, which no recipe needs"
+            f"{source}:{line}: a text of {len(text)} characters: more than {_MAX_TEXT}, the limit for recipes"
         )
     if not is_plain(text):
         raise RecipeError(
-            f"{source}:{line}: {shown(text)}: control and invisible characters are not for recipes"
+            f"{source}:{line}: {shown(text)}: control and invisible characters are not allowed in recipes"
         )
 
 
@@ -277,11 +299,11 @@ def _mapping(node: MappingNode, source: str) -> dict[str, Value]:
     for key, inner in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, ScalarNode):
-            raise RecipeError(f"{source}:{line}: a key that is no word")
+            raise RecipeError(f"{source}:{line}: expected a word as a key")
         _check_text(key.value, source, line)
         if key.value in found:
             first = found[key.value].line
-            raise RecipeError(f"{source}:{line}: the key `{key.value}` a second time (first at line {first})")
+            raise RecipeError(f"{source}:{line}: the key `{key.value}` is duplicated (first at line {first})")
         found[key.value] = _value(inner, source, line)
     return found
 
@@ -305,7 +327,7 @@ def _scalar(node: ScalarNode, source: str) -> Any:
 
 
 def _name(data: Any) -> str:
-    """Say in words what *data* is."""
+    """Return a description of *data* for an error."""
     if data is None:
         return "empty"
     if isinstance(data, bool):

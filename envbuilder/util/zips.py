@@ -1,4 +1,4 @@
-"""A look into zips that others wrote: their names, and one small member. What is packed is read by others.
+"""Inspect untrusted zips: their names, and one small member.
 
 For zips whose every byte counts there is :mod:`envbuilder.archive.zipdir`; PyTorch's own are not as strict as that.
 """
@@ -11,38 +11,38 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from envbuilder.util.files import open_regular
 from envbuilder.util.text import human
 
-_MOST_NAMES: Final = 1_000_000
-"""Members of a zip that is looked into: each takes half a kilobyte of memory."""
+_MOST_DIRECTORY: Final = 32 * 2**20
+"""Bytes of the directory of such a zip: that of 730,000 members, each of which takes half a kilobyte of memory."""
 
 
 class BadZipError(ValueError):
-    """It is no zip, or a damaged one: the text says what is wrong."""
+    """It is not a zip, or it is damaged: the text says what is wrong."""
 
 
 def zip_names(path: Path) -> list[str]:
-    """Return the names of what the zip *path* holds.
+    """Return the names of the members of the zip *path*.
 
     Raises:
-        BadZipError: it is none.
+        BadZipError: it is not a valid zip.
         OSError: it cannot be read.
     """
-    with _opened(path) as file:
+    with opened_zip(path) as file:
         return file.namelist()
 
 
 def read_member(path: Path, wanted: Callable[[str], bool], *, most: int) -> bytes | None:
-    """Return the first member of the zip *path* whose name is *wanted*; None where there is none.
+    """Return the first member of the zip *path* whose name is *wanted*, or None.
 
     Raises:
-        BadZipError: it is no zip, or the member has more than *most* bytes.
+        BadZipError: it is not a valid zip, or the member has more than *most* bytes.
         OSError: it cannot be read.
     """
-    with _opened(path) as file:
+    with opened_zip(path) as file:
         info = next((info for info in file.infolist() if wanted(info.filename)), None)
         if info is None:
             return None
@@ -54,15 +54,32 @@ def read_member(path: Path, wanted: Callable[[str], bool], *, most: int) -> byte
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open the zip *path*.
+
+    Raises:
+        BadZipError: it is not a valid zip, or what is done in the block finds that.
+        OSError: it cannot be read.
+    """
     with open_regular(path) as opened:
         try:
+            check_directory(opened)
             with zipfile.ZipFile(opened) as file:
-                if len(file.infolist()) > _MOST_NAMES:
-                    raise BadZipError(f"it has more than {_MOST_NAMES:,} members")
                 yield file
         except BadZipError:
             raise
         # An encrypted member is a RuntimeError, another compression NotImplementedError, a broken one the others.
         except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error, struct.error) as error:
             raise BadZipError(str(error)) from error
+
+
+def check_directory(file: BinaryIO) -> None:
+    """Check that the directory of a zip, which is read into memory, is not too large for that.
+
+    Raises:
+        BadZipError: it is.
+    """
+    # The library's own look at the end says how much it would read.
+    end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001
+    if end and end[5] > _MOST_DIRECTORY:
+        raise BadZipError(f"its directory has {human(end[5])}, more than {human(_MOST_DIRECTORY)}")

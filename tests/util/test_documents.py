@@ -43,8 +43,8 @@ _DIGEST = "0" * 64
             b'\xef\xbb\xbf{"a": 1}',
             "is not JSON: Unexpected UTF-8 BOM (decode using utf-8-sig) in line 1, column 1",
         ),
-        (b'{"a": 1, "a": 2}', "has the key 'a' twice in one object"),
-        (b'{"b": {"a\\u001b": 1, "a\\u001b": 2}}', "has the key 'a\\u001b' twice in one object"),
+        (b'{"a": 1, "a": 2}', "has the key 'a' more than once in one object"),
+        (b'{"b": {"a\\u001b": 1, "a\\u001b": 2}}', "has the key 'a\\u001b' more than once in one object"),
         (b'{"a": NaN}', "has NaN, which is not JSON"),
         (b'{"a": -Infinity}', "has -Infinity, which is not JSON"),
         (b'{"a": 1e999}', "has the number '1e999', which is too large"),
@@ -55,7 +55,7 @@ _DIGEST = "0" * 64
         (b'{"\\\\": ' + b'[{"\\"]": ' * 40 + b"1" + b"}]" * 40 + b"}", "is nested more than 64 levels deep"),
         (b'{"a": [' + b"[]," * 250_000 + b"0]}", "has more than 200,000 objects and lists"),
         (b'{"a": [' + b"1," * 1_250_000 + b"0]}", "has more than 1,000,000 values"),
-        (b'{"a": "' + b"x" * 2**24 + b'"}', "is larger than 16.8 MB, the most that is read of its kind"),
+        (b'{"a": "' + b"x" * 2**24 + b'"}', "is larger than 16.8 MB, the limit for this kind of document"),
         (b'{"a": "\x1b"}', "is not JSON: Invalid control character at in line 1, column 8"),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value[:30]),
@@ -100,6 +100,7 @@ def test_reads_what_is_as_deep_as_allowed() -> None:
             "packages[1].huge: expected an integer from 0 to 2^63 - 1, found an integer of 266 bits",
         ),
         (lambda r: r.number("int", 8, 9), "packages[1].int: expected a number from 8 to 9, found 7"),
+        (lambda r: r.number("vast", 0), "packages[1].vast: expected a number from 0 to 1e+300, found 1e+308"),
         (lambda r: r.number("esc"), "packages[1].esc: expected a number, found 'a\\u001b[2J\\n\\u202e'"),
         (lambda r: r.boolean("int"), "packages[1].int: expected true or false, found 7"),
         (lambda r: r.file_path("up"), "packages[1].up: expected a relative path without . and .., found 'a/../../b'"),
@@ -125,6 +126,7 @@ def test_names_what_is_of_another_kind(get: Callable[[Record], object], reason: 
         "true": True,
         "minus": -1,
         "half": 0.5,
+        "vast": 1e308,
         "huge": 10**80,
         "up": "a/../../b",
         "list": [1, 2, 3],
@@ -200,7 +202,7 @@ def test_reads_a_file_under_its_cap(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"a": 1}')
     assert load_json(path).integer("a") == 1
-    with pytest.raises(DocumentError, match=f"{path}: is larger than 4 B, the most"):
+    with pytest.raises(DocumentError, match=f"{path}: is larger than 4 B, the limit"):
         load_json(path, cap=Cap(size=4))
 
 

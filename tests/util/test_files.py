@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.util.files import file_sha256, write_whole
+from envbuilder.util.files import atomic_write, file_sha256
 
 
 def test_hash_of_a_file(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_hash_of_a_file(tmp_path: Path) -> None:
 
 def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
-    write_whole(path, b"before")
+    atomic_write(path, b"before")
 
     def fail(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
@@ -24,7 +24,7 @@ def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", fail)
         with pytest.raises(OSError, match="No space left"):
-            write_whole(path, b"after")
+            atomic_write(path, b"after")
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("x", b"before")]
-    write_whole(path, b"after")
+    atomic_write(path, b"after")
     assert path.read_bytes() == b"after"

@@ -60,7 +60,7 @@ def test_an_unknown_name_is_told_what_there_is(shapes: Registry[Any]) -> None:
     )
     with pytest.raises(RecipeError) as raised:
         shapes.get("zzz")
-    assert raised.value.hint == f"a distribution adds one by an entry point in the group {GROUP}"
+    assert raised.value.hint == f"plugins add one by an entry point in the group {GROUP}"
 
 
 @pytest.mark.parametrize(

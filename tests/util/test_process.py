@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.util.process import CommandError, run
+from envbuilder.util.process import CommandError, announce, observed, run
 
 PYTHON = sys.executable
 
@@ -46,6 +46,12 @@ def test_a_failure_names_the_command_and_its_last_lines() -> None:
     assert raised.value.exit_code == 1
 
 
+def test_a_long_line_is_cut() -> None:
+    with pytest.raises(CommandError) as raised:
+        run([PYTHON, "-c", "print('x' * 5000); raise SystemExit(1)"], env={})
+    assert raised.value.message.splitlines()[1] == f"  | {'x' * 2000}…"
+
+
 def test_a_failure_without_a_word_is_one_line() -> None:
     with pytest.raises(CommandError) as raised:
         run(["false"], env={"PATH": os.defpath})
@@ -62,9 +68,40 @@ def test_out_of_time() -> None:
         run([PYTHON, "-c", code], env={}, timeout=2)
 
 
+@pytest.mark.parametrize("stream", [1, 2])
+def test_output_without_an_end(stream: int) -> None:
+    code = f"import os\nwhile True: os.write({stream}, b'line\\n' * 10000)"
+    with pytest.raises(
+        CommandError, match=r"` wrote more than 67\.1 MB:\n(  \| line\n?){29}  \| l[ine]*$"
+    ) as raised:
+        run([PYTHON, "-I", "-c", code], env={}, timeout=60)
+    assert len(raised.value.output) <= 2**21
+
+
+def test_a_program_that_closes_its_streams_and_stays() -> None:
+    code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
+    with pytest.raises(CommandError, match=r"` ran out of time$"):
+        run([PYTHON, "-I", "-c", code], env={}, timeout=1)
+
+
+def test_both_streams_at_once() -> None:
+    code = "import os; [os.write(1 + n % 2, b'x' * 65536) for n in range(64)]"
+    done = run([PYTHON, "-I", "-c", code], env={}, timeout=60)
+    assert (len(done.stdout), len(done.stderr)) == (2**21, 2**21)
+
+
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CommandError) as raised:
         run([str(tmp_path / "gone")], env={})
     assert str(raised.value) == (
         f"`{tmp_path}/gone` exited with 127:\n  | [Errno 2] No such file or directory: '{tmp_path}/gone'"
     )
+
+
+def test_who_observes_is_told_of_each_program() -> None:
+    told: list[list[str]] = []
+    with observed(lambda args: told.append([*args])):
+        run(["true"], env={"PATH": os.defpath})
+        announce(["a-server"])
+    run(["true"], env={"PATH": os.defpath})
+    assert told == [["true"], ["a-server"]]

@@ -17,7 +17,7 @@ def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rattler.networking", None)
     with pytest.raises(ResolveError) as caught:
         rattler()
-    assert caught.value.message.startswith("`provider: conda` needs py-rattler, which is not installed (")
+    assert caught.value.message.startswith("`provider: conda` requires py-rattler, which is not installed (")
     assert (caught.value.hint, caught.value.exit_code) == ('pip install "envbuilder[conda]"', 4)
 
 

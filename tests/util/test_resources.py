@@ -100,4 +100,4 @@ def test_the_wheel_works_by_itself(tmp_path: Path) -> None:
         check=False,
     )
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert checked.stdout.startswith(f"{data}/recipes/pylock.cpu.toml: current, ")
+    assert checked.stdout.startswith("site/envbuilder/_data/recipes/pylock.cpu.toml: current, ")

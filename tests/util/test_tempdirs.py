@@ -15,7 +15,7 @@ from envbuilder.util.tempdirs import (
     lasting_folder,
     locked_folder,
     output_folder,
-    sweep,
+    remove_stale,
     temporary_folder,
     temporary_name,
 )
@@ -31,7 +31,7 @@ def test_a_locked_folder_is_gone_afterwards_and_its_lock_too(tmp_path: Path) -> 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(descriptor)
     assert list(tmp_path.iterdir()) == []
-    sweep(tmp_path / "nowhere")
+    remove_stale(tmp_path / "nowhere")
 
 
 def test_a_folder_that_cannot_be_written_is_removed_all_the_same() -> None:
@@ -75,9 +75,9 @@ def test_what_nobody_holds_is_swept_and_only_what_has_such_a_name(tmp_path: Path
         other.mkdir()
     link = next(path for path in tmp_path.iterdir() if path.is_symlink())
     with locked_folder(tmp_path, "x") as held:
-        sweep(tmp_path, "x-")
+        remove_stale(tmp_path, "x-")
         assert sorted(tmp_path.iterdir()) == sorted([held, link, *others])
-        sweep(tmp_path)
+        remove_stale(tmp_path)
         assert sorted(tmp_path.iterdir()) == sorted([held, link, *others[1:]])
 
 
@@ -92,11 +92,11 @@ def test_one_that_is_swept_before_it_is_locked_is_made_again(
         mkdir(path, mode)
         made.append(path)
         if before_it_is_opened and len(made) == 1:
-            sweep(tmp_path)
+            remove_stale(tmp_path)
 
     def lock(descriptor: int, operation: int) -> None:
         if not before_it_is_opened and len(made) == 1 and not operation & fcntl.LOCK_NB:
-            sweep(tmp_path)
+            remove_stale(tmp_path)
         flock(descriptor, operation)
 
     monkeypatch.setattr(Path, "mkdir", make)
@@ -123,8 +123,8 @@ def test_temporary_folders_lie_where_the_system_wants_them(
     with temporary_folder("doctor") as folder:
         assert folder.parent == tmp_path
     code = (
-        "from envbuilder.util.tempdirs import lasting_folder, sweep; from pathlib import Path\n"
-        "folder = lasting_folder('overflow'); sweep(folder.parent); assert folder.is_dir(); print(folder)"
+        "from envbuilder.util.tempdirs import lasting_folder, remove_stale; from pathlib import Path\n"
+        "folder = lasting_folder('overflow'); remove_stale(folder.parent); assert folder.is_dir(); print(folder)"
     )
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

@@ -1,6 +1,6 @@
-"""Ends the programs, and removes the folders, of a process that cannot do it itself any more.
+"""A watchdog: ends the programs and removes the folders of a process that was killed.
 
-Run as a program, by its path, in a Python that need not have envbuilder, so it imports the standard library only:
+Run as a program, by its path, in any Python, so it imports only the standard library:
 
 - ``watch`` reads lines ``+SESSION`` and ``-SESSION``, and kills the sessions that are left when standard input ends:
   it is a pipe whose other end is closed by the kernel, even when the process that holds it is killed.
@@ -20,13 +20,13 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 _PATIENCE: Final = 1.0
-"""Seconds in which a session's processes, killed, have to be gone; one in an uninterruptible call takes longer."""
+"""Seconds to wait for killed processes to exit; one in an uninterruptible call takes longer."""
 _LONGEST: Final = 0.7
-"""Seconds that a process which ends takes for what it leaves; the rest is taken away after its end."""
+"""Seconds that an exiting process spends on cleanup; the rest is removed after it has exited."""
 
 
 def kill_sessions(sessions: Iterable[int]) -> None:
-    """Kill every process of *sessions*, and what they have started, also where that made a session of its own."""
+    """Kill every process of *sessions* and their descendants, including those in new sessions."""
     wanted = set(sessions)
     deadline = time.monotonic() + _PATIENCE
     while wanted:
@@ -46,7 +46,7 @@ def kill_sessions(sessions: Iterable[int]) -> None:
 
 
 def _processes() -> dict[int, tuple[int, int]]:
-    """Return parent and session of every process that runs (``proc_pid_stat(5)``)."""
+    """Return parent and session of every running process (``proc_pid_stat(5)``)."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -58,9 +58,9 @@ def _processes() -> dict[int, tuple[int, int]]:
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-    """Remove a file, a link, or a folder with all that is in it, as far as this user may.
+    """Remove a file, a link, or a folder with its contents, as far as permissions allow.
 
-    What was unpacked may hold folders that their owner cannot write: they are made writable first.
+    Unpacked archives may contain read-only folders: they are made writable first.
     """
     if not os.path.isdir(path) or os.path.islink(path):
         with contextlib.suppress(OSError):
@@ -89,7 +89,7 @@ def _remove_bit_by_bit(top: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run as the module says; return the exit code."""
+    """Run the command in *arguments* (see the module); return the exit code."""
     if arguments[0] == "watch":
         return _watch(sys.stdin)
     _finish([argument.partition("=")[::2] for argument in arguments[2:]])
@@ -97,12 +97,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _finish(left: Sequence[tuple[str, str]]) -> None:
-    """Take away what is *left*, in a process that is waited for only so long: a slow disk keeps nobody waiting."""
+    """Remove what is *left* in a child process, and wait for it only briefly: a slow disk must not block."""
     process = os.fork()
     if not process:
         os.setsid()
         nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):  # whoever reads them waits for their end
+        for stream in (0, 1, 2):  # their readers wait for the end of file
             os.dup2(nowhere, stream)
         _take_away(left)
         os._exit(0)
