@@ -1,7 +1,7 @@
-"""What an ELF file asks of the system it is loaded on.
+"""The requirements of an ELF file on the system that loads it.
 
-Read with ``struct`` as the *System V ABI* and the *LSB* lay it out: pyelftools builds some hundred objects for each
-file, which took a third of the time of packing an environment. The tests read the same files with both.
+Parsed with ``struct`` according to the *System V ABI* and the *LSB*: pyelftools creates hundreds of objects per file,
+which took a third of the time of packing an environment. The tests compare both on the same files.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import BinaryIO, Final
 
 MAGIC: Final = b"\x7fELF"
 _MAX_NEEDED: Final = 1000
-"""Libraries with versions, and versions of one: a broken file may claim four thousand million."""
+"""Largest number of versioned libraries, and of versions of one; a broken file may claim four billion."""
 _MAX_NAMES: Final = 10_000
-"""Names that are read of one file: each may take four kilobytes, and a broken file names a million."""
+"""Largest number of names read from one file: each may take 4 kB, and a broken file may have a million."""
 _MAX_TABLE: Final = 16 * 2**20
-"""Bytes of a table: a broken file may claim any number."""
+"""Largest size of a table; a broken file may claim any."""
 _MAX_OFFSET: Final = 2**40
-"""No file is that long, and no system seeks any further."""
+"""Largest offset that a system can seek to."""
 _MAX_NAME: Final = 4096
-"""Bytes of the name of a library, or of where libraries lie."""
+"""Largest length of a library name or search path."""
 
 _SHT_DYNAMIC: Final = 6
 _SHT_GNU_VERDEF: Final = 0x6FFFFFFD
@@ -37,19 +37,18 @@ class ElfFacts:
     needs: tuple[str, ...] = ()
     """``DT_NEEDED``, in order."""
     runpath: tuple[str, ...] = ()
-    """``DT_RUNPATH``, or ``DT_RPATH`` where there is none, cut at the colons."""
+    """``DT_RUNPATH``, or else ``DT_RPATH``, split at colons."""
     soname: str | None = None
     glibc: str | None = None
-    """Highest ``GLIBC_`` version asked."""
+    """Highest required ``GLIBC_`` version."""
     glibcxx: str | None = None
-    """Highest ``GLIBCXX_`` version asked."""
+    """Highest required ``GLIBCXX_`` version."""
     provides_glibcxx: bool = False
-    """Whether it is a libstdc++ itself."""
+    """Whether the file itself is a libstdc++."""
 
 
 def read_elf(file: BinaryIO) -> ElfFacts | None:
-    """Read the facts of the ELF file in *file*, or None where it only looks like one (a broken file that a
-    package ships as test data)."""
+    """Read the facts of the ELF file in *file*; None if it is broken (as in a package's test data)."""
     try:
         elf = _Elf(file)
         tags = list(elf.dynamic_tags())
@@ -71,7 +70,7 @@ def read_elf(file: BinaryIO) -> ElfFacts | None:
 
 
 def highest_defined(file: BinaryIO, prefix: str) -> str | None:
-    """Return the highest version that the ELF file in *file* defines under *prefix* (``GLIBCXX_``), if it does any."""
+    """Return the highest version with *prefix* (``GLIBCXX_``) that the ELF file in *file* defines, if any."""
     try:
         defined = set(_Elf(file).versions_defined())
     except (struct.error, ValueError):
@@ -100,7 +99,7 @@ class _Elf:
         self._names = 0
         ident = self._read(0, 16)
         if not ident.startswith(MAGIC) or ident[4] not in (1, 2) or ident[5] not in (1, 2):
-            raise ValueError("no ELF file")
+            raise ValueError("not an ELF file")
         self._order = "<>"[ident[5] - 1]
         self._wide = ident[4] == 2
         header = self._layout("HHIQQQIHHHHHH")
@@ -109,7 +108,7 @@ class _Elf:
         self._sections = list(self._read_sections(offset, entry, count)) if offset else []
 
     def dynamic_tags(self) -> Iterator[tuple[int, str]]:
-        """Yield those entries of the dynamic section that stand for a string."""
+        """Yield the entries of the dynamic section whose value is a string."""
         entry = self._layout("QQ")
         for section in self._of_kind(_SHT_DYNAMIC):
             table = self._read(section.offset, section.size)
@@ -120,7 +119,7 @@ class _Elf:
                     yield tag, self._string(section, value)
 
     def versions_needed(self) -> Iterator[str]:
-        """Yield the names of the versions that are asked of libraries."""
+        """Yield the names of the required versions."""
         library = struct.Struct(f"{self._order}HHIII")
         version = struct.Struct(f"{self._order}IHHII")
         for section in self._of_kind(_SHT_GNU_VERNEED):
@@ -136,7 +135,7 @@ class _Elf:
                 place += following
 
     def versions_defined(self) -> Iterator[str]:
-        """Yield the names of the versions that it defines, each with those that it continues."""
+        """Yield the names of the defined versions, each with its predecessors."""
         definition = struct.Struct(f"{self._order}HHHHIII")
         auxiliary = struct.Struct(f"{self._order}II")
         for section in self._of_kind(_SHT_GNU_VERDEF):
@@ -155,7 +154,7 @@ class _Elf:
         header = self._layout("IIQQQQIIQQ")
         if entry < header.size:
             raise ValueError("its section headers are too small")
-        # More than 65,279 sections are counted in the size of the first.
+        # With more than 65,279 sections, the count is the size of the first.
         count = count or header.unpack(self._read(offset, header.size))[5]
         table = self._read(offset, count * entry)
         for number in range(count):
@@ -199,10 +198,10 @@ def _few(count: int) -> int:
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """Return what versions such as ``2.34`` or ``3.4.30`` are ordered by."""
+    """Return the sort key of a version such as ``2.34`` or ``3.4.30``."""
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def highest(versions: Iterable[str]) -> str | None:
-    """Return the highest of some dotted versions (names without a number, ``PRIVATE``, do not count)."""
+    """Return the highest of some dotted versions; names without a number, such as ``PRIVATE``, are ignored."""
     return max((v for v in versions if v[:1].isdigit()), key=version_key, default=None)

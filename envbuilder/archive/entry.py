@@ -10,7 +10,7 @@ from envbuilder.archive.member import Member
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file that is to go into a segment; its content is one of *data*, *source* and *member*."""
+    """One file to write into a segment; its content is one of *data*, *source* and *member*."""
 
     path: str
     mode: int = 0o644

@@ -1,25 +1,23 @@
-"""What is left out of an archive, and why: files that can never be used when serving.
+"""The rules that exclude files from archives: files that are never used for serving.
 
-Everything that ``torch.compile`` needs stays: headers, ``Python.h``, the shared libraries it links.
+Everything that ``torch.compile`` needs is kept: headers, ``Python.h``, and the shared libraries it links.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from envbuilder.archive.globs import globs
 from envbuilder.archive.tar import COMPRESSOR
 
 RULES_VERSION = 5
-"""Part of the key of every segment: count it up when the same artifact would give other bytes."""
+"""Part of the key of every segment: increment it when the same artifact would be packed to different bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One default exclusion. What packages import while they are imported stays all the same, see :mod:`.kept`."""
+    """One default exclusion. Modules that packages need at import time are kept anyway, see :mod:`.kept`."""
 
     name: str
     patterns: tuple[str, ...]
@@ -28,7 +26,7 @@ class Rule:
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (
-    Rule(name="static libraries", patterns=("**/*.a",), reason="nothing links statically when serving"),
+    Rule(name="static libraries", patterns=("**/*.a",), reason="serving links nothing statically"),
     Rule(
         name="interpreter's tests",
         patterns=("lib/python3.*/test/**", "lib/python3.*/*/test/**", "lib/python3.*/*/tests/**"),
@@ -46,7 +44,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
             "lib/python3.*/turtledemo/**",
             "lib/python3.*/pydoc_data/**",
         ),
-        reason="needs a screen or a student",
+        reason="graphical or for teaching",
     ),
     Rule(
         name="installers",
@@ -61,7 +59,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(
         name="foreign bytecode",
         patterns=("**/__pycache__/**", "**/*.pyo"),
-        reason="bytecode that came in a wheel may be of another Python; ours is compiled anew",
+        reason="bytecode in wheels may be for another Python; it is compiled again",
     ),
     Rule(
         name="build tools of torch",
@@ -80,71 +78,37 @@ LINKER_EXCLUDE: tuple[str, ...] = (
     *_UNLINKED,
     *(pattern for pattern in DEFAULT_EXCLUDE if pattern != "**/*.a"),
 )
-"""The same where a compiler is in the environment: every link takes static parts of libgcc and of its C library."""
+"""The rules for environments with a compiler: linking needs static parts of libgcc and of the C library."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackRules:
-    """Everything besides an artifact's own bytes and the Python that a segment depends on."""
+    """Everything that a segment depends on besides the artifact's bytes and the Python."""
 
     bytecode: bool = True
     level: int = 4
     exclude: tuple[str, ...] = DEFAULT_EXCLUDE
 
     def key(self) -> str:
-        """Return the part of a segment's key that these rules are."""
+        """Return the contribution of these rules to a segment's key."""
         return repr((RULES_VERSION, COMPRESSOR, self.bytecode, self.level, self.exclude))
 
     def excluded_by(self, path: str) -> str | None:
-        """Return the pattern that leaves *path* out, or None."""
-        return _first_match(self.exclude, path)
+        """Return the pattern that excludes *path*, or None."""
+        return globs(self.exclude).first_match(path)
 
     @property
     def yielding(self) -> tuple[str, ...]:
-        """The patterns that leave out what nothing imports: the default rules'. What a recipe names, it means."""
+        """The default rules' patterns, which spare imported modules; a recipe's own patterns always apply."""
         return tuple(pattern for pattern in self.exclude if pattern in DEFAULT_EXCLUDE)
 
     def yields(self, path: str) -> bool:
-        """Say whether *path* is left out by default rules alone."""
+        """Return whether *path* is excluded by default rules only."""
         own = tuple(pattern for pattern in self.exclude if pattern not in DEFAULT_EXCLUDE)
-        return _first_match(self.yielding, path) is not None and _first_match(own, path) is None
+        return globs(self.yielding).first_match(path) is not None and globs(own).first_match(path) is None
 
 
 def rule_of(pattern: str) -> str:
-    """Return the name of the default rule that *pattern* belongs to, or the pattern itself."""
+    """Return the name of the default rule of *pattern*, or the pattern itself."""
     pattern = "**/*.a" if pattern in _UNLINKED else pattern
     return next((rule.name for rule in DEFAULT_RULES if pattern in rule.patterns), pattern)
-
-
-def _first_match(patterns: tuple[str, ...], path: str) -> str | None:
-    match = _matcher(patterns)(path) if patterns else None
-    return patterns[int(match.lastgroup[1:])] if match is not None and match.lastgroup else None
-
-
-@functools.lru_cache(maxsize=64)
-def _matcher(patterns: Sequence[str]) -> Callable[[str], re.Match[str] | None]:
-    groups = (f"(?P<p{number}>{glob_regex(pattern)})" for number, pattern in enumerate(patterns))
-    return re.compile("|".join(groups), re.DOTALL).fullmatch  # a file name may hold a newline
-
-
-def glob_regex(pattern: str) -> str:
-    """Translate a glob: ``*`` and ``?`` stay within a folder, ``**`` crosses folders."""
-    out = []
-    position = 0
-    while position < len(pattern):
-        if pattern.startswith("**/", position):
-            out.append("(?:.*/)?")
-            position += 3
-        elif pattern.startswith("**", position):
-            out.append(".*")
-            position += 2
-        elif pattern[position] == "*":
-            out.append("[^/]*")
-            position += 1
-        elif pattern[position] == "?":
-            out.append("[^/]")
-            position += 1
-        else:
-            out.append(re.escape(pattern[position]))
-            position += 1
-    return "".join(out)

@@ -1,6 +1,6 @@
-"""Read an archive once, from its first byte to its last, and extract it as Triton's libarchive would.
+"""Read an archive once, from the first byte to the last, and extract it as Triton's libarchive would.
 
-What no release extracts safely is noted and left out; nothing is ever written outside the folder given.
+Members that no release extracts safely are reported and skipped; nothing is written outside the target folder.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import hashlib
 import os
 import posixpath
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from envbuilder.archive import limits
+from envbuilder.archive.disk_space import DiskRoom
 from envbuilder.archive.links import Tree
 from envbuilder.archive.reader import BoundedTar, DamagedTarError
-from envbuilder.archive.room import DiskRoom
-from envbuilder.archive.stream import Compression, TarStream, after_the_end, compression_of, other_filter
+from envbuilder.archive.source import open_source
+from envbuilder.archive.stream import Compression, TarStream, trailing_data
 from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.util.files import open_regular
 from envbuilder.util.system_errors import cure
 
 Problem = Literal[
@@ -53,7 +53,7 @@ _OF_THE_MEMBER: Final = (
     errno.ENAMETOOLONG,
     errno.ENOTDIR,
 )
-"""What the system says where the member is at fault, and not the disk."""
+"""Errors of the system that are caused by the member, not by the disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,78 +63,78 @@ class Member:
     path: str
     mode: int
     size: int
-    """Bytes; 0 of a link."""
+    """Size in bytes; 0 for a link."""
     sha256: str
-    """Of the content; of a link, of its target (as a manifest has it)."""
+    """sha256 of the content, or of a link's target (as in a manifest)."""
     link: str | None = None
     elf: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """What an archive holds."""
+    """The content of an archive."""
 
     sha256: str
     size: int
-    """Bytes of the archive."""
+    """Size of the archive in bytes."""
     compression: Compression
     members: dict[str, Member]
     """Files and links by path."""
     folders: frozenset[str]
     problems: tuple[tuple[Problem, str], ...]
-    """What cannot be extracted safely: the kind, and the member with what is wrong."""
+    """What cannot be extracted safely: the kind of problem, and the member with details."""
     tree: Tree = field(repr=False, compare=False)
-    """Where paths lead once all is extracted."""
+    """Resolves paths after extraction."""
     damage: str | None
-    """Why it cannot be read to its end; the rest is what was read before."""
+    """Why it could not be read to the end; the other fields cover what was read before."""
+    refused: str | None = None
+    """Why Triton does not extract it, regardless of its content."""
 
     @property
     def unpacked_size(self) -> int:
-        """Bytes of all files."""
+        """Total size of all files in bytes."""
         return sum(member.size for member in self.members.values())
 
     @property
     def links_out(self) -> tuple[str, ...]:
-        """Links that lead out of the environment, with their targets."""
+        """Links that point outside the environment, with their targets."""
         links = [member for member in self.members.values() if member.link is not None]
         return tuple(f"{one.path} -> {one.link}" for one in links if self.tree.resolve_link(one.path).escapes)
 
 
 def extract(archive: Path, into: Path, *, reporter: Reporter = SILENT) -> Contents:
-    """Read *archive* whole and extract it into the folder *into*, which is empty or made.
+    """Read the whole *archive* and extract it into the folder *into*, which must be empty or missing.
 
     Raises:
-        VerifyError: there is no such file, or it cannot be written (the disk is full).
+        VerifyError: the file does not exist, or extraction fails (for example, the disk is full).
     """
     try:
-        with open_regular(archive) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(512)
+        source = open_source(archive)
     except OSError as error:
-        hint = "archives lie in envs/ after a build" if error.errno == errno.ENOENT else None
+        hint = "`envbuilder build` writes archives to envs/" if error.errno == errno.ENOENT else None
         raise VerifyError(f"{archive}: {error.strerror}", hint=hint) from error
     into.mkdir(parents=True, exist_ok=True)
-    compression = compression_of(head)
     extraction = _Extraction(into, DiskRoom(archive, into))
-    damage = other_filter(head)
-    with TarStream(archive, compression, reporter) as stream:
+    damage = source.unreadable
+    with source.stream(reporter) as stream:
         if damage is None:
             damage = extraction.read(stream)
         sha256 = stream.finish()
     return Contents(
         sha256=sha256,
-        size=size,
-        compression=compression,
+        size=source.size,
+        compression=source.compression,
         members=extraction.members,
         folders=frozenset(extraction.folders),
         problems=tuple(extraction.problems),
         tree=extraction.tree,
         damage=damage,
+        refused=source.refused,
     )
 
 
 class _UnsafeError(Exception):
-    """A member that no extraction may write."""
+    """A member that must not be extracted."""
 
     def __init__(self, problem: Problem, text: str) -> None:
         super().__init__(text)
@@ -147,7 +147,7 @@ def _too_deep(path: str) -> _UnsafeError:
 
 
 class _Extraction:
-    """The members written so far."""
+    """The state of an extraction."""
 
     def __init__(self, into: Path, room: DiskRoom) -> None:
         self._into = into
@@ -158,15 +158,15 @@ class _Extraction:
         self.problems: list[tuple[Problem, str]] = []
         self._modes: dict[str, int] = {}
         self._real: dict[str, str] = {}
-        """Real paths of the folders that members were written into, by the path that their names say."""
+        """Real paths of the folders that were written into, by the path in the member's name."""
 
     def read(self, stream: TarStream) -> str | None:
-        """Extract every member; return what keeps the archive from being read to its end."""
+        """Extract every member; return why the archive cannot be read to the end, if so."""
         try:
             tar = BoundedTar(stream)
             for info in tar:
                 self._member(tar, info)
-            damage = after_the_end(stream, tar.last)
+            damage = trailing_data(stream, tar.last)
         except (EOFError, ValueError) as error:
             return str(error)
         except OSError as error:
@@ -180,7 +180,11 @@ class _Extraction:
 
     def _member(self, tar: BoundedTar, info: tarfile.TarInfo) -> None:
         try:
-            _check_kind(info)
+            target = self.members.get(posixpath.normpath(info.linkname)) if info.islnk() else None
+            if target is not None and target.link is None:
+                self.problems.append(("hard-link", f"{info.name} (to {info.linkname})"))
+            else:
+                _check_kind(info)
             path = self._safe_path(info)
             if path != ".":
                 self._write(tar, info, path)
@@ -205,8 +209,17 @@ class _Extraction:
             self.tree.add_link(path, info.linkname)
             target = hashlib.sha256(info.linkname.encode(errors="surrogateescape")).hexdigest()
             self.members[path] = Member(path=path, mode=info.mode, size=0, sha256=target, link=info.linkname)
+        elif info.islnk():
+            self._hard_link(info, path, place)
         else:
             self.members[path] = self._file(tar, info, path, place)
+
+    def _hard_link(self, info: tarfile.TarInfo, path: str, place: Path) -> None:
+        """Write a hard link to an earlier file as a copy of it."""
+        found = self.members[posixpath.normpath(info.linkname)]
+        os.link(self._into / found.path, place)
+        self.tree.add_file(path)
+        self.members[path] = replace(found, path=path)
 
     def _file(self, tar: BoundedTar, info: tarfile.TarInfo, path: str, place: Path) -> Member:
         self._room.take(info.size, info.name)
@@ -221,7 +234,7 @@ class _Extraction:
             written = file.tell()
         if written != info.size:
             raise DamagedTarError(f"it is truncated: {written} bytes of {info.size}", path)
-        place.chmod(info.mode & 0o777 | 0o400)  # every check reads it, whoever runs them
+        place.chmod(info.mode & 0o777 | 0o400)  # the checks must be able to read it
         os.utime(place, (info.mtime, info.mtime))
         return Member(path=path, mode=info.mode, size=written, sha256=digest.hexdigest(), elf=elf)
 
@@ -234,8 +247,8 @@ class _Extraction:
             self.folders.add(path)
 
     def _safe_path(self, info: tarfile.TarInfo) -> str:
-        """Return where a member goes, links in its folder resolved; the folders above it are there afterwards."""
-        path = posixpath.normpath(info.name)  # of a name without '..' that is what the kernel makes of it
+        """Return the path of a member with links in its folder resolved; create the folders above it."""
+        path = posixpath.normpath(info.name)  # equals the kernel's resolution for a name without '..'
         folder, base = posixpath.split(path)
         real = self._real.get(folder)
         if real is None:
@@ -245,7 +258,7 @@ class _Extraction:
         return posixpath.join(real, base)
 
     def _real_folder(self, name: str, folder: str) -> str:
-        """Resolve the folder of the member *name*, making what of it is not there, as an extraction does."""
+        """Resolve the folder of the member *name*, creating missing folders, as an extraction does."""
         real = ""
         for part in folder.split("/") if folder else ():
             place = f"{real}/{part}" if real else part
@@ -262,7 +275,7 @@ class _Extraction:
         return real
 
     def _link_above(self, folder: str) -> str:
-        """Name the first link that stands in the path *folder*."""
+        """Return the first link in the path *folder*, for messages."""
         place = ""
         for part in folder.split("/"):
             place = f"{place}/{part}" if place else part
@@ -276,13 +289,13 @@ class _Extraction:
 
 
 def _check_kind(info: tarfile.TarInfo) -> None:
-    """Refuse what is no file, folder or link that an environment may have, and what has no name."""
+    """Reject members that are not files, folders or valid links, and those without a name."""
     name = info.name
     if name.startswith("/"):
         raise _UnsafeError("absolute", name)
     if ".." in name.split("/"):
         raise _UnsafeError("parent", name)
-    if info.islnk():
+    if info.islnk():  # not to an earlier member
         raise _UnsafeError("hard-link", f"{name} (to {info.linkname})")
     if not (info.isreg() or info.isdir() or info.issym()):
         raise _UnsafeError("device", f"{name} ({_KINDS.get(info.type, f'type {info.type!r}')})")

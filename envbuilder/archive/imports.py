@@ -1,7 +1,7 @@
-"""What a module imports while it is imported itself. Python 3.8 and later: it also runs in a release's own Python.
+"""The import-time imports of a module. Python 3.8 and later: this also runs in a release's own Python.
 
-As a script it reads a job as JSON from stdin and writes the answer to stdout, so that a source is read by the Python
-that will import it: the answer is then the same whatever Python runs envbuilder.
+As a script it reads a job as JSON from stdin and writes the result to stdout, so that a source is parsed by the Python
+that will import it: the result does not depend on the Python that runs envbuilder.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _CATCHERS = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
 
 
 def imports_of(module: str, package: bool, source: bytes) -> list[tuple[str, bool]]:
-    """Return what *module* imports while it is imported: not in functions, nor for type checkers only.
+    """Return what *module* imports at import time: not in functions, nor under TYPE_CHECKING.
 
-    Returns: absolute dotted names, each with whether the module goes on where it is missing.
-    ``from a.b import c`` gives ``a.b`` and ``a.b.c``, which may be a module or not. A source that does not compile
+    Returns: absolute dotted names, each with whether the module handles its absence.
+    ``from a.b import c`` gives ``a.b`` and ``a.b.c``, which may or may not be a module. A source that does not compile
     imports nothing.
     """
     visitor = _Visitor(module if package else module.rpartition(".")[0], module)
@@ -39,7 +39,7 @@ class _Visitor(ast.NodeVisitor):
         self.found: list[tuple[str, bool]] = []
 
     def visit_FunctionDef(self, node: ast.AST) -> None:
-        """Leave out what runs later."""
+        """Skip code that runs later."""
 
     visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef
 
@@ -68,7 +68,7 @@ class _Visitor(ast.NodeVisitor):
         self.guarded = before or any(_catches(handler) for handler in node.handlers)
         self._visit_all(node.body)
         self.guarded = before
-        # What a handler does is done only where something was missing.
+        # A handler runs only if something was missing.
         self.guarded = True
         self._visit_all(node.handlers)
         self.guarded = before
@@ -108,7 +108,7 @@ class _Visitor(ast.NodeVisitor):
 
 
 def _is_never(test: ast.expr) -> bool:
-    """Say whether a condition is false where a module is imported to be used."""
+    """Return whether a condition is always false at run time."""
     if isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__":
         return any(isinstance(one, ast.Constant) and one.value == "__main__" for one in test.comparators)
     name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
@@ -122,7 +122,7 @@ def _catches(handler: ast.ExceptHandler) -> bool:
 
 
 def parents(name: str) -> Iterator[str]:
-    """Yield *name* and each package that importing it imports, the innermost first."""
+    """Yield *name* and its parent packages, innermost first."""
     while name:
         yield name
         name = name.rpartition(".")[0]
@@ -131,7 +131,7 @@ def parents(name: str) -> Iterator[str]:
 def scan(
     sources: dict[str, tuple[bool, str]], roots: Sequence[str] | None
 ) -> dict[str, list[tuple[str, bool]]]:
-    """Return what each of *sources* imports; with *roots* only of those that importing these comes to without a guard.
+    """Return what each of *sources* imports; with *roots*, only of those that these import unconditionally.
 
     A source is whether it is a package, and its bytes read as Latin-1.
     """

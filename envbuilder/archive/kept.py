@@ -1,7 +1,7 @@
-"""What the default rules would leave out, and stays: modules that other modules import while they are imported.
+"""Files that match the default exclusion rules but are kept, because other modules need them at import time.
 
-Some packages import their own tests (astropy, PyTables). The decision is a pure function of what an artifact holds, of
-the rules, and of the names that other artifacts import from it: segments are kept by these.
+Some packages import their own tests (astropy, PyTables). The decision is a pure function of the artifact's content,
+the rules, and the names that other artifacts import from it, which are all part of the segment's key.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class Module:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """What one artifact keeps."""
+    """The files one artifact keeps."""
 
     paths: Mapping[str, str] = field(default_factory=dict)
-    """Each file that a rule would leave out, and a module that imports it."""
+    """Each excluded file to keep, and a module that imports it."""
     wants: Mapping[str, str] = field(default_factory=dict)
-    """What rules would leave out of *other* artifacts: a dotted name, and a module that imports it."""
+    """Possibly excluded modules of *other* artifacts: a dotted name, and a module that imports it."""
     stdlib: Mapping[str, str] = field(default_factory=dict)
-    """The same of the standard library, where importing a package fails without it."""
+    """The same for the standard library, if importing a package fails without it."""
 
 
 def module_of(path: str, minor: str) -> Module | None:
-    """Return which module the file *path* of an environment is; None: it cannot be imported."""
+    """Return the module of the file *path* in an environment; None if it cannot be imported."""
     library = f"lib/python{minor}/"
     if not path.startswith(library):
         return None
@@ -80,9 +80,9 @@ def find_kept(
     python: Callable[[], Path],
     wanted: Mapping[str, str] | None = None,
 ) -> Kept:
-    """Return which of the files *left_out* by default rules stay, as modules among *there* import them.
+    """Return which of the files *left_out* by default rules are kept because modules among *there* import them.
 
-    *wanted* are names that other artifacts import, each with a module that does. Sources are read by *python*, the
+    *wanted* are names that other artifacts import, each with one importer. Sources are parsed by *python*, the
     release's own.
 
     Raises:
@@ -99,7 +99,7 @@ def find_kept(
         if _may_import(source := there[path](), words)
     }
     finder.follow(finder.scan(sources))
-    if finder.doubtful:  # read again, all of it: few artifacts come to this
+    if finder.doubtful:  # read everything again; rare
         every = {module.name: (module.package, there[path]()) for path, module in modules.items()}
         base = any(module.stdlib for module in modules.values())
         reached = every if base else finder.scan(every, roots=_roots(every))
@@ -134,7 +134,7 @@ class _Finder:
         self.wants: dict[str, str] = {}
         self.stdlib: dict[str, str] = {}
         self.doubtful: list[tuple[str, str]] = []
-        """Modules of the standard library that rules leave out, each with a module that fails without it."""
+        """Excluded modules of the standard library, each with a module that fails without it."""
         self._waiting: dict[str, tuple[str, Module]] = {}
 
     def scan(
@@ -150,7 +150,7 @@ class _Finder:
                 self.need(name, importer, guarded=guarded)
 
     def need(self, name: str, importer: str, *, guarded: bool) -> None:
-        """Keep what *name* stands for, and the packages around it, if a rule leaves it out."""
+        """Keep the module *name* and its parent packages, if a rule excludes them."""
         for part in imports.parents(name):
             for path, module in self._index.get(part, ()):
                 if not module.stdlib:
@@ -165,14 +165,14 @@ class _Finder:
                     self.doubtful.append((part, importer))
 
     def settle(self, reached: Iterable[str]) -> None:
-        """Need those of the standard library that are imported by what is *reached* when packages are imported."""
+        """Record the standard-library modules imported by what is *reached* when packages are imported."""
         doubtful, self.doubtful, known = self.doubtful, [], set(reached)
         for name, importer in doubtful:
             if importer in known:
                 self._need_stdlib(name, importer)
 
     def close(self) -> None:
-        """Follow what is kept, until nothing is new. What that imports is imported."""
+        """Follow the imports of kept modules until nothing is new."""
         while self._waiting or self.doubtful:
             for name, importer in self.doubtful:
                 self._need_stdlib(name, importer)
@@ -200,7 +200,7 @@ class _Finder:
             self._waiting[path] = (importer, module)
 
     def _elsewhere(self, name: str) -> str | None:
-        """Say where a module *name* would be left out of an environment, if it would."""
+        """Return the path at which the module *name* would be excluded from an environment, if it would."""
         library, path = f"lib/python{self._minor}", name.replace(".", "/")
         for place, folder in (("site", f"{library}/site-packages"), ("stdlib", library)):
             if self._rules.yields(f"{folder}/{path}.py") or self._rules.yields(
@@ -211,21 +211,21 @@ class _Finder:
 
 
 def _roots(modules: Iterable[str]) -> set[str]:
-    """Return those of *modules* that no package among them holds: what people import."""
+    """Return the top-level ones of *modules*, which users import."""
     names = set(modules)
     return {name for name in names if not any(part in names for part in list(imports.parents(name))[1:])}
 
 
 def _may_import(source: bytes, words: re.Pattern[bytes]) -> bool:
-    """Say whether *source* may import what a rule leaves out. Parsing every file of an artifact takes seconds."""
+    """Return whether *source* may import an excluded module. Parsing every file of an artifact would take seconds."""
     return any(words.search(statement) for statement in _STATEMENT.findall(source))
 
 
 @functools.lru_cache(maxsize=16)
 def _words(patterns: tuple[str, ...]) -> re.Pattern[bytes] | None:
-    """Return what finds a name that every import of what *patterns* leave out has in it.
+    """Return a regular expression for a name that every import of a module excluded by *patterns* contains.
 
-    Whoever imports it lies outside of it, and so names the last folder, or the file, that the pattern names.
+    An importer lies outside the excluded folder, so it names the last folder or file of the pattern.
     """
     words = {word for pattern in patterns if (word := _word(pattern)) is not None}
     return re.compile(rb"\b(?:%s)\b" % b"|".join(sorted(words))) if words else None
@@ -253,7 +253,7 @@ def _scanned(
     }
     command = [str(python), "-I", "-S", "-B", "-W", "ignore", imports.__file__]
     done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False, env={})
-    if done.returncode < 0:  # the parser itself crashed: each by itself, then, and that one imports nothing
+    if done.returncode < 0:  # the parser crashed: parse each alone; the one that crashes it imports nothing
         parts = [] if len(sources) == 1 else [{name: source} for name, source in sources.items()]
         return {name: found for part in parts for name, found in _scanned(python, part, None).items()}
     if done.returncode != 0:

@@ -1,8 +1,8 @@
-"""Where a path leads in a tree of files, folders and symbolic links: resolved as Linux resolves it.
+"""Path resolution in a tree of files, folders and symbolic links, as Linux does it.
 
-As in path_resolution(7): component by component from the folder reached so far, a link's target in the link's place,
-``..`` the parent of the folder that was really reached and not of the name that led there. Only what the tree holds is
-looked at; nothing of this machine.
+As in path_resolution(7): component by component from the current folder; a link is replaced by its target; ``..`` is
+the parent of the folder actually reached, not of the name that led there. Only the tree is consulted, never this
+machine's file system.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 MAX_LINKS: Final = 40
-"""Links in one resolution (``MAXSYMLINKS`` of ``include/linux/namei.h``): one more is ELOOP."""
+"""Links in one resolution (``MAXSYMLINKS`` of ``include/linux/namei.h``); more give ELOOP."""
 MAX_NAME: Final = 255
 """Bytes of a component (``NAME_MAX``)."""
 MAX_PATH: Final = 4095
 """Bytes of a path, or of a link's target (``PATH_MAX`` counts a NUL)."""
 MAX_STEPS: Final = 20_000_000
-"""Components that one tree walks in all: a hostile archive has any number of links of a thousand components each."""
+"""Components resolved in total for one tree: a hostile archive may have many links of a thousand components each."""
 
 Kind = Literal["folder", "file", "link"]
 End = Literal["folder", "file", "link", "missing", "outside", "loop", "through-file", "too-long"]
@@ -26,22 +26,22 @@ End = Literal["folder", "file", "link", "missing", "outside", "loop", "through-f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolved:
-    """Where a path leads."""
+    """The result of resolving a path."""
 
     end: End
-    """What is there, or why the kernel does not get there: ENOENT, ELOOP, ENOTDIR, ENAMETOOLONG; or out of the tree."""
+    """What is found, or why resolution fails: ENOENT, ELOOP, ENOTDIR, ENAMETOOLONG; or it leaves the tree."""
     path: str
-    """The real path of what is there; otherwise of the component that stops the kernel."""
+    """The real path of what is found, or of the component at which resolution fails."""
     escapes: bool = False
-    """Whether it leads out of the tree, or would if what stops the kernel were an empty folder."""
+    """Whether it leaves the tree, or would if the failing component were an empty folder."""
     links: int = 0
     """How many links were followed."""
 
 
 class Tree:
-    """Files, folders and links by their real paths, which are relative and have no ``.`` or ``..`` in them.
+    """Files, folders and links by their real paths, which are relative and contain no ``.`` or ``..``.
 
-    The folder that everything is in has the empty path.
+    The root has the empty path.
     """
 
     def __init__(self, *, most_steps: int = MAX_STEPS) -> None:
@@ -50,7 +50,7 @@ class Tree:
         self._steps_left = most_steps
 
     def kind(self, path: str) -> Kind | None:
-        """Return what is at the real path *path*."""
+        """Return the kind of entry at the real path *path*."""
         return self._kinds.get(path)
 
     def target(self, path: str) -> str | None:
@@ -75,22 +75,22 @@ class Tree:
         self._targets[path] = target
 
     def resolve(self, path: str, *, start: str = "", follow: bool = True) -> Resolved:
-        """Say where *path* leads from the folder *start*, a real path; with *follow* also where it ends in a link."""
+        """Resolve *path* from the folder *start*, a real path; *follow* says whether to follow a final link."""
         return _Walk(self, start).run(path, follow=follow)
 
     def resolve_link(self, path: str) -> Resolved:
-        """Say where the link at the real path *path* leads."""
+        """Resolve the link at the real path *path*."""
         folder, _, name = path.rpartition("/")
         return self.resolve(name, start=folder)
 
     def spend_step(self) -> bool:
-        """Count a component that is walked; return whether there may be more."""
+        """Count a resolved component; return whether the limit allows more."""
         self._steps_left -= 1
         return self._steps_left >= 0
 
 
 class _Walk:
-    """One resolution under way."""
+    """One resolution in progress."""
 
     def __init__(self, tree: Tree, start: str) -> None:
         self._tree = tree
@@ -99,9 +99,9 @@ class _Walk:
         """Components still to be walked, the next one last."""
         self._links = 0
         self._stopped: Resolved | None = None
-        """Where the kernel goes no further. The walk goes on, to see whether it would lead out."""
+        """Where the kernel stops. The walk continues, to find out whether it would leave the tree."""
         self._below = 0
-        """How many components it is below what stopped it."""
+        """Number of components below the point where it stopped."""
 
     def run(self, path: str, *, follow: bool) -> Resolved:
         if not self._enter(path):
@@ -124,12 +124,12 @@ class _Walk:
         return self._stopped or Resolved(end=end, path=self._here, links=self._links)
 
     def _enter(self, path: str) -> bool:
-        """Put the components of *path* before those still to be walked, unless no path may be so long."""
+        """Push the components of *path* before the remaining ones, unless the path would be too long."""
         if len(os.fsencode(path)) > MAX_PATH:
             return False
         parts = [part for part in path.split("/") if part]
         if path.endswith("/"):
-            parts.append(".")  # a slash at the end asks for a folder, as /. does
+            parts.append(".")  # a trailing slash requires a folder, as /. does
         self._rest += reversed(parts)
         return True
 

@@ -1,4 +1,4 @@
-"""The manifest: what an archive holds, inside it and beside it."""
+"""The manifest: the content of an archive, stored inside and next to it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from envbuilder.util.files import read_regular
 from envbuilder.util.printable import shown
 
 MANIFEST_PATH: Final = "share/envbuilder/manifest.json"
-"""Where it lies in an environment."""
+"""Its path in an environment."""
 ENVIRONMENT_PATH: Final = "share/envbuilder/environment.json"
-"""Where an environment says which variables an activation would have set."""
+"""The file in an environment with the variables that an activation would set."""
 FORMAT: Final = 1
 
 
@@ -30,9 +30,9 @@ class ManifestPackage:
     version: str
     filename: str
     sha256: str
-    """Of its wheel."""
+    """sha256 of its wheel."""
     size: int
-    """Bytes of its wheel."""
+    """Size of its wheel in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,13 +53,13 @@ class ManifestFile:
     size: int
     """Bytes."""
     sha256: str
-    """Of the content; of a link, of its target."""
+    """sha256 of the content, or of a link's target."""
     link: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestExclusion:
-    """What one pattern of ``pack: {exclude: …}`` left out of an environment."""
+    """What one pattern of ``pack: {exclude: …}`` excluded from an environment."""
 
     pattern: str
     files: int
@@ -69,7 +69,7 @@ class ManifestExclusion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestKept:
-    """A file that a rule would have left out, and is in an environment since a module imports it."""
+    """A file that matches an exclusion rule but was kept because a module imports it."""
 
     path: str
     imported_by: str
@@ -84,12 +84,12 @@ class ManifestInterpreter:
     origin: str
     digest: str
     locked_digest: str
-    """Another one than *digest* where ``--interpreter-change`` allowed it."""
+    """Differs from *digest* only with ``--interpreter-change``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What an archive holds."""
+    """The content of an archive."""
 
     recipe: str
     recipe_digest: str
@@ -107,9 +107,9 @@ class Manifest:
     glibcxx: str | None
     """Highest version that an ELF file in it asks."""
     pack: Mapping[str, Any]
-    """The options of packing."""
+    """The packing options."""
     tools: Mapping[str, str]
-    """Name and version of what decided the bytes."""
+    """Names and versions of the tools that determine the bytes."""
     unpacked_size: int
     """Bytes of the files, the manifest not counted."""
     files: tuple[ManifestFile, ...] = field(repr=False)
@@ -119,9 +119,9 @@ class Manifest:
     kept: tuple[ManifestKept, ...] = ()
     """Sorted by path."""
     system_libraries: tuple[str, ...] = ()
-    """Sonames that the server's image has besides, as the recipe says."""
+    """Additional sonames in the server's image, from the recipe."""
     conda: tuple[ManifestCondaPackage, ...] = ()
-    """The base's packages, in an order that installs; none where it is a relocated CPython."""
+    """The base's conda packages in installation order; empty for a relocated CPython."""
     provides: Mapping[str, str] = field(default_factory=dict)
     """Name and version of each Python project that conda packages contain."""
     format: int = FORMAT
@@ -145,7 +145,7 @@ class Manifest:
 
 
 def _file_lines(files: Iterable[ManifestFile]) -> str:
-    encode = json.JSONEncoder().encode  # of strings: an encoder of whole rows takes five times as long
+    encode = json.JSONEncoder().encode  # for strings: encoding whole rows takes five times as long
     rows = []
     for file in files:
         link = "" if file.link is None else f'"link": {encode(file.link)}, '
@@ -160,13 +160,12 @@ _FIELDS: Final = tuple(one.name for one in fields(Manifest))
 
 
 def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
-    """Read a manifest's JSON; *where* names it in errors.
+    """Parse a manifest's JSON; *where* names it in errors.
 
-    Everything in it is checked here, once for all readers: names and versions are what this tool writes, digests are
-    digests, sizes are sizes that an environment can have, and a path leads down.
+    Everything is validated here, once for all readers: names, versions, digests, sizes, and that paths stay inside.
 
     Raises:
-        IntegrityError: it is none, or of a newer format; the message names the field.
+        IntegrityError: it is invalid, or of a newer format; the message names the field.
     """
     found = parse_json(text, where=where, cap=LISTING)
     if found.integer("format", 1) > FORMAT:
@@ -178,7 +177,7 @@ def parse_manifest(text: str | bytes, *, where: str) -> Manifest:
     files = tuple(_file(one) for one in found.records("files"))
     _check_unique(found, files)
     if found.value.get("provides") and not found.value.get("conda"):
-        found.fail("provides", "is only said of conda packages, of which there are none")
+        found.fail("provides", "is only said of conda packages, but there are none")
     return Manifest(
         recipe=found.text("recipe", grammar.RECIPE),
         recipe_digest=found.digest("recipe_digest"),
@@ -290,7 +289,7 @@ def _file(found: Record) -> ManifestFile:
 
 
 def _link(found: Record) -> str:
-    # It is compared and shown, and never followed: where it leads is asked of what is extracted.
+    # It is compared and shown, never followed: links are resolved on the extracted files.
     link = found.free_text("link", longest=4096)
     if not link or grammar.CONTROL.search(link):
         found.expected("link", "the target of a link, without control characters")
@@ -307,7 +306,7 @@ def _check_unique(found: Record, files: Sequence[ManifestFile]) -> None:
 
 
 def manifest_beside(archive: Path) -> Path:
-    """Return where the manifest of *archive* lies: ``NAME-DIGEST.json``."""
+    """Return the path of the manifest of *archive*: ``NAME-DIGEST.json``."""
     name = archive.name.removesuffix(".gz").removesuffix(".tar")
     return archive.with_name(f"{name}.json")
 
@@ -316,7 +315,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest file.
 
     Raises:
-        IntegrityError: it is none, or not there.
+        IntegrityError: it is missing or invalid.
     """
     try:
         text = read_regular(path, most=LISTING.size + 1)

@@ -1,4 +1,4 @@
-"""How each text of a manifest must look: what locks have, too, and what only a manifest has."""
+"""The syntax of the texts in a manifest: those shared with locks, and its own."""
 
 from __future__ import annotations
 

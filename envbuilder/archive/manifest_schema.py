@@ -1,4 +1,4 @@
-"""The JSON schema of a manifest, for other tools: what :func:`envbuilder.archive.manifest.parse_manifest` takes."""
+"""The JSON schema of a manifest, for other tools: what :func:`envbuilder.archive.manifest.parse_manifest` accepts."""
 
 from __future__ import annotations
 

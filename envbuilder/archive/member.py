@@ -1,4 +1,4 @@
-"""One file of a zip, and what is learnt of its stream."""
+"""One file in a zip, and facts about its stream."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ DEFLATED: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a zip."""
+    """One file in a zip."""
 
     name: str
     method: int
     """0: stored, 8: deflated."""
     crc: int
     compressed: int
-    """Bytes of the stream in the zip."""
+    """Size of the compressed stream in bytes."""
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     header_offset: int
     mode: int
-    """Unix permission bits, 0 where the zip says none."""
+    """Unix permission bits; 0 if the zip has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in a deflate stream from which it can be read again."""
+    """A position in a deflate stream from which it can be read again."""
 
     position: int
     """Bytes of the file before it."""
     offset: int
-    """Where the stream goes on in the zip."""
+    """Offset in the zip at which the stream continues."""
     left: int
     """Bytes of the stream from there."""
     state: zlib_ng._Decompress
@@ -43,9 +43,9 @@ class Mark:
 
 @dataclass(slots=True)
 class Scan:
-    """What is learnt of a stream while it is inflated."""
+    """Facts about a stream, collected while it is inflated."""
 
     marks: list[Mark] = field(default_factory=list)
-    """One every few MiB."""
+    """Seek points, one every few MiB."""
     crc: int = 0
     """CRC-32 of the stream's own bytes."""

@@ -1,4 +1,4 @@
-"""A file of a zip that is looked into without being unpacked."""
+"""A file in a zip, readable without unpacking."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _WINDOWS: Final = 3
-"""Stretches between marks that a file keeps inflated: its beginning, its sections' names, where it is read."""
+"""Inflated ranges between marks that are cached: the beginning, the section names, and the read position."""
 
 
 class MemberFile(io.RawIOBase):
-    """A member as a seekable file: read once whole by :meth:`scan`, then anywhere.
+    """A member as a seekable file: read completely once by :meth:`scan`, then anywhere.
 
-    Libraries of a GiB are looked into this way (their section headers lie at the end) without being unpacked.
+    Libraries of a GiB (with section headers at the end) are inspected this way without being unpacked.
     """
 
     def __init__(self, wheel: ZipDirectory, member: Member) -> None:
@@ -36,7 +36,7 @@ class MemberFile(io.RawIOBase):
 
     @property
     def stream_crc(self) -> int:
-        """CRC-32 of the stream's own bytes, once it was read whole."""
+        """CRC-32 of the stream's own bytes, after :meth:`scan`."""
         return self._scan.crc
 
     def readable(self) -> bool:
@@ -48,12 +48,12 @@ class MemberFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move, as files do."""
+        """Seek, like a file."""
         self._position = offset + (0, self._position, self._member.size)[whence]
         return self._position
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read into *buffer*, as files do."""
+        """Read into *buffer*, like a file."""
         view = memoryview(buffer)
         if self._position >= self._member.size or not len(view):
             return 0

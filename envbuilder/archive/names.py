@@ -1,13 +1,15 @@
-"""Archives and manifests as they are named, and found beside each other."""
+"""Names of archives and manifests, and how to find one from the other."""
 
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
+from envbuilder.archive.called import ARCHIVE as ARCHIVE
+from envbuilder.archive.called import ENVS as ENVS
 from envbuilder.archive.manifest import (
     MANIFEST_PATH,
     Manifest,
@@ -22,15 +24,13 @@ from envbuilder.progress import SILENT
 from envbuilder.util.documents import LISTING
 from envbuilder.util.files import NotRegularError, StrPath, open_regular
 
-ENVS: Final = Path("envs")
-"""The folder that archives go to."""
-ARCHIVE = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
-"""What an archive is called, and (without a suffix) the folder that one is unpacked into."""
+Describe = Callable[[Path], Manifest | None]
+"""Says what a manifest would say of an archive that has none; None: it holds no environment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Archive:
-    """An archive on this machine, whose bytes are what its name says. It stands wherever its path may."""
+    """An archive on this machine whose bytes match its name. Accepted wherever a path is."""
 
     path: Path
     manifest: Manifest
@@ -38,11 +38,11 @@ class Archive:
 
     @classmethod
     def open(cls, path: StrPath) -> Archive:
-        """Read the archive at *path* whole.
+        """Read and check the whole archive at *path*.
 
         Raises:
-            DeployError: there is no such archive, or it is none.
-            IntegrityError: its name or its content is not what it was.
+            DeployError: the file does not exist, or is not an archive.
+            IntegrityError: its name does not match its content, or it is damaged.
         """
         manifest, sha256 = read_archive(Path(path))
         return cls(path=Path(path), manifest=manifest, sha256=sha256)
@@ -53,36 +53,36 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadArchive:
-    """An archive as it was when it was read."""
+    """An archive and its state when it was read."""
 
     path: Path
     manifest: Manifest
     sha256: str
     plain: bool
-    """It is a tar without compression."""
+    """Whether it is a tar without compression."""
 
 
-def read_archive(archive: Path) -> tuple[Manifest, str]:
-    """Return the manifest of *archive* and its sha256, which its name must tell.
+def read_archive(archive: Path, *, describe: Describe | None = None) -> tuple[Manifest, str]:
+    """Return the manifest of *archive* and its sha256, which its name must tell; see :func:`open_archive`.
 
     Raises:
-        DeployError: there is no such archive, or it is none.
-        IntegrityError: its name or its content is not what it was.
+        DeployError: the file does not exist, or is not an archive.
+        IntegrityError: its name does not match its content, or it is damaged.
     """
-    read = open_archive(archive)
+    read = open_archive(archive, describe=describe)
     return read.manifest, read.sha256
 
 
-def open_archive(archive: Path) -> ReadArchive:
-    """Read *archive* whole.
+def open_archive(archive: Path, *, describe: Describe | None = None) -> ReadArchive:
+    """Read *archive* whole. Of one that has no manifest, *describe* says what there would be in it.
 
     Raises:
-        DeployError: there is no such archive, or it is none.
-        IntegrityError: its name or its content is not what it was.
+        DeployError: the file does not exist, or is not an archive.
+        IntegrityError: its name does not match its content, or it is damaged.
     """
     try:
         with open_regular(archive) as file:
-            return _read(archive, file)
+            return _read(archive, file, describe)
     except FileNotFoundError:
         raise DeployError(f"archive {archive} does not exist") from None
     except NotRegularError as error:
@@ -91,7 +91,7 @@ def open_archive(archive: Path) -> ReadArchive:
         raise DeployError(f"{archive} cannot be read: {error.strerror or error}") from error
 
 
-def _read(archive: Path, file: BinaryIO) -> ReadArchive:
+def _read(archive: Path, file: BinaryIO, describe: Describe | None) -> ReadArchive:
     head = file.read(512)
     plain = head[:2] != b"\x1f\x8b"
     if plain and head[257:262] != b"ustar":
@@ -103,10 +103,10 @@ def _read(archive: Path, file: BinaryIO) -> ReadArchive:
     named = ARCHIVE.fullmatch(archive.name)
     if named is not None and named["digest"] != sha256[:12]:
         raise IntegrityError(
-            f"{archive}: its sha256 begins with {sha256[:12]}, its name says {named['digest']}",
+            f"{archive}: its name says {named['digest']}, but its sha256 begins with {sha256[:12]}",
             hint="build it again, or copy it again from where it was built",
         )
-    manifest = _find_manifest(archive, plain=plain)
+    manifest = _find_manifest(archive, plain=plain, describe=describe)
     return ReadArchive(path=archive, manifest=manifest, sha256=sha256, plain=plain)
 
 
@@ -133,7 +133,7 @@ def manifest_inside(archive: Path, *, plain: bool) -> bytes | None:
         raise IntegrityError(f"{archive} cannot be read: {error}") from error
 
 
-def _find_manifest(archive: Path, *, plain: bool) -> Manifest:
+def _find_manifest(archive: Path, *, plain: bool, describe: Describe | None) -> Manifest:
     """Read the manifest beside *archive*, or else the one inside."""
     beside = manifest_beside(archive)
     if beside.is_file():
@@ -141,6 +141,9 @@ def _find_manifest(archive: Path, *, plain: bool) -> Manifest:
     text = manifest_inside(archive, plain=plain)
     if text is not None:
         return parse_manifest(text, where=f"{archive}: {MANIFEST_PATH}")
+    described = describe(archive) if describe is not None else None
+    if described is not None:
+        return described
     raise DeployError(
         f"{archive} has no manifest: neither {beside.name} beside it nor {MANIFEST_PATH} inside",
         hint="archives are made by `envbuilder build`",

@@ -1,8 +1,8 @@
-"""The members of a tar, read once and under limits: :mod:`tarfile`, kept from what it would do to hostile bytes.
+"""The members of a tar, read once and under limits: :mod:`tarfile`, protected against hostile input.
 
-``tarfile`` reads PAX records and GNU long names whole, follows chains of them by recursion, keeps lists of sparse
-blocks as long as a tar says, goes back where a size is negative, and takes numbers as they are. Here each header is
-read under a budget, the source only goes forward, and a member is looked at before anybody gets it.
+``tarfile`` reads PAX records and GNU long names of any size, follows chains of them by recursion, keeps sparse-block
+lists of any length, seeks backwards if a size is negative, and does not validate numbers. Here each header is read
+under a budget, the source only moves forward, and a member is validated before it is returned.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ _CHUNK: Final = 2**18
 
 
 class Stream(Protocol):
-    """Where the bytes of a tar come from."""
+    """A source of the bytes of a tar."""
 
     @property
     def most(self) -> int:
-        """How many there can be."""
+        """Largest possible number of bytes."""
 
     def read(self, size: int) -> bytes:
         """Return up to *size* bytes, fewer only at the end."""
 
     def skip(self, size: int) -> int:
-        """Pass over up to *size* bytes; return how many there were."""
+        """Skip up to *size* bytes; return how many there were."""
 
 
 class StreamError(ValueError):
-    """The bytes of a tar cannot be had, or not so many: the text says why."""
+    """The bytes of a tar cannot be read, or there are too many: the text says why."""
 
 
 class DamagedTarError(ValueError):
-    """A tar cannot be read on: what is wrong, and the last member that could be read, where that does not say it."""
+    """A tar cannot be read further: the reason, and the last readable member if the reason does not name it."""
 
     def __init__(self, reason: str, last: str | None = None) -> None:
         super().__init__(reason if last is None else f"{reason} (at {printable_line(last)})")
 
 
 class BoundedTar:
-    """A tar whose members are looked at before they are handed out; it is read once, from its first byte on.
+    """A tar whose members are validated before they are returned; it is read once, from the first byte.
 
     Iterating and reading members raise :class:`DamagedTarError`, and the :exc:`OSError` of the stream.
     """
@@ -58,9 +58,9 @@ class BoundedTar:
         self._source = _Source(stream)
         self._count = self._names = self._size = 0
         self.last = "its first header"
-        """The name of the member read last."""
-        with self._damage(), self._source.header():  # it reads the first one at once
-            self._tar = tarfile.TarFile(fileobj=self._source, mode="r")  # type: ignore[arg-type]  # it asks to read, seek and tell
+        """The name of the last member read."""
+        with self._damage(), self._source.header():  # the constructor reads the first header
+            self._tar = tarfile.TarFile(fileobj=self._source, mode="r")  # type: ignore[arg-type]  # needs only read, seek and tell
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         """Yield the members, each once."""
@@ -71,12 +71,12 @@ class BoundedTar:
                 if member is None:
                     return self._check_end()
                 self._check(member)
-            self._tar.members = []  # type: ignore[attr-defined]  # every header would be kept otherwise
+            self._tar.members = []  # type: ignore[attr-defined]  # otherwise all headers are kept in memory
             self.last = member.name
             yield member
 
     def chunks(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        """Yield the content of a file, in pieces; fewer bytes than its size only where the tar ends before."""
+        """Yield the content of a file in pieces; fewer bytes than its size only if the tar is truncated."""
         with self._damage():
             self._source.seek(member.offset_data)
             left = member.size
@@ -97,18 +97,18 @@ class BoundedTar:
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
-        """Make one kind of error of all that is raised on bytes that are no tar."""
+        """Convert everything that tarfile raises on malformed input to one kind of error."""
         try:
             yield
         except DamagedTarError:
             raise
         except (tarfile.TarError, EOFError, StreamError) as error:
             raise DamagedTarError(str(error), self.last) from error
-        except (ValueError, ArithmeticError, LookupError, TypeError) as error:  # what tarfile lets through
-            raise DamagedTarError("the next header cannot be understood", self.last) from error
+        except (ValueError, ArithmeticError, LookupError, TypeError) as error:  # not caught by tarfile
+            raise DamagedTarError("the next header is invalid", self.last) from error
 
     def _check_end(self) -> None:
-        """Refuse an end that is none: tarfile stops at a header that is damaged as it does at zeros."""
+        """Reject a false end: tarfile stops at a damaged header as it does at zeros."""
         if any(self._source.block):
             raise DamagedTarError(f"there is no readable header after {printable_line(self.last)}")
 
@@ -125,23 +125,21 @@ class BoundedTar:
             raise self._refused(f"it has more than {limits.GLOBAL_RECORDS} records for all members")
         said = shown(member.name, 200)
         if not member.isdir() and posixpath.normpath(member.name or ".") == ".":
-            raise self._refused("a member that is no folder has no name")
+            raise self._refused("a member that is not a folder has no name")
         for what, text in (("name", name), ("link target", link)):
             if b"\0" in text:
                 raise self._refused(f"{said}: its {what} has a NUL in it")
             if len(text) > limits.PATH or max(map(len, text.split(b"/"))) > limits.PART:
-                raise self._refused(f"{said}: its {what} is longer than a path of Linux may be")
+                raise self._refused(f"{said}: its {what} is longer than PATH_MAX")
         if member.issparse() or any(key.startswith("GNU.sparse.") for key in member.pax_headers):
-            raise self._refused(f"{said} is a sparse file, which no environment has")
+            raise self._refused(f"{said} is a sparse file, which is not supported")
         if member.size < 0:
             raise self._refused(f"{said}: its size is negative")
         if self._size > self._most:
-            has = f"{said} says that it has {human(member.size)}, more than can be there"
+            has = f"{said} says that it has {human(member.size)}, more than the archive can contain"
             raise self._refused(f"it is truncated, or deceives: {has}")
         if not math.isfinite(member.mtime) or abs(member.mtime) > limits.LATEST:
-            raise self._refused(
-                f"{said}: its time, {member.mtime:g} s since 1970, is none that a file can have"
-            )
+            raise self._refused(f"{said}: its time, {member.mtime:g} s since 1970, is out of range")
         member.mode &= 0o7777
 
     def _refused(self, reason: str) -> DamagedTarError:
@@ -149,20 +147,20 @@ class BoundedTar:
 
 
 class _Source:
-    """A stream as the file that tarfile wants: it goes forward only, and headers are read under a budget."""
+    """A stream as a file object for tarfile: it only moves forward, and headers are read under a budget."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._position = 0
         self._bytes: int | None = None
-        """What is left of the budget; None where content is read."""
+        """The remaining budget; None while content is read."""
         self._reads = 0
         self.block = b""
-        """What was read last of a header."""
+        """The last header block read."""
 
     @contextmanager
     def header(self) -> Iterator[None]:
-        """Count what is read in this block: it describes one member."""
+        """Apply the budget to all reads in this block, which describe one member."""
         self._bytes, self._reads = limits.HEADER, limits.HEADER_READS
         try:
             yield
@@ -174,7 +172,7 @@ class _Source:
 
     def seek(self, position: int, whence: int = 0) -> int:
         if whence or position < self._position:
-            raise StreamError("a member begins before the one that it follows ends")
+            raise StreamError("a member begins before the previous one ends")
         while self._position < position:
             passed = self._stream.skip(position - self._position)
             if not passed:
@@ -189,9 +187,9 @@ class _Source:
             if size < 0 or self._bytes < 0:
                 raise StreamError(f"a header takes more than {human(limits.HEADER)}")
             if self._reads < 0:
-                raise StreamError(f"a header goes on over more than {limits.HEADER_READS} blocks")
+                raise StreamError(f"a header has more than {limits.HEADER_READS} blocks")
         elif size < 0:
-            raise StreamError("nothing is read to an end that nobody knows")
+            raise StreamError("reading without a size is not supported")
         data = self._stream.read(size)
         self._position += len(data)
         if self._bytes is not None:
@@ -199,4 +197,4 @@ class _Source:
         return data
 
     def close(self) -> None:
-        """Leave the stream to whom it belongs."""
+        """Do not close the stream; the owner does."""

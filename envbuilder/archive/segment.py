@@ -1,8 +1,8 @@
-"""Segments: what one artifact contributes to archives, made once on a machine and kept in the store.
+"""Segments: what one artifact contributes to archives, built once per machine and kept in the store.
 
-A segment on disk is a folder of two files. ``literals`` holds gzip members of what was compressed here.
-``segment.json`` holds the facts, and the list of pieces: each a run of bytes of ``literals`` followed by a run of
-bytes of the artifact itself (a *splice*: a wheel's own deflate stream), each with its CRC-32.
+A segment on disk is a folder of two files. ``literals`` holds the gzip members that were compressed here.
+``segment.json`` holds the facts and the list of pieces: each is a run of bytes of ``literals`` followed by a run of
+bytes of the artifact itself (a *splice*: a deflate stream of the wheel), each with its CRC-32.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """What one pattern left out of a segment."""
+    """What one pattern excluded from a segment."""
 
     pattern: str
     files: int
@@ -61,7 +61,7 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """A file that a rule would have left out, and is in a segment since a module imports it."""
+    """A file that matches an exclusion rule but was kept because a module imports it."""
 
     path: str
     imported_by: str
@@ -76,17 +76,19 @@ class Segment:
     label: str
     """For people: the artifact's file name, ``base`` or ``environment``."""
     artifact: str | None
-    """sha256 of the artifact that is spliced from; None where nothing is."""
+    """sha256 of the artifact with the spliced bytes; None without splices."""
     pieces: tuple[Piece, ...]
     size: int
     """Bytes in an archive."""
     files: tuple[FileFacts, ...]
     omitted: tuple[FileFacts, ...] = ()
-    """Files of the artifact that another artifact contributes already, byte for byte."""
+    """Files of the artifact that another artifact contributes already, with the same content."""
     excluded: tuple[Excluded, ...] = ()
     kept: tuple[KeptFile, ...] = ()
     """Sorted by path."""
     folder: Path = field(compare=False)
+    digest: str = field(default="", compare=False)
+    """sha256 of all facts above, once it is saved."""
 
     @property
     def literals(self) -> Path:
@@ -98,11 +100,12 @@ class Segment:
         """Bytes of the files."""
         return sum(file.size for file in self.files)
 
-    def save(self) -> None:
-        """Write ``segment.json`` into the segment's folder."""
+    def save(self) -> str:
+        """Write ``segment.json`` into the segment's folder; return the sha256 of the facts in it."""
         body = json.dumps(self._to_json(), separators=(",", ":"), sort_keys=True).encode()
-        check = hashlib.sha256(body).hexdigest().encode()
-        (self.folder / _FACTS).write_bytes(check + b"\n" + body)
+        check = hashlib.sha256(body).hexdigest()
+        (self.folder / _FACTS).write_bytes(check.encode() + b"\n" + body)
+        return check
 
     def _to_json(self) -> dict[str, Any]:
         return {
@@ -119,14 +122,14 @@ class Segment:
 
 
 class DamagedSegmentError(Exception):
-    """What the store holds under a segment's name is not that segment."""
+    """The store's entry for a segment is damaged."""
 
 
 def load_segment(folder: Path, key: str) -> Segment:
-    """Read a segment back.
+    """Load a segment.
 
     Raises:
-        DamagedSegmentError: a bit of its facts or of its pieces is not as it was written, or a part is missing.
+        DamagedSegmentError: its facts or pieces were modified, or a part is missing.
     """
     try:
         check, _, body = (folder / _FACTS).read_bytes().partition(b"\n")
@@ -136,7 +139,8 @@ def load_segment(folder: Path, key: str) -> Segment:
     if hashlib.sha256(body).hexdigest().encode() != check:
         raise DamagedSegmentError(f"{folder.name[:12]}: the list of pieces has changed")
     try:
-        return _read(parse_json(body, where=folder.name[:12], cap=LISTING), folder, key, literal_size)
+        facts = parse_json(body, where=folder.name[:12], cap=LISTING)
+        return replace(_read(facts, folder, key, literal_size), digest=check.decode())
     except DocumentError as error:
         raise DamagedSegmentError(error.message) from error
 
@@ -144,7 +148,7 @@ def load_segment(folder: Path, key: str) -> Segment:
 def _read(facts: Record, folder: Path, key: str, literal_size: int) -> Segment:
     pieces = tuple(Piece(*_numbers(facts, "pieces", row, 5)) for row in _rows(facts, "pieces"))
     if facts.text("key") != key or sum(piece.literal for piece in pieces) != literal_size:
-        raise DamagedSegmentError(f"{folder.name[:12]}: {literal_size} literal bytes are not its own")
+        raise DamagedSegmentError(f"{folder.name[:12]}: {literal_size} literal bytes do not match its pieces")
     return Segment(
         key=key,
         label=facts.text("label"),
@@ -175,7 +179,7 @@ def _rows(facts: Record, key: str) -> list[list[Any]]:
 
 
 def _numbers(facts: Record, key: str, row: Sequence[Any], count: int) -> Sequence[int]:
-    """Return a row of *count* numbers, none of them negative."""
+    """Return a row of *count* non-negative numbers."""
     if len(row) == count and all(type(one) is int and 0 <= one <= LARGEST for one in row):
         return row
     facts.fail(key, f"expected {count} numbers, found {', '.join(shown(one) for one in row[:6])}")
@@ -218,19 +222,19 @@ def _kept(facts: Record, row: Sequence[Any]) -> KeptFile:
 
 
 def keep(segment: Segment, store: Store) -> Segment:
-    """Move a segment made in a scratch folder into the store, and return it as it lies there."""
-    segment.save()
+    """Move a segment from a temporary folder into the store, and return the stored one."""
+    digest = segment.save()
     place = store.entry_path("segments", segment.key)
     for last in (False, False, True):
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             segment.folder.rename(place)
-            return replace(segment, folder=place)
+            return replace(segment, folder=place, digest=digest)
         except OSError as error:
             if last or error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
                 raise
-        # Another build was faster; a segment is a function of its key, so either will do. What it left is read
-        # before it is trusted, and if it is damaged (or half evicted) this one takes its place.
+        # Another build was faster; a segment is a function of its key, so either will do. The existing one is loaded
+        # before it is trusted, and replaced if it is damaged (or half evicted).
         try:
             return load_segment(place, segment.key)
         except DamagedSegmentError:
@@ -239,7 +243,7 @@ def keep(segment: Segment, store: Store) -> Segment:
 
 
 def iter_pieces(segment: Segment) -> Iterator[tuple[int, Piece]]:
-    """Yield each piece with the place of its literal bytes in ``literals``."""
+    """Yield each piece with the offset of its literal bytes in ``literals``."""
     position = 0
     for piece in segment.pieces:
         yield position, piece

@@ -1,9 +1,9 @@
 """The bytes of an archive: tar headers, and gzip members around deflate streams.
 
 A tar is a sequence of 512-byte blocks (POSIX.1-2001, *pax Interchange Format*); a gzip file is a sequence of
-members (RFC 1952), each a deflate stream (RFC 1951) with its CRC-32 and its length modulo 2**32. Decompressing
-members one after another gives the concatenation of what is in them, so that a tar may be cut into members
-anywhere, and a deflate stream that is already there (a wheel's) may be one of them.
+members (RFC 1952), each a deflate stream (RFC 1951) with its CRC-32 and its length modulo 2**32. Decompression
+concatenates the members, so a tar can be split into members anywhere, and an existing deflate stream (from a
+wheel) can be one of them.
 
 The headers are written here, not by ``tarfile``, because their bytes must be the same under every Python that
 runs this tool.
@@ -19,10 +19,10 @@ from zlib_ng import zlib_ng
 
 BLOCK: Final = 512
 MTIME: Final = 315532800
-"""1980-01-01, the oldest day a zip file knows: one day for all files of all archives."""
+"""1980-01-01, the oldest date in a zip file: the modification time of all files in all archives."""
 END_OF_ARCHIVE: Final = bytes(2 * BLOCK)
 GZIP_HEADER: Final = bytes((0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255))
-"""Deflate, no name, no time, no system."""
+"""Gzip header: deflate, no name, no time, unknown system."""
 COMPRESSOR: Final = f"deflate {importlib.metadata.version('deflate')}"
 """libdeflate in Python's package ``deflate``: a third faster than zlib-ng at the same size (measured)."""
 
@@ -35,15 +35,15 @@ _BINARY = ("hdrcharset", b"BINARY")
 
 
 def padding(size: int) -> bytes:
-    """Return the zeros that fill a file of *size* bytes up to a block."""
+    """Return the zeros that pad a file of *size* bytes to a block."""
     return bytes(-size % BLOCK)
 
 
 def tar_header(path: bytes, *, size: int = 0, mode: int = 0o644, link: bytes | None = None) -> bytes:
     """Return the header of one member: a file of *size* bytes, or with *link* a symbolic link.
 
-    A *path* that ends in a slash is a folder. Owner, group, names and time are the same for everyone. PAX records
-    are used only for what the plain header cannot say: a path over 255 bytes (or that cannot be cut at a slash
+    A *path* that ends in a slash is a folder. Owner, group, names and time are constant. PAX records
+    are used only where the plain header is not enough: a path over 255 bytes (or one that cannot be split at a slash
     into 155 and 100), a link over 100 bytes, a size of 8 GiB or more.
     """
     records: list[tuple[str, bytes]] = []
@@ -60,7 +60,7 @@ def tar_header(path: bytes, *, size: int = 0, mode: int = 0o644, link: bytes | N
     if not records:
         return plain
     if any(not _is_utf8(value) for _, value in records):
-        records.insert(0, _BINARY)  # the standard's word for records that are in no character set
+        records.insert(0, _BINARY)  # hdrcharset of records without a character set
     body = b"".join(_record(key.encode(), value) for key, value in records)
     name = (b"", b"PaxHeaders/" + path.rstrip(b"/").rsplit(b"/", 1)[-1][:80])
     return _block(name, len(body), 0o644, _PAX, b"") + body + padding(len(body)) + plain
@@ -73,17 +73,17 @@ def gzip_member(data: bytes | bytearray, level: int) -> bytes:
 
 
 def gzip_trailer(crc: int, size: int) -> bytes:
-    """Return what ends a member: the CRC-32 and the length modulo 2**32 of what is in it."""
+    """Return the trailer of a gzip member: CRC-32 and length modulo 2**32 of its content."""
     return crc.to_bytes(4, "little") + (size % 2**32).to_bytes(4, "little")
 
 
 def _split(path: bytes) -> tuple[bytes, bytes] | None:
-    """Cut *path* into the header's prefix (155 bytes) and name (100), or say that it does not fit."""
+    """Split *path* into the header's prefix (155 bytes) and name (100); None if it does not fit."""
     if len(path) <= 100:
         return b"", path
     if len(path) > 256:
         return None
-    # The rightmost cut that leaves a name: the end of a folder's own slash is not a cut.
+    # The rightmost slash before a name; a folder's trailing slash is not a split point.
     cut = path.rfind(b"/", 0, min(156, len(path) - 1))
     if cut <= 0 or len(path) - cut - 1 > 100:
         return None

@@ -1,4 +1,4 @@
-"""Writes an archive: the pieces of its segments one after another, checked and hashed while they are written."""
+"""Writes an archive: concatenates the pieces of its segments, checking and hashing them along the way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AHEAD: Final = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """An archive as it was written."""
+    """A written archive."""
 
     sha256: str
     size: int
@@ -33,13 +33,13 @@ class Written:
 
 
 class DamagedPieceError(Exception):
-    """Bytes that go into an archive are not what they were when its segment was made."""
+    """Bytes of a segment or artifact changed since the segment was built."""
 
     def __init__(self, segment: Segment, *, artifact: str | None, what: str) -> None:
         super().__init__(what)
         self.segment = segment
         self.artifact = artifact
-        """sha256 of the artifact whose bytes they are; None: the segment's own."""
+        """sha256 of the damaged artifact; None if the segment's own bytes are damaged."""
 
 
 def write_archive(
@@ -52,28 +52,32 @@ def write_archive(
     expected: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Written:
-    """Write the archive of *segments*, in their order, to *out*, which must not exist.
+    """Write the archive of *segments*, in order, to *out*, which must not exist.
 
-    *artifacts* says where the artifact with a sha256 lies; *expected* is about how many bytes it will be.
-    With *uncompressed* the members are inflated on the way,
-    and the archive is a plain tar. The file is on disk when this returns.
+    *artifacts* returns the path of the artifact with a sha256; *expected* is the approximate size in bytes.
+    With *uncompressed* the members are inflated and the archive is a plain tar. The file is synced to disk on return.
 
     Raises:
-        DamagedPieceError: a segment's or an artifact's bytes have changed; what was written is incomplete.
+        DamagedPieceError: a segment's or an artifact's bytes have changed; the output is incomplete.
     """
     with (
         out.open("xb", buffering=0) as file,
-        _Sink(file, inflate=uncompressed) as sink,
+        HashedFile(file, inflate=uncompressed) as sink,
         reporter.task("Packing", expected) as task,
     ):
         for segment in segments:
-            _write_segment(segment, sink, artifacts, task)
+            write_segment(segment, sink, artifacts, task)
         sink.write(gzip_member(END_OF_ARCHIVE, level))
         sha256 = sink.finish()
         return Written(sha256=sha256, size=file.tell())
 
 
-def _write_segment(segment: Segment, sink: _Sink, artifacts: Callable[[str], Path], task: Task) -> None:
+def write_segment(segment: Segment, sink: HashedFile, artifacts: Callable[[str], Path], task: Task) -> None:
+    """Write the members of *segment*; what it has of an artifact is copied from the file that *artifacts* names.
+
+    Raises:
+        DamagedPieceError: a piece is not what it was, or is gone.
+    """
     try:
         with segment.literals.open("rb") as literals:
             artifact = artifacts(segment.artifact).open("rb") if segment.artifact else None
@@ -99,8 +103,8 @@ def _write_segment(segment: Segment, sink: _Sink, artifacts: Callable[[str], Pat
         raise DamagedPieceError(segment, artifact=gone, what=f"{segment.label} is gone") from error
 
 
-class _Sink:
-    """A file that is hashed in another thread while it is written."""
+class HashedFile:
+    """A file that is hashed by another thread while it is written."""
 
     def __init__(self, file: BinaryIO, *, inflate: bool) -> None:
         self._file = file
@@ -109,17 +113,17 @@ class _Sink:
         self._waiting: deque[Future[None]] = deque()
         self._inflate = _Inflater() if inflate else None
 
-    def __enter__(self) -> _Sink:
+    def __enter__(self) -> HashedFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self._hasher.shutdown(wait=True, cancel_futures=True)
 
     def copy(self, source: BinaryIO, offset: int, size: int) -> int:
-        """Copy *size* bytes from *offset* of *source*; return the CRC-32 of what was there.
+        """Copy *size* bytes from *offset* of *source*; return their CRC-32.
 
-        The very bytes that were checked and hashed are written, so nobody can change them in between; that is
-        why this is no ``copy_file_range``. A source that ends early gives another CRC.
+        The bytes that are written are the ones that were checked and hashed, so nothing can change them in between;
+        this is why ``copy_file_range`` is not used. A source that ends early gives another CRC.
         """
         crc = 0
         while size:
@@ -133,7 +137,7 @@ class _Sink:
         return crc
 
     def write(self, data: bytes) -> None:
-        """Write *data*, inflated where the archive is to be a plain tar."""
+        """Write *data*, inflated if the archive is a plain tar."""
         for part in (data,) if self._inflate is None else self._inflate.feed(data):
             self._waiting.append(self._hasher.submit(self._hash.update, part))
             view = memoryview(part)
@@ -143,7 +147,7 @@ class _Sink:
             self._waiting.popleft().result()
 
     def finish(self) -> str:
-        """Wait until everything is hashed and on disk; return the sha256."""
+        """Wait until everything is hashed and synced to disk; return the sha256."""
         while self._waiting:
             self._waiting.popleft().result()
         return self._hash.hexdigest()
@@ -157,7 +161,7 @@ class _Inflater:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
-            part = self._stream.decompress(data, _CHUNK)  # a stream of zeros gives a thousand times as much
+            part = self._stream.decompress(data, _CHUNK)  # a stream of zeros expands a thousandfold
             if part:
                 yield part
             data = self._stream.unconsumed_tail

@@ -1,8 +1,8 @@
-"""A strict reader of zip directories: it finds the bytes of each member, and refuses a zip that lies.
+"""A strict reader of zip directories: finds the bytes of each member, and rejects inconsistent zips.
 
-``zipfile`` reads what a zip means; here the very streams are copied into archives, so where each begins and ends
-must be beyond doubt. Checked against PKWARE's APPNOTE 6.3.10: what the central directory says of a member, its
-local header says too; nothing overlaps; names are unique, relative, and stay inside.
+``zipfile`` is lenient; here the compressed streams are copied into archives, so their boundaries must be unambiguous.
+Checked according to PKWARE's APPNOTE 6.3.10: the central directory and the local header of a member agree; nothing
+overlaps; names are unique, relative, and stay inside.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _LOCAL_MORE: Final = 256
-"""Bytes read with a local header: most names and extra fields are shorter."""
+"""Bytes read after a local header: most names and extra fields are shorter."""
 _METHODS: Final = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
 _NEWEST: Final = 63
-"""Version 6.3 of the format, the newest there is."""
+"""Version 6.3 of the format, the newest."""
 _MOST_DIRECTORY: Final = 64 * 2**20
-"""Bytes of the central directory: torch's is 2 MB, and each byte of it takes ten of memory."""
+"""Largest size of the central directory: torch's is 2 MB, and each byte takes ten bytes of memory."""
 _MARK_EVERY: Final = 4 * 2**20
 _CHUNK: Final = 2**16
-"""Bytes read at a time: a stream can give a thousand times as much."""
+"""Bytes read at a time: a stream can expand a thousandfold."""
 
 
 class ZipDirectory:
-    """The members of the zip in *file*, which *path* names in errors.
+    """The members of the zip in *file*; *path* names it in errors.
 
     Raises:
-        AssembleError: it is no zip, or its directory is not true.
+        AssembleError: it is not a zip, or its directory is inconsistent.
     """
 
     def __init__(self, file: BinaryIO, path: Path | str) -> None:
@@ -50,7 +50,7 @@ class ZipDirectory:
         self._name = str(path)
         self._size = os.fstat(self._fd).st_size
         self._bounds: list[int] = []
-        """Where members begin, sorted, and where the last one must have ended."""
+        """Offsets of the members, sorted, and the end of the last one."""
         self.directory_offset, self.members = self._read_directory()
 
     # -- reading the directory ---------------------------------------------------------------------
@@ -82,20 +82,20 @@ class ZipDirectory:
         tail_size = min(self._size, _END.size + 0xFFFF)
         tail = self._read(self._size - tail_size, tail_size, "end")
         at = tail.rfind(b"PK\x05\x06", 0, max(len(tail) - _END.size + 4, 0))
-        while at >= 0:  # a comment may hold the signature, too
+        while at >= 0:  # a comment may contain the signature, too
             end = _END.unpack_from(tail, at)
             if at + _END.size + end[7] == len(tail):
                 break
             at = tail.rfind(b"PK\x05\x06", 0, at)
         else:
-            raise self._error("no end of central directory: it is cut off, or no zip")
+            raise self._error("no end of central directory: it is truncated or not a zip")
         place = self._size - tail_size + at
         _, disk, start_disk, here, count, size, offset, _ = end
         if disk or start_disk or here != count:
             raise self._error("it is split over several disks")
         if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, offset):
             offset, size, count, place = self._find_directory64(place)
-        if offset + size != place:  # a gap would be read as a zip with something before it by others
+        if offset + size != place:  # other readers would interpret a gap as data before the zip
             raise self._error(
                 f"its central directory ends at {offset + size}, the record that names it begins at {place}"
             )
@@ -110,7 +110,7 @@ class ZipDirectory:
             raise self._error("its zip64 locator is missing")
         fields = _END64.unpack(self._read(place, _END64.size, "zip64 end"))
         if fields[0] != b"PK\x06\x06" or fields[4] or fields[5] or fields[6] != fields[7]:
-            raise self._error("its zip64 end of central directory is not true")
+            raise self._error("its zip64 end of central directory is inconsistent")
         count, size, offset = fields[7], fields[8], fields[9]
         if count > size // _CENTRAL.size:
             raise self._error(f"its central directory claims {count} entries in {size} bytes")
@@ -159,7 +159,7 @@ class ZipDirectory:
     def _zip64(
         self, extra: bytes, size: int, compressed: int, offset: int, name: str
     ) -> tuple[int, int, int]:
-        """Replace the fields that are all ones by those of the zip64 extra field, in its order."""
+        """Replace fields with all bits set by those of the zip64 extra field, in order."""
         wide = [value == 0xFFFFFFFF for value in (size, compressed, offset)]
         if not any(wide):
             return size, compressed, offset
@@ -194,11 +194,11 @@ class ZipDirectory:
     # -- reading members ---------------------------------------------------------------------------
 
     def stream_offset(self, member: Member) -> int:
-        """Return where the compressed bytes of *member* begin, after checking its local header."""
+        """Return the offset of the compressed bytes of *member*, after checking its local header."""
         return self._begin(member, 0)[0]
 
     def _begin(self, member: Member, more: int) -> tuple[int, bytes]:
-        """Return where the compressed bytes begin, and the first *more* of them where one read has brought both."""
+        """Return the offset of the compressed bytes, and the first *more* of them if one read returned both."""
         most = self._size - member.header_offset
         read = self._read(
             member.header_offset, min(_LOCAL.size + _LOCAL_MORE + more, most), f"header of {member.name}"
@@ -211,7 +211,7 @@ class ZipDirectory:
             raw = self._read(member.header_offset + _LOCAL.size, n, f"header of {member.name}")
         if self._decode_name(raw, flags, -1) != member.name:
             raise self._error(f"{member.name}: its own header calls it {raw!r}")
-        told_later = flags & 0x8  # sizes follow the data: the header's are zero
+        told_later = flags & 0x8  # sizes follow the data; those in the header are zero
         same = told_later or (
             crc == member.crc
             and compressed in (member.compressed, 0xFFFFFFFF)
@@ -228,12 +228,12 @@ class ZipDirectory:
         return offset, ahead if len(ahead) == more else b""
 
     def chunks(self, member: Member, scan: Scan | None = None) -> Iterator[bytes]:
-        """Yield the file's bytes, and check at the end that they are what the directory says.
+        """Yield the file's bytes, and check at the end that they match the directory.
 
-        With *scan*, note there what is learnt of the stream.
+        With *scan*, record facts about the stream there.
 
         Raises:
-            AssembleError: the stream is broken, or its length or CRC-32 is another.
+            AssembleError: the stream is broken, or its length or CRC-32 differs.
         """
         left, crc, size = member.compressed, 0, 0
         offset, ahead = self._begin(member, min(left, _CHUNK))
@@ -267,7 +267,7 @@ class ZipDirectory:
             )
 
     def read(self, member: Member, *, most: int | None = None) -> bytes:
-        """Return the file's bytes, checked; where they are more than *most*, so many of them, unchecked."""
+        """Return the file's bytes, checked; if there are more than *most*, only that many, unchecked."""
         found = bytearray()
         for chunk in self.chunks(member):
             found += chunk
@@ -292,7 +292,7 @@ class ZipDirectory:
 
     def _read(self, offset: int, size: int, what: str) -> bytes:
         data = os.pread(self._fd, size, offset) if 0 <= offset <= self._size else b""
-        while data and len(data) < size:  # pread gives at most 2 GiB, and less where a signal comes
+        while data and len(data) < size:  # pread returns at most 2 GiB, and less after a signal
             more = os.pread(self._fd, size - len(data), offset + len(data))
             if not more:
                 break
@@ -302,7 +302,7 @@ class ZipDirectory:
         return data
 
     def _error(self, text: str) -> AssembleError:
-        return AssembleError(f"{self._name} is not a sound zip: {text}")
+        return AssembleError(f"{self._name} is not a valid zip: {text}")
 
 
 def _copy(stream: zlib_ng._Decompress) -> zlib_ng._Decompress:

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import fnmatch
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from envbuilder.archive.exclude import DEFAULT_EXCLUDE, DEFAULT_RULES, LINKER_EXCLUDE, PackRules, rule_of
 from envbuilder.archive.tar import COMPRESSOR
@@ -96,44 +92,3 @@ def test_the_key_has_everything_that_decides_bytes() -> None:
     assert len({one.key() for one in [rules, *others]}) == 5
     assert COMPRESSOR in rules.key()
     assert PackRules().key() == rules.key()
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "matches"),
-    [
-        ("*.py", "a.py", True),
-        ("*.py", "b/a.py", False),
-        ("**/*.py", "a.py", True),
-        ("**/*.py", "b/c/a.py", True),
-        ("a/**", "a/b/c", True),
-        ("a/**", "a", False),
-        ("a/**/b", "a/b", True),
-        ("a/**/b", "a/x/y/b", True),
-        ("a/**/b", "a/xb", False),
-        ("a?c", "abc", True),
-        ("a?c", "a/c", False),
-        ("a.c", "abc", False),
-        ("[x]", "[x]", True),
-        ("a**", "a/b\nc", True),
-    ],
-)
-def test_globs(pattern: str, path: str, matches: bool) -> None:
-    assert (PackRules(exclude=(pattern,)).excluded_by(path) is not None) == matches
-
-
-TEXT = st.text(st.sampled_from("ab./*?[]\n"), max_size=8)
-
-
-@given(pattern=TEXT, path=st.text(st.sampled_from("ab.[]\n"), max_size=8))
-def test_within_a_folder_a_glob_is_fnmatch(pattern: str, path: str) -> None:
-    plain = pattern.replace("**", "*").replace("/", "").replace("[", "x")
-    while "**" in plain:
-        plain = plain.replace("**", "*")
-    assert (PackRules(exclude=(plain,)).excluded_by(path) is not None) == fnmatch.fnmatchcase(path, plain)
-
-
-@given(path=st.text(max_size=20))
-def test_a_path_without_wildcards_matches_itself_alone(path: str) -> None:
-    pattern = path.replace("*", "").replace("?", "")
-    assert PackRules(exclude=(pattern,)).excluded_by(pattern) == pattern
-    assert PackRules(exclude=(pattern,)).excluded_by(pattern + "x") is None

@@ -34,7 +34,7 @@ def test_an_archive_is_what_its_name_says(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "envs")
     wrong = path.rename(path.with_name("recipe-0123456789ab.tar.gz"))
     with pytest.raises(
-        IntegrityError, match=r"its sha256 begins with [0-9a-f]{12}, its name says 0123456789ab"
+        IntegrityError, match=r"its name says 0123456789ab, but its sha256 begins with [0-9a-f]{12}"
     ):
         Archive.open(wrong)
     with pytest.raises(DeployError, match="does not exist"):

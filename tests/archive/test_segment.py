@@ -71,7 +71,10 @@ def test_any_flipped_bit_of_its_list_is_found(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "segment.json").unlink(), "s: No such file or directory"),
         (lambda folder: (folder / "literals").unlink(), "s: No such file or directory"),
-        (lambda folder: (folder / "literals").write_bytes(b"less"), "s: 4 literal bytes are not its own"),
+        (
+            lambda folder: (folder / "literals").write_bytes(b"less"),
+            "s: 4 literal bytes do not match its pieces",
+        ),
         (lambda folder: (folder / "segment.json").write_bytes(b""), "s: the list of pieces has changed"),
     ],
 )
@@ -91,7 +94,7 @@ def test_another_segment_under_its_name(tmp_path: Path) -> None:
     made(folder).save()
     with pytest.raises(DamagedSegmentError) as caught:
         load_segment(folder, "ef" * 32)
-    assert str(caught.value) == "s: 13 literal bytes are not its own"
+    assert str(caught.value) == "s: 13 literal bytes do not match its pieces"
 
 
 def test_one_that_another_build_kept_meanwhile_is_taken(tmp_path: Path) -> None:

@@ -5,46 +5,19 @@ import random
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envbuilder.archive import zipdir
 from envbuilder.archive.member import Member
-from envbuilder.archive.member_file import MemberFile
 from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
+from tests.archive.conftest import Open
 from tests.helpers.wheels import Zipped, deflate, zip_bytes
-
-
-class Open(Protocol):
-    def __call__(self, data: bytes) -> ZipDirectory: ...
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """Return a function that reads a zip's directory."""
-
-    def open_(data: bytes) -> ZipDirectory:
-        path = tmp_path / "a.whl"
-        path.write_bytes(data)
-        file = path.open("rb")
-        try:
-            zip_ = ZipDirectory(file, "a.whl")
-        except BaseException:
-            file.close()
-            raise
-        files.append(file)
-        return zip_
-
-    files: list[Any] = []
-    yield open_
-    for file in files:
-        file.close()
 
 
 def read_all(zip_: ZipDirectory) -> dict[str, bytes]:
@@ -171,7 +144,7 @@ def lying(data: bytes = b"a" * 50, *, local: Mapping[str, Any] | None = None, **
 def test_a_directory_that_lies(opened: Open, members: list[Zipped], message: str) -> None:
     with pytest.raises(AssembleError) as caught:
         opened(zip_bytes(members))
-    assert caught.value.message == f"a.whl is not a sound zip: {message}"
+    assert caught.value.message == f"a.whl is not a valid zip: {message}"
     assert caught.value.exit_code == 6
 
 
@@ -199,7 +172,7 @@ def test_a_member_that_lies(opened: Open, members: list[Zipped], message: str | 
     with pytest.raises(AssembleError) as caught:
         read_all(zip_)
     if message is not None:
-        assert caught.value.message == f"a.whl is not a sound zip: {message}"
+        assert caught.value.message == f"a.whl is not a valid zip: {message}"
 
 
 def test_a_member_without_a_header(opened: Open) -> None:
@@ -207,7 +180,7 @@ def test_a_member_without_a_header(opened: Open) -> None:
     data[2] = 0
     with pytest.raises(AssembleError) as caught:
         read_all(opened(bytes(data)))
-    assert caught.value.message == "a.whl is not a sound zip: a: no header at 0"
+    assert caught.value.message == "a.whl is not a valid zip: a: no header at 0"
 
 
 def test_a_member_whose_stream_runs_into_the_next_one(opened: Open) -> None:
@@ -216,7 +189,7 @@ def test_a_member_whose_stream_runs_into_the_next_one(opened: Open) -> None:
     data[28:30] = struct.pack("<H", 3)
     with pytest.raises(AssembleError) as caught:
         read_all(opened(bytes(data)))
-    assert caught.value.message == "a.whl is not a sound zip: a reaches past 37, where it must have ended"
+    assert caught.value.message == "a.whl is not a valid zip: a reaches past 37, where it must have ended"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +208,7 @@ def test_a_member_whose_stream_runs_into_the_next_one(opened: Open) -> None:
 def test_an_end_that_lies(opened: Open, end: Mapping[str, int], message: str) -> None:
     with pytest.raises(AssembleError) as caught:
         opened(zip_bytes([A], end=end))
-    assert caught.value.message == f"a.whl is not a sound zip: {message}"
+    assert caught.value.message == f"a.whl is not a valid zip: {message}"
 
 
 def zip64(fields: Mapping[int, int] | None = None, locator: Mapping[int, int] | None = None) -> bytes:
@@ -261,8 +234,8 @@ def test_a_zip64_end(opened: Open) -> None:
         ({}, {1: 1}, "its zip64 locator is missing"),
         ({}, {3: 2}, "its zip64 locator is missing"),
         ({}, {2: 2**40}, "zip64 end: 56 bytes at 1099511627776 are past its end, 182"),
-        ({}, {2: 0}, "its zip64 end of central directory is not true"),
-        ({6: 2}, {}, "its zip64 end of central directory is not true"),
+        ({}, {2: 0}, "its zip64 end of central directory is inconsistent"),
+        ({6: 2}, {}, "its zip64 end of central directory is inconsistent"),
         ({6: 2**40, 7: 2**40}, {}, "its central directory claims 1099511627776 entries in 47 bytes"),
         (
             {8: 2**40},
@@ -281,7 +254,7 @@ def test_a_zip64_end_that_lies(
 ) -> None:
     with pytest.raises(AssembleError) as caught:
         opened(zip64(fields, locator))
-    assert caught.value.message == f"a.whl is not a sound zip: {message}"
+    assert caught.value.message == f"a.whl is not a valid zip: {message}"
 
 
 def test_a_zip_on_several_disks(opened: Open) -> None:
@@ -289,7 +262,7 @@ def test_a_zip_on_several_disks(opened: Open) -> None:
     data[-18:-16] = b"\x01\x00"
     with pytest.raises(AssembleError) as caught:
         opened(bytes(data))
-    assert caught.value.message == "a.whl is not a sound zip: it is split over several disks"
+    assert caught.value.message == "a.whl is not a valid zip: it is split over several disks"
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"x" * 100_000, b"PK\x05\x06", zip_bytes([A])[:-1]])
@@ -298,7 +271,7 @@ def test_what_is_no_zip(opened: Open, data: bytes) -> None:
         opened(data)
     assert (
         caught.value.message
-        == "a.whl is not a sound zip: no end of central directory: it is cut off, or no zip"
+        == "a.whl is not a valid zip: no end of central directory: it is truncated or not a zip"
     )
 
 
@@ -312,40 +285,12 @@ def test_a_zip_cut_off_while_it_is_read(tmp_path: Path) -> None:
         with path.open("r+b") as other:
             other.truncate(100_000)
         with pytest.raises(
-            AssembleError, match=r"^a.whl is not a sound zip: a: 65536 bytes at \d+ are past its end"
+            AssembleError, match=r"^a.whl is not a valid zip: a: 65536 bytes at \d+ are past its end"
         ):
             list(parts)
 
 
 # -- a member as a file ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", [0, 8])
-@pytest.mark.parametrize("scanned", [True, False])
-def test_a_member_is_read_anywhere(
-    opened: Open, monkeypatch: pytest.MonkeyPatch, method: int, scanned: bool
-) -> None:
-    monkeypatch.setattr(zipdir, "_MARK_EVERY", 50_000)  # so that a small file has many windows
-    noise = random.Random(3)
-    data = noise.randbytes(400_000) + bytes(400_000) + noise.randbytes(100_000)
-    zip_ = opened(zip_bytes([Zipped(name="big", data=data, method=method)]))
-    file = MemberFile(zip_, zip_.members["big"])
-    if scanned:
-        assert b"".join(file.scan()) == data
-    reader = io.BufferedReader(file)
-    assert reader.readable()
-    assert reader.seekable()
-    for _ in range(60):
-        place, size = noise.randrange(len(data) + 10), noise.randrange(1, 60_000)
-        reader.seek(place)
-        assert reader.read(size) == data[place : place + size]
-    assert reader.seek(-5, io.SEEK_END) == len(data) - 5
-    assert reader.read() == data[-5:]
-    assert reader.read() == b""
-    reader.seek(10)
-    reader.seek(5, io.SEEK_CUR)
-    assert reader.read(3) == data[15:18]
-    assert file.readinto(bytearray()) == 0
 
 
 # -- any zip ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How much an extraction may write: what the manifest beside an archive says, and what the disk has free."""
+"""Limits on how much an extraction may write: the size in the archive's manifest, and the free disk space."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from envbuilder.util.printable import shown
 from envbuilder.util.text import human
 
 _SPARE: Final = 64 * 2**20
-"""Bytes that stay free on the disk, for logs and a report; and by how much a manifest may be wrong before the reading
-stops: that it is wrong at all is for the checks to say."""
+"""Bytes to keep free on the disk for logs and a report, and by how much an archive may exceed the size in its manifest
+before extraction stops; smaller differences are reported by the checks."""
 
 
 class DiskRoom:
-    """The room that an archive may take in a folder; each file asks for its own before it is written.
+    """The disk space that an archive may take in a folder; each file reserves its size before it is written.
 
     Raises:
-        VerifyError: the disk has less free than the manifest beside the archive says.
+        VerifyError: the manifest's unpacked size exceeds the free disk space.
     """
 
     def __init__(self, archive: Path, into: Path) -> None:
@@ -33,15 +33,15 @@ class DiskRoom:
             raise self._no_room(f"{archive.name} takes {human(self._said)} unpacked")
 
     def take(self, size: int, name: str) -> None:
-        """Ask for the *size* bytes of the file *name*.
+        """Reserve *size* bytes for the file *name*.
 
         Raises:
-            ValueError: the manifest beside the archive says less.
-            VerifyError: so much is not free.
+            ValueError: the archive exceeds the size in its manifest.
+            VerifyError: the disk does not have enough free space.
         """
         self._taken += size
         if self._said is not None and self._taken > self._said + _SPARE:
-            raise ValueError(f"it holds more than the {human(self._said)} that the manifest beside it says")
+            raise ValueError(f"it exceeds the unpacked size in its manifest, {human(self._said)}")
         if self._taken > self._free:
             raise self._no_room(f"up to {shown(name)} it takes {human(self._taken)}")
 
@@ -53,9 +53,9 @@ class DiskRoom:
 
 
 def _said_by_manifest(archive: Path) -> int | None:
-    """Return the bytes that the manifest beside *archive* says it holds; None where none says it."""
+    """Return the unpacked size in the manifest next to *archive*; None without a valid manifest."""
     beside = manifest_beside(archive)
     try:
         return load_json(beside, cap=LISTING).integer("unpacked_size") + beside.stat().st_size
     except (OSError, EnvbuilderError):
-        return None  # what is wrong with it is told by those who need more of it
+        return None  # errors in it are reported where it is needed
