@@ -1,5 +1,5 @@
-"""From artifacts to segments: an archive's parts, relocated, compiled to bytecode, compressed.
+"""From artifacts to segments: the parts of an archive, relocated, compiled to bytecode, and compressed.
 
-In: wheels in the store, and a base. Out: :class:`~envbuilder.archive.segment.Segment`. Knows no recipe, no order of an
-archive, and no network but what :mod:`envbuilder.fetch` brings.
+In: wheels in the store, and a base. Out: :class:`~envbuilder.archive.segment.Segment`. Knows nothing of recipes, the
+order of an archive, or the network beyond :mod:`envbuilder.fetch`.
 """

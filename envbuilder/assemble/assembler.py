@@ -1,4 +1,4 @@
-"""Makes segments, or takes them from the store."""
+"""Build segments, or reuse them from the store."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from envbuilder.archive.kept import Kept, find_kept, module_of
 from envbuilder.archive.segment import DamagedSegmentError, Excluded, FileFacts, Segment, keep, load_segment
 from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.assemble.bytecode import BytecodeCompiler, bytecode_path
+from envbuilder.assemble.origin_proof import record_segment
 from envbuilder.assemble.wheel import wheel_files
 from envbuilder.assemble.writer import SegmentWriter
 from envbuilder.base.provider import Provider
@@ -28,7 +29,8 @@ from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
-from envbuilder.store.segments import bring_segment, share_segment
+from envbuilder.store.proofs import Proofs
+from envbuilder.store.segments import download_segment, share_segment
 
 BASE_LABEL = "base"
 
@@ -38,14 +40,14 @@ class Listing:
     """What a wheel contributes."""
 
     paths: frozenset[str]
-    """Of its files; bytecode and what is written anew not among them."""
+    """Its files without bytecode and generated files."""
     kept: Kept
     left_out: frozenset[str]
-    """Modules that default rules leave out."""
+    """Modules that default rules exclude."""
 
 
 class Assembler:
-    """Makes the segments of one build. Thread-safe: several segments may be under way at a time."""
+    """Builds the segments of one build. Thread-safe: several segments may be in progress at a time."""
 
     def __init__(
         self,
@@ -66,16 +68,16 @@ class Assembler:
         self._python = f"cpython-{base.version}"
         self._lock = threading.Lock()
         self.made = 0
-        """Segments made, not found in the store."""
+        """Number of segments that were built instead of reused."""
 
     # -- wheels ------------------------------------------------------------------------------------
 
     def list_wheel(self, artifact: Artifact, path: Path, wanted: Mapping[str, str] | None = None) -> Listing:
-        """Return what a wheel contributes; *wanted* are names that modules of others import, each with one of those."""
+        """Return what a wheel contributes; *wanted* maps names that other artifacts import to one importer each."""
         key = self._key("listing", artifact.filename, artifact.sha256, *_marks(wanted))
         known = self._store.find("listings", key)
         if known is not None:
-            # Damaged, or just evicted: listed again.
+            # Damaged, or just evicted: list it again.
             with contextlib.suppress(ValueError, OSError, KeyError, TypeError, AttributeError):
                 return _listing(json.loads(known.read_bytes()))
         with self._open(artifact, path) as file:
@@ -110,7 +112,7 @@ class Assembler:
     def wheel_key(
         self, artifact: Artifact, omit: Collection[str] = (), wanted: Mapping[str, str] | None = None
     ) -> str:
-        """Return the key of a wheel's segment. What the wheel keeps for its own modules is a function of its bytes."""
+        """Return the key of a wheel's segment. The files kept for its own modules are a function of its bytes."""
         return self._key(artifact.filename, artifact.sha256, *sorted(omit), *_marks(wanted))
 
     def wheel(
@@ -120,12 +122,12 @@ class Assembler:
         omit: Collection[str] = (),
         wanted: Mapping[str, str] | None = None,
     ) -> Segment:
-        """Return the segment of a wheel, without the files *omit* that another wheel contributes already.
+        """Return the segment of a wheel without the files *omit*, which another wheel contributes already.
 
-        What modules, its own and those that *wanted* names, import of what rules leave out is in it.
+        Excluded modules that its own modules, or those in *wanted*, import are kept.
 
         Raises:
-            DamagedArtifactError: it is no longer what it was, or changes while it is read.
+            DamagedArtifactError: the wheel is damaged, or changes while it is read.
         """
         key = self.wheel_key(artifact, omit, wanted)
         found = self._find(key, artifact.filename)
@@ -134,7 +136,7 @@ class Assembler:
         kept = self.list_wheel(artifact, path, wanted).kept
         with self._open(artifact, path) as file, self._store.scratch("segment") as scratch:
             folder = scratch / "segment"
-            folder.mkdir()  # for everyone to read that the umask lets, as scratch is not
+            folder.mkdir()  # with the umask's permissions, unlike the temporary folder
             wheel = ZipDirectory(file, artifact.filename)
             files = wheel_files(
                 wheel, artifact.filename, minor=self._base.minor, rules=self._rules, keep=kept.paths
@@ -143,9 +145,9 @@ class Assembler:
             omitted = [_facts_of(entry, wheel) for entry in files.entries if entry.path in omit]
             writer = SegmentWriter(folder, level=self._rules.level, executor=self._executor, wheel=wheel)
             with closing(writer):
-                # RECORD names what an installation has, whichever wheel it came with.
+                # RECORD lists all installed files, whichever wheel contributes them.
                 writer.write(
-                    [*entries, *self._bytecode(entries, wheel)],
+                    [*entries, *self.bytecode(entries, wheel)],
                     last=lambda facts: files.record([*facts, *omitted]),
                 )
                 segment = writer.finish(
@@ -161,9 +163,9 @@ class Assembler:
     # -- the base and the environment's own --------------------------------------------------------
 
     def base(self, wanted: Mapping[str, str] | None = None) -> tuple[Segment, Segment]:
-        """Return the segment of the base, and that of the activation that conda-pack gives it.
+        """Return the segments of the base and of conda-pack's activation scripts.
 
-        *wanted* are names of modules that packages import, each with a module that does.
+        *wanted* are names of modules that packages import, each with one importer.
         """
         digest = self._base.key
         base_key = self._key(BASE_LABEL, digest, *_marks(wanted))
@@ -175,7 +177,7 @@ class Assembler:
             prefix = scratch / "prefix"
             prefix.mkdir()
             laid_out = self._base.lay_out(prefix, self._rules, wanted)
-            bytecode = self._bytecode(laid_out.entries, None)
+            bytecode = self.bytecode(laid_out.entries, None)
             made = self._write(
                 scratch / "base-segment",
                 [*laid_out.entries, *bytecode],
@@ -189,8 +191,8 @@ class Assembler:
             )
             return self._keep(made), self._keep(own)
 
-    def own(self, entries: Sequence[Entry], folder: Path) -> Segment:
-        """Return a segment of *entries* in *folder* that is not kept: the manifest is another each time."""
+    def environment_segment(self, entries: Sequence[Entry], folder: Path) -> Segment:
+        """Return a segment of *entries* in *folder* that is not stored, as the manifest always differs."""
         segment = self._write(folder, entries, key="", label="environment")
         segment.save()
         return segment
@@ -199,7 +201,7 @@ class Assembler:
 
     @contextlib.contextmanager
     def _open(self, artifact: Artifact, path: Path) -> Iterator[BinaryIO]:
-        """Open an artifact that is what its name says, at the beginning and where reading it fails."""
+        """Open an artifact; check its sha256 first, and again after a read error."""
         if not self._store.trust_artifact(artifact.sha256):
             raise DamagedArtifactError(artifact)
         try:
@@ -215,17 +217,18 @@ class Assembler:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def _find(self, key: str, label: str) -> Segment | None:
-        folder = self._store.find("segments", key) or bring_segment(key, self._store, self._reporter)
+        folder = self._store.find("segments", key) or download_segment(key, self._store, self._reporter)
         if folder is None:
             return None
         try:
             return self._share(load_segment(folder, key))
         except DamagedSegmentError as error:
-            self._reporter.note(f"the segment of {label} in the store was damaged ({error}): made again")
+            self._reporter.note(f"the segment of {label} in the store was damaged ({error}); rebuilding it")
             self._store.remove("segments", key)
             return None
 
-    def _bytecode(self, entries: Sequence[Entry], wheel: ZipDirectory | None) -> list[Entry]:
+    def bytecode(self, entries: Sequence[Entry], wheel: ZipDirectory | None) -> list[Entry]:
+        """Compile the sources among *entries*, those of *wheel* or of the base."""
         if not self._rules.bytecode:
             return []
         library = f"lib/python{self._base.minor}/"
@@ -258,17 +261,19 @@ class Assembler:
     def _keep(self, segment: Segment) -> Segment:
         with self._lock:
             self.made += 1
-        return self._share(keep(segment, self._store))
+        kept = keep(segment, self._store)
+        record_segment(Proofs(store=self._store), kept)
+        return self._share(kept)
 
     def _share(self, segment: Segment) -> Segment:
-        """Upload a segment where others build from it."""
+        """Upload a segment for other machines."""
         if self._store.sharing and self._store.remote is not None:
             share_segment(segment.key, segment.folder, self._store, self._store.remote)
         return segment
 
 
 def _marks(wanted: Mapping[str, str] | None) -> list[str]:
-    """Return what *wanted* adds to a key."""
+    """Return the contribution of *wanted* to a key."""
     return [f"+{name} {importer}" for name, importer in sorted((wanted or {}).items())]
 
 

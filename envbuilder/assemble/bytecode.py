@@ -1,12 +1,12 @@
-"""Bytecode that is the same each time.
+"""Compile bytecode reproducibly.
 
-``marshal`` marks an object for reuse when something else refers to it, so that the same source gives other bytes
-according to what else the process has compiled. Here each file is compiled in a child that was forked from a
-process that never compiles: its state is the same each time, whatever the order.
+``marshal`` flags objects by their reference count, so the bytecode of a source depends on what else the process has
+compiled. Here each file is compiled in a child forked from a process that never compiles, so that its state is always
+the same, regardless of order.
 
-The files are of the *unchecked-hash* kind (PEP 552): no time stamp in them, and Python does not compare them with
-their source, which nothing changes in an archive. The path in them is the one in the environment, relative;
-Python puts the real one in its place when it loads them.
+The files are *unchecked-hash* pycs (PEP 552): they contain no timestamp, and Python does not compare them with their
+source, which does not change in an archive. They contain the path relative to the environment; Python replaces it with
+the real one on import.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Final
 
 from envbuilder.base.prefixes import NOWHERE
 from envbuilder.errors import AssembleError
-from envbuilder.util.guard import kill_sessions
 from envbuilder.util.process import started
+from envbuilder.util.watchdog import kill_sessions
 
 _NONE: Final = 0xFFFFFFFF
 _LONGEST: Final = 2**28
-"""Bytes of a file's bytecode: who says more is no Python."""
+"""Largest size of a file's bytecode; a larger claim does not come from Python."""
 
-# Runs in the release's own Python, 3.8 and later. The child reads nothing that the parent has not read whole.
+# Runs in the release's own Python, 3.8 and later. The parent reads each request completely before forking.
 SERVER: Final = """
 import importlib.util, marshal, os, struct, sys
 read = sys.stdin.buffer.read
@@ -61,20 +61,19 @@ while True:
             os._exit(0)
         finally:
             os._exit(1)
-    if os.waitpid(child, 0)[1]:  # the compiler itself crashed, before it answered: no bytecode
+    if os.waitpid(child, 0)[1]:  # the compiler crashed: no bytecode
         os.write(1, struct.pack("<I", 0xFFFFFFFF))
 """
 
 
 Enter = Callable[[Sequence[str], Mapping[str, str]], tuple[list[str], dict[str, str]]]
-"""Takes a command and its variables, and gives those that run it somewhere else: in a sandbox."""
+"""Maps a command and its environment variables to those that run it in a sandbox."""
 
 
 class BytecodeCompiler:
-    """Compiles sources with the Python that *executable* gives, on *workers* processes. A context manager.
+    """Compiles sources with the Python that *executable* returns, in *workers* processes. A context manager.
 
-    *executable* is asked when something is compiled: a Python may have to be installed first. With *enter* it runs
-    elsewhere.
+    *executable* is called on first use, as it may have to install a Python. *enter* can make it run in a sandbox.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class BytecodeCompiler:
         self._lock = threading.Lock()
 
     def __enter__(self) -> BytecodeCompiler:
-        """Start nothing yet: a build whose segments are all in the store needs no compiler."""
+        """Start lazily: a fully cached build needs no compiler."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,39 +97,39 @@ class BytecodeCompiler:
         self._ending.close()
 
     def kill(self) -> None:
-        """Kill the processes: what is asked of them, or was asked and not answered, is an AssembleError."""
+        """Kill the processes; pending and later requests raise AssembleError."""
         with self._lock:
             self._workers = 0
             kill_sessions(process.pid for process in self.processes)
 
     def compile(self, path: str, source: bytes) -> bytes | None:
-        """Return the ``.pyc`` of *source*, or None where it is not valid for this Python. Thread-safe.
+        """Return the ``.pyc`` of *source*, or None if it does not compile with this Python. Thread-safe.
 
         Raises:
-            AssembleError: the Python died.
+            AssembleError: the Python crashed.
         """
         process = self._take()
         try:
             return _ask(process, path, source)
         except (OSError, struct.error) as error:
-            raise AssembleError(f"{self._executable()} died while it compiled {path}") from error
+            raise AssembleError(f"{self._executable()} crashed while compiling {path}") from error
         finally:
             self._idle.put(process)
 
     def _take(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if not self._workers:
-                raise AssembleError(f"{self._executable()} was ended: it took too long to compile")
+                raise AssembleError(f"{self._executable()} timed out while compiling")
             if self._idle.empty() and len(self.processes) < self._workers:
                 self._start()
         return self._idle.get()
 
     def _start(self) -> None:
-        # It leaves nothing in the base, which may be listed at this moment, and finds nothing there that it, or whoever
-        # was here before, has left: what it imports is compiled anew, so that its state is the same each time.
+        # It writes no bytecode into the base, which may be being listed, and reads none from there: its imports are
+        # always compiled, so that its state is always the same.
         options = ("-s", "-S", "-B", "-X", f"pycache_prefix={NOWHERE}", "-W", "ignore")
         command = [str(self._executable()), *options, "-c", SERVER]
-        # -I would make Python ignore PYTHONHASHSEED: string hashes decide the order of sets of constants.
+        # -I would make Python ignore PYTHONHASHSEED: string hashes determine the order of sets of constants.
         env = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
         if self._enter is not None:
             command, env = self._enter(command, env)
@@ -157,7 +156,7 @@ def _ask(process: subprocess.Popen[bytes], path: str, source: bytes) -> bytes | 
     if size == _NONE:
         return None
     if size > _LONGEST:
-        raise OSError(f"it says that it compiled to {size} bytes")
+        raise OSError(f"it claims a bytecode size of {size} bytes")
     data = process.stdout.read(size)
     if len(data) != size:
         raise OSError("cut off")
@@ -165,6 +164,6 @@ def _ask(process: subprocess.Popen[bytes], path: str, source: bytes) -> bytes | 
 
 
 def bytecode_path(path: str, minor: str) -> str:
-    """Return where the bytecode of the module at *path* belongs: ``a/__pycache__/b.cpython-311.pyc``."""
+    """Return the bytecode path of the module at *path*: ``a/__pycache__/b.cpython-311.pyc``."""
     folder, _, name = path.rpartition("/")
     return f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-{minor.replace('.', '')}.pyc"

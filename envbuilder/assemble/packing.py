@@ -1,4 +1,4 @@
-"""How a recipe is packed, and which tools decide the bytes."""
+"""Packing options of a recipe, and the tools that determine the bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envbuilder.util.version import VERSION
 
 
 def pack_rules(recipe: Recipe) -> PackRules:
-    """Return the rules by which *recipe* is packed."""
+    """Return the exclusion rules of *recipe*."""
     options = recipe.pack
     usual = LINKER_EXCLUDE if recipe.compiler == "bundled" else DEFAULT_EXCLUDE
     exclude = usual if options.exclude is None else options.exclude
@@ -23,7 +23,7 @@ def pack_rules(recipe: Recipe) -> PackRules:
 
 
 def pack_options(recipe: Recipe) -> dict[str, Any]:
-    """Return the options of packing *recipe*, as a manifest has them."""
+    """Return the packing options of *recipe*, as in a manifest."""
     options = recipe.pack
     return {
         "bytecode": options.bytecode,
@@ -34,7 +34,7 @@ def pack_options(recipe: Recipe) -> dict[str, Any]:
 
 
 def tools(lock: Lock | None = None) -> dict[str, str]:
-    """Return the name and version of what decides the bytes of an archive (of *lock*)."""
+    """Return names and versions of the tools that determine the bytes of an archive (of *lock*)."""
     compressor, _, version = COMPRESSOR.partition(" ")
     conda = conda_tools() if lock is not None and lock.conda is not None else {}
     return {
@@ -49,7 +49,7 @@ def tools(lock: Lock | None = None) -> dict[str, str]:
 
 
 def conda_tools() -> dict[str, str]:
-    """Return the same of what decides the bytes of a base of conda packages.
+    """Return the same for a base of conda packages.
 
     Raises:
         ResolveError: py-rattler is not installed.

@@ -1,4 +1,4 @@
-"""Segments in the archive's order, each as soon as it can be had: while others are still assembled or arrive."""
+"""Yield segments in the archive's order while others are still being fetched or assembled."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 from envbuilder.archive.segment import Segment
 from envbuilder.assemble.assembler import Assembler, Listing
+from envbuilder.assemble.cross_imports import Names, Wanted, WantedError, settle_wanted
 from envbuilder.assemble.shared_paths import SharedPaths, expect_shared
-from envbuilder.assemble.wanted import Names, Wanted, WantedError, settle_wanted
 from envbuilder.errors import AssembleError
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.model import Artifact, Lock
 from envbuilder.store.session import Session
 
 _AT_A_TIME = 2
-"""Segments under way at a time: one's small files fill the gaps of another's large ones."""
+"""Segments in progress at a time: the small files of one fill the gaps of another's large ones."""
 
 
 class Pipeline:
-    """Fetches the artifacts of *lock* and assembles them, in threads of its own. Use :func:`open_pipeline`."""
+    """Fetches and assembles the artifacts of *lock* in background threads. Use :func:`open_pipeline`."""
 
     def __init__(self, lock: Lock, assembler: Assembler, session: Session, wanted: Wanted) -> None:
         self._lock = lock
@@ -36,19 +36,20 @@ class Pipeline:
         self._paths: dict[str, Path] = {}
         self._listings: dict[str, Listing] = {}
         self._at_hand = threading.Event()
-        """Set when what is at hand is listed."""
+        """Set when the local artifacts are listed."""
         self._base_wanted = wanted.base
         self._stopped = False
         self._feeder = threading.Thread(target=self._feed, name="fetch")
         self._feeder.start()
 
     def segments(self) -> Iterator[Segment]:
-        """Yield the base, the wheels by name, and the activation.
+        """Yield the base, the wheels by name, and the activation scripts.
 
         Raises:
             AssembleError: two artifacts have different bytes for one path, or one cannot be assembled.
-            FetchError, IntegrityError: an artifact cannot be had.
-            WantedError: an artifact that arrived late imports what was left out of others: begin again with that.
+            FetchError, IntegrityError: an artifact cannot be downloaded.
+            WantedError: an artifact that arrived late imports modules that were excluded from others; start over with
+            these.
         """
         shared = SharedPaths()
         base, activation = self._base.result()
@@ -68,11 +69,11 @@ class Pipeline:
         yield activation
 
     def artifact(self, sha256: str) -> Path:
-        """Return where an artifact lies that a segment was made of."""
+        """Return the path of an artifact that a segment was made from."""
         return self._paths[sha256]
 
     def close(self) -> None:
-        """Stop what is under way."""
+        """Stop the running work."""
         self._stopped = True
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._feeder.join()
@@ -83,18 +84,18 @@ class Pipeline:
                 if self._stopped:
                     return
                 self._paths[artifact.sha256] = path
-                for same in self._lock.artifacts:  # two names may stand for the same bytes, which come once
+                for same in self._lock.artifacts:  # two names may refer to the same bytes, which arrive once
                     if same.sha256 == artifact.sha256:
                         self._workers.submit(self._assemble, same, path)
-        except BaseException as error:  # whatever it is, it is raised where the segments are waited for
+        except BaseException as error:  # raised again where the segments are awaited
             self._at_hand.set()
             for future in self._made.values():
                 if not future.done():
                     future.set_exception(error)
 
     def _in_order(self) -> list[Artifact]:
-        """Order artifacts: what is at hand as the archive needs it, then downloads, the longest first."""
-        with ThreadPoolExecutor(_AT_A_TIME) as listers:  # reading them whole, as trust demands, takes seconds
+        """Order artifacts: local ones in archive order, then downloads, largest first."""
+        with ThreadPoolExecutor(_AT_A_TIME) as listers:  # verifying them takes seconds
             at_hand = dict(
                 zip(self._lock.artifacts, listers.map(self._list, self._lock.artifacts), strict=True)
             )
@@ -108,16 +109,16 @@ class Pipeline:
         ]
 
     def _list(self, artifact: Artifact) -> bool:
-        """Say whether an artifact is at hand, and note what it contributes."""
+        """Return whether an artifact is local, and record what it contributes."""
         path = self._session.store.find_artifact(artifact.sha256, artifact.size)
         if path is not None:
             self._paths[artifact.sha256] = path
-            with suppress(AssembleError):  # said again where it is assembled
+            with suppress(AssembleError):  # reported again when it is assembled
                 self._listings[artifact.name] = self._assembler.list_wheel(artifact, path)
         return path is not None
 
     def _settled(self) -> Wanted:
-        """Return what the artifacts want of each other; all of them are listed."""
+        """Return what the artifacts need from each other, once all are listed."""
         artifacts = {artifact.name: artifact for artifact in self._lock.artifacts}
 
         def relist(name: str, wanted: Names) -> Listing:
@@ -127,7 +128,7 @@ class Pipeline:
         return settle_wanted(dict(self._listings), self._lock.python, self._lock.conda is not None, relist)
 
     def _check_wanted(self) -> None:
-        """Make sure that nothing was assembled without what others want of it, as far as all are listed."""
+        """Check that no artifact was assembled without what others need from it."""
         if len(self._listings) == len(self._lock.artifacts):
             settled = self._settled()
             if settled != replace(self._wanted, base=self._base_wanted):
@@ -153,9 +154,9 @@ class Pipeline:
 def open_pipeline(
     lock: Lock, assembler: Assembler, session: Session, wanted: Wanted | None = None
 ) -> Iterator[Pipeline]:
-    """Begin to fetch and assemble; stop it at the end, whatever happens.
+    """Start fetching and assembling; stop on exit.
 
-    *wanted* is what a :class:`~envbuilder.assemble.wanted.WantedError` said.
+    *wanted* comes from a :class:`~envbuilder.assemble.cross_imports.WantedError`.
     """
     pipeline = Pipeline(lock, assembler, session, wanted or Wanted())
     try:
@@ -165,7 +166,7 @@ def open_pipeline(
 
 
 def assembled(lock: Lock, assembler: Assembler, session: Session) -> list[tuple[Segment, Path | None]]:
-    """Return the segments of *lock*, all of them, each with the artifact that it is spliced from.
+    """Return all segments of *lock*, each with the artifact that it is spliced from.
 
     Raises:
         FetchError, IntegrityError, AssembleError: see :meth:`Pipeline.segments`.

@@ -1,4 +1,4 @@
-"""Paths that several artifacts have: the first of them, in the archive's order, contributes it."""
+"""Paths contained in several artifacts: the first artifact in the archive's order contributes each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from envbuilder.errors import AssembleError
 
 
 def expect_shared(listings: Mapping[str, frozenset[str]], order: Sequence[str], name: str) -> frozenset[str]:
-    """Return the paths of *name* that one earlier in *order* has as well, as far as *listings* know.
+    """Return the paths of *name* that an earlier artifact in *order* also has, according to *listings*.
 
-    Only to save work: what is listed later is settled by :class:`SharedPaths`.
+    This only saves work; :class:`SharedPaths` handles artifacts that are listed later.
     """
     own = listings[name]
     earlier = order[: order.index(name)]
@@ -19,31 +19,31 @@ def expect_shared(listings: Mapping[str, frozenset[str]], order: Sequence[str], 
 
 
 class TwoOwnersError(AssembleError):
-    """Two artifacts have different bytes for one path: what stands in *first* is elsewise in *second*."""
+    """Two artifacts have different bytes for one path: *first* and *second* differ."""
 
     def __init__(self, path: str, first: str, second: str) -> None:
         super().__init__(
-            f"{path} is in {first} and, different, in {second}",
-            hint="one environment cannot hold both: drop one, or leave the path out with pack: {exclude: …}",
+            f"{path} is in {first} and, with different content, in {second}",
+            hint="remove one of them, or exclude the path with pack: {exclude: …}",
         )
         self.path = path
         self.second = second
 
 
 class SharedPaths:
-    """Sees to it that no path stands twice in an archive. Segments are shown to it in the archive's order."""
+    """Ensures that each path occurs once in an archive. Segments must be added in the archive's order."""
 
     def __init__(self) -> None:
         self._owners: dict[str, tuple[FileFacts, str]] = {}
 
     def settle(self, segment: Segment) -> frozenset[str] | None:
-        """Return None where *segment* contributes just what no earlier one does, else what it must leave out.
+        """Return None if *segment* has no path of an earlier one, else the paths it must omit.
 
         Raises:
-            AssembleError: two artifacts have different bytes, or another mode, for one path; it names both.
+            AssembleError: two artifacts have different content or modes for a path; the message names both.
         """
         shared = set()
-        # Sources before their bytecode: an error names what a person knows.
+        # Sources before their bytecode, so that an error names the source.
         files = sorted((*segment.files, *segment.omitted), key=lambda file: "/__pycache__/" in file.path)
         for file in files:
             owner, label = self._owners.setdefault(file.path, (file, segment.label))
@@ -54,5 +54,5 @@ class SharedPaths:
             shared.add(file.path)
         if shared == {file.path for file in segment.omitted}:
             return None
-        # Bytecode is left out with its source, by whoever assembles it.
+        # The assembler omits bytecode together with its source.
         return frozenset(path for path in shared if "/__pycache__/" not in path)

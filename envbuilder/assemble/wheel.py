@@ -1,4 +1,4 @@
-"""What an installation of a wheel consists of, without installing it.
+"""The installed files of a wheel, without installing it.
 
 Steps and names follow the *Binary distribution format* of packaging.python.org, read by pypa/installer's own parts;
 the files are those that ``uv pip install`` of the wheel writes.
@@ -36,28 +36,28 @@ from envbuilder.util.text import human
 
 INSTALLER: Final = b"envbuilder\n"
 _MOST_TEXT: Final = 64 * 2**20
-"""Bytes of a text of a wheel: the RECORD of the largest, torch, has 2 MB."""
+"""Largest size of a text file in a wheel; torch's RECORD has 2 MB."""
 _MOST_SOURCE: Final = 32 * 2**20
-"""Bytes of a Python source: compiling takes a hundred times as many, and the longest that is known has five million."""
+"""Largest size of a Python source: compiling needs a hundred times as much memory; the longest known has 5 MB."""
 _MOST_SOURCES: Final = 256 * 2**20
-"""Bytes of all Python sources of a wheel, which are read side by side: those of torch are 60 MB."""
+"""Largest total size of a wheel's Python sources, which are read in parallel; torch has 60 MB."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WheelFiles:
-    """The files of a wheel, each with its place in an environment."""
+    """The files of a wheel, each with its path in an environment."""
 
     entries: tuple[Entry, ...]
     left_out: tuple[Entry, ...]
-    """What the rules leave out."""
+    """Files excluded by the rules."""
     excluded: tuple[Excluded, ...]
     dist_info: str
     """``lib/python3.11/site-packages/NAME-VERSION.dist-info``."""
     minor: str
 
     def record(self, facts: Sequence[FileFacts]) -> Iterator[Entry]:
-        """Yield INSTALLER and RECORD, which say what was written: *facts*, bytecode left out."""
+        """Yield INSTALLER and RECORD, which lists the written files: *facts*, without bytecode."""
         site_packages = posixpath.dirname(self.dist_info)
         installer = Entry(f"{self.dist_info}/INSTALLER", data=INSTALLER)
         yield installer
@@ -75,20 +75,20 @@ class WheelFiles:
 def wheel_files(
     wheel: ZipDirectory, filename: str, *, minor: str, rules: PackRules, keep: Collection[str] = ()
 ) -> WheelFiles:
-    """Say which files the wheel *filename* puts where, for Python *minor*; *keep* stay, whatever *rules* say.
+    """Return the files that the wheel *filename* installs for Python *minor*; *keep* overrides *rules*.
 
     Raises:
-        AssembleError: it is no wheel: no single ``.dist-info`` of its own name, no RECORD, an unknown version or
-            scheme, an entry point that is none.
+        AssembleError: it is not a valid wheel: no single ``.dist-info`` that matches its name, no RECORD, an unknown
+            version or scheme, or an invalid entry point.
     """
     dist_info = _dist_info(wheel, filename)
-    # Its fields only: what follows them is an email of any depth to the parser.
+    # Only the header fields: the parser would treat the body as an email of any depth.
     fields = _text(wheel, f"{dist_info}/WHEEL", filename).replace("\r\n", "\n").partition("\n\n")[0]
     metadata = parse_metadata_file(fields)
     version = str(metadata.get("Wheel-Version", ""))
     if not version.startswith("1."):
-        raise AssembleError(f"{filename}: wheel format {version!r}, where only 1.x is known")
-    # Reading it shows that it is one; what is written is made anew, from the bytes themselves.
+        raise AssembleError(f"{filename}: wheel format {version!r}, expected 1.x")
+    # Reading it validates it; the RECORD that is written is computed from the bytes themselves.
     try:
         for _ in parse_record_file(_text(wheel, f"{dist_info}/RECORD", filename).splitlines()):
             pass
@@ -106,7 +106,7 @@ def wheel_files(
             excluded.setdefault(pattern, []).append(entry)
             continue
         if entry.path in entries:
-            raise AssembleError(f"{filename}: two of its files belong at {entry.path}")
+            raise AssembleError(f"{filename}: two of its files have the path {entry.path}")
         entries[entry.path] = entry
     for script in _scripts(wheel, dist_info, filename, minor):
         entries.setdefault(script.path, script)
@@ -124,26 +124,26 @@ def wheel_files(
 
 
 def _check_paths(filename: str, paths: Collection[str]) -> None:
-    """Refuse what cannot be extracted, and what would stand where an archive says what it holds."""
+    """Reject paths that cannot be extracted or that collide with the archive's manifest."""
     for path in paths:
         raw = os.fsencode(path)
         if len(raw) > PATH or max(map(len, raw.split(b"/"))) > PART:
-            raise AssembleError(f"{filename}: {shown(path)} is longer than a path of Linux may be")
+            raise AssembleError(f"{filename}: {shown(path)} is longer than PATH_MAX")
         if _CONTROL.search(path):
-            raise AssembleError(
-                f"{filename}: {shown(path)} has a control character in it, as no file of a package has"
-            )
+            raise AssembleError(f"{filename}: {shown(path)} contains a control character")
         if path in (MANIFEST_PATH, ENVIRONMENT_PATH):
-            raise AssembleError(f"{filename}: a file of it belongs at {path}, which is envbuilder's own")
+            raise AssembleError(
+                f"{filename}: one of its files has the path {path}, which is reserved for envbuilder"
+            )
         folder = posixpath.dirname(path)
         while folder:
             if folder in paths:
-                raise AssembleError(f"{filename}: {folder} is a file, and a folder that holds {path}")
+                raise AssembleError(f"{filename}: {folder} is both a file and the folder of {path}")
             folder = posixpath.dirname(folder)
 
 
 def _check_sources(filename: str, entries: Iterable[Entry]) -> None:
-    """Refuse Python sources that nobody wrote: they are read whole, and compiled."""
+    """Reject oversized Python sources: they are read whole and compiled."""
     sources = [entry for entry in entries if entry.path.endswith(".py")]
     for entry in sources:
         if entry.size > _MOST_SOURCE:
@@ -165,7 +165,7 @@ def _dist_info(wheel: ZipDirectory, filename: str) -> str:
     own = [f for f in found if canonicalize_name(f.split("-")[0]) == canonicalize_name(parsed.distribution)]
     if len(own) != 1:
         raise AssembleError(
-            f"{filename}: one .dist-info folder of {parsed.distribution} expected, found {found or 'none'}"
+            f"{filename}: expected one .dist-info folder of {parsed.distribution}, found {found or 'none'}"
         )
     return own[0]
 
@@ -173,7 +173,7 @@ def _dist_info(wheel: ZipDirectory, filename: str) -> str:
 def _text(wheel: ZipDirectory, name: str, filename: str) -> str:
     member = wheel.members.get(name)
     if member is None:
-        raise AssembleError(f"{filename}: {name} is missing: it is no wheel")
+        raise AssembleError(f"{filename}: {name} is missing: not a valid wheel")
     try:
         return _small(wheel, member, filename).decode()
     except UnicodeDecodeError as error:
@@ -181,16 +181,16 @@ def _text(wheel: ZipDirectory, name: str, filename: str) -> str:
 
 
 def _small(wheel: ZipDirectory, member: Member, filename: str) -> bytes:
-    """Return the content of a file that is read whole: what describes the wheel, or a script."""
+    """Return the whole content of a file: metadata or a script."""
     if member.size > _MOST_TEXT:
         raise AssembleError(
-            f"{filename}: {member.name} has {human(member.size)}, more than {human(_MOST_TEXT)}, the most that is read"
+            f"{filename}: {member.name} has {human(member.size)}, more than {human(_MOST_TEXT)}, the limit"
         )
     return wheel.read(member)
 
 
 def _place(wheel: ZipDirectory, member: Member, filename: str, dist_info: str, minor: str) -> Entry:
-    """Return where a member goes: into site-packages, or where its ``.data`` scheme says."""
+    """Return the path of a member: in site-packages, or according to its ``.data`` scheme."""
     mode = 0o755 if member.mode & 0o111 else 0o644
     site_packages = f"lib/python{minor}/site-packages"
     top, _, rest = member.name.partition("/")
@@ -206,7 +206,7 @@ def _place(wheel: ZipDirectory, member: Member, filename: str, dist_info: str, m
         "data": "",
     }
     if scheme not in places or not path:
-        raise AssembleError(f"{filename}: {member.name} is of no known scheme")
+        raise AssembleError(f"{filename}: {member.name} has an unknown scheme")
     place = posixpath.join(places[scheme], path)
     if scheme != "scripts":
         return Entry(place, mode, member=member)
@@ -225,18 +225,18 @@ def _scripts(wheel: ZipDirectory, dist_info: str, filename: str, minor: str) -> 
     try:
         for name, module, attribute, section in parse_entrypoints(text):
             if "/" in name or name in (".", ".."):
-                raise AssembleError(f"{filename}: entry_points.txt: {name!r} is no name of a script")
+                raise AssembleError(f"{filename}: entry_points.txt: {name!r} is not a valid script name")
             made = Script(name, module, attribute, section).generate("python", "posix")
             _, _, body = made[1].partition(b"\n")
             yield Entry(f"bin/{made[0]}", 0o755, data=_shebang(minor) + body)
     except (InvalidScript, ValueError, configparser.Error) as error:
         raise AssembleError(f"{filename}: entry_points.txt: {str(error).splitlines()[0]}") from error
-    except AssertionError as error:  # how installer says that one does not read module:attribute
-        raise AssembleError(f"{filename}: entry_points.txt: an entry point is none") from error
+    except AssertionError as error:  # installer's error for an entry point that is not module:attribute
+        raise AssembleError(f"{filename}: entry_points.txt: invalid entry point") from error
 
 
 def _shebang(minor: str) -> bytes:
-    # The environment's folder is not known before it is extracted, so the first python of this minor on PATH.
+    # The environment's path is not known until extraction, so the first python of this minor version on PATH.
     return f"#!/usr/bin/env python{minor}\n".encode()
 
 
@@ -249,7 +249,7 @@ def _base64(digest: bytes) -> str:
 
 
 def _relative(path: str, folder: str) -> str:
-    # Most lie in it, and posixpath.relpath asks for the current folder each time.
+    # The common case; posixpath.relpath would call getcwd each time.
     inside = path.startswith(f"{folder}/")
     return path[len(folder) + 1 :] if inside else posixpath.relpath(path, folder)
 

@@ -1,8 +1,8 @@
-"""Makes a segment of entries: tar headers, gzip members, splices and facts, on several threads.
+"""Write a segment from entries: tar headers, gzip members, splices and facts, using several threads.
 
-Small files come first, gathered into members of a few MiB; then each large file that is already deflated in the
-wheel, as a member of its own whose stream is the wheel's. What becomes one member depends on sizes that the entries
-say beforehand, never on threads.
+Small files come first, grouped into members of a few MiB; then each large file that is already deflated in the wheel,
+as a member of its own with the wheel's stream. The grouping depends only on the sizes in the entries, never on
+threads.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
 
 SPLICE_THRESHOLD: Final = 16 * 1024
-"""Bytes of a deflate stream from which it is copied; smaller ones compress better together (measured)."""
+"""Smallest deflate stream that is copied; smaller ones compress better together (measured)."""
 MEMBER_SIZE: Final = 4 * 2**20
-"""Bytes of tar in a member of small files."""
+"""Size of a member of small files, in bytes of tar."""
 _KEPT: Final = 8 * 2**20
-"""Bytes up to which a file is held in memory until its ELF facts are read; a longer one is inflated again in part."""
+"""Largest file kept in memory until its ELF facts are read; parts of a larger one are inflated again."""
 _CHUNK: Final = 2**20
 _IN_FLIGHT: Final = 6
-"""Members under way at a time: bounds the memory to some tens of MiB."""
+"""Members in progress at a time: bounds the memory to some tens of MiB."""
 
 
 @dataclass(slots=True)
 class _Made:
-    """One member of the segment, done."""
+    """One completed member of the segment."""
 
     literal: bytes
     facts: list[FileFacts]
@@ -50,9 +50,9 @@ class _Made:
 
 
 class SegmentWriter:
-    """Writes one segment into *folder*; *wheel* is where members are read from.
+    """Writes one segment into *folder*; members are read from *wheel*.
 
-    *executor* runs the work; results are taken in order.
+    *executor* runs the work; results are written in order.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SegmentWriter:
         self._facts: list[FileFacts] = []
         self._under_way: deque[Future[_Made]] = deque()
         self._begun: dict[str, Future[_Made]] = {}
-        """Splices that were begun before it was their turn, by path."""
+        """Splices that were started ahead of their turn, by path."""
         self._pending = bytearray()
         self._pending_literal = b""
         self._literals: BinaryIO = (folder / "literals").open("xb")
@@ -77,12 +77,12 @@ class SegmentWriter:
         entries: Iterable[Entry],
         last: Callable[[Sequence[FileFacts]], Iterable[Entry]] = lambda _: (),
     ) -> None:
-        """Write *entries*, then those that *last* makes of the facts of the others (a RECORD)."""
+        """Write *entries*, then those that *last* derives from the facts of the others (a RECORD)."""
         small: list[Entry] = []
         large: list[Entry] = []
         for entry in sorted(entries, key=lambda entry: os.fsencode(entry.path)):
             (large if self._is_large(entry) else small).append(entry)
-        # The longest begin first, so that none is left alone at the end. What is made of them is small: a header.
+        # The longest start first, so that none runs alone at the end. Their result is small: a header.
         splices = [entry for entry in large if _is_splice(entry)]
         for entry in sorted(splices, key=lambda entry: -entry.size):
             self._begun[entry.path] = self._executor.submit(self._make_splice, entry)
@@ -128,7 +128,7 @@ class SegmentWriter:
         )
 
     def close(self) -> None:
-        """Give up: wait for what is under way and close the file."""
+        """Abort: wait for running work and close the file."""
         for future in (*self._under_way, *self._begun.values()):
             future.cancel()
         self._literals.close()
@@ -143,12 +143,12 @@ class SegmentWriter:
         return entry.size > MEMBER_SIZE
 
     def _write_large(self, entry: Entry) -> None:
-        """Write a file that is stored in the wheel, or of none: compressed here, a member for each few MiB."""
+        """Write a file that is stored in the wheel, or not from it: compressed here, one member per few MiB."""
         size = entry.size
         header = tar_header(os.fsencode(entry.path), size=size, mode=entry.mode)
         self._drain(0)
         digest, pending, position = hashlib.sha256(), bytearray(header), 0
-        for chunk in self._content(entry):
+        for chunk in self.content(entry):
             digest.update(chunk)
             pending += chunk
             position += len(chunk)
@@ -157,7 +157,7 @@ class SegmentWriter:
                 pending = bytearray()
         if position != size:
             raise AssembleError(
-                f"{entry.source} has changed while it was read: {size} bytes, then {position}"
+                f"{entry.source} changed while it was being read: {size} bytes, then {position}"
             )
         pending += padding(position)
         self._submit(self._make_plain, bytes(pending))
@@ -178,12 +178,12 @@ class SegmentWriter:
                     FileFacts(entry.path, 0o777, 0, hashlib.sha256(link).hexdigest(), link=entry.link)
                 )
                 continue
-            data = b"".join(self._content(entry))
+            data = b"".join(self.content(entry))
             out += tar_header(path, size=len(data), mode=entry.mode)
             out += data
             out += padding(len(data))
             if path.endswith(b"/"):
-                continue  # an empty folder is in the archive, and is no file of it
+                continue  # empty folders are archived, but are not files
             facts.append(self._fact(entry, len(data), hashlib.sha256(data).hexdigest(), data))
         return _Made(gzip_member(out, self._level), facts)
 
@@ -208,7 +208,8 @@ class SegmentWriter:
         splice = (offset, member.compressed, opened.stream_crc, member.crc, member.size)
         return _Made(gzip_member(header, self._level), [facts], splice)
 
-    def _content(self, entry: Entry) -> Iterator[bytes]:
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        """Yield what *entry* holds."""
         if entry.member is not None:
             assert self._wheel is not None
             yield from self._wheel.chunks(entry.member)
@@ -253,7 +254,7 @@ class SegmentWriter:
             self._pending += padding(size)
 
     def _flush_padding(self) -> None:
-        """Write the zeros that follow a spliced file, a member of their own."""
+        """Write the padding after a spliced file as a member of its own."""
         if self._pending:
             self._pending_literal += gzip_member(self._pending, self._level)
             self._pending.clear()
@@ -267,7 +268,7 @@ class SegmentWriter:
 
 
 def _is_splice(entry: Entry) -> bool:
-    """Say whether a file's own deflate stream goes into the archive."""
+    """Return whether the deflate stream of a file is copied into the archive."""
     member = entry.member
     return (
         entry.link is None
@@ -278,7 +279,7 @@ def _is_splice(entry: Entry) -> bool:
 
 
 def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Cut entries into groups of about MEMBER_SIZE bytes of tar."""
+    """Group entries into about MEMBER_SIZE bytes of tar."""
     group: list[Entry] = []
     size = 0
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Which base a lock names, and which one a build takes."""
+"""Choose the base for a lock, and open it for a build."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _COMPILERS: Final = {
     "CC": ("bin/gcc", "bin/x86_64-conda-linux-gnu-gcc", "bin/x86_64-conda-linux-gnu-cc"),
     "CXX": ("bin/g++", "bin/x86_64-conda-linux-gnu-g++", "bin/x86_64-conda-linux-gnu-c++"),
 }
-"""Where a channel's compiler lies: what is there first counts."""
+"""Paths of a channel's compiler; the first that exists is used."""
 
 
 def lock_base(recipe: Recipe, session: Session, *, previous: Lock | None, upgrade: Upgrade) -> LockedBase:
-    """Let the recipe's provider choose its base, see :class:`~envbuilder.base.providers.BaseProvider`.
+    """Ask the recipe's provider for its base, see :class:`~envbuilder.base.providers.BaseProvider`.
 
     Raises:
-        RecipeError: there is no such provider.
+        RecipeError: the provider is unknown.
         PluginError: it cannot be used.
     """
     base = PROVIDERS.get(recipe.provider).lock(recipe, session, previous=previous, upgrade=upgrade)
@@ -42,10 +42,10 @@ def lock_base(recipe: Recipe, session: Session, *, previous: Lock | None, upgrad
 
 @contextmanager
 def open_base(recipe: Recipe, lock: Lock, session: Session, *, change: bool) -> Iterator[Provider]:
-    """Give the base of *lock*; with *change* another CPython may stand in for the locked one.
+    """Yield the base of *lock*; with *change* another CPython may replace the locked one.
 
     Raises:
-        RecipeError: there is no such provider.
+        RecipeError: the provider is unknown.
         PluginError: it cannot be used.
         IntegrityError: this machine's interpreter is not the locked one.
         AssembleError: there is none.
@@ -58,7 +58,7 @@ def find_compiler(files: Iterable[FileFacts]) -> dict[str, str]:
     """Return ``CC`` and ``CXX`` of a base with *files*: paths in the environment.
 
     Raises:
-        AssembleError: there is none, though the recipe wants it bundled.
+        AssembleError: the base has none, though the recipe says ``compiler: bundled``.
     """
     paths = {file.path for file in files}
     found = {}
@@ -66,15 +66,15 @@ def find_compiler(files: Iterable[FileFacts]) -> dict[str, str]:
         place = next((place for place in places if place in paths), None)
         if place is None:
             raise AssembleError(
-                f"`compiler: bundled`, but the conda packages have none of {', '.join(places)}",
-                hint="the channel's package gxx should bring it",
+                f"`compiler: bundled`, but the conda packages contain none of {', '.join(places)}",
+                hint="expected it in the channel's package gxx",
             )
         found[name] = place
     return found
 
 
 def choose_interpreter(lock: Lock, change: bool, session: Session) -> Interpreter:
-    """Return this machine's interpreter for *lock*: with *change* also one that is not the locked one.
+    """Return this machine's interpreter for *lock*; with *change* another than the locked one is accepted.
 
     Raises:
         IntegrityError: it is not the locked one.
@@ -91,7 +91,7 @@ def choose_interpreter(lock: Lock, change: bool, session: Session) -> Interprete
         )
         if not change:
             raise IntegrityError(
-                text, hint="install the locked one, or take this one with --interpreter-change, or lock again"
+                text, hint="install the locked one, or use this one with --interpreter-change, or lock again"
             )
-        session.reporter.note(f"{text}: taken, as --interpreter-change allows")
+        session.reporter.note(f"{text}: used, as --interpreter-change allows")
     return interpreter

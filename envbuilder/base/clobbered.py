@@ -1,4 +1,4 @@
-"""Where conda packages meet in one prefix: what py-rattler put aside there, and links that it made folders of.
+"""Files that several conda packages install to one path: what py-rattler moved aside, links it replaced by folders.
 
 Sysroots have links to folders (``lib -> lib64``), and other packages have files that go through them. py-rattler, which
 links packages side by side, makes a folder of such a link, or takes link and files for clobbers of each other and puts
@@ -23,12 +23,12 @@ _ASIDE: Final = "__clobbers__"
 
 
 def put_back(contents: Mapping[CondaPackage, PackageContent], prefix: Path, reporter: Reporter) -> None:
-    """Bring what was put aside to its place under *prefix*; no path leads through a linked folder afterwards.
+    """Move what was set aside to its place under *prefix*; no path leads through a symlinked folder afterwards.
 
-    Where two packages have another file of one path, the one that py-rattler chose stays, and that is said.
+    Where two packages have different files for one path, the one that py-rattler chose stays, and a note says so.
 
     Raises:
-        AssembleError: a link leads out of the prefix; or two files of one path differ only where links make it one.
+        AssembleError: a symlink leads out of the prefix, or two different files get the same path through symlinks.
     """
     aside = prefix / _ASIDE
     links = dict(link for content in contents.values() for link in content.links)
@@ -44,9 +44,7 @@ def put_back(contents: Mapping[CondaPackage, PackageContent], prefix: Path, repo
         place = prefix / own
         if place.is_file():
             if place.read_bytes() != (aside / path).read_bytes():
-                reporter.note(
-                    f"{own}: another package has a file of that path, too; that of {package} is left out"
-                )
+                reporter.note(f"{own}: two packages contain this path; the file of {package} is not used")
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         (aside / path).replace(place)
@@ -54,7 +52,7 @@ def put_back(contents: Mapping[CondaPackage, PackageContent], prefix: Path, repo
 
 
 def own_path(path: str) -> str:
-    """Return what a record's *path* was before it was put aside."""
+    """Return a record's original *path*."""
     return path.split("/", 2)[2] if path.startswith(f"{_ASIDE}/") else path
 
 
@@ -65,14 +63,14 @@ def _paths_under(folder: Path) -> Iterator[str]:
 
 
 def _restore_links(links: Mapping[str, str], prefix: Path) -> None:
-    """Put links back that are folders now; what went into such a folder goes to where the link leads."""
+    """Restore links that became folders; move what went into such a folder to where the link points."""
     for path, target in sorted(links.items(), key=lambda link: (-link[0].count("/"), link)):
         place = prefix / path
         if place.is_symlink() or not place.is_dir():
             continue
         end = place.parent / target
         if not end.resolve().is_relative_to(prefix.resolve()):
-            raise AssembleError(f"the link {path} leads to {target}, out of the environment")
+            raise AssembleError(f"the link {path} points to {target}, outside the environment")
         _move(place, end, prefix)
         place.symlink_to(target)
 
@@ -86,7 +84,7 @@ def _move(source: Path, target: Path, prefix: Path) -> None:
         elif end.exists() and end.read_bytes() != child.read_bytes():
             raise AssembleError(
                 f"two conda packages have different files for {end.resolve().relative_to(prefix.resolve())}",
-                hint="one environment cannot hold both: drop one",
+                hint="remove one of them",
             )
         else:
             child.replace(end)

@@ -1,6 +1,6 @@
 """The base of an environment made of conda packages: installed by py-rattler, described by conda-pack.
 
-Nothing of it is detected on this machine, and no ``conda`` is asked. Hashes are checked when packages enter the store
+Nothing is detected on this machine, and ``conda`` is not used. Hashes are checked when packages enter the store
 and again before they are installed: py-rattler does not check those of local channels.
 """
 
@@ -23,7 +23,7 @@ from envbuilder.archive.links import Tree
 from envbuilder.archive.segment import Excluded
 from envbuilder.base.clobbered import own_path, put_back
 from envbuilder.base.conda_package import PackageContent, check_links, name_packages, read_package
-from envbuilder.base.prefixes import NOWHERE, PREFIXES_PATH, cure_prefixes, prefixes_text
+from envbuilder.base.prefixes import NOWHERE, PREFIXES_PATH, prefixes_text, rewrite_prefixes
 from envbuilder.base.provider import Base, described_by_conda_pack
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
@@ -35,7 +35,7 @@ from envbuilder.util.process import CommandError, run
 from envbuilder.util.rattler import rattler, said, wait
 
 CONDA_BASE: Final = "conda-base-3"
-"""Part of the key of such a base: count it up when the same packages would give other bytes."""
+"""Part of the key of such a base: increment it when the same packages would give different bytes."""
 
 _TRIES: Final = 5
 _IN_EACH_OTHERS_WAY: Final = "os error 21"
@@ -47,17 +47,17 @@ Whichever is first otherwise, :func:`put_back` makes the same of it.
 
 @dataclass(kw_only=True, slots=True)
 class CondaBase:
-    """The base that conda packages are. Thread-safe."""
+    """A base made of conda packages. Thread-safe."""
 
     interpreter: LockedInterpreter
     packages: tuple[CondaPackage, ...]
     link_scripts: tuple[str, ...]
-    """Packages whose post-link script may be run."""
+    """Packages whose post-link script may run."""
     fetch: Callable[[], Mapping[CondaPackage, Path]]
-    """Brings the packages into the store."""
+    """Fetches the packages into the store."""
     store: Store
     scratch: Path
-    """A folder that is there for as long as this is used."""
+    """A folder that exists for as long as this is used."""
     reporter: Reporter = SILENT
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _installed: Path | None = None
@@ -75,22 +75,22 @@ class CondaBase:
 
     @property
     def key(self) -> str:
-        """What its segment is kept by: the list of its packages' hashes."""
+        """The key of its segment: the list of its packages' hashes."""
         parts = [*(package.sha256 for package in self.packages), *sorted(self.link_scripts)]
         return hashlib.sha256(f"{CONDA_BASE} {' '.join(parts)}".encode()).hexdigest()
 
     def executable(self) -> Path:
-        """Return its Python, installed now if it was not before."""
+        """Return its Python; install it if it is not yet."""
         return self._prefix() / "bin" / f"python{self.minor}"
 
     def lay_out(self, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None) -> Base:
-        """Install the packages, and describe what an environment gets of them.
+        """Install the packages, and describe their contribution to an environment.
 
         What its modules, or those of wheels (*wanted*), import while they are imported stays.
 
         Raises:
-            FetchError, IntegrityError: a package cannot be had.
-            AssembleError: one cannot be installed, or has what no package may have.
+            FetchError, IntegrityError: a package cannot be downloaded.
+            AssembleError: one cannot be installed, or contains forbidden content.
         """
         prefix = self._prefix()
         laid_out = described_by_conda_pack(prefix)
@@ -153,7 +153,7 @@ class CondaBase:
         module = rattler()
         for tries_left in reversed(range(_TRIES)):
             try:
-                wait(_link(module, list(named.values()), prefix, folder / "cache"))
+                wait(link_packages(module, list(named.values()), prefix, folder / "cache"))
                 break
             except (
                 module.exceptions.InstallerError,
@@ -167,11 +167,11 @@ class CondaBase:
                 raise AssembleError(f"the conda packages cannot be installed:\n  {said(error)}") from error
         put_back(contents, prefix, self.reporter)
         self._run_scripts(contents, prefix)
-        uses = cure_prefixes(prefix)
+        uses = rewrite_prefixes(prefix)
         for use in uses:
             if use.outcome == "reported":
                 self.reporter.note(
-                    f"{use.path} names conda's prefix, and nothing makes that relative: {use.how}"
+                    f"{use.path} contains conda's prefix, which cannot be made relative: {use.how}"
                 )
         _normalize_records(prefix, self.packages)
         listed = prefix / PREFIXES_PATH
@@ -195,19 +195,20 @@ class CondaBase:
             }
 
     def _run_scripts(self, contents: Mapping[CondaPackage, PackageContent], prefix: Path) -> None:
-        """Run the post-link scripts that the recipe allows by name; say which are not run."""
+        """Run the post-link scripts that the recipe allows by name; note which are not run."""
         for package, content in contents.items():
             for script in content.scripts:
                 if package.name in self.link_scripts:
                     _run_script(package, prefix / script, prefix)
                 else:
                     self.reporter.note(
-                        f"{package.filename} has a post-link script, which was not run; "
-                        f"`link-scripts: [{package.name}]` in the recipe allows it"
+                        f"{package.filename} has a post-link script that was not run; "
+                        f"`link-scripts: [{package.name}]` in the recipe runs it"
                     )
 
 
-async def _link(module: Any, paths: Sequence[Path], prefix: Path, cache: Path) -> None:
+async def link_packages(module: Any, paths: Sequence[Path], prefix: Path, cache: Path) -> None:
+    """Install the packages *paths* into *prefix*."""
     records = [await module.RepoDataRecord.from_package_archive(path) for path in paths]
     await module.install(
         records,
@@ -244,7 +245,7 @@ def _run_script(package: CondaPackage, script: Path, prefix: Path) -> None:
 
 
 def _normalize_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
-    """Take out of ``conda-meta`` what differs from machine to machine, and where this one had the packages from."""
+    """Remove from ``conda-meta`` what differs between machines, and where the packages were downloaded from."""
     by_file = {package.filename: package for package in packages}
     for path in sorted((prefix / "conda-meta").glob("*.json")):
         record = dict(load_json(path, cap=LISTING).value)
@@ -270,12 +271,12 @@ def _normalize_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
 
 
 def _packed(entries: Sequence[Entry], prefix: Path) -> list[Entry]:
-    """Return what may go into an archive, each entry by its real path."""
+    """Return the entries for an archive, each by its real path."""
     found: dict[str, Entry] = {}
     paths = {entry.path for entry in entries}
     for entry in entries:
         if _is_bytecode(entry.path, paths):
-            continue  # compiled anew: this one holds the time stamp of its source, and a path
+            continue  # compiled again: this one contains the time stamp of its source, and a path
         path = _real_path(entry.path, prefix)
         found.setdefault(path, Entry(path, entry.mode, data=entry.data, source=entry.source, link=entry.link))
     return list(found.values())
@@ -293,7 +294,7 @@ def _is_bytecode(path: str, paths: set[str]) -> bool:
 
 
 def _real_path(path: str, prefix: Path) -> str:
-    """Return *path* with no linked folder in it: 26.06 and later refuse what is written through one."""
+    """Return *path* without symlinked folders: 26.06 and later reject members written through one."""
     folder, _, name = path.rstrip("/").rpartition("/")
     real = os.path.relpath(os.path.realpath(prefix / folder), os.path.realpath(prefix))
     return (name if real == "." else f"{real}/{name}") + ("/" if path.endswith("/") else "")
@@ -309,6 +310,6 @@ def _check_links_of(entries: Collection[Entry]) -> None:
     for entry in entries:
         if entry.link is not None and tree.resolve_link(entry.path).escapes:
             raise AssembleError(
-                f"the link {entry.path} leads to {entry.link}, out of the environment",
-                hint="a package's script made it: take it out of link-scripts",
+                f"the link {entry.path} points to {entry.link}, outside the environment",
+                hint="a package's script created it: remove the package from link-scripts",
             )

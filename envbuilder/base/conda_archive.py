@@ -1,4 +1,4 @@
-"""Conda packages as archives, ``.conda`` and ``.tar.bz2``: read once under limits, before anybody extracts them.
+"""Conda packages as archives, ``.conda`` and ``.tar.bz2``: read once under limits, before they are extracted.
 
 py-rattler unpacks what a package says it is, whatever it comes to: a few kilobytes may fill a disk, and what does not
 fit into memory ends the process. Nothing is handed to it that was not read here to its end.
@@ -31,16 +31,16 @@ _METADATA: Final = re.compile(
     r"(?:lib/python3\.\d+/)?site-packages/[^/]+(\.dist-info/METADATA|\.egg-info(/PKG-INFO)?)"
 )
 _WINDOW: Final = 2**27
-"""Bytes of a zstd window, each of which is memory: what its highest level (22) takes."""
+"""Largest zstd window, in bytes of memory: that of its highest level (22)."""
 _CHUNK: Final = 2**18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CondaArchive:
-    """What is read of a conda package."""
+    """The metadata of a conda package."""
 
     info: dict[str, bytes] = field(default_factory=dict)
-    """``info/index.json`` and other files that describe it, by path."""
+    """``info/index.json`` and other metadata files, by path."""
     metadata: dict[str, bytes] = field(default_factory=dict)
     """Of Python projects in it, by path."""
     members: list[str] = field(default_factory=list)
@@ -50,10 +50,10 @@ class CondaArchive:
 
 
 def read_conda_archive(path: Path) -> CondaArchive:
-    """Read the package at *path*, whose name says of which kind it is, to its end.
+    """Read the whole package at *path*, whose name tells its kind.
 
     Raises:
-        ValueError: it is no package, is damaged, or unpacks to more than any package does.
+        ValueError: it is not a package, is damaged, or unpacks to more than the limit.
         OSError: it cannot be read.
         ResolveError: the extra ``conda`` is not installed.
     """
@@ -80,7 +80,7 @@ def _part(directory: ZipDirectory, part: str) -> Member:
     """Return the member of a ``.conda`` that holds its ``info``, or its ``pkg``."""
     names = [name for name in directory.members if re.fullmatch(rf"{part}-[^/]+\.tar\.zst", name)]
     if len(names) != 1:
-        raise ValueError(f"one {part}-….tar.zst is expected in it, {len(names)} are there")
+        raise ValueError(f"one {part}-….tar.zst expected in it, found {len(names)}")
     member = directory.members[names[0]]
     if member.method != STORED:
         raise ValueError(f"{member.name} in it is compressed twice")
@@ -97,7 +97,7 @@ def _read_tar(stream: _Unpacked, found: CondaArchive, *, everything: bool) -> No
             kept[name] = tar.content(member, LISTING.size + 1)
             left -= len(kept[name])
             if left < 0:
-                raise ValueError(f"it describes itself in more than {human(TEXTS)}")
+                raise ValueError(f"its metadata is larger than {human(TEXTS)}")
         if not everything or member.isdir() or name.startswith("info/"):
             continue
         if not (member.isreg() or member.issym() or member.islnk()):
@@ -116,10 +116,10 @@ class _Readable(Protocol):
 
 
 class _Unpacked:
-    """What a compressed stream of *size* bytes holds; not more than any package does.
+    """A decompressed stream of *size* packed bytes, under limits.
 
     Raises, here and in its methods:
-        StreamError: it is damaged, or holds more.
+        StreamError: it is damaged, or exceeds the limits.
     """
 
     def __init__(self, source: _Readable, size: int, failure: type[Exception] = EOFError) -> None:
@@ -141,7 +141,7 @@ class _Unpacked:
             size -= len(part)
             self._left -= len(part)
             if self._left < 0:
-                raise StreamError(f"it unpacks to more than {RATIO} times its size, as no package does")
+                raise StreamError(f"it unpacks to more than {RATIO} times its size, the limit for packages")
         return b"".join(parts)
 
     def skip(self, size: int) -> int:
@@ -151,12 +151,12 @@ class _Unpacked:
 
 @contextmanager
 def _zstd(file: BinaryIO, size: int) -> Iterator[_Unpacked]:
-    """Give what the next *size* bytes of *file* hold."""
+    """Yield the decompressed content of the next *size* bytes of *file*."""
     try:
         zstandard = importlib.import_module("zstandard")
     except ImportError as error:
         raise ResolveError(
-            f"`provider: conda` needs zstandard, which is not installed ({error})",
+            f"`provider: conda` requires zstandard, which is not installed ({error})",
             hint='pip install "envbuilder[conda]"',
         ) from error
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)

@@ -1,4 +1,4 @@
-"""What a conda package says of itself, read before anything of it is installed."""
+"""Metadata of a conda package, read before anything of it is installed."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class PackageContent:
 
     paths: tuple[str, ...]
     placeholders: tuple[tuple[str, str], ...]
-    """Path and kind (``text`` or ``binary``) of each file with a prefix to be replaced."""
+    """Path and kind (``text`` or ``binary``) of each file with a prefix to replace."""
     links: tuple[tuple[str, str], ...]
     """Path and target of each symbolic link."""
     scripts: tuple[str, ...]
     """Link scripts: paths."""
     metadata: tuple[bytes, ...]
-    """Of the Python projects in it."""
+    """METADATA of the Python projects in it."""
 
 
 def name_packages(paths: Mapping[CondaPackage, Path], folder: Path) -> dict[CondaPackage, Path]:
-    """Give packages of the store their names in *folder*, for rattler tells the kind of a package by its name."""
+    """Link packages of the store by their names in *folder*: rattler tells a package's kind by its name."""
     named = {}
     for package, path in paths.items():
         named[package] = folder / package.subdir / package.filename
@@ -52,8 +52,8 @@ def read_package(package: CondaPackage, path: Path, minor: str, *, metadata: boo
     """Read and check the archive at *path*, which has its own name; with *metadata* also its Python projects.
 
     Raises:
-        AssembleError: it is no conda package, or not the one its name says; a path leaves the environment; a link
-            leads out; an entry point is none.
+        AssembleError: it is not a conda package, or not the one its name says; a path or link leaves the environment;
+            an entry point is invalid.
     """
     try:
         archive = read_conda_archive(path)
@@ -66,7 +66,7 @@ def read_package(package: CondaPackage, path: Path, minor: str, *, metadata: boo
         said = error.strerror or str(error)
     except ValueError as error:
         said = str(error)
-    raise AssembleError(f"{package.filename}: is no conda package that can be read: {said}")
+    raise AssembleError(f"{package.filename}: cannot be read as a conda package: {said}")
 
 
 def _content(package: CondaPackage, archive: CondaArchive, minor: str, metadata: bool) -> PackageContent:
@@ -121,8 +121,8 @@ def _check_name(package: CondaPackage, index: Record) -> None:
     found = (index.text("name"), index.text("version"), index.text("build"))
     if (found[0].lower(), *found[1:]) != (package.name, package.version, package.build):
         raise AssembleError(
-            f"{package.filename}: says of itself that it is {'-'.join(found)}",
-            hint="the channel's index is wrong: index it again, and lock again",
+            f"{package.filename}: its metadata says that it is {'-'.join(found)}",
+            hint="the channel's index is wrong: re-index it, then lock again",
         )
 
 
@@ -132,8 +132,8 @@ def _check_entry_points(package: CondaPackage, entry_points: Any) -> None:
     for entry in entry_points:
         if not isinstance(entry, str) or not _ENTRY_POINT.fullmatch(entry):
             raise AssembleError(
-                f"{package.filename}: the entry point {entry!r} is none",
-                hint="NAME = MODULE:FUNCTION is one; take another build of the package",
+                f"{package.filename}: invalid entry point {entry!r}",
+                hint="expected NAME = MODULE:FUNCTION; use another build of the package",
             )
 
 
@@ -141,12 +141,12 @@ def _check_path(package: CondaPackage, path: str) -> None:
     if path.startswith("/") or ".." in path.split("/") or "\0" in path or not path:
         raise AssembleError(
             f"{package.filename}: {path!r} leaves the environment",
-            hint="no honest package has such a path: where does the channel have it from?",
+            hint="do not trust this package: check where the channel got it from",
         )
 
 
 def check_links(contents: Mapping[CondaPackage, PackageContent]) -> None:
-    """Refuse a link that leads out of the environment, alone or through links of other packages.
+    """Reject a link that leaves the environment, by itself or through links of other packages.
 
     Raises:
         AssembleError: it names the package and the link.
@@ -164,8 +164,8 @@ def check_links(contents: Mapping[CondaPackage, PackageContent]) -> None:
         for path, target in content.links:
             if tree.resolve_link(path).escapes:
                 raise AssembleError(
-                    f"{package.filename}: the link {path} leads to {target}, out of the environment",
-                    hint="links lead to paths inside; take another build of the package",
+                    f"{package.filename}: the link {path} points to {target}, outside the environment",
+                    hint="links must stay inside; use another build of the package",
                 )
 
 

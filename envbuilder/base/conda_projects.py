@@ -1,4 +1,4 @@
-"""The Python projects that conda packages contain: only the packages themselves say what is in them."""
+"""The Python projects that conda packages contain, read from the packages themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from envbuilder.base.conda_package import name_packages, read_package
 from envbuilder.config.channels import Channel
-from envbuilder.fetch.download import fetch_packages
+from envbuilder.fetch.artifacts import fetch_packages
 from envbuilder.lockfile.model import CondaPackage
 from envbuilder.store.session import Session
 
@@ -22,8 +22,8 @@ def find_projects(
     The packages are fetched.
 
     Raises:
-        FetchError, IntegrityError: one cannot be had.
-        AssembleError: one is no conda package, or has what no package may have.
+        FetchError, IntegrityError: one cannot be downloaded.
+        AssembleError: one is not a conda package, or contains forbidden content.
     """
     paths = fetch_packages(packages, channels, session)
     found: dict[str, bytes] = {}

@@ -1,19 +1,18 @@
-"""py-rattler as the solver: which conda packages a base is made of, for the release and not for this machine."""
+"""Solve for the conda packages of a base with py-rattler, for the release and not for this machine."""
 
 from __future__ import annotations
 
 import datetime
-import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from packaging.requirements import Requirement
 
+from envbuilder.base.conda_process import Exhausted, Found, Refused, Unreachable, ask
 from envbuilder.catalog.torch import find_build
 from envbuilder.config.channels import Channel, channels_of
 from envbuilder.config.condarc import Condarc, read_condarc
-from envbuilder.config.rattler_client import make_client
 from envbuilder.errors import RecipeError, ResolveError
 from envbuilder.lockfile.model import CondaPackage, LockedInterpreter
 from envbuilder.recipe.channels import PLATFORMS
@@ -21,18 +20,19 @@ from envbuilder.recipe.conda import TORCH_PACKAGES, spec_name
 from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
-from envbuilder.util.rattler import rattler, said, wait
+from envbuilder.util.process import CommandError
+from envbuilder.util.rattler import rattler, said
 from envbuilder.util.urls import public
 
 COMPILER: Final = "gxx"
-"""The package that ``compiler: bundled`` brings in, with the compiler and the sysroot that it depends on."""
+"""The package that ``compiler: bundled`` adds; it depends on the compiler and the sysroot."""
 _KERNEL: Final = "4.18"
-"""What ``__linux`` is taken to be, as pixi does: a release says nothing of the kernel."""
+"""The assumed ``__linux``, as in pixi: a release does not specify the kernel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Virtual:
-    """A virtual package: what the solver may take for granted of the system."""
+    """A virtual package: what the solver may assume about the system."""
 
     name: str
     version: str
@@ -41,27 +41,27 @@ class Virtual:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CondaQuestion:
-    """What the solver is asked."""
+    """The input of the solver."""
 
     specs: tuple[str, ...]
     constraints: tuple[str, ...]
-    """Match specs of what need not be there, but must be so if it is."""
+    """Match specs of optional packages: constraints that hold if the package is installed."""
     virtual: tuple[Virtual, ...]
     exclude_newer: datetime.date | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solved:
-    """What the solver answered."""
+    """The solver's answer."""
 
     packages: tuple[CondaPackage, ...]
-    """In an order that installs."""
+    """In installation order."""
     python: tuple[CondaPackage, ...]
-    """Those of them that depend on Python: only they may contain Python projects."""
+    """The packages that depend on Python: only they may contain Python projects."""
 
 
 def conda_question(recipe: Recipe) -> CondaQuestion:
-    """Return what the solver is asked for *recipe*: nothing of it is detected on this machine."""
+    """Return the solver's input for *recipe*: nothing is detected on this machine."""
     release = recipe.release
     cuda = cuda_version(recipe)
     virtual = [
@@ -80,7 +80,7 @@ def conda_question(recipe: Recipe) -> CondaQuestion:
     constraints.append(f"sysroot_linux-64 <={release.wheel_glibc}")
     compiler = (COMPILER,) if recipe.compiler == "bundled" else ()
     return CondaQuestion(
-        specs=(*release.conda_demands(recipe.python), *compiler, *recipe.conda),
+        specs=(*release.conda_requirements(recipe.python), *compiler, *recipe.conda),
         constraints=tuple(constraints),
         virtual=tuple(virtual),
         exclude_newer=recipe.exclude_newer,
@@ -95,7 +95,7 @@ def _torch_build(cuda: str) -> str:
 
 
 def cuda_version(recipe: Recipe) -> str | None:
-    """Return the CUDA version of *recipe* (``12.6``), or None where it has none."""
+    """Return the CUDA version of *recipe* (``12.6``), or None if it has none."""
     if recipe.cuda == "pypi":
         build = find_build(recipe.torch)
         return build.pypi if build is not None else None
@@ -103,11 +103,11 @@ def cuda_version(recipe: Recipe) -> str | None:
 
 
 def solve_conda(recipe: Recipe, session: Session, *, keep: Sequence[CondaPackage] = ()) -> Solved:
-    """Find the conda packages that *recipe* needs, those in *keep* where they still fit.
+    """Solve for the conda packages of *recipe*; prefer those in *keep*.
 
     Raises:
-        RecipeError: a match spec is none.
-        ResolveError: there are none, or a channel does not answer; the message says why.
+        RecipeError: a match spec is invalid.
+        ResolveError: there is no solution, or a channel cannot be read; the message says why.
     """
     _check_specs(recipe)
     condarc = read_condarc()
@@ -115,36 +115,82 @@ def solve_conda(recipe: Recipe, session: Session, *, keep: Sequence[CondaPackage
     names = ", ".join(channel.name for channel in channels)
     question = conda_question(recipe)
     session.reporter.step(f"Solving {len(question.specs)} specs of recipe {recipe.name} in {names}")
-    solver = _Solver(question, session, condarc)
     while True:
         try:
-            records = wait(solver.solve(channels, keep))
+            found = ask(_document(question, channels, condarc, keep), session)
             break
-        except _Unreachable as error:
-            if len(error.channel.urls) == 1:
+        except Unreachable as error:
+            channel = channels[error.number]
+            if len(channel.urls) == 1:
                 raise ResolveError(
-                    f"recipe {recipe.name}: the channel {error.channel.name} ({public(error.channel.urls[0])}) "
-                    f"does not answer, or answers nonsense:\n  {error.text}",
-                    hint="addresses, mirrors and credentials come from the conda configuration"
+                    f"recipe {recipe.name}: the channel {channel.name} ({public(channel.urls[0])}) "
+                    f"does not respond, or returns invalid data:\n  {error.text}",
+                    hint=error.limit
+                    or "addresses, mirrors and credentials come from the conda configuration"
                     + (f" ({condarc.origin})" if condarc.origin else ""),
                 ) from error
-            mirror = replace(error.channel, urls=error.channel.urls[1:])
-            session.reporter.note(
-                f"{public(error.channel.urls[0])} passed over: {error.text.splitlines()[0]}"
-            )
-            channels = tuple(mirror if channel == error.channel else channel for channel in channels)
-        except _Refused as error:
-            raise _explain(error, recipe, names) from error
-    packages = tuple(_package(record, channels) for record in records)
-    pairs = zip(packages, records, strict=True)
-    return Solved(packages=packages, python=tuple(one for one, record in pairs if _needs_python(record)))
+            mirror = replace(channel, urls=channel.urls[1:])
+            session.reporter.note(f"{public(channel.urls[0])} skipped: {error.text.splitlines()[0]}")
+            channels = tuple(mirror if one == channel else one for one in channels)
+        except Refused as error:
+            raise _explain(error.text, recipe, names) from error
+        except Exhausted as error:
+            raise _too_much(error, recipe, channels, condarc, session) from error
+        except CommandError as error:
+            raise ResolveError(f"recipe {recipe.name}: py-rattler failed:\n{error.message}") from error
+    packages = tuple(_package(one, channels) for one in found)
+    pairs = zip(packages, found, strict=True)
+    return Solved(packages=packages, python=tuple(one for one, answer in pairs if _needs_python(answer)))
+
+
+def _document(
+    question: CondaQuestion, channels: Sequence[Channel], condarc: Condarc, keep: Sequence[CondaPackage] = ()
+) -> dict[str, Any]:
+    """Return *question* to *channels* as :mod:`envbuilder.base.conda_child` reads it."""
+    return {
+        "channels": [channel.urls[0] for channel in channels],
+        "platforms": list(PLATFORMS),
+        "specs": [_placed(spec, channels) for spec in question.specs],
+        "constraints": list(question.constraints),
+        "virtual": [asdict(virtual) for virtual in question.virtual],
+        "exclude_newer": question.exclude_newer.isoformat() if question.exclude_newer else None,
+        "keep": {f"{one.name} =={one.version} {one.build}": one.sha256 for one in keep},
+        "ssl_verify": condarc.ssl_verify,
+        "proxies": dict(condarc.proxies),
+    }
+
+
+def _too_much(
+    error: Exhausted, recipe: Recipe, channels: Sequence[Channel], condarc: Condarc, session: Session
+) -> ResolveError:
+    """Say which channel's listing is too large: the one that is so when it is read alone."""
+    large = list(channels)
+    if len(channels) > 1:
+        nothing = CondaQuestion(specs=("python",), constraints=(), virtual=())
+        large = [one for one in channels if _is_too_much(_document(nothing, [one], condarc), session)]
+    named = ", ".join(f"{one.name} ({public(one.urls[0])})" for one in large or channels)
+    return ResolveError(
+        f"recipe {recipe.name}: py-rattler {error} to read the listing of {named}",
+        hint="conda-forge's own takes far less: leave that channel out, or name a mirror of it "
+        "(mirrored_channels in the conda configuration)",
+    )
+
+
+def _is_too_much(document: dict[str, Any], session: Session) -> bool:
+    try:
+        ask(document, session)
+    except Exhausted:
+        return True
+    except (Unreachable, Refused, CommandError):
+        return False
+    return False
 
 
 def _check_specs(recipe: Recipe) -> None:
-    """Refuse what py-rattler cannot read.
+    """Reject match specs that py-rattler cannot parse.
 
     Raises:
-        RecipeError: one of the recipe's match specs is none.
+        RecipeError: one of the recipe's match specs is invalid.
     """
     module = rattler()
     for spec in recipe.conda:
@@ -152,14 +198,14 @@ def _check_specs(recipe: Recipe) -> None:
             module.MatchSpec(spec)
         except module.exceptions.InvalidMatchSpecError as error:
             raise RecipeError(
-                f"{where(recipe, 'conda', spec)}: {spec!r} is no match spec: {said(error)}",
-                hint="for instance: ffmpeg, ffmpeg >=6, conda-forge::ffmpeg 6.1.*",
+                f"{where(recipe, 'conda', spec)}: invalid match spec {spec!r}: {said(error)}",
+                hint="for example ffmpeg, ffmpeg >=6, or conda-forge::ffmpeg 6.1.*",
             ) from error
 
 
-def _needs_python(record: Any) -> bool:
-    needs = {spec_name(spec) for spec in record.depends}
-    return bool(needs & {"python", "python_abi"}) or bool(record.noarch.python)
+def _needs_python(found: Found) -> bool:
+    needs = {spec_name(spec) for spec in found.depends}
+    return bool(needs & {"python", "python_abi"}) or found.noarch_python
 
 
 def conda_interpreter(packages: Iterable[CondaPackage]) -> LockedInterpreter:
@@ -170,167 +216,62 @@ def conda_interpreter(packages: Iterable[CondaPackage]) -> LockedInterpreter:
     """
     python = next((package for package in packages if package.name == "python"), None)
     if python is None:
-        raise ResolveError("there is no package python among the conda packages", hint="write the lock again")
+        raise ResolveError("the conda packages do not include python", hint="write the lock again")
     return LockedInterpreter(version=python.version, origin=f"conda:{python.filename}", digest=python.sha256)
 
 
-class _Unreachable(Exception):
-    """A channel does not answer as one."""
-
-    def __init__(self, channel: Channel, text: str) -> None:
-        super().__init__(text)
-        self.channel = channel
-        self.text = text
-
-
-class _Refused(Exception):
-    """There is no solution."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-
-class _Solver:
-    """One question, asked of one set of places after another."""
-
-    def __init__(self, question: CondaQuestion, session: Session, condarc: Condarc) -> None:
-        module = rattler()
-        store = session.store
-        store.find("tools", "rattler")  # notes that it was used, so that it is not the first to be evicted
-        cache = store.entry_path("tools", "rattler")
-        cache.mkdir(parents=True, exist_ok=True)
-        self._module = module
-        self._question = question
-        self._gateway = module.Gateway(
-            cache_dir=cache, client=make_client(condarc, session.settings.timeout), show_progress=False
-        )
-
-    async def solve(self, channels: Sequence[Channel], keep: Sequence[CondaPackage]) -> list[Any]:
-        """Return the records of the packages, each after those that it depends on."""
-        module, question = self._module, self._question
-        sources = [module.Channel(channel.urls[0]) for channel in channels]
-        errors = module.exceptions
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the gateway, about what a channel says of other channels
-                kept = await self._kept(sources, keep)
-                records = await module.solve(
-                    sources,
-                    # As _check_specs read them: of texts, the solver takes fewer (not name=version=build).
-                    [module.MatchSpec(_placed(spec, channels)) for spec in question.specs],
-                    gateway=self._gateway,
-                    platforms=list(PLATFORMS),
-                    locked_packages=kept,
-                    virtual_packages=[self._virtual(one) for one in question.virtual],
-                    exclude_newer=_end_of(question.exclude_newer),
-                    constraints=list(question.constraints),
-                    channel_relations="disabled",  # nothing from a channel that the recipe does not name
-                    timestamp_policy="allow-missing",
-                )
-        except (errors.GatewayError, errors.FetchRepoDataError) as error:
-            raise await self._unreachable(channels, error) from error
-        except errors.SolverError as error:
-            raise _Refused(said(error)) from error
-        order = {
-            record.name.normalized: number
-            for number, record in enumerate(module.PackageRecord.sort_topologically(records))
-        }
-        return sorted(records, key=lambda record: order[record.name.normalized])
-
-    async def _unreachable(self, channels: Sequence[Channel], error: Exception) -> _Unreachable:
-        """Say which channel it was: py-rattler names none where the answer is nonsense."""
-        errors, text = self._module.exceptions, said(error)
-        for channel in channels:
-            if f"{public(channel.urls[0])}/" in text:
-                return _Unreachable(channel, text)
-        for channel in channels:
-            source = self._module.Channel(channel.urls[0])
-            try:
-                await self._gateway.query([source], list(PLATFORMS), ["python"], recursive=False)
-            except (errors.GatewayError, errors.FetchRepoDataError) as own:
-                return _Unreachable(channel, said(own))
-        return _Unreachable(channels[0], text)
-
-    async def _kept(self, sources: Sequence[Any], keep: Sequence[CondaPackage]) -> list[Any]:
-        """Return the records of the packages that were locked before, if their channel still has the same bytes."""
-        if not keep:
-            return []
-        hashes = {package.sha256 for package in keep}
-        specs = [f"{package.name} =={package.version} {package.build}" for package in keep]
-        found = await self._gateway.query(
-            sources, list(PLATFORMS), specs, recursive=False, channel_relations="disabled"
-        )
-        records = [record for records in found for record in records]
-        return [record for record in records if record.sha256 is not None and record.sha256.hex() in hashes]
-
-    def _virtual(self, virtual: Virtual) -> Any:
-        module = self._module
-        return module.GenericVirtualPackage(
-            module.PackageName(virtual.name),
-            module.Version(virtual.version),
-            module.BuildString(virtual.build),
-        )
-
-
 def _placed(spec: str, channels: Sequence[Channel]) -> str:
-    """Return *spec* with the address of the channel that it names: to py-rattler a name is one of its own alias."""
+    """Return *spec* with the URL of the channel it names: py-rattler would resolve a name by its own alias."""
     name, colons, rest = spec.rpartition("::")
     url = next((channel.urls[0] for channel in channels if colons and channel.name == name), None)
     return spec if url is None else f"{url}::{rest}"
 
 
-def _end_of(day: datetime.date | None) -> datetime.datetime | None:
-    if day is None:
-        return None
-    after = day + datetime.timedelta(days=1)
-    return datetime.datetime(after.year, after.month, after.day) - datetime.timedelta(milliseconds=1)
-
-
-def _package(record: Any, channels: Sequence[Channel]) -> CondaPackage:
-    url = public(record.url)
-    channel = next((one for one in channels if url.startswith(f"{public(one.urls[0])}/")), None)
-    name = record.name.normalized
+def _package(found: Found, channels: Sequence[Channel]) -> CondaPackage:
+    channel = next((one for one in channels if found.url.startswith(f"{public(one.urls[0])}/")), None)
     if channel is None:
-        raise ResolveError(f"the solver took {name} from {url}, which is no channel of the recipe")
-    if record.sha256 is None or record.size is None:
         raise ResolveError(
-            f"{record.file_name}: the channel {channel.name} does not say its {'size' if record.sha256 else 'sha256'}",
-            hint="a lock names every package by both: index the channel again",
+            f"the solver took {found.name} from {found.url}, which is not a channel of the recipe"
+        )
+    if found.sha256 is None or found.size is None:
+        raise ResolveError(
+            f"{found.filename}: the channel {channel.name} has no {'size' if found.sha256 else 'sha256'} for it",
+            hint="locks need both: re-index the channel",
         )
     return CondaPackage(
-        name=name,
-        version=str(record.version),
-        build=str(record.build),
+        name=found.name,
+        version=found.version,
+        build=found.build,
         channel=channel.name,
-        subdir=str(record.subdir),
-        filename=record.file_name,
-        sha256=record.sha256.hex(),
-        size=record.size,
+        subdir=found.subdir,
+        filename=found.filename,
+        sha256=found.sha256,
+        size=found.size,
     )
 
 
-def _explain(refused: _Refused, recipe: Recipe, channels: str) -> ResolveError:
-    """Say in the recipe's terms why there is no solution."""
-    text = refused.text
-    demanded = recipe.release.conda_demands(recipe.python)
+def _explain(text: str, recipe: Recipe, channels: str) -> ResolveError:
+    """Explain in the recipe's terms why there is no solution."""
+    demanded = recipe.release.conda_requirements(recipe.python)
     asked = [spec for spec in demanded if spec_name(spec) in _words(text)]
     hints = []
     if asked:
-        hints.append(f"{', '.join(asked)} is what Triton {recipe.release.name} itself demands")
+        hints.append(f"{', '.join(asked)} is required by Triton {recipe.release.name}")
     if recipe.compiler == "bundled" and COMPILER in _words(text):
-        hints.append(f"{COMPILER} is asked for by `compiler: bundled`")
+        hints.append(f"{COMPILER} is required by `compiler: bundled`")
     if "__glibc" in _words(text):
-        hints.append(f"__glibc is taken to be {recipe.release.wheel_glibc}, for Triton {recipe.release.name}")
+        hints.append(
+            f"__glibc is assumed to be {recipe.release.wheel_glibc} for Triton {recipe.release.name}"
+        )
     if "__cuda" in _words(text):
         version = cuda_version(recipe)
         hints.append(
-            f"__cuda is {f'taken to be {version}' if version else 'not there'} with `cuda: {recipe.cuda}`"
+            f"__cuda is {f'assumed to be {version}' if version else 'absent'} with `cuda: {recipe.cuda}`"
         )
     if set(TORCH_PACKAGES) & _words(text):
-        hints.append(f"pytorch is to be {recipe.torch} for {recipe.cuda}, as `torch` and `cuda` say")
+        hints.append(f"pytorch must be {recipe.torch} for {recipe.cuda}, as set by `torch` and `cuda`")
     return ResolveError(
-        f"recipe {recipe.name}: no set of packages of {channels} fulfils it:\n  {text}",
+        f"recipe {recipe.name}: no set of packages from {channels} satisfies it:\n  {text}",
         hint="; ".join(hints) or None,
     )
 

@@ -15,10 +15,10 @@ from envbuilder.base.interpreter_files import InterpreterFile, interpreter_files
 from envbuilder.base.provider import HISTORY, Base, described_by_conda_pack
 from envbuilder.base.relocate import (
     is_elf,
+    mask_paths,
     relocated_sysconfigdata,
     set_runpaths,
     without_debug,
-    without_places,
 )
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import LockedInterpreter
@@ -26,13 +26,13 @@ from envbuilder.lockfile.model import LockedInterpreter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CPythonBase:
-    """The base that a CPython of this machine is."""
+    """A base made from a CPython of this machine."""
 
     found: Interpreter
 
     @property
     def interpreter(self) -> LockedInterpreter:
-        """The interpreter, as a lock says it."""
+        """The interpreter, as recorded in a lock."""
         return describe(self.found)
 
     @property
@@ -47,23 +47,22 @@ class CPythonBase:
 
     @property
     def key(self) -> str:
-        """What decides every byte of the base."""
+        """Identifies the exact bytes of the base."""
         return self.interpreter.digest
 
     def executable(self) -> Path:
-        """Return its Python."""
+        """Return its Python executable."""
         return self.found.executable
 
     def lay_out(self, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None) -> Base:
-        """Copy and relocate it into *folder*, see :func:`lay_out_base`."""
+        """Copy it into *folder* and relocate it, see :func:`lay_out_base`."""
         return lay_out_base(self.found, folder, rules, wanted)
 
 
 def lay_out_base(
     interpreter: Interpreter, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None
 ) -> Base:
-    """Describe *interpreter* as it goes into an environment; what must be changed for that is copied into *folder*,
-    which must be empty.
+    """Describe *interpreter* for an environment; copy the files that must change into *folder*, which must be empty.
 
     Nothing of the interpreter is changed or linked to. What packages import of it (*wanted*) stays.
     """
@@ -102,22 +101,22 @@ def lay_out_base(
 def _copy_what_changes(
     interpreter: Interpreter, folder: Path, files: Sequence[InterpreterFile]
 ) -> list[Entry]:
-    """Copy those of *files*, and of the libraries that they need, that are to be changed; return the others."""
+    """Copy the files and libraries that must change; return the others."""
     unchanged: list[Entry] = []
     for file in files:
         if file.source is None:
             unchanged.append(Entry(file.target, 0o777, link=file.link))
         else:
-            unchanged += _copy_changed(file.source, file.target, folder, interpreter.built_at)
+            unchanged += copy_changed(file.source, file.target, folder, interpreter.built_at)
     libraries = linked_libraries(interpreter)
     for source in sorted({path for file in files for path in libraries.get(file.target, ())}):
-        unchanged += _copy_changed(source, f"lib/{source.name}", folder, interpreter.built_at)
+        unchanged += copy_changed(source, f"lib/{source.name}", folder, interpreter.built_at)
     (folder / f"lib/python{interpreter.minor}/site-packages").mkdir(parents=True, exist_ok=True)
     return unchanged
 
 
-def _copy_changed(source: Path, target: str, folder: Path, places: Sequence[str]) -> list[Entry]:
-    """Copy a file into *folder* if it is to be changed, else return it."""
+def copy_changed(source: Path, target: str, folder: Path, places: Sequence[str]) -> list[Entry]:
+    """Copy a file into *folder* if it must change, else return it."""
     try:
         data = source.read_bytes()
     except OSError as error:
@@ -127,7 +126,7 @@ def _copy_changed(source: Path, target: str, folder: Path, places: Sequence[str]
     cleaned = without_debug(data) if is_elf(data) else data
     described = target.rpartition("/")[2].startswith("_sysconfigdata")
     if not described:  # whose prefix _relocate replaces by something better
-        cleaned = without_places(cleaned, places)
+        cleaned = mask_paths(cleaned, places)
     if cleaned == data and not described and not is_elf(data):
         return [Entry(target, mode, source=source)]
     place = folder / target
@@ -151,7 +150,7 @@ def _relocate(interpreter: Interpreter, folder: Path) -> None:
     )
     for path in (library / f"python{interpreter.minor}").glob("_sysconfigdata*.py"):
         text = relocated_sysconfigdata(path.read_text(), interpreter.prefixes)
-        path.write_bytes(without_places(text.encode(), interpreter.built_at))
+        path.write_bytes(mask_paths(text.encode(), interpreter.built_at))
 
 
 def _starts_as_elf(path: Path) -> bool:

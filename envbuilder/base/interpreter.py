@@ -1,4 +1,4 @@
-"""Interpreters of this machine: found as virtualenv finds them, described by the files that make them up."""
+"""Interpreters of this machine: discovered as virtualenv does, identified by their files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from python_discovery import iter_interpreters
 from uv import find_uv_bin
 
 from envbuilder.base.interpreter_files import Interpreter, interpreter_files, read_digest, read_libraries
+from envbuilder.base.library_origins import LibraryOrigin, find_origins
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
@@ -30,13 +31,15 @@ __all__ = [
     "interpreter_digest",
     "interrogate",
     "linked_libraries",
+    "look_once",
     "recall",
+    "recall_origins",
     "remember",
 ]
 
 _LOADER_CACHE = Path("/etc/ld.so.cache")
 _STANDARD_PLACES = ("", "/usr", "/usr/local", "/install")
-"""Prefixes that say nothing of a machine (``/install``: uv's builds)."""
+"""Prefixes that are the same on every machine (``/install``: uv's builds)."""
 
 _QUESTIONS = """
 import json, sys, sysconfig
@@ -58,12 +61,12 @@ print(json.dumps({
 
 
 def find_interpreters(minor: str) -> tuple[list[Interpreter], list[str]]:
-    """Find every CPython *minor* on this machine that an environment can be made of.
+    """Find every CPython *minor* on this machine that can be the base of an environment.
 
     Looks where virtualenv looks (``PATH``, pyenv's shims, uv's folder), and beside the Python that runs this
     program and the installations of pyenv and uv.
 
-    Returns: the usable ones, newest first, and for each other one a line that says why it is not.
+    Returns: the usable ones, newest first, and one line per unusable one that says why.
     """
     found: dict[Path, Interpreter] = {}
     refused: dict[str, str] = {}
@@ -91,11 +94,11 @@ def find_interpreter(
 ) -> Interpreter:
     """Return the interpreter for *minor*: the *locked* one if it is here, else the newest.
 
-    Where there is none, one is installed by ``uv python install``. What *store* remembers of the locked one, whose
+    If there is none, ``uv python install`` installs one. What *store* remembers of the locked one, whose
     files have not been touched since, is not found out again.
 
     Raises:
-        AssembleError: there is none, and none could be installed; the message says what was looked at.
+        AssembleError: none was found or could be installed; the message lists what was found.
     """
     known = recall(minor, locked, store) if locked is not None and store is not None else None
     if known is not None:
@@ -132,26 +135,29 @@ def find_interpreter(
 
 
 def describe(interpreter: Interpreter) -> LockedInterpreter:
-    """Return what a lock says of an interpreter."""
+    """Return the lock's entry for an interpreter."""
     return LockedInterpreter(
         version=interpreter.version, origin=interpreter.origin, digest=interpreter_digest(interpreter)
     )
 
 
 def remember(interpreter: Interpreter, store: Store) -> None:
-    """Note in *store* what was found out of an interpreter: asking it and its loader takes a second."""
+    """Cache the facts about an interpreter in *store*: querying it and the loader takes a second."""
     known = {
         "fingerprint": _fingerprint(interpreter, linked_libraries(interpreter)),
         "interpreter": {name: _plain(getattr(interpreter, name)) for name in _FIELDS},
         "digest": interpreter_digest(interpreter),
         "libraries": {name: [str(p) for p in found] for name, found in linked_libraries(interpreter).items()},
+        "origins": {
+            name: asdict(one) for name, one in find_origins(_all_of(linked_libraries(interpreter))).items()
+        },
     }
     with contextlib.suppress(OSError):  # a full disk: the next build asks again
         store.write_entry("interpreters", interpreter_digest(interpreter), json.dumps(known).encode())
 
 
 def recall(minor: str, locked: LockedInterpreter, store: Store) -> Interpreter | None:
-    """Return the *locked* interpreter as *store* remembers it, if each of its files is as it was."""
+    """Return the *locked* interpreter from the cache in *store*, if its files are unchanged."""
     record = store.find("interpreters", locked.digest)
     if record is None:
         return None
@@ -159,13 +165,27 @@ def recall(minor: str, locked: LockedInterpreter, store: Store) -> Interpreter |
         known = json.loads(record.read_bytes())
         interpreter = Interpreter(**{name: _typed(name, known["interpreter"][name]) for name in _FIELDS})
         libraries = {name: tuple(map(Path, found)) for name, found in known["libraries"].items()}
-        same = known["fingerprint"] == _fingerprint(interpreter, libraries)
+        same = "origins" in known and known["fingerprint"] == _fingerprint(interpreter, libraries)
     except (OSError, ValueError, KeyError, TypeError, AssembleError):
         return None  # nothing that is sure: find it again
     if not same or interpreter.minor != minor:
         return None
     _recalled[interpreter] = (locked.digest, libraries)
     return interpreter
+
+
+def recall_origins(digest: str, store: Store) -> dict[str, LibraryOrigin]:
+    """Return where the libraries of the interpreter with this *digest* came from, as far as *store* remembers."""
+    record = store.find("interpreters", digest)
+    try:
+        known = json.loads(record.read_bytes())["origins"] if record is not None else {}
+        return {name: LibraryOrigin(**one) for name, one in known.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _all_of(libraries: Mapping[str, tuple[Path, ...]]) -> set[Path]:
+    return {path for found in libraries.values() for path in found}
 
 
 _FIELDS: Final = (
@@ -192,23 +212,41 @@ def _typed(name: str, value: str | list[str]) -> Any:
     return value if name in ("version", "origin") else Path(value)
 
 
+def look_once() -> None:
+    """Look at the files of an interpreter once: for a process that does tasks of one run, and ends with it."""
+    _looks[""] = ""
+
+
+_looks: Final[dict[str, str]] = {}
+"""What was found of each interpreter; empty where each look counts."""
+
+
 def _fingerprint(interpreter: Interpreter, libraries: Mapping[str, tuple[Path, ...]]) -> str:
-    """Return a digest of when and how large each file is that an interpreter is made of, or found by."""
+    """Return a digest of the times and sizes of an interpreter's files."""
+    key = repr((interpreter, sorted(libraries.items())))
+    found = _looks.get(key) or _times_and_sizes(interpreter, libraries)
+    if _looks:
+        _looks[key] = found
+    return found
+
+
+def _times_and_sizes(interpreter: Interpreter, libraries: Mapping[str, tuple[Path, ...]]) -> str:
     paths = {file.source for file in interpreter_files(interpreter) if file.source is not None}
-    paths.update(path for found in libraries.values() for path in found)
+    paths |= _all_of(libraries)
     digest = hashlib.sha256()
-    for path in sorted(paths):
-        status = path.stat()
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
+    for path in sorted(map(str, paths)):
+        status = os.stat(path)
+        facts = f" {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
+        digest.update(os.fsencode(path) + facts.encode())
     if _LOADER_CACHE.exists():
         digest.update(str(_LOADER_CACHE.stat().st_mtime_ns).encode())
     return digest.hexdigest()
 
 
 def interpreter_digest(interpreter: Interpreter) -> str:
-    """Return the sha256 over the files that make an interpreter up, the host's libraries among them.
+    """Return the sha256 over an interpreter's files, including the host's libraries.
 
-    Where the interpreter lies does not count: a copy in another folder has the same digest.
+    It does not depend on the location: a copy in another folder has the same digest.
     """
     recalled = _recalled.get(interpreter)
     return recalled[0] if recalled is not None else read_digest(interpreter)
@@ -216,10 +254,10 @@ def interpreter_digest(interpreter: Interpreter) -> str:
 
 @functools.lru_cache(maxsize=64)
 def interrogate(executable: Path) -> Interpreter:
-    """Ask a Python what it is.
+    """Query a Python executable.
 
     Raises:
-        AssembleError: it is no CPython for x86-64 Linux, or has no shared libpython; the message says which.
+        AssembleError: it is not a CPython for x86-64 Linux, or has no shared libpython; the message says which.
         CommandError: it does not run.
     """
     answer = run([str(executable), "-I", "-c", _QUESTIONS], env={"PATH": os.defpath}, timeout=60)
@@ -229,7 +267,7 @@ def interrogate(executable: Path) -> Interpreter:
     prefix = Path(facts["prefix"])
     if prefix == Path("/usr"):
         # Debian and others move site-packages and split the standard library: no base for an environment.
-        raise AssembleError("the distribution's own Python, whose library is spread over /usr")
+        raise AssembleError("the distribution's own Python, whose library is spread across /usr")
     minor = ".".join(facts["version"].split(".")[:2])
     soname = f"libpython{minor}.so.1.0"
     places = [prefix / "lib" / soname, Path(facts["libdir"]) / soname]
@@ -250,7 +288,7 @@ def interrogate(executable: Path) -> Interpreter:
 
 
 def linked_libraries(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]:
-    """Say for each program and extension module which shared libraries of the host it is linked to.
+    """Return the host's shared libraries that each program and extension module is linked to.
 
     Returns: path in the environment → the libraries, direct and indirect, as the loader finds them; glibc, the
         compiler's runtime and libpython itself left out.
@@ -263,7 +301,7 @@ def linked_libraries(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]
 
 
 def _build_places(paths: list[str]) -> tuple[str, ...]:
-    """Keep what names the build machine: not the standard places, nor what lies inside another place."""
+    """Keep the paths of the build machine: no standard paths, no path inside another."""
     places: list[str] = []
     for path in sorted({path.rstrip("/") for path in paths if path.startswith("/")}):
         if path not in _STANDARD_PLACES and not any(path.startswith(f"{outer}/") for outer in places):
@@ -279,6 +317,8 @@ def _origin(prefix: Path) -> str:
 
 
 def _candidates(minor: str) -> Iterator[Path]:
+    from python_discovery import iter_interpreters  # not where the locked one is recalled
+
     seen: set[Path] = set()
     for info in iter_interpreters(minor, try_first_with=[str(path) for path in _installations(minor)]):
         path = Path(info.system_executable or info.executable or "")
@@ -292,7 +332,7 @@ def _candidates(minor: str) -> Iterator[Path]:
 
 
 def _installations(minor: str) -> list[Path]:
-    """List the pythons beside our own, and in the folders of pyenv."""
+    """List the Python installations beside our own, and those of pyenv and uv."""
     roots = [Path(sys.base_prefix).resolve().parent]
     if "PYENV_ROOT" in os.environ:
         roots.append(Path(os.environ["PYENV_ROOT"]) / "versions")

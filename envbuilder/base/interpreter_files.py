@@ -1,4 +1,4 @@
-"""What an interpreter is made of: its own files, and the libraries of the host that it is linked to."""
+"""The files of an interpreter, and the host's libraries that it is linked to."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from envbuilder.util.process import run
 _GLIBC = re.compile(
     r"(ld-linux.*|linux-vdso|lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|thread_db|BrokenLocale|nss_\w+))\.so(\.\d+)*"
 )
-"""Never taken along: a glibc belongs to its own loader."""
+"""Never included: glibc must match the loader."""
 _COMPILER_RUNTIME = re.compile(r"lib(stdc\+\+|gcc_s)\.so\.\d+")
-"""Never taken along: one older than the image's would break the stub, which finds ENV/lib first."""
+"""Never included: one older than the image's would break the stub, which searches ENV/lib first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InterpreterFile:
-    """One file of an interpreter, with its place in an environment."""
+    """One file of an interpreter, with its path in an environment."""
 
     target: str
     """Path in the environment, ``lib/python3.11/os.py``."""
     source: Path | None
-    """The file to copy; None for a link."""
+    """The file to copy; None for a symlink."""
     link: str | None = None
     """Target of a symbolic link, relative."""
 
@@ -47,9 +47,9 @@ class Interpreter:
     include: Path
     libpython: Path
     built_at: tuple[str, ...]
-    """Paths of the machine that it was compiled on: prefixes and source folders, none inside another."""
+    """Paths of its build machine: prefixes and source folders, none inside another."""
     prefixes: tuple[str, ...]
-    """Prefixes that it was compiled for, as its ``_sysconfigdata`` says."""
+    """Prefixes that it was compiled for, from its ``_sysconfigdata``."""
     origin: str
 
     @property
@@ -62,8 +62,7 @@ def interpreter_files(interpreter: Interpreter) -> Iterator[InterpreterFile]:
     """Yield the files of an interpreter itself: no site-packages, no bytecode, no libraries of the host.
 
     Raises:
-        AssembleError: something in it can be in no archive (a FIFO, a socket, a device, a link to a folder
-            outside).
+        AssembleError: something in it cannot be archived (a FIFO, a socket, a device, a link to a folder outside).
     """
     minor = interpreter.minor
     yield InterpreterFile(target=f"bin/python{minor}", source=interpreter.executable)
@@ -81,7 +80,7 @@ def interpreter_files(interpreter: Interpreter) -> Iterator[InterpreterFile]:
 
 @functools.lru_cache(maxsize=16)
 def read_libraries(interpreter: Interpreter) -> Mapping[str, tuple[Path, ...]]:
-    """Ask the loader for the host's libraries that each program and extension module is linked to, by its path.
+    """Ask the loader which of the host's libraries each program and extension module is linked to, by its path.
 
     glibc, the compiler's runtime and libpython itself are left out.
     """
@@ -125,7 +124,7 @@ def _walk(folder: Path, target: str, inside: Path) -> Iterator[InterpreterFile]:
             kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
             name = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
             raise AssembleError(
-                f"{path} is {name}: it can be in no archive", hint="remove it from the interpreter's folder"
+                f"{path} is {name}: it cannot be archived", hint="remove it from the interpreter's folder"
             )
 
 
@@ -136,7 +135,7 @@ def _link(path: Path, place: str, inside: Path) -> InterpreterFile:
     except (OSError, RuntimeError):  # dangling, or a loop: harmless unless it names a place outside
         if os.path.isabs(link) or not Path(os.path.realpath(path.parent / link)).is_relative_to(inside):
             raise AssembleError(
-                f"{path} is a link to {link}, which is not there",
+                f"{path} is a symlink to {link}, which does not exist",
                 hint="remove it from the interpreter's folder",
             ) from None
         return InterpreterFile(target=place, source=None, link=link)
@@ -145,14 +144,14 @@ def _link(path: Path, place: str, inside: Path) -> InterpreterFile:
     if end.is_file():
         return InterpreterFile(target=place, source=end)
     raise AssembleError(
-        f"{path} is a link to the folder {end}, outside the interpreter",
-        hint="remove it, or put a copy of the folder in its place",
+        f"{path} is a symlink to the folder {end}, outside the interpreter",
+        hint="remove it, or replace it by a copy of the folder",
     )
 
 
 @functools.lru_cache(maxsize=16)
 def read_digest(interpreter: Interpreter) -> str:
-    """Return the sha256 over the files that make an interpreter up, the host's libraries among them."""
+    """Return the sha256 over an interpreter's files, including the host's libraries."""
     digest = hashlib.sha256()
     libraries = {path.name: path for paths in read_libraries(interpreter).values() for path in paths}
     files = [*interpreter_files(interpreter)]
@@ -161,12 +160,13 @@ def read_digest(interpreter: Interpreter) -> str:
         if file.source is None:
             content = b"-> " + os.fsencode(file.link or "")
         else:
-            content = _content_digest(file.source, interpreter.prefixes)
+            content = content_digest(file.source, interpreter.prefixes)
         digest.update(os.fsencode(file.target) + b"\0" + content + b"\n")
     return digest.hexdigest()
 
 
-def _content_digest(source: Path, prefixes: tuple[str, ...]) -> bytes:
+def content_digest(source: Path, prefixes: tuple[str, ...]) -> bytes:
+    """Return the digest of a file of an interpreter, but for the folders *prefixes* in it."""
     try:
         if not source.name.startswith("_sysconfigdata"):
             return file_sha256(source).encode()
@@ -178,9 +178,9 @@ def _content_digest(source: Path, prefixes: tuple[str, ...]) -> bytes:
 
 
 def may_be_elf(target: str) -> bool:
-    """Say whether a file of an interpreter may be a program or a library, by its place and name.
+    """Return whether a file of an interpreter may be a program or a library, by its path and name.
 
-    Opening each of its thousands of other files to see costs more than all the rest.
+    Opening each of its thousands of other files takes longer than everything else.
     """
     return target.startswith("bin/") or ".so" in target.rpartition("/")[2]
 

@@ -1,4 +1,4 @@
-"""The prefix that conda writes into files when it installs them: found, and made relative where it can be.
+"""The prefix that conda writes into files when it installs them: find it, and make it relative where possible.
 
 Packages are installed as if for :data:`NOWHERE`, a folder that is on no machine, so that the same packages give the
 same bytes. What still names it is *cured* (it finds the environment wherever that is), known to be *harmless* (nothing
@@ -17,38 +17,38 @@ from pathlib import Path
 from typing import Final, Literal
 
 from envbuilder.archive.elf import read_elf
-from envbuilder.archive.exclude import glob_regex
+from envbuilder.archive.globs import globs
 from envbuilder.base.relocate import is_elf, relocated_sysconfigdata, set_runpaths
 from envbuilder.util.documents import LISTING, parse_json_value, record_of
 
 NOWHERE: Final = "/nowhere/envbuilder"
 """The prefix that packages are installed for: absolute, short enough for every placeholder, and not there."""
 PREFIXES_PATH: Final = "share/envbuilder/prefixes.json"
-"""Where an environment lists the files that named the prefix."""
+"""The file of an environment that lists the files that contained the prefix."""
 Outcome = Literal["cured", "harmless", "reported"]
 _OUTCOMES: Final[dict[str, Outcome]] = {"cured": "cured", "harmless": "harmless", "reported": "reported"}
 
-_HARMLESS: Final = (
-    ("conda-meta/**", "conda's own record of what was installed"),
-    ("lib/libpython3.*", "Python looks for its folders beside itself first"),
-    ("bin/python3*", "Python looks for its folders beside itself first"),
-    ("lib/python3.*/config-3.*/**", "for building Python extensions"),
-    ("lib/pkgconfig/**", "for building against the library"),
-    ("share/pkgconfig/**", "for building against the library"),
-    ("lib/cmake/**", "for building against the library"),
-    ("share/cmake/**", "for building against the library"),
-    ("**/*.la", "for building against the library"),
-    ("**/*.a", "for building against the library"),
-    ("bin/*-config", "for building against the library"),
-    ("include/**", "says how the library was built"),
-    ("share/man/**", "documentation"),
-    ("share/doc/**", "documentation"),
-    ("share/info/**", "documentation"),
-    ("libexec/gcc/**", "GCC looks for its parts beside itself first"),
-    ("lib/gcc/**", "GCC looks for its parts beside itself first"),
-    ("bin/*-linux-gnu-*", "GCC and binutils look for their parts beside themselves first"),
-    ("**/__pycache__/**", "compiled anew when the base is packed"),
-)
+_HARMLESS: Final = {
+    "conda-meta/**": "conda's own record of what was installed",
+    "lib/libpython3.*": "Python searches beside itself first",
+    "bin/python3*": "Python searches beside itself first",
+    "lib/python3.*/config-3.*/**": "for building Python extensions",
+    "lib/pkgconfig/**": "for building against the library",
+    "share/pkgconfig/**": "for building against the library",
+    "lib/cmake/**": "for building against the library",
+    "share/cmake/**": "for building against the library",
+    "**/*.la": "for building against the library",
+    "**/*.a": "for building against the library",
+    "bin/*-config": "for building against the library",
+    "include/**": "says how the library was built",
+    "share/man/**": "documentation",
+    "share/doc/**": "documentation",
+    "share/info/**": "documentation",
+    "libexec/gcc/**": "GCC searches beside itself first",
+    "lib/gcc/**": "GCC searches beside itself first",
+    "bin/*-linux-gnu-*": "GCC and binutils search beside themselves first",
+    "**/__pycache__/**": "recompiled when the base is packed",
+}
 _ACTIVATION: Final = re.compile(r"etc/conda/(de)?activate\.d/[^/]+\.sh")
 _SHELL: Final = re.compile(rb"#! ?(/usr)?/bin/(env )?(ba|da|k)?sh\b")
 _SHEBANG: Final = re.compile(
@@ -58,17 +58,17 @@ _SHEBANG: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrefixUse:
-    """A file that named the prefix."""
+    """A file that contained the prefix."""
 
     path: str
     kind: Literal["text", "binary"]
     outcome: Outcome
     how: str
-    """What was done, or why nothing is to be done."""
+    """What was done, or why nothing needs to be done."""
 
 
-def cure_prefixes(folder: Path) -> list[PrefixUse]:
-    """Make every file under *folder* that names :data:`NOWHERE` relative where it can be; say what became of each.
+def rewrite_prefixes(folder: Path) -> list[PrefixUse]:
+    """Make every file under *folder* that contains :data:`NOWHERE` relative where possible; return what was done.
 
     Raises:
         AssembleError: a RUNPATH cannot be set.
@@ -82,7 +82,7 @@ def cure_prefixes(folder: Path) -> list[PrefixUse]:
 
 
 def prefixes_text(uses: Sequence[PrefixUse]) -> str:
-    """Return *uses* as the file :data:`PREFIXES_PATH` holds them."""
+    """Return *uses* in the format of :data:`PREFIXES_PATH`."""
     return json.dumps([asdict(use) for use in uses], indent=1, sort_keys=True) + "\n"
 
 
@@ -90,7 +90,7 @@ def read_prefixes(data: bytes) -> list[PrefixUse]:
     """Read what :func:`prefixes_text` wrote.
 
     Raises:
-        DocumentError: it is something else.
+        DocumentError: it is malformed.
     """
     rows = parse_json_value(data, where=PREFIXES_PATH, cap=LISTING)
     return [
@@ -105,7 +105,7 @@ def read_prefixes(data: bytes) -> list[PrefixUse]:
 
 
 def names_prefix(path: Path) -> bool:
-    """Say whether the prefix stands in a file."""
+    """Return whether a file contains the prefix."""
     if not path.stat().st_size:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -140,11 +140,11 @@ def _cure(path: Path, relative: str) -> PrefixUse:
 
 
 def _judged(path: Path, relative: str, kind: Literal["text", "binary"], done: str = "") -> PrefixUse:
-    for pattern, reason in _HARMLESS:
-        if re.fullmatch(glob_regex(pattern), relative):
-            return PrefixUse(path=relative, kind=kind, outcome="harmless", how=f"{done}{reason}")
+    pattern = globs(tuple(_HARMLESS)).first_match(relative)
+    if pattern is not None:
+        return PrefixUse(path=relative, kind=kind, outcome="harmless", how=f"{done}{_HARMLESS[pattern]}")
     return PrefixUse(
-        path=relative, kind=kind, outcome="reported", how=f"{done}names a folder that will not be there"
+        path=relative, kind=kind, outcome="reported", how=f"{done}contains a folder that will not exist"
     )
 
 
@@ -169,7 +169,7 @@ def _cure_elf(path: Path, relative: str) -> PrefixUse:
 
 
 def _cured_text(data: bytes, relative: str) -> tuple[bytes, str] | None:
-    """Return the text with no prefix in it and how that was done, or None where it cannot be."""
+    """Return the text without the prefix and how that was done, or None if that is impossible."""
     name = relative.rpartition("/")[2]
     how = []
     match = _SHEBANG.match(data)
@@ -190,7 +190,7 @@ def _cured_text(data: bytes, relative: str) -> tuple[bytes, str] | None:
 
 def _cured_by_kind(text: str, relative: str, name: str) -> tuple[str, str] | None:
     if name.startswith("_sysconfigdata") and name.endswith(".py"):
-        return relocated_sysconfigdata(text, [NOWHERE]), "its prefix is where it is loaded from"
+        return relocated_sysconfigdata(text, [NOWHERE]), "its prefix is the folder it is loaded from"
     if name.endswith(".pc"):
         up = "/".join([".."] * relative.count("/"))
         return text.replace(NOWHERE, "${pcfiledir}/" + up), "its prefix is relative to itself"
@@ -203,7 +203,7 @@ def _cured_by_kind(text: str, relative: str, name: str) -> tuple[str, str] | Non
 
 
 def _in_shell(text: str, variable: str, first: str) -> tuple[str, str] | None:
-    """Put *variable* where the prefix stood, unless a quote there would keep the shell from reading it."""
+    """Replace the prefix by *variable*, unless quoting would prevent its expansion."""
     for line in text.splitlines():
         at = line.find(NOWHERE)
         while at >= 0:
@@ -214,4 +214,4 @@ def _in_shell(text: str, variable: str, first: str) -> tuple[str, str] | None:
     if first:
         shebang, _, rest = text.partition("\n")
         text = f"{shebang}\n{first}{rest}"
-    return text, f"the shell puts its prefix in ({variable})"
+    return text, f"the shell expands the prefix ({variable})"

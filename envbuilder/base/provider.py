@@ -1,4 +1,4 @@
-"""The base of an environment: who provides it, and a relocated CPython, as conda-pack describes it."""
+"""The interface of an opened base, and its description by conda-pack."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from envbuilder.archive.segment import Excluded
 from envbuilder.lockfile.model import LockedInterpreter
 
 HISTORY = "conda-meta/history"
-"""What makes a folder a conda-style prefix, for conda-pack and for others."""
+"""Makes a folder a conda prefix, for conda-pack and other tools."""
 
 
 _DESTINATION = "/envbuilder-destination"
-"""What conda-pack is told that the prefix will be called."""
+"""The destination prefix given to conda-pack."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """A base laid out in a scratch folder."""
+    """A base, laid out in a temporary folder."""
 
     entries: tuple[Entry, ...]
     """The files of the interpreter and its libraries."""
@@ -31,15 +31,15 @@ class Base:
     """conda-pack's ``bin/activate`` and what belongs to it, and ``conda-meta/history``."""
     excluded: tuple[Excluded, ...]
     kept: Mapping[str, str] = field(default_factory=dict)
-    """Each file that a rule would have left out, and a module that imports it."""
+    """Files that a rule would exclude, each with the module that imports it."""
 
 
 class Provider(Protocol):
-    """Where the base of an environment comes from."""
+    """An opened base: where the base of an environment comes from."""
 
     @property
     def interpreter(self) -> LockedInterpreter:
-        """The interpreter, as a lock says it."""
+        """The interpreter, as recorded in a lock."""
 
     @property
     def version(self) -> str:
@@ -51,13 +51,13 @@ class Provider(Protocol):
 
     @property
     def key(self) -> str:
-        """What decides every byte of the base."""
+        """Identifies the exact bytes of the base."""
 
     def executable(self) -> Path:
-        """Return a Python that is the base's."""
+        """Return the base's Python executable."""
 
     def lay_out(self, folder: Path, rules: PackRules, wanted: Mapping[str, str] | None = None) -> Base:
-        """Make the base in *folder*, which is empty, and describe it.
+        """Create the base in the empty *folder*, and describe it.
 
         *wanted* are names of modules that packages import, each with a module that does: they stay, whatever default
         rules say.
@@ -65,13 +65,13 @@ class Provider(Protocol):
 
 
 class _Collector:
-    """Stands where conda-pack would write an archive, and notes what it would write."""
+    """Takes the place of conda-pack's archive writer, and records what it would write."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
     def add(self, source: str, target: str) -> None:
-        """Note a file, link or empty folder."""
+        """Record a file, link or empty folder."""
         path = Path(source)
         if path.is_symlink():
             self.entries.append(Entry(target, 0o777, link=os.readlink(path)))
@@ -81,7 +81,7 @@ class _Collector:
             self.entries.append(Entry(target, _mode(path), source=path))
 
     def add_bytes(self, source: str, data: bytes, target: str) -> None:
-        """Note a file whose content conda-pack rewrote."""
+        """Record a file whose content conda-pack rewrote."""
         if os.fsencode(_DESTINATION) in data:  # written only where conda-pack found the prefix
             self.entries.append(Entry(target, _mode(Path(source)), data=data))
         else:
@@ -93,9 +93,9 @@ def _mode(path: Path) -> int:
 
 
 def described_by_conda_pack(folder: Path) -> Base:
-    """Return what conda-pack says belongs to the prefix *folder*, and what it adds to every archive.
+    """Return the files that conda-pack finds in the prefix *folder*, and those it adds to every archive.
 
-    No prefix may be left in its files for conda-pack to rewrite.
+    Its files must contain no prefix that conda-pack would rewrite.
     """
     from conda_pack.core import CondaEnv, Packer
 

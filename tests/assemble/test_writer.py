@@ -6,15 +6,15 @@ import io
 import os
 import random
 import struct
-import subprocess
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from zlib_ng import zlib_ng
+from zlib_ng import gzip_ng, zlib_ng
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.segment import Segment
@@ -226,7 +226,7 @@ def test_a_broken_member_is_named(tmp_path: Path) -> None:
     with pytest.raises(AssembleError) as caught:
         make(tmp_path / "segment", entries, wheel)
     assert caught.value.message == (
-        "a.whl is not a sound zip: x: 50000000 bytes with CRC 3ccb25e5, "
+        "a.whl is not a valid zip: x: 50000000 bytes with CRC 3ccb25e5, "
         "where the directory says 50000000 with 00000007"
     )
 
@@ -241,7 +241,7 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
         ThreadPoolExecutor(1) as executor,
         closing(SegmentWriter(folder, level=1, executor=executor)) as made,
     ):
-        content = made._content  # noqa: SLF001
+        content = made.content
 
         def changing(entry: Entry):  # type: ignore[no-untyped-def]  # an iterator of bytes
             for number, chunk in enumerate(content(entry)):
@@ -249,18 +249,18 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
                     os.truncate(source, 5_000_000)
                 yield chunk
 
-        made._content = changing  # type: ignore[method-assign]  # noqa: SLF001  # where another process would step in
+        made.content = changing  # type: ignore[method-assign]  # where another process would step in
         with pytest.raises(AssembleError) as caught:
             made.write([entry])
-    assert caught.value.message == f"{source} has changed while it was read: 6000000 bytes, then 5000000"
+    assert caught.value.message == f"{source} changed while it was being read: 6000000 bytes, then 5000000"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gib", [4, 8])
-def test_a_file_of_more_than_4_gib_and_of_more_than_8(tmp_path: Path, gib: int) -> None:
-    # Its stream is made by hand: one compressed run, repeated, each ending at a byte (a full flush). A part of it is
-    # noise: what is a hundred times as large unpacked is refused.
-    run_size, runs = 64 * 2**20, gib * 16 + 1
+def test_a_file_of_more_than_8_gib(tmp_path: Path) -> None:
+    # Past 4 GiB a zip writes sizes in another way, past 8 GiB a tar does. The stream is made by hand: one compressed
+    # run, repeated, each ending at a byte (a full flush). A part of it is noise: what is a hundred times as large
+    # unpacked is refused.
+    run_size, runs = 64 * 2**20, 8 * 16 + 1
     content = random.Random(1).randbytes(2**20) + bytes(run_size - 2**20)
     stream = zlib_ng.compressobj(9, zlib_ng.DEFLATED, -15)
     run = stream.compress(content) + stream.flush(zlib_ng.Z_FULL_FLUSH)
@@ -276,7 +276,9 @@ def test_a_file_of_more_than_4_gib_and_of_more_than_8(tmp_path: Path, gib: int) 
     segment = make(tmp_path / "segment", entries, wheel)
     out = tmp_path / "archive"
     write_archive([segment], out, artifacts=lambda _: wheel, level=4)
-    # Read to its end: gzip checks each CRC and each length, tar the size in the header.
-    listed = subprocess.run(["tar", "-tvzf", out], capture_output=True, text=True, check=True)
-    assert listed.stdout.split()[2:] == [str(size), "1980-01-01", "00:00", "lib/zeros"]
-    assert segment.files[0].size == size > gib * 2**30
+    # Read to its end: each CRC and each length is checked, and the size in the header.
+    unpack: Any = gzip_ng.open  # it has no types
+    with unpack(out) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=2**20) as tar:
+        assert [(member.name, member.size) for member in tar if member.isreg()] == [("lib/zeros", size)]
+        assert not stream.read().strip(b"\0")
+    assert segment.files[0].size == size > 8 * 2**30

@@ -54,10 +54,10 @@ def test_a_channel_whose_compiler_is_none() -> None:
     with pytest.raises(AssembleError) as caught:
         find_compiler(facts("bin/gcc"))
     assert caught.value.message == (
-        "`compiler: bundled`, but the conda packages have none of bin/g++, bin/x86_64-conda-linux-gnu-g++, "
+        "`compiler: bundled`, but the conda packages contain none of bin/g++, bin/x86_64-conda-linux-gnu-g++, "
         "bin/x86_64-conda-linux-gnu-c++"
     )
-    assert (caught.value.hint, caught.value.exit_code) == ("the channel's package gxx should bring it", 6)
+    assert (caught.value.hint, caught.value.exit_code) == ("expected it in the channel's package gxx", 6)
 
 
 @pytest.fixture
@@ -92,4 +92,4 @@ def test_another_interpreter_than_the_locked_one(project: Project, cpython_lock:
     assert caught.value.exit_code == 5
     notes = Notes()
     choose_interpreter(lock, True, Session(store=project.store, reporter=notes))
-    assert [line.rpartition(": ")[2] for line in notes.notes] == ["taken, as --interpreter-change allows"]
+    assert [line.rpartition(": ")[2] for line in notes.notes] == ["used, as --interpreter-change allows"]

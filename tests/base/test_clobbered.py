@@ -93,16 +93,14 @@ def test_two_files_of_one_path(tmp_path: Path) -> None:
     notes = Notes()
     put_back(contents(late={}), tmp_path, notes)
     assert tree(tmp_path) == {"share/other": "1", "share/same": "1"}
-    assert notes.notes == [
-        "share/other: another package has a file of that path, too; that of late-1.0-0 is left out"
-    ]
+    assert notes.notes == ["share/other: two packages contain this path; the file of late-1.0-0 is not used"]
 
 
 def test_a_link_that_leads_out(tmp_path: Path) -> None:
     write(tmp_path / "prefix", {"lib/one": "1"})
     with pytest.raises(AssembleError) as caught:
         put_back(contents(links={"lib": "../../outside"}), tmp_path / "prefix", Notes())
-    assert caught.value.message == "the link lib leads to ../../outside, out of the environment"
+    assert caught.value.message == "the link lib points to ../../outside, outside the environment"
 
 
 def test_where_a_record_says_that_it_was() -> None:

@@ -63,9 +63,9 @@ def rows(*paths: str) -> list[dict[str, object]]:
     ]
 
 
-NO_HONEST = "no honest package has such a path: where does the channel have it from?"
-INSIDE = "links lead to paths inside; take another build of the package"
-OTHER_POINT = "NAME = MODULE:FUNCTION is one; take another build of the package"
+NO_HONEST = "do not trust this package: check where the channel got it from"
+INSIDE = "links must stay inside; use another build of the package"
+OTHER_POINT = "expected NAME = MODULE:FUNCTION; use another build of the package"
 BAD: dict[str, tuple[Cut, str, str | None]] = {
     "an absolute path": (
         Cut(name="bad", files={"/etc/passwd": b"x"}, paths=rows("/etc/passwd")),
@@ -84,17 +84,17 @@ BAD: dict[str, tuple[Cut, str, str | None]] = {
     ),
     "an absolute link": (
         Cut(name="bad", files={"share/x": Link("/etc")}),
-        "the link share/x leads to /etc, out of the environment",
+        "the link share/x points to /etc, outside the environment",
         INSIDE,
     ),
     "a link that goes up and out": (
         Cut(name="bad", files={"share/x": Link("../../etc")}),
-        "the link share/x leads to ../../etc, out of the environment",
+        "the link share/x points to ../../etc, outside the environment",
         INSIDE,
     ),
     "a link to the folder above": (
         Cut(name="bad", files={"x": Link("..")}),
-        "the link x leads to .., out of the environment",
+        "the link x points to .., outside the environment",
         INSIDE,
     ),
     "a link whose own path is out": (
@@ -104,12 +104,12 @@ BAD: dict[str, tuple[Cut, str, str | None]] = {
     ),
     "an entry point without a function": (
         dataclasses.replace(greeting_cut(), name="bad", entry_points=["tool = module"]),
-        "the entry point 'tool = module' is none",
+        "invalid entry point 'tool = module'",
         OTHER_POINT,
     ),
     "an entry point with a path": (
         dataclasses.replace(greeting_cut(), name="bad", entry_points=["../tool = module:main"]),
-        "the entry point '../tool = module:main' is none",
+        "invalid entry point '../tool = module:main'",
         OTHER_POINT,
     ),
     "an entry point that is no text": (
@@ -118,7 +118,7 @@ BAD: dict[str, tuple[Cut, str, str | None]] = {
             name="bad",
             info={"link.json": json.dumps({"noarch": {"type": "python", "entry_points": [7]}}).encode()},
         ),
-        "the entry point 7 is none",
+        "invalid entry point 7",
         OTHER_POINT,
     ),
     "another name": (
@@ -127,17 +127,17 @@ BAD: dict[str, tuple[Cut, str, str | None]] = {
             files={"x": b"x"},
             info={"index.json": b'{"name": "good", "version": "2", "build": "0", "build_number": 0}'},
         ),
-        "says of itself that it is good-2-0",
-        "the channel's index is wrong: index it again, and lock again",
+        "its metadata says that it is good-2-0",
+        "the channel's index is wrong: re-index it, then lock again",
     ),
     "no index": (
         Cut(name="bad", files={"x": b"x"}, info={"index.json": b"[]"}),
-        "is no conda package that can be read: info/index.json: expected an object, found an empty list",
+        "cannot be read as a conda package: info/index.json: expected an object, found an empty list",
         None,
     ),
     "an index that lacks the version": (
         Cut(name="bad", files={"x": b"x"}, info={"index.json": b'{"name": "bad"}'}),
-        "is no conda package that can be read: info/index.json: version: is missing; expected a line of text",
+        "cannot be read as a conda package: info/index.json: version: is missing; expected a line of text",
         None,
     ),
 }
@@ -163,7 +163,7 @@ def test_what_is_no_package(tmp_path: Path, suffix: str, kept: float) -> None:
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(AssembleError) as caught:
         read_package(locked(cut, path), path, "3.11")
-    assert caught.value.message.startswith(f"{path.name}: is no conda package that can be read: ")
+    assert caught.value.message.startswith(f"{path.name}: cannot be read as a conda package: ")
 
 
 def test_packages_of_the_store_get_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_a_recipe_of_another_provider_has_no_channels(project: Project) -> None:
 def test_a_lock_without_python_has_no_interpreter() -> None:
     with pytest.raises(ResolveError) as caught:
         conda_interpreter(())
-    assert caught.value.message == "there is no package python among the conda packages"
+    assert caught.value.message == "the conda packages do not include python"
 
 
 # -- the answer ------------------------------------------------------------------------------------
@@ -183,10 +183,10 @@ def test_a_mirror_stands_in_for_a_channel_that_does_not_answer(project: Project,
     (home / ".condarc").write_text(f"mirrored_channels: {{team: {json.dumps(places)}}}\n")
     found = locked(project, channels=["team", str(project.channel)], conda=["tool"])
     assert found["tool"].channel == "team"
-    passed = [line for line in project.notes.notes if "passed over" in line]
+    passed = [line for line in project.notes.notes if "skipped" in line]
     assert passed == [
-        f"{places[0]} passed over: failed to parse repodata.json",
-        f"{places[1]} passed over: could not find subdir 'noarch' in channel '{places[1]}/'",
+        f"{places[0]} skipped: failed to parse repodata.json",
+        f"{places[1]} skipped: could not find subdir 'noarch' in channel '{places[1]}/'",
     ]
 
 
@@ -215,31 +215,31 @@ UNSATISFIABLE: dict[str, tuple[list[str], str, str | None]] = {
         "Cannot solve the request because of: new-glibc * cannot be installed because there are no viable options:\n"
         "  └─ new-glibc 1.0 would require\n"
         "     └─ __glibc >=2.99, for which no candidates were found.",
-        "__glibc is taken to be 2.34, for Triton pytriton-0.7.0",
+        "__glibc is assumed to be 2.34 for Triton pytriton-0.7.0",
     ),
     "CUDA, where the recipe has none": (
         ["new-cuda"],
         "Cannot solve the request because of: new-cuda * cannot be installed because there are no viable options:\n"
         "  └─ new-cuda 1.0 would require\n"
         "     └─ __cuda >=12, for which no candidates were found.",
-        "__cuda is not there with `cuda: cpu`",
+        "__cuda is absent with `cuda: cpu`",
     ),
     "another Python than the release's": (
         ["old-python"],
         "Cannot solve the request because of: old-python * cannot be installed because there are no viable options:\n"
         "  └─ old-python 1.0 would require\n"
         "     └─ python 3.8.*, for which no candidates were found.",
-        "python 3.11.* is what Triton pytriton-0.7.0 itself demands",
+        "python 3.11.* is required by Triton pytriton-0.7.0",
     ),
     "an older libstdc++ than the release's": (
         ["libstdcxx <12"],
         "Cannot solve the request because of: No candidates were found for libstdcxx <12.",
-        "libstdcxx >=12.1 is what Triton pytriton-0.7.0 itself demands",
+        "libstdcxx >=12.1 is required by Triton pytriton-0.7.0",
     ),
     "torch, which the channel does not have": (
         ["pytorch"],
         "Cannot solve the request because of: No candidates were found for pytorch *.",
-        "pytorch is to be 2.7.1 for cpu, as `torch` and `cuda` say",
+        "pytorch must be 2.7.1 for cpu, as set by `torch` and `cuda`",
     ),
 }
 
@@ -255,7 +255,9 @@ def test_the_solvers_reason_in_words(project: Project, case: str) -> None:
     )
     with pytest.raises(ResolveError) as caught:
         project.lock(project.recipe(conda=specs))
-    assert caught.value.message == f"recipe mine: no set of packages of own, channel fulfils it:\n  {reason}"
+    assert (
+        caught.value.message == f"recipe mine: no set of packages from own, channel satisfies it:\n  {reason}"
+    )
     assert (caught.value.hint, caught.value.exit_code) == (hint, 4)
 
 
@@ -282,14 +284,14 @@ def test_two_specs_that_cannot_be_together(project: Project) -> None:
 def test_the_compiler_that_no_channel_has(project: Project) -> None:
     with pytest.raises(ResolveError) as caught:
         project.lock(project.recipe(compiler="bundled"))
-    assert caught.value.hint == "gxx is asked for by `compiler: bundled`"
+    assert caught.value.hint == "gxx is required by `compiler: bundled`"
 
 
 def test_a_spec_that_py_rattler_cannot_read(project: Project) -> None:
     with pytest.raises(RecipeError) as caught:
         project.lock(project.recipe(conda=["greeting >=1", "tool >>=7"]))
     assert caught.value.message == (
-        f"{project.folder / 'mine.yaml'}:8: 'tool >>=7' is no match spec: unable to parse version spec: >>=7"
+        f"{project.folder / 'mine.yaml'}:8: invalid match spec 'tool >>=7': unable to parse version spec: >>=7"
     )
     assert caught.value.exit_code == 2
 
@@ -321,7 +323,7 @@ def test_a_channel_that_answers_nonsense(project: Project, tmp_path: Path, case:
         with pytest.raises(ResolveError) as caught:
             project.lock(project.recipe(channels=[str(project.channel), channel]))
     assert caught.value.message == (
-        f"recipe mine: the channel team ({channel}) does not answer, or answers nonsense:\n"
+        f"recipe mine: the channel team ({channel}) does not respond, or returns invalid data:\n"
         f"  failed to parse repodata.json\n  {said}"
     )
     assert caught.value.hint == "addresses, mirrors and credentials come from the conda configuration"
@@ -336,7 +338,7 @@ def test_a_folder_that_is_no_channel(project: Project, tmp_path: Path, made: boo
     with pytest.raises(ResolveError) as caught:
         project.lock(project.recipe(channels=[str(folder), str(project.channel)]))
     assert caught.value.message.startswith(
-        f"recipe mine: the channel team ({folder.as_uri()}) does not answer, or answers nonsense:\n"
+        f"recipe mine: the channel team ({folder.as_uri()}) does not respond, or returns invalid data:\n"
         f"  could not find subdir 'noarch' in channel '{folder.as_uri()}/'\n"
     )
 
@@ -363,7 +365,7 @@ def test_a_server_that_does_not_want_to(project: Project, status: int, said: str
         with pytest.raises(ResolveError) as caught:
             project.lock(project.recipe(channels=["own", str(project.channel)]))
     assert caught.value.message.startswith(
-        f"recipe mine: the channel own ({server.base}/own) does not answer, or answers nonsense:\n"
+        f"recipe mine: the channel own ({server.base}/own) does not respond, or returns invalid data:\n"
     )
     assert said in caught.value.message
     assert caught.value.hint == (
@@ -377,7 +379,7 @@ def test_nobody_at_the_address(project: Project) -> None:
         pass
     with pytest.raises(ResolveError) as caught:
         project.lock(project.recipe(channels=[f"{server.base}/own", str(project.channel)]))
-    assert f"the channel own ({server.base}/own) does not answer" in caught.value.message
+    assert f"the channel own ({server.base}/own) does not respond" in caught.value.message
     assert "Connection refused" in caught.value.message
 
 
@@ -390,8 +392,8 @@ def test_a_channel_that_does_not_say_what_a_lock_needs(project: Project, field: 
     repodata.write_text(json.dumps(known))
     with pytest.raises(ResolveError) as caught:
         project.lock(project.recipe(conda=["tool"]))
-    assert caught.value.message == f"tool-1.0-0.conda: the channel own does not say its {field}"
-    assert caught.value.hint == "a lock names every package by both: index the channel again"
+    assert caught.value.message == f"tool-1.0-0.conda: the channel own has no {field} for it"
+    assert caught.value.hint == "locks need both: re-index the channel"
 
 
 def test_defaults_by_the_configuration_are_refused_too(project: Project) -> None:

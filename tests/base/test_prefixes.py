@@ -8,9 +8,9 @@ from envbuilder.base.prefixes import (
     NOWHERE,
     PREFIXES_PATH,
     PrefixUse,
-    cure_prefixes,
     prefixes_text,
     read_prefixes,
+    rewrite_prefixes,
 )
 from envbuilder.util.documents import DocumentError
 from tests.helpers.conda_project import Project, extract
@@ -37,8 +37,8 @@ def test_prefixes_are_cured_harmless_or_reported(project: Project) -> None:
         "share/base/where.txt": ("text", "reported"),
     }
     assert [line for line in project.notes.notes if "prefix" in line] == [
-        "share/base/where.txt names conda's prefix, and nothing makes that relative: "
-        "names a folder that will not be there"
+        "share/base/where.txt contains conda's prefix, which cannot be made relative: "
+        "contains a folder that will not exist"
     ]
     named = {
         str(path.relative_to(environment))
@@ -54,7 +54,7 @@ def cure(folder: Path, path: str, data: bytes, mode: int = 0o644) -> tuple[Prefi
     place.parent.mkdir(parents=True)
     place.write_bytes(data)
     place.chmod(mode)
-    (use,) = cure_prefixes(folder)
+    (use,) = rewrite_prefixes(folder)
     assert use.path == path
     assert place.stat().st_mode & 0o777 == mode
     return use, place.read_bytes()
@@ -85,7 +85,7 @@ def cure(folder: Path, path: str, data: bytes, mode: int = 0o644) -> tuple[Prefi
             "etc/conda/activate.d/x.sh",
             f'export X="{NOWHERE}/share"\n',
             'export X="${CONDA_PREFIX}/share"\n',
-            "the shell puts its prefix in (${CONDA_PREFIX})",
+            "the shell expands the prefix (${CONDA_PREFIX})",
         ),
         (
             "bin/tool",
@@ -93,7 +93,7 @@ def cure(folder: Path, path: str, data: bytes, mode: int = 0o644) -> tuple[Prefi
             "#!/bin/sh\n"
             'ENVBUILDER_PREFIX=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)\n'
             "exec ${ENVBUILDER_PREFIX}/libexec/tool\n",
-            "the shell puts its prefix in (${ENVBUILDER_PREFIX})",
+            "the shell expands the prefix (${ENVBUILDER_PREFIX})",
         ),
     ],
 )
@@ -130,7 +130,7 @@ def test_an_elf_file_that_names_the_prefix_elsewhere(tmp_path: Path) -> None:
 def test_empty_files_and_links_name_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "link").symlink_to(NOWHERE)
-    assert cure_prefixes(tmp_path) == []
+    assert rewrite_prefixes(tmp_path) == []
 
 
 def test_the_list_is_read_as_it_is_written() -> None:

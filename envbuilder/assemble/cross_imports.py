@@ -1,4 +1,4 @@
-"""What artifacts import from each other that rules would leave out: known once all of them are listed."""
+"""Imports between artifacts that exclusion rules would break; known once all artifacts are listed."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from envbuilder.archive.kept import module_of
 from envbuilder.assemble.assembler import Listing
 
 Names = Mapping[str, str]
-"""Dotted names of modules, each with a module that imports it."""
+"""Dotted names of modules, each with one importer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What is wanted of each artifact beyond what its own modules import."""
+    """The excluded modules of each artifact that other artifacts need."""
 
     wheels: Mapping[str, Names] = field(default_factory=dict)
-    """By the artifact's name; those of which nothing is wanted are left out."""
+    """By artifact name, without empty entries."""
     base: Names = field(default_factory=dict)
 
 
 class WantedError(Exception):
-    """Segments were assembled before all of what is wanted of them was known: assemble those again."""
+    """Segments were assembled before all imports from them were known; assemble them again."""
 
     def __init__(self, wanted: Wanted) -> None:
-        super().__init__("more is wanted of artifacts that are assembled")
+        super().__init__("more modules of assembled artifacts are needed")
         self.wanted = wanted
 
 
 def settle_wanted(
     listings: Mapping[str, Listing], minor: str, conda: bool, relist: Callable[[str, Names], Listing]
 ) -> Wanted:
-    """Return what the artifacts of *listings*, by name, want of each other and of the base.
+    """Return which excluded modules the artifacts of *listings*, by name, need from each other and from the base.
 
-    *relist* lists one again, with what is wanted of it: what it then keeps may want more. *conda* says whether the
-    base has packages too, and not the standard library only.
+    *relist* lists one again with the modules needed from it: these may need further modules. *conda* says whether the
+    base also has packages, not only the standard library.
     """
     if not any(listing.kept.wants or listing.kept.stdlib for listing in listings.values()):
         return Wanted()

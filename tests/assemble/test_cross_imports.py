@@ -8,7 +8,7 @@ import pytest
 
 from envbuilder.archive.kept import Kept
 from envbuilder.assemble.assembler import Listing
-from envbuilder.assemble.wanted import Names, Wanted, settle_wanted
+from envbuilder.assemble.cross_imports import Names, Wanted, settle_wanted
 
 SITE = "lib/python3.11/site-packages"
 

@@ -1,4 +1,4 @@
-"""What an environment has of this tool itself, but for its manifest."""
+"""The file in an environment that lists its variables."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from envbuilder.archive.segment import Excluded
 
 
 def environment_entry(compiler: Mapping[str, str]) -> Entry:
-    """Return the file that says which variables an environment sets: those of its *compiler*, too, if it has one."""
-    # What conda-pack's activation and conda's own scripts would set; a direct launch runs none of them, so the
-    # runtime sets it.
+    """Return the file that lists an environment's variables, including those of its *compiler*, if any."""
+    # The variables that conda-pack's activation and conda's own scripts would set; a direct launch does not run them,
+    # so the runtime sets the variables.
     variables = {
         "CONDA_PREFIX": "{prefix}",
         **{name: f"{{prefix}}/{path}" for name, path in compiler.items()},
@@ -23,7 +23,7 @@ def environment_entry(compiler: Mapping[str, str]) -> Entry:
 
 
 def sum_excluded(excluded: Iterable[Excluded]) -> tuple[ManifestExclusion, ...]:
-    """Return what each pattern left out in all, the largest first."""
+    """Return the total size that each pattern excluded, largest first."""
     sums: dict[str, tuple[int, int]] = {}
     for one in excluded:
         files, size = sums.get(one.pattern, (0, 0))

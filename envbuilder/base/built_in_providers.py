@@ -1,4 +1,4 @@
-"""The providers that come with the tool, see :class:`envbuilder.base.providers.BaseProvider`."""
+"""The built-in providers, see :class:`envbuilder.base.providers.BaseProvider`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from envbuilder.base.interpreter import describe, find_interpreter
 from envbuilder.base.provider import Provider
 from envbuilder.base.providers import LockedBase
 from envbuilder.config.channels import channels_of
+from envbuilder.fetch.artifacts import fetch_packages
 from envbuilder.fetch.beside import with_files_beside
-from envbuilder.fetch.download import fetch_packages
 from envbuilder.lockfile.model import CondaPackage, Lock
 from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.recipe.model import Recipe
@@ -29,7 +29,7 @@ class CPythonProvider:
     def lock(
         self, recipe: Recipe, session: Session, *, previous: Lock | None, upgrade: Upgrade
     ) -> LockedBase:
-        """Keep the interpreter of *previous*, which this machine need not have, or take this machine's."""
+        """Keep the interpreter of *previous*, which this machine need not have, or choose this machine's."""
         kept = None if previous is None else previous.interpreter
         if (
             previous is not None
@@ -42,7 +42,7 @@ class CPythonProvider:
 
     @contextmanager
     def open(self, recipe: Recipe, lock: Lock, session: Session, *, change: bool) -> Iterator[Provider]:
-        """Give this machine's CPython."""
+        """Yield this machine's CPython."""
         yield CPythonBase(found=choose_interpreter(lock, change, session))
 
 
@@ -52,7 +52,7 @@ class CondaProvider:
     def lock(
         self, recipe: Recipe, session: Session, *, previous: Lock | None, upgrade: Upgrade
     ) -> LockedBase:
-        """Solve the recipe's match specs, and look what Python projects are in the packages."""
+        """Solve the recipe's match specs, and find the Python projects in the packages."""
         before = previous.conda.packages if previous is not None and previous.conda is not None else ()
         kept = [package for package in before if not upgrade.takes(package.name)]
         solved = solve_conda(recipe, session, keep=kept)
@@ -65,7 +65,7 @@ class CondaProvider:
 
     @contextmanager
     def open(self, recipe: Recipe, lock: Lock, session: Session, *, change: bool) -> Iterator[Provider]:
-        """Give the locked packages; there is nothing to *change*."""
+        """Yield the locked packages; *change* has no effect."""
         assert lock.conda is not None
         packages, channels = lock.conda.packages, channels_of(recipe)
 
