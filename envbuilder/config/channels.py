@@ -1,4 +1,4 @@
-"""Conda channels: what a recipe calls them, what the user's conda configuration makes of that, and where they lie."""
+"""Conda channels: from their names in a recipe, through the user's conda configuration, to URLs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_channels(channels: Iterable[str], condarc: Condarc, *, anaconda_terms: 
             if is_anacondas(url) and not anaconda_terms:
                 raise RecipeError(
                     f"the channel {written} is Anaconda's ({public(url)}), whose terms of service bind companies",
-                    hint="`anaconda-terms: accepted` in the recipe says that you may use it",
+                    hint="set `anaconda-terms: accepted` in the recipe if you may use it",
                 )
             if not condarc.allows(name, url):
                 raise RecipeError(

@@ -1,4 +1,4 @@
-"""The user's conda configuration: where channels of a name lie, with which credentials, and which are allowed.
+"""The user's conda configuration: channel URLs, credentials, and which channels are allowed.
 
 Read as conda reads it (``conda config --show-sources``): system, user, environment, ``CONDARC``, the later the more it
 counts, then ``CONDA_*`` variables. mamba's ``mirrored_channels`` is known too.
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from envbuilder.errors import RecipeError
 from envbuilder.util.files import read_text
+from envbuilder.util.yaml import NOT_YAML
 
 _ALIAS = "https://conda.anaconda.org"
 
@@ -117,12 +117,13 @@ def _files(environ: Mapping[str, str]) -> Iterator[Path]:
 def _load(path: Path) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(read_text(path))
-    except (OSError, UnicodeDecodeError, YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: is no conda configuration: {str(error).splitlines()[0]}") from error
+    except (OSError, *NOT_YAML, RecursionError) as error:
+        said = str(error).splitlines() or [type(error).__name__]
+        raise RecipeError(f"{path}: is not a conda configuration: {said[0]}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: is no conda configuration: keys and values are expected")
+        raise RecipeError(f"{path}: is not a conda configuration; expected keys and values")
     return values
 
 

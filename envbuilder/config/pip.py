@@ -1,4 +1,4 @@
-"""What pip is configured to do on this machine, at every level, as ``pip download`` would see it.
+"""pip's configuration on this machine, at every level, as ``pip download`` sees it.
 
 pip has no public interface for this, and the tool must work where no pip is installed (``uv tool install``), so
 the documented rules are followed here, with the same parser; the tests ask pip itself and compare.

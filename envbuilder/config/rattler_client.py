@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from envbuilder.config.condarc import Condarc
 from envbuilder.util.rattler import rattler
 
 
-def make_client(condarc: Condarc, timeout: float) -> Any:
+def make_client(verify: bool | str, proxies: Mapping[str, str], timeout: float) -> Any:
     """Return a client with the certificates and proxies of the conda configuration, and rattler's own credentials."""
     module = rattler()
     toml = ['tls-root-certs = "system"']
-    if condarc.ssl_verify is False:
+    if verify is False:
         toml.append("tls-no-verify = true")
-    if condarc.proxies:
+    if proxies:
         toml.append("[proxy-config]")
-        toml += [
-            f"{key} = {json.dumps(value)}"
-            for key, value in condarc.proxies.items()
-            if key in ("http", "https")
-        ]
-    with _certificates(condarc.ssl_verify):
+        toml += [f"{key} = {json.dumps(value)}" for key, value in proxies.items() if key in ("http", "https")]
+    with _certificates(verify):
         config = module.Config.from_toml("\n".join(toml))
         return module.networking.Client.from_config(
             config, user_agent="envbuilder", timeout=max(1, round(timeout))

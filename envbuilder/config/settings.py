@@ -63,8 +63,9 @@ TORCH_FAMILY = frozenset(
 FILE_NAME = "envbuilder.toml"
 ENVIRONMENT = {
     "ENVBUILDER_PYTORCH_INDEX": "pytorch-index: address whose <address>/<cuda> is PyTorch's index of a variant",
-    "ENVBUILDER_STORE": "store: the address of a store elsewhere",
+    "ENVBUILDER_STORE": "store: the address of a remote store",
     "ENVBUILDER_STORE_TRUST": "store-trust, separated by white space: files of public keys",
+    "ENVBUILDER_ADVISORIES": "advisories: a folder or an archive of OSV records",
     "UV_DEFAULT_INDEX": "index-url",
     "UV_INDEX_URL": "index-url (uv's older name)",
     "UV_INDEX": "extra-index-url, separated by white space, each URL or name=URL",
@@ -96,9 +97,13 @@ class Settings:
     pytorch_index: str = PYTORCH_INDEX
     """``<pytorch_index>/<cuda>`` is the simple index of one CUDA variant."""
     store: str | None = None
-    """The address of a store elsewhere, which counts before any other source; without credentials."""
+    """The address of a remote store, which counts before any other source; without credentials."""
     store_trust: tuple[StoreKey, ...] = ()
     """Whose signatures are believed there; none: artifacts alone are taken from it, as a lock has their hashes."""
+    insecure_registries: tuple[str, ...] = ()
+    """``host`` or ``host:port`` of OCI registries that may answer in plain HTTP; loopback always may."""
+    advisories: Path | None = None
+    """A folder or an archive of OSV records."""
     constraints: tuple[Path, ...] = ()
     no_index: bool = False
     trusted_hosts: tuple[str, ...] = ()
@@ -138,6 +143,8 @@ def load_settings(
         pytorch_index=first_of(layers, "pytorch-index", read_url, defaults.pytorch_index),
         store=first_of(layers, "store", read_store_address, None),
         store_trust=tuple(chain.from_iterable(first_of(layers, "store-trust", list_of(read_store_keys), []))),
+        insecure_registries=tuple(dict.fromkeys(all_of(layers, "insecure-registry", read_string))),
+        advisories=first_of(layers, "advisories", read_existing_file, None),
         constraints=tuple(first_of(layers, "constraint", list_of(read_file_path), [])),
         no_index=first_of(layers, "no-index", read_boolean, defaults.no_index),
         trusted_hosts=tuple(dict.fromkeys(all_of(layers, "trusted-host", read_string))),
@@ -150,13 +157,14 @@ def load_settings(
 
 # -- places --------------------------------------------------------------------------------------------
 
-_LISTS = ("find-links", "extra-index-url", "constraint", "trusted-host")
+_LISTS = ("find-links", "extra-index-url", "constraint", "trusted-host", "insecure-registry")
 _KEYS = (
     *_LISTS,
     "index-url",
     "pytorch-index",
     "store",
     "store-trust",
+    "advisories",
     "no-index",
     "cert",
     "client-cert",
@@ -164,7 +172,9 @@ _KEYS = (
     "timeout",
 )
 """What envbuilder.toml may say: pip's names, and envbuilder's own."""
-_OWN = ("pytorch-index", "store", "store-trust")
+MODELS = "models"
+"""A table of envbuilder.toml that is no setting, see :mod:`envbuilder.config.models`."""
+_OWN = ("pytorch-index", "store", "store-trust", "advisories")
 
 
 def find_settings_file(folder: Path) -> Path | None:
@@ -185,7 +195,7 @@ def _read_toml(folder: Path) -> Layer:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     for key in values:
-        if key not in _KEYS:
+        if key not in (*_KEYS, MODELS):
             near = difflib.get_close_matches(key.replace("_", "-"), _KEYS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(_KEYS))}"
             raise RecipeError(f"{path}:{_line(text, key)}: unknown key '{key}'", hint=hint)

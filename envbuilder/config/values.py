@@ -1,4 +1,4 @@
-"""Values of settings: what one place says, read as the kind of thing that it must be."""
+"""Typed values of settings, each from one layer of configuration."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def list_of(read: Reader[_T]) -> Reader[list[_T]]:
 
 
 def read_string(value: Any, layer: Layer, key: str) -> str:
-    """Read a text that is not empty."""
+    """Read a non-empty string."""
     if not isinstance(value, str) or not value.strip():
         raise RecipeError(f"{layer.where(key)} must be text, found {value!r}")
     return value.strip()
@@ -71,7 +71,7 @@ def read_string(value: Any, layer: Layer, key: str) -> str:
 def _split(text: str, layer: Layer, key: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.hostname, parts.port  # read by whoever connects
+        _ = parts.hostname, parts.port  # raises if it is invalid
     except ValueError as error:
         raise RecipeError(f"{layer.where(key)}: {shown(text)} is no address: {error}") from None
     return parts
@@ -190,11 +190,11 @@ def read_store_keys(value: Any, layer: Layer, key: str) -> tuple[StoreKey, ...]:
             raise RecipeError(f"{where} cannot be read: {error.strerror or error}") from error
     blocks = list(_PEM.finditer(text))
     if not blocks:
-        raise RecipeError(f"{where} is no public key", hint="it is PEM, as openssl writes it")
+        raise RecipeError(f"{where} is not a public key", hint="expected PEM, as written by openssl")
     for block in blocks:
         if "PRIVATE KEY" in block[1]:
             raise RecipeError(
-                f"{where} is a private key: it signs, and belongs to nobody else",
+                f"{where} is a private key; expected a public key",
                 hint="`openssl pkey -in KEY -pubout -out KEY.pub` writes the public one, which store-trust names",
             )
         if block[1] != "PUBLIC KEY":

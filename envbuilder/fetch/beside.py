@@ -1,4 +1,4 @@
-"""What lies beside a recipe is looked at first: its wheelhouse, the folders of its local wheels."""
+"""Files next to a recipe are searched first: its wheelhouse and the folders of its local wheels."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from envbuilder.store.session import Session
 
 
 def with_files_beside(recipe: Recipe, session: Session) -> Session:
-    """Return the session to fetch with for *recipe*; a lock is resolved without what lies beside it."""
+    """Return the session to fetch with for *recipe*; a lock is resolved without these files."""
     return replace(session, settings=with_wheelhouse(recipe, session.settings))

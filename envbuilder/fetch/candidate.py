@@ -1,4 +1,4 @@
-"""A place that says it has an artifact."""
+"""A possible source of an artifact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A place that says it has an artifact."""
+    """A possible source of an artifact."""
 
     place: str
     """The path or the URL, for a person: without credentials."""
@@ -18,6 +18,6 @@ class Candidate:
     url: str = ""
     """Elsewhere."""
     read: Callable[[], Iterator[bytes]] | None = None
-    """From the store elsewhere."""
+    """From the remote store."""
     sha256: str | None = None
     """What an index announces."""

@@ -30,7 +30,7 @@ def find_in_channels(
             if path.is_file():
                 yield Candidate(place=str(path), path=path)
             else:
-                absent.append(f"{path}: {'not there' if path.parent.is_dir() else 'no such channel'}")
+                absent.append(f"{path}: {'not found' if path.parent.is_dir() else 'no such channel'}")
             continue
         address = f"{url}/{package.subdir}/{quote(package.filename)}"
         yield Candidate(place=public(address), url=address)

@@ -1,13 +1,12 @@
-"""From a lock to artifacts in the store: in parallel, each hashed while it is written."""
+"""Download artifacts into the store: in parallel, each hashed while it is written."""
 
 from __future__ import annotations
 
 import os
 import queue
-import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +18,10 @@ from envbuilder.fetch.candidate import Candidate
 from envbuilder.fetch.http import RETRIES, Unavailable, check_status, open_client, reason
 from envbuilder.fetch.sources import Sources
 from envbuilder.fetch.stream import open_stream
-from envbuilder.lockfile.model import Artifact, CondaPackage
+from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import Reporter, Task
 from envbuilder.store.local import ArtifactWriter, Store
 from envbuilder.store.session import Session
-from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import DRAFT, draft_folder, output_folder, sweep
-from envbuilder.util.text import counted
 
 STREAMS = 6
 """Downloads at a time: enough to hide each one's start behind the others."""
@@ -34,101 +30,18 @@ _PATIENCE_SECONDS = 2.0
 """How long a run that ends early waits for its threads to notice and clean up."""
 
 
-def fetch(
-    artifacts: Iterable[Artifact],
-    cuda: str,
-    session: Session,
-    *,
-    channels: Sequence[Channel] = (),
-) -> Iterator[tuple[Artifact, Path]]:
-    """Bring *artifacts* into the store; yield each with its path as it arrives, those at hand first.
-
-    *cuda* is the lock's CUDA variant: it decides in which index the torch family is looked for. Conda packages are
-    looked for in *channels*.
-
-    Raises:
-        FetchError: one cannot be had, or not be written; the message says what each source answered.
-        IntegrityError: sources have a file of that name, but none with the locked sha256.
-    """
-    missing = []
-    wanted = {artifact.sha256: artifact for artifact in artifacts}
-    total = sum(artifact.size for artifact in wanted.values())
-    with session.reporter.task(f"Fetching {counted(len(wanted), 'artifact')}", total) as task:
-        for artifact in wanted.values():
-            path = session.store.find_artifact(artifact.sha256, artifact.size)
-            if path is None:
-                missing.append(artifact)
-                continue
-            task.advance(artifact.size, from_store=True)
-            yield artifact, path
-        if missing:
-            yield from _fetch_missing(missing, cuda, channels, session, task)
-
-
-def fetch_packages(
-    packages: Iterable[CondaPackage],
-    channels: Sequence[Channel],
-    session: Session,
-) -> dict[CondaPackage, Path]:
-    """Bring conda packages into the store; return where each lies.
-
-    Raises:
-        FetchError, IntegrityError: as :func:`fetch`.
-    """
-    wanted = list(packages)
-    fetched = fetch(wanted, "", session, channels=channels)
-    paths = {artifact.sha256: path for artifact, path in fetched}
-    return {package: paths[package.sha256] for package in wanted}
-
-
-def fetch_into_wheelhouse(
-    artifacts: Iterable[Artifact],
-    cuda: str,
-    session: Session,
-    folder: Path,
-    *,
-    channels: Sequence[Channel] = (),
-) -> list[Path]:
-    """Fill the wheelhouse *folder* with *artifacts*, by their file names; return the files, sorted.
-
-    Raises:
-        FetchError: one cannot be had, or not be written.
-        IntegrityError: no source has the locked bytes.
-    """
-    files = []
-    sweep(folder, DRAFT)
-    for artifact, source in fetch(artifacts, cuda, session, channels=channels):
-        target = folder / artifact.filename
-        files.append(target)
-        if not (target.is_file() and file_sha256(target) == artifact.sha256):
-            _copy_checked(artifact, source, target)
-    return sorted(files)
-
-
-def _copy_checked(artifact: Artifact, source: Path, target: Path) -> None:
-    try:
-        with output_folder(target.parent), draft_folder(target.parent, "wheel") as scratch:
-            draft = scratch / "wheel"
-            shutil.copyfile(source, draft)
-            found = file_sha256(draft)
-            if found == artifact.sha256:
-                draft.replace(target)
-                return
-    except OSError as error:
-        raise FetchError(f"{target} cannot be written: {error.strerror or error}") from error
-    raise IntegrityError(
-        f"{artifact.filename} in the store has sha256 {found}, the lock says {artifact.sha256}",
-        hint=f"remove {source}, and run the command again",
-    )
-
-
-def _fetch_missing(
+def download(
     missing: list[Artifact],
     cuda: str,
     channels: Sequence[Channel],
     session: Session,
     task: Task,
 ) -> Iterator[tuple[Artifact, Path]]:
+    """Download *missing* into the store; yield each with its path as it arrives.
+
+    Raises:
+        FetchError, IntegrityError: as :func:`envbuilder.fetch.artifacts.fetch`.
+    """
     waiting: queue.SimpleQueue[Artifact] = queue.SimpleQueue()
     for artifact in sorted(missing, key=lambda artifact: -artifact.size):
         waiting.put(artifact)  # the longest download decides when all are done: it begins first
@@ -186,7 +99,7 @@ class _Run:
         """Bring one artifact into the store, from the first source that has its bytes.
 
         Raises:
-            FetchError, IntegrityError: as :func:`fetch`.
+            FetchError, IntegrityError: as :func:`envbuilder.fetch.artifacts.fetch`.
         """
         absent: list[str] = []
         wrong: list[str] = []
@@ -317,11 +230,11 @@ def _failure(artifact: Artifact, absent: list[str], wrong: list[str]) -> FetchEr
     if wrong:
         found = "".join(f"\n  found {line}" for line in wrong)
         return IntegrityError(
-            f"{artifact.filename}: no source has the bytes that the lock names\n"
+            f"{artifact.filename}: no source has the locked content\n"
             f"  expected sha256 {artifact.sha256}, {artifact.size} bytes{found}{said}",
-            hint="if the change is meant, lock again: envbuilder lock",
+            hint="if the change is intended, lock again: envbuilder lock",
         )
     return FetchError(
-        f"{artifact.filename} (sha256 {artifact.sha256}) could not be had:{said or ' no source is configured'}",
-        hint="envbuilder doctor says which sources answer",
+        f"{artifact.filename} (sha256 {artifact.sha256}) could not be downloaded:{said or ' no source is configured'}",
+        hint="run `envbuilder doctor` to see which sources respond",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,8 +13,8 @@ from unearth.collector import SUPPORTED_CONTENT_TYPES, IndexPage, parse_html_pag
 from unearth.fetchers import PyPIClient
 from unearth.link import Link
 
+from envbuilder.config.certificates import trusted_certificates
 from envbuilder.config.settings import Settings
-from envbuilder.errors import RecipeError
 from envbuilder.fetch.stream import PAGE, TooLargeError, TooSlowError, open_stream, read_body
 from envbuilder.util.documents import LISTING, DocumentError, parse_json
 from envbuilder.util.files import read_regular
@@ -39,11 +38,26 @@ _MOST_TAGS = 500_000
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 
-class Unavailable(Exception):
-    """A source does not answer as it should; its text says what it did instead."""
+CLOSED = (401, 403, 407)
+"""Answers to who may not read."""
 
-    def __init__(self, reason: str, *, retries: int = 0, unreachable: bool = False) -> None:
+
+class _NoFiles(httpx2.BaseTransport):
+    """In the place of unearth's transport for ``file:``, which a server could send us to: files are read elsewhere."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.UnsupportedProtocol(f"redirected to a file of this machine: {request.url.path}")
+
+
+class Unavailable(Exception):
+    """A source failed; the text says how."""
+
+    def __init__(
+        self, reason: str, *, retries: int = 0, unreachable: bool = False, status: int | None = None
+    ) -> None:
         super().__init__(reason)
+        self.status = status
+        """What it answered, where it did."""
         self.retries = retries
         """How often it is worth another try: more than 0 where it may be over in a moment."""
         self.unreachable = unreachable
@@ -56,15 +70,7 @@ def open_client(settings: Settings, *, timeout: float | None = None) -> PyPIClie
     Raises:
         RecipeError: a certificate file holds no certificates.
     """
-    verify: ssl.SSLContext | bool = True
-    if settings.cert is not None:
-        folder, path = settings.cert.is_dir(), str(settings.cert)
-        try:
-            verify = ssl.create_default_context(
-                cafile=None if folder else path, capath=path if folder else None
-            )
-        except ssl.SSLError as error:
-            raise RecipeError(f"{settings.cert} holds no certificates: {error}") from error
+    verify = trusted_certificates(settings)
     seconds = settings.timeout if timeout is None else timeout
     client = PyPIClient(
         trusted_hosts=settings.trusted_hosts,
@@ -73,6 +79,7 @@ def open_client(settings: Settings, *, timeout: float | None = None) -> PyPIClie
         timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), pool=None),
         proxy=settings.proxy,
         follow_redirects=True,
+        mounts={"file://": _NoFiles()},
         headers={"User-Agent": f"envbuilder/{VERSION}"},
     )
     indexes = [settings.index_url, *settings.extra_index_urls, settings.pytorch_index, *settings.find_links]
@@ -84,7 +91,7 @@ def read_page(client: PyPIClient, url: str) -> list[Link]:
     """Return the links of one page of an index.
 
     Raises:
-        Unavailable: the page cannot be had; its text says why.
+        Unavailable: the page cannot be downloaded; its text says why.
     """
     if urlsplit(url).scheme == "file":
         return _read_local_page(f"{url}index.html" if url.endswith("/") else url)
@@ -98,7 +105,20 @@ def read_page(client: PyPIClient, url: str) -> list[Link]:
     content_type = response.headers.get("Content-Type", "")
     if not content_type.lower().startswith(SUPPORTED_CONTENT_TYPES):
         raise Unavailable(f"answered with {content_type or 'no content type'}, not with the page of an index")
-    return _parse_page(IndexPage(Link(str(response.url)), body, response.charset_encoding, content_type))
+    return parse_page(IndexPage(Link(str(response.url)), body, response.charset_encoding, content_type))
+
+
+def check_url(client: PyPIClient, url: str) -> None:
+    """See that a file can be had; nothing of its content is read.
+
+    Raises:
+        Unavailable: it cannot; its text says why.
+    """
+    try:
+        with open_stream(client, url, {"Range": "bytes=0-0"}) as stream:
+            check_status(stream.response)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        raise reason(error) from error
 
 
 def _read_local_page(url: str) -> list[Link]:
@@ -106,15 +126,20 @@ def _read_local_page(url: str) -> list[Link]:
     try:
         body = read_regular(path, most=PAGE + 1)
     except FileNotFoundError:
-        raise Unavailable("not there") from None
+        raise Unavailable("not found") from None
     except OSError as error:
         raise Unavailable(error.strerror or str(error)) from error
     if len(body) > PAGE:
         raise Unavailable(f"larger than {human(PAGE)}, which no page is")
-    return _parse_page(IndexPage(Link(url), body, None, "text/html"))
+    return parse_page(IndexPage(Link(url), body, None, "text/html"))
 
 
-def _parse_page(page: IndexPage) -> list[Link]:
+def parse_page(page: IndexPage) -> list[Link]:
+    """Return the links of a page as it came.
+
+    Raises:
+        Unavailable: it is none, or has more tags than an index has; its text says why.
+    """
     is_json = "+json" in page.content_type.lower()
     if is_json:
         _check_json_page(page.content)
@@ -154,12 +179,14 @@ def check_status(response: httpx2.Response) -> None:
     code = response.status_code
     if code in (200, 206):
         return
-    if code in (401, 403, 407):
-        raise Unavailable(f"answered {code}: it wants other credentials")
+    if code in CLOSED:
+        raise Unavailable(f"answered {code}: it wants other credentials", status=code)
     if code in (404, 410):
-        raise Unavailable("not there")
+        raise Unavailable("not found", status=code)
     passing = code >= 500 or code in (408, 416, 425, 429)
-    raise Unavailable(f"answered {code} {response.reason_phrase}".rstrip(), retries=RETRIES if passing else 0)
+    raise Unavailable(
+        f"answered {code} {response.reason_phrase}".rstrip(), retries=RETRIES if passing else 0, status=code
+    )
 
 
 def reason(error: Exception) -> Unavailable:

@@ -1,4 +1,4 @@
-"""Where the bytes of a locked artifact may lie: a store elsewhere first, wheelhouses, then indexes, the nearest first.
+"""Where the bytes of a locked artifact may lie: a remote store first, wheelhouses, then indexes, the nearest first.
 
 Pages of indexes are read by unearth (PEP 503 and 691), its client brings credentials (of the URL, netrc, keyring)
 and ``file://``. What is found is a place to try, never a proof: only the sha256 of the bytes is one.
@@ -86,7 +86,7 @@ class Sources:
             absent.append(error.message)
             return
         if not there:
-            absent.append(f"{place}: not there")
+            absent.append(f"{place}: not found")
             return
         yield Candidate(place=place, read=lambda: _from_store(remote, artifact))
 
@@ -104,7 +104,7 @@ class Sources:
         files = [path] if path.name in names else [path / name for name in names]
         there = [file for file in files if os.path.isfile(file)]  # False, too, where it may not be seen
         if not there:
-            absent.append(f"{path}: {'not there' if path.is_dir() else 'no such folder'}")
+            absent.append(f"{path}: {'not found' if path.is_dir() else 'no such folder'}")
         yield from (Candidate(place=str(file), path=file) for file in there)
 
     def _on_page(self, url: str, artifact: Artifact, absent: list[str]) -> Iterator[Candidate]:
@@ -114,7 +114,7 @@ class Sources:
             absent.append(f"{redacted(url)}: {error}")
             return
         if not links:
-            absent.append(f"{redacted(url)}: not there")
+            absent.append(f"{redacted(url)}: not found")
         for link in links:
             yield Candidate(
                 place=str(link.file_path) if link.is_file else link.redacted,

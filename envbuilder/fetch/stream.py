@@ -93,7 +93,9 @@ class Stream:
                     if not self._put(chunk):
                         return
             self._put(None)
-        except BaseException as error:  # raised again by whoever waits
+        except UnicodeError as error:  # of a name that no host has, which the standard library encodes
+            self._put(httpx2.UnsupportedProtocol(f"the address has no valid host name: {error}"))
+        except BaseException as error:  # raised again in the waiting thread
             self._put(error)
 
     def _put(self, found: httpx2.Response | bytes | BaseException | None) -> bool:

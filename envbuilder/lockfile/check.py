@@ -1,4 +1,4 @@
-"""Whether a lock is its recipe's: no solver, no network."""
+"""Check that a lock is up to date with its recipe, without solver or network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from envbuilder.util.source_tree import tree_digest
 
 
 def with_wheelhouse(recipe: Recipe, settings: Settings) -> Settings:
-    """Return *settings* with what lies beside the recipe: its wheelhouse, the folders of its local wheels.
+    """Return *settings* with the files next to the recipe: its wheelhouse, the folders of its local wheels.
 
     For fetching, where only hashes count. A lock is resolved without them, or a wheelhouse once filled would
     hold every version back.
@@ -44,7 +44,7 @@ def _local(recipe: Recipe) -> dict[str, Path]:
 
 
 def check_lock(recipe: Recipe) -> Lock:
-    """Return the lock of *recipe* if it belongs to it. Needs no network.
+    """Return the lock of *recipe* if it is up to date. Needs no network.
 
     Raises:
         StaleLockError: there is none, or the recipe or the release's demands changed since.

@@ -8,7 +8,7 @@ from envbuilder.lockfile.model import Artifact, Lock, LockedInterpreter
 
 
 def compare_locks(old: Lock, new: Lock) -> tuple[str, ...]:
-    """Say in lines how *new* differs from *old*; the solvers' versions do not count."""
+    """Return lines that describe how *new* differs from *old*, ignoring the solvers' versions."""
     lines: list[str] = []
     lines += _compared(old.conda.packages if old.conda else (), new.conda.packages if new.conda else ())
     lines += _compared(old.artifacts, new.artifacts)

@@ -69,7 +69,7 @@ class LockedInterpreter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """Everything an archive is made of, by hash. Names no place: neither URL, host nor absolute path."""
+    """A lock: it pins everything in an archive by sha256, and contains no URL, host or absolute path."""
 
     recipe: str
     recipe_digest: str

@@ -19,7 +19,7 @@ from envbuilder.errors import IntegrityError, StaleLockError
 from envbuilder.lockfile.fields import lock_of
 from envbuilder.lockfile.model import WHEELHOUSE, CondaPackage, Lock
 from envbuilder.util.documents import DOCUMENT, DocumentError, Record, parse_toml
-from envbuilder.util.files import read_regular, write_whole
+from envbuilder.util.files import atomic_write, read_regular
 
 if TYPE_CHECKING:
     from envbuilder.recipe.model import Recipe
@@ -67,7 +67,7 @@ def write_lock(lock: Lock, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    write_whole(path, lock_text(lock).encode())
+    atomic_write(path, lock_text(lock).encode())
 
 
 _HEAD = ("lock-version", "environments", "requires-python", "created-by")
@@ -161,7 +161,7 @@ def read_lock(path: Path) -> Lock:
     """Read the lock in the file *path*.
 
     Raises:
-        StaleLockError: there is no such file.
+        StaleLockError: no such file.
         NewerLockError: a newer version of this tool wrote it.
         IntegrityError: it is no lock, was edited, or is cut off.
     """
@@ -195,7 +195,7 @@ class LockFormatError(Exception):
         super().__init__(message)
         self.message = message
         self.context = context
-        self.hint = hint or "a lock is only ever written by `envbuilder lock`: write it again, or restore it"
+        self.hint = hint or "locks are written by `envbuilder lock` only: write it again, or restore it"
 
 
 class NewerFormatError(LockFormatError):
@@ -233,7 +233,7 @@ def _read(root: Record) -> Lock:
     if document != _document(lock):  # the digest among the rest, and no key more or less
         raise LockFormatError(
             "was changed after it was written",
-            hint="`envbuilder lock` writes it again; what should be different belongs into the recipe",
+            hint="run `envbuilder lock` again; make changes in the recipe",
         )
     return lock
 

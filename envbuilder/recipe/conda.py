@@ -52,7 +52,7 @@ def read_conda_keys(found: Mapping[str, Value], path: Path) -> CondaKeys:
                 raise found[key].error(f"`{key}` without `provider: conda`", "provider: conda")
         if "compiler" in found and found["compiler"].data == "bundled":
             raise found["compiler"].error(
-                "`compiler: bundled` without `provider: conda`: only a channel has a compiler that can be taken along",
+                "`compiler: bundled` without `provider: conda`: only a channel has a compiler that can be packed",
                 "possible with provider: cpython: none or system",
             )
         return CondaKeys()
@@ -67,7 +67,7 @@ def read_conda_keys(found: Mapping[str, Value], path: Path) -> CondaKeys:
         if channel_name(channel) in names:
             raise value.error(
                 f"two channels are called {channel_name(channel)}",
-                "a lock names no host: channels are told apart by their name, the last part of an address",
+                "a lock contains no hosts: channels are identified by their name, the last part of the address",
             )
         names[channel_name(channel)] = channel
     specs = [_spec(value, names) for value in (found["conda"].data if "conda" in found else [])]
@@ -100,7 +100,7 @@ def _channel(value: Value, path: Path, *, accepted: bool) -> str:
         if re.search(r"//[^/@]*@|/t/[^/]+/", channel):
             raise value.error(
                 "a channel with a password or a token in it",
-                "credentials belong into .netrc or the conda configuration (channel_alias, custom_channels)",
+                "put credentials into .netrc or the conda configuration (channel_alias, custom_channels)",
             )
     elif not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_./-]*", channel):
         raise value.error(
@@ -109,7 +109,7 @@ def _channel(value: Value, path: Path, *, accepted: bool) -> str:
     if is_anacondas(channel) and not accepted:
         raise value.error(
             f"the channel {channel} is Anaconda's, whose terms of service bind companies",
-            "conda-forge has nearly all of it; `anaconda-terms: accepted` says that you may use this one",
+            "conda-forge has nearly all of its packages; set `anaconda-terms: accepted` if you may use it",
         )
     return channel.rstrip("/")
 
@@ -119,18 +119,19 @@ def _spec(value: Value, channels: Mapping[str, str]) -> str:
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise value.error(
-            f"{spec!r} is no match spec", "for instance: ffmpeg, ffmpeg >=6, conda-forge::ffmpeg 6.1.*"
+            f"{spec!r} is not a match spec",
+            "for example ffmpeg, ffmpeg >=6, or conda-forge::ffmpeg 6.1.*",
         )
     name = match["name"].lower()
     if name == "python":
-        raise value.error("python among `conda`", "its version is said by `python`, or by the release")
+        raise value.error("python among `conda`", "set its version with `python`, or by the release")
     if match["channel"] is not None and match["channel"] not in channels:
         raise value.error(
-            f"{spec!r} asks for a channel that is not among `channels`: {match['channel']}",
+            f"{spec!r} names a channel that is not in `channels`: {match['channel']}",
             f"channels: {', '.join(channels)}",
         )
     if name in TORCH_PACKAGES and match["rest"].strip():
         raise value.error(
-            f"{spec!r}: the version of torch is said by `torch`, its build by `cuda`", f"conda: [{name}]"
+            f"{spec!r}: set the version of torch with `torch`, and its build with `cuda`", f"conda: [{name}]"
         )
     return spec

@@ -8,7 +8,7 @@ from pathlib import Path
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.load import parse_recipe
 from envbuilder.recipe.schema import SCHEMA_FILE, schema_text
-from envbuilder.util.files import create_whole, write_whole
+from envbuilder.util.files import atomic_create, atomic_write
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.yaml import read_document
 
@@ -34,13 +34,13 @@ def write_recipe(path: Path, text: str) -> None:
                 # It was said on the command line, not in the file, which is gone.
                 said = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
                 raise RecipeError(said, hint=error.hint) from error
-            create_whole(path, draft)
-            write_whole(
+            atomic_create(path, draft)
+            atomic_write(
                 path.parent / SCHEMA_FILE, schema_text().encode()
             )  # what the first line tells editors
     except FileExistsError as error:
         if not path.exists():  # what is there is a file where the folder should be
             raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
-        raise RecipeError(f"{path} is there already", hint="choose another name, or edit it") from None
+        raise RecipeError(f"{path} already exists", hint="choose another name, or edit it") from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error

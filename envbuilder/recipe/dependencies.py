@@ -70,7 +70,7 @@ def _include(value: Value, path: Path, found: Dependencies, *, constrains: bool)
         if canonicalize_name(requirement.name) == "torch":
             raise value.error(
                 f"{said.place}: torch among the requirements",
-                "its version is said by `torch`, its build by `cuda`",
+                "set its version with `torch`, and its build with `cuda`",
             )
         found.requirements.append(_dependency(value, str(requirement), path))
     found.constraints += [_constraint(value, str(requirement)) for _, requirement in read.constraints]
@@ -83,9 +83,11 @@ def _constraint(value: Value, text: str) -> str:
     except InvalidRequirement as error:
         raise value.error(f"{text!r} is not a constraint: {str(error).splitlines()[0]}") from None
     if requirement.url is not None or requirement.extras:
-        raise value.error(f"{text!r}: a constraint says versions, neither a place nor extras")
+        raise value.error(f"{text!r}: a constraint sets versions only, without a place or extras")
     if canonicalize_name(requirement.name) == "torch":
-        raise value.error("torch among `constraints`", "its version is said by `torch`, its build by `cuda`")
+        raise value.error(
+            "torch among `constraints`", "set its version with `torch`, and its build with `cuda`"
+        )
     return str(requirement)
 
 
@@ -100,10 +102,12 @@ def _dependency(value: Value, text: str, path: Path) -> str:
         urlsplit(requirement.url or "")
     except (InvalidRequirement, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise value.error(f"{text!r} is no requirement (PEP 508): {reason}") from None
+        raise value.error(f"{text!r} is not a requirement (PEP 508): {reason}") from None
     name = canonicalize_name(requirement.name)
     if name == "torch":
-        raise value.error("torch among `dependencies`", "its version is said by `torch`, its build by `cuda`")
+        raise value.error(
+            "torch among `dependencies`", "set its version with `torch`, and its build with `cuda`"
+        )
     if requirement.url is None or requirement.url.startswith("git+"):
         return str(requirement)
     if re.match(r"https?:", requirement.url):
@@ -145,7 +149,7 @@ def _folder_name(value: Value, text: str, path: Path) -> str:
     name = project_name(folder)
     if name is None:
         raise value.error(
-            f"{text!r} does not say its project's name",
+            f"{text!r} does not name its project",
             "project.name in pyproject.toml, or name in setup.cfg",
         )
     return name

@@ -80,7 +80,7 @@ def load_recipes(names: Sequence[str], root: Path) -> list[Recipe]:
     """Load the recipes *names*: names in ``recipes/`` of *root*, or paths; none means all.
 
     Raises:
-        RecipeError: one is not there or cannot be understood, or there is none at all.
+        RecipeError: one is not there is invalid, or there are no recipes.
     """
     if names:
         return [find_recipe(name, root) for name in names]
@@ -99,7 +99,9 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         RecipeError: see :func:`load_recipe`.
     """
     if not re.fullmatch(NAME_PATTERN, name):
-        raise RecipeError(f"{path}: a recipe's name has letters, digits, - and _, for it names its lock")
+        raise RecipeError(
+            f"{path}: a recipe's name may contain letters, digits, - and _, because it also names the lock"
+        )
     if isinstance(document.data, dict):
         _refuse_lists(document.data)
     found = read_keys(document, KEYS)
@@ -146,7 +148,8 @@ def _refuse_lists(found: dict[str, Value]) -> None:
     for name, value in found.items():
         if name in KEYS and KEYS[name].matrix and isinstance(value.data, list):
             raise value.error(
-                f"`{name}` is a list", hint="a recipe over lists is many: lock it and build it with --matrix"
+                f"`{name}` is a list",
+                hint="a recipe with lists stands for several: lock and build it with --matrix",
             )
 
 
@@ -155,15 +158,16 @@ def _torch(value: Value) -> str:
         version = Version(value.data)
     except InvalidVersion:
         raise value.error(
-            f"`torch` is {value.data!r}, which is no version", 'an exact one, for instance torch: "2.11.0"'
+            f"`torch` is {value.data!r}, which is not a version",
+            'use an exact one, for example torch: "2.11.0"',
         ) from None
     if version.local is not None:
         raise value.error(
-            f"`torch` is {value.data!r}: the build is said by `cuda`, not by a local version",
+            f"`torch` is {value.data!r}: set the build with `cuda`, not with a local version",
             f'torch: "{version.public}" with cuda: {version.local}',
         )
     if version.is_prerelease or version.is_postrelease or version.epoch or len(version.release) > 3:
-        raise value.error(f"`torch` is {value.data!r}; only releases (X.Y.Z) can be locked for good")
+        raise value.error(f"`torch` is {value.data!r}; only releases (X.Y.Z) can be locked permanently")
     return f"{version.major}.{version.minor}.{version.micro}"
 
 
@@ -193,7 +197,7 @@ def _python(found: dict[str, Value], release: Release, torch: str) -> str:
     if python not in release.pythons:
         raise value.error(
             f"`python` is {python!r}, but Triton {release.name} has a stub for {', '.join(release.pythons)} only",
-            "leave `python` out" if len(release.pythons) == 1 else None,
+            "omit `python`" if len(release.pythons) == 1 else None,
         )
     return python
 
@@ -211,8 +215,8 @@ def _soname(value: Value) -> str:
     name: str = value.data
     if not re.fullmatch(SONAME_PATTERN, name):
         raise value.error(
-            f"`system-libraries` has {name!r}, which is no soname",
-            "as the loader names it: libGL.so.1 (not a path, nor the package libgl1)",
+            f"`system-libraries` has {name!r}, which is not a soname",
+            "expected the loader's name, libGL.so.1 (not a path or the package libgl1)",
         )
     return name
 
@@ -235,17 +239,30 @@ def _verify(value: Value | None, path: Path) -> VerifyOptions:
         raise options["options"].error(
             "`verify.compile.mode` and `verify.compile.options` exclude each other"
         )
-    model = None
-    if "model" in found:
-        model = Path(os.path.normpath(path.absolute().parent / found["model"].data))
+    model = _beside(found.get("model"), path)
+    if "expected" in found and "inputs" not in found:
+        raise found["expected"].error(
+            "`verify.expected` requires `verify.inputs`, for which it contains the answers"
+        )
+    for name in ("rtol", "atol"):
+        if name in found and "inputs" not in found:
+            raise found[name].error(f"`verify.{name}` requires `verify.inputs` and `verify.expected`")
     return VerifyOptions(
         model=model,
+        inputs=_beside(found.get("inputs"), path),
+        expected=_beside(found.get("expected"), path),
+        tolerance={name: float(found[name].data) for name in ("rtol", "atol") if name in found} or None,
         compile={name: plain(option) for name, option in options.items()},
         server=_plain(found, "server", True),
         sbom=_plain(found, "sbom", False),
         licences=_licences(found.get("licences")),
         audit=_audit(found.get("audit"), path),
     )
+
+
+def _beside(value: Value | None, path: Path) -> Path | None:
+    """Return the path that *value* names from the folder of the recipe *path*, absolute."""
+    return None if value is None else Path(os.path.normpath(path.absolute().parent / value.data))
 
 
 def _licences(value: Value | None) -> LicenceOptions | None:
@@ -255,7 +272,7 @@ def _licences(value: Value | None) -> LicenceOptions | None:
     packages = found["packages"].data if "packages" in found else {}
     for name, said in packages.items():
         if not isinstance(said.data, str):
-            raise said.error(f"`verify.licences.packages.{name}` is no text: an SPDX expression is")
+            raise said.error(f"`verify.licences.packages.{name}` is not a text: expected an SPDX expression")
     return LicenceOptions(
         allow=tuple(plain(found["allow"])) if "allow" in found else (),
         deny=tuple(plain(found["deny"])) if "deny" in found else (),

@@ -37,7 +37,7 @@ class Cell:
         """Return the recipe.
 
         Raises:
-            RecipeError: it is none.
+            RecipeError: it is invalid.
         """
         if self.recipe is None:
             assert self.error is not None
@@ -62,7 +62,9 @@ def load_matrix(names: Sequence[str], root: Path) -> list[Cell]:
     seen: set[str] = set()
     for cell in cells:
         if cell.name in seen:
-            raise RecipeError(f"two recipes are called {cell.name}", hint="a list holds one value twice?")
+            raise RecipeError(
+                f"two recipes are called {cell.name}", hint="does a list contain a value twice?"
+            )
         seen.add(cell.name)
     return cells
 

@@ -58,6 +58,12 @@ class VerifyOptions:
     compile: Mapping[str, Any] = field(default_factory=dict)
     """``torch.compile`` options of the sample model."""
     server: bool = True
+    inputs: Path | None = None
+    """What the model is asked: an ``.npz``, or the JSON of ``perf_analyzer --input-data``. Absolute after loading."""
+    expected: Path | None = None
+    """What it answers to that, in the same forms. Absolute after loading."""
+    tolerance: Mapping[str, float] | None = None
+    """``rtol`` and ``atol`` for that; None: the usual ones."""
     sbom: bool = False
     licences: LicenceOptions | None = None
     audit: AuditOptions | None = None
@@ -144,7 +150,7 @@ class Recipe:
                 "channels": [channel_name(channel) for channel in self.channels],
                 "conda": sorted(self.conda),
                 "link-scripts": sorted(self.link_scripts),
-                "base": sorted(self.release.conda_demands(self.python)),
+                "base": sorted(self.release.conda_requirements(self.python)),
             }
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 

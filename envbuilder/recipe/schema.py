@@ -30,9 +30,11 @@ _COMPILE_KEYS = {
     "disable": Key(kind="boolean", doc="torch.compile does nothing"),
 }
 
-_PACK_KEYS = {
+PACK_KEYS = {
     "bytecode": Key(kind="boolean", doc="compiled .pyc files in the archive (halves the import of torch)"),
-    "level": Key(kind="integer", doc="zlib level of what is compressed by us", minimum=0, maximum=9),
+    "level": Key(
+        kind="integer", doc="zlib level for members that envbuilder compresses", minimum=0, maximum=9
+    ),
     "uncompressed": Key(kind="boolean", doc="a plain tar: larger, extracted faster"),
     "exclude": Key(
         kind="list of texts",
@@ -46,7 +48,7 @@ _LICENCE_KEYS = {
         kind="list of texts", doc="SPDX identifiers; * stands for any text", examples=(["MIT", "BSD-*"],)
     ),
     "deny": Key(kind="list of texts", doc="SPDX identifiers that may not be in it", examples=(["AGPL-*"],)),
-    "packages": Key(kind="mapping", doc="an SPDX expression for a package that says none, or a wrong one"),
+    "packages": Key(kind="mapping", doc="an SPDX expression for a package that states none, or a wrong one"),
 }
 
 _AUDIT_KEYS = {
@@ -55,20 +57,28 @@ _AUDIT_KEYS = {
         doc="a folder or archive of OSV records, relative to the recipe's folder",
         required=True,
     ),
-    "ignore": Key(
-        kind="list of texts", doc="advisories that do not count here", examples=(["CVE-2026-1234"],)
-    ),
+    "ignore": Key(kind="list of texts", doc="advisories to ignore", examples=(["CVE-2026-1234"],)),
 }
 
-_VERIFY_KEYS = {
+VERIFY_KEYS = {
     "model": Key(kind="text", doc="a model directory to load, relative to the recipe's folder"),
     "compile": Key(kind="mapping", doc="options of torch.compile for that model", keys=_COMPILE_KEYS),
-    "server": Key(kind="boolean", doc="ask a real tritonserver, where one is at hand"),
+    "server": Key(kind="boolean", doc="also verify with a real tritonserver, if one is available"),
+    "inputs": Key(
+        kind="text",
+        doc="requests for the model: an .npz, or perf_analyzer's JSON, relative to the recipe's folder",
+    ),
+    "expected": Key(kind="text", doc="the answers to expect, in the same formats"),
+    "rtol": Key(kind="number", doc="the relative difference allowed between an answer and the expected one"),
+    "atol": Key(kind="number", doc="the absolute difference allowed in addition"),
     "sbom": Key(
-        kind="boolean", doc="a CycloneDX document of the archive can be made, and follows its schema"
+        kind="boolean",
+        doc="check that a CycloneDX document of the archive can be made and follows its schema",
     ),
     "licences": Key(kind="mapping", doc="which licences may be in the archive", keys=_LICENCE_KEYS),
-    "audit": Key(kind="mapping", doc="nothing is known against what is in the archive", keys=_AUDIT_KEYS),
+    "audit": Key(
+        kind="mapping", doc="check that no advisory applies to the contents of the archive", keys=_AUDIT_KEYS
+    ),
 }
 
 KEYS = {
@@ -104,13 +114,13 @@ KEYS = {
     ),
     "constraints": Key(
         kind="list of texts",
-        doc="versions for whatever dependencies bring along: NAME==1.2, or -r FILE with such lines",
+        doc="versions for indirect dependencies: NAME==1.2, or -r FILE with such lines",
         examples=(["urllib3<2"],),
     ),
-    "prereleases": Key(kind="boolean", doc="pre-releases count as versions of every package"),
+    "prereleases": Key(kind="boolean", doc="allow pre-releases of every package"),
     "build-from-source": Key(
         kind="list of texts",
-        doc="projects that may be built of their source, once, when the recipe is locked; of others only wheels count",
+        doc="projects that may be built from source, once, when the recipe is locked; for others, only wheels are used",
         examples=(["flash-attn"],),
     ),
     "python": Key(
@@ -128,17 +138,17 @@ KEYS = {
     ),
     "channels": Key(
         kind="list of texts",
-        doc="conda channels, the first counts most: a name, an address, or a folder (./channel)",
+        doc="conda channels, highest priority first: a name, an address, or a folder (./channel)",
         examples=(["conda-forge"],),
     ),
     "conda": Key(
         kind="list of texts",
-        doc="match specs of conda packages; Python and libstdc++ go in by themselves, pytorch takes torch from there",
+        doc="match specs of conda packages; Python and libstdc++ are always included; pytorch takes torch from conda",
         examples=(["pytorch", "ffmpeg >=6"],),
     ),
     "link-scripts": Key(
         kind="list of texts",
-        doc="conda packages whose post-link script may be run when the base is made; of others none is",
+        doc="conda packages whose post-link scripts may run when the base is made; others do not run",
     ),
     "anaconda-terms": Key(
         kind="text",
@@ -153,17 +163,17 @@ KEYS = {
     ),
     "system-libraries": Key(
         kind="list of texts",
-        doc="sonames that an image of your own has besides what the release's has: verify takes them as there",
+        doc="sonames that your own image has in addition to the release's: verify treats them as present",
         examples=(["libGL.so.1"],),
     ),
     "exclude-newer": Key(
         kind="date",
-        doc="resolve as of that day: what was uploaded later does not exist",
+        doc="resolve as of that day: later uploads are ignored",
         pattern=r"^\d{4}-\d\d-\d\d$",
         examples=("2026-10-01",),
     ),
-    "pack": Key(kind="mapping", doc="how the archive is written", keys=_PACK_KEYS),
-    "verify": Key(kind="mapping", doc="what `envbuilder verify` loads", keys=_VERIFY_KEYS),
+    "pack": Key(kind="mapping", doc="how the archive is written", keys=PACK_KEYS),
+    "verify": Key(kind="mapping", doc="what `envbuilder verify` loads", keys=VERIFY_KEYS),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envbuilder.catalog.torch import table
 from envbuilder.catalog.triton import PYTRITON, Release, find_release
-from envbuilder.recipe.schema import _PACK_KEYS, _VERIFY_KEYS, KEYS, SCHEMA_FILE
+from envbuilder.recipe.schema import KEYS, PACK_KEYS, SCHEMA_FILE, VERIFY_KEYS
 
 _DEFAULT_PYTHON = "3.11"
 """The newest Python that every torch from 2.0 on has wheels for."""
@@ -36,9 +36,9 @@ def template(name: str, triton: str | None = None, torch: str | None = None, cud
         ("# system-libraries: [libGL.so.1]", KEYS["system-libraries"].doc),
         ("# exclude-newer: 2026-10-01", KEYS["exclude-newer"].doc),
         ("# pack:", KEYS["pack"].doc),
-        *((f"#   {key}: {_SAMPLES[key]}", _PACK_KEYS[key].doc) for key in _PACK_KEYS),
+        *((f"#   {key}: {_SAMPLES[key]}", PACK_KEYS[key].doc) for key in PACK_KEYS),
         ("# verify:", KEYS["verify"].doc),
-        *((f"#   {key}: {_SAMPLES[key]}", _VERIFY_KEYS[key].doc) for key in _VERIFY_KEYS),
+        *((f"#   {key}: {_SAMPLES[key]}", VERIFY_KEYS[key].doc) for key in VERIFY_KEYS),
     ]
     return "\n".join(
         [
@@ -67,6 +67,10 @@ _SAMPLES = {
     "model": "../models/mine",
     "compile": "{dynamic: true}",
     "server": "true",
+    "inputs": "../models/mine.npz",
+    "expected": "../models/expected.npz",
+    "rtol": "1e-4",
+    "atol": "1e-5",
     "sbom": "true",
     "licences": '{deny: ["AGPL-*"]}',
     "audit": "{advisories: ../advisories}",

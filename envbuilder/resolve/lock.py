@@ -1,4 +1,4 @@
-"""Lock a recipe: check its lock, or write it anew."""
+"""Lock a recipe: check its lock, or write a new one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 from envbuilder.base.choose import lock_base
 from envbuilder.config.channels import channels_of
 from envbuilder.errors import IntegrityError, RecipeError, ResolveError, StaleLockError
+from envbuilder.fetch.artifacts import fetch_into_wheelhouse
 from envbuilder.fetch.beside import with_files_beside
-from envbuilder.fetch.download import fetch_into_wheelhouse
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.compare import compare_locks
 from envbuilder.lockfile.model import WHEELHOUSE, Lock
@@ -22,11 +22,11 @@ from envbuilder.lockfile.pylock import NewerLockError, lock_path, read_lock, wri
 from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.progress import Reporter
 from envbuilder.recipe.model import Recipe
-from envbuilder.resolve.built import place_in_wheelhouse
+from envbuilder.resolve.built_wheels import place_in_wheelhouse
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.store.session import Session
 from envbuilder.util.files import kind_of_file
-from envbuilder.util.tempdirs import DRAFT, sweep
+from envbuilder.util.tempdirs import DRAFT, remove_stale
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +73,12 @@ def lock_recipe(
             differences = compare_locks(lock, again)
             if differences:
                 raise StaleLockError(
-                    f"{path}: solving again gives another lock: {'; '.join(differences)}",
+                    f"{path}: solving again gives a different lock: {'; '.join(differences)}",
                     hint=recipe.lock_command,
                 )
         result = LockResult(lock=lock, path=path, changed=False, demands=lock.demands)
     else:
-        sweep(path.parent, DRAFT)
+        remove_stale(path.parent, DRAFT)
         previous = _previous(path, session.reporter)
         _check_names(upgrade_packages, previous, path)
         named = upgrade_packages if previous is not None else ()
@@ -122,7 +122,7 @@ def _previous(path: Path, reporter: Reporter) -> Lock | None:
     except StaleLockError:
         return None
     except IntegrityError as error:  # a merge conflict, or an edit: this is the command that mends it
-        reporter.note(f"{error.message}; written anew, its versions are not kept")
+        reporter.note(f"{error.message}; writing a new lock without its versions")
         return None
 
 
@@ -133,7 +133,7 @@ def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: P
         if known and canonicalize_name(name) not in known and name not in known:
             near = difflib.get_close_matches(canonicalize_name(name), known, n=1, cutoff=0.5)
             raise RecipeError(
-                f"--upgrade-package {name}: there is none in {path.name}",
+                f"--upgrade-package {name} is not in {path.name}",
                 hint=f"did you mean {near[0]}?" if near else None,
             )
 
@@ -149,7 +149,7 @@ def _keep_beside(recipe: Recipe, lock: Lock, session: Session) -> None:
         folder = lock_path(recipe).parent / WHEELHOUSE
         place_in_wheelhouse(kept, session.store, folder)
         files = ", ".join(artifact.filename for artifact in kept)
-        session.reporter.note(f"no index has {files}: kept in {folder}, take it along to other machines")
+        session.reporter.note(f"no index has {files}: kept in {folder}, copy it to other machines")
 
 
 def _resolve(recipe: Recipe, session: Session, previous: Lock | None, upgrade: Upgrade) -> Lock:

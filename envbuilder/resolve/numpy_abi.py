@@ -1,4 +1,4 @@
-"""Which NumPy a wheel was built for, where its metadata does not say it.
+"""Detect which NumPy a wheel was built for if its metadata does not say.
 
 An extension module that is built against NumPy's headers carries the oldest NumPy that it runs with in the text of the
 error it would raise (``numpy/core/include/numpy/__multiarray_api.h``: "module was compiled against NumPy C-API version
@@ -14,7 +14,6 @@ import email
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,13 +30,14 @@ from packaging.version import Version
 
 from envbuilder.config.settings import TORCH_FAMILY
 from envbuilder.errors import FetchError, IntegrityError, ResolveError
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.fetch.http import open_client
 from envbuilder.fetch.stream import TooLargeError, open_stream, read_body
 from envbuilder.lockfile.model import Artifact
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.wheel_size import size_of
 from envbuilder.store.session import Session
+from envbuilder.util.zips import BadZipError, opened_zip, read_member
 
 _FLOOR: Final = re.compile(rb"NumPy C-API version 0x%x \(NumPy (\d+\.\d+)\)")
 _OLD: Final = b"numpy.core._multiarray_umath"
@@ -147,19 +147,19 @@ def _read(
         artifact = Artifact(name=name, version=version, filename=wheel.filename, sha256=sha256, size=size)
         ((_, path),) = fetch([artifact], "pypi", session)
         return read_wheel(path)
-    except (ResolveError, FetchError, IntegrityError, OSError, zipfile.BadZipFile, ValueError):
+    except (ResolveError, FetchError, IntegrityError, OSError, ValueError):
         return None
 
 
 def _metadata(wheel: PackageWheel, session: Session) -> bytes | None:
-    """Return the METADATA of a wheel that an index serves beside it (PEP 658), or that lies in a file at hand."""
+    """Return the METADATA of a wheel that an index serves next to it (PEP 658), or from a local file."""
     local = _local_path(wheel)
     if local is not None:
         try:
-            with zipfile.ZipFile(local) as archive:
-                name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-                return archive.read(name)
-        except (OSError, zipfile.BadZipFile, StopIteration, ValueError):
+            return read_member(
+                local, lambda name: name.endswith(".dist-info/METADATA"), most=_LARGEST_METADATA
+            )
+        except (OSError, BadZipError):
             return None
     url = f"{(wheel.url or '').partition('#')[0]}.metadata"
     try:
@@ -196,15 +196,16 @@ def read_wheel(path: Path) -> _Abi:
     """Read which NumPy the extension modules of the wheel *path* were built for.
 
     Raises:
-        OSError, zipfile.BadZipFile: it cannot be read.
+        OSError, BadZipError: it cannot be read.
     """
     floors: list[Version | None] = []
     only_1: list[bool] = []
-    with zipfile.ZipFile(path) as archive:
+    with opened_zip(path) as archive:
         for member in archive.infolist():
             if not _LIBRARY.fullmatch(member.filename) or member.file_size > _LARGEST_MEMBER:
                 continue
-            data = archive.read(member)
+            with archive.open(member) as file:  # read() alone would believe the stream and not the size
+                data = file.read(member.file_size)
             if _OLD not in data and _NEW not in data:
                 continue
             found = [Version(match.decode()) for match in _FLOOR.findall(data)]

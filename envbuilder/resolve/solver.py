@@ -1,4 +1,4 @@
-"""uv as the solver: what it is asked, in which environment, and what its refusals mean in words."""
+"""uv as the solver: its input, its environment, and its errors explained."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Question:
 
 
 class NoSolution(ResolveError):
-    """uv found no set of packages; ``reason`` is why, in its words."""
+    """uv found no solution; ``reason`` is its message."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -244,18 +244,24 @@ def _refusal(output: str, folder: Path) -> ResolveError | IntegrityError:
         return NoSolution(said.split("\n", 1)[-1])
     if "memory allocation of" in said or "out of memory" in said:
         return ResolveError(
-            f"uv has not enough memory (it gets {human(_MEMORY)} at most):\n{_indented(said)}",
-            hint="an index that sends a page without end makes it so: `envbuilder doctor` says how each answers",
+            f"uv ran out of memory (it gets {human(_MEMORY)} at most):\n{_indented(said)}",
+            hint="an index may be sending an endless page: `envbuilder doctor` shows how each one responds",
         )
     if "Failed to fetch" in said or "error sending request" in said or "Could not connect" in said:
-        return Unreachable(
-            f"a source does not answer:\n{_indented(said)}",
-            hint="check the address, proxy and certificates, or name a wheelhouse with --find-links",
-        )
+        companion = re.search(r"/(torchvision|torchaudio)/", said)
+        hint = "check the address, proxy and certificates, or use a wheelhouse with --find-links"
+        if companion:
+            name = companion[1]
+            hint = (
+                f"{name} for this build of torch is on PyTorch's index only; the package index has one for CUDA. "
+                "Name a mirror (pytorch-index in envbuilder.toml), or run `pip download --no-deps --index-url <it> "
+                f"{name}` where that index responds, and lock with --find-links and the folder of that wheel"
+            )
+        return Unreachable(f"a source does not respond:\n{_indented(said)}", hint=hint)
     if "Hash mismatch" in said:
         return IntegrityError(f"a file is not what its index says:\n{_indented(said)}")
     if "Git operation failed" in said:
-        return ResolveError(f"a git reference cannot be had:\n{_indented(said)}")
+        return ResolveError(f"a git reference cannot be fetched:\n{_indented(said)}")
     if "Failed to build" in said:
         return ResolveError(f"a dependency has no wheel, and none can be built:\n{_indented(said)}")
     return ResolveError(f"uv failed:\n{_indented(said)}")

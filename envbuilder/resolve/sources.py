@@ -1,4 +1,4 @@
-"""Which index each package comes from."""
+"""Choose the index for each package."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _constraints(files: Iterable[Path], recipe: Recipe) -> list[str]:
             try:
                 requirement = Requirement(text)
             except InvalidRequirement as error:
-                raise ResolveError(f"constraints file {path}: {text!r} is no requirement") from error
+                raise ResolveError(f"constraints file {path}: {text!r} is not a requirement") from error
             is_torch = canonicalize_name(requirement.name) == "torch"
             if not (is_torch and not requirement.specifier.contains(recipe.torch_version)):
                 found.append(text)

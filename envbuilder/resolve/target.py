@@ -1,4 +1,4 @@
-"""What wheels must fit: the Python of the recipe on the release's system, whatever machine this is."""
+"""The target of wheels: the recipe's Python on the release's system, whatever this machine is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a wheel is, where its index does not say it."""
+"""The size of a wheel if its index does not give it."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ def size_of(url: str, settings: Settings) -> int:
             stream.response.raise_for_status()
             return int(stream.response.headers["Content-Length"])
     except (httpx2.HTTPError, KeyError, ValueError) as error:
-        raise ResolveError(f"{redacted(url)}: its size cannot be had: {error}") from error
+        raise ResolveError(f"{redacted(url)}: its size cannot be determined: {error}") from error

@@ -1,4 +1,4 @@
-"""What lies in a wheelhouse: a folder of wheels, or a page of links to them."""
+"""Read wheelhouses: folders of wheels, or pages of links to them."""
 
 from __future__ import annotations
 

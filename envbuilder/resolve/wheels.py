@@ -1,4 +1,4 @@
-"""From a recipe to its lock: which wheels, by which hash."""
+"""Resolve the wheels of a recipe, by hash."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from envbuilder.base.providers import LockedBase
 from envbuilder.catalog.torch import find_build, is_newer_than_table, table
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ResolveError
-from envbuilder.fetch.http import Unavailable, open_client, read_page
 from envbuilder.lockfile.model import Artifact, Lock, LockedConda
 from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.recipe.model import Recipe
-from envbuilder.resolve.built import Builder, hold_reference
+from envbuilder.resolve.built_wheels import Builder, hold_reference
+from envbuilder.resolve.closed_index import find_closed
+from envbuilder.resolve.conda_provided import check_names, write_stand_ins
 from envbuilder.resolve.numpy_abi import Clash, find_clashes
-from envbuilder.resolve.provided import check_names, write_stand_ins
 from envbuilder.resolve.solver import Index, NoSolution, Question, Unreachable, solve, uv_version
 from envbuilder.resolve.sources import Plan
 from envbuilder.resolve.target import Target
@@ -55,7 +55,7 @@ def resolve(
     if is_newer_than_table(recipe.torch):
         newest = table()[-1].version
         session.reporter.note(
-            f"torch {recipe.torch} is newer than what is known here (up to {newest}): not checked"
+            f"torch {recipe.torch} is newer than the known versions (up to {newest}): not checked"
         )
     build = find_build(recipe.torch)
     own = (
@@ -111,7 +111,10 @@ def resolve(
         python=recipe.python,
         torch=torch,
         cuda=recipe.cuda,
-        demands=(*recipe.release.demands, *(recipe.release.conda_demands(recipe.python) if conda else ())),
+        demands=(
+            *recipe.release.demands,
+            *(recipe.release.conda_requirements(recipe.python) if conda else ()),
+        ),
         artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.name)),
         interpreter=interpreter,
         tools=((("py-rattler", rattler_version()),) if conda else ()) + (("uv", uv_version()),),
@@ -157,7 +160,7 @@ def _ask_for_numpy(plan: Plan, question: Question, builder: Builder) -> list[Pac
             return packages
         for clash in clashes:
             builder.session.reporter.note(
-                f"{clash.name} {clash.version} is built for {clash.needs}: asked again with {clash.constraint}"
+                f"{clash.name} {clash.version} is built for {clash.needs}: solving again with {clash.constraint}"
             )
         found += clashes
         constraints = (clash.constraint for clash in clashes)
@@ -171,12 +174,12 @@ def _no_numpy(clashes: Sequence[Clash], plan: Plan, error: ResolveError) -> Reso
     why = (
         f"Triton {recipe.release.name} demands {', '.join(demands)}"
         if demands
-        else "the recipe asks for another"
+        else "the recipe requires a different one"
     )
     return ResolveError(
         f"recipe {recipe.name}: {last.name} {last.version} is built for {last.needs}, {why}, and no other version "
         f"fits:\n{error.message}",
-        hint=f"allow an older {last.name}, or take a release from 24.11 on"
+        hint=f"allow an older {last.name}, or target release 24.11 or later"
         if demands
         else f"allow another {last.name}, or another NumPy",
     )
@@ -203,40 +206,35 @@ def _ask(plan: Plan, question: Question, builder: Builder) -> list[Package]:
             allowed = [name for name in refused.sources if name in plan.recipe.build_from_source]
             better = replace(better, build=tuple(dict.fromkeys([*question.build, *allowed])))
             if better == question:
-                raise _explain(refused, plan) from refused
+                raise _closed(question, refused, plan) or _explain(refused, plan) from refused
             first = first or refused
-        except Unreachable as error:
+        except ResolveError as error:
             # What was tried after a refusal needs an index that does not answer: the refusal says more.
-            raise error if first is None else _explain(first, plan) from error
+            more = _explain(first, plan) if first is not None and isinstance(error, Unreachable) else error
+            raise _closed(question, error, plan) or more from error
         question = better
     raise ResolveError(
-        f"recipe {plan.recipe.name}: each answer of the solver asks for more; it was asked {_ROUNDS} times"
+        f"recipe {plan.recipe.name}: the solver's answers do not converge; it ran {_ROUNDS} times"
     )
 
 
 def _explain(refused: NoSolution, plan: Plan) -> ResolveError:
-    """Say in the recipe's terms why there is no solution."""
+    """Explain in the recipe's terms why there is no solution."""
     recipe, reason = plan.recipe, refused.reason
-    for name in re.findall(r"([a-z0-9-]+) was not found in the package registry", reason):
-        closed = _closed_index(name, plan)
-        if closed is not None:
-            return ResolveError(
-                closed, hint="give the index's URL a user and a password, or put them into .netrc"
-            )
     no_version = f"no version of torch=={recipe.torch_version}" in reason
     if no_version or "torch was not found in the package registry" in reason:
         url = plan.settings.index_url if recipe.cuda == "pypi" else plan.family_index("torch").url
         where = "in the wheelhouses" if plan.settings.no_index else f"on {redacted(url)}"
         return ResolveError(
             f"there is no torch {recipe.torch_version} for Python {recipe.python} {where}",
-            hint=f"it is asked for by `torch` and `cuda` in {recipe.path.name}",
+            hint=f"it is required by `torch` and `cuda` in {recipe.path.name}",
         )
     if refused.sources:
         names = ", ".join(dict.fromkeys(refused.sources))
         return ResolveError(
             f"recipe {recipe.name}: no wheel fits of {names}, only its source:\n"
             + "\n".join(f"  {line}" for line in reason.splitlines()),
-            hint=f"`build-from-source: [{names}]` has it built once, when the recipe is locked",
+            hint=f"`build-from-source: [{names}]` builds it once, when the recipe is locked",
         )
     lines = "\n".join(f"  {line}" for line in reason.splitlines())
     demands = [Requirement(text) for text in recipe.release.demands]
@@ -244,22 +242,19 @@ def _explain(refused: NoSolution, plan: Plan) -> ResolveError:
         str(demand) for demand in demands if demand.specifier and f"{demand.name}{demand.specifier}" in reason
     ]
     return ResolveError(
-        f"recipe {recipe.name}: no set of packages fulfils it:\n{lines}",
-        hint=f"{', '.join(asked)} is what Triton {recipe.release.name} itself demands" if asked else None,
+        f"recipe {recipe.name}: no set of packages satisfies it:\n{lines}",
+        hint=f"{', '.join(asked)} is required by Triton {recipe.release.name}" if asked else None,
     )
 
 
-def _closed_index(name: str, plan: Plan) -> str | None:
-    """Say which index kept *name* to itself: to uv, a page that it may not read is one that is not there."""
-    indexes = (plan.family_index(name),) if plan.is_family(name) else plan.package_indexes()
-    with open_client(plan.settings) as client:
-        for index in indexes:
-            try:
-                read_page(client, f"{index.url}/{name}/")
-            except Unavailable as error:
-                if "credentials" in str(error):
-                    return f"{redacted(index.url)}: {error}"
-    return None
+def _closed(question: Question, refusal: ResolveError, plan: Plan) -> ResolveError | None:
+    """Return what to say where a source refused to answer for want of credentials."""
+    asked: dict[Index, list[str]] = {index: [] for index in question.indexes}
+    requirements = [Requirement(text) for text in question.requirements]
+    for name in (canonicalize_name(one.name) for one in requirements if one.url is None):
+        for index in (question.pinned[name],) if name in question.pinned else question.indexes:
+            asked.setdefault(index, []).append(name)
+    return find_closed(asked, refusal.message, plan.settings)
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -301,12 +296,12 @@ def _check_torch(recipe: Recipe, artifacts: Iterable[Artifact], provided: Mappin
     if "torch" in provided:
         if Version(provided["torch"]).public != Version(recipe.torch).public:
             raise ResolveError(
-                f"recipe {recipe.name} wants torch {recipe.torch}, the conda packages contain {provided['torch']}"
+                f"recipe {recipe.name} requires torch {recipe.torch}, but the conda packages have {provided['torch']}"
             )
         return provided["torch"]
     found = next((artifact.version for artifact in artifacts if artifact.name == "torch"), "none")
     if found != recipe.torch_version:
         raise ResolveError(
-            f"recipe {recipe.name} wants torch {recipe.torch_version}, the solver answered {found}"
+            f"recipe {recipe.name} requires torch {recipe.torch_version}, but the solver chose {found}"
         )
     return found

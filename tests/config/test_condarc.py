@@ -138,9 +138,9 @@ def test_an_empty_file_and_unknown_keys_say_nothing(tmp_path: Path, environ: Map
 
 
 BAD: dict[str, tuple[bytes, str, str | None]] = {
-    "no YAML": (b"a: [\n", "is no conda configuration: while parsing a flow node", None),
-    "no text": (b"\xff\xfe\x00", "is no conda configuration: 'utf-8' codec can't decode byte 0xff", None),
-    "no mapping": (b"- a\n", "is no conda configuration: keys and values are expected", None),
+    "no YAML": (b"a: [\n", "is not a conda configuration: while parsing a flow node", None),
+    "no text": (b"\xff\xfe\x00", "is not a conda configuration: 'utf-8' codec can't decode byte 0xff", None),
+    "no mapping": (b"- a\n", "is not a conda configuration; expected keys and values", None),
     "an alias that is none": (
         b"channel_alias: [a]\n",
         "channel_alias is no text",

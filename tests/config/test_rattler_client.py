@@ -19,7 +19,7 @@ from envbuilder.util.rattler import rattler
     ],
 )
 def test_a_client_of_the_configuration(condarc: Condarc) -> None:
-    assert make_client(condarc, 0.2) is not None
+    assert make_client(condarc.ssl_verify, condarc.proxies, 0.2) is not None
 
 
 def test_certificates_are_named_for_as_long_as_a_client_is_made(
@@ -38,9 +38,9 @@ def test_certificates_are_named_for_as_long_as_a_client_is_made(
 
     original = module.Config.from_toml
     monkeypatch.setattr(module, "Config", Config)
-    assert make_client(Condarc(ssl_verify=str(authority)), 5) is not None
+    assert make_client(str(authority), {}, 5) is not None
     assert "SSL_CERT_FILE" not in os.environ
     monkeypatch.setenv("SSL_CERT_FILE", "/mine.pem")
-    make_client(Condarc(ssl_verify=str(authority)), 5)
+    make_client(str(authority), {}, 5)
     assert seen == [str(authority), "/mine.pem"]
     assert os.environ["SSL_CERT_FILE"] == "/mine.pem"

@@ -181,8 +181,9 @@ def test_the_certificates_of_other_tools_count_last(folder: Path) -> None:
         ('"index-urls" = "x"', "{file}:2: unknown key 'index-urls'\n  hint: did you mean 'index-url'?"),
         (
             "[tool]\nx = 1",
-            "{file}:2: unknown key 'tool'\n  hint: known keys: cert, client-cert, constraint, extra-index-url, "
-            "find-links, index-url, no-index, proxy, pytorch-index, store, store-trust, timeout, trusted-host",
+            "{file}:2: unknown key 'tool'\n  hint: known keys: advisories, cert, client-cert, constraint, "
+            "extra-index-url, find-links, index-url, insecure-registry, no-index, proxy, pytorch-index, store, "
+            "store-trust, timeout, trusted-host",
         ),
         ("timeout = 1\ntimeout = 2", "{file}: is not TOML: Cannot overwrite a value (at line 3, column 12)"),
         ("timeout = true", "{file}: timeout must be a number of seconds above 0, found True"),

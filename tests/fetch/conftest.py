@@ -11,8 +11,9 @@ from typing import Protocol
 
 import pytest
 
+from envbuilder.config.channels import Channel
 from envbuilder.fetch import sources
-from envbuilder.lockfile.model import Artifact
+from envbuilder.lockfile.model import Artifact, CondaPackage
 from envbuilder.store.local import Store
 from tests.helpers.index_server import Index
 
@@ -73,3 +74,19 @@ def make_wheel(filename: str, size: int = 300_000) -> tuple[Artifact, bytes]:
 def leftovers(store: Store) -> list[str]:
     """List what a store has that is no artifact."""
     return [str(path.relative_to(store.root)) for path in (store.root / "tmp").rglob("*")]
+
+
+TOOL = CondaPackage(
+    name="tool",
+    version="1!1.0",
+    build="0",
+    channel="own",
+    subdir="noarch",
+    filename="tool-1!1.0-0.conda",
+    sha256="0" * 64,
+    size=1,
+)
+
+
+def own(index: Index) -> list[Channel]:
+    return [Channel(name="own", urls=(f"{index.base}/files/own",))]

@@ -2,61 +2,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from envbuilder.config.channels import Channel
 from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError
-from envbuilder.fetch.candidate import Candidate
+from envbuilder.fetch.artifacts import fetch_packages
 from envbuilder.fetch.channels import find_in_channels
-from envbuilder.fetch.download import fetch_packages
 from envbuilder.lockfile.model import CondaPackage
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from tests.fetch.conftest import TOOL, own
 from tests.helpers.index_server import Index, Trouble
-
-TOOL = CondaPackage(
-    name="tool",
-    version="1!1.0",
-    build="0",
-    channel="own",
-    subdir="noarch",
-    filename="tool-1!1.0-0.conda",
-    sha256="0" * 64,
-    size=1,
-)
-
-
-def test_folders_and_addresses_in_their_order(tmp_path: Path) -> None:
-    (tmp_path / "here/noarch").mkdir(parents=True)
-    (tmp_path / "here/noarch" / TOOL.filename).write_bytes(b"x")
-    (tmp_path / "empty/noarch").mkdir(parents=True)
-    channel = Channel(
-        name="own",
-        urls=(
-            (tmp_path / "gone").as_uri(),
-            (tmp_path / "empty").as_uri(),
-            (tmp_path / "here").as_uri(),
-            "https://me:secret@example.org/own",
-        ),
-    )
-    absent: list[str] = []
-    other = Channel(name="other", urls=("https://other.example.org",))
-    found = list(find_in_channels(TOOL, [other, channel], absent))
-    here = tmp_path / "here/noarch" / TOOL.filename
-    assert found == [
-        Candidate(place=str(here), path=here),
-        Candidate(
-            place="https://example.org/own/noarch/tool-1%211.0-0.conda",
-            url="https://me:secret@example.org/own/noarch/tool-1%211.0-0.conda",
-        ),
-    ]
-    assert absent == [
-        f"{tmp_path}/gone/noarch/{TOOL.filename}: no such channel",
-        f"{tmp_path}/empty/noarch/{TOOL.filename}: not there",
-    ]
 
 
 def test_a_channel_that_the_recipe_does_not_name() -> None:
@@ -90,10 +48,6 @@ def served() -> Iterator[Index]:
     with Index() as index:
         index.files[f"own/linux-64/{BROKEN.filename}"] = DATA
         yield index
-
-
-def own(index: Index) -> list[Channel]:
-    return [Channel(name="own", urls=(f"{index.base}/files/own",))]
 
 
 def test_a_download_that_is_interrupted_is_taken_up_again(served: Index, empty_store: Store) -> None:

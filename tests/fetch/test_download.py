@@ -15,7 +15,7 @@ import pytest
 
 from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError, IntegrityError
-from envbuilder.fetch.download import fetch, fetch_into_wheelhouse
+from envbuilder.fetch.artifacts import fetch, fetch_into_wheelhouse
 from envbuilder.lockfile.model import Artifact
 from envbuilder.progress import SilentReporter, Task
 from envbuilder.store.local import Store
@@ -176,7 +176,7 @@ def test_wrong_bytes_everywhere_are_an_integrity_error(
     index.add(WHEEL.filename, OTHER)
     settings = Settings(find_links=(str(tmp_path),), index_url=index.url)
     assert failure(settings, empty_store, IntegrityError) == (
-        f"{SHORT}: no source has the bytes that the lock names\n"
+        f"{SHORT}: no source has the locked content\n"
         f"  expected sha256 {WHEEL.sha256}, 300000 bytes\n"
         f"  found 5 bytes in {tmp_path / SHORT}\n"
         f"  found sha256 {hashlib.sha256(OTHER).hexdigest()} in {index.base}/files/{SHORT}"
@@ -293,7 +293,7 @@ def test_a_server_that_stays_busy_is_an_error(index: Index, empty_store: Store) 
     index.add(WHEEL.filename, DATA)
     index.troubles[SHORT] = [Trouble(status=503)] * 100
     assert failure(Settings(index_url=index.url), empty_store, FetchError) == (
-        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be downloaded:\n"
         f"  {index.base}/files/{SHORT}: answered 503 Service Unavailable"
     )
     assert len(index.asked(SHORT)) == 6
@@ -304,7 +304,7 @@ def test_the_network_gone_in_the_middle_is_an_error(make_index: MakeIndex, empty
     index.add(WHEEL.filename, DATA)
     index.troubles[SHORT] = [Trouble(break_after=1000)] + [Trouble(break_after=0)] * 100
     assert failure(Settings(index_url=index.url), empty_store, FetchError) == (
-        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be downloaded:\n"
         f"  {index.base}/files/{SHORT}: peer closed connection without sending complete message body "
         "(received 0 bytes, expected 299000) after 1000 of 300000 bytes"
     )
@@ -314,7 +314,7 @@ def test_no_server_at_all_is_an_error(make_index: MakeIndex, empty_store: Store)
     with Index() as gone:
         pass
     assert failure(Settings(index_url=gone.url), empty_store, FetchError) == (
-        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be downloaded:\n"
         f"  {gone.url}/demo-pkg/: [Errno 111] Connection refused"
     )
 
@@ -335,15 +335,15 @@ def test_every_source_says_why_it_has_nothing(index: Index, empty_store: Store, 
     )
     index.pages["/page/demo-pkg/"] = []
     assert failure(settings, empty_store, FetchError) == (
-        f"{SHORT} (sha256 {WHEEL.sha256}) could not be had:\n"
-        f"  {tmp_path}: not there\n"
+        f"{SHORT} (sha256 {WHEEL.sha256}) could not be downloaded:\n"
+        f"  {tmp_path}: not found\n"
         f"  {tmp_path / 'nowhere'}: no such folder\n"
-        f"  {index.url}/demo-pkg/: not there\n"
-        f"  {index.base}/none/demo-pkg/: not there\n"
-        f"  {index.base}/page/demo-pkg/: not there"
+        f"  {index.url}/demo-pkg/: not found\n"
+        f"  {index.base}/none/demo-pkg/: not found\n"
+        f"  {index.base}/page/demo-pkg/: not found"
     )
     no_source = failure(Settings(no_index=True), empty_store, FetchError)
-    assert no_source == f"{SHORT} (sha256 {WHEEL.sha256}) could not be had: no source is configured"
+    assert no_source == f"{SHORT} (sha256 {WHEEL.sha256}) could not be downloaded: no source is configured"
 
 
 def test_the_torch_family_comes_from_pytorchs_index_only(make_index: MakeIndex, empty_store: Store) -> None:
@@ -355,7 +355,7 @@ def test_the_torch_family_comes_from_pytorchs_index_only(make_index: MakeIndex, 
     settings = Settings(index_url=package_index.url, pytorch_index=f"{pytorch.base}/whl")
     with pytest.raises(FetchError) as caught:
         list(fetch([torch], "cu126", Session(settings=settings, store=empty_store)))
-    assert caught.value.message.endswith(f"  {pytorch.base}/whl/cu126/torch/: not there")
+    assert caught.value.message.endswith(f"  {pytorch.base}/whl/cu126/torch/: not found")
     pytorch.add(torch.filename, torch_data, index="whl/cu126")
     pytorch.requests.clear()
     assert len(list(fetch([torch, WHEEL], "cu126", Session(settings=settings, store=empty_store)))) == 2

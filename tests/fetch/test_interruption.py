@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.config.settings import Settings
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from tests.fetch.conftest import leftovers, make_wheel
@@ -24,7 +24,7 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from envbuilder.errors import EnvbuilderError
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.model import Artifact
 from envbuilder.config.settings import Settings
 from envbuilder.store.local import Store

@@ -190,8 +190,8 @@ def test_a_lock_has_the_mode_of_any_file(tmp_path: Path) -> None:
 
 # -- bad input -------------------------------------------------------------------------------------
 
-AGAIN = "a lock is only ever written by `envbuilder lock`: write it again, or restore it"
-EDITED = "`envbuilder lock` writes it again; what should be different belongs into the recipe"
+AGAIN = "locks are written by `envbuilder lock` only: write it again, or restore it"
+EDITED = "run `envbuilder lock` again; make changes in the recipe"
 SIZE = "expected an integer from 0 to 1099511627776"
 NEWER = "update envbuilder, or remove the lock and write it again with this one"
 

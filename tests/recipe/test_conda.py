@@ -75,18 +75,18 @@ BAD: dict[str, tuple[str, str, str | None]] = {
     ),
     "the bundled compiler of another provider": (
         PLAIN + "compiler: bundled\n",
-        ":4: `compiler: bundled` without `provider: conda`: only a channel has a compiler that can be taken along",
+        ":4: `compiler: bundled` without `provider: conda`: only a channel has a compiler that can be packed",
         "possible with provider: cpython: none or system",
     ),
     "defaults": (
         CONDA + "channels: [conda-forge, defaults]\n",
         ":5: the channel defaults is Anaconda's, whose terms of service bind companies",
-        "conda-forge has nearly all of it; `anaconda-terms: accepted` says that you may use this one",
+        "conda-forge has nearly all of its packages; set `anaconda-terms: accepted` if you may use it",
     ),
     "defaults by another name": (
         CONDA + "channels: [https://repo.anaconda.com/pkgs/main]\n",
         ":5: the channel https://repo.anaconda.com/pkgs/main is Anaconda's, whose terms of service bind companies",
-        "conda-forge has nearly all of it; `anaconda-terms: accepted` says that you may use this one",
+        "conda-forge has nearly all of its packages; set `anaconda-terms: accepted` if you may use it",
     ),
     "terms that are not accepted": (
         CONDA + "channels: [defaults]\nanaconda-terms: yes please\n",
@@ -96,17 +96,17 @@ BAD: dict[str, tuple[str, str, str | None]] = {
     "one name for two channels": (
         CONDA + "channels: [./a/our, ./b/our]\n",
         ":5: two channels are called our",
-        "a lock names no host: channels are told apart by their name, the last part of an address",
+        "a lock contains no hosts: channels are identified by their name, the last part of the address",
     ),
     "a password": (
         CONDA + "channels: ['https://me:secret@example.org/our']\n",
         ":5: a channel with a password or a token in it",
-        "credentials belong into .netrc or the conda configuration (channel_alias, custom_channels)",
+        "put credentials into .netrc or the conda configuration (channel_alias, custom_channels)",
     ),
     "a token": (
         CONDA + "channels: ['https://example.org/t/ab-12/our']\n",
         ":5: a channel with a password or a token in it",
-        "credentials belong into .netrc or the conda configuration (channel_alias, custom_channels)",
+        "put credentials into .netrc or the conda configuration (channel_alias, custom_channels)",
     ),
     "no channel at all": (
         CONDA + "channels: ['a channel']\n",
@@ -120,22 +120,22 @@ BAD: dict[str, tuple[str, str, str | None]] = {
     ),
     "a spec of a channel that is not named": (
         CONDA + "channels: [conda-forge]\nconda: [bioconda::samtools]\n",
-        ":6: 'bioconda::samtools' asks for a channel that is not among `channels`: bioconda",
+        ":6: 'bioconda::samtools' names a channel that is not in `channels`: bioconda",
         "channels: conda-forge",
     ),
     "a spec that is none": (
         CONDA + "channels: [conda-forge]\nconda: ['>=3']\n",
-        ":6: '>=3' is no match spec",
-        "for instance: ffmpeg, ffmpeg >=6, conda-forge::ffmpeg 6.1.*",
+        ":6: '>=3' is not a match spec",
+        "for example ffmpeg, ffmpeg >=6, or conda-forge::ffmpeg 6.1.*",
     ),
     "python as a spec": (
         CONDA + "channels: [conda-forge]\nconda: [python 3.11]\n",
         ":6: python among `conda`",
-        "its version is said by `python`, or by the release",
+        "set its version with `python`, or by the release",
     ),
     "a version of torch as a spec": (
         CONDA + "channels: [conda-forge]\nconda: [pytorch 2.6]\n",
-        ":6: 'pytorch 2.6': the version of torch is said by `torch`, its build by `cuda`",
+        ":6: 'pytorch 2.6': set the version of torch with `torch`, and its build with `cuda`",
         "conda: [pytorch]",
     ),
 }

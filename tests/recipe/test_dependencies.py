@@ -76,7 +76,7 @@ def test_what_is_not_said_leaves_the_digest_as_it_was(project: Path) -> None:
         (
             'dependencies: ["-r ../torch.txt"]',
             "{folder}/recipes/../torch.txt:1: torch among the requirements",
-            "its version is said by `torch`, its build by `cuda`",
+            "set its version with `torch`, and its build with `cuda`",
         ),
         ('dependencies: ["../gone"]', "'../gone': there is no folder {folder}/gone", None),
         (
@@ -91,13 +91,13 @@ def test_what_is_not_said_leaves_the_digest_as_it_was(project: Path) -> None:
         ),
         (
             'constraints: ["x @ https://example.org/x.whl"]',
-            "'x @ https://example.org/x.whl': a constraint says versions, neither a place nor extras",
+            "'x @ https://example.org/x.whl': a constraint sets versions only, without a place or extras",
             None,
         ),
         (
             'constraints: ["torch<3"]',
             "torch among `constraints`",
-            "its version is said by `torch`, its build by `cuda`",
+            "set its version with `torch`, and its build with `cuda`",
         ),
         ('constraints: ["="]', "'=' is not a constraint: ", None),
         ('build-from-source: ["a b"]', "`build-from-source` has 'a b'; expected a project's name", None),

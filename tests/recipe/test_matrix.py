@@ -60,7 +60,7 @@ def test_lists_need_a_matrix(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         load_recipe(path)
     assert str(raised.value) == (
-        f"{path}:1: `triton` is a list\n  hint: a recipe over lists is many: lock it and build it with --matrix"
+        f"{path}:1: `triton` is a list\n  hint: a recipe with lists stands for several: lock and build it with --matrix"
     )
 
 
@@ -70,7 +70,7 @@ def test_lists_need_a_matrix(tmp_path: Path) -> None:
         (RECIPE.replace("[cpu, cu126, cu132]", "[]"), "{path}:3: `cuda` is an empty list"),
         (
             RECIPE.replace("cu126", "cpu"),
-            "two recipes are called resnet-24_10-cpu\n  hint: a list holds one value twice?",
+            "two recipes are called resnet-24_10-cpu\n  hint: does a list contain a value twice?",
         ),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from uv import find_uv_bin
 
-from envbuilder.base import built_in
+from envbuilder.base import built_in_providers
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.cli import cli
 from envbuilder.config.settings import Settings
@@ -68,8 +68,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("UV_CACHE_DIR", raising=False)
-    monkeypatch.setattr(built_in, "find_interpreter", lambda *args, **options: None)
-    monkeypatch.setattr(built_in, "describe", lambda interpreter: INTERPRETER)
+    monkeypatch.setattr(built_in_providers, "find_interpreter", lambda *args, **options: None)
+    monkeypatch.setattr(built_in_providers, "describe", lambda interpreter: INTERPRETER)
     return Bench(
         recipe=write_recipe(folder, "safetensors"),
         settings=sources.settings(),
@@ -151,7 +151,7 @@ def test_check_resolve_solves_again_and_compares(bench: Bench) -> None:
     with pytest.raises(StaleLockError) as caught:
         bench.lock(check=True, resolve=True)
     assert caught.value.message == (
-        f"{bench.path}: solving again gives another lock: "
+        f"{bench.path}: solving again gives a different lock: "
         "numpy 1.26.4 -> 1.25.0; safetensors 0.8.0: another file, safetensors-0.8.0-py3-none-any.whl"
     )
     assert bench.path.read_bytes() == before
@@ -176,7 +176,7 @@ def test_a_local_wheel_that_changed_makes_the_lock_stale(bench: Bench) -> None:
 def test_the_interpreter_is_kept_until_it_is_upgraded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.lock()
     newer = LockedInterpreter(version="3.11.9", origin="host", digest="e" * 64)
-    monkeypatch.setattr(built_in, "describe", lambda interpreter: newer)
+    monkeypatch.setattr(built_in_providers, "describe", lambda interpreter: newer)
     assert bench.lock().lock.interpreter == INTERPRETER
     result = bench.lock(upgrade_packages=["python"])
     assert result.lock.interpreter == newer
@@ -186,7 +186,7 @@ def test_the_interpreter_is_kept_until_it_is_upgraded(bench: Bench, monkeypatch:
 def test_upgrade_renews_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.lock()
     newer = LockedInterpreter(version="3.11.9", origin="host", digest="e" * 64)
-    monkeypatch.setattr(built_in, "describe", lambda interpreter: newer)
+    monkeypatch.setattr(built_in_providers, "describe", lambda interpreter: newer)
     bench.sources.publish("pypi", "safetensors", "0.9.0")
     bench.store = Store(root=bench.store.root.parent / "store-2")
     result = bench.lock(upgrade=True)
@@ -200,7 +200,7 @@ def test_only_what_is_locked_can_be_upgraded(bench: Bench) -> None:
     bench.lock()
     with pytest.raises(RecipeError) as caught:
         bench.lock(upgrade_packages=["safetensor"])
-    assert caught.value.message == "--upgrade-package safetensor: there is none in pylock.mine.toml"
+    assert caught.value.message == "--upgrade-package safetensor is not in pylock.mine.toml"
     assert (caught.value.hint, caught.value.exit_code) == ("did you mean safetensors?", 2)
 
 
@@ -212,7 +212,7 @@ def test_another_python_needs_another_interpreter(bench: Bench, monkeypatch: pyt
         asked.append(minor)
         return None
 
-    monkeypatch.setattr(built_in, "find_interpreter", find)
+    monkeypatch.setattr(built_in_providers, "find_interpreter", find)
     bench.lock()
     assert asked == []
     bench.sources.publish("pytorch/cpu", "torch", "2.7.1+cpu", tag="cp310-cp310-manylinux_2_28_x86_64")
@@ -232,7 +232,7 @@ def test_lock_mends_what_was_edited(bench: Bench) -> None:
     assert bench.lock().changed
     assert read_lock(bench.path) == good
     (note,) = bench.reporter.notes
-    assert note.endswith("; written anew, its versions are not kept")
+    assert note.endswith("; writing a new lock without its versions")
 
 
 def test_a_lock_of_a_newer_format_is_not_overwritten(bench: Bench) -> None:
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_written(bench: Bench, monkeypatch: pytest.Monke
     def refuse(*args: Any, **options: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("envbuilder.lockfile.pylock.write_whole", refuse)
+    monkeypatch.setattr("envbuilder.lockfile.pylock.atomic_write", refuse)
     with pytest.raises(ResolveError) as caught:
         bench.lock()
     assert caught.value.message == f"{bench.path}: cannot be written: Permission denied"
@@ -307,7 +307,7 @@ def test_what_no_index_has_is_kept_beside_the_lock(bench: Bench) -> None:
     ]
     assert bench.reporter.notes == [
         "no index has bare-1.0-py3-none-any.whl, my_ops-1.0-py3-none-any.whl: "
-        f"kept in {folder}, take it along to other machines"
+        f"kept in {folder}, copy it to other machines"
     ]
     assert with_wheelhouse(bench.recipe, bench.settings).find_links == (str(folder), str(house))
 
@@ -373,10 +373,10 @@ def test_exit_codes_and_what_is_said(bench: Bench) -> None:
     bench.change("numpy>=2")
     assert run_lock(bench) == (
         4,
-        "error: recipe mine: no set of packages fulfils it:\n"
+        "error: recipe mine: no set of packages satisfies it:\n"
         "  Because the recipe depends on numpy>=2 and numpy<2, we can conclude that your requirements are "
         "unsatisfiable.\n"
-        "  hint: numpy<2 is what Triton pytriton-0.7.0 itself demands\n",
+        "  hint: numpy<2 is required by Triton pytriton-0.7.0\n",
     )
     bench.path.write_text(bench.path.read_text().replace("1.26.4", "1.26.5"))
     code, said = run_lock(bench, "--check")

@@ -135,6 +135,14 @@ def test_a_wheel_that_cannot_be_read_is_taken_to_be_right(tmp_path: Path) -> Non
     assert find_clashes([package], "1.26.4", TARGET, Session(store=Store(root=tmp_path / "store"))) == []
 
 
+def test_metadata_of_a_local_wheel_that_is_huge(tmp_path: Path) -> None:
+    """It is read up to the limit and not further; what the wheel needs is then told by its modules."""
+    says_so = "numpy>=1.26\n"
+    assert clashes([wheel(tmp_path, "pkg", [FOR_2], requires=says_so)], "1.26.4", tmp_path) == []
+    huge = wheel(tmp_path, "pkg", [FOR_2], requires=says_so + "x" * 9 * 2**20)
+    assert clashes([huge], "1.26.4", tmp_path) == ["pkg 1.0 for NumPy 2.0 or newer: pkg<1.0"]
+
+
 def test_a_private_copy_of_a_library_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "x.whl"
     with zipfile.ZipFile(path, "w") as archive:
@@ -162,7 +170,7 @@ def test_an_older_version_is_taken(tmp_path: Path, sources: Sources, store: Stor
     assert versions(locked)["numpy"] == "1.26.4"
     assert versions(locked)["arrow"] == "25.0"
     assert notes.notes == [
-        f"arrow {version} is built for NumPy 2.0 or newer: asked again with arrow<{version}"
+        f"arrow {version} is built for NumPy 2.0 or newer: solving again with arrow<{version}"
         for version in ("26.1", "26.0")
     ]
 
@@ -176,7 +184,7 @@ def test_a_version_that_is_pinned_is_refused(
         "recipe mine: arrow 26.1 is built for NumPy 2.0 or newer, Triton pytriton-0.7.0 demands numpy<2, and no "
         "other version fits:\n"
     )
-    assert caught.value.hint == "allow an older arrow, or take a release from 24.11 on"
+    assert caught.value.hint == "allow an older arrow, or target release 24.11 or later"
     # Following it: an older one is allowed.
     recipe = write_recipe(tmp_path, "arrow")
     locked = lock(recipe, sources.settings(find_links=(str(house),)), store)

@@ -55,7 +55,7 @@ def test_no_build_for_another_cuda_is_taken_instead(tmp_path: Path, sources: Sou
     options = {"find_links": (house,), "extra_index_urls": (sources.url("pytorch/cpu"),)}
     message, hint = refuse(recipe, sources.settings(**options), store)
     assert message == f"there is no torch 2.7.1+cu126 for Python 3.11 on {sources.url('pytorch/cu126')}"
-    assert hint == "it is asked for by `torch` and `cuda` in mine.yaml"
+    assert hint == "it is required by `torch` and `cuda` in mine.yaml"
 
 
 def test_what_depends_on_the_torch_family_gets_it_from_pytorchs_index(
@@ -90,7 +90,7 @@ def test_pypi_means_no_build_of_a_further_index(tmp_path: Path, sources: Sources
     (sources.root / "pypi" / "torch" / "index.html").write_text("<!DOCTYPE html>")
     settings = sources.settings(extra_index_urls=(sources.url("pytorch/cu126"),))
     message, _ = refuse(write_recipe(tmp_path, cuda="pypi"), settings, store)
-    assert message == "recipe mine wants torch 2.7.1, the solver answered 2.7.1+cu126"
+    assert message == "recipe mine requires torch 2.7.1, but the solver chose 2.7.1+cu126"
 
 
 def test_pytorchs_index_is_asked_for_torch_alone(
@@ -270,7 +270,7 @@ def test_constraints_that_cannot_be_read(tmp_path: Path, sources: Sources, store
     file = tmp_path / "constraints.txt"
     file.write_text("numpy =< 2\n")
     message, _ = refuse(write_recipe(tmp_path), sources.settings(constraints=(file,)), store)
-    assert message == f"constraints file {file}: 'numpy =< 2' is no requirement"
+    assert message == f"constraints file {file}: 'numpy =< 2' is not a requirement"
 
 
 def test_markers_are_those_of_the_release(tmp_path: Path, sources: Sources, store: Store) -> None:
@@ -329,7 +329,7 @@ def test_a_torch_newer_than_the_table_is_noted(tmp_path: Path, sources: Sources,
     sources.publish("pytorch/cpu", "torch", "9.9.9+cpu", tag=LINUX)
     notes = Notes()
     lock(write_recipe(tmp_path, torch="9.9.9"), sources.settings(), store, reporter=notes)
-    assert notes.notes == ["torch 9.9.9 is newer than what is known here (up to 2.14.1): not checked"]
+    assert notes.notes == ["torch 9.9.9 is newer than the known versions (up to 2.14.1): not checked"]
 
 
 # -- previous locks --------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_the_same_inputs_give_the_same_bytes_on_another_machine(
 
 # -- bad input -------------------------------------------------------------------------------------
 
-DEMAND = "numpy<2 is what Triton pytriton-0.7.0 itself demands"
+DEMAND = "numpy<2 is required by Triton pytriton-0.7.0"
 
 
 def test_conflicting_dependencies(tmp_path: Path, sources: Sources, store: Store) -> None:
@@ -385,7 +385,7 @@ def test_conflicting_dependencies(tmp_path: Path, sources: Sources, store: Store
         sources.publish("pypi", "shared", version)
     message, hint = refuse(write_recipe(tmp_path, "old", "new"), sources.settings(), store)
     assert message == (
-        "recipe mine: no set of packages fulfils it:\n"
+        "recipe mine: no set of packages satisfies it:\n"
         "  Because all versions of new depend on shared>=2 and all versions of old depend on shared<2, "
         "we can conclude that all versions of new and all versions of old are incompatible.\n"
         "  And because the recipe depends on old and new, we can conclude that your requirements are unsatisfiable."
@@ -400,7 +400,7 @@ def test_a_conflict_is_said_where_pytorchs_index_is_out_of_reach(
     house = sources.house("house", "torchvision", "0.22.1+cpu", requires=["torch==2.7.1", "numpy>=2"])
     settings = sources.settings(find_links=(house,), pytorch_index="http://127.0.0.1:9")
     message, hint = refuse(write_recipe(tmp_path, "torchvision"), settings, store)
-    assert message.splitlines()[0] == "recipe mine: no set of packages fulfils it:"
+    assert message.splitlines()[0] == "recipe mine: no set of packages satisfies it:"
     assert "all versions of torchvision depend on numpy>=2" in message
     assert hint == DEMAND
 
@@ -408,7 +408,7 @@ def test_a_conflict_is_said_where_pytorchs_index_is_out_of_reach(
 def test_a_conflict_with_what_the_release_demands(tmp_path: Path, sources: Sources, store: Store) -> None:
     message, hint = refuse(write_recipe(tmp_path, "numpy>=2"), sources.settings(), store)
     assert message == (
-        "recipe mine: no set of packages fulfils it:\n"
+        "recipe mine: no set of packages satisfies it:\n"
         "  Because the recipe depends on numpy>=2 and numpy<2, we can conclude that your requirements are "
         "unsatisfiable."
     )
@@ -417,7 +417,7 @@ def test_a_conflict_with_what_the_release_demands(tmp_path: Path, sources: Sourc
 
 def test_a_dependency_that_is_not_there(tmp_path: Path, sources: Sources, store: Store) -> None:
     message, _ = refuse(write_recipe(tmp_path, "nope"), sources.settings(), store)
-    assert message.splitlines()[0] == "recipe mine: no set of packages fulfils it:"
+    assert message.splitlines()[0] == "recipe mine: no set of packages satisfies it:"
     assert "nope was not found in the package registry" in message or "no versions of nope" in message
 
 
@@ -425,7 +425,7 @@ def test_a_dependency_with_no_wheel_for_that_python(tmp_path: Path, sources: Sou
     sources.publish("pypi", "oldpy", "1.0", tag="cp310-cp310-manylinux_2_17_x86_64")
     message, _ = refuse(write_recipe(tmp_path, "oldpy"), sources.settings(), store)
     assert message == (
-        "recipe mine: no set of packages fulfils it:\n"
+        "recipe mine: no set of packages satisfies it:\n"
         "  Because oldpy==1.0 has no wheels with a matching Python ABI tag (e.g., `cp311`) and only oldpy==1.0 is "
         "available, we can conclude that all versions of oldpy cannot be used.\n"
         "  And because the recipe depends on oldpy, we can conclude that your requirements are unsatisfiable.\n"
@@ -447,17 +447,26 @@ def test_torch_that_does_not_exist(
     recipe = write_recipe(tmp_path, torch="9.9.9", cuda=cuda)
     message, hint = refuse(recipe, sources.settings(), store)
     assert message == f"there is no torch {recipe.torch_version} for Python 3.11 on {sources.url(place)}"
-    assert hint == "it is asked for by `torch` and `cuda` in mine.yaml"
+    assert hint == "it is required by `torch` and `cuda` in mine.yaml"
 
 
 def test_an_index_that_does_not_answer(tmp_path: Path, sources: Sources, store: Store) -> None:
     url = "http://user:secret@127.0.0.1:9/simple"
     message, hint = refuse(write_recipe(tmp_path), sources.settings(index_url=url), store)
-    assert message.splitlines()[0] == "a source does not answer:"
+    assert message.splitlines()[0] == "a source does not respond:"
     assert "Failed to fetch: http://127.0.0.1:9/simple/numpy/" in message
     assert "Connection refused" in message
     assert "secret" not in message
-    assert hint == "check the address, proxy and certificates, or name a wheelhouse with --find-links"
+    assert hint == "check the address, proxy and certificates, or use a wheelhouse with --find-links"
+
+
+def test_a_torchvision_that_only_pytorchs_index_has(tmp_path: Path, sources: Sources, store: Store) -> None:
+    house = (sources.root / "pytorch" / "cpu" / "torch").as_posix()
+    settings = sources.settings(find_links=(house,), pytorch_index="http://127.0.0.1:9/whl")
+    _, hint = refuse(write_recipe(tmp_path, "torchvision"), settings, store)
+    assert hint is not None
+    assert hint.startswith("torchvision for this build of torch is on PyTorch's index only; ")
+    assert hint.endswith("and lock with --find-links and the folder of that wheel")
 
 
 def test_a_refusal_leaves_nothing_behind(tmp_path: Path, sources: Sources, store: Store) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
+
 from envbuilder.recipe.channels import channel_name, is_anacondas
 from envbuilder.recipe.conda import TORCH_PACKAGES
 from envbuilder.recipe.importing.environment_yml import Environment
@@ -52,7 +54,7 @@ class CondaPart:
             elif spec.name.startswith("__"):
                 self.remarks.append(line.left_out("a virtual package: what the server's image has decides"))
             elif spec.name == "pip":
-                why = "wheels get into an archive without pip; `conda: [pip]` takes it along"
+                why = "wheels are installed without pip; add it with `conda: [pip]`"
                 self.remarks.append(line.left_out(why))
             else:
                 found.append(spec)
@@ -80,7 +82,7 @@ class CondaPart:
         if not self.conda and not self.bundled:
             self.channels.clear()
             self.remarks += [
-                said.left_out("no package is taken from a channel") for said, _ in self.said_channels
+                said.left_out("no package comes from a channel") for said, _ in self.said_channels
             ]
             return
         if not self.channels:
@@ -103,6 +105,23 @@ class CondaPart:
             return not any(spec.channel in _ENDED for spec in asked)
         return bool(asked) and not _ENDED & {_name(channel) for channel in self.channels}
 
+    def settle(self, spec: Spec, said: Said, requirement: Requirement) -> bool:
+        """Return whether conda's *spec* stays where pip is asked for the same package by *requirement*, and say so.
+
+        pip leaves a version in place that fulfils what it is asked for, and replaces any other.
+        """
+        exact = re.fullmatch(r"==([^*,]+)", spec.pep440() or "")
+        fits = exact is not None and requirement.specifier.contains(exact[1], prereleases=True)
+        stays = requirement.url is None and not requirement.extras and (fits or not requirement.specifier)
+        if stays:
+            self.remarks.append(
+                said.left_out(f"clash: pip leaves conda's {spec.text} in place, which satisfies it")
+            )
+        else:
+            why = f"clash: pip replaces it by {requirement}, which is what that environment ended with"
+            self.remarks.append(spec.said.left_out(why))
+        return stays
+
     def place(self, spec: Spec, choice: TorchChoice, *, from_channel: bool, minor: str) -> None:
         """Put *spec* among ``conda:`` or the wheels."""
         if spec.name == "python":
@@ -112,7 +131,7 @@ class CondaPart:
         elif spec.name in FAMILY and not from_channel:
             version = spec.pep440()
             text = f"{spec.name}{version or ''}"
-            why = "" if version is not None else ", of whatever version torch wants"
+            why = "" if version is not None else ", in the version that torch requires"
             self.remarks.append(spec.said.changed(f"dependencies: {text}: a wheel{why}"))
             self.wheels.append((spec.said, text))
         elif spec.name not in BUILD_PACKAGES:
@@ -168,7 +187,7 @@ class CondaPart:
             self.remarks.append(line.left_out(why))
             return None
         if public(channel) != channel:
-            why = "without its password or token, which belongs into .netrc or the conda configuration"
+            why = "without its password or token, which belongs in .netrc or the conda configuration"
             self.remarks.append(line.changed(why))
         return public(channel)
 

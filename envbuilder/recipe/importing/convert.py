@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from envbuilder.catalog.torch import newest_python
 from envbuilder.catalog.triton import PYTRITON, Release, find_release
+from envbuilder.recipe.conda import TORCH_PACKAGES
 from envbuilder.recipe.importing.conda_packages import CondaPart
 from envbuilder.recipe.importing.remark import Remark, Said
 from envbuilder.recipe.importing.torch import FAMILY, TorchChoice, choose_python, choose_torch, is_torch
@@ -74,7 +75,9 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
     remarks = [*imported.wanted.remarks]
     if choices.triton is None:
         remarks.append(
-            imported.whole.changed(f"says no Triton release: triton: {PYTRITON}; --triton says another")
+            imported.whole.changed(
+                f"sets no Triton release: triton: {PYTRITON}; --triton names a different release"
+            )
         )
     specs = []
     if imported.conda is not None:
@@ -86,12 +89,24 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
     family = bool(imported.wanted.names() & {*FAMILY})
     from_channel = not chosen.from_pip and conda.torch_from_channel(specs, family=family)
     minor = python or newest_python(chosen.torch, release.pythons)
+    twice = {
+        canonicalize_name(one.name): (said, one)
+        for said, one in imported.wanted.requirements
+        if holds(one.marker, minor) and not is_torch(one) and one.name not in FAMILY
+    }
+    kept = set()
     for spec in specs:
-        conda.place(spec, chosen, from_channel=from_channel, minor=minor)
+        none = (None, None)
+        said, requirement = (
+            none if spec.name in TORCH_PACKAGES else twice.get(canonicalize_name(spec.name), none)
+        )
+        if said is None or requirement is None or conda.settle(spec, said, requirement):
+            conda.place(spec, chosen, from_channel=from_channel, minor=minor)
+            kept |= {said.place} if said is not None else set()
     if imported.conda is not None:
         conda.finish(imported.whole)
     wheels = _Wheels(folder=folder, minor=minor, choice=chosen, release=release)
-    wheels.fill(imported, conda.wheels)
+    wheels.fill(imported, conda.wheels, kept)
     remarks += [*chosen.remarks, *python_remarks, *conda.remarks, *wheels.remarks]
     with_conda = bool(conda.conda or conda.bundled)
     keys: dict[str, Any] = {
@@ -113,6 +128,12 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
     return MadeRecipe(text=_text(keys, imported, left_out), remarks=tuple(ordered))
 
 
+_PLACEHOLDERS = {
+    "pytorch": "pip's pytorch is a placeholder that cannot be installed: use torch",
+    "sklearn": "pip's sklearn is a placeholder that cannot be installed: use scikit-learn",
+}
+
+
 # -- wheels ----------------------------------------------------------------------------------------
 
 
@@ -127,14 +148,19 @@ class _Wheels:
     constraints: list[str] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
 
-    def fill(self, imported: Imported, from_conda: Sequence[tuple[Said, str]]) -> None:
-        """Take in what conda packages became, what pip is asked for, and what limits it."""
+    def fill(self, imported: Imported, from_conda: Sequence[tuple[Said, str]], kept: set[str]) -> None:
+        """Take in what conda packages became, what pip is asked for, and what limits it.
+
+        *kept* are places of requirements that conda packages fulfil.
+        """
         for _, text in from_conda:
             found = parse(text)
             assert isinstance(found, Requirement)
             self._add(str(found), self.dependencies)
         said_otherwise = {remark.place for remark in imported.wanted.remarks if remark.fate == "changed"}
         for said, requirement in imported.wanted.requirements:
+            if said.place in kept:
+                continue
             self._take(said, requirement, self.dependencies, quiet=said.place in said_otherwise)
         for said, requirement in imported.wanted.constraints:
             self._take(said, requirement, self.constraints, quiet=False)
@@ -145,7 +171,7 @@ class _Wheels:
         if not holds(requirement.marker, self.minor):
             self.remarks.append(said.left_out(f"not for CPython {self.minor} on Linux, x86-64"))
             return
-        why = self._clash(requirement)
+        why = _PLACEHOLDERS.get(canonicalize_name(requirement.name)) or self._clash(requirement)
         if why is not None:
             self.remarks.append(said.left_out(why))
             return

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from envbuilder.errors import RecipeError
+from envbuilder.recipe.importing.documents import CAP
 from envbuilder.recipe.importing.environment_yml import read_environment
 from envbuilder.recipe.importing.models import (
     read_bentofile,
@@ -29,13 +28,8 @@ from envbuilder.recipe.importing.requirements import (
 )
 from envbuilder.recipe.importing.uv_lock import read_uv_lock
 from envbuilder.recipe.importing.wanted import Imported
-from envbuilder.util.documents import DocumentError
+from envbuilder.util.documents import DocumentError, parse_json, parse_toml
 from envbuilder.util.yaml import plain, read_document
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KNOWN: Final = (
     "a conda environment file, requirements.txt, pyproject.toml (PEP 621, uv, Poetry), uv.lock, poetry.lock, Pipfile, "
@@ -71,7 +65,7 @@ def read_import(path: Path, groups: Sequence[str] = ()) -> Imported:
     if path.is_dir():
         inside = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
         if inside is None:
-            raise RecipeError(f"{path} holds nothing that can be imported", hint=f"expected {KNOWN}")
+            raise RecipeError(f"{path} contains nothing that can be imported", hint=f"expected {KNOWN}")
         path = inside
     try:
         return _reader(path, groups)(path)
@@ -81,7 +75,7 @@ def read_import(path: Path, groups: Sequence[str] = ()) -> Imported:
 
 def _reader(path: Path, groups: Sequence[str]) -> Callable[[Path], Imported]:
     text = read_text(path)
-    reader = _of_json(text) or _of_toml(text, groups) or _of_yaml(path, text)
+    reader = _of_json(text) or _of_toml(path, text, groups) or _of_yaml(path, text)
     if reader is not None:
         return reader
     if is_requirements(text):
@@ -93,16 +87,18 @@ def _of_json(text: str) -> Callable[[Path], Imported] | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return read_pipfile_lock if isinstance(data, dict) and {"_meta", "default"} <= data.keys() else None
+        data = parse_json(text, where="", cap=CAP).value
+    except DocumentError:
+        return read_pipfile_lock if '"_meta"' in text else None  # which says what is wrong with it
+    return read_pipfile_lock if {"_meta", "default"} <= data.keys() else None
 
 
-def _of_toml(text: str, groups: Sequence[str]) -> Callable[[Path], Imported] | None:
+def _of_toml(path: Path, text: str, groups: Sequence[str]) -> Callable[[Path], Imported] | None:
     try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError):
+        data = parse_toml(text.encode(), where="", cap=CAP).value
+    except DocumentError as error:
+        if path.suffix == ".toml":
+            raise RecipeError(f"{path} {error.reason}") from error
         return None
     if "lock-version" in data and "packages" in data:
         return read_pylock

@@ -19,8 +19,8 @@ _OTHER: Final = frozenset(
     {"win", "win32", "win64", "osx", "osx64", "osx-64", "arm64", "aarch64", "ppc64le", "linux32"}
 )
 _UNSAID: Final = {
-    "prefix": "where it lay on one machine",
-    "variables": "the server's own environment reaches every model; parameters of a model stand in its config.pbtxt",
+    "prefix": "its folder on one machine",
+    "variables": "the server's environment applies to every model; set a model's parameters in its config.pbtxt",
     "platforms": "Triton's servers are Linux on x86-64",
     "category": "that is conda-lock's",
 }
@@ -49,7 +49,8 @@ def read_environment(path: Path) -> Environment:
     root = read_document(path)
     if not isinstance(root.data, dict) or not root.data.keys() & {"dependencies", "channels"}:
         raise root.error(
-            "is no conda environment file", "one has `dependencies:`, a list of match specs, and `channels:`"
+            "is not a conda environment file",
+            "one has `dependencies:`, a list of match specs, and `channels:`",
         )
     parts = _Parts(lines=read_text(path).splitlines())
     name = path.stem
@@ -63,7 +64,7 @@ def read_environment(path: Path) -> Environment:
                 parts.dependency(item)
         else:
             said = Said(text=key, place=_place(value))
-            parts.remarks.append(said.left_out(_UNSAID.get(key, "no recipe has such a key")))
+            parts.remarks.append(said.left_out(_UNSAID.get(key, "recipes have no such key")))
     return Environment(
         path=path,
         name=name,
@@ -111,7 +112,7 @@ class _Parts:
             self.remarks.append(said.left_out(f"for other machines only: [{selector}]"))
             return
         if words and words not in _HERE and other not in _OTHER:
-            self.remarks.append(said.changed(f"taken whatever its selector [{selector}] says"))
+            self.remarks.append(said.changed(f"included, regardless of its selector [{selector}] says"))
         into.append(said)
 
 
@@ -119,7 +120,7 @@ def _items(value: Value, key: str) -> list[Value]:
     if value.data is None:
         return []
     if not isinstance(value.data, list):
-        raise value.error(f"`{key}` is no list", "a line for each, with - in front")
+        raise value.error(f"`{key}` is no list", "write each on its own line, after a dash")
     return value.data
 
 

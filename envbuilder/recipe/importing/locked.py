@@ -51,7 +51,7 @@ class Locked:
             name = canonicalize_name(package.name)
             if package.itself:
                 found.remarks.append(
-                    package.said.left_out("the project itself: NAME @ ./folder has it built")
+                    package.said.left_out("the project itself: build it with NAME @ ./folder")
                 )
             elif asked is None or name in asked or package.reference:
                 self._require(package, None if asked is None else asked.get(name), found)

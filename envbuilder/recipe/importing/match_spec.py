@@ -63,7 +63,7 @@ def read_spec(line: Said) -> Spec | Remark:
     try:
         found: Any = module.MatchSpec(text)
     except module.exceptions.InvalidMatchSpecError as error:
-        return line.left_out(f"is no match spec: {said(error).splitlines()[0]}")
+        return line.left_out(f"invalid match spec: {said(error).splitlines()[0]}")
     return Spec(
         said=line,
         text=text.strip(),

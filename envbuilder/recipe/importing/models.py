@@ -29,6 +29,10 @@ def read_mlmodel(path: Path) -> Imported:
         name = files.get(kind)
         if isinstance(name, str) and (path.parent / name).is_file():
             found = reader(path.parent / name)
+            other = files.get("conda")
+            if kind == "virtualenv" and isinstance(other, str):
+                why = f"{name} describes the environment; import {other} itself to use that one"
+                found.wanted.remarks.append(document.said(f"conda: {other}").left_out(why))
             return Imported(
                 path=path,
                 kind="an MLflow model",
@@ -38,7 +42,7 @@ def read_mlmodel(path: Path) -> Imported:
                 conda=found.conda,
             )
     raise RecipeError(
-        f"{path} names no environment file that lies beside it (flavors.python_function.env)",
+        f"{path} names no environment file next to it (flavors.python_function.env)",
         hint="MLflow writes python_env.yaml and conda.yaml beside MLmodel: take the model's whole folder",
     )
 
@@ -54,7 +58,7 @@ def read_python_env(path: Path) -> Imported:
         _lines(document, document.root.value.get("dependencies"), "dependencies"), path.parent
     )
     for text in _texts(document.root.value.get("build_dependencies")):
-        wanted.remarks.append(document.said(text).left_out("what builds needed, not the model"))
+        wanted.remarks.append(document.said(text).left_out("needed by builds, not by the model"))
     python = document.root.value.get("python")
     return Imported(
         path=path,
@@ -89,14 +93,26 @@ def read_bentofile(path: Path) -> Imported:
         document_line(document, wheel if "/" in wheel else f"./{wheel}", wheel)
         for wheel in _texts(python.get("wheels"))
     ]
+    lines += [
+        document_line(document, f"--find-links {place}", place) for place in _texts(python.get("find_links"))
+    ]
+    lines += [document_line(document, "--no-index", "no_index")] if python.get("no_index") is True else []
+    lines += [document_line(document, line, "pip_args") for line in _options(python.get("pip_args"))]
     wanted = read_pip_lines(lines, path.parent)
+    if "lock_packages" in python:
+        said = document.said(f"lock_packages: {str(python['lock_packages']).lower()}", "lock_packages")
+        wanted.remarks.append(said.left_out("a recipe is always locked"))
+    conda = _table(root.get("conda"))
+    for key in conda:
+        said = document.said(f"conda: {key}", f"{key}:")
+        wanted.remarks.append(said.left_out(_CONDA.format(file=conda.get("environment_yml", "its file"))))
     docker = _table(root.get("docker"))
     for text in _texts(docker.get("system_packages")):
         wanted.remarks.append(document.said(text).left_out(_SYSTEM))
-    _others(document, root, wanted, {"python", "docker"})
+    _others(document, root, wanted, {"python", "docker", "conda"})
     version, cuda = docker.get("python_version"), docker.get("cuda_version")
     if cuda is not None:
-        why = "the CUDA of the image; pip takes torch with its own: --cuda takes another build"
+        why = "the CUDA of the image; torch from pip contains its own: choose another build with --cuda"
         wanted.remarks.append(document.said(f"cuda_version: {cuda}", "cuda_version").left_out(why))
     return Imported(
         path=path,
@@ -124,6 +140,11 @@ def read_cog(path: Path) -> Imported:
     for item in build.get("run") or ():
         text = str(item.get("command", item)) if isinstance(item, dict) else str(item)
         wanted.remarks.append(document.said(text).left_out("a command of an image's build"))
+    for key in ("gpu", "cudnn") if "cuda" in build or build.get("gpu") is not False else ("cudnn",):
+        if key in build:
+            wanted.remarks.append(
+                document.said(f"{key}: {str(build[key]).lower()}", f"{key}:").left_out(_IMAGE)
+            )
     _others(document, document.root.value, wanted, {"build"})
     version, cuda = build.get("python_version"), build.get("cuda")
     said = document.said(str(cuda), "cuda") if cuda is not None else None
@@ -169,6 +190,8 @@ def read_truss(path: Path) -> Imported:
     )
 
 
+_IMAGE = "part of the image: the wheels contain their own"
+_CONDA = "conda's part: import {file} by itself, and add what is Python's here"
 _SYSTEM = "a package of the image, not of the environment: the server's image must have it"
 
 
@@ -176,6 +199,15 @@ def document_line(document: Document, text: str, needle: str) -> Said:
     """Return *text* as a line of pip's, at the place of *needle*."""
     place = document.said(needle).place
     return Said(text=text, place=place)
+
+
+def _options(said: object) -> list[str]:
+    """Return the options in a line of pip's arguments, each with what belongs to it."""
+    return (
+        [f"-{one}".strip() for one in re.split(r"(?:^|\s)-(?=[-a-zA-Z])", str(said)) if one.strip()]
+        if said
+        else []
+    )
 
 
 def _included(document: Document, name: str) -> Said:

@@ -39,6 +39,14 @@ def read_pipfile(path: Path) -> Imported:
     if "dev-packages" in document.root and document.root.value["dev-packages"]:
         said = document.said("[dev-packages]")
         found.remarks.append(said.left_out("for development, not for serving"))
+    for key in document.root.value:
+        if key not in ("source", "packages", "dev-packages", "requires", "pipenv"):
+            why = (
+                "not part of a Python environment"
+                if key == "scripts"
+                else "a custom category: not for serving"
+            )
+            found.remarks.append(document.said(f"[{key}]").left_out(why))
     pipenv = document.root.value.get("pipenv")
     if isinstance(pipenv, dict) and pipenv.get("allow_prereleases") is True:
         found.prereleases = document.said("allow_prereleases")

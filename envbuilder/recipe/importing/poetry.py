@@ -198,7 +198,7 @@ class _Reader:
 
     def _one(self, name: str, table: dict[str, Any], said: Said) -> None:
         if table.get("optional"):
-            self.found.remarks.append(said.left_out("optional: name it among the dependencies"))
+            self.found.remarks.append(said.left_out("optional: add it to the dependencies"))
             return
         extras = f"[{','.join(map(str, table['extras']))}]" if table.get("extras") else ""
         python = specifier(str(table.get("python", "")))

@@ -24,14 +24,34 @@ def read_pylock(path: Path) -> Imported:
     except (PylockValidationError, ValueError, TypeError) as error:
         raise RecipeError(f"{path} is not a pylock.toml (PEP 751): {error}") from error
     name = path.name.removeprefix("pylock.").removesuffix("toml").strip(".") or path.resolve().parent.name
-    return Locked(
+    taken = [package for package in lock.packages if _is_taken(package, lock)]
+    imported = Locked(
         path=path,
         kind="a pylock.toml",
         name=name,
-        packages=tuple(_package(package, document) for package in lock.packages),
+        packages=tuple(_package(package, document) for package in taken),
         roots=None,
         python=document.said(str(lock.requires_python), "requires-python") if lock.requires_python else None,
     ).imported()
+    imported.wanted.remarks += [
+        _package(package, document).said.left_out("of an extra or a group that is not taken by default")
+        for package in lock.packages
+        if package not in taken
+    ]
+    return imported
+
+
+def _is_taken(package: Package, lock: Pylock) -> bool:
+    """Whether a package is installed without extras, with the groups that are so by default."""
+    if not _names_groups(package):
+        return True
+    assert package.marker is not None
+    groups = frozenset(lock.default_groups or ())
+    return package.marker.evaluate({"extras": frozenset(), "dependency_groups": groups}, context="lock_file")
+
+
+def _names_groups(package: Package) -> bool:
+    return any(word in str(package.marker or "") for word in (" in extras", " in dependency_groups"))
 
 
 def _package(package: Package, document: Document) -> LockedPackage:
@@ -42,7 +62,7 @@ def _package(package: Package, document: Document) -> LockedPackage:
         said=document.said(f"{package.name} {version}".strip(), f'name = "{package.name}"'),
         index=package.index or "",
         reference=_reference(package),
-        marker=str(package.marker or ""),
+        marker="" if _names_groups(package) else str(package.marker or ""),
         itself=package.directory is not None and package.directory.path in (".", "./"),
     )
 

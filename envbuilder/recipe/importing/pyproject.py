@@ -14,9 +14,11 @@ from envbuilder.recipe.importing.documents import Document, read_toml, tables
 from envbuilder.recipe.importing.poetry import read_poetry
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.requirements import ELSEWHERE, read_requirement, variant_of
-from envbuilder.recipe.importing.wanted import Imported, Wanted, with_marker
+from envbuilder.recipe.importing.wanted import Imported, Wanted, holds, with_marker
 from envbuilder.util.documents import Record
 
+_NEWEST_PYTHON: Final = "3.12"
+"""Sources differ by platform far more often than by Python."""
 _UV_WITHOUT_EFFECT: Final = {
     "dev-dependencies": "for development, not for serving",
     "default-groups": "groups are named: --group NAME",
@@ -26,7 +28,7 @@ _UV_WITHOUT_EFFECT: Final = {
     "managed": "how uv treats the project",
     "workspace": "members of a workspace are named as dependencies",
     "conflicts": "one group at a time is imported",
-    "override-dependencies": "a recipe cannot override what packages ask for: use constraints",
+    "override-dependencies": "a recipe cannot override what packages require: use constraints",
     "build-constraint-dependencies": "limits of builds, not of the environment",
     "no-build": "a recipe takes wheels only, unless build-from-source names a project",
     "index-strategy": ELSEWHERE,
@@ -148,6 +150,13 @@ class _Reader:
         if not sources:
             self.found.requirements.append((said, requirement))
         for source in sources:
+            if not holds(str(source.get("marker", "")) or None, _NEWEST_PYTHON):
+                place = next(
+                    (str(source[key]) for key in ("index", "git", "url", "path") if key in source), ""
+                )
+                why = f"its source {place}: not for Linux, x86-64"
+                self.found.remarks.append(said.left_out(why.replace(" :", ":")))
+                continue
             self._from_source(said, requirement.name, str(requirement), source)
 
     def _from_source(self, said: Said, name: str, text: str, source: Any) -> None:

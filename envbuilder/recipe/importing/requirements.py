@@ -23,7 +23,7 @@ from envbuilder.util.urls import public
 
 LARGEST: Final = 4 * 2**20
 """Bytes of a file that is imported; a lock with the hashes of every file has some hundred KiB."""
-ELSEWHERE: Final = "where packages are is not part of a recipe: envbuilder.toml"
+ELSEWHERE: Final = "set package sources in envbuilder.toml, not in a recipe"
 _DEEPEST: Final = 16
 """Requirements files that include one another."""
 _PLACES: Final = (
@@ -133,7 +133,7 @@ class _Reader:
         if not text:
             return
         if re.search(r"\$\{[A-Z0-9_]+\}", text):
-            why = "an environment variable stands in it: a recipe means the same on every machine"
+            why = "it contains an environment variable: a recipe must mean the same on every machine"
             self.found.remarks.append(line.left_out(why))
         elif text.startswith("-"):
             match = re.match(r"(--[\w-]+|-\w?)[\s=]*(.*)", text)
@@ -165,9 +165,7 @@ class _Reader:
             found.indexes.append((line, variant))
         elif option in _PLACES:
             found.remarks.append(
-                line.left_out(
-                    f"where packages are is not part of a recipe: envbuilder.toml: {_SETTING[option]}"
-                )
+                line.left_out(f"set package sources in envbuilder.toml, not in a recipe: {_SETTING[option]}")
             )
         elif option in (*_FILES, *_CONSTRAINTS):
             self._file(line, folder / value, constrains=option in _CONSTRAINTS)
@@ -213,7 +211,7 @@ class _Reader:
         )
         for one in lines:
             inner.read(one, path.parent)
-        self.found.remarks.append(line.changed("its lines stand in the recipe"))
+        self.found.remarks.append(line.changed("its lines are in the recipe"))
 
 
 # -- one requirement -------------------------------------------------------------------------------
@@ -223,7 +221,10 @@ def read_requirement(text: str, folder: Path) -> Requirement | str:
     """Return the requirement that *text* is, or why it is none that a recipe can have; paths are from *folder*."""
     scheme = re.match(r"([a-z]+)(\+[a-z]+)?://", text)
     if scheme is not None:
-        return _reference(text, scheme[1], folder)
+        try:
+            return _reference(text, scheme[1], folder)
+        except ValueError as error:
+            return f"not an address: {error}"
     if text.endswith(".whl") and "@" not in text:
         return _local_wheel(text, folder)
     if re.match(r"[./~]", text):
@@ -248,7 +249,7 @@ def _reference(text: str, scheme: str, folder: Path) -> Requirement | str:
         name = parts.get("egg", [""])[0]
         kept = "".join(f"#subdirectory={one}" for one in parts.get("subdirectory", []))
         return (
-            parse(f"{name} @ {address}{kept}") if name else f"its name is not said: NAME @ {public(address)}"
+            parse(f"{name} @ {address}{kept}") if name else f"its name is missing: NAME @ {public(address)}"
         )
     if scheme in ("hg", "svn", "bzr"):
         return "expected a git reference (git+https: or git+ssh:)"
@@ -282,7 +283,7 @@ def _local_folder(text: str, folder: Path) -> Requirement | str:
         return f"there is no folder {path}" if not path.exists() else _NO_WHEEL
     name = project_name(path)
     if name is None:
-        return f"{path} does not say its project's name (project.name in pyproject.toml)"
+        return f"{path} does not name its project (project.name in pyproject.toml)"
     return parse(f"{name}{extras or ''} @ {path.as_uri()}")
 
 

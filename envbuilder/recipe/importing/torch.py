@@ -60,7 +60,9 @@ def choose_torch(
     wheel = _wheel(imported.wanted, choice)
     in_place = _version(asked)
     if wheel is not None and asked and _fulfils(in_place or DEFAULT_TORCH, wheel[1]):
-        choice.remarks.append(wheel[0].changed(f"{asked[0].said.text} fulfils it: pip leaves that in place"))
+        choice.remarks.append(
+            wheel[0].changed(f"{asked[0].said.text} satisfies it: pip leaves that in place")
+        )
         wheel = None
     if wheel is not None:
         _from_wheel(*wheel, choice, imported)
@@ -147,9 +149,9 @@ def _from_conda(
     if not choice.torch:
         choice.torch = version or _of_family(imported.wanted) or DEFAULT_TORCH
         if version is None and choice.torch == DEFAULT_TORCH:
-            why = "does not say a version of torch" if asked else "says nothing of torch"
+            why = "sets no version of torch" if asked else "does not mention torch"
             choice.remarks.append(
-                imported.whole.changed(f'{why}: torch: "{DEFAULT_TORCH}"; --torch says another')
+                imported.whole.changed(f'{why}: torch: "{DEFAULT_TORCH}"; choose another with --torch')
             )
     if not choice.cuda:
         wanted = imported.wanted
@@ -179,9 +181,11 @@ def _from_family(choice: TorchChoice, imported: Imported) -> None:
         why = (
             f"its {', '.join(sorted(wanted.names() & {*FAMILY}))} is of torch {derived}"
             if derived
-            else "says nothing of torch"
+            else "does not mention torch"
         )
-        choice.remarks.append(imported.whole.changed(f'{why}: torch: "{choice.torch}"; --torch says another'))
+        choice.remarks.append(
+            imported.whole.changed(f'{why}: torch: "{choice.torch}"; choose another with --torch')
+        )
     if not choice.cuda:
         family = [name for name in FAMILY if name in wanted.own_index]
         variant = wanted.own_index[family[0]] if family else wanted.indexes[0][1] if wanted.indexes else None
@@ -189,7 +193,7 @@ def _from_family(choice: TorchChoice, imported: Imported) -> None:
         choice.cuda = variant or ("pypi" if wanted.names() & {*FAMILY} else "cpu")
         if variant is None and choice.cuda == "cpu":
             choice.remarks.append(
-                imported.whole.changed("does not say a CUDA: cuda: cpu; --cuda says another")
+                imported.whole.changed("sets no CUDA version: cuda: cpu; choose another with --cuda")
             )
 
 
@@ -280,7 +284,7 @@ def _conda_cuda(specs: Sequence[Spec], asked: Sequence[Spec], choice: TorchChoic
     if wants_cuda and newest_first:
         return newest_first[0]
     if asked and not names & {"cpuonly", "pytorch-cpu"}:
-        choice.remarks.append(whole.changed("does not say a CUDA: cuda: cpu; --cuda says another"))
+        choice.remarks.append(whole.changed("sets no CUDA version: cuda: cpu; choose another with --cuda"))
     return "cpu"
 
 
@@ -296,7 +300,7 @@ def choose_python(
     if said is None or not said.text:
         return python, []
     if python is not None:
-        return python, [said.changed(f'python: "{python}", as --python says')]
+        return python, [said.changed(f'python: "{python}", as set by --python')]
     text = spec.version if spec is not None and spec.version else said.text
     exact = re.fullmatch(r"(?:==)?(\d+\.\d+)(\.\d[\w.]*)?", text.removesuffix(".*"))
     if exact is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -83,8 +84,10 @@ def _package(entry: Record, document: Document, *, member: bool) -> LockedPackag
 def _reference(source: Record) -> str:
     if "git" in source:
         address, _, commit = source.text("git").partition("#")
-        address = address.partition("?")[0]
-        return f"git+{address}@{commit}" if commit else f"git+{address}"
+        address, _, query = address.partition("?")
+        folder = parse_qs(query).get("subdirectory", [""])[0]
+        at = f"@{commit}" if commit else ""
+        return f"git+{address}{at}" + (f"#subdirectory={folder}" if folder else "")
     for key in ("url", "path", "directory", "editable"):
         if key in source and source.text(key) != ".":
             text = source.text(key)

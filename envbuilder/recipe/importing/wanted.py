@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from packaging.markers import Marker, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
@@ -45,7 +46,7 @@ class Wanted:
         if isinstance(requirement, str):
             self.remarks.append(said.left_out(requirement))
         elif requirement.url is not None:
-            self.remarks.append(said.left_out("a constraint says a version, not where a package lies"))
+            self.remarks.append(said.left_out("a constraint sets a version, not the place of a package"))
         else:
             self.constraints.append((said, requirement))
 
@@ -79,9 +80,11 @@ class Imported:
 def parse(text: str) -> Requirement | str:
     """Return the requirement that *text* is, or why it is none."""
     try:
-        return Requirement(text)
-    except InvalidRequirement as error:
+        requirement = Requirement(text)
+        urlsplit(requirement.url or "")
+    except (InvalidRequirement, ValueError) as error:  # of an address that is none
         return f"not a requirement (PEP 508): {str(error).splitlines()[0]}"
+    return requirement
 
 
 def holds(marker: Marker | str | None, python: str) -> bool:

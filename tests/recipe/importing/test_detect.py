@@ -5,46 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from envbuilder import api
 from envbuilder.errors import RecipeError
-from envbuilder.recipe.importing.convert import Choices
 from envbuilder.recipe.importing.detect import KNOWN, read_import
-from envbuilder.recipe.load import load_recipe
-from tests.helpers.imports import FILES, Example
+from tests.helpers.imports import FILES
+from tests.recipe.importing.conftest import READERS, check_example
 
 
-def made(path: Path, folder: Path, **choices: Any) -> tuple[dict[str, Any], list[str]]:
-    """Import *path*; return the recipe, and the fate of each line, without its folder."""
-    done = api.import_recipe(path, "mine", root=folder, choices=Choices(triton="pytriton-0.7.0", **choices))
-    load_recipe(done.recipe)
-    values: dict[str, Any] = YAML(typ="safe").load(done.recipe.read_text())
-    fates = []
-    for one in done.remarks:
-        place = one.place.rpartition(":")[2]
-        line = f"{place}: " if place.isdecimal() else ""
-        said = ": ".join(part for part in (one.text, one.why) if part)
-        fates.append(f"{one.fate}: {line}{said}")
-    return values, fates
+@pytest.mark.parametrize("name", READERS["detect"])
+def test_a_file_of_another_tool(tmp_path: Path, name: str) -> None:
+    check_example(name, tmp_path)
 
 
-@pytest.mark.parametrize("example", FILES, ids=lambda example: example.name)
-def test_a_file_of_another_tool(tmp_path: Path, example: Example) -> None:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for name, text in example.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    # Its content tells which tool wrote it, whatever it is called.
-    path = folder / example.path
-    values, fates = made(path, tmp_path)
-    expected = {"triton": "pytriton-0.7.0", **example.recipe}
-    assert values == expected
-    assert fates == [line.replace("{folder}", str(folder)) for line in example.fates]
+def test_every_example_has_its_reader() -> None:
+    names = [name for names in READERS.values() for name in names]
+    assert sorted(names) == sorted(example.name for example in FILES)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +39,7 @@ def test_a_folder_is_imported_by_what_it_holds(tmp_path: Path, name: str) -> Non
 def test_a_folder_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         read_import(tmp_path)
-    assert raised.value.message == f"{tmp_path} holds nothing that can be imported"
+    assert raised.value.message == f"{tmp_path} contains nothing that can be imported"
     assert raised.value.hint == f"expected {KNOWN}"
 
 
@@ -78,7 +56,7 @@ def test_a_folder_of_nothing(tmp_path: Path) -> None:
         ("[project]\ndependencies = 3\n", "project.dependencies: expected a list, found 3"),
         ("[[package]]\nname = 3\n", "package[0].name: expected a line of text, found 3"),
         ('lock-version = "1.0"\npackages = [{name = 3}]\n', "is not a pylock.toml (PEP 751): "),
-        ("flavors: {}\n", "names no environment file that lies beside it (flavors.python_function.env)"),
+        ("flavors: {}\n", "names no environment file next to it (flavors.python_function.env)"),
         ("build: {python_version: '3.11', python_packages: 3}\n", "python_packages: expected a list"),
     ],
 )
@@ -99,19 +77,6 @@ def test_what_cannot_be_read(tmp_path: Path, make: Callable[[Path], object]) -> 
     with pytest.raises(RecipeError) as raised:
         read_import(path)
     assert str(path) in raised.value.message
-
-
-def test_groups_of_a_project(tmp_path: Path) -> None:
-    path = tmp_path / "pyproject.toml"
-    path.write_text(
-        '[project]\nname = "x"\ndependencies = ["a"]\n[project.optional-dependencies]\nfast = ["b"]\nslow = ["c"]\n'
-        '[dependency-groups]\nserve = ["d", {include-group = "more"}]\nmore = ["e"]\n'
-    )
-    found = read_import(path, ["fast", "serve"])
-    assert sorted(found.wanted.names()) == ["a", "b", "d", "e"]
-    assert [one.text for one in found.wanted.remarks] == ["slow (extra)", "more (dependency group)"]
-    with pytest.raises(RecipeError, match="has no group or extra 'none'"):
-        read_import(path, ["none"])
 
 
 def test_every_line_of_the_report_is_for_machines_too(tmp_path: Path) -> None:

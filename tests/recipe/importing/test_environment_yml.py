@@ -66,7 +66,7 @@ def test_what_is_for_other_machines_is_not(read: Read, selector: str) -> None:
 def test_a_selector_that_is_none_of_these(read: Read) -> None:
     found = read("dependencies:\n  - numpy  # [py>=39]\n")
     assert [said.text for said in found.specs] == ["numpy"]
-    assert remarks(found) == [("2", "numpy", False, "taken whatever its selector [py>=39] says")]
+    assert remarks(found) == [("2", "numpy", False, "included, regardless of its selector [py>=39] says")]
 
 
 def test_what_no_recipe_can_say(read: Read) -> None:
@@ -75,14 +75,14 @@ def test_what_no_recipe_can_say(read: Read) -> None:
         "platforms: [linux-64]\ncategory: dev\n"
     )
     assert remarks(found) == [
-        ("2", "prefix", True, "where it lay on one machine"),
+        ("2", "prefix", True, "its folder on one machine"),
         (
             "3",
             "variables",
             True,
-            "the server's own environment reaches every model; parameters of a model stand in its config.pbtxt",
+            "the server's environment applies to every model; set a model's parameters in its config.pbtxt",
         ),
-        ("5", "surprise", True, "no recipe has such a key"),
+        ("5", "surprise", True, "recipes have no such key"),
         ("6", "platforms", True, "Triton's servers are Linux on x86-64"),
         ("7", "category", True, "that is conda-lock's"),
     ]
@@ -93,11 +93,15 @@ def test_what_no_recipe_can_say(read: Read) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("triton: x\n", "is no conda environment file", "one has `dependencies:`, a list of match specs"),
-        ("- python\n", "is no conda environment file", "one has `dependencies:`"),
-        ("dependencies: python\n", ":1: `dependencies` is no list", "a line for each, with - in front"),
+        ("triton: x\n", "is not a conda environment file", "one has `dependencies:`, a list of match specs"),
+        ("- python\n", "is not a conda environment file", "one has `dependencies:`"),
+        (
+            "dependencies: python\n",
+            ":1: `dependencies` is no list",
+            "write each on its own line, after a dash",
+        ),
         ("dependencies:\n  - 7\n", ":2: an entry of `dependencies` is no text", 'write it in quotes: "7"'),
-        ("dependencies:\n  - pip: einops\n", ":2: `pip` is no list", "a line for each"),
+        ("dependencies:\n  - pip: einops\n", ":2: `pip` is no list", "write each on its own line"),
         ("dependencies:\n  - pip:\n    - {a: 1}\n", ":3: an entry of `pip` is no text", None),
         ("channels:\n  - ''\n", ":2: an entry of `channels` is no text", None),
         ("dependencies: [\n", "environment.yml:2:", None),

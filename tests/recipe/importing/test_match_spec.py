@@ -35,7 +35,7 @@ def test_specs(text: str, name: str, version: str, build: str, channel: str | No
     [
         ("https://example.org/linux-64/x-1-0.conda", "a place; name the package, and its channel under"),
         ("https://example.org/x::libaio", "a place; name the package"),
-        ("numpy >=>1", "is no match spec: "),
+        ("numpy >=>1", "invalid match spec: "),
     ],
 )
 def test_what_is_none(text: str, why: str) -> None:

@@ -59,7 +59,7 @@ def test_a_local_wheel(tmp_path: Path, form: str) -> None:
 
 
 NO_WHEEL = "an archive of sources at an address cannot be pinned: build a wheel of it and name that"
-PLACE = "where packages are is not part of a recipe: envbuilder.toml: "
+PLACE = "set package sources in envbuilder.toml, not in a recipe: "
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,16 @@ PLACE = "where packages are is not part of a recipe: envbuilder.toml: "
         ("https://example.org/x-1.0.tar.gz", NO_WHEEL),
         ("x @ https://example.org/x-1.0.tar.gz", NO_WHEEL),
         ("./x.whl", "not the name of a wheel"),
-        ("git+https://u:p@github.com/x/y", "its name is not said: NAME @ git+https://github.com/x/y"),
+        ("git+https://u:p@github.com/x/y", "its name is missing: NAME @ git+https://github.com/x/y"),
         ("hg+https://example.org/x", "expected a git reference (git+https: or git+ssh:)"),
         ("x ==", "not a requirement (PEP 508): "),
         ("-e ./gone", "there is no folder "),
-        ("-e git+https://github.com/x/y", "its name is not said: NAME @ git+https://github.com/x/y"),
+        ("-e git+https://github.com/x/y", "its name is missing: NAME @ git+https://github.com/x/y"),
         ("-c https://example.org/limits.txt", "a file at an address may change: download it and name that"),
-        ("x==${VERSION}", "an environment variable stands in it: a recipe means the same on every machine"),
+        (
+            "x==${VERSION}",
+            "it contains an environment variable: a recipe must mean the same on every machine",
+        ),
         ("--use-feature=x", "an option of pip that does not choose packages"),
         ("-f ./wheels", PLACE + 'find-links = ["…"]'),
         ("--extra-index-url https://example.org/simple", PLACE + 'extra-index-urls = ["…"]'),
@@ -111,7 +114,7 @@ def test_what_is_changed(tmp_path: Path, line: str, how: str) -> None:
 
 def test_credentials_are_not_told(tmp_path: Path) -> None:
     found = read(tmp_path, "--index-url https://user:secret@example.org/simple")
-    assert str(found.remarks[0]).startswith("e.yml:1: --index-url https://example.org/simple: where packages")
+    assert str(found.remarks[0]).startswith("e.yml:1: --index-url https://example.org/simple: set package")
 
 
 @pytest.mark.parametrize("option", ["--index-url ", "-i ", "--extra-index-url="])
@@ -144,10 +147,10 @@ def test_files_of_requirements(tmp_path: Path) -> None:
     assert [(one.place, one.why) for one in found.remarks] == [
         (f"{tmp_path}/a.txt:1", "one==1: its hashes are those of the lock"),
         (f"{tmp_path}/sub/b.txt:2", "that file includes itself"),
-        (f"{tmp_path}/a.txt:4", "its lines stand in the recipe"),
-        (f"{tmp_path}/limits.txt:2", "a constraint says a version, not where a package lies"),
-        (f"{tmp_path}/a.txt:5", "its lines stand in the recipe"),
-        ("e.yml:1", "its lines stand in the recipe"),
+        (f"{tmp_path}/a.txt:4", "its lines are in the recipe"),
+        (f"{tmp_path}/limits.txt:2", "a constraint sets a version, not the place of a package"),
+        (f"{tmp_path}/a.txt:5", "its lines are in the recipe"),
+        ("e.yml:1", "its lines are in the recipe"),
     ]
     (tmp_path / "c.txt").write_bytes(b"\xff\xfe")
     assert read(tmp_path, "-r c.txt").remarks[0].why == f"{tmp_path}/c.txt is not UTF-8 text"
@@ -161,7 +164,7 @@ def test_files_of_requirements(tmp_path: Path) -> None:
 def test_a_local_project(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     assert read(tmp_path, "./own").remarks[0].why == (
-        f"{tmp_path}/own does not say its project's name (project.name in pyproject.toml)"
+        f"{tmp_path}/own does not name its project (project.name in pyproject.toml)"
     )
     (tmp_path / "own" / "pyproject.toml").write_text('[project]\nname = "my-own"\n')
     for line in ("./own[fast]", "-e ./own[fast]", f"my-own[fast] @ file://{tmp_path}/own"):

@@ -84,8 +84,8 @@ def test_the_newest_that_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("specs", "why"),
     [
-        (["ffmpeg"], f'says nothing of torch: torch: "{DEFAULT_TORCH}"; --torch says another'),
-        (["pytorch"], f'does not say a version of torch: torch: "{DEFAULT_TORCH}"; --torch says another'),
+        (["ffmpeg"], f'does not mention torch: torch: "{DEFAULT_TORCH}"; choose another with --torch'),
+        (["pytorch"], f'sets no version of torch: torch: "{DEFAULT_TORCH}"; choose another with --torch'),
     ],
 )
 def test_a_torch_that_is_not_said(specs: list[str], why: str) -> None:
@@ -96,7 +96,9 @@ def test_a_torch_that_is_not_said(specs: list[str], why: str) -> None:
 
 def test_a_cuda_that_is_not_said() -> None:
     found = chosen("pytorch=2.7.1")
-    assert [one.why for one in found.remarks] == ["does not say a CUDA: cuda: cpu; --cuda says another"]
+    assert [one.why for one in found.remarks] == [
+        "sets no CUDA version: cuda: cpu; choose another with --cuda"
+    ]
 
 
 def test_a_persons_own_choice_counts() -> None:
@@ -144,7 +146,7 @@ def test_pip_leaves_the_torch_of_conda_in_place_where_it_fulfils_the_requirement
     found = chosen("pytorch=2.5.1", "cpuonly", pip=["torch>=2.4"])
     assert (found.torch, found.cuda, found.from_pip) == ("2.5.1", "cpu", False)
     assert said(found) == [
-        "changed: torch>=2.4: pytorch=2.5.1 fulfils it: pip leaves that in place",
+        "changed: torch>=2.4: pytorch=2.5.1 satisfies it: pip leaves that in place",
         "changed: cpuonly: cuda: cpu",
     ]
 
@@ -209,5 +211,5 @@ def test_python_of_a_specifier(text: str, python: str | None) -> None:
 def test_python_of_a_person() -> None:
     release = find_release("pytriton-0.7.0")
     found, remarks = choose_python(imported(conda=True), [spec("python=3.9")], release, "2.7.1", "3.10")
-    assert (found, remarks[0].why) == ("3.10", 'python: "3.10", as --python says')
+    assert (found, remarks[0].why) == ("3.10", 'python: "3.10", as set by --python')
     assert choose_python(imported(conda=True), [], release, "2.7.1", None) == (None, [])

@@ -65,6 +65,6 @@ def check_names(recipe: Recipe, provided: Mapping[str, str]) -> None:
         if requirement.url is not None and name in provided:
             raise ResolveError(
                 f"{where(recipe, 'dependencies', name)}: {requirement.url.rsplit('/', 1)[-1]} and the conda package "
-                f"of {name} {provided[name]} are both to be {name}",
-                hint="drop one of them: a wheel never overwrites what a conda package owns",
+                f"of {name} {provided[name]} both provide {name}",
+                hint="remove one of them: a wheel never overwrites files of a conda package",
             )

@@ -15,7 +15,7 @@ from envbuilder.lockfile.model import Artifact, Lock
 from envbuilder.lockfile.pylock import lock_path, write_lock
 from envbuilder.lockfile.upgrade import Upgrade
 from envbuilder.progress import SILENT
-from envbuilder.resolve.built import Builder, hold_reference, place_in_wheelhouse, reference_key
+from envbuilder.resolve.built_wheels import Builder, hold_reference, place_in_wheelhouse, reference_key
 from envbuilder.resolve.target import Target
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
@@ -75,7 +75,7 @@ def test_source_is_not_built_unless_the_recipe_allows_it(
     with pytest.raises(ResolveError) as caught:
         lock(write_recipe(tmp_path, "bare", more="build-from-source: [other]"), sources.settings(), store)
     assert caught.value.message.splitlines()[0] == "recipe mine: no wheel fits of bare, only its source:"
-    assert caught.value.hint == "`build-from-source: [bare]` has it built once, when the recipe is locked"
+    assert caught.value.hint == "`build-from-source: [bare]` builds it once, when the recipe is locked"
 
 
 def test_what_has_no_wheel_is_built_once(tmp_path: Path, sources: Sources, store: Store) -> None:
@@ -112,7 +112,7 @@ def test_source_that_cannot_be_built(tmp_path: Path, sources: Sources, store: St
         lock(write_recipe(tmp_path, "bare", more=ALLOWED), sources.settings(), store)
     assert caught.value.message.startswith("bare 1.0 has no wheel, and building one failed:\n")
     assert "no compiler for this" in caught.value.message
-    assert caught.value.hint == "build the wheel elsewhere and put it into a wheelhouse"
+    assert caught.value.hint == "build the wheel on another machine and put it into a wheelhouse"
     assert str(store.root) not in caught.value.message
 
 
@@ -173,7 +173,7 @@ def test_a_git_reference_that_is_not_there(tmp_path: Path, sources: Sources, sto
     url = (tmp_path / "repository").as_uri()
     with pytest.raises(ResolveError) as caught:
         lock(write_recipe(tmp_path, f"mine-only @ git+{url}@nope"), sources.settings(), store)
-    assert caught.value.message.startswith("a git reference cannot be had:\n")
+    assert caught.value.message.startswith("a git reference cannot be fetched:\n")
     assert "couldn't find remote ref refs/tags/nope" in caught.value.message
 
 
@@ -206,7 +206,7 @@ def test_a_local_wheel_for_another_python(tmp_path: Path, sources: Sources, stor
     with pytest.raises(ResolveError) as caught:
         lock(recipe, sources.settings(), store)
     assert caught.value.message == (
-        "recipe mine: no set of packages fulfils it:\n"
+        "recipe mine: no set of packages satisfies it:\n"
         "  Because only my-ops==1.0 is available and my-ops==1.0 has no wheels with a matching Python version tag "
         "(e.g., `cp311`), we can conclude that all versions of my-ops cannot be used.\n"
         "  And because the recipe depends on my-ops, we can conclude that your requirements are unsatisfiable."
@@ -251,7 +251,7 @@ def test_a_wheel_that_changed_since_the_solver_read_it(
     with pytest.raises(IntegrityError) as caught:
         builder.take(PackageArchive(url=url, hashes={"sha256": "ab" * 32}))
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert caught.value.message == f"{name}: sha256 {found}, where the index says {'ab' * 32}"
+    assert caught.value.message == f"{name}: sha256 {found}, but the index says {'ab' * 32}"
     assert caught.value.exit_code == 5
     assert list((store.root / "artifacts").glob("*/*")) == []
     assert list((store.root / "tmp").iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 
 from envbuilder.errors import ResolveError
 from envbuilder.recipe.location import where
-from envbuilder.resolve.provided import write_stand_ins
+from envbuilder.resolve.conda_provided import write_stand_ins
 from tests.helpers.channels import Cut
 from tests.helpers.conda_parts import numpy_cut
 from tests.helpers.conda_project import Project
@@ -32,7 +32,7 @@ def test_a_local_wheel_and_a_conda_package_of_one_name(project: Project) -> None
     with pytest.raises(ResolveError) as caught:
         project.lock(project.recipe(conda=["numpy"], dependencies=["safe", f"numpy @ {wheel.as_uri()}"]))
     assert caught.value.message == (
-        f"{project.folder / 'mine.yaml'}:9: {wheel.name} and the conda package of numpy 1.26.4 are both to be numpy"
+        f"{project.folder / 'mine.yaml'}:9: {wheel.name} and the conda package of numpy 1.26.4 both provide numpy"
     )
     assert caught.value.exit_code == 4
 

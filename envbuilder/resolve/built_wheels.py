@@ -1,4 +1,4 @@
-"""Artifacts that no index has: wheels built of source, once, and wheels that the recipe names by their place.
+"""Artifacts that no index has: wheels built from source, and wheels that the recipe names by path or URL.
 
 They are kept in the store and in the wheelhouse beside the lock, where another machine can have them from.
 """
@@ -35,7 +35,7 @@ from envbuilder.util.urls import redacted
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Builder:
-    """Makes wheels, and brings them into the store."""
+    """Builds wheels, and adds them to the store."""
 
     session: Session
     indexes: tuple[Index, ...]
@@ -62,7 +62,7 @@ class Builder:
         Returns: the wheel and what it was made of, as :attr:`envbuilder.lockfile.model.Lock.built` says it.
 
         Raises:
-            ResolveError: the source cannot be had, or not be built.
+            ResolveError: the source cannot be downloaded or built.
         """
         source = package.vcs or package.sdist or package.directory
         assert source is not None
@@ -90,7 +90,7 @@ class Builder:
         """Bring a wheel that the recipe names by its place, a path or a URL, into the store.
 
         Raises:
-            ResolveError: it cannot be had.
+            ResolveError: it cannot be downloaded.
         """
         with self.session.store.scratch("take") as folder:
             return self._keep(self._download(archive, folder))
@@ -121,7 +121,7 @@ class Builder:
         found = file_sha256(target)
         if found != source.hashes.get("sha256", found):
             raise IntegrityError(
-                f"{target.name}: sha256 {found}, where the index says {source.hashes['sha256']}"
+                f"{target.name}: sha256 {found}, but the index says {source.hashes['sha256']}"
             )
         return target
 
@@ -165,7 +165,7 @@ class Builder:
             said = "\n".join(f"  {line}" for line in lines)
             raise ResolveError(
                 f"{package.name} {package.version or ''} has no wheel, and building one failed:\n{said}",
-                hint="build the wheel elsewhere and put it into a wheelhouse",
+                hint="build the wheel on another machine and put it into a wheelhouse",
             ) from error
         return next(out.glob("*.whl"))
 
