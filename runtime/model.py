@@ -68,19 +68,16 @@ class TritonPythonModel:
             parameters = runtime_module("parameters").Parameters(config)
             runtime_module("process").prepare_process(parameters.instances)
             engine = runtime_module("engine")  # imports torch, which reads once what was prepared
+            warmup = runtime_module("warmup")
             times.append(time.monotonic())
             self.engine = engine.Engine(args, config, parameters, __file__)
             times.append(time.monotonic())
-            self.engine.warm_up()
+            warmup.warm_up(self.engine)
             times.append(time.monotonic())
         except errors.ModelError as error:
             name, version = args["model_name"], args["model_version"]
             raise pb_utils.TritonModelException(f"model {name!r}, version {version}: {error}") from error
-        begun, imported, loaded, warmed = times
-        self.engine.model.log.info(
-            f"ready in {warmed - begun:.2f} s: {imported - begun:.2f} s importing torch, "
-            f"{loaded - imported:.2f} s loading, {warmed - loaded:.2f} s compiling and warming"
-        )
+        runtime_module("start").tell_ready(self.engine, times)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""

@@ -11,7 +11,7 @@ NAME = "_envbuilder_guest"
 """No model has a module of this name."""
 
 
-def main(job_path: str) -> None:
+def main(*arguments: str) -> None:
     """Load the package from where this file lies, not by way of ``sys.path``, and let it do the job."""
     folder = os.path.dirname(os.path.abspath(__file__))
     start = os.path.join(folder, "__init__.py")
@@ -21,8 +21,8 @@ def main(job_path: str) -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules[NAME] = package
     spec.loader.exec_module(package)
-    importlib.import_module(f"{NAME}.job").main(job_path)
+    importlib.import_module(f"{NAME}.job").main(*arguments)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

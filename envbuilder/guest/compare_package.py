@@ -39,7 +39,9 @@ class Trial:
                 difference, texts = self.ask(package, tried, sizes)
                 ones = {name for name, size in sizes.items() if size == 1}
                 if texts and not ones:
-                    raise self.refusal(f"its answers are not eager's, for sizes {sizes}: {'; '.join(texts)}")
+                    raise self.refusal(
+                        f"its outputs differ from eager, for sizes {sizes}: {'; '.join(texts)}"
+                    )
                 if texts:
                     wrong_with.append(ones)
                 else:
@@ -49,7 +51,7 @@ class Trial:
                     variant["ranges"][name][0] = 1
         return worst
 
-    def takes_other_weights(self, key: dict[str, Any]) -> bool:
+    def accepts_other_weights(self, key: dict[str, Any]) -> bool:
         """Say whether the package answers right, too, once the weights are others: whether none is built in."""
         tensors = list(self.model.weights().values())
         before = [tensor.detach().clone() for tensor in tensors]
@@ -109,7 +111,7 @@ class Trial:
         except Exception:
             return 0.0, []  # a size that the model itself does not take
         if not package.takes(self.model.tensors(values)):
-            raise self.refusal(f"the package does not take sizes {sizes}")
+            raise self.refusal(f"the package does not accept sizes {sizes}")
         found = self.engine.arrays(package, values)
         texts = differences(found, wanted, self.model.rough)
         return (largest_difference(found, wanted) if not texts else 0.0), texts

@@ -88,8 +88,10 @@ class Compilation:
             torch._inductor.config.cpp_cache_precompile_headers = False
         loaded, engine = self.load(self.options)
         if engine.compiler is None:
-            raise NotCompiled("torch.compile fails, and COMPILE_FALLBACK says eager")
-        engine.warm_other_branches()  # as the runtime does once it has such caches
+            raise NotCompiled("torch.compile fails, and COMPILE_FALLBACK is eager")
+        self.runtime_module("warmup").warm_other_branches(
+            engine
+        )  # as the runtime does once it has such caches
         path = engine.packages.path("zip")
         root = cache_dir()
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -114,7 +116,7 @@ class Compilation:
                 key = {**packages.write(path, self.inductor_options()), **self.made_of()}
                 tried = Trial(engine, path, self.host.job["sizes"], self.refusal)
                 error = tried.compare(key)
-                if "weights file" not in key and not tried.takes_other_weights(key):
+                if "weights file" not in key and not tried.accepts_other_weights(key):
                     key["weights file"] = packages.weights_digest()
             self.runtime_module("package_key").write_key(path, key)
             self.check_served()
@@ -129,16 +131,16 @@ class Compilation:
         """Refuse what torch.compile does and a package cannot."""
         if not engine.model.can_compile:
             strings = any(field.data_type == "STRING" for field in engine.model.inputs)
-            raise NotCompiled("it takes strings" if strings else "it is compiled already")
+            raise NotCompiled("it has string inputs" if strings else "it is already compiled")
         if self.options.get("disable"):
-            raise NotCompiled("TORCH_COMPILE_OPTIONAL_PARAMETERS says disable")
+            raise NotCompiled("TORCH_COMPILE_OPTIONAL_PARAMETERS sets disable")
         if self.options.get("backend", "inductor") != "inductor":
             raise NotCompiled(f"its torch.compile backend is {self.options['backend']}, not inductor")
         if self.options.get("dynamic") is False:
-            raise self.refusal("TORCH_COMPILE_OPTIONAL_PARAMETERS says dynamic: false, a graph for each size")
+            raise self.refusal("TORCH_COMPILE_OPTIONAL_PARAMETERS sets dynamic: false: a graph for each size")
         graphs = self.options.get("options", {}).get("triton.cudagraphs")
         if self.kind == "GPU" and (graphs or self.options.get("mode") in MODE_WITHOUT_PACKAGE):
-            raise self.refusal("its mode uses CUDA graphs, which a package has not")
+            raise self.refusal("its mode uses CUDA graphs, which a package does not support")
 
     def inductor_options(self) -> dict[str, Any]:
         """Return what the configuration asks of Inductor."""
@@ -160,4 +162,4 @@ class Compilation:
         served, refused = engine.package is not None, engine.packages.refused
         loaded.finalize()
         if not served:
-            raise self.refusal("the runtime does not take the package: " + "; ".join(refused))
+            raise self.refusal("the runtime rejects the package: " + "; ".join(refused))

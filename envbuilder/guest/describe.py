@@ -33,7 +33,9 @@ def describe(host: Host, runtime: Any, kind: str) -> dict[str, Any]:
         answers = [_answer(runtime, model, size, more) for size, more in sizes]
         first = answers[0]
         if first is None:
-            raise Indescribable("the model fails on its inputs; say WARMUP: sizes for the dims that are -1")
+            raise Indescribable(
+                "the model fails on its inputs; set WARMUP with sizes for the dims that are -1"
+            )
         for name, value in first.items():
             others = [answer[name] for answer in answers if answer is not None and name in answer]
             if not isinstance(value, torch.Tensor):
@@ -59,8 +61,8 @@ def _inputs(host: Host, runtime: Any, names: dict[str, str]) -> list[dict[str, A
     path = source.find_files(host.folder, default_name, host.path).exported
     if path is None or source.kind_of(path) != "exported":
         raise Indescribable(
-            "config.pbtxt has no input, and only an exported program (model.pt2) knows its own: "
-            "say name, data_type and dims of each"
+            "config.pbtxt has no input, and only an exported program (model.pt2) describes its own: "
+            "add name, data_type and dims of each"
         )
     program = torch.export.load(path)
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .answers import Answer
 
 if TYPE_CHECKING:
     from _torch_runtime.engine import Engine
 
 BFLOAT16 = 14
 """Its number in Triton's enumeration."""
+TEXT_ID = "1" * 128
+"""A sequence id that is a text: a server up to 24.10 pads a shorter one to this length, and then refuses its tensor."""
 COMPILE = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
+STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stub")
+"""The folder of the stand-in for Triton's module, which is the only thing in it."""
 
 
 class Host:
@@ -31,34 +37,78 @@ class Host:
         )
         inputs = self.config.get("input") or []
         self.half_inputs = {one["name"] for one in inputs if one["data_type"] == "TYPE_BF16"}
+        self.sequence: dict[str, Any] | None = self.config.get("sequence_batching")
+        controls = (self.sequence or {}).get("control_input") or []
+        self._text_ids = [one["name"] for one in controls if _is_text_id(one["control"][0])]
+        fields = [*inputs, *(self.config.get("output") or [])]
+        self.reshaped = {one["name"]: one for one in fields if "shape" in (one.get("reshape") or {})}
+        self.module: Any = None
+        self.asked = ""
+        """What the model was asked last, in words."""
+        add_paths(job)
 
     def import_file(self) -> Any:
-        """Import the model's file as the stub does; the runtime then prepares the process."""
-        name = os.path.splitext(os.path.basename(self.path))[0]
-        spec = importlib.util.spec_from_file_location(name, self.path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
+        """Import the model's file as the stub does, ``VERSION.STEM``; the runtime then prepares the process."""
+        if not os.path.isfile(self.path):
+            raise stand_in().TritonModelException(f"Python model file not found in '{self.path}'")
+        stem = os.path.splitext(os.path.basename(self.path))[0]
+        module = importlib.import_module(f"{self.job['version']}.{stem}")
         if hasattr(module, "runtime_module"):
             module.runtime_module("process").prepare_process(1)
+        self.module = module
         return module
+
+    def complete_config(self) -> dict[str, Any]:
+        """Return the configuration as the model's ``auto_complete_config`` leaves it.
+
+        Raises:
+            TritonModelException: it returns something else.
+        """
+        pb_utils = stand_in()
+        config = pb_utils.ModelConfig(json.dumps(self.config))
+        model = self.import_file().TritonPythonModel
+        if hasattr(model, "auto_complete_config"):
+            config = model.auto_complete_config(config)
+        if not isinstance(config, pb_utils.ModelConfig):
+            raise pb_utils.TritonModelException(
+                f"auto_complete_config function in model '{self.config['name']}' must return a valid pb.ModelConfig "
+                "object."
+            )
+        completed: dict[str, Any] = json.loads(json.dumps(config.as_dict()))
+        return completed
 
     def load(self, kind: str, options: dict[str, Any]) -> Any:
         """Initialize the model on a device of *kind*, ``CPU`` or ``GPU``, with *options* for torch.compile."""
-        import triton_python_backend_utils as pb_utils
-
         parameters = dict(self.config.get("parameters") or {})
         parameters[COMPILE] = {"string_value": json.dumps(options)}
+        parameters["RECOMPILE"] = {"string_value": "allow"}  # what a server would have to compile is counted
         group = [{"count": 1, "kind": f"KIND_{kind}", **({"gpus": [0]} if kind == "GPU" else {})}]
-        return pb_utils.Model(
-            self.path,
-            self.job["model"],
-            {**self.config, "parameters": parameters, "instance_group": group},
-            name=self.config["name"],
-            version=self.job["version"],
-            kind=kind,
+        return self._model(kind, {**self.config, "parameters": parameters, "instance_group": group})
+
+    def load_own(self) -> Any:
+        """Initialize a ``TritonPythonModel`` of the user's, on the device that its configuration names."""
+        groups = [dict(group) for group in self.config.get("instance_group") or [{}]]
+        gpu = os.path.exists("/dev/nvidia0")
+        for number, group in enumerate(groups):  # completed as the server does
+            if group.get("kind", "KIND_AUTO") == "KIND_AUTO":
+                group["kind"] = "KIND_GPU" if gpu else "KIND_CPU"
+            group["name"] = group.get("name") or f"{self.config['name']}_{number}"
+            group["count"] = group.get("count") or 1
+            if group["kind"] == "KIND_GPU" and not group.get("gpus"):
+                group["gpus"] = [0]
+        device = str((groups[0].get("gpus") or [0])[0])
+        kind = groups[0]["kind"].replace("KIND_", "")
+        config = {**self.config, "instance_group": groups}
+        batching = config.get("dynamic_batching")
+        if batching is not None and not batching.get("preferred_batch_size") and self.max_batch > 0:
+            config["dynamic_batching"] = {**batching, "preferred_batch_size": [self.max_batch]}
+        return self._model(kind, config, device)
+
+    def _model(self, kind: str, config: dict[str, Any], device: str = "0") -> Any:
+        module = self.module if self.module is not None else self.import_file()
+        name, version = self.config["name"], self.job["version"]
+        return stand_in().Model(
+            module, self.job["model"], config, name=name, version=version, kind=kind, device=device
         )
 
     def engine(self, model: Any) -> Engine:
@@ -66,34 +116,120 @@ class Host:
         engine: Engine = model.instance.engine
         return engine
 
-    def ask(self, model: Any, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the answers to *requests*, sent together: arrays by name.
+    def ask(self, model: Any, requests: list[dict[str, Any]], *, final: bool = False) -> list[Answer]:
+        """Return the answers to *requests*, sent together: of each the responses, arrays by name.
+
+        A final flag that comes alone is an empty response, left out but for who asks for the *final* one.
 
         Raises:
             RuntimeError: one of them is an error.
         """
-        import triton_python_backend_utils as pb_utils
-
-        made = [
-            pb_utils.InferenceRequest([self._tensor(name, array) for name, array in request.items()])
-            for request in requests
-        ]
+        self.asked = " and ".join(described(request) for request in requests)
         answers = []
-        for response in model.execute(made):
-            if response.has_error():
-                raise RuntimeError(response.error().message())
-            answers.append({tensor.name(): _as_array(tensor) for tensor in response.output_tensors()})
+        for responses in model.respond([self._request(model, request) for request in requests]):
+            answer = []
+            for response in responses:
+                if response.has_error():
+                    raise RuntimeError(response.error().message())
+                sent = {tensor.name(): as_array(tensor) for tensor in response.output_tensors()}
+                if len(sent) < len(response.output_tensors()):
+                    raise RuntimeError("two outputs of a response have one name")
+                answer.append({name: self._shaped(name, array, "dims") for name, array in sent.items()})
+            answers.append(answer if final or answer[-1:] != [{}] else answer[:-1])
         return answers
+
+    def _request(self, model: Any, arrays: dict[str, Any]) -> Any:
+        tensors = [self._tensor(name, array) for name, array in arrays.items()]
+        if self.sequence is None:
+            return model.request(tensors)
+        tensors += [self._control(control) for control in self.sequence.get("control_input") or []]
+        tensors += [self._state(state) for state in self.sequence.get("state") or []]
+        id = TEXT_ID if self._text_ids else 1
+        return model.request(tensors, correlation_id=id, flags=3)  # its own first and last
 
     def _tensor(self, name: str, array: Any) -> Any:
         """Return an input as Triton hands it over."""
-        import triton_python_backend_utils as pb_utils
-
+        pb_utils = stand_in()
+        array = self._shaped(name, array, "shape").copy()  # a model may write into it
         if name in self.half_inputs:
             import torch
 
             return pb_utils.Tensor.from_dlpack(name, torch.from_numpy(array).bfloat16())
         return pb_utils.Tensor(name, array)
+
+    def _shaped(self, name: str, array: Any, to: str) -> Any:
+        """Return *array* in the ``shape`` that the model has for what its clients have as ``dims``, or back."""
+        field = self.reshaped.get(name)
+        if field is None:
+            return array
+        dims = field["reshape"]["shape"] if to == "shape" else field["dims"]
+        shape = [len(array), *dims] if self.max_batch > 0 else list(dims)
+        return array.reshape(shape) if shape.count(-1) <= 1 else array
+
+    def _state(self, state: dict[str, Any]) -> Any:
+        """Return what the sequence batcher adds to the first request of a sequence, for a state that it keeps."""
+        import numpy as np
+
+        pb_utils = stand_in()
+        initial = (state.get("initial_state") or [{}])[0]
+        dims = [1 if dim == -1 else dim for dim in initial.get("dims") or state["dims"]]
+        shape = [1, *dims] if self.max_batch > 0 else dims
+        kind = pb_utils.triton_string_to_numpy(state["data_type"])
+        return pb_utils.Tensor(state["input_name"], np.full(shape, b"" if kind is np.object_ else 0, kind))
+
+    def _control(self, control: dict[str, Any]) -> Any:
+        """Return what the sequence batcher adds to the one request of a sequence."""
+        import numpy as np
+
+        pb_utils, told = stand_in(), control["control"][0]
+        shape = [1, 1] if self.max_batch > 0 else [1]
+        if told.get("kind") == "CONTROL_SEQUENCE_CORRID":
+            kind = pb_utils.triton_string_to_numpy(told["data_type"])
+            id = TEXT_ID.encode() if kind is np.object_ else 1
+            return pb_utils.Tensor(control["name"], np.full(shape, id, kind))
+        for key, kind in (("int32", np.int32), ("fp32", np.float32), ("bool", np.bool_)):
+            values = told.get(f"{key}_false_true")
+            if values:
+                return pb_utils.Tensor(control["name"], np.full(shape, values[1], kind))
+        return pb_utils.Tensor(control["name"], np.ones(shape, np.int32))
+
+
+def _is_text_id(control: dict[str, Any]) -> bool:
+    return control.get("kind") == "CONTROL_SEQUENCE_CORRID" and control.get("data_type") == "TYPE_STRING"
+
+
+def add_paths(job: dict[str, Any]) -> None:
+    """Put on ``sys.path`` what the stub puts there for the model of a *job*, where the stub puts it: at its end."""
+    for path in (os.path.join(job["model"], job["version"]), job["model"], STUB):
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def stand_in() -> Any:
+    """Return the stand-in for Triton's module.
+
+    Where a package of the environment has that name, the stub uses the package's file, and gives it its own names: so
+    does this.
+    """
+    import triton_python_backend_utils as found
+
+    if os.path.dirname(str(found.__file__)).startswith(STUB):
+        return found
+    own = "_envbuilder_guest.stub.triton_python_backend_utils"
+    module = importlib.import_module(own)
+    for name in module.__all__:
+        if name not in ("json", "np", "struct"):
+            setattr(found, name, getattr(module, name))
+    return module
+
+
+def described(request: dict[str, Any]) -> str:
+    """Return the kinds and shapes of a request's inputs."""
+    kinds = {"O": "strings", "S": "strings"}
+    return ", ".join(
+        f"{name} {kinds.get(array.dtype.kind, str(array.dtype))}{list(array.shape)}"
+        for name, array in request.items()
+    )
 
 
 def words(error: BaseException) -> str:
@@ -102,7 +238,7 @@ def words(error: BaseException) -> str:
     return (str(error) if name == "TritonModelException" else f"{name}: {error}")[:2000]
 
 
-def _as_array(tensor: Any) -> Any:
+def as_array(tensor: Any) -> Any:
     """Return a Triton tensor as an array that NumPy can compare, wherever it lies."""
     if tensor.is_cpu() and tensor.triton_dtype() != BFLOAT16:
         return tensor.as_numpy()

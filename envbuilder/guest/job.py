@@ -10,16 +10,15 @@ import traceback
 from typing import Any
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-STUB = os.path.join(FOLDER, "stub")
-"""The folder of the stand-in for Triton's module, which is the only thing in it."""
 
 
-def main(job_path: str) -> None:
+def main(job_path: str, *pipe: str) -> None:
     """Do the job in *job_path*; write what was found to the path that it names (``answer``).
 
     The job says what to do (``task``): import ``packages``, or ``probe``, ``describe`` or compile (``package``,
-    ``caches``) a model: which ``version`` of the ``model`` directory, which ``file`` of it Triton imports, and in what
-    configuration (``config``).
+    ``caches``) a model, have its configuration completed by it (``complete``), or ``serve`` it to who started this
+    process, at the other end of a *pipe*. It names the ``version`` of the ``model`` directory, the ``file`` of it that
+    Triton imports, and the configuration (``config``).
     """
     with open(job_path, encoding="utf-8") as file:
         job = json.load(file)
@@ -29,8 +28,17 @@ def main(job_path: str) -> None:
         from .packages import Importer  # and nothing else: what it forks is to be as a stub begins
 
         found = Importer(job).run()
+    elif job["task"] == "serve":
+        from .neighbours import serve
+
+        return serve(job, *map(int, pipe))
     else:
         use_model(job, found)
+    write(job, found)
+
+
+def write(job: dict[str, Any], found: dict[str, Any]) -> None:
+    """Write what was found, whole or not at all."""
     draft = job["answer"] + ".draft"
     with open(draft, "w", encoding="utf-8") as file:
         json.dump(found, file)
@@ -43,11 +51,15 @@ def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
     from .host import Host, words
     from .probe import Probe
 
-    sys.path[:0] = [os.path.join(job["model"], job["version"]), job["model"], STUB]
     host = Host(job)
+    if job["task"] == "probe" and job.get("own"):  # whose code may end this process
+        text = "its process exited, or exceeded the time limit, while the model was loaded or called"
+        write(job, {**found, "failed": {"stage": "ended", "text": text}})
     try:
         if job["task"] == "probe":
             Probe(host, found, outside=FOLDER).run()
+        elif job["task"] == "complete":
+            found["config"] = host.complete_config()
         else:
             found.update(Job(host).run())
     except Exception as error:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import time
 import traceback
 from typing import Any
 
-from .equality import differences, rough_outputs
 from .host import Host, words
-
-
-class StageError(Exception):
-    """A stage failed, and the ones after it cannot be tried."""
+from .neighbours import Neighbours
+from .serving import Ensemble, OwnModel, RuntimeModel, StageError
 
 
 class Probe:
@@ -24,23 +21,44 @@ class Probe:
     def __init__(self, host: Host, found: dict[str, Any], *, outside: str) -> None:
         """Keep what is found in *found*; what is loaded from the folder *outside* is no part of the environment."""
         self.host, self.job, self.found = host, host.job, found
-        self.rough = rough_outputs(host.config)
+        self.neighbours = Neighbours(self.job)
         self.folders = [sys.prefix, self.job["model"], outside, *self.job["caches"]]
 
     def run(self) -> None:
         """Run the stages in the order in which a server meets them."""
         try:
-            runtime = self.stage("runtime", self.host.import_file)
-            self.found["torch"] = self.stage("import", self.import_torch)
-            self.found["child"] = self.stage("child", self.run_child)
+            ensemble = bool(self.host.config.get("ensemble_scheduling"))
+            runtime = None if ensemble else self.stage("runtime", self.host.import_file)
+            if not self.job.get("brief"):
+                self.look_around(needs_torch=not self.job.get("own"))
+            if not hasattr(runtime, "runtime_module"):  # a TritonPythonModel of the user's
+                self.found["CPU"] = {}
+                served = Ensemble if ensemble else OwnModel
+                return served(self.host, self.stage, self.neighbours).serve(self.found["CPU"])
             for kind in ["CPU", "GPU"] if self.gpu() else ["CPU"]:
                 self.found[kind] = {}
-                self.serve(runtime, kind, self.found[kind])
+                RuntimeModel(self.host, self.stage, kind).serve(self.found[kind])
         except StageError:
             pass
         finally:
+            self.neighbours.close()
+            self.found["unknown"] = list(dict.fromkeys(self.neighbours.unknown))
             self.found["modules"] = outside_modules(self.folders)
             self.found["libraries"] = outside_libraries([sys.prefix, *self.job["caches"]])
+
+    def look_around(self, *, needs_torch: bool) -> None:
+        """Import torch, which a model of the user's own may do without, and start a child."""
+        if needs_torch or importlib.util.find_spec("torch") is not None:
+            self.found["torch"] = self.stage("import", self.import_torch)
+        else:
+            self.found["numpy"] = self.stage("import", self.import_numpy)
+        self.found["child"] = self.stage("child", self.run_child)
+
+    def import_numpy(self) -> str:
+        """Import NumPy, which Triton's module needs, and say which it is."""
+        import numpy
+
+        return str(numpy.__version__)
 
     def stage(self, name: str, work: Any, *args: Any) -> Any:
         """Do *work*; its error is kept under the stage's name."""
@@ -49,7 +67,14 @@ class Probe:
         except StageError:
             raise
         except Exception as error:
-            self.found["failed"] = {"stage": name, "text": words(error), "trace": traceback.format_exc()}
+            missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+            self.found["failed"] = {
+                "stage": name,
+                "text": words(error),
+                "trace": traceback.format_exc(),
+                "missing": missing,
+                "inputs": self.host.asked,
+            }
             raise StageError(name) from error
 
     def import_torch(self) -> dict[str, Any]:
@@ -82,103 +107,6 @@ class Probe:
         )
         output = done.stdout.decode(errors="replace").strip()
         return {"executable": sys.executable, "returncode": str(done.returncode), "output": output[-1000:]}
-
-    # -- serving
-
-    def serve(self, runtime: Any, kind: str, found: dict[str, Any]) -> None:
-        """Load the model eager and as configured on a device of *kind*; ask both the same."""
-        inputs = self.inputs()
-        # A TritonPythonModel of the user's has no eager form.
-        found["own"] = not hasattr(runtime, "runtime_module")
-        eager = None
-        if not found["own"]:
-            model = self.stage("eager", self.host.load, kind, {"disable": True})
-            eager = {
-                size: self.stage("eager", self.host.ask, model, [case])[0] for size, case in inputs.items()
-            }
-            model.finalize()
-        options = self.options(kind, found)
-        began = time.perf_counter()
-        model = self.stage("compiled", self.host.load, kind, options)
-        found["load_seconds"] = time.perf_counter() - began
-        found["compiled"] = not found["own"] and self.host.engine(model).compiler is not None
-        found["graphs"] = unique_graphs()
-        answers = {
-            size: self.stage("answer", self.host.ask, model, [case])[0] for size, case in inputs.items()
-        }
-        if self.host.max_batch > 1:
-            together = self.stage("answer", self.host.ask, model, [inputs["1"], inputs["1"]])
-            found["together"] = [text for one in together for text in self.differences(one, answers["1"])]
-        found["recompiles"] = unique_graphs() - found["graphs"]
-        model.finalize()
-        self.compare(answers, eager or answers, found)
-        if kind == "CPU":
-            self.save(eager or answers)
-
-    def inputs(self) -> dict[str, dict[str, Any]]:
-        """Read the inputs: for each batch size an array for each input."""
-        import numpy as np
-
-        cases: dict[str, dict[str, Any]] = {}
-        with np.load(self.job["inputs"]) as data:
-            for key in sorted(data.files, key=lambda key: int(key.partition("/")[0])):
-                size, _, name = key.partition("/")
-                cases.setdefault(size, {})[name] = data[key]
-        return cases
-
-    def compare(self, answers: dict[str, Any], expected: dict[str, Any], found: dict[str, Any]) -> None:
-        """Note what is empty, and what is another answer than *expected*."""
-        found["sizes"] = [int(size) for size in answers]
-        found["shapes"] = {name: list(array.shape) for name, array in next(iter(answers.values())).items()}
-        found["empty"] = sorted(
-            {name for one in answers.values() for name, array in one.items() if not array.size}
-        )
-        found["differs"] = [
-            f"batch of {size}: {text}"
-            for size, answer in answers.items()
-            for text in self.differences(answer, expected[size])
-        ]
-
-    def differences(self, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-        """Compare two answers."""
-        return differences(found, expected, self.rough)
-
-    def save(self, answers: dict[str, Any]) -> None:
-        """Write answers for a server's to be compared with."""
-        import numpy as np
-
-        arrays = {
-            f"{size}/{name}": array.astype("S") if array.dtype == object else array  # nothing pickled
-            for size, answer in answers.items()
-            for name, array in answer.items()
-        }
-        np.savez(self.job["outputs"], **arrays)
-
-    def options(self, kind: str, found: dict[str, Any]) -> dict[str, Any]:
-        """Return the options to compile with: the model's own, or ones that need no compiler where there is none."""
-        options = self.host.compile_options
-        found["compiler"] = cpp_compiler()
-        # Named by the environment, or by who serves: nothing else may stand in for it.
-        named = "CXX" in os.environ
-        inductor = options.get("backend", "inductor") == "inductor"
-        if kind == "CPU" and inductor and not found["compiler"] and not named:
-            options = {k: v for k, v in options.items() if k not in ("mode", "options")}
-            options["backend"] = "aot_eager"  # everything of torch.compile but the code that Inductor writes
-        found["backend"] = options.get("backend", "inductor")
-        return options
-
-
-def unique_graphs() -> int:
-    """Return how many graphs Dynamo has compiled in this process."""
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    return int(dynamo.counters["stats"].get("unique_graphs", 0)) if dynamo else 0
-
-
-def cpp_compiler() -> str | None:
-    """Return the C++ compiler that Inductor would find, if any."""
-    named = os.environ.get("CXX")
-    names = [named] if named else ["g++", "clang++", "c++"]
-    return next((path for path in map(shutil.which, names) if path), None)
 
 
 def outside_modules(folders: list[str]) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,7 +17,9 @@ import torch
 from .answers import name_outputs
 from .fields import Field
 from .loaded import LoadedModel
+from .log import Log
 from .package_key import KEY_FILE, environment_digest
+from .sealed import UNCOMPILED, Seal
 
 
 class Compiler:
@@ -34,6 +39,7 @@ class Compiler:
         graphs = self._options.get("mode") in ("reduce-overhead", "max-autotune")
         graphs = graphs or bool(self._options.get("options", {}).get("triton.cudagraphs"))
         self._reuses_buffers = graphs and device.type == "cuda"
+        self._seal: Seal | None = None
         self._compiled = self._compile(model.eager)
 
     def _compile(self, target: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,10 +55,19 @@ class Compiler:
         if self._options.get("backend", "inductor") == "inductor":
             self._prefix.use()
             torch._inductor.config.freezing = self._freeze  # Dynamo asks it, and not the options of the call
-        return torch.compile(without_call(target), **self._options)
+        return torch.compile(bare_forward(target), **self._options)
+
+    def seal(self) -> None:
+        """Compile nothing any more: what is compiled serves, the model itself does for the rest."""
+        self._seal = Seal()
 
     def forward(self, tensors: list[Any]) -> list[Any]:
         """Return the outputs for *tensors*, each in the order of the configuration."""
+        if self._seal is not None:
+            result = self._seal.call(lambda: self._model.result(self._compiled, tensors), tensors)
+            if result is UNCOMPILED:
+                return self._model.forward(tensors)
+            return self._outputs(result)
         try:
             result = self._model.result(self._compiled, tensors)
         except Exception:
@@ -60,6 +75,9 @@ class Compiler:
                 raise
             # Another server took the headers away that a compiler was reading.
             result = self._model.result(self._compiled, tensors)
+        return self._outputs(result)
+
+    def _outputs(self, result: Any) -> list[Any]:
         outputs = name_outputs(result, self._model.outputs)
         if self._reuses_buffers:
             outputs = [value.clone() if isinstance(value, torch.Tensor) else value for value in outputs]
@@ -70,13 +88,45 @@ class Compiler:
         if not self._static:
             mark_dynamic(tensors, self._model.inputs, self._model.batched)
 
+    def denied(self) -> bool:
+        """Say whether the last call was the model's own, as it would have had to compile for it; say it once."""
+        return self._seal is not None and self._seal.take_denied()
+
+    @property
+    def graphs(self) -> int:
+        """How many graphs were compiled since the last call of :meth:`new_graphs`."""
+        return int(self._counters["stats"]["unique_graphs"]) - self._graphs
+
     def new_graphs(self) -> int:
         """Return how many graphs were compiled since the last call."""
         before, self._graphs = self._graphs, int(self._counters["stats"]["unique_graphs"])
         return self._graphs - before
 
 
-def without_call(target: Callable[..., Any]) -> Callable[..., Any]:
+@contextlib.contextmanager
+def limits_said(log: Log) -> Iterator[None]:
+    """Say in the server's log where Dynamo keeps no more graphs: it says so where nobody looks."""
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if "recompile_limit" in text or "cache_size_limit" in text:
+                lines = text.strip().split("\n")
+                function = next((line.strip() for line in lines if "function:" in line), "a function")
+                log.warn(
+                    f"no more graphs for {function}: further shapes run uncompiled; RECOMPILE_LIMIT raises that"
+                )
+
+    handler = Said(logging.WARNING)
+    logger = logging.getLogger("torch._dynamo")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def bare_forward(target: Callable[..., Any]) -> Callable[..., Any]:
     """Return the forward of a module whose call does nothing else: each call is several frames shorter."""
     if not isinstance(target, torch.nn.Module) or type(target).__call__ is not torch.nn.Module.__call__:
         return target
@@ -102,6 +152,7 @@ def restore_caches(path: str) -> None:
 
     Raises:
         OSError: the folder cannot be written, or is full.
+        BadZipFile: a member cannot be read.
     """
     import torch._inductor.config
     from torch._inductor.codecache import cache_dir  # type: ignore[attr-defined]  # where all versions have it
@@ -110,14 +161,23 @@ def restore_caches(path: str) -> None:
         torch._inductor.config.cpp_cache_precompile_headers = False
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            place = os.path.join(cache_dir(), *member.filename.split("/"))
-            if member.filename == KEY_FILE or os.path.exists(place):
+            parts = member.filename.split("/")
+            place = os.path.join(cache_dir(), *parts)
+            if member.filename == KEY_FILE or ".." in parts or os.path.exists(place):
                 continue
             os.makedirs(os.path.dirname(place), exist_ok=True)
             draft = f"{place}.{os.getpid()}"
             try:
+                content = archive.read(member)
+            except (
+                zlib.error,
+                EOFError,
+                RuntimeError,
+            ) as error:  # damaged, encrypted, or packed in another way
+                raise zipfile.BadZipFile(f"{member.filename} cannot be read: {error}") from error
+            try:
                 with open(draft, "wb") as file:
-                    file.write(archive.read(member))
+                    file.write(content)
                 os.replace(draft, place)  # another server may do the same at this moment
             finally:
                 if os.path.exists(draft):
@@ -127,7 +187,7 @@ def restore_caches(path: str) -> None:
 class StablePrefix:
     """A name for the environment that is the same after each start: a link in the folder for temporary files.
 
-    Triton names the folder anew each time that it extracts an archive, and the names of headers are in what
+    Triton chooses a new folder each time it extracts an archive, and the names of headers are in what
     Inductor's caches are looked up by: under another name everything would compile again. Under the stable name a
     restart with these caches took the sample models 2.2 (perceptron) and 3.5 (encoder) times less CPU time, and caches
     that were made ahead of time, in another folder, are found at all.

@@ -21,7 +21,9 @@ from .package import Package
 from .packages import Packages
 from .parameters import Parameters
 from .threads import set_up_torch
-from .warmup import WarmUp
+
+MOST_SAID = 8
+"""How many shapes are named in the log that nothing was compiled for."""
 
 
 class Engine:
@@ -40,29 +42,20 @@ class Engine:
         self.packages = Packages(self.model)
         self.form: Form = self.model
         self.compiler: Compiler | None = None
+        self.compile_seconds = 0.0
+        """Of what warming up took: making a package, and first calls of compiled code."""
         self._checked = False
+        self._uncompiled: set[str] = set()
 
     @property
     def package(self) -> Package | None:
         """The package that the model is served from, if it is."""
         return self.form if isinstance(self.form, Package) else None
 
-    def warm_up(self) -> None:
-        """Choose the form in which the model is served, compile and warm it.
-
-        Raises:
-            ModelError: the model fails, or cannot be compiled.
-        """
-        with self.model.mode:
-            WarmUp(self).run()
-        # What was imported and compiled stays: the collector need not look through it again between requests.
-        gc.collect()
-        gc.freeze()
-
-    def warm_other_branches(self) -> None:
-        """Call the model for more than the zeros of warm-up, so that compiled code for it gets into the caches."""
-        with self.model.mode:
-            WarmUp(self).warm_other_branches()
+    @property
+    def served(self) -> str:
+        """What answers: ``package``, ``dynamo`` or ``eager``."""
+        return "package" if self.package else "dynamo" if self.compiler else "eager"
 
     def serve(self, form: Form) -> None:
         """Answer in this *form* of the model from now on."""
@@ -138,8 +131,8 @@ class Engine:
             outputs = self.outputs(self.form if rows else self.model, values)
             self.metrics.count("batches")
             self.metrics.count("batch_rows", rows)
-            if self.compiler and self.compiler.new_graphs():
-                self._recompiled(values)
+            if self.compiler:
+                self._look_after(self.compiler, values)
             for value, field in zip(outputs, fields):
                 if batched and value.shape[0] != rows:
                     raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
@@ -153,11 +146,19 @@ class Engine:
             for place, index in enumerate(indexes):
                 self._answer([index], [[column[place]] for column in columns], responses)
 
-    def _recompiled(self, values: list[Any]) -> None:
-        """Say that a request had to wait for a compilation."""
-        self.metrics.count("recompiles")
+    def _look_after(self, compiler: Compiler, values: list[Any]) -> None:
+        """Say that a request had to wait for a compilation, or was answered without compiled code."""
+        denied = compiler.denied()
+        if not denied and not compiler.new_graphs():
+            return
+        self.metrics.count("uncompiled_calls" if denied else "recompiles")
         shapes = {f.name: list(v.shape) for f, v in zip(self.model.inputs, values) if v is not None}
-        self.model.log.warn(f"compiled again while serving, for inputs {shapes}")
+        if not denied:
+            self.model.log.warn(f"compiled again while serving, for inputs {shapes}")
+        elif str(shapes) not in self._uncompiled and len(self._uncompiled) < MOST_SAID:
+            self._uncompiled.add(str(shapes))
+            cure = 'cover such sizes with WARMUP, or compile while serving with RECOMPILE: "allow"'
+            self.model.log.warn(f"answered uncompiled, for inputs {shapes}; {cure}")
 
     def _refusal(self, error: BaseException) -> Any:
         self.metrics.count("failed_requests")

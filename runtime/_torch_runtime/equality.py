@@ -32,19 +32,26 @@ def rough_outputs(config: Mapping[str, Any]) -> list[str]:
 
 
 def differences(
-    found: Mapping[str, Any], expected: Mapping[str, Any], rough: Iterable[str] = ()
+    found: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    rough: Iterable[str] = (),
+    *,
+    against: str = "eager",
+    tolerance: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Say in which outputs *found* is another answer than *expected*, eager's; both are arrays by name.
+    """Say in which outputs *found* is another answer than *expected*, that of *against*; both are arrays by name.
 
-    Outputs of :func:`rough_outputs` are *rough*.
+    Outputs of :func:`rough_outputs` are *rough*. A *tolerance* of ``rtol`` and ``atol``, as NumPy's ``allclose`` takes
+    them, goes before :data:`TOLERANCES`.
     """
     texts = []
     for name in sorted({*found, *expected}):
         if name in found and name in expected:
-            text = _difference(found[name], expected[name], name in rough)
+            bounds = _bounds(expected[name], name in rough, tolerance)
+            text = _difference(found[name], expected[name], bounds, against)
             texts += [f"{name} {text}"] if text else []
         else:
-            texts.append(f"{name} is in one answer only")
+            texts.append(f"{name} is in only one of the answers")
     return texts
 
 
@@ -59,20 +66,26 @@ def largest_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) ->
     return largest
 
 
-def _difference(found: Any, expected: Any, rough: bool) -> str | None:
+def _bounds(expected: Any, rough: bool, tolerance: Mapping[str, float] | None) -> tuple[float, float] | None:
+    """Return how far an answer may be from *expected*, in parts of a value and at all; None: not at all."""
+    if expected.dtype.name not in TOLERANCES:
+        return None
+    part = TOLERANCES["float16" if rough else expected.dtype.name]
+    if tolerance is not None:
+        return tolerance.get("rtol", part), tolerance.get("atol", 0.0)
+    values = np.abs(expected[np.isfinite(expected)].astype(np.float64))
+    return part, part * (float(values.max()) if values.size else 0.0)
+
+
+def _difference(found: Any, expected: Any, bounds: tuple[float, float] | None, against: str) -> str | None:
     if found.dtype != expected.dtype or found.shape != expected.shape:
-        return f"is {found.dtype}{list(found.shape)}, eager gives {expected.dtype}{list(expected.shape)}"
-    if found.dtype.name not in TOLERANCES:
-        same = np.array_equal(found, expected)
-        return (
-            None if same else f"differs from eager in {int(np.sum(found != expected))} of {found.size} values"
-        )
-    tolerance = TOLERANCES["float16" if rough else found.dtype.name]
+        return f"is {found.dtype}{list(found.shape)}, {against} gives {expected.dtype}{list(expected.shape)}"
+    if bounds is None:
+        same, many = np.array_equal(found, expected), int(np.sum(found != expected))
+        return None if same else f"differs from {against} in {many} of {found.size} values"
     a, b = found.astype(np.float64), expected.astype(np.float64)
-    finite = np.abs(b[np.isfinite(b)])
-    scale = float(finite.max()) if finite.size else 0.0
-    if np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
+    if np.allclose(a, b, rtol=bounds[0], atol=bounds[1], equal_nan=True):
         return None
     with np.errstate(invalid="ignore"):  # infinity from infinity
         away = np.nan_to_num(np.abs(a - b), nan=np.inf)
-    return f"differs from eager by up to {float(away.max()):.3g}"
+    return f"differs from {against} by up to {float(away.max()):.3g}"

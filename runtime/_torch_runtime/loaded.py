@@ -10,14 +10,18 @@ import numpy as np
 import torch
 
 from .answers import name_outputs
-from .batching import Arguments, decode
+from .aoti import AOTInductorModel
+from .batching import Arguments, argument_defaults, decode
 from .equality import rough_outputs
+from .errors import ModelError
 from .fields import TORCH_DTYPES, Field, read_fields
+from .library import is_pretrained, load_library, names_library
 from .loading import load, pick_device
 from .log import Log
 from .parameters import Parameters
 from .sharing import SharedWeights
 from .source import PACKAGE, find_files
+from .tokenizing import wants_tokenizer, with_tokenizer
 from .weights import module_tensors
 
 
@@ -49,6 +53,8 @@ class LoadedModel:
         self.config, self.parameters = config, parameters
         self.inputs, self.outputs = read_fields(config, "input"), read_fields(config, "output")
         self.rough = rough_outputs(config)
+        self.dims: dict[str, list[int]] = parameters.warmup["dims"]
+        """Sizes of examples for dims that vary; WARMUP may name several, one after the other."""
         self.max_batch = int(config.get("max_batch_size", 0))
         self.batched = self.max_batch > 0
         optional = any(field.optional for field in self.inputs)
@@ -61,7 +67,23 @@ class LoadedModel:
         package = PACKAGE + re.sub(r"\W", "_", f"{self.name}_{args['model_version']}")
         kind, device_id = args["model_instance_kind"], args["model_instance_device_id"]
         wanted = pick_device(kind, device_id, None) if kind in ("CPU", "GPU") else None
-        target = load(self.files, package, parameters, wanted)
+        library = names_library(parameters)
+        if library and self.files.source:
+            what = f"MODEL_CLASS names {parameters.model_class}"
+            raise ModelError(
+                f"{what}, and there is {os.path.basename(self.files.source)}, too: keep one of them"
+            )
+        if not self.files.exported and (library or (not self.files.source and is_pretrained(self.folder))):
+            names = [field.name for field in self.outputs]
+            loaded = load_library(self.files, self.folder, parameters, names, self.log)
+            if wants_tokenizer(self.folder, self.inputs):
+                taken = list(argument_defaults(loaded.target))
+                text = with_tokenizer(loaded.target, self.folder, parameters.longest_text, taken)
+                loaded = loaded._replace(target=text)
+        else:
+            loaded = load(self.files, self.folder, package, parameters, wanted, self.log)
+        target, self.files = loaded.target, self.files._replace(weights=loaded.weights)
+        self._loads_itself = loaded.own
         self.device = pick_device(kind, device_id, target)
         self.on_cpu = self.device.type == "cpu"
         if isinstance(target, torch.nn.Module):
@@ -73,10 +95,10 @@ class LoadedModel:
 
     def _settle(self, module: torch.nn.Module, args: dict[str, str]) -> torch.nn.Module:
         """Bring *module* to its device, into its dtype, and to rest; its weights may be another instance's then."""
-        files = self.files
-        if not files.weights and not files.exported and next(module.parameters(), None) is not None:
+        given = self.files.weights or self._loads_itself
+        if not given and next(module.parameters(), None) is not None:
             what = type(module).__name__
-            self.log.warn(f"{what} has parameters and no weights file: served as constructed")
+            self.log.warn(f"{what} has parameters but no weights file: served as constructed")
         dtype = getattr(torch, self.parameters.dtype) if self.parameters.dtype else None
         module = module.to(device=self.device, dtype=dtype)
         for parameter in module.parameters():
@@ -110,9 +132,8 @@ class LoadedModel:
     @property
     def can_compile(self) -> bool:
         """Whether torch.compile takes it: not what is compiled already, nor strings, which are constants to it."""
-        done = (
-            isinstance(self.eager, torch.jit.ScriptModule) or type(self.eager).__name__ == "AOTICompiledModel"
-        )
+        compiled = ("AOTICompiledModel", AOTInductorModel.__name__)
+        done = isinstance(self.eager, torch.jit.ScriptModule) or type(self.eager).__name__ in compiled
         return not done and all(field.data_type != "STRING" for field in self.inputs)
 
     def result(self, target: Any, tensors: list[Any]) -> Any:
@@ -134,7 +155,7 @@ class LoadedModel:
 
     def example(self, field: Field, size: int, varied: bool = False) -> Any:
         """Return an input in the shape that the configuration, or WARMUP, gives it: zeros, or (*varied*) not."""
-        dims = self.parameters.warmup["dims"].get(field.name, field.dims)
+        dims = self.dims.get(field.name, field.dims)
         # Guessed sizes differ from batch sizes: dims of one size are taken to be one by Dynamo.
         shape = [32 + 8 * i + (32 + 8 * i == size) if d == -1 else d for i, d in enumerate(dims)]
         shape = [size, *shape] if self.batched else shape

@@ -2,55 +2,177 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from .aoti import load_aotinductor
 from .errors import ModelError, describe
-from .parameters import Parameters
+from .evidence import Evidence, may_load
+from .fit import load_state
+from .log import Log
+from .parameters import NO_WEIGHTS, Parameters
 from .source import Files, find_model, import_source, kind_of
-from .weights import load_state
+from .weight_files import WeightSet, choose_named, find_elsewhere, mentioned, unclear
+from .weights import read_weights
+
+_HINT = "add the model.py that defines it"
 
 
-def load(files: Files, package: str, parameters: Parameters, device: torch.device | None) -> Any:
-    """Load what *files* hold onto *device* (None: where the model puts itself), ready to be called."""
+class Loaded(NamedTuple):
+    """What was loaded, and from what."""
+
+    target: Any
+    """What can be called."""
+    weights: tuple[str, ...]
+    """The files that its weights were read from by the runtime."""
+    own: bool
+    """Whether its own code loaded weights, or it is a model by itself."""
+
+
+def load(
+    files: Files, folder: str, package: str, parameters: Parameters, device: torch.device | None, log: Log
+) -> Loaded:
+    """Load what *files* of the version *folder* hold onto *device* (None: where the model puts itself).
+
+    Raises:
+        ModelError: there is nothing to serve, or it is unclear what is; nothing is served with weights of chance
+            because of a file's name.
+    """
+    if files.exported:
+        return Loaded(load_saved(files.exported, device), (), own=True)
     if files.source is None:
-        return load_saved(str(files.exported or files.weights), device)
-    found, weights = find_model(import_source(files.source, package), parameters), files.weights
-    if not inspect.isclass(found):
-        if weights:
-            file, function = os.path.basename(weights), getattr(found, "__name__", "the function")
-            raise ModelError(f"{file} has nowhere to go: {function} is a function, not an nn.Module")
-        return found
+        return _load_alone(files, folder, parameters, device)
+    evidence = Evidence()
+    with evidence if may_load(folder) else contextlib.nullcontext():
+        found = find_model(import_source(files.source, package), parameters)
+    if not isinstance(found, torch.nn.Module) and not inspect.isclass(found):
+        return _function(found, files)
+    with evidence:
+        module = found if isinstance(found, torch.nn.Module) else construct(found, parameters, folder)
+    if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
+        raise ModelError("MODEL_KWARGS has no effect: model.py creates the served instance itself")
+    return give_weights(module, files, folder, parameters, evidence, log)
+
+
+def construct(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
+    """Return an instance of the class *found*, constructed with MODEL_KWARGS."""
     try:
         module = found(**parameters.model_kwargs)
     except Exception as error:
-        where = describe(error, os.path.dirname(files.source))
-        raise ModelError(f"the constructor of {found.__name__} raised {where}") from error
-    assert isinstance(module, torch.nn.Module)
-    if weights:
-        kind = kind_of(weights)
-        if kind != "state_dict":
-            file = os.path.basename(weights)
-            raise ModelError(f"{file} beside model.py must hold a state_dict, it holds {kind}")
-        load_state(module, weights)
+        raise ModelError(f"the constructor of {found.__name__} raised {describe(error, folder)}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"{found.__name__} returned a {type(module).__name__}, not an nn.Module")
     return module
+
+
+def give_weights(
+    module: torch.nn.Module,
+    files: Files,
+    folder: str,
+    parameters: Parameters,
+    evidence: Evidence,
+    log: Log,
+) -> Loaded:
+    """Give *module* the weights in the version *folder* that its own code has not read.
+
+    Raises:
+        ModelError: it is unclear which those are, or they do not fit.
+    """
+    chosen = _chosen(files, folder, parameters, evidence)
+    if chosen is None:
+        if not evidence.loaded and parameters.model_weights != NO_WEIGHTS:
+            _check_unread(module, folder)
+        return Loaded(module, (), own=evidence.loaded or parameters.model_weights == NO_WEIGHTS)
+    if chosen.problem:
+        raise ModelError(f"{chosen.name} cannot be read: {chosen.problem}")
+    paths = [os.path.join(folder, file) for file in chosen.files]
+    for path in paths:
+        kind = kind_of(path)
+        if kind != "state_dict":
+            source = "model.py" if files.source else type(module).__name__
+            raise ModelError(
+                f"{os.path.basename(path)} beside {source} must contain a state_dict, but contains {kind}"
+            )
+    load_state(module, read_weights(paths), chosen.name, log)
+    return Loaded(module, tuple(paths), own=False)
+
+
+def _chosen(files: Files, folder: str, parameters: Parameters, evidence: Evidence) -> WeightSet | None:
+    """Return the weights to be loaded: those that MODEL_WEIGHTS names, or the only ones that nothing has read yet."""
+    if parameters.model_weights == NO_WEIGHTS:
+        return None
+    if parameters.model_weights:
+        return choose_named(folder, parameters.model_weights)
+    left = [
+        one
+        for one in files.sets
+        if not one.files or not all(evidence.has_read(os.path.join(folder, file)) for file in one.files)
+    ]
+    if len(left) > 1:  # what the code speaks of it may read when it is called
+        spoken = mentioned(folder, [one.name for one in left])
+        left = [one for one in left if one.name not in spoken] or left
+    if len(left) > 1:
+        raise ModelError(f"several files of weights in {folder}: {unclear(left)}")
+    return left[0] if left else None
+
+
+def _check_unread(module: torch.nn.Module, folder: str) -> None:
+    """Refuse to serve *module* as constructed where files may hold its weights that nothing has read."""
+    elsewhere = find_elsewhere(folder)
+    if next(module.parameters(), None) is None or not elsewhere:
+        return
+    more = f" and {len(elsewhere) - 3} more" if len(elsewhere) > 3 else ""
+    raise ModelError(
+        f"{type(module).__name__} has parameters, and nothing has read {', '.join(elsewhere[:3])}{more}: "
+        "save the state_dict as model.safetensors in the version folder, or name a file of torch.save or safetensors "
+        f"there: MODEL_WEIGHTS; {NO_WEIGHTS} if it is to be served as constructed"
+    )
+
+
+def _function(found: Any, files: Files) -> Loaded:
+    stem = [one for one in files.sets if os.path.splitext(one.name)[0] == files.stem]
+    if stem:
+        function = getattr(found, "__name__", "the function")
+        raise ModelError(f"{stem[0].name} has no effect: {function} is a function, not an nn.Module")
+    return Loaded(found, (), own=True)
+
+
+def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch.device | None) -> Loaded:
+    """Load a file that is a model by itself, where there is no code."""
+    if parameters.model_weights:
+        sets: list[WeightSet] = [choose_named(folder, parameters.model_weights)]
+    else:
+        sets = list(files.sets)
+    if not sets:
+        stem = files.stem
+        names = f"{stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
+        raise ModelError(f"nothing to serve in {folder}: no {names}")
+    if len(sets) > 1:
+        raise ModelError(f"several files of weights in {folder}: {unclear(sets)}")
+    (one,) = sets
+    if one.problem:
+        raise ModelError(f"{one.name} cannot be read: {one.problem}")
+    if len(one.files) > 1:
+        raise ModelError(f"{one.name} holds weights without a model: {_HINT}")
+    path = os.path.join(folder, one.files[0])
+    return Loaded(load_saved(path, device), (path,), own=True)
 
 
 def load_saved(path: str, device: torch.device | None) -> Any:
     """Load a file that is a model by itself."""
     name, kind, version = os.path.basename(path), kind_of(path), torch.__version__
     if kind == "state_dict":
-        hint = "put the model.py that defines it beside them"
-        raise ModelError(f"{name} holds weights without a model: {hint}")
+        raise ModelError(f"{name} holds weights without a model: {_HINT}")
     try:
         if kind == "torchscript":
             return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch's
         if kind == "aotinductor":
-            return torch._inductor.aoti_load_package(path)
+            return load_aotinductor(path, device)
         return torch.export.load(path).module()
     except Exception as error:
         newer = re.search(r"version (\d+), but the maximum .* version for reading is (\d+)", str(error))

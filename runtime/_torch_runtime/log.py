@@ -20,5 +20,5 @@ class Log:
         pb_utils.Logger.log_warn(f"{self._name}: {text}")
 
     def verbose(self, text: str) -> None:
-        """Log for whoever asked for more (``--log-verbose``)."""
+        """Log verbosely (``--log-verbose``)."""
         pb_utils.Logger.log_verbose(f"{self._name}: {text}")

@@ -13,14 +13,20 @@ class Metrics:
 
     TEXTS = {  # noqa: RUF012 - a constant
         "recompiles": "Graphs compiled after warm-up",
+        "uncompiled_calls": "Calls with shapes that are not compiled, because RECOMPILE denies it",
         "failed_requests": "Requests answered with an error",
         "batches": "Calls of the model",
         "batch_rows": "Rows in all calls of the model; by batches, the mean batch size",
         "compile_seconds": "Seconds of compiling and warming while loading",
     }
 
+    START = "pytorch_runtime_start_seconds"
+    INFO = "pytorch_runtime_info"
+
     def __init__(self, name: str, version: str) -> None:
         self._values = dict.fromkeys(self.TEXTS, 0)
+        self._labels = {"model": name, "version": version}
+        self._kept: list[Any] = []
         self._series: dict[str, Any] = {}
         self._told = time.monotonic()
         labels = {"model": name, "version": version}
@@ -33,6 +39,20 @@ class Metrics:
         except Exception as error:  # releases without metrics for models, or a server started without metrics
             self._series = {}
             pb_utils.Logger.log_verbose(f"{name}: no metrics: {error}")
+
+    def started(self, known: dict[str, str], phases: dict[str, float]) -> None:
+        """Tell which model in which environment this is, and how long each phase of its start took, in seconds."""
+        if not self._series:
+            return
+        family = pb_utils.MetricFamily
+        start = family(name=self.START, description="Seconds of each phase of the start", kind=family.GAUGE)
+        info = family(name=self.INFO, description="1; which model, in which environment", kind=family.GAUGE)
+        series = [start.Metric(labels={**self._labels, "phase": phase}) for phase in phases]
+        for one, seconds in zip(series, phases.values()):
+            one.set(seconds)
+        named = info.Metric(labels={**self._labels, **known})
+        named.set(1)
+        self._kept = [start, info, named, *series]
 
     def compiled(self, seconds: float) -> None:
         """Tell how long warm-up took."""

@@ -34,7 +34,7 @@ class Package:
         for name, made in key["weights"].items():
             if weights.get(name) != made:
                 raise ModelError(
-                    f"the weights differ: {name} was {made}, it is {weights.get(name, 'not there')}"
+                    f"the weights differ: {name} was {made}, it is {weights.get(name, 'absent')}"
                 )
         self._variants: dict[tuple[bool, ...], tuple[Any, list[list[Any]], dict[str, list[Any]]]] = {}
         self._loaders: dict[tuple[Any, ...], Any] = {}

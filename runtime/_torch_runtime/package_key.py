@@ -85,7 +85,7 @@ def model_files(folder: str, files: Files) -> list[str]:
         skipped = ("__pycache__", "_torch_runtime") if root == folder else ("__pycache__",)
         folders[:] = [name for name in folders if name not in skipped]
         found += [os.path.join(root, name) for name in names if not name.startswith("compiled.")]
-    return sorted(p for p in found if p != files.weights and not os.path.samefile(p, files.runtime))
+    return sorted(p for p in found if p not in files.weights and not os.path.samefile(p, files.runtime))
 
 
 def digest_files(paths: list[str]) -> str:
@@ -121,11 +121,11 @@ def key_difference(key: dict[str, Any], fitting: dict[str, Any]) -> str | None:
             if made["architecture"] != here["architecture"]:
                 return f"it is for {made['architecture']}, this device is {here['architecture']}"
             if lacking:
-                return f"it is for a processor with {', '.join(lacking)}, which this one has not"
+                return f"it is for a processor with {', '.join(lacking)}, which this one lacks"
         elif made != here and part in ("torch", "CUDA"):
             return f"it is for {part} {made}, this is {part} {here}"
         elif made != here:
-            return f"it was made with another {part}"
+            return f"it was made with a different {part}"
     return None
 
 
@@ -146,7 +146,7 @@ def read_key(path: str) -> dict[str, Any]:
     except StopIteration:
         raise ModelError(f"it has no key, a file {KEY_FILE} in it") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        raise ModelError(f"it is cut short or damaged: {error}") from error
+        raise ModelError(f"it is truncated or damaged: {error}") from error
 
 
 def write_key(path: str, key: dict[str, Any]) -> None:

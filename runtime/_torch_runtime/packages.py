@@ -48,11 +48,11 @@ class Packages:
             return None
 
     def has_caches(self) -> bool:
-        """Say whether Inductor's caches lie beside the model: who made them found that it cannot be exported."""
+        """Return whether Inductor's caches are next to the model, because it could not be exported."""
         return os.path.exists(self.path("zip"))
 
     def restore_caches(self) -> bool:
-        """Put caches that lie beside the model where Inductor finds them; say whether there are any that fit."""
+        """Put caches next to the model where Inductor finds them; return whether any are compatible."""
         path = self.path("zip")
         if self._fitting(path) is None:
             return False
@@ -69,7 +69,7 @@ class Packages:
         It is kept among Inductor's caches, and so is the reason why there cannot be one. What that earns, in one run on
         two CPUs with torch 2.13, against torch.compile with warm caches: the sample perceptron and encoder are ready
         12 and 7 times sooner (1.1 s for 13.5 s, 1.6 s for 10.7 s), and a call for one row takes 0.6 of the time. The
-        convolution net, whose weights torch.compile lays out anew, takes 1.4 of the time for one row, 0.9 for eight.
+        convolution net, whose weights torch.compile lays out again, takes 1.4 of the time for one row, 0.9 for eight.
         """
         path = kept_package(self.key())
         try:
@@ -99,12 +99,11 @@ class Packages:
             file.write(why)
 
     def weights_digest(self) -> str:
-        """Return the digest of the weights file, for code that has the weights inside."""
-        weights = self._model.files.weights
-        return digest_files([weights] if weights else [])
+        """Return the digest of the files of weights, for code that has the weights inside."""
+        return digest_files(list(self._model.files.weights))
 
     def path(self, extension: str) -> str:
-        """Return where compiled code lies beside the model: ``pt2``, a package; ``zip``, Inductor's caches."""
+        """Return the path of compiled code next to the model: ``pt2``, a package; ``zip``, Inductor's caches."""
         return compiled_file(self._model.folder, self._model.device, extension)
 
     def key(self) -> dict[str, Any]:
@@ -160,11 +159,19 @@ class Packages:
         except NotExportableError as error:
             self.keep_reason(path, str(error))
             raise
-        key = self._write(draft, exported, {})
+        try:
+            self._finish(path, draft, self._write(draft, exported, {}))
+        finally:
+            for left in (draft, draft + ".draft"):
+                if os.path.exists(left):
+                    os.remove(left)
+        self._model.log.info(f"compiled to {path} in {time.monotonic() - began:.1f} s")
+
+    def _finish(self, path: str, draft: str, key: dict[str, Any]) -> None:
+        """Put the package that was written to *draft* in its place, with its *key*."""
         for variant in key["variants"] if self._model.batched else ():
             for first, *_ in variant["dims"]:
                 if variant["ranges"].get(first, [0])[0] == 2:
                     variant["ranges"][first][0] = 1  # one row is tried, too, before it is served
         write_key(draft, key)
         os.replace(draft, path)
-        self._model.log.info(f"compiled to {path} in {time.monotonic() - began:.1f} s")

@@ -16,6 +16,12 @@ COMPILE = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 OPTIONS = {"fullgraph": bool, "dynamic": bool, "backend": str, "mode": str, "options": dict, "disable": bool}
 """What torch.compile may be told, and of which type it is."""
 
+COMPILE_TIMEOUT = 300
+"""Seconds that compiling and warming may take, where nothing else is said."""
+
+NO_WEIGHTS = "none"
+"""MODEL_WEIGHTS of a module that is served as constructed."""
+
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -24,7 +30,7 @@ class Parameters:
 
     def __init__(self, config: dict[str, Any]) -> None:
         if (config.get("model_transaction_policy") or {}).get("decoupled"):
-            text = "decoupled is not served, each request has one response"
+            text = "decoupled mode is not supported: each request has one response"
             raise ModelError(f"model_transaction_policy: {text}")
         given = config.get("parameters") or {}
         self._values = {key: str(value["string_value"]) for key, value in given.items()}
@@ -43,12 +49,26 @@ class Parameters:
         self.model_class = self._text("MODEL_CLASS")
         self.model_function = self._text("MODEL_FUNCTION")
         self.model_kwargs = self._object("MODEL_KWARGS")
+        self.trust_remote_code = self._flag("TRUST_REMOTE_CODE")
+        self.longest_text = self._number("TOKENIZER_MAX_LENGTH")
+        self.model_weights = self._text("MODEL_WEIGHTS")
         self.dtype = self._choice("DTYPE", DTYPES)
         self.warmup = self._warmup(config)
-        self.fallback = self._choice("COMPILE_FALLBACK", ("error", "eager")) == "eager"
+        self.warms_up = self.warmup["batch"] != []
+        wanted = self._choice("COMPILE_FALLBACK", ("error", "eager"))
+        self.fallback = wanted == "eager"
+        self.fails_late = wanted == "error"
+        self.compile_timeout = self._number("COMPILE_TIMEOUT") or COMPILE_TIMEOUT
         self.recompile_limit = self._number("RECOMPILE_LIMIT")
+        recompile = self._choice("RECOMPILE", ("deny", "allow"))
+        self.denies_recompiles = (recompile or ("deny" if self.warms_up else "allow")) == "deny"
         if self.model_class and self.model_function:
-            raise ModelError("MODEL_CLASS and MODEL_FUNCTION exclude each other: one thing is served")
+            raise ModelError("MODEL_CLASS and MODEL_FUNCTION exclude each other: set only one")
+
+    @property
+    def known(self) -> list[str]:
+        """The names of all parameters that are read."""
+        return list(self._known)
 
     def unknown(self) -> list[tuple[str, str]]:
         """Return each parameter that is not ours but looks like it, with the one it looks like."""
@@ -114,9 +134,12 @@ class Parameters:
         return options
 
     def _warmup(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Return ``{"batch": [sizes] or None, "dims": {input: dims}}``; no sizes for the text ``false``."""
+        """Return ``{"batch": [sizes] or None, "dims": {input: dims}, "sets": [dims, …]}``; no sizes for ``false``.
+
+        ``sets`` are all sizes to warm, ``dims`` the first of them.
+        """
         if self._json("WARMUP") is False:
-            return {"batch": [], "dims": {}}
+            return {"batch": [], "dims": {}, "sets": [{}]}
         warmup = {"batch": None, "dims": {}, **self._object("WARMUP")}
         for key in warmup:
             if key not in ("batch", "dims"):
@@ -126,22 +149,30 @@ class Parameters:
             raise ModelError(f"WARMUP: batch must be a list of sizes, not {json.dumps(sizes)}")
         for size in sizes or []:
             if not isinstance(size, int) or size < 1:
-                raise ModelError(f"WARMUP: batch holds sizes above 0, not {json.dumps(size)}")
+                raise ModelError(f"WARMUP: batch must contain sizes above 0, not {json.dumps(size)}")
             if size > largest:
                 raise ModelError(f"WARMUP: batch size {size} is above max_batch_size {largest}")
-        inputs = {field.name: list(field.dims) for field in read_fields(config, "input")}
-        if not isinstance(warmup["dims"], dict):
-            raise ModelError(f"WARMUP: dims must be sizes by input, not {json.dumps(warmup['dims'])}")
-        for name, dims in warmup["dims"].items():
-            if name not in inputs:
-                text = f"WARMUP: dims names {name!r}, which is no input of the configuration: "
-                raise ModelError(text + ", ".join(inputs))
-            wanted = inputs[name]
-            fits = isinstance(dims, list) and len(dims) == len(wanted)
-            if not fits or any(type(d) is not int or d < 1 or w not in (-1, d) for d, w in zip(dims, wanted)):
-                text = f"WARMUP: dims of {name!r} must fit the configuration's {wanted}, they are "
-                raise ModelError(text + json.dumps(dims))
-        return warmup
+        given = warmup["dims"]
+        sets = given if isinstance(given, list) and given else [given]
+        for one in sets:
+            if not isinstance(one, dict):
+                raise ModelError(f"WARMUP: dims must be sizes by input, not {json.dumps(given)}")
+            _check_dims(one, config)
+        return {**warmup, "dims": sets[0], "sets": sets}
+
+
+def _check_dims(given: dict[str, Any], config: dict[str, Any]) -> None:
+    """Refuse sizes that are none of the inputs of *config*."""
+    inputs = {field.name: list(field.dims) for field in read_fields(config, "input")}
+    for name, dims in given.items():
+        if name not in inputs:
+            text = f"WARMUP: dims names {name!r}, which is not an input of the configuration: "
+            raise ModelError(text + ", ".join(inputs))
+        wanted = inputs[name]
+        fits = isinstance(dims, list) and len(dims) == len(wanted)
+        if not fits or any(type(d) is not int or d < 1 or w not in (-1, d) for d, w in zip(dims, wanted)):
+            text = f"WARMUP: dims of {name!r} must fit the configuration's {wanted}, they are "
+            raise ModelError(text + json.dumps(dims))
 
 
 def instance_count(config: dict[str, Any]) -> int:

@@ -22,6 +22,9 @@ def prepare_process(instances: int) -> None:
         os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
     _restore_variables(prefix)
     _make_caches_writable()
+    # A server asks no network for a model: what Hugging Face's libraries would fetch has to lie in the version folder.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # compile workers are forked
     # Server, clients and other stubs share the CPUs: a thread that spins takes one from whom it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Compile workers are children of sys.executable: none where it cannot be started, or would only wait.
@@ -58,6 +61,10 @@ def _make_caches_writable() -> None:
         os.environ.setdefault("USER", "uid{}".format(os.getuid()))  # noqa: UP032 - getpass.getuser asks it
     user = os.environ.get("USER", str(os.getuid()))
     fallback = os.path.join(tempfile.gettempdir(), f"torchinductor_{user}")
+    if not _is_writable(
+        os.environ.get("HF_HOME", os.path.join(os.path.expanduser("~"), ".cache", "huggingface"))
+    ):
+        os.environ["HF_HOME"] = os.path.join(fallback, "huggingface")
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         usual = os.environ.get(name)
         if usual is None and name == "TRITON_CACHE_DIR":

@@ -46,7 +46,7 @@ class SharedWeights:
         with open(os.open(self._board, flags, 0o600), "r+b") as board:
             if os.fstat(board.fileno()).st_uid != os.getuid():
                 raise ModelError(f"ENABLE_WEIGHT_SHARING: {self._board} belongs to another user")
-            fcntl.flock(board, fcntl.LOCK_EX)  # whoever comes later waits here until there is an offer
+            fcntl.flock(board, fcntl.LOCK_EX)  # later processes wait here until there is an offer
             text = board.read()
             take, offer = self._take, self._offer
             if device.type == "cuda":

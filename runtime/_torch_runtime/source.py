@@ -14,46 +14,47 @@ import torch
 
 from .errors import ModelError, describe
 from .parameters import Parameters
+from .weight_files import WeightSet, find_weights, zip_members
 
 PACKAGE = "triton_model_"
+MOST_COMPRESSED = 2**30
+"""Bytes that compressed members of a file of torch may unpack to: only code is compressed."""
 
 
 class Files(NamedTuple):
     """The files of a version folder that are served: paths, or None."""
 
     source: str | None
-    weights: str | None
     exported: str | None
     runtime: str
     """The file that Triton loaded, which may lie there, too."""
+    sets: tuple[WeightSet, ...] = ()
+    """Weights in the folder, which of them are meant is for the load to find out."""
+    weights: tuple[str, ...] = ()
+    """The files of those that the model was given, once it is loaded."""
+    stem: str = "model"
+    """What the files are called that make the model."""
 
 
 def find_files(folder: str, default_name: str, runtime: str) -> Files:
     """Say which files in *folder* make the model; *default_name* is ``default_model_filename``.
 
-    *runtime* is the file that Triton loaded, which is none of them.
-
-    Raises:
-        ModelError: there is nothing to serve.
+    *runtime* is the file that Triton loaded; it is not one of them.
     """
     stem, extension = "model", ""
     named = os.path.join(folder, default_name) if default_name else ""
     if named and os.path.exists(named) and not os.path.samefile(named, runtime):
         stem, extension = os.path.splitext(default_name)
 
-    def existing(*extensions: str) -> str | None:
-        paths = [os.path.join(folder, stem + extension) for extension in extensions]
-        return next((p for p in paths if os.path.exists(p) and not os.path.samefile(p, runtime)), None)
+    def existing(extension: str) -> str | None:
+        path = os.path.join(folder, stem + extension)
+        return path if os.path.exists(path) and not os.path.samefile(path, runtime) else None
 
-    exported, source, weights = existing(".pt2"), existing(".py"), existing(".safetensors", ".pt")
+    exported, source = existing(".pt2"), existing(".py")
     if exported and extension in (".pt2", ""):  # complete: a model.py beside it is what it was made from
-        return Files(None, None, exported, runtime)
-    if weights and weights.endswith(".safetensors") and existing(".pt"):
-        raise ModelError(f"both {stem}.safetensors and {stem}.pt in {folder}: keep the one that is meant")
-    if source or weights:
-        return Files(source, weights, None, runtime)
-    names = f"{stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
-    raise ModelError(f"nothing to serve in {folder}: no {names}")
+        return Files(None, exported, runtime, stem=stem)
+    runtimes = [os.path.basename(runtime)] if os.path.dirname(runtime) == folder else []
+    return Files(source, None, runtime, tuple(find_weights(folder, runtimes)), stem=stem)
 
 
 def kind_of(path: str) -> str:
@@ -65,21 +66,40 @@ def kind_of(path: str) -> str:
     file = os.path.basename(path)
     with open(path, "rb") as opened:
         head = opened.read(64)
-    if path.endswith(".safetensors") or head.startswith(b"\x80"):  # the format of torch.save before 1.6
+    if path.endswith(".safetensors") or head[8:10] == b'{"' or head.startswith(b"\x80"):  # \x80: before 1.6
         return "state_dict"
     if not head.startswith(b"PK\x03\x04"):
         hint = "(a download that failed, or a Git LFS pointer?)"
         raise ModelError(f"{file} is not a file that PyTorch wrote: it begins with {head[:32]!r} {hint}")
     if not zipfile.is_zipfile(path):
-        raise ModelError(f"{file} is cut short or damaged: a zip archive without its end")
-    with zipfile.ZipFile(path) as archive:
-        whole = archive.namelist()
+        raise ModelError(f"{file} is truncated or damaged: a zip archive without its end")
+    whole = _member_names(path)
     names = [name.split("/", 1)[-1] for name in whole]
     if any(name.startswith("data/aotinductor/") for name in names):
         return "aotinductor"
     if any(name.startswith(("models/", "serialized_exported_program")) for name in [*names, *whole]):
         return "exported"
     return "torchscript" if "constants.pkl" in names else "state_dict"
+
+
+def _member_names(path: str) -> list[str]:
+    """Return the names of the members of what torch wrote, which compresses code at most.
+
+    Raises:
+        ModelError: it is damaged, or it would unpack to far more than it is: torch reads each member into memory.
+    """
+    file = os.path.basename(path)
+    try:
+        members = zip_members(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ModelError(f"{file} is damaged: {describe(error, '')}") from error
+    unpacked, most = sum(member.file_size for member in members), os.path.getsize(path) + MOST_COMPRESSED
+    if unpacked > most:
+        raise ModelError(
+            f"{file} would unpack to {unpacked:,} bytes, more than {most:,}: "
+            "its size and 1 GiB, as torch compresses no tensors"
+        )
+    return [member.filename for member in members]
 
 
 def import_source(path: str, package: str) -> types.ModuleType:
@@ -89,7 +109,7 @@ def import_source(path: str, package: str) -> types.ModuleType:
     helper modules of the same name apart.
     """
     folder = os.path.dirname(path)
-    _forget_other_folders(folder)
+    forget_other_folders(folder)
     sys.path.insert(0, folder)
     parent = types.ModuleType(package)
     parent.__path__ = [folder]
@@ -107,7 +127,7 @@ def import_source(path: str, package: str) -> types.ModuleType:
     return module
 
 
-def _forget_other_folders(folder: str) -> None:
+def forget_other_folders(folder: str) -> None:
     """Forget top-level modules that were imported from version folders of other models in this process."""
     packages = [name for name in sys.modules if name.startswith(PACKAGE) and "." not in name]
     others = {path for name in packages for path in sys.modules[name].__path__} - {folder}
@@ -119,21 +139,18 @@ def _forget_other_folders(folder: str) -> None:
 
 
 def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
-    """Return the one class (a subclass of ``nn.Module``) or plain function in *module* that is to be served.
+    """Return what in *module* is to be served: a subclass of ``nn.Module``, an instance of one, or a plain function.
 
     Raises:
         ModelError: none, several, or not the one that MODEL_CLASS or MODEL_FUNCTION names.
     """
-
-    def is_class(value: Any) -> bool:
-        return inspect.isclass(value) and issubclass(value, torch.nn.Module)
-
     file = os.path.basename(str(module.__file__))
     own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
     classes = [n for n, v in own.items() if is_class(v)]
     functions = [n for n, v in own.items() if inspect.isfunction(v) and not n.startswith("_")]
+    instances = _instances(module, [own[name] for name in classes])
     for parameter, wanted, fits, names in (
-        ("MODEL_CLASS", parameters.model_class, is_class, classes),
+        ("MODEL_CLASS", parameters.model_class, is_served, [*classes, *instances]),
         ("MODEL_FUNCTION", parameters.model_function, callable, functions),
     ):
         value = getattr(module, wanted or "", None)
@@ -142,12 +159,45 @@ def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
         if wanted:
             found = ", ".join(names) or "nothing"
             raise ModelError(f"{parameter}: there is no {wanted!r} in {file}; found: {found}")
-    names, kind, parameter = classes, "nn.Module", "MODEL_CLASS"
-    if not classes:
+    wrappers = [n for n in functions if not set(own[n].__code__.co_names).isdisjoint(instances)]
+    if len(instances) == 1 and (classes or not wrappers):  # a function that calls it is what the file is for
+        return vars(module)[instances[0]]
+    names, kind, parameter = instances or classes, "nn.Module", "MODEL_CLASS"
+    if not classes and (wrappers or not instances):
         names, kind, parameter = functions, "function", "MODEL_FUNCTION"
     if not names:
-        raise ModelError(f"{file} defines no nn.Module and no function")
+        raise ModelError(f"{file} defines no nn.Module and no function{_imported(module)}")
     if len(names) > 1:
         several = f"{file} defines several {kind}s: {', '.join(names)}"
         raise ModelError(f"{several}; {parameter} says which is served")
-    return own[names[0]]
+    return vars(module)[names[0]]
+
+
+def is_class(value: Any) -> bool:
+    """Say whether *value* is a class of modules."""
+    return inspect.isclass(value) and issubclass(value, torch.nn.Module)
+
+
+def is_served(value: Any) -> bool:
+    """Say whether *value* is a class of modules, or a module."""
+    return is_class(value) or isinstance(value, torch.nn.Module)
+
+
+def _instances(module: types.ModuleType, classes: list[Any]) -> list[str]:
+    """Return the names of modules that the file made: where it defines classes, those that have one of them inside."""
+    found: dict[int, str] = {}
+    for name, value in vars(module).items():
+        made = isinstance(value, torch.nn.Module) and not name.startswith("_")
+        if made and (not classes or any(type(part) in classes for part in value.modules())):
+            found.setdefault(id(value), name)
+    inside = {id(part) for name in found.values() for part in list(vars(module)[name].modules())[1:]}
+    return [name for identity, name in found.items() if identity not in inside]
+
+
+def _imported(module: types.ModuleType) -> str:
+    """Name the classes of modules that *module* imports: one of them may be meant."""
+    names = [n for n, v in vars(module).items() if is_class(v)]
+    if not names:
+        return ""
+    which = "it" if len(names) == 1 else "one of them"
+    return f"; it imports {', '.join(names[:8])}: MODEL_CLASS serves {which}"

@@ -22,7 +22,7 @@ def set_up_torch(parameters: Parameters, log: Log) -> None:
         try:
             torch.set_num_interop_threads(parameters.interop_threads)
         except RuntimeError as error:  # torch takes it once in a process, before its first parallel work
-            log.warn(f"interop threads stay as they are: {error}")
+            log.warn(f"interop threads are unchanged: {error}")
     torch.backends.cudnn.enabled = not parameters.disable_cudnn
 
 

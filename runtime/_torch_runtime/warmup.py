@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .dynamo import Compiler
-from .equality import differences
+from .deadline import Deadline, OutOfTimeError
+from .dynamo import Compiler, limits_said
+from .equality import differences, largest_difference
 from .errors import ModelError, describe
 from .fields import FLOATS
+from .half import half_as_float32
 from .package import Package
+from .parameters import COMPILE
 from .threads import settle_threads
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-NOT_ITS_ANSWERS = "its answers are not the model's"
+NOT_ITS_ANSWERS = "its answers differ from the model's"
+
+
+def warm_up(engine: Engine) -> None:
+    """Choose the form in which the model of *engine* is served, compile and warm it.
+
+    Raises:
+        ModelError: the model fails, or cannot be compiled.
+    """
+    with engine.model.mode:
+        WarmUp(engine).run()
+    # What was imported and compiled stays: the collector need not look through it again between requests.
+    gc.collect()
+    gc.freeze()
+
+
+def warm_other_branches(engine: Engine) -> None:
+    """Call the model for more than the zeros of warm-up, so that compiled code for it gets into the caches."""
+    with engine.model.mode:
+        WarmUp(engine).warm_other_branches()
 
 
 class WarmUp:
@@ -26,13 +51,53 @@ class WarmUp:
         self._parameters, self._packages = engine.model.parameters, engine.packages
         disabled = self._parameters.compile_options.get("disable")
         self._compiles = not disabled and engine.model.can_compile
+        self._stage = "loading compiled code"
+        self._refused = ""
+        self._said_rounding = False
 
     def run(self) -> None:
-        """Choose, compile and warm.
+        """Choose, compile and warm, in the time that COMPILE_TIMEOUT gives.
 
         Raises:
             ModelError: the model fails on inputs as its configuration describes them, or cannot be compiled.
         """
+        if not self._compiles:
+            self._run()
+            return
+        try:
+            with Deadline(self._parameters.compile_timeout, self._tell), limits_said(self._model.log):
+                self._run()
+        except OutOfTimeError as error:
+            self._out_of_time(error)
+        if self._engine.compiler and self._parameters.denies_recompiles:
+            self._engine.compiler.seal()
+
+    def _tell(self, seconds: float) -> None:
+        """Say how far compiling is; on a thread of its own."""
+        compiler, most = self._engine.compiler, self._parameters.compile_timeout
+        graphs = f", {compiler.graphs} graphs" if compiler else ""
+        self._model.log.info(f"{self._stage}: {seconds:.0f} s{graphs}, of at most {most} s (COMPILE_TIMEOUT)")
+        self._engine.metrics.compiled(seconds)
+
+    def _out_of_time(self, error: BaseException) -> None:
+        """Do what was asked for where compiling takes too long; serve the model as it is where nothing was."""
+        import torch._dynamo
+
+        compiler = self._engine.compiler
+        graphs = f"; {compiler.graphs} graphs were" if compiler else ""
+        what = (
+            f"{self._stage} was not done after {self._parameters.compile_timeout} s (COMPILE_TIMEOUT){graphs}"
+        )
+        self._engine.serve(self._model)
+        torch._dynamo.reset()
+        if self._parameters.fails_late:
+            raise ModelError(f'{what}; COMPILE_FALLBACK: "eager" serves it uncompiled') from error
+        self._model.log.warn(
+            f"{what}: served uncompiled. Increase COMPILE_TIMEOUT to wait longer; "
+            f'{COMPILE}: {{"disable": true}} does not try'
+        )
+
+    def _run(self) -> None:
         began, engine = time.monotonic(), self._engine
         given = self._packages.find() if self._compiles else None
         if given and self._serves(given):
@@ -40,18 +105,24 @@ class WarmUp:
         sizes = self._sizes()
         runs = [absent for absent in self._model.absences if sizes and self._runs_eagerly(sizes[0], absent)]
         if self._may_export() and runs == list(self._model.absences):
-            made = self._packages.make()
+            self._stage = "exporting and compiling to a package"
+            with self._compiling():
+                made = self._packages.make()
             if made and self._serves(made):
                 engine.metrics.compiled(time.monotonic() - began)
                 return
             if made:
-                self._packages.keep_reason(made.path, NOT_ITS_ANSWERS)
+                self._packages.keep_reason(made.path, self._refused or NOT_ITS_ANSWERS)
         if False in runs:
             self._settle_threads(min(sizes))
-        restored = self._compile() if self._compiles else False
-        for absent in runs:
-            for size in sizes:
-                self._warm(size, absent)
+        self._stage = "torch.compile"
+        serves = False in runs or not self._parameters.denies_recompiles
+        restored = self._compile() if self._compiles and serves else False
+        for dims in reversed(self._parameters.warmup["sets"]):  # the first stay what examples are made of
+            self._model.dims = dims
+            for absent in runs:
+                for size in sizes:
+                    self._warm(size, absent)
         if restored:
             self.warm_other_branches()
         if engine.compiler:
@@ -78,10 +149,10 @@ class WarmUp:
 
     def _serves(self, package: Package) -> bool:
         """Serve from *package*, unless it fails or its answers are not the model's."""
-        why = None
+        why: str | None = None
         try:
             tried = [self._agrees(package, absent) for absent in self._model.absences]
-            why = NOT_ITS_ANSWERS if False in tried else None
+            why = self._refused if False in tried else None
         except Exception as error:
             tried, why = [], self._failed("an example", error)
         if why is not None:
@@ -102,10 +173,37 @@ class WarmUp:
                 wanted = self._engine.arrays(self._model, values)
             except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
                 return found
-            if differences(self._engine.arrays(package, values), wanted, self._model.rough):
+            given = self._engine.arrays(package, values)
+            differing = differences(given, wanted, self._model.rough)
+            if differing and not self._is_rounding(values, given, wanted):
+                self._refused = f"{NOT_ITS_ANSWERS}: {'; '.join(differing)}"
                 return False
             found = True
         return found
+
+    def _is_rounding(self, values: list[Any], given: dict[str, Any], wanted: dict[str, Any]) -> bool:
+        """Say whether a package of a model in half precision is as near to float32 as the model itself is.
+
+        Compiled code for a CPU computes in float32 between two stores, eager rounds after each operation: both are off,
+        and only float32 tells by how much.
+        """
+        try:
+            exact = half_as_float32(self._model, values)
+        except Exception as error:  # what the model does not in float32, or no memory for it
+            self._model.log.verbose(describe(error, self._model.folder))
+            return False
+        if exact is None or any(given[name].shape != wanted[name].shape for name in wanted):
+            return False
+        ours, eagers = largest_difference(given, exact), largest_difference(wanted, exact)
+        if ours > 1.5 * eagers:
+            return False
+        if not self._said_rounding:
+            self._said_rounding = True
+            self._model.log.info(
+                f"half precision: compiled, it is off from float32 by up to {ours:.3g}, eager by up to {eagers:.3g}; "
+                f"the two differ by up to {largest_difference(given, wanted):.3g}"
+            )
+        return True
 
     def _sizes(self) -> list[int]:
         """Return the batch sizes to warm, the one that is compiled for all first."""
@@ -136,7 +234,13 @@ class WarmUp:
             else:
                 why = self._failed("guessed sizes", error)
                 hint = f'say WARMUP: {{"dims": {{...}}}} for {", ".join(guessed)}'
-                self._model.log.warn(f"not warmed, the first requests will compile; {why}; {hint}")
+                if not self._compiles:
+                    then = ""
+                elif self._parameters.denies_recompiles:
+                    then = ", and served uncompiled"
+                else:
+                    then = ", the first requests will compile"
+                self._model.log.warn(f"not warmed{then}; {why}; {hint}")
             return False
         return True
 
@@ -156,12 +260,22 @@ class WarmUp:
     def _warm(self, size: int, absent: bool) -> None:
         values = self._model.examples(size, absent)
         try:
-            for _ in range(3):  # CUDA graphs and TorchScript's profiler settle in the third call
+            with self._compiling():
+                self._call(values)
+            for _ in range(2):  # CUDA graphs and TorchScript's profiler settle in the third call
                 self._call(values)
         except Exception as error:
             if self._engine.compiler is None:
                 raise ModelError(self._failed(f"a batch of {size}", error)) from error
             self._fall_back(error)
+
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._engine.compile_seconds += time.monotonic() - began if self._compiles else 0.0
 
     def _call(self, values: list[Any]) -> None:
         """Call what is served for *values*; sizes that vary are marked so."""

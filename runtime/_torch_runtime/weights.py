@@ -1,4 +1,4 @@
-"""Weights: read from files without running code that is in them, and given to a module."""
+"""Weights, read from files without running code that is in them, and described."""
 
 from __future__ import annotations
 
@@ -9,54 +9,143 @@ import os
 import re
 import struct
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from .errors import ModelError, describe
 
+MOST_HEADER = 100_000_000
+"""Bytes of a header of safetensors: the limit of its own library."""
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
+_DTYPES.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"})
+_DTYPES.update({"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64"})
+_DTYPES.update({"U16": "uint16", "U32": "uint32", "U64": "uint64"})
+_BROKEN = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+)
+"""What reading a header raises that lies; RecursionError is a RuntimeError."""
+
+
+def read_weights(paths: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Read the state_dict in the files at *paths*, shards of one; never run code that is in them.
+
+    Raises:
+        ModelError: a file cannot be read, or two of them hold the same key.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for path in paths:
+        part = read_state(path)
+        twice = sorted(set(part) & set(state))
+        if twice:
+            raise ModelError(f"{os.path.basename(path)} holds {twice[0]}, which another shard contains, too")
+        state.update(part)
+    return state
+
 
 def read_state(path: str) -> dict[str, torch.Tensor]:
     """Read a state_dict, its tensors mapped from the file; never run code that is in it."""
-    if path.endswith(".safetensors"):
+    if path.endswith(".safetensors") or _is_safetensors(path):
         return _read_safetensors(path)
+    return _state_in(unpickle(path), os.path.basename(path))
+
+
+def unpickle(path: str) -> Any:
+    """Return what torch.save wrote, its tensors mapped from the file; never run code that is in it.
+
+    Raises:
+        ModelError: it cannot be read, or wants to call something.
+    """
     name, option = os.path.basename(path), {}
     if "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path):  # torch 2.1 and later
         option = {"mmap": True}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, **option)
+        return torch.load(path, map_location="cpu", weights_only=True, **option)
     except Exception as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused:
             text = f"{name} wants {refused[1]} while it is unpickled, which could run code: refused; "
             raise ModelError(text + "save it again as torch.save(module.state_dict(), path)") from error
         raise ModelError(f"{name} cannot be read: {describe(error, '')}") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ModelError(f"{name} holds no state_dict but a {type(state).__name__}")
-    return dict(state)
+
+
+def _is_safetensors(path: str) -> bool:
+    """Say whether a file of another name is one of safetensors: its header is JSON."""
+    with open(path, "rb") as file:
+        return file.read(10)[8:] == b'{"'
+
+
+def _state_in(state: Any, name: str) -> dict[str, torch.Tensor]:
+    """Return the state_dict in what torch.load returned for the file *name*: a checkpoint holds it beside other things.
+
+    Raises:
+        ModelError: there is none, or several.
+    """
+    if _is_state(state):
+        return dict(state)
+    inside = (
+        {key: value for key, value in state.items() if _is_state(value)} if isinstance(state, dict) else {}
+    )
+    if isinstance(state, dict) and isinstance(
+        state.get("state_dict"), dict
+    ):  # Lightning's, and a habit of many
+        inside = {"state_dict": state["state_dict"]}
+    for key in ("optimizer", "optimizer_state_dict"):
+        inside.pop(key, None)
+    if len(inside) > 1:
+        several = ", ".join(map(str, inside))
+        raise ModelError(f"{name} holds several state_dicts: {several}; save the wanted one separately")
+    if inside and _is_state(next(iter(inside.values()))):
+        return dict(next(iter(inside.values())))
+    raise ModelError(f"{name} contains a {type(state).__name__}, not a state_dict")
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and bool(value) and all(isinstance(v, torch.Tensor) for v in value.values())
+    )
 
 
 def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
     """Read the format of https://github.com/huggingface/safetensors: length, JSON header, raw tensors."""
-    dtypes = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
-    dtypes.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"})
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
+            rest = os.fstat(file.fileno()).st_size - 8
+            if length > min(rest, MOST_HEADER):
+                limit = f"the limit is {MOST_HEADER:,}" if length <= rest else f"{rest:,} follow"
+                raise ValueError(f"its header claims to have {length:,} bytes, {limit}")
             header = json.loads(file.read(length).decode("utf-8"))
-            header.pop("__metadata__", None)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        header.pop("__metadata__", None)
+        places = sorted((*entry["data_offsets"], key) for key, entry in header.items())
+        _check_places(places, rest - length)
         state = {}
-        for key, entry in header.items():
-            begin, end = entry["data_offsets"]
-            dtype = getattr(torch, dtypes[entry["dtype"]])
-            state[key] = tensor_at(mapped, 8 + length + begin, end - begin, dtype, entry["shape"])
-    except (ValueError, KeyError, TypeError, struct.error, RuntimeError, MemoryError, OverflowError) as error:
+        for begin, end, key in places:
+            dtype = getattr(torch, _DTYPES[header[key]["dtype"]])
+            state[key] = tensor_at(mapped, 8 + length + begin, end - begin, dtype, header[key]["shape"])
+        return {key: state[key] for key in header}
+    except _BROKEN as error:
         name = os.path.basename(path)
         raise ModelError(f"{name} is not a safetensors file: {describe(error, '')}") from error
-    return state
+
+
+def _check_places(places: Sequence[tuple[int, int, str]], size: int) -> None:
+    """Check that tensors, sorted by begin and end in bytes, lie in *size* bytes of data, none over another."""
+    last = 0
+    for begin, end, key in places:
+        if not last <= begin <= end <= size:
+            place = f"the header places {key} in bytes {begin} to {end} of {size}"
+            raise ValueError(f"{place}; expected {last} or later, within the file")
+        last = end
 
 
 def tensor_at(
@@ -64,35 +153,8 @@ def tensor_at(
 ) -> torch.Tensor:
     """Return the tensor that lies in *size* bytes of mapped *memory* from *offset* on."""
     if not size:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(0, dtype=dtype).reshape(shape)  # an error where the shape has elements
     return torch.frombuffer(memory, dtype=torch.uint8, count=size, offset=offset).view(dtype).reshape(shape)
-
-
-def load_state(module: torch.nn.Module, path: str) -> None:
-    """Give *module* the state_dict in the file at *path*.
-
-    Raises:
-        ModelError: it belongs to another model; missing, unexpected and misshapen keys are named.
-    """
-    state, expected = read_state(path), module.state_dict()
-    for prefix in ("module.", "_orig_mod.", "module."):
-        if not set(state) & set(expected) and all(key.startswith(prefix) for key in state):
-            state = {key[len(prefix) :]: value for key, value in state.items()}
-    missing, unexpected = [k for k in expected if k not in state], [k for k in state if k not in expected]
-    problems = []
-    for what, keys in (("missing", missing), ("unexpected", unexpected)):
-        if keys:
-            more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-            problems.append(f"{what}: {', '.join(keys[:8])}{more}")
-    for key, tensor in expected.items():
-        if key in state and state[key].shape != tensor.shape:
-            problems.append(f"{key} has the shape {list(state[key].shape)}, the model {list(tensor.shape)}")
-    if problems:
-        file, model = os.path.basename(path), type(module).__name__
-        raise ModelError(f"{file} does not fit {model}: {'; '.join(problems)}")
-    # The parameters become the mapped pages themselves (torch 2.1 and later), in the dtype of the file.
-    option = {"assign": True} if "assign" in inspect.signature(module.load_state_dict).parameters else {}
-    module.load_state_dict(state, **option)
 
 
 def module_tensors(module: Any) -> dict[str, torch.Tensor]:

@@ -60,4 +60,4 @@ def test_an_exported_program_knows_its_inputs(compiling: Inside, serve: Serve) -
 
 def test_a_module_does_not_know_its_inputs(compiling: Inside, serve: Serve) -> None:
     found = described(compiling, serve, NET, config([], []))
-    assert "only an exported program (model.pt2) knows its own" in found["failed"]["text"]
+    assert "only an exported program (model.pt2) describes its own" in found["failed"]["text"]

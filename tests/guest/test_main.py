@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +78,9 @@ def test_verify_loads_a_model_whose_helpers_are_called_as_our_modules(inside: In
     found = run(inside, version, "probe")
     assert found["CPU"]["differs"] == found["CPU"]["together"] == []
     assert [name for name in found["modules"] if str(inside.folder.parent) in name] == []
-    assert found["CPU"]["sizes"] == [1, 2, 8]
+    assert found["CPU"]["cases"] == ["1", "2", "8"]
     with np.load(inside.folder / "outputs.npz") as outputs:
-        assert outputs["2/y"].tolist() == [[2.0] * 3] * 2
+        assert outputs["2#0/y"].tolist() == [[2.0] * 3] * 2
 
 
 @pytest.mark.torch
@@ -102,20 +100,10 @@ def test_only_the_stand_in_is_on_the_path(inside: Inside, version: Path) -> None
     ours = [path for path in paths if path.startswith(str(inside.folder))]
     stub = inside.folder / "_envbuilder_guest" / "stub"
     assert ours == [str(stub)]
-    assert [path.name for path in stub.iterdir()] == ["triton_python_backend_utils.py"]
+    assert [path.name for path in stub.iterdir()] == ["triton_python_backend_utils"]
     modules = (version.parent / "modules").read_text().splitlines()
     assert "_envbuilder_guest.probe" in modules
     assert not [name for name in modules if name.split(".")[0] == "envbuilder"]
-
-
-@pytest.mark.parametrize("path", guest_files().values(), ids=lambda path: path.name)
-def test_it_imports_itself_the_environment_and_nothing_else(path: Path) -> None:
-    allowed = {*sys.stdlib_module_names, "numpy", "torch", "triton_python_backend_utils", "_torch_runtime"}
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            assert {alias.name.split(".")[0] for alias in node.names} <= allowed
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            assert str(node.module).split(".")[0] in allowed
 
 
 def test_every_python_that_triton_serves_with_can_read_it() -> None:

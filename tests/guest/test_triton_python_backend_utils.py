@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from envbuilder.verification.server.tritonserver import TritonServer
 from tests.helpers.runtime import config, field
 from tests.runtime.conftest import STANDIN
 
@@ -41,7 +45,7 @@ def load(pb: Any, folder: Path, body: str) -> Any:
 def refused(pb: Any, folder: Path, body: str) -> str:
     model = load(pb, folder, body)
     with pytest.raises(pb.TritonModelException) as caught:
-        model.execute([pb.InferenceRequest([pb.Tensor("x", ONE)])])
+        model.execute([model.request([pb.Tensor("x", ONE)])])
     return str(caught.value)
 
 
@@ -65,15 +69,14 @@ def test_something_that_is_no_response(pb: Any, tmp_path: Path) -> None:
     )
 
 
-def test_an_unknown_output(pb: Any, tmp_path: Path) -> None:
-    told = refused(pb, tmp_path, ANSWER.format(name="'z'", data="np.ones(1, np.float32)"))
-    assert told == "unexpected inference output 'z' for model 'm'"
+def test_an_output_that_nobody_asked_for_is_left_out(pb: Any, tmp_path: Path) -> None:
+    assert load(pb, tmp_path, ANSWER.format(name="'z'", data="np.ones(1, np.float32)")).infer(x=ONE) == {}
 
 
 def test_an_unknown_requested_output(pb: Any, tmp_path: Path) -> None:
     model = load(pb, tmp_path, "return []")
     with pytest.raises(pb.TritonModelException, match=r"^unexpected inference output 'z' for model 'm'$"):
-        model.execute([pb.InferenceRequest([], ["z"])])
+        model.execute([model.request([], requested_output_names=["z"])])
 
 
 def test_all_outputs_are_requested_where_none_is_named(pb: Any, tmp_path: Path) -> None:
@@ -104,6 +107,8 @@ def test_a_missing_output_tensor(pb: Any) -> None:
 def test_a_dtype_that_triton_does_not_have(pb: Any) -> None:
     with pytest.raises(pb.TritonModelException, match=r"^NumPy dtype is not supported\.$"):
         pb.Tensor("x", np.ones(1, np.complex64))
+    with pytest.raises(pb.TritonModelException, match=r"^NumPy dtype is not supported\.$"):
+        pb.Tensor("x", np.ones(1, ">f4"))
 
 
 def test_a_tensor_without_a_name(pb: Any) -> None:
@@ -192,3 +197,320 @@ def test_it_needs_neither_torch_nor_this_package() -> None:
         check=True,
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+# -- beside the server's own file --------------------------------------------------------------------
+
+ADDED_BY_THE_STUB = [
+    "TritonError",
+    "TritonModelException",
+    "Tensor",
+    "InferenceRequest",
+    "InferenceResponse",
+    "Logger",
+    "PreferredMemory",
+    "MetricFamily",
+    "TRITONSERVER_MEMORY_GPU",
+    "TRITONSERVER_MEMORY_CPU",
+    "load_model",
+    "unload_model",
+    "is_model_ready",
+    "get_model_dir",
+]
+"""``Stub::StubSetup`` of ``pb_stub.cc``."""
+METHODS = {
+    "TritonError": "UNKNOWN INTERNAL NOT_FOUND INVALID_ARG UNAVAILABLE UNSUPPORTED ALREADY_EXISTS CANCELLED "
+    "code message",
+    "InferenceRequest": "inputs request_id correlation_id flags set_flags timeout parameters trace exec async_exec "
+    "requested_output_names get_response_sender is_cancelled set_release_flags",
+    "Tensor": "name as_numpy triton_dtype to_dlpack is_cpu shape from_dlpack __dlpack__ __dlpack_device__",
+    "InferenceResponse": "output_tensors has_error error parameters",
+    "InferenceResponseSender": "send is_cancelled",
+    "ResponseIterator": "__iter__ __next__ cancel",
+    "Logger": "LogLevel INFO WARNING ERROR VERBOSE log log_info log_warn log_error log_verbose",
+    "Metric": "increment set observe value",
+    "MetricFamily": "COUNTER GAUGE HISTOGRAM Metric",
+}
+"""``PYBIND11_EMBEDDED_MODULE`` of ``pb_stub.cc``."""
+CONFIG = {
+    "name": "m",
+    "max_batch_size": 4,
+    "input": [{"name": "a", "data_type": "TYPE_FP32", "dims": [3], "optional": False}],
+    "output": [{"name": "b", "data_type": "TYPE_INVALID", "dims": []}],
+}
+ADDED = [
+    {"name": "a", "data_type": "TYPE_FP32", "dims": [3]},
+    {"name": "a", "data_type": "TYPE_FP16", "dims": [3]},
+    {"name": "a", "data_type": "TYPE_FP32", "dims": [4]},
+    {"name": "a", "data_type": "TYPE_FP32", "dims": [3], "optional": True},
+    {"name": "b", "data_type": "TYPE_INT8", "dims": [1]},
+    {"name": "c", "data_type": "TYPE_INT8", "dims": [1]},
+    {"name": "c", "data_type": "TYPE_INT8", "dims": [1], "label": 1},
+    {"name": "c", "dims": [1]},
+    {"name": "c", "data_type": "TYPE_INT8"},
+    {"data_type": "TYPE_INT8", "dims": [1]},
+]
+
+
+@pytest.fixture(scope="module")
+def real(server: TritonServer) -> Any:
+    """The file of the server."""
+    path = server.backends / "python" / "triton_python_backend_utils.py"
+    spec = importlib.util.spec_from_file_location("the_servers_own", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def outcome(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except Exception as error:
+        return type(error).__name__, str(error)
+
+
+@pytest.mark.network
+def test_it_has_every_name_of_the_servers_own_file_and_of_the_stub(pb: Any, real: Any) -> None:
+    names = {name for name in dir(real) if not name.startswith("_")} | set(ADDED_BY_THE_STUB)
+    assert len(names) > 30
+    assert sorted(names - set(pb.__all__)) == []
+    assert sorted(set(pb.__all__) - names) == [  # what hosts a model, and what the stub's module has inside
+        "InferenceResponseSender",
+        "Metric",
+        "Model",
+        "ResponseIterator",
+        "use_router",
+    ]
+    constants = [name for name in names if name.startswith("TRITONSERVER_") and hasattr(real, name)]
+    assert {name: getattr(pb, name) for name in constants} == {
+        name: getattr(real, name) for name in constants
+    }
+    for name, methods in METHODS.items():
+        assert [one for one in methods.split() if not hasattr(getattr(pb, name), one)] == [], name
+
+
+@pytest.mark.network
+def test_types_and_texts_are_converted_as_the_servers_file_does(pb: Any, real: Any) -> None:
+    assert pb.TRITON_STRING_TO_NUMPY == real.TRITON_STRING_TO_NUMPY
+    for number in range(16):
+        assert pb.triton_to_numpy_type(number) is real.triton_to_numpy_type(number)
+    for kind in (np.bool_, np.int32, np.float16, np.object_, np.bytes_, np.complex64, np.dtype("float32")):
+        assert pb.numpy_to_triton_type(kind) == real.numpy_to_triton_type(kind)
+    arrays: list[Any] = [
+        np.array([["é", b"\0\xff"], ["", "a"]], dtype=object),
+        np.array([b"ab", b"c"]),
+        np.empty((0, 2), dtype=object),
+        np.ones(2, np.float32),
+    ]
+    for array in arrays:
+        assert pb.serialize_byte_tensor(array) == real.serialize_byte_tensor(array)
+    data = pb.serialize_byte_tensor(arrays[0])
+    assert pb.deserialize_bytes_tensor(data).tolist() == real.deserialize_bytes_tensor(data).tolist()
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_a_configuration_is_completed_as_the_servers_file_does(pb: Any, real: Any, kind: str) -> None:
+    def completed(module: Any, method: str, *args: Any, has: dict[str, Any] | None = None) -> Any:
+        config = module.ModelConfig(json.dumps({**CONFIG, **(has or {})}))
+
+        def complete() -> Any:
+            getattr(config, method)(*json.loads(json.dumps(args)))
+            return config.as_dict()
+
+        return outcome(complete)
+
+    calls: list[tuple[Any, ...]] = [(f"add_{kind}", one) for one in ADDED]
+    calls += [("set_max_batch_size", 2), ("set_max_batch_size", 8), ("set_dynamic_batching",)]
+    calls += [("set_model_transaction_policy", policy) for policy in ({}, {"decoupled": True}, {"x": 1})]
+    schedulers: list[dict[str, Any]] = [
+        {},
+        {"sequence_batching": {}},
+        {"ensemble_scheduling": {}},
+        {"dynamic_batching": {"preferred_batch_size": [2]}},
+        {"model_transaction_policy": {"decoupled": False}},
+    ]
+    for call in calls:
+        for has in schedulers:
+            expected, found = completed(real, *call, has=has), completed(pb, *call, has=has)
+            # Without a name Triton's file fails with a KeyError before it says so.
+            assert found == expected or expected[0] == "KeyError", call
+    for name in ("a", "b", "z"):
+        get = f"get_{kind}_config_by_name"
+        assert getattr(pb, get)(CONFIG, name) == getattr(real, get)(CONFIG, name)
+        assert getattr(pb, get)({}, name) is None
+    for has in schedulers:
+        policy = "using_decoupled_model_transaction_policy"
+        assert getattr(pb, policy)(has) == getattr(real, policy)(has)
+
+
+# -- responses, in every form ------------------------------------------------------------------------
+
+DECOUPLED = {"model_transaction_policy": {"decoupled": True}}
+
+
+def decoupled(pb: Any, folder: Path, body: str) -> Any:
+    (folder / "1").mkdir()
+    runtime = folder / "1" / "model.py"
+    runtime.write_text(MODEL.format(body=body))
+    said = config([field("x", "FP32", [1])], [field("y", "FP32", [1])]) | DECOUPLED
+    return pb.Model(str(runtime), str(folder), said, name="m")
+
+
+SENDS = """import threading
+        for request in requests:
+            def send(sender=request.get_response_sender()):
+                for number in range(3):
+                    sender.send(pb.InferenceResponse([pb.Tensor("y", np.full(1, number, np.float32))]))
+                sender.send(flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            threading.Thread(target=send).start()"""
+
+
+def test_a_decoupled_model_sends_when_it_likes(pb: Any, tmp_path: Path) -> None:
+    model = decoupled(pb, tmp_path, SENDS)
+    for responses in model.respond([model.request([pb.Tensor("x", ONE)]) for _ in range(2)]):
+        *sent, last = responses
+        assert [one.output_tensors()[0].as_numpy().tolist() for one in sent] == [[0.0], [1.0], [2.0]]
+        assert last.output_tensors() == []  # the final flag by itself
+
+
+def test_a_decoupled_model_returns_nothing(pb: Any, tmp_path: Path) -> None:
+    model = decoupled(pb, tmp_path, ANSWER.format(name="'y'", data="np.ones(1, np.float32)"))
+    with pytest.raises(pb.TritonModelException, match="the execute function must return None"):
+        model.respond([model.request([pb.Tensor("x", ONE)])])
+
+
+def test_a_sender_refuses_what_triton_refuses(pb: Any, tmp_path: Path) -> None:
+    model = load(pb, tmp_path, "self.senders = [r.get_response_sender() for r in requests]; self.x = 1 / 0")
+    response = pb.InferenceResponse([pb.Tensor("y", ONE)])
+    with pytest.raises(ZeroDivisionError):
+        model.respond([model.request([pb.Tensor("x", ONE)])])
+    (sender,) = model.instance.senders
+    for arguments, told in [
+        ({"flags": 2}, "Unsupported flag provided"),
+        ({}, "must be provided when the response flags is set to zero"),
+        ({"flags": 1}, "cannot send complete final before sending a response"),
+    ]:
+        with pytest.raises(pb.TritonModelException, match=told):
+            sender.send(**arguments)
+    sender.send(response)
+    with pytest.raises(pb.TritonModelException, match="cannot send more than one response"):
+        sender.send(response)
+    sender.send(flags=1)
+    with pytest.raises(pb.TritonModelException, match="has been closed"):
+        sender.send(flags=1)
+
+
+def test_a_coroutine_and_a_request_that_comes_again(pb: Any, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    source = MODEL.format(body="return [await self.one(r) for r in requests]").replace(
+        "def execute", "async def execute"
+    )
+    source += """
+    seen = 0
+
+    async def one(self, request):
+        self.seen += 1
+        if self.seen < 3:
+            request.set_release_flags(pb.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+            return None
+        return pb.InferenceResponse([pb.Tensor("y", np.full(1, self.seen, np.float32))], parameters={"n": 3})
+"""
+    (tmp_path / "1" / "model.py").write_text(source)
+    said = config([field("x", "FP32", [1])], [field("y", "FP32", [1])])
+    model = pb.Model(str(tmp_path / "1" / "model.py"), str(tmp_path), said, name="m")
+    ((response,),) = model.respond([model.request([pb.Tensor("x", ONE)])])
+    assert response.output_tensors()[0].as_numpy().tolist() == [3.0]
+    assert json.loads(response.parameters()) == {"n": 3}
+    model.finalize()
+
+
+def test_a_request_says_all_that_a_client_said(pb: Any) -> None:
+    request = pb.InferenceRequest(
+        "id",
+        "talk",
+        [pb.Tensor("x", ONE)],
+        ["y"],
+        "m",
+        3,
+        flags=3,
+        timeout=7,
+        parameters={"k": True, "n": 1.5},
+    )
+    assert (request.request_id(), request.correlation_id(), request.flags(), request.timeout()) == (
+        "id",
+        "talk",
+        3,
+        7,
+    )
+    assert json.loads(request.parameters()) == {"k": True, "n": 1.5}
+    assert request.trace().get_context() is None
+    assert not request.is_cancelled()
+    with pytest.raises(pb.TritonModelException, match="values to have type bool, int, float or str"):
+        pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="m", parameters={"k": []})
+    with pytest.raises(pb.TritonModelException, match="Correlation ID must be integer or string"):
+        pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="m", correlation_id=1.5)
+    with pytest.raises(TypeError, match="no requested_output_names, model_name"):
+        pb.InferenceRequest(inputs=[])
+
+
+def test_histograms_observe(pb: Any) -> None:
+    family = pb.MetricFamily("h", "text", pb.MetricFamily.HISTOGRAM)
+    histogram = family.Metric({"a": "b"}, buckets=[1.0, 2.0])
+    histogram.observe(1.5)
+    assert histogram.observed == [1.5]
+    for wrong in (histogram.value, lambda: histogram.increment(1), lambda: histogram.set(1), family.Metric):
+        with pytest.raises(pb.TritonModelException):
+            wrong()
+
+
+def test_a_metric_does_not_outlive_its_family(pb: Any) -> None:
+    counter = pb.MetricFamily("short", "text", pb.MetricFamily.COUNTER).Metric({})
+    for use in (counter.value, lambda: counter.increment(1)):
+        with pytest.raises(
+            pb.TritonModelException, match="the corresponding 'MetricFamily' has been deleted"
+        ):
+            use()
+
+
+def test_other_models_where_none_is_in_reach(pb: Any, tmp_path: Path) -> None:
+    request = pb.InferenceRequest(inputs=[], requested_output_names=["y"], model_name="z")
+    model = load(pb, tmp_path, "return []")
+    assert request.exec().error().message() == "Request for unknown model: 'z' is not found"
+    (only,) = request.exec(decoupled=True)
+    assert only.has_error()
+    assert not pb.is_model_ready("z")
+    with pytest.raises(pb.TritonModelException, match="unknown model"):
+        pb.load_model("z")
+    model.finalize()
+
+
+def test_dlpack_without_torch_and_no_request_before_a_model_is_ready() -> None:
+    check = """
+import sys, numpy as np, triton_python_backend_utils as pb
+tensor = pb.Tensor("x", np.arange(3, dtype=np.float32))
+again = pb.Tensor.from_dlpack("y", tensor)
+assert again.as_numpy().tolist() == [0, 1, 2] and tensor.__dlpack_device__() == (1, 0)
+assert pb.Tensor.from_dlpack("y", tensor.to_dlpack()).as_numpy().tolist() == [0, 1, 2]
+frozen = np.arange(3, dtype=np.int64); frozen.flags.writeable = False
+assert pb.Tensor("x", frozen).to_dlpack() is not None
+assert "torch" not in sys.modules
+request = pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="z")
+try:
+    request.exec()
+except pb.TritonModelException as error:
+    assert str(error) == "BLS is only supported during the 'execute' function."
+else:
+    raise AssertionError("a server raises")
+sys.modules["torch"] = None
+try:
+    pb.Tensor.from_dlpack("y", object())
+except pb.TritonModelException as error:
+    assert "not known here" in str(error)
+else:
+    raise AssertionError("nobody can take that")
+"""
+    env = {"PYTHONPATH": str(STANDIN), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", check], env=env, check=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import locale
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.helpers.compiling import packaged
 from tests.helpers.runtime import RUNTIME
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["packaged"]
 
@@ -39,6 +43,9 @@ def _process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     modules = set(sys.modules)
     yield
     locale.setlocale(locale.LC_CTYPE, before)
+    if "torch._inductor.config" in sys.modules:
+        inductor: Any = sys.modules["torch._inductor.config"]
+        inductor.cpp_cache_precompile_headers = True  # whoever restores caches turns it off
     os.environ.clear()
     os.environ.update(environment)
     for name in set(sys.modules) - modules:
@@ -114,3 +121,18 @@ def serve(tmp_path: Path, pb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     torch._dynamo.config.recompile_limit = limit  # a model's RECOMPILE_LIMIT is its process's
     if "torch._inductor.config" in sys.modules:
         torch._inductor.config.freezing = False
+
+
+@pytest.fixture
+def package(packaged: Path, serve: Serve) -> Path:
+    """The package in the version folder of a model that is about to be served."""
+    shutil.copytree(packaged, serve.folder(), dirs_exist_ok=True)
+    return serve.folder() / "compiled.cpu.pt2"
+
+
+@pytest.fixture
+def linear() -> torch.nn.Linear:
+    """A layer whose weights a model is served with."""
+    from tests.helpers.linear import layer
+
+    return layer()

@@ -117,7 +117,10 @@ def test_bfloat16_comes_through(serve: Serve) -> None:
     )
     pb = serve.pb
     values = [torch.tensor([[1.0, 2.0, 3.0]]).bfloat16(), torch.tensor([[4.0, 5.0, 6.0]]).bfloat16()]
-    requests = [pb.InferenceRequest([pb.Tensor.from_dlpack("x", x)]) for x in values]
+    requests = [
+        pb.InferenceRequest(inputs=[pb.Tensor.from_dlpack("x", x)], requested_output_names=[], model_name="m")
+        for x in values
+    ]
     for response, x in zip(serve.models[-1].execute(requests), values, strict=True):
         (tensor,) = response.output_tensors()
         assert tensor.triton_dtype() == 14

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers.requests import COUNTED, arrays, ask, calls, rows
 from tests.helpers.runtime import LINEAR, SEED, UNCOMPILED, config, field, simple
@@ -141,6 +142,7 @@ def test_a_recompile_is_logged_and_counted(serve: Serve) -> None:
     serve.write(LINEAR)
     config = compiled(dynamic=False)
     config["parameters"]["WARMUP"] = {"string_value": '{"batch": [2]}'}
+    config["parameters"]["RECOMPILE"] = {"string_value": "allow"}
     model = serve.load(config)
     serve.pb.Logger.lines.clear()
     model.infer(x=x(2))
@@ -150,3 +152,52 @@ def test_a_recompile_is_logged_and_counted(serve: Serve) -> None:
     model.instance.engine.metrics.tell(at_once=True)
     (series,) = serve.pb.MetricFamily.families["pytorch_runtime_recompiles"].values()
     assert series.value() == 1
+
+
+def test_nothing_is_compiled_in_a_request_unless_that_is_allowed(serve: Serve) -> None:
+    serve.write(LINEAR)
+    config = compiled(dynamic=False)
+    config["parameters"]["WARMUP"] = {"string_value": '{"batch": [2]}'}
+    model = serve.load(config)
+    serve.pb.Logger.lines.clear()
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    module = model.instance.engine.model.eager
+    for size in (2, 3, 3, 2, 4, 2):
+        data = x(size)
+        with torch.no_grad():
+            expected = module(torch.from_numpy(data)).numpy()
+        np.testing.assert_allclose(model.infer(x=data)["y"], expected, rtol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+    cure = 'cover such sizes with WARMUP, or compile while serving with RECOMPILE: "allow"'
+    assert serve.warnings() == [
+        f"net: answered uncompiled, for inputs {{'x': [{size}, 4]}}; {cure}" for size in (3, 4)
+    ]
+    model.instance.engine.metrics.tell(at_once=True)
+    (series,) = serve.pb.MetricFamily.families["pytorch_runtime_uncompiled_calls"].values()
+    assert series.value() == 3
+
+
+def test_an_error_of_a_model_that_is_compiled_is_its_own(serve: Serve) -> None:
+    serve.write("def f(x):\n    if x.shape[0] == 5:\n        raise ValueError('five')\n    return x[:, :3]\n")
+    config = compiled(dynamic=False)
+    config["parameters"]["WARMUP"] = {"string_value": '{"batch": [2]}'}
+    model = serve.load(config)
+    with pytest.raises(serve.pb.TritonModelException, match="five"):
+        model.infer(x=x(5))
+
+
+def test_sizes_of_dims_that_warm_up_covers(serve: Serve) -> None:
+    serve.write("def f(x):\n    return x.sum(1, keepdim=True)\n")
+    parameters = {
+        SEED: '{"backend": "aot_eager", "dynamic": false}',
+        "WARMUP": '{"batch": [2], "dims": [{"x": [4]}, {"x": [6]}]}',
+    }
+    model = serve.load(
+        config([field("x", "FP32", [-1])], [field("y", "FP32", [1])], max_batch_size=8, parameters=parameters)
+    )
+    serve.pb.Logger.lines.clear()
+    for length in (4, 6):
+        assert model.infer(x=np.ones((2, length), np.float32))["y"].tolist() == [[length]] * 2
+    assert serve.warnings() == []
+    model.infer(x=np.ones((2, 5), np.float32))
+    assert len(serve.warnings()) == 1

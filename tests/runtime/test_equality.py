@@ -74,7 +74,7 @@ def test_in_words() -> None:
         "a differs from eager by up to 0.5",
         "b is float32[4], eager gives float64[4]",
         "c differs from eager in 1 of 3 values",
-        "d is in one answer only",
+        "d is in only one of the answers",
     ]
 
 

@@ -22,7 +22,13 @@ pytestmark = [pytest.mark.torch, pytest.mark.gpu, pytest.mark.slow]
 def ask(serve: Serve, x: torch.Tensor) -> Any:
     """Ask with a tensor on the device, and return the tensor of the answer as Triton would get it."""
     pb = serve.pb
-    (response,) = serve.models[-1].execute([pb.InferenceRequest([pb.Tensor.from_dlpack("x", x)])])
+    (response,) = serve.models[-1].execute(
+        [
+            pb.InferenceRequest(
+                inputs=[pb.Tensor.from_dlpack("x", x)], requested_output_names=[], model_name="m"
+            )
+        ]
+    )
     assert not response.has_error(), response.error().message()
     return response.output_tensors()[0]
 
@@ -34,7 +40,9 @@ def test_an_instance_lives_on_its_device(serve: Serve) -> None:
     assert module.linear.weight.device == torch.device("cuda:0")
     x = np.ones((2, 4), np.float32)
     pb = serve.pb
-    (response,) = model.execute([pb.InferenceRequest([pb.Tensor("x", x)])])
+    (response,) = model.execute(
+        [pb.InferenceRequest(inputs=[pb.Tensor("x", x)], requested_output_names=[], model_name="m")]
+    )
     (answer,) = response.output_tensors()
     found = torch.utils.dlpack.from_dlpack(answer.to_dlpack()).cpu()
     torch.testing.assert_close(found, module(torch.from_numpy(x).cuda()).cpu())

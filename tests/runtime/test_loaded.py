@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
+from tests.helpers.linear import X, expected
 from tests.helpers.runtime import LINEAR, simple
 from tests.runtime.conftest import Serve
 
@@ -17,26 +16,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
 
-X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
-
-
-@pytest.fixture
-def linear() -> torch.nn.Linear:
-    torch.manual_seed(0)
-    return torch.nn.Linear(4, 3)
-
-
-def expected(linear: torch.nn.Linear) -> Any:
-    with torch.no_grad():
-        return linear(torch.from_numpy(X)).numpy()
-
 
 def test_a_module_as_constructed(serve: Serve) -> None:
     serve.write("import torch\ntorch.manual_seed(0)\n" + LINEAR)
     y = serve.load(simple()).infer(x=X)["y"]
     torch.manual_seed(0)
     np.testing.assert_allclose(y, expected(torch.nn.Linear(4, 3)), rtol=1e-6)
-    assert serve.warnings() == ["net: Net has parameters and no weights file: served as constructed"]
+    assert serve.warnings() == ["net: Net has parameters but no weights file: served as constructed"]
 
 
 def test_a_module_without_parameters_needs_no_weights(serve: Serve) -> None:

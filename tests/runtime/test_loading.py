@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.runtime import LINEAR, load_runtime, simple
+from tests.helpers.linear import X, expected
+from tests.helpers.runtime import LINEAR, config, field, load_runtime, simple
 from tests.runtime.conftest import Serve
 
 pytestmark = [
@@ -21,31 +25,18 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
 
-X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
-
-
-@pytest.fixture
-def linear() -> torch.nn.Linear:
-    torch.manual_seed(0)
-    return torch.nn.Linear(4, 3)
-
-
-def expected(linear: torch.nn.Linear) -> Any:
-    with torch.no_grad():
-        return linear(torch.from_numpy(X)).numpy()
-
 
 def test_a_state_dict_without_its_model(serve: Serve, linear: torch.nn.Linear) -> None:
     torch.save(linear.state_dict(), serve.folder() / "model.pt")
     assert serve.error(simple()) == (
-        "model.pt holds weights without a model: put the model.py that defines it beside them"
+        "model.pt holds weights without a model: add the model.py that defines it"
     )
 
 
 def test_weights_beside_a_function(serve: Serve, linear: torch.nn.Linear) -> None:
     serve.write("def f(x):\n    return x\n")
     torch.save(linear.state_dict(), serve.folder() / "model.pt")
-    assert serve.error(simple()) == "model.pt has nowhere to go: f is a function, not an nn.Module"
+    assert serve.error(simple()) == "model.pt has no effect: f is a function, not an nn.Module"
 
 
 def save_script(module: torch.nn.Module, path: Path) -> None:
@@ -90,6 +81,62 @@ def test_an_aotinductor_package(serve: Serve, linear: torch.nn.Linear) -> None:
     model = serve.load(simple())
     np.testing.assert_allclose(model.infer(x=X)["y"], expected(linear), rtol=1e-5)
     np.testing.assert_allclose(model.infer(x=X[:1])["y"], expected(linear)[:1], rtol=1e-5)
+
+
+REFUSING = """#!/bin/sh
+echo "$0 $*" >> {record}
+exit 1
+"""
+
+
+@pytest.fixture
+def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Compilers on PATH that note that they were called, and fail."""
+    record, programs = tmp_path / "calls", tmp_path / "programs"
+    programs.mkdir()
+    for name in ("g++", "gcc", "cc", "c++", "clang++", "clang"):
+        (programs / name).write_text(REFUSING.format(record=record))
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    for name in ("CC", "CXX"):
+        monkeypatch.setenv(name, str(programs / "g++"))
+    return record
+
+
+@pytest.fixture(scope="module")
+def packaged_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of a user's own, of a module with a dict of outputs and a keyword argument."""
+
+    class Pairs(torch.nn.Module):
+        def forward(self, x: torch.Tensor, *, scale: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"y": x[:, :3] * scale[:, :1], "z": x.sum(1, keepdim=True)}
+
+    path = tmp_path_factory.mktemp("package") / "model.pt2"
+    batch = torch.export.Dim("batch", max=64)
+    given = {"scale": torch.ones(2, 4)}
+    shapes = {"x": {0: batch}, "scale": {0: batch}}
+    program = torch.export.export(Pairs(), (torch.zeros(2, 4),), given, dynamic_shapes=shapes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, while it packages
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    return path
+
+
+@pytest.mark.slow
+def test_a_users_own_package_needs_no_compiler(serve: Serve, packaged_pairs: Path, no_compiler: Path) -> None:
+    shutil.copy(packaged_pairs, serve.folder() / "model.pt2")
+    described = config(
+        [field("x", "FP32", [4]), field("scale", "FP32", [4])],
+        [field("z", "FP32", [1]), field("y", "FP32", [3])],
+        max_batch_size=8,
+    )
+    model = serve.load(described)
+    for size in (1, 2, 5):
+        x = np.arange(size * 4, dtype=np.float32).reshape(size, 4)
+        answer = model.infer(x=x, scale=np.full((size, 4), 2, np.float32))
+        np.testing.assert_array_equal(answer["y"], x[:, :3] * 2)
+        np.testing.assert_array_equal(answer["z"], x.sum(1, keepdims=True))
+    assert not no_compiler.exists(), no_compiler.read_text()
 
 
 def test_a_function(serve: Serve) -> None:

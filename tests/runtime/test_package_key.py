@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.helpers.compiling import NET, net, rewrite_key
+from tests.helpers.compiling import NET, eager, net, rewrite_key
 from tests.runtime.conftest import Serve
 
 pytestmark = [
@@ -24,33 +23,12 @@ X = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
 SCALE = np.random.default_rng(1).standard_normal((3, 2, 3)).astype(np.float32)
 
 
-@pytest.fixture
-def package(packaged: Path, serve: Serve) -> Path:
-    """The package in the version folder of a model that is about to be served."""
-    shutil.copytree(packaged, serve.folder(), dirs_exist_ok=True)
-    return serve.folder() / "compiled.cpu.pt2"
-
-
-def eager(folder: Path, **inputs: Any) -> np.ndarray[Any, Any]:
-    """Return what the model itself answers."""
-    import torch
-
-    scope: dict[str, Any] = {"__name__": "net"}
-    exec(NET, scope)
-    model = scope["Net"]().eval()
-    model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
-    with torch.no_grad():
-        answer = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})["y"]
-    array: np.ndarray[Any, Any] = answer.numpy()
-    return array
-
-
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"torch": "2.12.0+cpu"}, "it is for torch 2.12.0+cpu, this is torch 2.13.0"),
         ({"CUDA": "12.6"}, "it is for CUDA 12.6, this is CUDA "),
-        ({"environment": "other"}, "it was made with another environment"),
+        ({"environment": "other"}, "it was made with a different environment"),
         (
             {"device": {"architecture": "x86_64 VSX", "flags": []}},
             "it is for x86_64 VSX, this device is x86_64 ",
@@ -75,7 +53,7 @@ def test_a_processor_that_lacks_something(serve: Serve, package: Path) -> None:
     device = key_of(package)["device"]
     rewrite_key(package, device={**device, "flags": [*device["flags"], "avx1024"]})
     serve.load(net(TORCH_COMPILE_OPTIONAL_PARAMETERS='{"backend": "eager"}'))
-    why = "it is for a processor with avx1024, which this one has not"
+    why = "it is for a processor with avx1024, which this one lacks"
     assert serve.warnings() == [f"net: compiled.cpu.pt2 is not used: {why}; compiling instead"]
 
 
@@ -84,7 +62,7 @@ def test_a_truncated_one(serve: Serve, package: Path, keep: int) -> None:
     package.write_bytes(package.read_bytes()[:keep])
     model = serve.load(net(TORCH_COMPILE_OPTIONAL_PARAMETERS='{"backend": "eager"}'))
     (warning,) = serve.warnings()
-    assert warning.startswith("net: compiled.cpu.pt2 is not used: it is cut short or damaged: ")
+    assert warning.startswith("net: compiled.cpu.pt2 is not used: it is truncated or damaged: ")
     assert np.allclose(model.infer(x=X)["y"], eager(package.parent, x=X), rtol=1e-4, atol=1e-5)
 
 
@@ -100,7 +78,7 @@ def test_a_damaged_one(serve: Serve, package: Path) -> None:
 def test_one_of_another_model(serve: Serve, package: Path) -> None:
     serve.write(NET.replace("y * scale", "y + scale"))
     model = serve.load(net(TORCH_COMPILE_OPTIONAL_PARAMETERS='{"backend": "eager"}'))
-    why = "it was made with another model file"
+    why = "it was made with a different model file"
     assert serve.warnings() == [f"net: compiled.cpu.pt2 is not used: {why}; compiling instead"]
     expected = eager(package.parent, x=X, scale=SCALE) / SCALE + SCALE
     assert np.allclose(model.infer(x=X, scale=SCALE)["y"], expected, rtol=1e-3, atol=1e-4)
@@ -110,5 +88,5 @@ def test_one_of_another_configuration(serve: Serve, package: Path) -> None:
     described = net(TORCH_COMPILE_OPTIONAL_PARAMETERS='{"backend": "eager"}')
     described["max_batch_size"] = 16
     serve.load(described)
-    why = "it was made with another configuration"
+    why = "it was made with a different configuration"
     assert serve.warnings() == [f"net: compiled.cpu.pt2 is not used: {why}; compiling instead"]

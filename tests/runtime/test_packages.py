@@ -88,7 +88,7 @@ def test_a_package_is_made_once_and_kept(serve: Serve, tmp_path: Path) -> None:
     package.write_bytes(package.read_bytes()[:-100])
     answers_right(serve.load(plain()))
     lines = [line for _, line in serve.pb.Logger.lines]
-    assert any(f"{package.name} is not used: it is cut short or damaged" in line for line in lines)
+    assert any(f"{package.name} is not used: it is truncated or damaged" in line for line in lines)
     assert any(f"net: compiled to {package} in " in line for line in lines)
 
 
@@ -175,15 +175,17 @@ class Net(torch.nn.Module):
         self.calls += 1
         return x[:, :3] + self.calls
 """)
-    why = "its answers are not the model's"
+    why = "its answers differ from the model's"
     with torch.compiler.set_stance("force_eager"):  # how torch.compile serves it is not asked here
         model = serve.load(plain())
-        assert len(logged(serve, f"is not used: {why}; compiling instead")) == 1
+        assert (
+            len(logged(serve, f"is not used: {why}: y differs from eager by up to 1; compiling instead")) == 1
+        )
         first, second = (model.infer(x=np.zeros((1, 4), "f4"))["y"][0, 0] for _ in range(2))
         assert second == first + 1
         serve.load(plain())
     lines = [line for _, line in serve.pb.Logger.lines]
-    assert f"net: left to torch.compile: {why}" in lines
+    assert any(line.startswith(f"net: left to torch.compile: {why}") for line in lines)
     assert not any("compiled to" in line for line in lines)
     assert len(packages(tmp_path)) == 1
 

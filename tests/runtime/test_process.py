@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.runtime import RUNTIME, copy_runtime
-from tests.runtime.conftest import STANDIN
-
-BEGINNING = f"""
-import importlib.util, os, sys
-sys.path.insert(0, {str(STANDIN)!r})
-spec = importlib.util.spec_from_file_location("runtime", {str(RUNTIME)!r})
-runtime = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runtime)
-process = runtime.runtime_module("process")
-"""
-
-
-def run(body: str, *, env: dict[str, str] | None = None, options: tuple[str, ...] = ("-I",)) -> str:
-    """Run *body* after the runtime was imported, almost as embedded in a stub: isolated, locale C, no UTF-8 mode."""
-    done = subprocess.run(
-        [sys.executable, *options, "-X", "utf8=0", "-c", BEGINNING + textwrap.dedent(body)],
-        env={"LC_ALL": "C", "PATH": os.environ["PATH"], **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+from tests.helpers.embedded import run
+from tests.helpers.runtime import copy_runtime
 
 
 def test_open_decodes_utf_8(tmp_path: Path) -> None:
@@ -170,7 +145,9 @@ def test_it_is_a_platform_handler(tmp_path: Path) -> None:
             "model_instance_kind": "CPU", "model_instance_name": "net_0", "model_instance_device_id": "0",
             "model_repository": {str(version.parent)!r}, "model_version": "1", "model_name": "net",
         }})
-        request = pb.InferenceRequest([pb.Tensor("x", np.ones(1, np.float32))], ["y"])
+        request = pb.InferenceRequest(
+            inputs=[pb.Tensor("x", np.ones(1, np.float32))], requested_output_names=["y"], model_name="m"
+        )
         print(served.execute([request])[0].output_tensors()[0].as_numpy())
         served.finalize()
         """

@@ -44,7 +44,6 @@ pytestmark = [
 ]
 GENERATOR = np.random.default_rng(0)
 BACKEND = "torch_models"
-CPU = [{"count": 1, "kind": "KIND_CPU"}]
 F4, F3 = field("x", "FP32", [4]), field("y", "FP32", [3])
 QUEUE = {"dynamic_batching": {"max_queue_delay_microseconds": 200000}}
 
@@ -319,9 +318,11 @@ def served(
         options=StartOptions(
             backends=backend.parent,
             metrics_port=metrics,
+            ready_timeout=900,
             extra_args=(
                 "--model-control-mode=explicit",
                 "--load-model=*",
+                "--model-load-thread-count=2",  # each compiles, with a limit of time of its own
             ),
             env={"TORCHINDUCTOR_CACHE_DIR": str(cache), "TMPDIR": str(root)},
         ),

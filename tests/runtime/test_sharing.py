@@ -18,7 +18,6 @@ from tests.helpers.runtime import LINEAR, RUNTIME, config, field, simple
 from tests.runtime.conftest import STANDIN, Serve
 
 pytestmark = pytest.mark.torch
-MEBI = 1 << 20
 
 LARGE = """
 import torch

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.helpers.linear import X, expected, state
 from tests.helpers.runtime import LINEAR, UNCOMPILED, config, field, simple
 from tests.runtime.conftest import Serve
 
@@ -21,30 +22,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
 
-X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
-
-
-@pytest.fixture
-def linear() -> torch.nn.Linear:
-    torch.manual_seed(0)
-    return torch.nn.Linear(4, 3)
-
-
-def state(linear: torch.nn.Linear, prefix: str = "linear.") -> dict[str, torch.Tensor]:
-    return {prefix + key: value for key, value in linear.state_dict().items()}
-
-
-def expected(linear: torch.nn.Linear) -> Any:
-    with torch.no_grad():
-        return linear(torch.from_numpy(X)).numpy()
-
 
 def test_two_weights_files(serve: Serve, linear: torch.nn.Linear) -> None:
     serve.write(LINEAR)
     torch.save(state(linear), serve.folder() / "model.pt")
     save_file(state(linear), serve.folder() / "model.safetensors")
     assert serve.error(simple()) == (
-        f"both model.safetensors and model.pt in {serve.folder()}: keep the one that is meant"
+        f"several files of weights in {serve.folder()}: model.pt, model.safetensors; "
+        "keep one, or name it with MODEL_WEIGHTS"
     )
 
 
@@ -64,7 +49,7 @@ def test_a_file_cut_short(serve: Serve, linear: torch.nn.Linear) -> None:
     torch.save(state(linear), serve.folder() / "model.pt")
     whole = (serve.folder() / "model.pt").read_bytes()
     (serve.folder() / "model.pt").write_bytes(whole[: len(whole) // 2])
-    assert serve.error(simple()) == "model.pt is cut short or damaged: a zip archive without its end"
+    assert serve.error(simple()) == "model.pt is truncated or damaged: a zip archive without its end"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +82,10 @@ def save_script(module: torch.nn.Module, path: Path) -> None:
 def test_what_a_file_is_does_not_come_from_its_name(serve: Serve, linear: torch.nn.Linear) -> None:
     serve.write(LINEAR)
     save_script(linear, serve.folder() / "model.pt")
-    assert serve.error(simple()) == "model.pt beside model.py must hold a state_dict, it holds torchscript"
+    assert (
+        serve.error(simple())
+        == "model.pt beside model.py must contain a state_dict, but contains torchscript"
+    )
 
 
 def test_a_pt2_goes_before_its_source(serve: Serve, linear: torch.nn.Linear) -> None:
@@ -152,7 +140,9 @@ def test_a_class_that_is_not_there(serve: Serve) -> None:
 
 def test_an_imported_class_can_be_named(serve: Serve) -> None:
     serve.write("from torch.nn import Identity, Linear\n")
-    assert serve.error(simple()) == "model.py defines no nn.Module and no function"
+    assert serve.error(simple()) == (
+        "model.py defines no nn.Module and no function; it imports Identity, Linear: MODEL_CLASS serves one of them"
+    )
     serve.load(
         config(
             [field("x", "FP32", [4])],
@@ -161,6 +151,50 @@ def test_an_imported_class_can_be_named(serve: Serve) -> None:
             parameters={**UNCOMPILED, "MODEL_CLASS": "Identity"},
         )
     )
+
+
+MADE = (
+    LINEAR
+    + """
+activation = torch.nn.ReLU()
+model = Net(bias=False)
+"""
+)
+
+
+def test_an_instance_that_the_file_made(serve: Serve, linear: torch.nn.Linear) -> None:
+    serve.write(MADE)
+    torch.save({"linear.weight": linear.weight}, serve.folder() / "model.pt")
+    with torch.no_grad():
+        wanted = (torch.from_numpy(X) @ linear.weight.T).numpy()
+    np.testing.assert_allclose(serve.load(simple()).infer(x=X)["y"], wanted, rtol=1e-6)
+    assert serve.error(simple(MODEL_KWARGS='{"bias": false}')) == (
+        "MODEL_KWARGS has no effect: model.py creates the served instance itself"
+    )
+
+
+def test_an_instance_of_an_imported_class(serve: Serve) -> None:
+    serve.write("import torch\nmodel = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())\n")
+    served = serve.load(simple()).instance.engine.model.eager
+    assert [type(part).__name__ for part in served] == ["Linear", "Tanh"]
+
+
+def test_several_instances(serve: Serve) -> None:
+    serve.write(MADE + "other = Net()\nwhole = torch.nn.Sequential(other)\n")
+    assert serve.error(simple()) == (
+        "model.py defines several nn.Modules: model, whole; MODEL_CLASS says which is served"
+    )
+    assert type(serve.load(simple(MODEL_CLASS="other")).instance.engine.model.eager).__name__ == "Net"
+
+
+def test_a_function_that_calls_an_instance(serve: Serve) -> None:
+    serve.write("import torch\nnet = torch.nn.Identity()\ndef f(x):\n    return net(x)[:, :3] + 1\n")
+    np.testing.assert_array_equal(serve.load(simple()).infer(x=X)["y"], X[:, :3] + 1)
+
+
+def test_a_function_that_makes_the_instance(serve: Serve) -> None:
+    serve.write("import torch\ndef make():\n    return torch.nn.Linear(4, 3)\nnet = make()\n")
+    assert type(serve.load(simple()).instance.engine.model.eager) is torch.nn.Linear
 
 
 def test_no_candidate(serve: Serve) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.embedded import run
 from tests.helpers.runtime import LINEAR, RUNTIME, simple
-from tests.runtime.conftest import STANDIN, Serve
+from tests.runtime.conftest import Serve
 
 pytestmark = pytest.mark.torch
 
@@ -110,29 +108,6 @@ def test_disable_cudnn(net: Serve) -> None:
     assert torch.backends.cudnn.enabled is False
     net.load(simple())
     assert torch.backends.cudnn.enabled is True
-
-
-BEGINNING = f"""
-import importlib.util, os, sys
-sys.path.insert(0, {str(STANDIN)!r})
-spec = importlib.util.spec_from_file_location("runtime", {str(RUNTIME)!r})
-runtime = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runtime)
-process = runtime.runtime_module("process")
-"""
-
-
-def run(body: str, *, env: dict[str, str] | None = None, options: tuple[str, ...] = ("-I",)) -> str:
-    """Run *body* after the runtime was imported, almost as embedded in a stub: isolated, locale C, no UTF-8 mode."""
-    done = subprocess.run(
-        [sys.executable, *options, "-X", "utf8=0", "-c", BEGINNING + textwrap.dedent(body)],
-        env={"LC_ALL": "C", "PATH": os.environ["PATH"], **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.mark.torch

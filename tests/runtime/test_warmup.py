@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.helpers.runtime import LINEAR, SEED, UNCOMPILED, config, field, simple
+from tests.helpers.runtime import LINEAR, SEED, UNCOMPILED, compiled, config, field, graphs, simple
 from tests.runtime.conftest import Serve
 
 pytestmark = [
@@ -44,7 +47,7 @@ def test_where_only_our_guess_of_sizes_may_be_wrong_the_model_is_served(serve: S
     )
     serve.load(described)
     assert serve.warnings() == [
-        "net: not warmed, the first requests will compile; the model fails on guessed sizes: AssertionError "
+        "net: not warmed; the model fails on guessed sizes: AssertionError "
         '(model.py, line 2); say WARMUP: {"dims": {...}} for x'
     ]
     described["parameters"]["WARMUP"] = {"string_value": '{"dims": {"x": [14]}}'}
@@ -53,19 +56,12 @@ def test_where_only_our_guess_of_sizes_may_be_wrong_the_model_is_served(serve: S
     assert serve.warnings() == []
 
 
+X4, Y3 = field("x", "FP32", [4]), field("y", "FP32", [3])
 GENERATOR = np.random.default_rng(0)
 
 
 def x(size: int) -> Any:
     return GENERATOR.normal(size=(size, 4)).astype(np.float32)
-
-
-def compiled(**options: Any) -> dict[str, Any]:
-    return simple(**{SEED: json.dumps({"backend": "aot_eager", **options})})
-
-
-def graphs() -> int:
-    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def test_compiling_can_be_disabled(serve: Serve) -> None:
@@ -99,3 +95,68 @@ def test_a_compiler_that_fails(serve: Serve) -> None:
     model = serve.load(config)
     assert serve.warnings()[-1] == f"net: {told}; served uncompiled"
     assert model.infer(x=x(2))["y"].shape == (2, 3)
+
+
+SLOW = """#!/bin/sh
+case "$*" in *-c*|*-o*) sleep 60;; esac
+exec g++ "$@"
+"""
+TIMED_OUT = "was not done after 2 s (COMPILE_TIMEOUT)"
+
+
+@pytest.fixture
+def slow_compiler(tmp_path: Path) -> Iterator[None]:
+    """A C++ compiler that does not come to an end."""
+    from torch._inductor import config as settings
+
+    compiler = tmp_path / "cxx"
+    compiler.write_text(SLOW)
+    compiler.chmod(0o755)
+    with settings.patch({"cpp.cxx": (None, str(compiler)), "compile_threads": 1}):
+        yield
+
+
+@pytest.mark.usefixtures("slow_compiler")
+@pytest.mark.parametrize("given", [{}, {SEED: '{"freezing": false}'.replace("freezing", "dynamic")}])
+def test_compiling_that_takes_too_long_is_left(serve: Serve, given: dict[str, str]) -> None:
+    serve.write(LINEAR)
+    began = time.monotonic()
+    model = serve.load(
+        config([X4], [Y3], max_batch_size=8, parameters={"COMPILE_TIMEOUT": "2", **given}),
+    )
+    assert time.monotonic() - began < 30
+    (warning,) = [text for text in serve.warnings() if "COMPILE_TIMEOUT" in text]
+    assert TIMED_OUT in warning
+    assert "served uncompiled. Increase COMPILE_TIMEOUT to wait longer" in warning
+    assert model.infer(x=x(3))["y"].shape == (3, 3)
+    left = [path.name for path in Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.draft*")]
+    assert left == []
+
+
+@pytest.mark.usefixtures("slow_compiler")
+def test_compiling_that_takes_too_long_is_an_error_if_that_is_asked_for(serve: Serve) -> None:
+    serve.write(LINEAR)
+    parameters = {"COMPILE_TIMEOUT": "2", "COMPILE_FALLBACK": "error"}
+    told = serve.error(config([X4], [Y3], max_batch_size=8, parameters=parameters))
+    assert TIMED_OUT in told
+    assert told.endswith('COMPILE_FALLBACK: "eager" serves it uncompiled')
+
+
+HALF = LINEAR.replace(
+    "self.linear(x)", "self.linear(torch.relu(self.linear(x) @ self.linear.weight)).float()"
+)
+HALF = HALF.replace("return self", "x = x.bfloat16()\n        return self")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`isinstance:FutureWarning")  # torch's own, while it packages
+def test_half_precision_is_measured_against_float32(serve: Serve) -> None:
+    serve.write(HALF)
+    torch.manual_seed(0)
+    state = {f"linear.{k}": v.bfloat16() * 5 for k, v in torch.nn.Linear(4, 3).state_dict().items()}
+    torch.save(state, serve.folder() / "model.pt")
+    model = serve.load(config([X4], [Y3], max_batch_size=8))
+    assert model.instance.engine.package is not None
+    assert serve.warnings() == []
+    told = [text for _, text in serve.pb.Logger.lines if "half precision" in text]
+    assert len(told) <= 1

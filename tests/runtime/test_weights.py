@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.helpers.linear import X, expected, state
 from tests.helpers.runtime import LINEAR, simple
 from tests.runtime.conftest import Serve
 
@@ -19,23 +22,6 @@ pytestmark = [
     # TorchScript is served for those who have it; torch itself calls it deprecated.
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
-
-X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
-
-
-@pytest.fixture
-def linear() -> torch.nn.Linear:
-    torch.manual_seed(0)
-    return torch.nn.Linear(4, 3)
-
-
-def state(linear: torch.nn.Linear, prefix: str = "linear.") -> dict[str, torch.Tensor]:
-    return {prefix + key: value for key, value in linear.state_dict().items()}
-
-
-def expected(linear: torch.nn.Linear) -> Any:
-    with torch.no_grad():
-        return linear(torch.from_numpy(X)).numpy()
 
 
 @pytest.mark.parametrize(
@@ -156,7 +142,87 @@ def test_a_whole_module_pickled(serve: Serve, linear: torch.nn.Linear) -> None:
 def test_a_pickle_of_something_else(serve: Serve) -> None:
     serve.write(LINEAR)
     torch.save([torch.zeros(1)], serve.folder() / "model.pt")
-    assert serve.error(simple()) == "model.pt holds no state_dict but a list"
+    assert serve.error(simple()) == "model.pt contains a list, not a state_dict"
+
+
+def _zip_bomb(path: Path, pickled: bytes, unpacked: int) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", pickled)
+        with archive.open("model/data/0", "w", force_zip64=True) as member:
+            for _ in range(unpacked // 2**24):
+                member.write(bytes(2**24))
+
+
+def test_a_zip_bomb(serve: Serve) -> None:
+    serve.write(LINEAR)
+    _zip_bomb(serve.folder() / "model.pt", b"\x80\x02}.", 2**30 + 2**27)
+    size = (serve.folder() / "model.pt").stat().st_size
+    assert serve.error(simple()) == (
+        f"model.pt would unpack to {2**30 + 2**27 + 4:,} bytes, more than {2**30 + size:,}: "
+        "its size and 1 GiB, as torch compresses no tensors"
+    )
+
+
+def _header(text: str, data: int = 8, *, length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text.encode() + bytes(data)
+
+
+def _tensor(begin: object, end: object, shape: object, dtype: object = "F32") -> str:
+    return json.dumps({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]})
+
+
+LIES = {
+    "a header of 2^63 bytes": (
+        _header("{}", length=2**63),
+        "claims to have 9,223,372,036,854,775,808 bytes, 10 follow",
+    ),
+    "a header behind the end": (_header("{}", length=11), "its header claims to have 11 bytes, 10 follow"),
+    "one over another": (
+        _header(f'{{"a": {_tensor(0, 8, [2])}, "b": {_tensor(4, 8, [1])}}}'),
+        "the header places b in bytes 4 to 8 of 8; expected 8 or later",
+    ),
+    "in the header": (
+        _header(f'{{"a": {_tensor(-8, 0, [2])}}}'),
+        "the header places a in bytes -8 to 0 of 8",
+    ),
+    "behind the end": (
+        _header(f'{{"a": {_tensor(0, 12, [3])}}}'),
+        "the header places a in bytes 0 to 12 of 8",
+    ),
+    "from behind": (_header(f'{{"a": {_tensor(8, 0, [2])}}}'), "the header places a in bytes 8 to 0 of 8"),
+    "memory that nobody wrote": (
+        _header(f'{{"a": {_tensor(0, 0, [10**9])}}}'),
+        "invalid for input of size 0",
+    ),
+    "a shape that is larger": (_header(f'{{"a": {_tensor(0, 8, [3])}}}'), "shape '[3]' is invalid"),
+    "a shape of 2^64": (_header(f'{{"a": {_tensor(0, 8, [2**64])}}}'), ""),
+    "a shape that is none": (_header(f'{{"a": {_tensor(0, 8, "x")}}}'), ""),
+    "offsets that are texts": (_header(f'{{"a": {_tensor("0", "8", [2])}}}'), ""),
+    "offsets that are fractions": (_header(f'{{"a": {_tensor(0.0, 8.0, [2])}}}'), ""),
+    "another dtype": (_header(f'{{"a": {_tensor(0, 8, [2], "__class__")}}}'), "KeyError"),
+    "no entry": (_header('{"a": 1}'), ""),
+    "a number": (_header("10"), ""),
+    "nothing but brackets": (_header("[" * 100_000), "RecursionError"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_safetensors_with_a_header_that_lies(serve: Serve, lie: str) -> None:
+    data, told = LIES[lie]
+    serve.write(LINEAR)
+    (serve.folder() / "model.safetensors").write_bytes(data)
+    error = serve.error(simple())
+    assert error.startswith("model.safetensors is not a safetensors file: ")
+    assert told in error
+
+
+def test_a_header_of_safetensors_above_the_limit(serve: Serve) -> None:
+    serve.write(LINEAR)
+    path = serve.folder() / "model.safetensors"
+    path.write_bytes(_header("{", length=2**40))
+    os.truncate(path, 2**41)  # sparse
+    told = "its header claims to have 1,099,511,627,776 bytes, the limit is 100,000,000"
+    assert told in serve.error(simple())
 
 
 def test_safetensors_that_are_none(serve: Serve) -> None:

@@ -1,0 +1,160 @@
+"""Answers of a model, each a list of responses (one, unless the model is decoupled), each of arrays by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Dict, List
+
+import numpy as np
+
+from .cases import titled
+from .equality import differences
+
+Response = Dict[str, Any]
+Answer = List[Response]
+_NUMPY = {
+    "TYPE_BOOL": "bool",
+    "TYPE_BF16": "float32",  # as answers hold it
+    **{f"TYPE_FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"TYPE_{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+"""NumPy's types by Triton's names."""
+RESPONSES = "the number of responses"
+"""Varies like an output."""
+
+
+def mismatches(
+    found: Answer,
+    expected: Answer,
+    *,
+    rough: Iterable[str] = (),
+    varying: Iterable[str] = (),
+    against: str = "eager",
+    tolerance: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Say in which outputs *found* is another answer than *expected*.
+
+    Of what *varying* names, only the type and the number of dims are compared; numbers that are *rough*, and a
+    *tolerance*, as :func:`differences` has them. *against* says in words what is expected.
+    """
+    loose = set(varying)
+    if len(found) != len(expected) and RESPONSES not in loose:
+        return [f"{len(found)} responses, {against} gives {len(expected)}"]
+    texts = []
+    for number, (one, other) in enumerate(zip(found, expected), start=1):
+        strict = {name for name in {*one, *other} if name not in loose}
+        text = [
+            *differences(
+                _only(one, strict), _only(other, strict), rough, against=against, tolerance=tolerance
+            ),
+            *_other_kinds(_only(one, loose), _only(other, loose), against),
+        ]
+        texts += [f"response {number}: {each}" for each in text] if len(expected) > 1 else text
+    return texts
+
+
+def varying_outputs(first: Answer, second: Answer, rough: Iterable[str] = ()) -> list[str]:
+    """Return the outputs in which two answers to the same request differ."""
+    names = {RESPONSES} if len(first) != len(second) else set()
+    for one, other in zip(first, second):
+        for name in {*one, *other}:
+            if differences(_only(one, {name}), _only(other, {name}), rough):
+                names.add(name)
+    return sorted(names)
+
+
+def empty_outputs(answers: Iterable[Answer]) -> list[str]:
+    """Return the outputs that came without a value."""
+    found = (item for answer in answers for response in answer for item in response.items())
+    return sorted({name for name, array in found if not array.size})
+
+
+def missing_outputs(config: Mapping[str, Any], answers: Iterable[Answer]) -> list[str]:
+    """Return the outputs of *config* that an answer lacks; a decoupled model may send them in any response, or none."""
+    if (config.get("model_transaction_policy") or {}).get("decoupled"):
+        return []
+    names = [one["name"] for one in config.get("output") or []]
+    return [name for name in names if any(name not in response for answer in answers for response in answer)]
+
+
+def undescribed_outputs(config: Mapping[str, Any], answers: Mapping[str, Answer]) -> list[str]:
+    """Say which outputs are of another type or shape than *config* says; a server sends them as they are."""
+    texts = {}
+    for label, answer in answers.items():
+        for response in answer:
+            for one in config.get("output") or []:
+                array = response.get(one["name"])
+                if array is not None and not _is_described(one, array, label, config):
+                    kind = one["data_type"].replace("TYPE_", "")
+                    found = "STRING" if array.dtype.kind in "OSU" else str(array.dtype)
+                    batch = "batch, " if int(config.get("max_batch_size", 0)) > 0 else ""
+                    dims = ", ".join(map(str, one["dims"]))
+                    texts[one["name"]] = (
+                        f"{one['name']} is {found}{list(array.shape)} in {titled(label)}, "
+                        f"and config.pbtxt says {kind}[{batch}{dims}]"
+                    )
+    return list(texts.values())
+
+
+def _is_described(output: Mapping[str, Any], array: Any, label: str, config: Mapping[str, Any]) -> bool:
+    kind = output["data_type"]
+    strings = array.dtype.kind in "OSU"
+    if strings != (kind == "TYPE_STRING") or (not strings and array.dtype.name != _NUMPY.get(kind)):
+        return False
+    dims = list(output["dims"])
+    if int(config.get("max_batch_size", 0)) > 0:
+        dims = [int(label) if label.isdigit() else -1, *dims]
+    return fits(dims, array.shape)
+
+
+def fits(dims: Sequence[int], shape: Sequence[int]) -> bool:
+    """Say whether a tensor of *shape* has the *dims* of a configuration, where -1 is any size."""
+    return len(dims) == len(shape) and all(dim in (-1, size) for dim, size in zip(dims, shape))
+
+
+def as_saved(answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """Return the arrays of *answers*, by the label of their request, as a file of NumPy has them, nothing pickled."""
+    return {
+        f"{label}#{number}/{name}": plain(array)
+        for label, answer in answers.items()
+        for number, response in enumerate(answer)
+        for name, array in response.items()
+    }
+
+
+def as_read(arrays: Mapping[str, Any]) -> dict[str, Answer]:
+    """Return the answers that :func:`as_saved` made *arrays* of."""
+    answers: dict[str, Answer] = {}
+    for key, array in arrays.items():
+        place, _, name = key.partition("/")
+        label, _, number = place.rpartition("#")
+        answer = answers.setdefault(label, [])
+        answer.extend({} for _ in range(int(number) + 1 - len(answer)))
+        answer[int(number)][name] = array
+    return answers
+
+
+def plain(array: Any) -> Any:
+    """Return an array of strings as one of bytes of a length, which needs no pickle and compares alike."""
+    if array.dtype != object:
+        return array
+    items = [item if isinstance(item, bytes) else str(item).encode() for item in array.reshape(-1)]
+    return np.array(items, dtype="S").reshape(array.shape) if items else np.empty(array.shape, "S1")
+
+
+def _only(response: Response, names: Iterable[str]) -> Response:
+    return {name: plain(array) for name, array in response.items() if name in names}
+
+
+def _other_kinds(found: Response, expected: Response, against: str) -> list[str]:
+    texts = []
+    for name in sorted({*found, *expected}):
+        if name not in found or name not in expected:
+            texts.append(f"{name} is in only one of the answers")
+            continue
+        one, other = found[name], expected[name]
+        if one.dtype.kind != other.dtype.kind or one.ndim != other.ndim:
+            texts.append(
+                f"{name} is {one.dtype}{list(one.shape)}, {against} gives {other.dtype}{list(other.shape)}"
+            )
+    return texts

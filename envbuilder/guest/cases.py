@@ -1,0 +1,48 @@
+"""Requests for a model in a file of NumPy that holds nothing pickled: by their labels an array for each input."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+
+def packed(label: str, name: str, array: Any) -> tuple[str, Any]:
+    """Return a key for an input and an array that can be written; strings are written as Triton sends them."""
+    if array.dtype.kind not in "OSU":
+        return f"{label}/{name}", array
+    items = [item if isinstance(item, bytes) else str(item).encode() for item in array.reshape(-1)]
+    data = b"".join(struct.pack("<I", len(item)) + item for item in items)
+    shape = "x".join(map(str, array.shape))
+    return f"{label}*{shape}/{name}", np.frombuffer(data, np.uint8)
+
+
+def read_cases(path: str) -> dict[str, dict[str, Any]]:
+    """Read what was written with the keys of :func:`packed`."""
+    cases: dict[str, dict[str, Any]] = {}
+    with np.load(path) as data:
+        for key in data.files:
+            place, _, name = key.partition("/")
+            label, strings, shape = place.partition("*")
+            array = data[key]
+            if strings:
+                array = _strings(array.tobytes(), [int(size) for size in shape.split("x") if size])
+            cases.setdefault(label, {})[name] = array
+    return cases
+
+
+def titled(label: str) -> str:
+    """Return a request in words: a number is the size of a batch."""
+    return f"batch of {label}" if label.isdigit() else label
+
+
+def _strings(data: bytes, shape: list[int]) -> Any:
+    items, offset = [], 0
+    while offset < len(data):
+        (length,) = struct.unpack_from("<I", data, offset)
+        items.append(data[offset + 4 : offset + 4 + length])
+        offset += 4 + length
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array.reshape(shape)

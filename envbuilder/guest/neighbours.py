@@ -1,0 +1,212 @@
+"""The other models of a repository, each in a process of its own as Triton has them, asked through a pipe.
+
+A model's ``exec`` comes here (:class:`Neighbours`); at the other end is :func:`serve`. What goes through the pipe is
+pickled: both ends are this program, and run what the archive and its models bring.
+"""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from typing import Any, BinaryIO, Dict, List
+
+from .answers import Answer
+from .ensemble import run_ensemble
+from .host import Host, as_array, stand_in, words
+
+
+class Neighbours:
+    """Asks the models that a *job* lists under ``neighbours``: by name, a job for each, or why there is none."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.known: Dict[str, Any] = job.get("neighbours") or {}
+        self.job = job
+        self.children: Dict[str, Child] = {}
+        self.lock = threading.Lock()
+        self.unknown: List[str] = []
+        """What a server would know and this process cannot."""
+
+    # -- what the stand-in asks
+
+    def infer(self, request: Any, decoupled: bool) -> List[Any]:
+        """Return the responses to a request; see the stand-in's ``Router``."""
+        pb_utils = stand_in()
+        inputs = {tensor.name(): as_array(tensor) for tensor in request.inputs()}
+        name = request.model_name()
+        config = self._config(name)
+        if not decoupled and (config.get("model_transaction_policy") or {}).get("decoupled"):
+            raise pb_utils.TritonModelException(
+                f"Model {name} is using the decoupled. The current BLS request call doesn't support models using "
+                "the decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' "
+                "calls for decoupled models."
+            )
+        answer = self.answer(name, inputs, request.requested_output_names())
+        half = {one["name"] for one in config.get("output") or [] if one["data_type"] == "TYPE_BF16"}
+        return [
+            pb_utils.InferenceResponse([_tensor(pb_utils, k, v, k in half) for k, v in one.items()])
+            for one in answer or [{}]
+        ]
+
+    def load(self, name: str, config: str, files: Dict[str, bytes]) -> None:
+        """Reload a model, with other files or another configuration in place of its own."""
+        if files:
+            raise self._not_known(f"load_model('{name}') with files that the model generates")
+        self._config(name)
+        if config:
+            self.known[name] = {**self.known[name], "config": {**self._config(name), **json.loads(config)}}
+        self.unload(name, False)
+        self._child(name)
+
+    def unload(self, name: str, dependents: bool) -> None:
+        """Unload a model."""
+        child = self.children.pop(name, None)
+        if child is not None:
+            child.close()
+
+    def ready(self, name: str, version: str) -> bool:
+        """Say whether a model could be asked: it is there."""
+        return name in self.known
+
+    # -- how it is answered
+
+    def answer(self, name: str, inputs: dict[str, Any], wanted: List[str]) -> Answer:
+        """Return the responses of the model *name*."""
+        config = self._config(name)
+        if config.get("ensemble_scheduling"):
+            return [run_ensemble(config, inputs, self.answer, wanted)]
+        found = self._child(name).ask((inputs, list(wanted)))
+        if "unknown" in found:
+            self.unknown += found["unknown"]
+        if "error" in found:
+            raise stand_in().TritonModelException(found["error"])
+        answer: Answer = found["answer"]
+        return answer
+
+    def close(self) -> None:
+        """End every child."""
+        for child in self.children.values():
+            child.close()
+        self.children.clear()
+
+    def _config(self, name: str) -> dict[str, Any]:
+        if name not in self.known:
+            self.unknown.append(f"it calls the model '{name}', which is not available")
+            raise stand_in().TritonModelException(f"Request for unknown model: '{name}' is not found")
+        known = self.known[name]
+        if "reason" in known:
+            raise self._not_known(f"it calls the model '{name}', {known['reason']}")
+        config: dict[str, Any] = known["config"]
+        return config
+
+    def _not_known(self, why: str) -> Exception:
+        self.unknown.append(why)
+        error: Exception = stand_in().TritonModelException(f"{why}: this needs a server")
+        return error
+
+    def _child(self, name: str) -> Child:
+        with self.lock:
+            if name not in self.children:
+                others = {other: job for other, job in self.known.items() if other != name}
+                job = {**self.known[name], "task": "serve", "neighbours": others}
+                self.children[name] = Child(name, job, self.job["scratch"])
+            return self.children[name]
+
+
+class Child:
+    """One model in a process of its own."""
+
+    def __init__(self, name: str, job: dict[str, Any], scratch: str) -> None:
+        path = os.path.join(
+            scratch, f"neighbour-{os.getpid()}-{threading.get_ident()}-{len(os.listdir(scratch))}.json"
+        )
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({**job, "scratch": scratch, "answer": path + ".answer"}, file)
+        main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+        read, their_write = os.pipe()
+        their_read, write = os.pipe()
+        ends = (their_read, their_write)
+        command = [sys.executable, "-I", "-X", "utf8=0", "-B", main, path, *map(str, ends)]
+        self.process = subprocess.Popen(command, pass_fds=ends)
+        for end in ends:
+            os.close(end)
+        self.reader, self.writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
+        self.lock = threading.Lock()
+        self.name = name
+        loaded = self._receive()
+        if "error" in loaded:
+            self.close()
+            raise stand_in().TritonModelException(f"Model '{name}' is not ready: {loaded['error']}")
+
+    def ask(self, request: Any) -> dict[str, Any]:
+        """Send a request and return what came of it."""
+        with self.lock:
+            pickle.dump(request, self.writer)
+            self.writer.flush()
+            return self._receive()
+
+    def close(self) -> None:
+        """End it: without a reader it goes by itself."""
+        for file in (self.writer, self.reader):
+            file.close()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = pickle.load(self.reader)
+        except EOFError:
+            return {"error": f"the process of model '{self.name}' ended with {self.process.wait()}"}
+        return found
+
+
+def serve(job: dict[str, Any], read: int, write: int) -> None:
+    """Load the model of a *job*, and answer what comes through the pipe until it ends."""
+    reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
+    neighbours = Neighbours(job)
+    host = Host(job)
+    try:
+        stand_in().use_router(neighbours)
+        module = host.import_file()
+        own = not hasattr(module, "runtime_module")
+        model = host.load_own() if own else host.load("CPU", {"disable": True})
+    except BaseException as error:
+        return _send(writer, {"error": words(error)})
+    _send(writer, {})
+    while True:
+        try:
+            inputs, wanted = pickle.load(reader)
+        except EOFError:
+            break
+        found: dict[str, Any] = {}
+        try:
+            (found["answer"],) = host.ask(model, [inputs], final=True)
+            if wanted:
+                found["answer"] = [{k: one[k] for k in one if k in wanted} for one in found["answer"]]
+        except Exception as error:
+            found["error"] = words(error)
+        if neighbours.unknown:
+            found["unknown"] = neighbours.unknown[:]
+        _send(writer, found)
+    model.finalize()
+    neighbours.close()
+
+
+def _send(writer: BinaryIO, found: dict[str, Any]) -> None:
+    pickle.dump(found, writer)
+    writer.flush()
+
+
+def _tensor(pb_utils: Any, name: str, array: Any, half: bool) -> Any:
+    if half:
+        import torch
+
+        return pb_utils.Tensor.from_dlpack(name, torch.from_numpy(array).bfloat16())
+    return pb_utils.Tensor(name, array)

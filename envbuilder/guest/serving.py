@@ -1,0 +1,243 @@
+"""A model loaded and asked: one that the runtime serves, against itself uncompiled, or one of the user's own."""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Dict, List
+
+from .answers import (
+    Answer,
+    as_saved,
+    empty_outputs,
+    mismatches,
+    missing_outputs,
+    undescribed_outputs,
+    varying_outputs,
+)
+from .cases import read_cases, titled
+from .ensemble import run_ensemble
+from .equality import rough_outputs
+from .host import Host, stand_in, words
+from .neighbours import Neighbours
+
+Answers = Dict[str, Answer]
+Stage = Callable[..., Any]
+"""Does a work, and keeps its error under a name."""
+
+
+class StageError(Exception):
+    """A stage failed, and the ones after it cannot be tried."""
+
+
+class _Served:
+    """What both kinds of a model are asked."""
+
+    def __init__(self, host: Host, stage: Stage) -> None:
+        self.host, self.stage = host, stage
+        self.rough = rough_outputs(host.config)
+        self.cases = read_cases(host.job["inputs"])
+
+    def asked(self, model: Any, stage: str, labels: List[str] | None = None) -> Answers:
+        """Return the answers to the requests of *labels*, or to all."""
+        return {
+            label: self.stage(stage, self.ask, model, [case])[0]
+            for label, case in self.cases.items()
+            if labels is None or label in labels
+        }
+
+    def ask(self, model: Any, requests: List[Dict[str, Any]]) -> List[Answer]:
+        """Return the answers to *requests*, sent together."""
+        return self.host.ask(model, requests)
+
+    @property
+    def some(self) -> List[str]:
+        """The requests that are made twice: the first and the last."""
+        labels = list(self.cases)
+        return list(dict.fromkeys([labels[0], labels[-1]]))
+
+    def varying(self, first: Answers, second: Answers) -> List[str]:
+        """Return the outputs that are others the second time."""
+        return sorted({name for k in second for name in varying_outputs(first[k], second[k], self.rough)})
+
+    def together(self, model: Any, answers: Answers, varying: List[str], against: str) -> List[str] | None:
+        """Ask two requests at once, and say where the answers differ from those to each alone."""
+        label, case = next(iter(self.cases.items()))
+        rows = {len(array) for array in case.values() if array.ndim}
+        if self.host.max_batch < 2 * max(rows, default=1) or self.host.sequence is not None:
+            return None
+        both = self.stage("answer", self.ask, model, [case, case])
+        return [text for one in both for text in self.mismatches(one, answers[label], varying, against)]
+
+    def mismatches(self, found: Answer, expected: Answer, varying: List[str], against: str) -> List[str]:
+        """Compare two answers."""
+        return mismatches(found, expected, rough=self.rough, varying=varying, against=against)
+
+    def compare(
+        self, found: Dict[str, Any], answers: Answers, expected: Answers, varying: List[str], against: str
+    ) -> None:
+        """Note what is empty, and what is another answer than *expected*."""
+        first = next(iter(answers.values()))
+        found["cases"] = list(answers)
+        found["shapes"] = {name: list(array.shape) for name, array in (first or [{}])[0].items()}
+        found["responses"] = [len(answer) for answer in answers.values()]
+        found["empty"] = empty_outputs(answers.values())
+        found["varying"] = varying
+        found["differs"] = [
+            f"{titled(label)}: {text}"
+            for label, answer in answers.items()
+            for text in self.mismatches(answer, expected[label], varying, against)
+        ]
+
+    def save(self, answers: Answers) -> None:
+        """Write answers for a server's to be compared with."""
+        import numpy as np
+
+        np.savez(self.host.job["outputs"], **as_saved(answers))
+
+
+class OwnModel(_Served):
+    """A ``TritonPythonModel`` of the user's: it has no eager form."""
+
+    def __init__(self, host: Host, stage: Stage, neighbours: Neighbours) -> None:
+        super().__init__(host, stage)
+        self.neighbours = neighbours
+
+    def serve(self, found: Dict[str, Any]) -> None:
+        """Load the model and ask it, some things twice."""
+        stand_in().use_router(self.neighbours)
+        found["own"], found["compiled"] = True, False
+        found.update(graphs=0, recompiles=0, backend="none")
+        began = time.perf_counter()
+        model = self.stage("compiled", self.load)
+        found["load_seconds"] = time.perf_counter() - began
+        answers = self.asked(model, "answer")
+        varying = self.varying(answers, self.asked(model, "answer", self.some))
+        if "dynamic_batching" in self.host.config:  # without it a server never gives the model two at once
+            together = self.together(model, answers, varying, "alone it")
+            if together is not None:
+                found["together"] = together
+        self.compare(found, answers, answers, varying, "alone it")
+        found["missing"] = missing_outputs(self.host.config, answers.values())
+        found["undescribed"] = undescribed_outputs(self.host.config, answers)
+        self.save(answers)
+        try:
+            if model is not None:
+                model.finalize()
+        except Exception as error:  # no client meets it
+            found["finalize"] = words(error)
+
+    def load(self) -> Any:
+        """Initialize the model."""
+        return self.host.load_own()
+
+
+class Ensemble(OwnModel):
+    """Models that feed each other: there is nothing to load of it, and each step is asked in turn."""
+
+    def load(self) -> None:
+        """Load nothing."""
+
+    def ask(self, model: Any, requests: List[Dict[str, Any]]) -> List[Answer]:
+        """Return the answers to *requests*, one after the other."""
+        config = self.host.config
+        return [[run_ensemble(config, request, self.neighbours.answer, [])] for request in requests]
+
+
+class RuntimeModel(_Served):
+    """A model that the runtime serves, on a device of a *kind*."""
+
+    def __init__(self, host: Host, stage: Stage, kind: str) -> None:
+        super().__init__(host, stage)
+        self.kind = kind
+
+    def serve(self, found: Dict[str, Any]) -> None:
+        """Load the model eager and as configured; ask both the same."""
+        found["own"] = False
+        expected, varying, constructed = self.eager(found)
+        options = self.options(found)
+        began = time.perf_counter()
+        model = self.load("compiled", options)
+        found["load_seconds"] = time.perf_counter() - began
+        found["compiled"] = self.host.engine(model).compiler is not None
+        found["graphs"] = unique_graphs()
+        answers = self.asked(model, "answer")
+        if constructed and self.varying(expected, answers) and self.built_otherwise(expected):
+            # Not even the same seed makes the same model: of the values nothing can be known.
+            varying = sorted({name for answer in answers.values() for one in answer for name in one})
+        together = self.together(model, answers, varying, "eager")
+        if together is not None:
+            found["together"] = together
+        found["recompiles"] = unique_graphs() - found["graphs"]
+        model.finalize()
+        self.compare(found, answers, expected, varying, "eager")
+        if self.kind == "CPU":
+            self.save(expected)
+
+    def eager(self, found: Dict[str, Any]) -> tuple[Answers, List[str], bool]:
+        """Return eager's answers, the outputs that vary from call to call, and whether it has no weights file.
+
+        A model that has none is initialized by each start of a server, with other random weights perhaps: then there is
+        nothing to compare a server's answers with (``constructed``).
+        """
+        model = self.load("eager", {"disable": True})
+        files = self.host.engine(model).model.files
+        constructed = not files.weights and not files.exported
+        answers = self.asked(model, "eager")
+        varying = self.varying(answers, self.asked(model, "eager", self.some))
+        model.finalize()
+        found["constructed"] = constructed and self.built_otherwise(answers, 1)
+        return answers, varying, constructed
+
+    def built_otherwise(self, answers: Answers, number: int = 0) -> bool:
+        """Say whether the model, constructed again with another seed, or with the same, gives other answers."""
+        model = self.load("eager", {"disable": True}, number)
+        again = self.asked(model, "eager", self.some)
+        model.finalize()
+        return bool(self.varying(answers, again))
+
+    def load(self, stage: str, options: Dict[str, Any], number: int = 0) -> Any:
+        """Load the model; what it draws at random while it is made depends on *number*."""
+        seed(number)
+        return self.stage(stage, self.host.load, self.kind, options)
+
+    def options(self, found: Dict[str, Any]) -> Dict[str, Any]:
+        """Return the options to compile with: the model's own, or ones that need no compiler where there is none."""
+        options = self.host.compile_options
+        found["compiler"] = cpp_compiler()
+        # Named by the environment, or by who serves: nothing else may stand in for it.
+        named = "CXX" in os.environ
+        inductor = options.get("backend", "inductor") == "inductor"
+        if self.kind == "CPU" and inductor and not found["compiler"] and not named:
+            options = {k: v for k, v in options.items() if k not in ("mode", "options")}
+            options["backend"] = "aot_eager"  # everything of torch.compile but the code that Inductor writes
+        found["backend"] = options.get("backend", "inductor")
+        return options
+
+
+def seed(number: int) -> None:
+    """Let what is random be the same again, but for who asks the system."""
+    import numpy as np
+    import torch
+
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+
+
+def unique_graphs() -> int:
+    """Return how many graphs Dynamo has compiled in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return int(dynamo.counters["stats"].get("unique_graphs", 0)) if dynamo else 0
+
+
+def cpp_compiler() -> str | None:
+    """Return the C++ compiler that Inductor would find, if any."""
+    named = os.environ.get("CXX")
+    names = [named] if named else ["g++", "clang++", "c++"]
+    return next((path for path in map(shutil.which, names) if path), None)

@@ -1,0 +1,93 @@
+"""An honest stand-in for the module of this name that Triton's stub offers to a model.
+
+It lets a model run without a server: in unit tests, and in the probe of `envbuilder verify`, inside the packed
+interpreter. So it needs NumPy and nothing else (torch only where a tensor crosses by DLPack), Python 3.8 and later.
+It has every public name of the real module (the file ``triton_python_backend_utils.py`` of the Python backend, and what
+``pb_stub.cc`` adds to it); it fails where Triton fails and with Triton's words (``pb_tensor.cc``,
+``infer_response.cc``, ``pb_stub.cc`` of release 24.10), and it forgives nothing that Triton does not forgive.
+"""
+
+import json
+import struct
+
+import numpy as np
+
+from ._config import (
+    ModelConfig,
+    get_input_config_by_name,
+    get_output_config_by_name,
+    using_decoupled_model_transaction_policy,
+)
+from ._errors import TritonError, TritonModelException
+from ._hosted import Model, get_model_dir
+from ._logger import Logger, Metric, MetricFamily
+from ._models import is_model_ready, load_model, unload_model, use_router
+from ._requests import (
+    TRITONSERVER_MEMORY_CPU,
+    TRITONSERVER_MEMORY_GPU,
+    TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
+    TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
+    TRITONSERVER_REQUEST_RELEASE_ALL,
+    TRITONSERVER_REQUEST_RELEASE_RESCHEDULE,
+    InferenceRequest,
+    PreferredMemory,
+    get_input_tensor_by_name,
+)
+from ._responses import (
+    TRITONSERVER_RESPONSE_COMPLETE_FINAL,
+    InferenceResponse,
+    InferenceResponseSender,
+    ResponseIterator,
+    get_output_tensor_by_name,
+)
+from ._tensor import Tensor
+from ._types import (
+    TRITON_STRING_TO_NUMPY,
+    deserialize_bytes_tensor,
+    numpy_to_triton_type,
+    serialize_byte_tensor,
+    triton_string_to_numpy,
+    triton_to_numpy_type,
+)
+
+__all__ = [
+    "TRITONSERVER_MEMORY_CPU",
+    "TRITONSERVER_MEMORY_GPU",
+    "TRITONSERVER_REQUEST_FLAG_SEQUENCE_END",
+    "TRITONSERVER_REQUEST_FLAG_SEQUENCE_START",
+    "TRITONSERVER_REQUEST_RELEASE_ALL",
+    "TRITONSERVER_REQUEST_RELEASE_RESCHEDULE",
+    "TRITONSERVER_RESPONSE_COMPLETE_FINAL",
+    "TRITON_STRING_TO_NUMPY",
+    "InferenceRequest",
+    "InferenceResponse",
+    "InferenceResponseSender",
+    "Logger",
+    "Metric",
+    "MetricFamily",
+    "Model",
+    "ModelConfig",
+    "PreferredMemory",
+    "ResponseIterator",
+    "Tensor",
+    "TritonError",
+    "TritonModelException",
+    "deserialize_bytes_tensor",
+    "get_input_config_by_name",
+    "get_input_tensor_by_name",
+    "get_model_dir",
+    "get_output_config_by_name",
+    "get_output_tensor_by_name",
+    "is_model_ready",
+    "json",
+    "load_model",
+    "np",
+    "numpy_to_triton_type",
+    "serialize_byte_tensor",
+    "struct",
+    "triton_string_to_numpy",
+    "triton_to_numpy_type",
+    "unload_model",
+    "use_router",
+    "using_decoupled_model_transaction_policy",
+]

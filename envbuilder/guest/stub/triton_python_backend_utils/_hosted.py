@@ -1,0 +1,219 @@
+"""A model in this process, as the stub has it. Triton's module has no ``Model``: it is for code that hosts one."""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import sys
+import threading
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+from . import _models
+from ._config import using_decoupled_model_transaction_policy
+from ._errors import TritonModelException
+from ._requests import TRITONSERVER_REQUEST_RELEASE_RESCHEDULE, InferenceRequest
+from ._responses import (
+    TRITONSERVER_RESPONSE_COMPLETE_FINAL,
+    InferenceResponse,
+    InferenceResponseSender,
+)
+from ._tensor import Tensor
+
+_model_dir = ""
+FINAL_TIMEOUT = 300.0
+"""Seconds until a decoupled model has sent its last response."""
+_RESCHEDULES = 10_000
+"""Times that a request comes again."""
+
+
+def get_model_dir() -> str:
+    """Return the version folder of the model that was loaded last."""
+    return _model_dir
+
+
+class Model:
+    """A model: what the stub does with a runtime, and what the server checks of its answers."""
+
+    def __init__(
+        self,
+        runtime: Any,
+        model_directory: str,
+        config: Dict[str, Any],
+        *,
+        name: str | None = None,
+        version: str = "1",
+        kind: str = "CPU",
+        device: str = "0",
+    ) -> None:
+        """Initialize *runtime*, a file or a module that was made of one, for the model in *model_directory*.
+
+        *config* is the configuration as JSON has it (``data_type: "TYPE_FP32"``); *kind* is CPU, GPU or MODEL.
+        """
+        global _model_dir
+        self.name = name or os.path.basename(os.path.normpath(model_directory))
+        self._outputs = [output["name"] for output in config.get("output", [])]
+        self.decoupled = using_decoupled_model_transaction_policy(config)
+        """Whether it may send any number of responses."""
+        _model_dir = os.path.join(model_directory, version)
+        module = _import_file(runtime, self.name) if isinstance(runtime, str) else runtime
+        self.instance: Any = module.TritonPythonModel()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        if hasattr(self.instance, "initialize"):  # as Triton, which asks before it calls
+            self.instance.initialize(
+                {
+                    "model_config": json.dumps(config),
+                    "model_instance_kind": kind,
+                    "model_instance_name": self.name + "_0_0",
+                    "model_instance_device_id": device,
+                    "model_repository": model_directory,
+                    "model_version": version,
+                    "model_name": self.name,
+                }
+            )
+        _models.begin_serving()
+
+    def respond(self, requests: Sequence[InferenceRequest]) -> List[List[InferenceResponse]]:
+        """Give *requests* to the model as one batch; return what a server would send to each, in order.
+
+        The last response to a request of a decoupled model may be empty: its final flag.
+
+        Raises:
+            TritonModelException: the server would refuse the answer, or ``execute`` raises.
+        """
+        for request in requests:
+            request.want(request.requested_output_names() or list(self._outputs))
+            for wanted in request.requested_output_names():
+                if wanted not in self._outputs:
+                    raise TritonModelException(
+                        f"unexpected inference output '{wanted}' for model '{self.name}'"
+                    )
+            request.sender = self._sender(request)
+        waiting = list(requests)
+        for _ in range(_RESCHEDULES):
+            for request in waiting:
+                request.release_flags = 1
+            self._execute(waiting)
+            again = TRITONSERVER_REQUEST_RELEASE_RESCHEDULE
+            waiting = [request for request in waiting if request.release_flags == again]
+            if not waiting:
+                break
+        return [self._collected(request) for request in requests]
+
+    def execute(self, requests: Sequence[InferenceRequest]) -> List[InferenceResponse]:
+        """Give *requests* to a model that sends one response to each, and return those; see :meth:`respond`."""
+        return [responses[0] for responses in self.respond(requests)]
+
+    def infer(self, **inputs: np.ndarray[Any, Any]) -> Dict[str, np.ndarray[Any, Any]]:
+        """Ask one request of arrays and return its outputs.
+
+        Raises:
+            TritonModelException: the model answered with an error, which is the message.
+        """
+        (response,) = self.execute([self.request([Tensor(name, data) for name, data in inputs.items()])])
+        error = response.error()
+        if error is not None:
+            raise TritonModelException(error.message())
+        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+    def request(self, tensors: Sequence[Tensor], **rest: Any) -> InferenceRequest:
+        """Return a request of this model, as the server hands it over; *rest* as the constructor takes it."""
+        return InferenceRequest(
+            **{"inputs": tensors, "requested_output_names": [], "model_name": self.name, **rest}
+        )
+
+    def finalize(self) -> None:
+        """Unload the model."""
+        _models.end_serving()
+        if hasattr(self.instance, "finalize"):
+            self.instance.finalize()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
+    # -- one call of execute
+
+    def _execute(self, requests: List[InferenceRequest]) -> None:
+        if not hasattr(self.instance, "execute"):
+            raise TritonModelException(f"Python model {_model_dir} does not implement `execute` method.")
+        returned = self.instance.execute(list(requests))
+        if asyncio.iscoroutine(returned):
+            future = asyncio.run_coroutine_threadsafe(returned, self._running_loop())
+            # That of a decoupled model runs in the background; what it raises is told by the missing response.
+            returned = future.result()
+        if returned is None:
+            return
+        if self.decoupled:
+            raise TritonModelException(
+                f"Python model '{self.name}' is using the decoupled mode and the execute function must return None."
+            )
+        if not isinstance(returned, list):
+            raise TritonModelException(
+                f"Expected a list in the execute return, found type '{type(returned)}'."
+            )
+        if len(returned) != len(requests):
+            raise TritonModelException(
+                "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
+                f"InferenceRequest(s) size is:{len(requests)}, and InferenceResponse(s) size is:{len(returned)}"
+            )
+        for request, response in zip(requests, returned):
+            if response is not None:
+                self._return(request, response)
+
+    def _return(self, request: InferenceRequest, response: Any) -> None:
+        if request.release_flags == TRITONSERVER_REQUEST_RELEASE_RESCHEDULE:
+            raise TritonModelException(
+                "Expected a None object in the execute function return list for reschduled request, found type "
+                f"'{type(response)}'."
+            )
+        if not isinstance(response, InferenceResponse):
+            raise TritonModelException(
+                "Expected an 'InferenceResponse' object in the execute function return list, found type "
+                f"'{type(response)}'."
+            )
+        request.get_response_sender().send(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def _sender(self, request: InferenceRequest) -> InferenceResponseSender:
+        def sent(response: InferenceResponse) -> InferenceResponse:
+            return response.keep(request.requested_output_names())  # as the stub: it leaves out all others
+
+        return InferenceResponseSender(self.decoupled, request.is_cancelled, sent)
+
+    def _collected(self, request: InferenceRequest) -> List[InferenceResponse]:
+        sender = request.get_response_sender()
+        if not sender.closed.wait(FINAL_TIMEOUT):
+            raise TritonModelException(
+                f"model '{self.name}' sent no final response (TRITONSERVER_RESPONSE_COMPLETE_FINAL) within "
+                f"{FINAL_TIMEOUT:g} s; until then its client waits"
+            )
+        return [*sender.sent, *([InferenceResponse()] if sender.final_alone and self.decoupled else [])]
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that runs coroutines, in a thread of its own as the stub's."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
+        return self._loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _import_file(path: str, name: str) -> Any:
+    if "triton_python_backend_utils" not in sys.modules:
+        raise RuntimeError("this package's folder must be on sys.path, and it imported by its own name")
+    spec = importlib.util.spec_from_file_location("_runtime_" + name, path)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

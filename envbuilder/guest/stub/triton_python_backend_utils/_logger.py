@@ -1,0 +1,136 @@
+"""What a model logs and counts, kept."""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+import weakref
+from typing import Any, Dict, List, Sequence
+
+from ._errors import TritonModelException
+
+
+class LogLevel:
+    """The levels of :class:`Logger`."""
+
+    INFO, WARNING, ERROR, VERBOSE = "info", "warn", "error", "verbose"
+
+
+class Logger:
+    """Keeps what is logged; ``lines`` holds (level, message)."""
+
+    LogLevel = LogLevel
+    INFO, WARNING, ERROR, VERBOSE = LogLevel.INFO, LogLevel.WARNING, LogLevel.ERROR, LogLevel.VERBOSE
+    lines: List[Any] = []  # noqa: RUF012 - one log for the process, as in Triton
+
+    @classmethod
+    def log(cls, message: str, level: str = LogLevel.INFO) -> None:
+        """Log *message*, a text and nothing else, at *level*."""
+        if not isinstance(message, str):
+            raise TypeError(f"log(): incompatible function arguments: {type(message).__name__}")
+        cls.lines.append((level, message))
+
+    @classmethod
+    def log_info(cls, message: str) -> None:
+        """Log for information."""
+        cls.log(message, cls.INFO)
+
+    @classmethod
+    def log_warn(cls, message: str) -> None:
+        """Log a warning."""
+        cls.log(message, cls.WARNING)
+
+    @classmethod
+    def log_error(cls, message: str) -> None:
+        """Log an error."""
+        cls.log(message, cls.ERROR)
+
+    @classmethod
+    def log_verbose(cls, message: str) -> None:
+        """Log verbosely."""
+        cls.log(message, cls.VERBOSE)
+
+
+class Metric:
+    """One series of a family, which must live as long."""
+
+    def __init__(
+        self, family: MetricFamily, kind: int, buckets: Sequence[float] = (), before: Metric | None = None
+    ) -> None:
+        self._family = weakref.ref(family)
+        self._kind, self._buckets = kind, list(buckets)
+        self._value: float = before._value if before is not None and before.is_usable() else 0.0
+        self.observed: List[float] = []
+        """What a histogram was given."""
+
+    def increment(self, value: float) -> None:
+        """Add *value*; a counter takes no negative one."""
+        self._check("increment")
+        if self._kind == MetricFamily.HISTOGRAM:
+            raise TritonModelException("Failed to increment metric value: a histogram observes")
+        if self._kind == MetricFamily.COUNTER and value < 0:
+            raise TritonModelException("Failed to increment metric value: a counter never goes down")
+        self._value += value
+
+    def set(self, value: float) -> None:
+        """Set a gauge to *value*."""
+        self._check("set")
+        if self._kind != MetricFamily.GAUGE:
+            kind = "counter" if self._kind == MetricFamily.COUNTER else "histogram"
+            raise TritonModelException(f"Failed to set metric value: a {kind} cannot be set")
+        self._value = value
+
+    def observe(self, value: float) -> None:
+        """Give a histogram *value*."""
+        self._check("observe")
+        if self._kind != MetricFamily.HISTOGRAM:
+            raise TritonModelException("Failed to observe metric value: only a histogram observes")
+        self.observed.append(value)
+
+    def value(self) -> float:
+        """Return the value."""
+        self._check("get")
+        if self._kind == MetricFamily.HISTOGRAM:
+            raise TritonModelException("Failed to get metric value: a histogram has none")
+        return self._value
+
+    def belongs_to(self, family: MetricFamily) -> bool:
+        """Say whether it is a series of that very object."""
+        return self._family() is family
+
+    def is_usable(self) -> bool:
+        """Say whether its family is there."""
+        return self._family() is not None
+
+    def _check(self, what: str) -> None:
+        if not self.is_usable():
+            raise TritonModelException(
+                f"Failed to {what} metric value: Invalid metric operation as the corresponding 'MetricFamily' has "
+                "been deleted. The 'MetricFamily' object should be deleted AFTER its corresponding 'Metric' objects "
+                "have been deleted."
+            )
+
+
+class MetricFamily:
+    """Series of one name; ``families`` holds those of this process, each with its series."""
+
+    COUNTER, GAUGE, HISTOGRAM = range(3)
+    families: Dict[str, Dict[Any, Metric]] = {}  # noqa: RUF012 - one registry for the process, as in Triton
+
+    def __init__(self, name: str, description: str, kind: int) -> None:
+        self._series = self.families.setdefault(name, {})
+        self._kind = kind
+
+    def Metric(self, labels: Dict[str, str] | None = None, buckets: Sequence[float] | None = None) -> Metric:
+        """Return a series; that of a histogram has *buckets*, bounds that go up, and no other has any."""
+        labels = {} if labels is None else labels
+        if not isinstance(labels, dict):
+            raise TritonModelException("Failed to create metric. Labels must be a dictionary.")
+        if (self._kind == self.HISTOGRAM) is not (buckets is not None):
+            wanted = "needs" if buckets is None else "is the only one that has"
+            raise TritonModelException(f"Failed to create metric. A histogram {wanted} buckets.")
+        key = tuple(sorted(labels.items()))
+        known = self._series.get(key)
+        if known is None or not known.belongs_to(self):
+            # Of two families with one name each has series of its own, which end with it; the server adds them up.
+            self._series[key] = Metric(self, self._kind, buckets or (), before=known)
+        return self._series[key]

@@ -1,0 +1,89 @@
+"""The other models of the repository, as far as the host of this one can reach them."""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+from typing import Any, Dict, List, Protocol
+
+from ._errors import TritonModelException
+
+
+class Router(Protocol):
+    """Asks other models. Each method raises TritonModelException where the server would."""
+
+    def infer(self, request: Any, decoupled: bool) -> List[Any]:
+        """Return the responses to an ``InferenceRequest``: one, or (*decoupled*) all, the last perhaps empty."""
+
+    def load(self, name: str, config: str, files: Dict[str, bytes]) -> None:
+        """Load a model, with another configuration (JSON) and files in place of its own, if any are given."""
+
+    def unload(self, name: str, dependents: bool) -> None:
+        """Unload a model."""
+
+    def ready(self, name: str, version: str) -> bool:
+        """Say whether a model can be asked."""
+
+
+class _Alone:
+    """No other model is known."""
+
+    def infer(self, request: Any, decoupled: bool) -> List[Any]:
+        raise self._refusal(request.model_name())
+
+    def load(self, name: str, config: str, files: Dict[str, bytes]) -> None:
+        raise self._refusal(name)
+
+    def unload(self, name: str, dependents: bool) -> None:
+        raise self._refusal(name)
+
+    def ready(self, name: str, version: str) -> bool:
+        return False
+
+    def _refusal(self, name: str) -> TritonModelException:
+        return TritonModelException(f"Request for unknown model: '{name}' is not found")
+
+
+class _State:
+    router: Router = _Alone()
+    serving = 0
+
+
+def use_router(router: Router) -> None:
+    """Let *router* ask other models from now on. Triton's module has no such function."""
+    _State.router = router
+
+
+def begin_serving() -> None:
+    """Note that a model is initialized: from now on it may ask others."""
+    _State.serving += 1
+
+
+def end_serving() -> None:
+    """Note that a model is to be finalized: it may ask no other."""
+    _State.serving -= 1
+
+
+def require_serving() -> None:
+    """Refuse what a model asks of another one before it is initialized, or once it is finalized."""
+    if not _State.serving:
+        raise TritonModelException("BLS is only supported during the 'execute' function.")
+
+
+def infer(request: Any, decoupled: bool) -> List[Any]:
+    """Ask the model that *request* names."""
+    return _State.router.infer(request, decoupled)
+
+
+def load_model(model_name: str, config: str = "", files: Dict[str, bytes] | None = None) -> None:
+    """Load a model of the repository; with *config* (JSON) or *files* (``file:1/model.py``) in place of its own."""
+    _State.router.load(model_name, config, files or {})
+
+
+def unload_model(model_name: str, unload_dependents: bool = False) -> None:
+    """Unload a model."""
+    _State.router.unload(model_name, unload_dependents)
+
+
+def is_model_ready(model_name: str, model_version: str = "") -> bool:
+    """Say whether a model can be asked."""
+    return _State.router.ready(model_name, model_version)

@@ -1,0 +1,166 @@
+"""Requests: those that the server hands over, and those that a model makes of another model."""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any, Awaitable, Dict, List, Sequence
+
+from . import _models
+from ._errors import TritonError, TritonModelException
+from ._responses import InferenceResponse, InferenceResponseSender, ResponseIterator, parameters_text
+from ._tensor import Tensor
+
+TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
+TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
+TRITONSERVER_REQUEST_RELEASE_ALL = 1
+TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
+TRITONSERVER_MEMORY_GPU, TRITONSERVER_MEMORY_CPU = range(2)
+
+
+class PreferredMemory:
+    """Where a model wants to have the outputs of another."""
+
+    def __init__(self, preferred_memory_type: int, preferred_device_id: int = 0) -> None:
+        self.preferred_memory_type, self.preferred_device_id = preferred_memory_type, preferred_device_id
+
+
+class InferenceTrace:
+    """The trace of a request: there is none."""
+
+    def get_context(self) -> str | None:
+        """Return the context that tracing handed on."""
+        return None
+
+
+class InferenceRequest:
+    """One request."""
+
+    def __init__(
+        self,
+        request_id: str = "",
+        correlation_id: Any = 0,
+        inputs: Sequence[Tensor] | None = None,
+        requested_output_names: Sequence[str] | None = None,
+        model_name: str | None = None,
+        model_version: int = -1,
+        flags: int = 0,
+        timeout: int = 0,
+        preferred_memory: PreferredMemory | None = None,
+        trace: InferenceTrace | None = None,
+        parameters: Dict[str, Any] | None = None,
+    ) -> None:
+        given = {"inputs": inputs, "requested_output_names": requested_output_names, "model_name": model_name}
+        missing = [name for name, value in given.items() if value is None]
+        if missing:
+            raise TypeError(f"__init__(): incompatible constructor arguments: no {', '.join(missing)}")
+        if isinstance(correlation_id, bool) or not isinstance(correlation_id, (int, str)):
+            raise TritonModelException("Correlation ID must be integer or string")
+        if not all(isinstance(tensor, Tensor) for tensor in inputs or ()):
+            raise TypeError("__init__(): incompatible constructor arguments: inputs")
+        self._inputs = list(inputs or ())
+        self._requested = list(dict.fromkeys(requested_output_names or ()))
+        self._id, self._correlation_id = request_id, correlation_id
+        self._model, self._version = str(model_name), model_version
+        self._flags, self._timeout = flags, timeout
+        self._trace = trace or InferenceTrace()
+        self._parameters = parameters_text(parameters)
+        self.preferred_memory = preferred_memory
+        self.release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
+        """What the model says of it once ``execute`` has returned."""
+        self.sender: InferenceResponseSender | None = None
+        """Set where the server handed it over."""
+        self.cancelled = False
+        """Whether the client has gone."""
+
+    def inputs(self) -> List[Tensor]:
+        """Return its tensors."""
+        return self._inputs
+
+    def requested_output_names(self) -> List[str]:
+        """Return the outputs that the client wants."""
+        return self._requested
+
+    def want(self, names: Sequence[str]) -> None:
+        """Set the outputs that the client wants, as the server does where it named none."""
+        self._requested = list(names)
+
+    def request_id(self) -> str:
+        """Return the client's id."""
+        return self._id
+
+    def correlation_id(self) -> Any:
+        """Return the id of its sequence, a number or a text; 0 for none."""
+        return self._correlation_id
+
+    def flags(self) -> int:
+        """Return ``TRITONSERVER_REQUEST_FLAG_…``."""
+        return self._flags
+
+    def set_flags(self, flags: int) -> None:
+        """Set ``TRITONSERVER_REQUEST_FLAG_…``."""
+        self._flags = flags
+
+    def timeout(self) -> int:
+        """Return the client's timeout, microseconds; 0 for none."""
+        return self._timeout
+
+    def parameters(self) -> str:
+        """Return its parameters as JSON; an empty text where there are none."""
+        return self._parameters
+
+    def trace(self) -> InferenceTrace:
+        """Return its trace."""
+        return self._trace
+
+    def model_name(self) -> str:
+        """Return the name of the model that is asked."""
+        return self._model
+
+    def model_version(self) -> int:
+        """Return the version that is asked, -1 for whichever the server chooses."""
+        return self._version
+
+    def is_cancelled(self) -> bool:
+        """Say whether the client has gone."""
+        return self.cancelled
+
+    def get_response_sender(self) -> InferenceResponseSender:
+        """Return what sends responses to it."""
+        if self.sender is None:
+            raise TritonModelException(
+                "Response sender is not available for a request that a model has made."
+            )
+        return self.sender
+
+    def set_release_flags(self, flags: int) -> None:
+        """Say whether the request is done, or comes again (``TRITONSERVER_REQUEST_RELEASE_RESCHEDULE``)."""
+        if flags not in (TRITONSERVER_REQUEST_RELEASE_ALL, TRITONSERVER_REQUEST_RELEASE_RESCHEDULE):
+            raise TritonModelException(
+                "Unable to set request release flags. Supported flags are 'TRITONSERVER_REQUEST_RELEASE_ALL' and "
+                "'TRITONSERVER_REQUEST_RELEASE_RESCHEDULE'."
+            )
+        self.release_flags = flags
+
+    def exec(self, decoupled: bool = False) -> Any:
+        """Ask the model and return its response; an iterator of them where *decoupled*.
+
+        What goes wrong is an error of the response, as in Triton; it raises outside of ``execute``.
+        """
+        _models.require_serving()
+        try:
+            responses = _models.infer(self, decoupled)
+        except TritonModelException as error:
+            responses = [InferenceResponse(error=TritonError(str(error)))]
+        return ResponseIterator(responses) if decoupled else responses[0]
+
+    def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
+        """Return an awaitable of what :meth:`exec` returns."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(None, functools.partial(self.exec, decoupled))
+
+
+def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> Tensor | None:
+    """Return the input called *name*, or None."""
+    return next((tensor for tensor in inference_request.inputs() if tensor.name() == name), None)

@@ -1,0 +1,146 @@
+"""Responses: returned, or sent by a sender, one by one."""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any, Callable, Dict, Iterator, List, Sequence
+
+from ._errors import TritonError, TritonModelException
+from ._tensor import Tensor
+
+TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+
+
+def parameters_text(parameters: Dict[str, Any] | None) -> str:
+    """Return *parameters* as Triton keeps them, JSON; only texts, numbers and truth values are any."""
+    for key, value in (parameters or {}).items():
+        if not isinstance(key, str) or not isinstance(value, (str, int, float, bool)):
+            kind = type(value if isinstance(key, str) else key).__name__
+            raise TritonModelException(
+                "Expect parameters keys to have type str, and values to have type bool, int, float or str, "
+                f"found type '{kind}'."
+            )
+    return json.dumps(parameters) if parameters else ""
+
+
+class InferenceResponse:
+    """The answer to one request: tensors, or an error."""
+
+    def __init__(
+        self,
+        output_tensors: Sequence[Tensor] = (),
+        error: TritonError | None = None,
+        parameters: Dict[str, Any] | None = None,
+    ) -> None:
+        if any(tensor is None for tensor in output_tensors):
+            raise TritonModelException("Output tensor for inference response should not be empty.")
+        if not all(isinstance(tensor, Tensor) for tensor in output_tensors):
+            raise TypeError("__init__(): incompatible constructor arguments: output_tensors")
+        if error is not None and not isinstance(error, TritonError):
+            raise TypeError(f"__init__(): incompatible constructor arguments: {type(error).__name__}")
+        self._tensors = list(output_tensors)
+        self._error = error
+        self._parameters = parameters_text(parameters)
+
+    def output_tensors(self) -> List[Tensor]:
+        """Return its tensors."""
+        return self._tensors
+
+    def has_error(self) -> bool:
+        """Say whether it is an error."""
+        return self._error is not None
+
+    def error(self) -> TritonError | None:
+        """Return the error, or None."""
+        return self._error
+
+    def parameters(self) -> str:
+        """Return its parameters as JSON; an empty text where there are none."""
+        return self._parameters
+
+    def keep(self, wanted: Sequence[str]) -> InferenceResponse:
+        """Return what of it reaches a client that wants the outputs *wanted*, copied as the server copies it."""
+        sent = InferenceResponse(error=self._error)
+        sent._parameters = self._parameters
+        sent._tensors = [tensor.sent() for tensor in self._tensors if tensor.name() in wanted]
+        return sent
+
+
+class InferenceResponseSender:
+    """Sends the responses to one request, in any thread, until it says which was the last."""
+
+    def __init__(
+        self, decoupled: bool, cancelled: Callable[[], bool], check: Callable[[InferenceResponse], Any]
+    ) -> None:
+        self._decoupled, self._is_cancelled, self._check = decoupled, cancelled, check
+        self._lock = threading.Lock()
+        self.sent: List[InferenceResponse] = []
+        """What the client would have."""
+        self.closed = threading.Event()
+        """Set once the last was sent."""
+        self.final_alone = False
+        """Whether the final flag came without a response."""
+
+    def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
+        """Send *response*; with the final flag it is the last, which may be None."""
+        if flags not in (0, TRITONSERVER_RESPONSE_COMPLETE_FINAL):
+            raise TritonModelException("Unable to send response. Unsupported flag provided.")
+        if flags == 0 and response is None:
+            raise TritonModelException(
+                "Inference Response object must be provided when the response flags is set to zero."
+            )
+        with self._lock:
+            self._refuse(response, flags)
+            if response is not None:
+                self.sent.append(self._check(response))
+            if flags:
+                self.final_alone = response is None
+                self.closed.set()
+
+    def is_cancelled(self) -> bool:
+        """Say whether the client has gone."""
+        return self._is_cancelled()
+
+    def _refuse(self, response: InferenceResponse | None, flags: int) -> None:
+        if not self._decoupled and response is not None and self.sent:
+            raise TritonModelException(
+                "Unable to send response. Non-decoupled model cannot send more than one response."
+            )
+        if not self._decoupled and response is None and flags and not self.sent:
+            raise TritonModelException(
+                "Unable to send response. Non-decoupled model cannot send complete final before sending a response."
+            )
+        if self.closed.is_set():
+            raise TritonModelException("Unable to send response. Response sender has been closed.")
+
+
+class ResponseIterator:
+    """The responses of a decoupled model to a request of another; it starts over with each ``for``.
+
+    The last may have no tensors, where the model sent its final flag alone.
+    """
+
+    def __init__(self, responses: Sequence[InferenceResponse]) -> None:
+        self._responses = list(responses)
+        self._next = 0
+
+    def __iter__(self) -> Iterator[InferenceResponse]:
+        self._next = 0
+        return self
+
+    def __next__(self) -> InferenceResponse:
+        if self._next == len(self._responses):
+            raise StopIteration
+        self._next += 1
+        return self._responses[self._next - 1]
+
+    def cancel(self) -> None:
+        """Want no more of them."""
+        self._responses = self._responses[: self._next]
+
+
+def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> Tensor | None:
+    """Return the output called *name*, or None."""
+    return next((tensor for tensor in inference_response.output_tensors() if tensor.name() == name), None)

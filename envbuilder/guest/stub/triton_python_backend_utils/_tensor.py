@@ -1,0 +1,156 @@
+"""A tensor as Triton hands it over."""
+
+# ruff: noqa: UP006 - Python 3.8
+from __future__ import annotations
+
+import sys
+from typing import Any, List, Tuple
+
+import numpy as np
+
+from ._errors import TritonModelException
+from ._types import BF16, NUMBERED, numpy_to_triton_type
+
+_CPU, _CUDA = 1, 2
+"""``DLDeviceType``."""
+
+
+class Tensor:
+    """A named tensor: an array, or (BF16, or on a GPU) a tensor of torch."""
+
+    def __init__(self, name: str, data: np.ndarray[Any, Any]) -> None:
+        if name == "":
+            raise TritonModelException("Tensor name cannot be an empty string.")
+        if not isinstance(data, np.ndarray):
+            raise TypeError(f"__init__(): incompatible constructor arguments: {type(data).__name__}")
+        kind = np.dtype(np.object_) if data.dtype.kind == "S" else data.dtype
+        number = numpy_to_triton_type(kind)  # None for another byte order, too
+        if number is None:
+            raise TritonModelException("NumPy dtype is not supported.")
+        self._name, self._dtype = name, number
+        self._data: Any = _as_bytes(data) if kind == np.object_ else data
+        if not data.flags.c_contiguous:
+            self._data = np.ascontiguousarray(data)
+
+    @classmethod
+    def from_dlpack(cls, name: str, source: Any) -> Tensor:
+        """Take over a DLPack capsule, or an object that can make one."""
+        if name == "":
+            raise TritonModelException("Tensor name cannot be an empty string.")
+        data = _from_dlpack(source)
+        contiguous = data.flags.c_contiguous if isinstance(data, np.ndarray) else data.is_contiguous()
+        if not contiguous:
+            raise TritonModelException(
+                "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order "
+                "are supported."
+            )
+        tensor = cls.__new__(cls)
+        tensor._name, tensor._data = name, data
+        tensor._dtype = _number_of(data.dtype)
+        if tensor._dtype != BF16 and tensor.is_cpu() and not isinstance(data, np.ndarray):
+            tensor._data = data.numpy()
+        return tensor
+
+    def name(self) -> str:
+        """Return its name."""
+        return self._name
+
+    def shape(self) -> List[int]:
+        """Return its shape."""
+        return [int(size) for size in self._data.shape]
+
+    def triton_dtype(self) -> int:
+        """Return the number of its data type in Triton's enumeration."""
+        return self._dtype
+
+    def is_cpu(self) -> bool:
+        """Say whether it is in the host's memory."""
+        return isinstance(self._data, np.ndarray) or self._data.device.type == "cpu"
+
+    def as_numpy(self) -> np.ndarray[Any, Any]:
+        """Return it as an array that shares its memory."""
+        if not self.is_cpu():
+            raise TritonModelException("Tensor is stored in GPU and cannot be converted to NumPy.")
+        if self._dtype == BF16:
+            raise TritonModelException(
+                "Tensor dtype is BF16 and cannot be converted to NumPy. Use to_dlpack() and from_dlpack() instead."
+            )
+        array: np.ndarray[Any, Any] = self._data
+        return array
+
+    def to_dlpack(self) -> Any:
+        """Return it as a DLPack capsule."""
+        if self._dtype == 13:
+            raise TritonModelException("TYPE_BYTES tensors cannot be converted to DLPack.")
+        if isinstance(self._data, np.ndarray) and "torch" not in sys.modules:
+            data = self._data if self._data.flags.writeable else self._data.copy()  # NumPy lends no other
+            return data.__dlpack__()
+        import torch
+        from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
+
+        return to_dlpack(torch.from_numpy(self._data) if isinstance(self._data, np.ndarray) else self._data)
+
+    def __dlpack__(self, stream: Any = None) -> Any:
+        """Return it as a DLPack capsule; *stream* is of no matter to what is complete."""
+        return self.to_dlpack()
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        """Return the kind and the number of the device that holds it."""
+        return (_CPU, 0) if self.is_cpu() else (_CUDA, int(self._data.device.index or 0))
+
+    def sent(self) -> Tensor:
+        """Return a copy: the server copies what is sent, so later changes of a buffer do not reach the client."""
+        copy = type(self).__new__(type(self))
+        copy._name, copy._dtype = self._name, self._dtype
+        copy._data = self._data.copy() if isinstance(self._data, np.ndarray) else self._data.clone()
+        return copy
+
+
+class _Capsule:
+    """A bare DLPack capsule in the form that NumPy takes; NumPy refuses one of another device itself."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        return (_CPU, 0)
+
+
+def _from_dlpack(source: Any) -> Any:
+    """Return a NumPy array, or a torch tensor if torch is available or NumPy cannot convert *source*."""
+    if not hasattr(source, "__dlpack_device__"):
+        lent = _Capsule(source) if type(source).__name__ == "PyCapsule" else None
+    else:
+        lent = source if source.__dlpack_device__()[0] == _CPU else None
+    if lent is not None and "torch" not in sys.modules:
+        try:
+            return np.from_dlpack(lent)
+        except (AttributeError, BufferError, RuntimeError, TypeError):
+            pass  # an old NumPy, or what it cannot hold
+    try:
+        import torch.utils.dlpack
+    except ImportError:
+        raise TritonModelException(
+            "a DLPack tensor that NumPy cannot take: without torch it is not known here"
+        ) from None
+
+    return torch.utils.dlpack.from_dlpack(source)
+
+
+def _as_bytes(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return *data* as it comes out of Triton's serialization: every element is bytes."""
+    items = [item if isinstance(item, bytes) else str(item).encode("utf-8") for item in data.reshape(-1)]
+    result = np.empty(len(items), dtype=np.object_)
+    result[:] = items
+    return result.reshape(data.shape)
+
+
+def _number_of(dtype: Any) -> int:
+    name = str(dtype).replace("torch.", "")
+    if name == "bfloat16":
+        return BF16
+    kind = np.dtype(name).type
+    return next(number for number, known in NUMBERED.items() if known is kind)

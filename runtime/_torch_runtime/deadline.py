@@ -1,0 +1,87 @@
+"""An end for compiling: a line of progress every few seconds, and an exception when the time is up."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, Callable
+
+TICK = 5.0
+"""Seconds between two lines of progress."""
+AGAIN = 1.0
+"""Seconds until an exception that got lost in a destructor is raised again."""
+
+
+class OutOfTimeError(BaseException):
+    """Compiling takes longer than it may. No ``Exception``: a compiler's own handlers must let it through."""
+
+
+class Deadline:
+    """A context in which work ends when *seconds* are over, by an :class:`OutOfTimeError`, wherever it is.
+
+    On the main thread, where Triton's stub loads a model, it is a signal that raises it: that ends waiting for a
+    compiler, too. Elsewhere it comes between two steps of Python.
+    """
+
+    def __init__(self, seconds: float, tell: Callable[[float], None]) -> None:
+        """*tell* is called every few seconds, on another thread, with the seconds that have passed."""
+        self._seconds, self._tell = seconds, tell
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="compile-deadline", daemon=True)
+        self._began = 0.0
+        self._target = 0
+        self._before: Any = None
+        self._signals = False
+
+    def __enter__(self) -> Deadline:
+        self._began, self._target = time.monotonic(), threading.get_ident()
+        self._signals = threading.current_thread() is threading.main_thread()
+        if self._signals:
+            self._before = signal.signal(signal.SIGALRM, self._raise)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while True:
+            try:
+                self._over.set()
+                self._thread.join()
+                break
+            except OutOfTimeError:  # it came just now: the work is done
+                continue
+        if self._signals:
+            signal.signal(signal.SIGALRM, self._before or signal.SIG_DFL)
+
+    @property
+    def passed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if not self._over.is_set():
+            raise OutOfTimeError
+
+    def _watch(self) -> None:
+        told = 0.0
+        while True:
+            left = self._seconds - self.passed
+            if self._over.wait(min(TICK, left) if left > 0 else AGAIN):
+                return
+            if self.passed >= self._seconds:
+                self._interrupt()
+            elif self.passed - told >= TICK:
+                told = self.passed
+                self._tell(told)
+
+    def _interrupt(self) -> None:
+        if self._signals:
+            signal.pthread_kill(self._target, signal.SIGALRM)
+        else:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._target), ctypes.py_object(OutOfTimeError)
+            )

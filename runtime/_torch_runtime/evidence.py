@@ -1,0 +1,79 @@
+"""What a model's own code reads while it is imported and constructed: weights that it loads are not loaded again."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from types import FrameType, TracebackType
+from typing import Any
+
+READERS = {
+    ("torch/serialization.py", "load"): "f",
+    ("torch/jit/_serialization.py", "load"): "f",
+    ("torch/nn/modules/module.py", "load_state_dict"): "",
+    ("safetensors/torch.py", "load_file"): "filename",
+    ("safetensors/torch.py", "load_model"): "filename",
+    ("transformers/modeling_utils.py", "from_pretrained"): "pretrained_model_name_or_path",
+    ("diffusers/models/modeling_utils.py", "from_pretrained"): "pretrained_model_name_or_path",
+    ("numpy/lib/npyio.py", "load"): "file",
+    ("numpy/lib/_npyio_impl.py", "load"): "file",
+}
+"""Functions that load weights, by the end of their file's path and their name; the argument that says from where."""
+_NAMES = {name for _, name in READERS}
+_CALLS = re.compile(rb"\b(load|from_pretrained|load_state_dict|load_file|load_model|safe_open)\b")
+
+
+class Evidence:
+    """A context in which calls of functions that load weights are noted, however they were imported."""
+
+    def __init__(self) -> None:
+        self.loaded = False
+        """Whether anything was loaded."""
+        self.paths: list[str] = []
+        """From which files and folders, as far as they are known."""
+        self._before: Any = None
+
+    def __enter__(self) -> Evidence:
+        self._before = sys.getprofile()
+        sys.setprofile(self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A profiler in C, as cProfile, shows itself as an object that cannot be set again: it has ended already.
+        sys.setprofile(self._before if callable(self._before) else None)
+
+    def _note(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "c_call":
+            if getattr(argument, "__name__", "") == "get_tensor":  # safetensors.safe_open
+                self.loaded = True
+        elif event == "call" and frame.f_code.co_name in _NAMES:
+            file = frame.f_code.co_filename
+            for (end, name), argument_name in READERS.items():
+                if name == frame.f_code.co_name and file.endswith(end):
+                    self.loaded = True
+                    where = frame.f_locals.get(argument_name)
+                    if not isinstance(where, os.PathLike):  # a path's name is its last part only
+                        where = getattr(where, "name", where)  # an open file
+                    if isinstance(where, (str, os.PathLike)):
+                        self.paths.append(os.fspath(where))
+
+    def has_read(self, path: str) -> bool:
+        """Say whether the file at *path*, or the folder that it lies in, was loaded from."""
+        candidates = [one for one in self.paths if os.path.exists(one)]
+        return any(
+            os.path.samefile(one, path) or os.path.samefile(one, os.path.dirname(path)) for one in candidates
+        )
+
+
+def may_load(folder: str) -> bool:
+    """Say whether code in *folder* has a word in it that loads weights: else its import need not be watched."""
+    with os.scandir(folder) as entries:
+        paths = [entry.path for entry in entries if entry.name.endswith(".py") and entry.is_file()]
+    for path in paths:
+        with open(path, "rb") as file:
+            if _CALLS.search(file.read(16 * 2**20)):
+                return True
+    return False

@@ -1,0 +1,130 @@
+"""A model that needs no ``model.py``: a class of a library that MODEL_CLASS names, or a folder of Hugging Face's."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import sys
+from typing import Any
+
+import torch
+
+from .errors import ModelError, describe
+from .evidence import Evidence
+from .loading import Loaded, construct, give_weights
+from .log import Log
+from .parameters import Parameters
+from .pretrained import Pretrained
+from .source import Files, forget_other_folders
+
+CONFIG = "config.json"
+MODULES = "modules.json"
+"""What sentence-transformers writes: the modules that make a sentence's embedding."""
+
+
+def names_library(parameters: Parameters) -> bool:
+    """Say whether MODEL_CLASS names something of a library: ``torchvision.models:resnet50``."""
+    return ":" in (parameters.model_class or "")
+
+
+def is_pretrained(folder: str) -> bool:
+    """Say whether *folder* is one that Hugging Face's ``save_pretrained`` wrote."""
+    config = read_json(os.path.join(folder, CONFIG))
+    known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
+    return known or os.path.isfile(os.path.join(folder, MODULES))
+
+
+def read_json(path: str) -> Any:
+    """Return what the JSON file at *path* holds; None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def load_library(files: Files, folder: str, parameters: Parameters, outputs: list[str], log: Log) -> Loaded:
+    """Load what MODEL_CLASS names, or the model that *folder* describes, with the weights in *folder*.
+
+    *outputs* are the names of the configuration's outputs: which of a folder's models is meant.
+
+    Raises:
+        ModelError: it is not in the environment, or its weights are not in *folder*.
+    """
+    wanted = parameters.model_class or ""
+    log.info(
+        "the network is not used, as HF_HUB_OFFLINE is set: put everything that the model needs into its version folder"
+    )
+    forget_other_folders(folder)
+    sys.path.insert(0, folder)  # code beside the weights, as MODEL_CLASS may name it
+    found = import_named(wanted) if wanted else None
+    if is_pretrained(folder) and (found is None or hasattr(found, "from_pretrained")):
+        return Pretrained(files, folder, parameters, log).load(found, outputs)
+    evidence = Evidence()
+    with evidence:
+        module = found if isinstance(found, torch.nn.Module) else make(found, parameters, folder)
+    return give_weights(module, files, folder, parameters, evidence, log)
+
+
+def import_named(wanted: str) -> Any:
+    """Return what ``module:name`` names.
+
+    Raises:
+        ModelError: the environment has it not.
+    """
+    name, _, attribute = wanted.partition(":")
+    if not name or not attribute:
+        raise ModelError(f"MODEL_CLASS must be module:name, not {wanted!r}")
+    try:
+        value: Any = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or name).split(".")[0]
+        hint = f"add {missing.replace('_', '-')} to the recipe's dependencies"
+        raise ModelError(
+            f"MODEL_CLASS: the environment has no module {error.name or name!r}: {hint}"
+        ) from error
+    except Exception as error:
+        raise ModelError(
+            f"MODEL_CLASS: {name} cannot be imported: {describe(error, '')}{hint_for(error)}"
+        ) from error
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError as error:
+            raise ModelError(f"MODEL_CLASS: {name} has no {attribute!r}") from error
+        except Exception as error:  # transformers imports its modules when they are asked for
+            told = f"{describe(error, '')}{hint_for(error)}"
+            raise ModelError(f"MODEL_CLASS: {wanted} cannot be imported: {told}") from error
+    if not callable(value):
+        raise ModelError(f"MODEL_CLASS: {wanted} is a {type(value).__name__}, not a class or a function")
+    return value
+
+
+def hint_for(error: BaseException) -> str:
+    """Say what to do about an error that the text of which does not tell."""
+    if "torchvision::" in str(error):
+        return (
+            "; its torchvision was built for another torch: for a CPU both come from PyTorch's index "
+            "(pytorch-index, or --find-links with the wheel)"
+        )
+    return ""
+
+
+def make(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
+    """Return what the class or the function *found* makes of MODEL_KWARGS."""
+    config_class: Any = getattr(found, "config_class", None)
+    if inspect.isclass(found) and config_class is not None and hasattr(found, "from_pretrained"):
+        try:
+            module: Any = found(config_class(**parameters.model_kwargs))  # type: ignore[call-arg]  # any class's
+        except Exception as error:
+            told = describe(error, folder)
+            raise ModelError(f"the constructor of {found.__name__} raised {told}") from error
+        assert isinstance(module, torch.nn.Module)
+        return module
+    if not isinstance(getattr(found, "__name__", None), str) or hasattr(found, "from_pretrained"):
+        raise ModelError(
+            f"{parameters.model_class} needs a config.json in the version folder, and its weights"
+        )
+    return construct(found, parameters, folder)

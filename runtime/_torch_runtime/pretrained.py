@@ -1,0 +1,234 @@
+"""A folder as Hugging Face's libraries write it, loaded by them; with no network, and none of the model's own code."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+from typing import Any
+
+import torch
+
+from .errors import ModelError, describe
+from .evidence import Evidence
+from .loading import Loaded, give_weights
+from .log import Log
+from .parameters import Parameters
+from .source import Files, kind_of
+from .tokenizing import SENTENCE, SentenceModel
+from .weight_files import MOST_INDEX, SAFETENSORS, WeightSet, choose_named, holds_weights, unclear
+from .weights import read_state, unpickle
+
+MODULES = "modules.json"
+_STANDARD = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What ``from_pretrained`` finds by itself."""
+_TRUST = {"trust_remote_code", "weights_only"}
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+
+class Pretrained:
+    """What ``save_pretrained`` wrote into a version folder."""
+
+    def __init__(self, files: Files, folder: str, parameters: Parameters, log: Log) -> None:
+        self._files, self._folder, self._parameters, self._log = files, folder, parameters, log
+
+    def load(self, found: Any, outputs: list[str]) -> Loaded:
+        """Return the model, by the class *found*, or by the one that its configuration names.
+
+        *outputs* are the names of the configuration's outputs.
+
+        Raises:
+            ModelError: it cannot be loaded, or some of its weights are not in the folder.
+        """
+        weights = self._weights()
+        paths = tuple(os.path.join(self._folder, file) for file in weights.files)
+        sentences = os.path.isfile(os.path.join(self._folder, MODULES)) and not set(outputs) - set(SENTENCE)
+        if found is None and sentences:
+            return Loaded(self._sentence_model(), paths, own=True)
+        transformers = self._import("transformers")
+        config = self._config(transformers)
+        found = found or self._class(transformers, config)
+        if weights.name in _STANDARD:
+            module = self._from_pretrained(found, config, weights)
+            loaded = Loaded(module, paths, own=True)
+        else:
+            module = self._from_config(found, config)
+            loaded = give_weights(module, self._files, self._folder, self._parameters, Evidence(), self._log)
+        if "past_key_values" not in outputs and getattr(module.config, "use_cache", None):
+            module.config.use_cache = False  # what nobody asks for need not be made
+        return loaded._replace(target=module.eval())
+
+    def _weights(self) -> WeightSet:
+        """Return the weights in the folder.
+
+        Raises:
+            ModelError: there are none, or it is unclear which are meant.
+        """
+        if self._parameters.model_weights:
+            found = [choose_named(self._folder, self._parameters.model_weights)]
+        else:
+            found = list(self._files.sets)
+        if not found:
+            raise ModelError(f"{self._folder} contains a config.json but no weights")
+        if len(found) > 1:
+            raise ModelError(f"several files of weights in {self._folder}: {unclear(found)}")
+        if found[0].problem:
+            raise ModelError(f"{found[0].name} cannot be read: {found[0].problem}")
+        for file in found[0].files:
+            _check_file(os.path.join(self._folder, file))
+        return found[0]
+
+    def _from_config(self, found: Any, config: Any) -> Any:
+        make = getattr(found, "from_config", None) or getattr(found, "_from_config", None) or found
+        try:
+            return make(config)
+        except Exception as error:
+            raise ModelError(f"{found.__name__} cannot be made of config.json: {_first(error)}") from error
+
+    def _import(self, name: str) -> Any:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            project = name.replace("_", "-")
+            raise ModelError(
+                f"the version folder is a model of {project}, and the environment has no module {error.name!r}: "
+                f"add {project} to the recipe's dependencies"
+            ) from error
+
+    def _config(self, transformers: Any) -> Any:
+        trusts = self._parameters.trust_remote_code
+        try:
+            config = transformers.AutoConfig.from_pretrained(
+                self._folder, local_files_only=True, trust_remote_code=trusts
+            )
+        except Exception as error:
+            if not trusts and "trust_remote_code" in str(error):
+                raise ModelError(
+                    "config.json is of a model whose code is in its own repository, which is not run: "
+                    'TRUST_REMOTE_CODE: "true" runs the code in the version folder'
+                ) from error
+            version = transformers.__version__
+            raise ModelError(f"transformers {version} cannot read config.json: {_first(error)}") from error
+        for key, value in self._parameters.model_kwargs.items():
+            if hasattr(config, key):
+                setattr(config, key, value)
+        return config
+
+    def _class(self, transformers: Any, config: Any) -> Any:
+        architectures = getattr(config, "architectures", None) or []
+        remote = getattr(config, "auto_map", None) or {}
+        if remote and self._parameters.trust_remote_code:
+            name = next((one for one in remote if one.startswith("AutoModel")), "AutoModel")
+            return getattr(transformers, name)
+        for name in architectures:
+            if hasattr(transformers, name):
+                return getattr(transformers, name)
+        if architectures and remote:
+            raise ModelError(
+                f"config.json names {architectures[0]}, whose code is in its own repository, which is not run: "
+                'TRUST_REMOTE_CODE: "true" runs the code in the version folder'
+            )
+        if architectures:
+            version = transformers.__version__
+            raise ModelError(f"config.json names {architectures[0]}, which transformers {version} has not")
+        return transformers.AutoModel
+
+    def _from_pretrained(self, found: Any, config: Any, weights: WeightSet) -> Any:
+        parameters, name = self._parameters, found.__name__
+        options: dict[str, Any] = {"config": config, "local_files_only": True}
+        options["use_safetensors"] = SAFETENSORS in weights.name
+        options.update({k: v for k, v in parameters.model_kwargs.items() if not hasattr(config, k)})
+        if refused := _TRUST.intersection(options):
+            raise ModelError(f"MODEL_KWARGS may not have {sorted(refused)[0]}: a model may not change it")
+        if parameters.trust_remote_code:
+            options["trust_remote_code"] = True
+        signature = inspect.signature(found.from_pretrained).parameters
+        dtype = getattr(torch, parameters.dtype) if parameters.dtype else "auto"
+        options.setdefault("dtype" if "dtype" in signature or _is_v5() else "torch_dtype", dtype)
+        try:
+            module, told = found.from_pretrained(self._folder, output_loading_info=True, **options)
+        except Exception as error:
+            raise ModelError(f"{name}.from_pretrained: {_first(error)}") from error
+        missing = sorted(map(str, told.get("missing_keys") or ()))
+        shapes = sorted(
+            str(one[0] if isinstance(one, tuple) else one) for one in told.get("mismatched_keys") or ()
+        )
+        if missing or shapes:
+            more = f" and {len(missing + shapes) - 8} more" if len(missing + shapes) > 8 else ""
+            raise ModelError(
+                f"the weights in the version folder do not fit {name}: missing: "
+                f"{', '.join((missing + shapes)[:8])}{more}; they would be random. MODEL_CLASS names the class "
+                "that the weights are of"
+            )
+        unexpected = sorted(map(str, told.get("unexpected_keys") or ()))
+        if unexpected:
+            more = f" and {len(unexpected) - 3} more" if len(unexpected) > 3 else ""
+            self._log.warn(f"{name} has no place for {', '.join(unexpected[:3])}{more}: not loaded")
+        return module
+
+    def _sentence_model(self) -> torch.nn.Module:
+        library = self._import("sentence_transformers")
+        if not self._parameters.trust_remote_code:
+            _check_modules(os.path.join(self._folder, MODULES))
+        for root, _, names in os.walk(self._folder):  # the parts of the model lie in folders of their own
+            for name in names:
+                if name.endswith(_PICKLED) and holds_weights(os.path.join(root, name)):
+                    _check_file(os.path.join(root, name))
+        try:
+            model = library.SentenceTransformer(
+                self._folder,
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=self._parameters.trust_remote_code,
+            )
+        except Exception as error:
+            raise ModelError(f"SentenceTransformer: {_first(error)}") from error
+        return SentenceModel(model)
+
+
+def _check_file(path: str) -> None:
+    """Refuse a file of weights that is none, that is cut short, or that would run code where a library unpickles it.
+
+    Older libraries call torch.load without ``weights_only``.
+    """
+    kind, name = kind_of(path), os.path.basename(path)
+    if kind != "state_dict":
+        raise ModelError(f"{name} must contain weights, but contains {kind}")
+    if name.endswith(SAFETENSORS):
+        read_state(path)
+    else:
+        unpickle(path)
+
+
+def _check_modules(path: str) -> None:
+    """Refuse a modules.json that names classes of others than the library: it would import them."""
+    try:
+        if os.path.getsize(path) > MOST_INDEX:
+            raise ValueError(f"it is larger than {MOST_INDEX // 2**20} MiB")
+        with open(path, encoding="utf-8") as file:
+            named = [str(one["type"]) for one in json.load(file)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise ModelError(f"{MODULES} cannot be read: {describe(error, '')}") from error
+    foreign = [name for name in named if not name.startswith("sentence_transformers.")]
+    if foreign:
+        raise ModelError(
+            f"{MODULES} names {foreign[0]}, which is not run: "
+            'TRUST_REMOTE_CODE: "true" imports it, and runs the code in the version folder'
+        )
+
+
+def _is_v5() -> bool:
+    import transformers
+
+    return int(str(transformers.__version__).split(".")[0]) >= 5
+
+
+def _first(error: BaseException) -> str:
+    """Say *error* in one line."""
+    return " ".join(describe(error, "").split())

@@ -1,0 +1,64 @@
+"""What torch.compile made is served, and nothing more is compiled: a request does not wait for a compiler."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import torch
+
+UNCOMPILED: Any = object()
+"""What a call is answered with that nothing was compiled for."""
+MOST_SHAPES = 4096
+"""How many shapes of inputs are kept in mind."""
+
+
+class Seal:
+    """Lets compiled code run, and Dynamo compile nothing.
+
+    torch 2.6 and later run what is compiled, and the rest as it is, function by function
+    (``torch.compiler.set_stance("eager_on_recompile")``). Whether a shape needs the rest is found out once for each, in
+    the stance that raises an error. Before, Dynamo can only be told to raise one.
+    """
+
+    def __init__(self) -> None:
+        self._stance: Any = getattr(torch.compiler, "set_stance", None)
+        self._denied: dict[Any, bool] = {}
+        self._last = False
+        if self._stance is None:
+            import torch._dynamo.config as settings
+
+            settings.error_on_recompile = True
+
+    def call(self, compiled: Callable[[], Any], tensors: list[Any]) -> Any:
+        """Return what *compiled* returns for *tensors*; UNCOMPILED: the model itself has to answer."""
+        shapes = tuple([None if value is None else getattr(value, "shape", None) for value in tensors])
+        denied = self._denied.get(shapes)
+        if denied is None:
+            if len(self._denied) >= MOST_SHAPES:
+                self._denied.clear()
+            return self._try(compiled, shapes)
+        self._last = denied
+        if self._stance is None:
+            return UNCOMPILED if denied else compiled()
+        with self._stance("eager_on_recompile"):
+            return compiled()
+
+    def _try(self, compiled: Callable[[], Any], shapes: Any) -> Any:
+        try:
+            if self._stance is None:
+                result = compiled()
+            else:
+                with self._stance("fail_on_recompile"):
+                    result = compiled()
+        except Exception as error:
+            if "recompil" not in f"{type(error).__name__} {error}".lower():
+                raise  # the model's own
+            self._denied[shapes] = self._last = True
+            return UNCOMPILED
+        self._denied[shapes] = self._last = False
+        return result
+
+    def take_denied(self) -> bool:
+        """Say whether the last call was not all compiled."""
+        last, self._last = self._last, False
+        return last

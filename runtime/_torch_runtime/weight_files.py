@@ -1,0 +1,222 @@
+"""Which files of a version folder hold weights: the one rule, for the runtime and for whatever deploys it.
+
+It needs the standard library only. ``envbuilder/deployment/weight_files.py`` is a link to this file: what the runtime
+would refuse is refused before it is deployed, by the same rule.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+SAFETENSORS = ".safetensors"
+SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt")
+"""Of files that hold weights whatever their content looks like: a broken one is named, not passed over."""
+PROGRAM = ".pt2"
+INDEX = (".safetensors.index.json", ".bin.index.json")
+UNREADABLE = (
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".msgpack",
+    ".npz",
+    ".npy",
+    ".gguf",
+    ".onnx",
+    ".tflite",
+    ".pkl",
+    ".pickle",
+)
+"""Of weights in formats of others; they count only where a model has no other weights."""
+MOST_INDEX = 64 * 2**20
+"""Bytes of an index that are read."""
+MOST_DIRECTORY = 32 * 2**20
+"""Bytes of the directory of a zip that are read: that of 700,000 members, where torch writes one for each tensor."""
+MOST_FILES = 10_000
+"""How many files below a version folder are looked at."""
+
+_TRAINING = re.compile(
+    r"(training_args|optimizer.*|scheduler.*|scaler|rng_state.*|random_states.*)\.(bin|pt|pth|pkl)"
+)
+"""What trainers write beside the weights to go on from there."""
+_SHARD = re.compile(
+    r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.safetensors|\.bin|\.pt|\.pth)"
+)
+_NEVER = (".py", ".pyc", ".json", ".txt", ".md", ".yaml", ".yml", ".so", ".pbtxt", ".jinja", ".zip")
+_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+"""What torch.save wrote at the beginning, before 1.6."""
+_OURS = ("compiled.",)
+_FOLDERS = ("_torch_runtime", "__pycache__")
+
+
+class WeightSet(NamedTuple):
+    """Weights of one model: a file, or the shards of one."""
+
+    name: str
+    """The file, or the index of the shards, relative to the version folder."""
+    files: tuple[str, ...]
+    """The files that hold them, relative to the version folder."""
+    problem: str | None = None
+    """Why they cannot be read, if so."""
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a model by itself: an exported program or a package."""
+        return self.name.endswith(PROGRAM)
+
+
+def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
+    """Return what holds weights directly in *folder*, by name; *leave_out* are names of files that hold none."""
+    left_out = set(leave_out)
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_file() and not entry.name.startswith((".", *_OURS)) and entry.name not in left_out
+    )
+    found = [read_index(folder, name) for name in names if name.endswith(INDEX)]
+    taken = {file for one in found for file in one.files}
+    rest = [name for name in names if name not in taken and holds_weights(os.path.join(folder, name))]
+    shards = [match for match in map(_SHARD.fullmatch, rest) if match]
+    groups = sorted({(match["stem"], match["count"], match["suffix"]) for match in shards})
+    for stem, count, suffix in groups:
+        parts = tuple(f"{stem}-{number:05}-of-{count}{suffix}" for number in range(1, int(count) + 1))
+        absent = [part for part in parts if part not in names]
+        problem = f"{absent[0]} is not there" if absent else None
+        found.append(WeightSet(f"{stem}-*-of-{count}{suffix}", parts, problem))
+    grouped = {match.string for match in shards}
+    found += [WeightSet(name, (name,)) for name in rest if name not in grouped]
+    return sorted(found)
+
+
+def read_index(folder: str, name: str) -> WeightSet:
+    """Return the shards that the index *name* in *folder* names; they must be next to it."""
+    path = os.path.join(folder, name)
+    try:
+        if os.path.getsize(path) > MOST_INDEX:
+            return WeightSet(name, (), f"it is larger than {MOST_INDEX // 2**20} MiB")
+        with open(path, encoding="utf-8") as file:
+            index: Any = json.load(file)
+        shards = sorted(set(index["weight_map"].values()), key=str)
+        if not shards:
+            return WeightSet(name, (), "its weight_map is empty")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        return WeightSet(name, (), f"it is not an index of weights: {type(error).__name__}: {error}")
+    for shard in shards:
+        if (
+            not isinstance(shard, str)
+            or os.path.basename(shard) != shard
+            or shard in ("", ".", "..")
+            or "\0" in shard
+        ):
+            return WeightSet(name, (), f"it names {shard!r}, which is not a file beside it")
+    absent = [shard for shard in shards if not os.path.isfile(os.path.join(folder, shard))]
+    more = f", nor are {len(absent) - 1} others" if len(absent) > 1 else ""
+    problem = f"it names {absent[0]}, which does not exist{more}" if absent else None
+    return WeightSet(name, tuple(shards), problem)
+
+
+def holds_weights(path: str) -> bool:
+    """Say whether the file at *path* holds weights: by its suffix, or by its content whatever its name."""
+    name = os.path.basename(path)
+    if _TRAINING.fullmatch(name) or name.endswith(_NEVER):
+        return False
+    if name.endswith((*SUFFIXES, PROGRAM)) or re.fullmatch(r"pytorch_model.*\.bin", name):
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError:
+        return False
+    if head.startswith(b"PK\x03\x04"):
+        return _is_torch_zip(path)
+    length = int.from_bytes(head[:8], "little")
+    return _LEGACY in head[:16] or (1 < length <= 100_000_000 and head[8:10] == b'{"')
+
+
+def _is_torch_zip(path: str) -> bool:
+    """Say whether a zip archive was written by torch.save: its pickle lies in a folder, and so do its storages.
+
+    One that cannot be looked into because of its size counts, and is refused when it is loaded.
+    """
+    try:
+        names = [member.filename for member in zip_members(path)]
+    except OversizedZip:
+        return True
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+    return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names)
+
+
+class OversizedZip(ValueError):
+    """The directory of a zip archive is larger than any that torch writes."""
+
+
+def zip_members(path: str) -> list[zipfile.ZipInfo]:
+    """Return the members of the zip archive at *path*, whose directory is read into memory.
+
+    Raises:
+        OversizedZip: that would be more than :data:`MOST_DIRECTORY`.
+    """
+    with open(path, "rb") as file:
+        # The library's own look at the end says how much it would read.
+        end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001
+        if end and end[5] > MOST_DIRECTORY:
+            raise OversizedZip(
+                f"the directory of this zip archive has {end[5]:,} bytes, of {MOST_DIRECTORY:,} at most"
+            )
+        with zipfile.ZipFile(file) as archive:
+            return archive.infolist()
+
+
+def find_elsewhere(folder: str) -> list[str]:
+    """Return what may hold weights and is not read: in folders below *folder*, or in formats of others."""
+    found = []
+    seen = 0
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in _FOLDERS and not name.startswith("."))
+        for name in sorted(names):
+            seen += 1
+            path = os.path.join(root, name)
+            deeper = root != folder and not name.endswith(INDEX) and holds_weights(path)
+            if deeper or (name.endswith(UNREADABLE) and not _TRAINING.fullmatch(name)):
+                found.append(os.path.relpath(path, folder))
+        if seen > MOST_FILES:
+            break
+    return found
+
+
+def choose_named(folder: str, wanted: str) -> WeightSet:
+    """Return the weights that MODEL_WEIGHTS names: a file of the version folder, or an index of shards."""
+    clean = os.path.normpath(wanted)
+    if not wanted.strip() or os.path.isabs(clean) or clean.split(os.sep)[0] == ".." or "\0" in wanted:
+        return WeightSet(wanted, (), "it is not a file in the version folder")
+    if clean.endswith(INDEX) and os.path.isfile(os.path.join(folder, clean)):
+        inside, name = os.path.split(clean)
+        found = read_index(os.path.join(folder, inside), name)
+        files = tuple(os.path.join(inside, file) for file in found.files)
+        return WeightSet(clean, files, found.problem)
+    for one in find_weights(folder):
+        if one.name == clean:
+            return one
+    there = os.path.isfile(os.path.join(folder, clean))
+    return WeightSet(clean, (clean,), None if there else "no such file")
+
+
+def mentioned(folder: str, names: Iterable[str]) -> list[str]:
+    """Return those of *names* that the Python files in *folder* mention: their code may read these files itself."""
+    texts = []
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".py") and entry.is_file() and entry.stat().st_size < 16 * 2**20:
+            with open(entry.path, encoding="utf-8", errors="replace") as file:
+                texts.append(file.read())
+    return [name for name in names if any(name in text for text in texts)]
+
+
+def unclear(sets: Iterable[WeightSet]) -> str:
+    """Say that nobody knows which of *sets* is meant, and what to do."""
+    names = ", ".join(one.name for one in sets)
+    return f"{names}; keep one, or name it with MODEL_WEIGHTS"

@@ -1,0 +1,71 @@
+"""Compiling has an end, whoever it waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.helpers.runtime import load_runtime
+
+
+def deadline_module() -> Any:
+    return load_runtime().runtime_module("deadline")
+
+
+def sleep_in_python() -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def swallow() -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with contextlib.suppress(Exception):
+            time.sleep(30)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [sleep_in_python, swallow, lambda: subprocess.run(["sleep", "30"], check=True), threading.Event().wait],
+    ids=["python", "handlers", "child", "lock"],
+)
+def test_work_ends_when_the_time_is_over(work: Any) -> None:
+    module = deadline_module()
+    began = time.monotonic()
+    with pytest.raises(module.OutOfTimeError), module.Deadline(0.2, lambda seconds: None):
+        work()
+    assert time.monotonic() - began < 10
+
+
+def test_on_another_thread_work_ends_too() -> None:
+    module = deadline_module()
+    ended = []
+
+    def run() -> None:
+        try:
+            with module.Deadline(0.2, lambda seconds: None):
+                sleep_in_python()
+        except module.OutOfTimeError:
+            ended.append(True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    assert ended == [True]
+
+
+def test_what_is_done_in_time_goes_on_and_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = deadline_module()
+    monkeypatch.setattr(module, "TICK", 0.1)
+    told: list[float] = []
+    with module.Deadline(60, told.append):
+        time.sleep(0.5)
+    assert len(told) >= 2
+    assert told == sorted(told)
+    time.sleep(0.3)  # nothing comes afterwards

@@ -1,0 +1,180 @@
+"""Which keys may be absent or too many, and which prefix is only a matter of names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file, save_model
+
+from tests.helpers.runtime import LINEAR, UNCOMPILED, config, field, simple
+from tests.runtime.conftest import Serve
+
+pytestmark = pytest.mark.torch
+
+X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+TIED = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(5, 4)
+        self.head = torch.nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, ids):
+        return self.head(self.embedding(ids))
+"""
+
+
+def tied(**parameters: str) -> dict[str, object]:
+    inputs, outputs = [field("ids", "INT64", [-1])], [field("y", "FP32", [-1, 5])]
+    return config(inputs, outputs, max_batch_size=4, parameters={**UNCOMPILED, **parameters})
+
+
+def tied_module() -> torch.nn.Module:
+    names: dict[str, type[torch.nn.Module]] = {}
+    exec(TIED, names)
+    torch.manual_seed(7)
+    return names["Net"]()
+
+
+@pytest.mark.parametrize("kept", [{"embedding.weight"}, {"head.weight"}, {"embedding.weight", "head.weight"}])
+def test_tied_weights(serve: Serve, kept: set[str]) -> None:
+    serve.write(TIED)
+    module = tied_module()
+    state = {key: value.clone() for key, value in module.state_dict().items() if key in kept}
+    save_file(state, serve.folder() / "model.safetensors")
+    model = serve.load(tied())
+    ids = np.array([[0, 3, 4]])
+    with torch.no_grad():
+        expected = module(torch.from_numpy(ids)).numpy()
+    np.testing.assert_allclose(model.infer(ids=ids)["y"], expected, rtol=1e-6)
+    eager = model.instance.engine.model.eager
+    assert eager.head.weight is eager.embedding.weight
+    assert serve.warnings() == []
+
+
+def test_tied_weights_as_safetensors_saves_them(serve: Serve) -> None:
+    serve.write(TIED)
+    module = tied_module()
+    save_model(module, str(serve.folder() / "model.safetensors"))
+    eager = serve.load(tied()).instance.engine.model.eager
+    assert torch.equal(eager.head.weight, module.get_parameter("head.weight"))
+    assert torch.equal(eager.embedding.weight, module.get_parameter("head.weight"))
+
+
+def test_two_tensors_for_what_is_tied(serve: Serve) -> None:
+    serve.write(TIED)
+    state = {"embedding.weight": torch.zeros(5, 4), "head.weight": torch.ones(5, 4)}
+    save_file(state, serve.folder() / "model.safetensors")
+    assert serve.error(tied()) == (
+        "model.safetensors does not fit: embedding.weight and head.weight are one tensor in the model, "
+        "and two in the file"
+    )
+
+
+def state(prefix: str) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {prefix + key: value for key, value in torch.nn.Linear(4, 3).state_dict().items()}
+
+
+@pytest.mark.parametrize("before", ["bert.", "model.net.", "module.model."])
+def test_a_prefix_of_the_file(serve: Serve, before: str) -> None:
+    serve.write(LINEAR)
+    save_file(state(f"{before}linear."), serve.folder() / "model.safetensors")
+    loaded = serve.load(simple()).instance.engine.model.eager
+    assert torch.equal(loaded.linear.weight, state("")["weight"])
+    told = f"net: model.safetensors: all its keys begin with {before}, which the model lacks: removed"
+    assert ("info", told) in serve.pb.Logger.lines
+    assert serve.warnings() == []
+
+
+def test_a_prefix_of_the_model(serve: Serve) -> None:
+    serve.write(LINEAR)
+    save_file(state(""), serve.folder() / "model.safetensors")
+    loaded = serve.load(simple()).instance.engine.model.eager
+    assert torch.equal(loaded.linear.weight, state("")["weight"])
+    told = "net: model.safetensors: all keys of the model begin with linear., which it lacks: added"
+    assert ("info", told) in serve.pb.Logger.lines
+
+
+def test_a_prefix_that_does_not_make_it_fit(serve: Serve) -> None:
+    serve.write(LINEAR)
+    save_file({"bert.linear.weight": torch.zeros(3, 4)}, serve.folder() / "model.safetensors")
+    assert serve.error(simple()) == "model.safetensors does not fit Net: missing: linear.bias"
+
+
+BUFFERS = """
+import torch
+
+class Embeddings(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4)
+        self.register_buffer("scale", torch.ones(1), persistent=False)
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embeddings = Embeddings()
+        self.linear = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.linear(self.embeddings.norm(x) * self.embeddings.scale)
+"""
+
+
+def buffers() -> dict[str, torch.Tensor]:
+    norm = torch.nn.BatchNorm1d(4).state_dict()
+    return {**state("linear."), **{f"embeddings.norm.{key}": value for key, value in norm.items()}}
+
+
+def test_buffers_that_a_constructor_computes(serve: Serve) -> None:
+    serve.write(BUFFERS)
+    kept = {key: value for key, value in buffers().items() if not key.endswith("num_batches_tracked")}
+    old = {"embeddings.position_ids": torch.arange(8)[None], "embeddings.scale": torch.full((1,), 9.0)}
+    save_file({**kept, **old}, serve.folder() / "model.safetensors")
+    model = serve.load(simple(MODEL_CLASS="Net"))
+    assert model.instance.engine.model.eager.embeddings.scale == 1
+    assert serve.warnings() == [
+        "net: model.safetensors has embeddings.position_ids, embeddings.scale, which Net computes itself: not loaded"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("embeddings.running_mean", "unexpected: embeddings.running_mean"),
+        ("other.position_ids", "unexpected: other.position_ids"),
+        ("linear.attn.bias", "unexpected: linear.attn.bias"),
+    ],
+)
+def test_what_is_no_such_buffer(serve: Serve, key: str, told: str) -> None:
+    serve.write(BUFFERS)
+    save_file({**buffers(), key: torch.zeros(4)}, serve.folder() / "model.safetensors")
+    assert serve.error(simple(MODEL_CLASS="Net")) == f"model.safetensors does not fit Net: {told}"
+
+
+def test_statistics_that_are_missing(serve: Serve) -> None:
+    serve.write(BUFFERS)
+    kept = {key: value for key, value in buffers().items() if not key.endswith("running_mean")}
+    save_file(kept, serve.folder() / "model.safetensors")
+    assert serve.error(simple(MODEL_CLASS="Net")) == (
+        "model.safetensors does not fit Net: missing: embeddings.norm.running_mean"
+    )
+
+
+def test_keys_that_the_module_renames_itself(serve: Serve) -> None:
+    source = "torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3, bias=bias))"
+    serve.write(LINEAR.replace("torch.nn.Linear(4, 3, bias=bias)", source))
+    old = {
+        "linear.bias": torch.zeros(3),
+        "linear.weight_g": torch.ones(3, 1),
+        "linear.weight_v": torch.ones(3, 4),
+    }
+    save_file(old, serve.folder() / "model.safetensors")
+    np.testing.assert_allclose(
+        serve.load(simple()).infer(x=X)["y"][:, 0], X.sum(1) / 2, rtol=1e-5
+    )  # a row of ones, normed

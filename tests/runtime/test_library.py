@@ -1,0 +1,175 @@
+"""Models that need no ``model.py``: what of it needs no library."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.helpers.runtime import LINEAR, simple
+from tests.runtime.conftest import Serve
+
+pytestmark = pytest.mark.torch
+
+X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+SHAPE = json.dumps({"in_features": 4, "out_features": 3})
+
+
+def test_a_class_of_a_library(serve: Serve) -> None:
+    linear = torch.nn.Linear(4, 3)
+    save_file(dict(linear.state_dict()), serve.folder() / "pytorch_model.safetensors")
+    model = serve.load(simple(MODEL_CLASS="torch.nn:Linear", MODEL_KWARGS=SHAPE))
+    with torch.no_grad():
+        expected = linear(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(model.infer(x=X)["y"], expected, rtol=1e-6)
+    assert serve.warnings() == []
+    assert any("the network is not used" in text for _, text in serve.pb.Logger.lines)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_function_beside_the_weights_that_makes_the_model(serve: Serve) -> None:
+    serve.write(LINEAR + "\ndef small():\n    return Net(bias=False)\n", file="zoo.py")
+    torch.save({"linear.weight": torch.ones(3, 4)}, serve.folder() / "model.pt")
+    model = serve.load(simple(MODEL_CLASS="zoo:small"))
+    np.testing.assert_allclose(model.infer(x=X)["y"][:, 0], X.sum(1), rtol=1e-6)
+
+
+def test_a_class_without_weights_is_said(serve: Serve) -> None:
+    serve.folder()
+    serve.load(simple(MODEL_CLASS="torch.nn:Linear", MODEL_KWARGS=SHAPE))
+    assert serve.warnings() == ["net: Linear has parameters but no weights file: served as constructed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "no_such_library:Net",
+            "MODEL_CLASS: the environment has no module 'no_such_library': "
+            "add no-such-library to the recipe's dependencies",
+        ),
+        ("torch.nn:Linearr", "MODEL_CLASS: torch.nn has no 'Linearr'"),
+        ("torch:float32", "MODEL_CLASS: torch:float32 is a dtype, not a class or a function"),
+        (":Net", "MODEL_CLASS must be module:name, not ':Net'"),
+        ("torch.nn:", "MODEL_CLASS must be module:name, not 'torch.nn:'"),
+        ("torch:zeros", "zeros returned a Tensor, not an nn.Module"),
+        (
+            "torch.nn:Linear",
+            "the constructor of Linear raised TypeError: Linear.__init__() got an unexpected keyword argument 'size'",
+        ),
+    ],
+)
+def test_what_no_library_has(serve: Serve, name: str, told: str) -> None:
+    serve.folder()
+    assert serve.error(simple(MODEL_CLASS=name, MODEL_KWARGS='{"size": [1]}')) == told
+
+
+def test_an_operator_of_another_torch_is_explained(serve: Serve) -> None:
+    serve.write("raise RuntimeError('operator torchvision::nms does not exist')\n", file="vision.py")
+    assert serve.error(simple(MODEL_CLASS="vision:resnet18")) == (
+        "MODEL_CLASS: vision cannot be imported: RuntimeError: operator torchvision::nms does not exist; its "
+        "torchvision was built for another torch: for a CPU both come from PyTorch's index "
+        "(pytorch-index, or --find-links with the wheel)"
+    )
+
+
+def test_a_library_and_a_file(serve: Serve) -> None:
+    serve.write(LINEAR)
+    assert serve.error(simple(MODEL_CLASS="torch.nn:Linear")) == (
+        "MODEL_CLASS names torch.nn:Linear, and there is model.py, too: keep one of them"
+    )
+
+
+def test_a_folder_of_hugging_face_whose_weights_are_cut_short(serve: Serve) -> None:
+    (serve.folder() / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    path = serve.folder() / "model.safetensors"
+    save_file({"a": torch.zeros(100), "b": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:600])
+    assert serve.error(simple()).startswith("model.safetensors is not a safetensors file: ")
+
+
+def test_a_folder_of_hugging_face_without_its_library(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    (serve.folder() / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    assert serve.error(simple()) == f"{serve.folder()} contains a config.json but no weights"
+    save_file({"a": torch.zeros(1)}, serve.folder() / "model.safetensors")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert serve.error(simple()) == (
+        "the version folder is a model of transformers, and the environment has no module 'transformers': "
+        "add transformers to the recipe's dependencies"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, '{"model_type": "bert", "a": ' + "[" * 100_000]
+)
+def test_a_folder_of_hugging_face_whose_config_is_nested_deeply(serve: Serve, text: str) -> None:
+    (serve.folder() / "config.json").write_text(text)
+    save_file({"a": torch.zeros(1)}, serve.folder() / "model.safetensors")
+    said = serve.error(simple())
+    assert "model.py" in said
+    assert len(said) < 1000
+
+
+class Makes:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize(
+    "kind", ["pytorch_model.bin", "a part", "a shard", "torchscript", "a class", "a switch"]
+)
+def test_what_an_older_library_would_run(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """Nothing that would run code reaches a library: some call torch.load without ``weights_only``."""
+    folder, marker = serve.folder(), tmp_path / "ran"
+    library = types.ModuleType("transformers")
+    library.AutoConfig = types.SimpleNamespace(from_pretrained=lambda *_, **__: object())  # type: ignore[attr-defined]
+    library.AutoModel = types.SimpleNamespace(__name__="AutoModel")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", library)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", types.ModuleType("sentence_transformers"))
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    options, told = {}, ".* wants posix.mkdir while it is unpickled, which could run code: refused"
+    hostile = {"w": Makes(marker)}
+    if kind == "pytorch_model.bin":
+        torch.save(hostile, folder / kind)
+    elif kind == "a shard":
+        torch.save(hostile, folder / "pytorch_model-00001-of-00001.bin", _use_new_zipfile_serialization=False)
+        index = {"weight_map": {"w": "pytorch_model-00001-of-00001.bin"}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    elif kind == "torchscript":
+        with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
+            archive.writestr("model/data.pkl", b"")
+            archive.writestr("model/constants.pkl", b"")
+        told = "pytorch_model.bin must contain weights, but contains torchscript"
+    elif kind == "a switch":
+        save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+        options = {"MODEL_KWARGS": '{"weights_only": false}'}
+        told = "MODEL_KWARGS may not have weights_only"
+    else:
+        save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+        (folder / "2_Dense").mkdir()
+        torch.save(hostile, folder / "2_Dense" / "pytorch_model.bin")
+        module = "subprocess.Popen" if kind == "a class" else "sentence_transformers.models.Dense"
+        (folder / "modules.json").write_text(json.dumps([{"type": module}]))
+        told = "modules.json names subprocess.Popen, which is not run" if kind == "a class" else told
+    config = simple(**options)
+    if kind in ("a part", "a class"):
+        config["output"][0]["name"] = "sentence_embedding"
+    assert re.match(told, serve.error(config))
+    assert not marker.exists()
