@@ -1,5 +1,5 @@
-"""Who made an archive, and of what: a statement that is signed, and its check.
+"""Who built an archive, and from what: a signed statement, and its verification.
 
-In: an archive, a key. Out: an in-toto statement in an envelope beside it. Keys themselves are
-:mod:`envbuilder.signing`'s business.
+In: an archive, a key. Out: an in-toto statement in an envelope beside it. Keys are handled
+by :mod:`envbuilder.signing`.
 """

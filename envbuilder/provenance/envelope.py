@@ -1,4 +1,4 @@
-"""The provenance of an archive, a file beside it: a signed statement, in-toto in DSSE (:mod:`envbuilder.signing`)."""
+"""The provenance of an archive, a file next to it: a signed in-toto statement in DSSE (:mod:`envbuilder.signing`)."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class SignedStatement:
 
 
 def provenance_beside(archive: Path) -> Path:
-    """Return where the provenance of *archive* lies: ``NAME-DIGEST.provenance.json``."""
+    """Return the path of the provenance of *archive*: ``NAME-DIGEST.provenance.json``."""
     name = archive.name.removesuffix(".gz").removesuffix(".tar")
     return archive.with_name(f"{name}.provenance.json")
 
 
 def provenances_beside(archive: Path) -> list[Path]:
-    """List the provenances of *archive* that are there: the one, and others, ``NAME-DIGEST.provenance-….json``."""
+    """List the existing provenance files of *archive*: the main one, and any ``NAME-DIGEST.provenance-….json``."""
     first = provenance_beside(archive)
     others = sorted(first.parent.glob(f"{glob.escape(first.stem)}-*{first.suffix}"))
     return [path for path in (first, *others) if path.is_file()]
 
 
 def another_beside(archive: Path, text: bytes) -> Path:
-    """Return where a provenance with this text goes: to its usual place, or beside one that is there already."""
+    """Return the path for a provenance with this text: the usual one, or another if that has different content."""
     path = provenance_beside(archive)
     try:
         if path.read_bytes() == text:
@@ -48,37 +48,37 @@ def another_beside(archive: Path, text: bytes) -> Path:
 
 
 def statement_beside(archive: Path) -> Path:
-    """Return where the statement of *archive* lies that cosign is to sign: ``NAME-DIGEST.statement.json``."""
+    """Return the path of the statement of *archive* for cosign to sign: ``NAME-DIGEST.statement.json``."""
     name = archive.name.removesuffix(".gz").removesuffix(".tar")
     return archive.with_name(f"{name}.statement.json")
 
 
-def seal(payload: str, key: Any, certificates: str = "", stamp: Stamp | None = None) -> str:
-    """Return the envelope of a statement's text, signed by the private *key*; *certificates* (PEM) go with it.
+def sign_statement(payload: str, key: Any, certificates: str = "", stamp: Stamp | None = None) -> str:
+    """Return the envelope of a statement's text, signed by the private *key*, with *certificates* (PEM).
 
-    *stamp* has somebody else say when that was.
+    *stamp* requests a timestamp of the signature.
     """
     return Envelope(payload=payload.encode()).sign(key, certificates, stamp).text()
 
 
 def subjects(text: bytes) -> set[str]:
-    """Return the sha256 of each archive that the statement in an envelope is said to be of; nothing is verified.
+    """Return the sha256 of each subject that the statement in an envelope claims; nothing is verified.
 
     Raises:
-        VerifyError: it is no envelope of a statement.
+        VerifyError: it is not an envelope of a statement.
     """
     statement = _statement(parse_envelope(text))
     try:
         return {one.record("digest").digest("sha256") for one in statement.records("subject")}
     except DocumentError as error:
-        raise VerifyError(f"its statement: {error.path}: {error.reason}") from error
+        raise VerifyError(f"the statement is not valid: {error.path}: {error.reason}") from error
 
 
 def open_envelope(text: str | bytes, trusted: Verifier) -> SignedStatement:
-    """Return the statement in an envelope that *trusted* signed, or that somebody signed whom it certifies.
+    """Return the statement in an envelope signed by *trusted*, or by a signer whom it certified.
 
     Raises:
-        VerifyError: it is no envelope; nobody that counts signed it, or it was changed since.
+        VerifyError: it is not an envelope, has no trusted signature, or was modified after signing.
     """
     envelope = parse_envelope(text)
     if envelope.payload_type != PAYLOAD_TYPE:

@@ -12,24 +12,25 @@ from envbuilder.errors import IntegrityError
 from envbuilder.inventory.components import Inventory
 from envbuilder.util.documents import LISTING, DocumentError, parse_json
 from envbuilder.util.files import read_regular
+from envbuilder.util.printable import printable
 from envbuilder.util.version import VERSION
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "urn:envbuilder:build:v1"
 BUILDER: Final = "urn:envbuilder:builder"
-"""Who built, where nobody says: this tool, on a machine that nobody vouches for."""
+"""The default builder.id: this tool, on an unidentified machine."""
 
 
 def make_statement(
     inventory: Inventory, *, report: Path | None = None, builder: str | None = None
 ) -> dict[str, Any]:
-    """Return what is stated of an archive: recipe, lock and artifacts with digests, tools, verification report.
+    """Return the statement about an archive: recipe, lock and artifacts with digests, tools, verification report.
 
-    *report* is the JSON of ``envbuilder verify --report``; *builder* the URI of who built it.
+    *report* is the JSON of ``envbuilder verify --report``; *builder* is the builder's URI.
 
     Raises:
-        IntegrityError: the report cannot be read, or is of another archive.
+        IntegrityError: the report cannot be read, or is about another archive.
     """
     manifest = inventory.manifest
     artifacts = [
@@ -65,7 +66,7 @@ def make_statement(
                     {
                         "name": "cpython",
                         "uri": f"pkg:generic/cpython@{manifest.interpreter.version}",
-                        # Over the files of it, as locks have it: no sha256 of one file.
+                        # A digest over its files, as in locks, not the sha256 of one file.
                         "digest": {"envbuilder": manifest.interpreter.digest},
                     },
                 ],
@@ -76,7 +77,11 @@ def make_statement(
                 "byproducts": [
                     {
                         "name": "manifest",
-                        "digest": {"sha256": hashlib.sha256(manifest.text().encode()).hexdigest()},
+                        "digest": {
+                            "sha256": hashlib.sha256(
+                                manifest.text().encode("utf-8", "surrogateescape")
+                            ).hexdigest()
+                        },
                     },
                     *([] if report is None else [_report(report, inventory)]),
                 ],
@@ -86,8 +91,8 @@ def make_statement(
 
 
 def statement_text(statement: Mapping[str, Any]) -> str:
-    """Return a statement as the JSON that is signed: the same for the same statement."""
-    return json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    """Return a statement as the JSON that is signed; deterministic. Names that are no UTF-8 are escaped."""
+    return printable(json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
 
 
 def _report(path: Path, inventory: Inventory) -> dict[str, Any]:
@@ -102,12 +107,12 @@ def _report(path: Path, inventory: Inventory) -> dict[str, Any]:
     except DocumentError as error:
         what = f"{error.path}: {error.reason}" if error.path else error.reason
         raise IntegrityError(
-            f"{path} is no report of a verification: {what}",
+            f"{path} is not a verification report: {what}",
             hint="`envbuilder verify --report FILE` writes one",
         ) from error
     if of != inventory.sha256:
         raise IntegrityError(
-            f"the report {path} is of another archive: sha256 {of}, not {inventory.sha256}",
+            f"the report {path} is about another archive: sha256 {of}, not {inventory.sha256}",
             hint=f"envbuilder verify {inventory.archive} --report {path.name}",
         )
     return {

@@ -1,4 +1,4 @@
-"""A timestamp of a signature, asked of an authority (RFC 3161 over HTTP, its section 3.4)."""
+"""Request a timestamp of a signature from an authority (RFC 3161 over HTTP, its section 3.4)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from envbuilder.util.urls import public
 
 
 def ask_authority(url: str, signature: bytes, settings: Settings) -> bytes:
-    """Return a timestamp of *signature* by the authority at *url*, reached as *settings* say.
+    """Return a timestamp of *signature* from the authority at *url*, reached with *settings*.
 
     Raises:
-        RecipeError: it does not answer with one, or ``rfc3161-client`` is not installed.
+        RecipeError: it does not return one, or ``rfc3161-client`` is not installed.
     """
     request = timestamp_request(signature)
     try:
@@ -34,4 +34,4 @@ def ask_authority(url: str, signature: bytes, settings: Settings) -> bytes:
 
 
 def _none(url: str, error: Exception) -> RecipeError:
-    return RecipeError(f"the timestamp authority {public(url)} cannot be asked: {error}")
+    return RecipeError(f"the timestamp authority {public(url)} does not answer: {error}")

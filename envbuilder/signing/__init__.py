@@ -1,5 +1,5 @@
-"""Keys, certificates and signed envelopes: what provenance and remote stores prove who said something with.
+"""Keys, certificates, timestamps and signed envelopes, for provenance and remote stores.
 
-In: PEM files, signed bytes. Out: what was signed, and who signed it. Knows no archive, no store and no statement.
-Everything that needs ``cryptography`` (extra ``proof``) imports it where it is used.
+In: PEM files, signed bytes. Out: what was signed, and who signed it. Knows nothing of archives, stores and
+statements. ``cryptography`` (extra ``proof``) is imported only where it is used.
 """

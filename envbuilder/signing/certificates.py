@@ -1,8 +1,8 @@
-"""Certificates of signers: whether one is for signing code, was valid at a moment, and comes from a trusted authority.
+"""Validation of signers' certificates: purpose, validity period, and chain to a trusted authority.
 
-RFC 5280's path validation, as far as a certificate for code signing needs it, over chains that are given. The
-verifier of ``cryptography`` is not used: it knows neither Ed25519 nor code signing. What is not processed here (name
-constraints, unknown critical extensions) is refused, not passed over.
+RFC 5280 path validation, as far as code-signing certificates need it, over given chains. The verifier of
+``cryptography`` is not used: it supports neither Ed25519 nor code signing. What is not supported here (name
+constraints, unknown critical extensions) is rejected, not ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 LONGEST_CHAIN: Final = 8
-"""Certificates that come with a signature: public authorities use three."""
+"""Largest number of certificates with a signature; public authorities use three."""
 _STRONG: Final = ("sha256", "sha384", "sha512")
 _PURPOSES: Final = {
     "1.3.6.1.5.5.7.3.1": "serverAuth",
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 
 def parse_certificates(text: bytes | str) -> tuple[Certificate, ...]:
-    """Return the certificates in PEM *text*, of which there may be several: the signer's first.
+    """Return the certificates in PEM *text*, the signer's first.
 
     Raises:
         VerifyError: there is none, too many, or one cannot be read.
@@ -48,7 +48,7 @@ def parse_certificates(text: bytes | str) -> tuple[Certificate, ...]:
 
 
 def parse_der_certificates(chain: Sequence[bytes]) -> tuple[Certificate, ...]:
-    """Return the certificates of a chain in DER, as Sigstore's bundles have them.
+    """Return the certificates of a DER chain, as in Sigstore bundles.
 
     Raises:
         VerifyError: there is none, too many, or one cannot be read.
@@ -59,13 +59,13 @@ def parse_der_certificates(chain: Sequence[bytes]) -> tuple[Certificate, ...]:
 
 
 def certified_by(chain: Sequence[Certificate], trusted: Certificate, at: datetime.datetime) -> None:
-    """Check that the first of *chain* may sign code at the moment *at*, and that *trusted* vouches for it.
+    """Check that the first certificate of *chain* is valid for code signing at the time *at* and issued by *trusted*.
 
-    *trusted* is the certificate of an authority, which issued the first or one of the others that did, or the first
-    itself.
+    *trusted* is the certificate of an authority, which issued the first certificate directly or through others of the
+    chain, or the first certificate itself.
 
     Raises:
-        VerifyError: it says which certificate is not as it must be, and how.
+        VerifyError: a certificate is not acceptable; the message names it and the reason.
     """
     signer = chain[0]
     _check_strength(signer)
@@ -79,13 +79,13 @@ def certified_by(chain: Sequence[Certificate], trusted: Certificate, at: datetim
         if problem is not None:
             raise VerifyError(
                 problem,
-                hint="it must be valid when the archive is verified, unless a timestamp says when it was signed: "
+                hint="it must be valid when the archive is verified, unless a timestamp proves when it was signed: "
                 "`envbuilder attest --timestamp`, `envbuilder verify --timestamp-authority`",
             )
 
 
 def invalid_at(certificate: Certificate, at: datetime.datetime) -> str | None:
-    """Say why a certificate is not valid at a moment; None where it is."""
+    """Return why a certificate is not valid at a time; None if it is."""
     if at > certificate.not_valid_after_utc:
         return (
             f"the certificate of {signer_name(certificate)} expired on "
@@ -100,7 +100,7 @@ def invalid_at(certificate: Certificate, at: datetime.datetime) -> str | None:
 
 
 def signer_name(certificate: Certificate) -> str:
-    """Return whose a certificate is, to be shown: its subject, or where that is empty one of its alternative names."""
+    """Return a certificate's subject for display, or if that is empty one of its alternative names."""
     subject = certificate.subject.rfc4514_string()
     return printable_line(subject or next(iter(sorted(_alternative_names(certificate))), "nobody"))
 
@@ -140,20 +140,20 @@ def _check_signer(certificate: Certificate, *, pinned: bool) -> None:
     if purposes is None or ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
         raise VerifyError(
             f"the certificate of {name} is not for signing code: {_purposes(purposes)}",
-            hint="its extended key usage must name codeSigning",
+            hint="its extended key usage must include codeSigning",
         )
     usage = _extension(certificate, KeyUsage)
     if usage is None or not usage.digital_signature:
         raise VerifyError(
-            f"the certificate of {name} is not for signatures: its key usage does not name digitalSignature"
+            f"the certificate of {name} is not for signatures: its key usage does not include digitalSignature"
         )
     basic = _extension(certificate, BasicConstraints)
     if basic is not None and basic.ca and not pinned:
-        raise VerifyError(f"the certificate of {name} is an authority's, not a signer's")
+        raise VerifyError(f"the certificate of {name} belongs to an authority, not to a signer")
 
 
 def _check_authority(certificate: Certificate, below: int) -> None:
-    """Check that *certificate* may issue, with *below* other authorities between it and the signer."""
+    """Check that *certificate* is an authority's, with *below* other authorities between it and the signer."""
     from cryptography.x509 import BasicConstraints, ExtendedKeyUsage, KeyUsage, NameConstraints
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -163,18 +163,20 @@ def _check_authority(certificate: Certificate, below: int) -> None:
         raise VerifyError(f"the authority {name} has name constraints, which are not supported")
     basic = _extension(certificate, BasicConstraints)
     if basic is None or not basic.ca:
-        raise VerifyError(f"the certificate of {name} is not an authority's, and not the signer's")
+        raise VerifyError(f"the certificate of {name} belongs neither to an authority nor to the signer")
     if basic.path_length is not None and below > basic.path_length:
         raise VerifyError(
             f"the authority {name} allows {basic.path_length} authorities below it, found {below}"
         )
     usage = _extension(certificate, KeyUsage)
     if usage is not None and not usage.key_cert_sign:
-        raise VerifyError(f"the authority {name} may not issue: its key usage does not name keyCertSign")
+        raise VerifyError(
+            f"the authority {name} must not issue certificates: its key usage does not include keyCertSign"
+        )
     purposes = _extension(certificate, ExtendedKeyUsage)
     allowed = (ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
     if purposes is not None and not any(one in purposes for one in allowed):
-        raise VerifyError(f"the authority {name} is not one of code signing: {_purposes(purposes)}")
+        raise VerifyError(f"the authority {name} is not valid for code signing: {_purposes(purposes)}")
 
 
 def _path(chain: Sequence[Certificate], trusted: Certificate) -> list[Certificate]:
@@ -191,9 +193,9 @@ def _path(chain: Sequence[Certificate], trusted: Certificate) -> list[Certificat
     last = path[-1]
     name, by = signer_name(last), printable_line(last.issuer.rfc4514_string()) or "nobody"
     raise VerifyError(
-        f"the certificate of {name} was issued by {by}, not by {signer_name(trusted)} or by whom that certified"
+        f"the certificate of {name} was issued by {by}, not by {signer_name(trusted)} or an authority below it"
         if last.issuer != trusted.subject
-        else f"the certificate of {name} was not issued by {by}: its signature is not that authority's"
+        else f"the certificate of {name} was not issued by {by}: its signature is not from that authority"
     )
 
 
@@ -210,7 +212,7 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
 def _check_strength(certificate: Certificate) -> None:
     name = signer_name(certificate)
     digest = _read(lambda: certificate.signature_hash_algorithm)
-    if digest is not None and digest.name not in _STRONG:  # Ed25519 has none of its own
+    if digest is not None and digest.name not in _STRONG:  # Ed25519 has no separate digest
         raise VerifyError(f"the certificate of {name} is signed with {digest.name}, which is too weak")
     try:
         known_key(_read(certificate.public_key), f"of {name}")
@@ -219,7 +221,7 @@ def _check_strength(certificate: Certificate) -> None:
 
 
 def _check_critical(certificate: Certificate) -> None:
-    """Refuse what a certificate says must be understood, and is not."""
+    """Reject critical extensions that are not supported."""
     from cryptography import x509
 
     known = (
@@ -260,7 +262,7 @@ def _checked(certificates: Sequence[Certificate]) -> tuple[Certificate, ...]:
 
 
 def _touch(certificate: Certificate) -> Iterator[object]:
-    """Yield what is parsed only when it is asked for."""
+    """Yield the lazily parsed parts."""
     yield certificate.subject.rfc4514_string()
     yield certificate.issuer.rfc4514_string()
     yield certificate.not_valid_before_utc
@@ -269,20 +271,20 @@ def _touch(certificate: Certificate) -> Iterator[object]:
 
 
 def _read(read: Callable[[], _T]) -> _T:
-    """Return what *read* takes from a certificate.
+    """Return the result of *read*, which accesses a certificate.
 
     Raises:
         VerifyError: it cannot be read.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 
     problems = (
-        ValueError, TypeError, OverflowError, UnsupportedAlgorithm, DuplicateExtension, InvalidVersion,
+        ValueError, TypeError, OverflowError, InternalError, UnsupportedAlgorithm, DuplicateExtension, InvalidVersion,
         UnsupportedGeneralNameType, Warning,
     )  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # encodings that no authority writes, and a later version refuses
+        warnings.simplefilter("error")  # malformed encodings, which a later version of cryptography rejects
         try:
             return read()
         except problems as error:

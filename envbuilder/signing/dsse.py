@@ -1,4 +1,4 @@
-"""The envelope of something signed: DSSE (https://github.com/secure-systems-lab/dsse), also in a Sigstore bundle."""
+"""Signed envelopes: DSSE (https://github.com/secure-systems-lab/dsse), also in a Sigstore bundle."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 MOST_SIGNATURES: Final = 32
-"""In one envelope: each costs a verification, and a few people sign a thing."""
+"""Largest number of signatures in one envelope; each costs a verification."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,15 +39,15 @@ class Signature:
     """One signature of an envelope."""
 
     keyid: str
-    """What the signer calls its key; a hint, and nobody's word is taken for it. May be empty."""
+    """The signer's name for its key: a hint that is not trusted. May be empty."""
     signature: bytes
     certificates: str | tuple[bytes, ...] = ""
-    """The signer's certificate and its issuers', PEM or (in a bundle) DER; none: empty."""
+    """The certificates of the signer and its issuers, PEM or (in a bundle) DER; may be empty."""
     timestamps: tuple[bytes, ...] = ()
-    """Of the signature, RFC 3161."""
+    """Timestamps of the signature (RFC 3161)."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as an envelope has it."""
+        """Return it as an entry of an envelope."""
         found: dict[str, Any] = {"keyid": self.keyid, "sig": base64.b64encode(self.signature).decode()}
         if self.timestamps:
             encoded = [base64.b64encode(one).decode() for one in self.timestamps]
@@ -59,21 +59,21 @@ class Signature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """Something, and who says that they signed it."""
+    """A payload and the signatures it claims."""
 
     payload: bytes
     payload_type: str = PAYLOAD_TYPE
     signatures: tuple[Signature, ...] = ()
 
     def signed(self) -> bytes:
-        """Return what is signed: DSSE's pre-authentication encoding."""
+        """Return the signed bytes: DSSE's pre-authentication encoding."""
         name = self.payload_type.encode()
         return b"DSSEv1 %d %b %d %b" % (len(name), name, len(self.payload), self.payload)
 
     def sign(self, key: Any, certificates: str = "", stamp: Stamp | None = None) -> Envelope:
-        """Return it with one more signature, by the private *key*, whose *certificates* (PEM) go along.
+        """Return a copy with one more signature, by the private *key*, with its *certificates* (PEM).
 
-        *stamp* has somebody else say when that was.
+        *stamp* requests a timestamp of the signature.
         """
         signature = sign(key, self.signed())
         made = Signature(
@@ -86,7 +86,7 @@ class Envelope:
         return Envelope(payload=self.payload, payload_type=self.payload_type, signatures=(*others, made))
 
     def text(self) -> str:
-        """Return its JSON."""
+        """Return the envelope as JSON."""
         envelope = {
             "payload": base64.b64encode(self.payload).decode(),
             "payloadType": self.payload_type,
@@ -97,22 +97,22 @@ class Envelope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signer:
-    """Who signed, as it was proved."""
+    """The verified signer."""
 
     name: str
-    """Of a certificate the name in it; of a bare key the file that it came from and the beginning of its id."""
+    """The name in the certificate, or for a bare key its file and the start of its id."""
     authority: str | None = None
-    """Who vouches for that name; None: nobody need, as the key itself is trusted."""
+    """The authority that certified the name; None if the key itself is trusted."""
 
     def __str__(self) -> str:
         return self.name if self.authority is None else f"{self.name}, certified by {self.authority}"
 
 
 def parse_envelope(text: str | bytes, *, cap: Cap = DOCUMENT) -> Envelope:
-    """Read an envelope, or the one in a Sigstore bundle. Nothing is verified.
+    """Parse an envelope, or the one in a Sigstore bundle. Nothing is verified.
 
     Raises:
-        VerifyError: it is none.
+        VerifyError: it is invalid.
     """
     try:
         document = parse_json(text, where="envelope", cap=cap)
@@ -128,7 +128,7 @@ def parse_envelope(text: str | bytes, *, cap: Cap = DOCUMENT) -> Envelope:
         )
     except DocumentError as error:
         what = f"{error.path}: {error.reason}" if error.path else error.reason
-        raise VerifyError(f"it is no envelope of a statement (DSSE): {what}") from error
+        raise VerifyError(f"it is not a DSSE envelope of a statement: {what}") from error
 
 
 def _signature(found: Record, chain: tuple[bytes, ...], stamps: tuple[bytes, ...]) -> Signature:
@@ -143,7 +143,7 @@ def _signature(found: Record, chain: tuple[bytes, ...], stamps: tuple[bytes, ...
 
 
 def _bundled_certificates(bundle: Record) -> tuple[bytes, ...]:
-    """Return the chain beside the envelope of a bundle: ``certificate``; in older ones ``x509CertificateChain``."""
+    """Return the certificate chain of a bundle: ``certificate``; in older bundles ``x509CertificateChain``."""
     if "verificationMaterial" not in bundle:
         return ()
     material = bundle.record("verificationMaterial")
@@ -156,7 +156,7 @@ def _bundled_certificates(bundle: Record) -> tuple[bytes, ...]:
 
 
 def _bundled_timestamps(bundle: Record) -> tuple[bytes, ...]:
-    """Return the timestamps that a bundle has of its signature."""
+    """Return the timestamps in a bundle."""
     if "verificationMaterial" not in bundle:
         return ()
     material = bundle.record("verificationMaterial")
@@ -184,14 +184,14 @@ def _base64(record: Record, key: str, longest: int) -> bytes:
 
 
 def check_envelope(envelope: Envelope, trusted: Verifier, *, at: datetime.datetime | None = None) -> Signer:
-    """Return who signed an envelope, where *trusted* did or vouches for it; one good signature is enough.
+    """Return the signer of an envelope, if it is *trusted* or certified by it; one valid signature is enough.
 
-    Certificates must be valid at the moment *at*: by default when it was signed, as a timestamp says of somebody whom
-    *trusted* believes. Without one nobody but the signer says when that was, and who has its key can say any time: then
-    they must be valid now.
+    Certificates must be valid at the time *at*. By default that is the time of signing, if a timestamp from an
+    authority that *trusted* accepts proves it. Without such a timestamp anyone who has the key could claim any time, so
+    the certificates must be valid now.
 
     Raises:
-        VerifyError: none is good: for each signature it says why.
+        VerifyError: no signature is valid; the message gives the reason for each.
     """
     data = envelope.signed()
     refused: list[VerifyError] = []
@@ -201,12 +201,12 @@ def check_envelope(envelope: Envelope, trusted: Verifier, *, at: datetime.dateti
         except VerifyError as error:
             refused.append(error)
     if not refused:
-        raise VerifyError(f"it was signed by nobody, not by {_named(trusted)}")
+        raise VerifyError(f"it is not signed; expected a signature by {_named(trusted)}")
     if len(refused) == 1:
         raise refused[0]
     listed = "; ".join(f"{number}. {error.message}" for number, error in enumerate(refused, 1))
     raise VerifyError(
-        f"none of its {len(refused)} signatures is good: {listed}",
+        f"none of its {len(refused)} signatures is valid: {listed}",
         hint=next((error.hint for error in refused if error.hint), None),
     )
 
@@ -214,7 +214,7 @@ def check_envelope(envelope: Envelope, trusted: Verifier, *, at: datetime.dateti
 def _check_certified(
     one: Signature, chain: Sequence[Certificate], trusted: Verifier, at: datetime.datetime | None
 ) -> None:
-    """Check the signer's certificate at the time of signing, where that is proved, else now."""
+    """Check the signer's certificate at the time of signing if a timestamp proves it, else now."""
     assert trusted.certificate is not None
     unproved = ""
     if at is None and trusted.timestamp_authorities:

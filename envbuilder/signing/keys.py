@@ -1,6 +1,6 @@
-"""Keys, as OpenSSL and cosign write them (PEM): Ed25519, ECDSA, RSA.
+"""Keys as written by OpenSSL and cosign (PEM): Ed25519, ECDSA, RSA.
 
-A private key's passphrase comes from :data:`PASSPHRASE` of the environment, never from a command line.
+The passphrase of a private key comes from the environment variable :data:`PASSPHRASE`, never from the command line.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from envbuilder.util.extras import needs_extra
 from envbuilder.util.files import read_regular
 
 PASSPHRASE: Final = "ENVBUILDER_KEY_PASSPHRASE"
-"""The variable with the passphrase of a private key."""
+"""The environment variable with the passphrase of a private key."""
 EXTRA: Final = "proof"
 """The extra that installs ``cryptography``."""
 KEY_BYTES: Final = 64 * 2**10
-"""Of a file with a key or a certificate: RSA of 16,384 bits and a chain of ten certificates have room in it."""
+"""Largest size of a key or certificate file: fits a 16,384-bit RSA key and a chain of ten certificates."""
 _RSA_BITS: Final = 2048
 _CURVE_BITS: Final = 256
 
 
 def load_signer(path: Path, environ: Mapping[str, str] = os.environ, *, verb: str = "provenance") -> Any:
-    """Return the private key in the file *path*; *verb* is what needs it.
+    """Return the private key in the file *path*; *verb* is the command that needs it, for errors.
 
     Raises:
-        RecipeError: it is none, of an unknown kind, too short, or its passphrase is wrong or missing.
+        RecipeError: it is invalid, of an unknown kind, too short, or its passphrase is wrong or missing.
     """
     data = read_pem(path)
     passphrase = environ.get(PASSPHRASE)
@@ -39,56 +39,59 @@ def load_signer(path: Path, environ: Mapping[str, str] = os.environ, *, verb: st
 def parse_signer(
     data: bytes, origin: str, passphrase: bytes | None = None, *, verb: str = "provenance"
 ) -> Any:
-    """Return the private key in *data*, which came from *origin*.
+    """Return the private key in *data*; *origin* names it in errors.
 
     Raises:
         RecipeError: see :func:`load_signer`.
     """
     with needs_extra(EXTRA, verb):
-        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.exceptions import InternalError, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     if b"ENCRYPTED SIGSTORE" in data or b"ENCRYPTED COSIGN" in data:
         raise RecipeError(
-            f"{origin} is a key of cosign's own", hint="leave out --key, and sign the statement with cosign"
+            f"{origin} is in cosign's own key format", hint="omit --key and sign the statement with cosign"
         )
     try:
         key = load_pem_private_key(data, passphrase)
     except TypeError as error:
-        if passphrase:  # a key without one: the variable is for another
+        if passphrase:  # the key has none; the variable is for another key
             return parse_signer(data, origin, verb=verb)
-        raise RecipeError(f"the key {origin} has a passphrase", hint=f"put it into {PASSPHRASE}") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+        raise RecipeError(f"the key {origin} has a passphrase", hint=f"set {PASSPHRASE}") from error
+    except (ValueError, UnsupportedAlgorithm, InternalError) as error:
         if passphrase and b"ENCRYPTED" in data:
-            raise RecipeError(f"the passphrase in {PASSPHRASE} is not that of the key {origin}") from error
+            raise RecipeError(f"the passphrase in {PASSPHRASE} is wrong for the key {origin}") from error
         raise RecipeError(
-            f"{origin} is no private key", hint="openssl genpkey -algorithm ed25519 -out key.pem makes one"
+            f"{origin} is not a private key",
+            hint="openssl genpkey -algorithm ed25519 -out key.pem creates one",
         ) from error
     return known_key(key, origin)
 
 
 def parse_public_key(data: bytes, origin: str, *, verb: str = "provenance") -> Any:
-    """Return the public key (PEM) in *data*, which came from *origin*.
+    """Return the public key (PEM) in *data*; *origin* names it in errors.
 
     Raises:
-        RecipeError: it is none, or of an unknown kind.
+        RecipeError: it is invalid, or of an unknown kind.
     """
     with needs_extra(EXTRA, verb):
-        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.exceptions import InternalError, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     if b"PRIVATE KEY" in data:
         raise RecipeError(
-            f"{origin} is a private key: it signs, and belongs to nobody else",
+            f"{origin} is a private key; expected a public key",
             hint="`openssl pkey -in KEY -pubout -out KEY.pub` writes the public one",
         )
     try:
         key = load_pem_public_key(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise RecipeError(f"{origin} is no public key", hint="it is PEM, as openssl writes it") from error
+    except (ValueError, UnsupportedAlgorithm, InternalError) as error:
+        raise RecipeError(
+            f"{origin} is not a public key", hint="expected PEM, as written by openssl"
+        ) from error
     return known_key(key, origin)
 
 
 def new_signer(verb: str) -> Any:
-    """Return a new private key (Ed25519); *verb* is what needs it.
+    """Return a new private key (Ed25519); *verb* is the command that needs it, for errors.
 
     Raises:
         RecipeError: ``cryptography`` is not installed.
@@ -115,14 +118,14 @@ def public_pem(key: Any) -> str:
 
 
 def keyid(key: Any) -> str:
-    """Return what names a public key: the sha256 of its SubjectPublicKeyInfo."""
+    """Return the id of a public key: the sha256 of its SubjectPublicKeyInfo."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def sign(key: Any, data: bytes) -> bytes:
-    """Return the signature of *data*: with SHA-256 where the kind of key leaves a choice, as cosign does."""
+    """Return the signature of *data*, with SHA-256 where the key type leaves a choice, like cosign."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
     from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -135,7 +138,7 @@ def sign(key: Any, data: bytes) -> bytes:
 
 
 def is_signed_by(key: Any, signature: bytes, data: bytes) -> bool:
-    """Say whether *signature* is one of *data* by the public *key*."""
+    """Return whether *signature* is a valid signature of *data* by the public *key*."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -153,10 +156,10 @@ def is_signed_by(key: Any, signature: bytes, data: bytes) -> bool:
 
 
 def known_key(key: Any, origin: str) -> Any:
-    """Return *key*, which came from *origin*, where it is of a kind that signs and strong enough.
+    """Return *key* if its type is supported and it is strong enough; *origin* names it in errors.
 
     Raises:
-        RecipeError: it is not.
+        RecipeError: it is of an unknown kind or too short.
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -177,10 +180,10 @@ def known_key(key: Any, origin: str) -> Any:
 
 
 def read_pem(path: Path) -> bytes:
-    """Return the bytes of a file with a key or certificates.
+    """Return the content of a file with a key or certificates.
 
     Raises:
-        RecipeError: it cannot be read, or is too large to be one.
+        RecipeError: it cannot be read or is too large.
     """
     try:
         data = read_regular(path, most=KEY_BYTES + 1)

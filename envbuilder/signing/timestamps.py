@@ -1,4 +1,4 @@
-"""When something was signed, as somebody else than the signer says: timestamps of RFC 3161, over the signature."""
+"""Trusted times of signing: RFC 3161 timestamps over the signature."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 MOST_TIMESTAMPS: Final = 4
-"""Of one signature: each costs the verification of a chain."""
+"""Largest number of timestamps of one signature; each costs the verification of a chain."""
 TIMESTAMP_BYTES: Final = 64 * 2**10
-"""Of a timestamp: with the certificates in it 5 kB."""
+"""Largest size of a timestamp; with certificates one has about 5 kB."""
 REQUEST_TYPE: Final = "application/timestamp-query"
 
 Stamp = Callable[[bytes], bytes]
-"""Takes a signature, and returns a timestamp of it."""
+"""Takes a signature and returns a timestamp of it."""
 
 
 def signing_time(
     timestamps: Sequence[bytes], signature: bytes, authorities: Sequence[Certificate]
 ) -> datetime.datetime:
-    """Return when *signature* was there, by the first of its *timestamps* that one of *authorities* made.
+    """Return the time in the first of the *timestamps* of *signature* that one of *authorities* issued.
 
     Raises:
-        VerifyError: none of them is such a one; for each it says why.
+        VerifyError: there is no such timestamp; the message gives the reason for each.
         RecipeError: ``rfc3161-client`` is not installed.
     """
     reasons = []
@@ -41,7 +41,7 @@ def signing_time(
         except VerifyError as error:
             reasons.append(error.message)
     names = ", ".join(signer_name(one) for one in authorities)
-    raise VerifyError("; ".join(reasons) or f"it has no timestamp, of {names} or any other")
+    raise VerifyError("; ".join(reasons) or f"it has no timestamp; expected one of {names}")
 
 
 def _check(timestamp: bytes, signature: bytes, authorities: Sequence[Certificate]) -> datetime.datetime:
@@ -52,16 +52,16 @@ def _check(timestamp: bytes, signature: bytes, authorities: Sequence[Certificate
         made: datetime.datetime = response.tst_info.gen_time
         VerifierBuilder(roots=list(authorities)).build().verify_message(response, signature)
     except VerificationError as error:
-        raise VerifyError(f"its timestamp does not count: {error}") from error
+        raise VerifyError(f"its timestamp is not valid: {error}") from error
     except (ValueError, TypeError, OverflowError) as error:
         raise VerifyError(f"its timestamp cannot be read: {error}") from error
     if made > clock.now():
-        raise VerifyError(f"its timestamp is of {made:%Y-%m-%d %H:%M} UTC, which is to come")
+        raise VerifyError(f"its timestamp is of {made:%Y-%m-%d %H:%M} UTC, in the future")
     return made
 
 
 def timestamp_request(signature: bytes) -> bytes:
-    """Return what is asked of an authority, to be sent as :data:`REQUEST_TYPE`.
+    """Return the request to an authority, to be sent as :data:`REQUEST_TYPE`.
 
     Raises:
         RecipeError: ``rfc3161-client`` is not installed.
@@ -73,17 +73,17 @@ def timestamp_request(signature: bytes) -> bytes:
 
 
 def check_granted(answer: bytes, origin: str) -> bytes:
-    """Return the *answer* of the authority at *origin*, where it is a timestamp.
+    """Return the timestamp in the *answer* of the authority at *origin*.
 
     Raises:
-        RecipeError: it is none, or was refused.
+        RecipeError: the answer is invalid, or the request was rejected.
     """
     from rfc3161_client import decode_timestamp_response
 
     try:
         status = decode_timestamp_response(answer).status
     except (ValueError, TypeError) as error:
-        raise RecipeError(f"{origin} does not answer with a timestamp: {error}") from error
+        raise RecipeError(f"{origin} did not return a timestamp: {error}") from error
     if status not in (0, 1):  # granted, granted with changes: RFC 3161, section 2.4.2
-        raise RecipeError(f"{origin} refuses a timestamp: status {status}")
+        raise RecipeError(f"{origin} rejected the request for a timestamp: status {status}")
     return answer

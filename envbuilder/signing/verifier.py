@@ -1,4 +1,4 @@
-"""Who is trusted to have signed: a public key, or a certificate with what is asked of those it vouches for."""
+"""Trusted signers: a public key, or a certificate with the requirements on the signers it certified."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verifier:
-    """A public key that is trusted, and the certificate that it came in, if any."""
+    """A trusted public key, and the certificate that contains it, if any."""
 
     path: Path
     key: Any
     certificate: Certificate | None = None
-    """Of the signer itself, or of an authority: then whom it certified may have signed."""
+    """The certificate of the signer or of an authority; an authority covers the signers it certified."""
     identity: str | None = None
-    """The name that the signer's certificate must have; None: any that the authority certified."""
+    """The name required in the signer's certificate; None accepts any that the authority certified."""
     timestamp_authorities: tuple[Certificate, ...] = ()
-    """Who is believed about when something was signed; without them the certificate must be valid now."""
+    """The trusted timestamp authorities; without them the certificate must be valid now."""
 
     @property
     def keyid(self) -> str:
@@ -38,13 +38,13 @@ class Verifier:
 def load_verifier(
     path: Path, identity: str | None = None, timestamp_authority: Path | None = None
 ) -> Verifier:
-    """Return the public key, or the certificate, in the file *path*.
+    """Return the public key or certificate in the file *path*.
 
-    *identity* is the name that the signer's certificate must have; *timestamp_authority* a file with the certificates
-    of those who are believed about when something was signed.
+    *identity* is the name required in the signer's certificate; *timestamp_authority* is a file with the certificates
+    of trusted timestamp authorities.
 
     Raises:
-        RecipeError: it is neither, or of an unknown kind; or an identity is asked of a key, which has no name.
+        RecipeError: it is neither, or of an unknown kind; or an identity is given with a bare key, which has no name.
     """
     with needs_extra(EXTRA, "provenance"):
         import cryptography.x509 as _x509  # noqa: F401  # what follows needs it
@@ -53,8 +53,8 @@ def load_verifier(
         key = _public_key(data, path)
         if identity is not None:
             raise RecipeError(
-                f"{path} is a public key, which has no name: nobody can be {identity!r}",
-                hint="an identity is pinned in a certificate: give the signer's, or its authority's",
+                f"{path} is a public key, which has no name: the identity {identity!r} cannot be checked",
+                hint="give the certificate of the signer or of its authority",
             )
         return Verifier(path=path, key=key)
     certificate = _certificates(data, path)[0]
@@ -73,24 +73,24 @@ def load_verifier(
 
 
 def load_certificates(path: Path, key: Any) -> str:
-    """Return the certificates in *path*, as PEM, that go with a signature of the private *key*: its own, then issuers'.
+    """Return the certificates in *path* (PEM) to attach to signatures of the private *key*: its own, then its issuers'.
 
     Raises:
-        RecipeError: there is none; the first is of another key, not for signing code, or not valid now.
+        RecipeError: there is none, or the first is for another key, not for code signing, or not valid now.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
     data = read_pem(path)
     if b"BEGIN CERTIFICATE" not in data:
-        raise RecipeError(f"{path} is no certificate")
+        raise RecipeError(f"{path} is not a certificate")
     try:
         chain = parse_certificates(data)
         if keyid(chain[0].public_key()) != keyid(key.public_key()):
-            raise RecipeError(f"the certificate {path} is of another key than the one that signs")
+            raise RecipeError(f"the certificate {path} is for another key than the signing key")
         now = clock.now()
         problem = invalid_at(chain[0], now)
         if problem is not None:
-            raise RecipeError(f"{path}: {problem}", hint="have a new one issued")
+            raise RecipeError(f"{path}: {problem}", hint="request a new certificate")
         certified_by(chain[:1], chain[0], now)
     except VerifyError as error:
         raise RecipeError(f"{path}: {error.message}", hint=error.hint) from error
@@ -108,9 +108,9 @@ def _public_key(data: bytes, path: Path) -> Any:
     try:
         return parse_public_key(data, str(path))
     except RecipeError as error:
-        if error.message == f"{path} is no public key":
+        if error.message == f"{path} is not a public key":
             raise RecipeError(
                 f"{path} is neither a public key nor a certificate",
-                hint="both are PEM, as openssl writes them",
+                hint="expected PEM, as written by openssl",
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""Bytes by their digest, on this machine and on a remote store.
+"""Content-addressed storage, on this machine and on a remote store.
 
 In: artifacts and segments. Out: the same bytes, verified. Knows no recipe and does not build.
 """

@@ -1,4 +1,4 @@
-"""An artifact that is not what its name says any more."""
+"""The error for a damaged artifact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from envbuilder.lockfile.model import Artifact
 
 
 class DamagedArtifactError(Exception):
-    """An artifact in the store is no longer what its name says; it was removed."""
+    """An artifact in the store is damaged; it was removed."""
 
     def __init__(self, artifact: Artifact) -> None:
         super().__init__(artifact.filename)

@@ -1,8 +1,7 @@
 """The store: the content-addressed folder of artifacts and segments on this machine.
 
-Every file is written beside its place and moved there when it is whole, so that several builds may share a store
-and a killed one leaves nothing half-made. A store that cannot be written is read; what would have been kept goes
-to a temporary folder of this process instead.
+Every file is written to a temporary path and renamed, so that several builds can share a store and a killed build
+leaves nothing incomplete. A read-only store is used too; new entries then go to a temporary folder of this process.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import platformdirs
 
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.util.files import file_sha256
-from envbuilder.util.tempdirs import lasting_folder, locked_folder, sweep
+from envbuilder.util.tempdirs import lasting_folder, locked_folder, remove_stale
 
 if TYPE_CHECKING:
     from envbuilder.store.remote import RemoteStore
@@ -27,29 +26,40 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "ENVBUILDER_CACHE"
 LIMIT_VARIABLE = "ENVBUILDER_CACHE_LIMIT"
 _DEFAULT_LIMIT = 40 * 2**30
-_KINDS = ("artifacts", "segments", "listings", "builds", "interpreters", "origins", "tools")
+_KINDS = (
+    "artifacts",
+    "segments",
+    "listings",
+    "builds",
+    "images",
+    "interpreters",
+    "origins",
+    "proofs",
+    "tools",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreEntry:
-    """One thing the store keeps."""
+    """One entry of the store."""
 
     kind: str
-    """``artifacts``, ``segments``, ``listings``, ``builds``, ``interpreters``, ``origins`` or ``tools``."""
+    """``artifacts``, ``segments``, ``listings``, ``builds``, ``images``, ``interpreters``, ``origins``, ``proofs`` or
+    ``tools``."""
     key: str
     size: int
-    """Bytes on disk."""
+    """Size on disk in bytes."""
     used: float
-    """When it was last used, seconds since the epoch."""
+    """Time of last use in seconds since the epoch."""
     paths: tuple[Path, ...]
 
 
 @dataclass(kw_only=True, slots=True)
 class ArtifactWriter:
-    """A file on its way into the store: hashed while it is written."""
+    """Writes an artifact into the store and hashes it."""
 
     path: Path
-    """Where the bytes go until they are whole."""
+    """The temporary file for the incomplete artifact."""
     sha256: str
     size: int | None
     _file: BinaryIO
@@ -63,7 +73,7 @@ class ArtifactWriter:
         self.written += len(data)
 
     def restart(self) -> None:
-        """Begin again from nothing: a source would not continue where it broke off."""
+        """Start over, because a source could not resume."""
         self._file.seek(0)
         self._file.truncate()
         self._hash = hashlib.sha256()
@@ -71,7 +81,7 @@ class ArtifactWriter:
 
     @property
     def digest(self) -> str:
-        """sha256 of what was written so far."""
+        """sha256 of the bytes written so far."""
         return self._hash.hexdigest()
 
 
@@ -82,26 +92,26 @@ class Store:
     root: Path
     readonly: bool = False
     limit: int | None = _DEFAULT_LIMIT
-    """Bytes above which :meth:`prune` evicts what was not used for longest."""
+    """Size limit in bytes: above it :meth:`prune` evicts the least recently used entries."""
     overflow: Path | None = None
-    """Where a read-only store puts what it may not keep."""
+    """Where a read-only store puts new entries."""
     remote: RemoteStore | None = field(default=None, repr=False, compare=False)
-    """The store elsewhere that stands behind this one: what it holds need not be fetched or made."""
+    """The remote store behind this one: what it contains need not be fetched or built."""
     sharing: bool = field(default=False, repr=False, compare=False)
-    """Whether segments are uploaded there as they are made; else only ``push`` does that."""
+    """Whether segments are uploaded as they are built; otherwise only ``push`` uploads."""
     _sound: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
-    """sha256 of the artifacts that this process has read or written whole."""
+    """sha256 of the artifacts that this process has verified."""
     _dropped: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)
-    """Kind and name of what was removed, where removing is not allowed: it is not found again."""
+    """Kind and name of entries removed from a read-only store: they are treated as missing."""
 
     @classmethod
     def open(cls, root: Path | None = None) -> Store:
-        """Open the store at *root*, at ``ENVBUILDER_CACHE``, or where this platform keeps caches.
+        """Open the store at *root*, ``ENVBUILDER_CACHE``, or in the platform's cache directory.
 
-        What killed processes left in its temporary folder is removed. A user without a home keeps nothing.
+        Temporary files of killed processes are removed. For a user without a home directory nothing is kept.
 
         Raises:
-            RecipeError: ``ENVBUILDER_CACHE_LIMIT`` is no size, or there is a file where the folder should be.
+            RecipeError: ``ENVBUILDER_CACHE_LIMIT`` is not a size, or *root* is a file.
         """
         if root is None:
             named = os.environ.get(CACHE_VARIABLE)
@@ -109,10 +119,12 @@ class Store:
         root = root.absolute()
         limit = parse_size(os.environ.get(LIMIT_VARIABLE, ""), where=LIMIT_VARIABLE)
         if root.exists() and not root.is_dir():
-            raise RecipeError(f"the store {root} is no folder", hint=f"{CACHE_VARIABLE} names another one")
+            raise RecipeError(
+                f"the store {root} is not a folder", hint=f"set {CACHE_VARIABLE} to another path"
+            )
         try:
             (root / "tmp").mkdir(parents=True, exist_ok=True)
-            sweep(root / "tmp")
+            remove_stale(root / "tmp")
             with locked_folder(root / "tmp", "write"):
                 pass
         except OSError:
@@ -123,21 +135,21 @@ class Store:
 
     @property
     def writable(self) -> Path:
-        """The folder that new entries go to."""
+        """The folder for new entries."""
         return self.overflow if self.overflow is not None else self.root
 
     @contextlib.contextmanager
     def scratch(self, prefix: str) -> Iterator[Path]:
-        """Give a folder on the store's file system that is gone afterwards."""
+        """Yield a temporary folder on the store's file system, removed on exit."""
         with _scratch(self.writable, prefix) as folder:
             yield folder
 
     def entry_path(self, kind: str, name: str) -> Path:
-        """Where the file *name* of *kind* goes when it is new."""
+        """Return the path for a new file *name* of *kind*."""
         return self.writable / kind / name[:2] / name
 
     def find(self, kind: str, name: str) -> Path | None:
-        """Return the file *name* of *kind* if the store holds it, and note that it was used."""
+        """Return the file *name* of *kind* if the store contains it, and update its time of use."""
         for root in (self.overflow, self.root):
             if root is None or (root == self.root and (kind, name) in self._dropped):
                 continue
@@ -150,7 +162,7 @@ class Store:
         return None
 
     def remove(self, kind: str, name: str) -> None:
-        """Drop the file or folder *name* of *kind*; in a read-only store, do not find it again."""
+        """Remove the file or folder *name* of *kind*; in a read-only store, treat it as missing."""
         if self.readonly:
             self._dropped.add((kind, name))
         for root in (self.overflow, None if self.readonly else self.root):
@@ -159,10 +171,10 @@ class Store:
             path = root / kind / name[:2] / name
             if path.exists():
                 with contextlib.suppress(OSError), _scratch(root, "removed") as folder:
-                    path.rename(folder / name)  # at once: half of it would be found under its name
+                    path.rename(folder / name)  # atomically, so that no partial entry is found
 
     def write_entry(self, kind: str, name: str, data: bytes) -> Path:
-        """Keep *data* as *name* of *kind*."""
+        """Store *data* as *name* of *kind*."""
         path = self.entry_path(kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self.scratch(kind) as folder:
@@ -174,13 +186,13 @@ class Store:
     # -- artifacts ---------------------------------------------------------------------------------
 
     def artifact_path(self, sha256: str) -> Path:
-        """Where the artifact with this hash lies, or will lie."""
+        """Return the path of the artifact with this hash, whether or not it exists."""
         return self.find("artifacts", sha256) or self.entry_path("artifacts", sha256)
 
     def find_artifact(self, sha256: str, size: int | None = None) -> Path | None:
         """Return the artifact with this hash, or None.
 
-        Its hash was checked when it entered; one whose *size* is wrong by now is removed.
+        Its hash was checked when it was added; an artifact with a wrong *size* is removed.
         """
         path = self.find("artifacts", sha256)
         if path is not None and size is not None and path.stat().st_size != size:
@@ -190,10 +202,10 @@ class Store:
 
     @contextlib.contextmanager
     def artifact_writer(self, sha256: str, size: int | None = None) -> Iterator[ArtifactWriter]:
-        """Let an artifact be written; it enters the store at the end if its hash is *sha256*.
+        """Yield a writer for an artifact; it is added to the store at the end if its hash is *sha256*.
 
         Raises:
-            IntegrityError: the bytes written have another hash. Nothing enters the store.
+            IntegrityError: the written bytes have another hash; nothing is added.
         """
         with self.scratch("fetch") as folder:
             draft = folder / "artifact"
@@ -202,7 +214,7 @@ class Store:
                 yield writer
             if writer.digest != sha256:
                 raise IntegrityError(
-                    f"sha256 {writer.digest} of {writer.written} bytes, where the lock says {sha256}"
+                    f"expected sha256 {sha256} as locked, got {writer.digest} ({writer.written} bytes)"
                 )
             path = self.entry_path("artifacts", sha256)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,9 +222,9 @@ class Store:
             self._sound.add(sha256)
 
     def check_artifact(self, sha256: str) -> bool:
-        """Read an artifact whole; one that is no longer what its name says is removed.
+        """Verify the sha256 of an artifact; a damaged one is removed.
 
-        Returns: whether it was right.
+        Returns: whether it was valid.
         """
         self._sound.discard(sha256)
         path = self.find("artifacts", sha256)
@@ -225,17 +237,17 @@ class Store:
         return False
 
     def trust_artifact(self, sha256: str) -> bool:
-        """Say whether an artifact is what its name says; this process reads it whole once at most."""
+        """Return whether an artifact matches its checksum; each process reads it at most once."""
         return sha256 in self._sound or self.check_artifact(sha256)
 
     def folder(self, kind: str, key: str) -> Path:
-        """Return the (not yet made) folder *key* of *kind*; make it elsewhere and move it there."""
+        """Return the path for a new folder *key* of *kind*; create the folder elsewhere and move it there."""
         return self.find(kind, key) or self.entry_path(kind, key)
 
     # -- upkeep ------------------------------------------------------------------------------------
 
     def entries(self) -> list[StoreEntry]:
-        """List what the store keeps, least recently used first."""
+        """List the store's entries, least recently used first."""
         found = []
         for kind in _KINDS:
             for path in sorted((self.root / kind).glob("*/*")):
@@ -244,13 +256,13 @@ class Store:
         return sorted(found, key=lambda entry: (entry.used, entry.kind, entry.key))
 
     def prune(self, limit: int | None = None) -> list[StoreEntry]:
-        """Evict what was not used for longest until the store holds at most *limit* bytes.
+        """Evict the least recently used entries until the store holds at most *limit* bytes.
 
-        Returns: what was evicted. Also removes what killed builds left in the temporary folder.
+        Returns: the evicted entries. Also removes temporary files of killed builds.
         """
         if self.readonly:
             return []
-        sweep(self.root / "tmp")
+        remove_stale(self.root / "tmp")
         bound = self.limit if limit is None else limit
         if bound is None:
             return []
@@ -287,10 +299,10 @@ def _entry(kind: str, path: Path) -> StoreEntry:
 
 
 def parse_size(text: str, *, where: str) -> int | None:
-    """Read a size: ``20G``, ``500M``, ``1048576``; ``none`` is no limit; empty is the default.
+    """Parse a size: ``20G``, ``500M``, ``1048576``; ``none`` is no limit; empty is the default.
 
     Raises:
-        RecipeError: *text* is no size; *where* says where it was found.
+        RecipeError: *text* is not a size; *where* names its source.
     """
     if not text:
         return _DEFAULT_LIMIT
@@ -304,11 +316,11 @@ def parse_size(text: str, *, where: str) -> int | None:
             raise ValueError("less than nothing")
         return size
     except (ValueError, OverflowError):
-        raise RecipeError(f"{where}: {text!r} is no size", hint="for instance 500M, 20G or none") from None
+        raise RecipeError(f"{where}: {text!r} is not a size", hint="for example 500M, 20G or none") from None
 
 
 def _user_cache() -> Path:
     try:
         return Path(platformdirs.user_cache_dir("envbuilder"))
-    except RuntimeError:  # HOME is not set, and no database knows this user: a container, most often
+    except RuntimeError:  # no HOME and no passwd entry for this user, as in some containers
         return lasting_folder("cache")

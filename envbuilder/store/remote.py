@@ -1,9 +1,9 @@
-"""A remote store: what it keeps is named by digest, and there is one way in and one way out.
+"""A remote store: objects are named by digest, with a single code path each for upload and download.
 
-Artifacts, archives and *blobs* are named by the sha256 of their bytes. Everything else is a signed object (see
-:mod:`envbuilder.store.signed`), which counts only where somebody signed it whom this machine trusts: a segment, a
-manifest, a report and a provenance name their blob, a build's record and an alias's move stand in it. What is uploaded
-is read back; what is read is believed only for its signature and its hashes.
+Artifacts, archives and *blobs* are named by their sha256. Everything else is a signed object (see
+:mod:`envbuilder.store.signed`), which is accepted only with a signature this machine trusts: segments, manifests,
+reports and provenance refer to a blob; build records and alias moves are stored in the object. Uploads are read back;
+downloads are verified by signature and hash.
 """
 
 from __future__ import annotations
@@ -25,30 +25,37 @@ from envbuilder.util.text import human
 RawKind = Literal["artifacts", "archives", "blobs"]
 Kind = RawKind | SignedKind
 _OTHERS: Final = 15
-"""Signatures of others that are kept when one is added to an object: a reader takes 32 at most."""
+"""Signatures of others that are kept when one is added to an object; a reader accepts at most 32."""
 _TRIES: Final = 4
-"""Of two who sign the same object at once, the second begins again."""
+"""Attempts to sign an object; of two concurrent signers, the second retries."""
 
 
 class RemoteStore:
-    """The store at an address. Thread-safe."""
+    """The store at a URL. Thread-safe."""
 
-    def __init__(self, url: str, *, timeout: float = 60.0, trust: Trust | None = None) -> None:
-        """Name the store, and whom to believe about it (default: nobody); nothing is asked yet.
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 60.0,
+        trust: Trust | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        """Open the store with the trusted keys (default: none), without contacting it.
 
         Raises:
             RecipeError: see :class:`Elsewhere`.
         """
-        self._files = Elsewhere(url, timeout=timeout)
+        self._files = Elsewhere(url, timeout=timeout, settings=settings)
         self.trust = trust if trust is not None else Trust()
         self._seen: set[str] = set()
-        """Objects that are there, for certain: they are never changed."""
+        """Objects known to exist; objects are never changed."""
         self._bad: set[str] = set()
-        """Objects whose bytes are not theirs: who has the right ones replaces them."""
+        """Damaged objects, to be replaced by anyone who has the right bytes."""
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self.signed: list[tuple[SignedKind, str]] = []
-        """Kind and name of each object that was signed here."""
+        """Kind and name of each object signed by this process."""
 
     @property
     def url(self) -> str:
@@ -56,21 +63,21 @@ class RemoteStore:
         return self._files.url
 
     def place(self, kind: Kind, name: str) -> str:
-        """Name an object to a person."""
+        """Return an object's name for messages."""
         return self._files.place(_path(kind, name))
 
     def first_time(self, what: str) -> bool:
-        """Whether *what* is said for the first time of this store."""
+        """Whether the notice *what* about this store is given for the first time."""
         with self._lock:
             if what in self._told:
                 return False
             self._told.add(what)
             return True
 
-    # -- what is named by its bytes ----------------------------------------------------------------
+    # -- objects named by digest ----------------------------------------------------------------
 
     def holds(self, kind: RawKind, name: str) -> bool:
-        """Whether there is such an object.
+        """Whether the object exists.
 
         Raises:
             StoreError: the store does not answer.
@@ -81,18 +88,18 @@ class RemoteStore:
         return path in self._seen
 
     def read(self, kind: RawKind, name: str, size: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes of an object, not more than *size* where it is said. Who takes them looks at their sha256.
+        """Yield the content of an object, at most *size* bytes if given. The caller checks the sha256.
 
         Raises:
-            StoreError: it is not there, or does not come whole.
+            StoreError: it does not exist or is truncated.
         """
         return self._files.read(_path(kind, name), size)
 
     def put(self, kind: RawKind, name: str, source: Path) -> bool:
-        """Upload the file *source*, whose sha256 is *name*, if it is not there; return whether it was not.
+        """Upload the file *source*, whose sha256 is *name*, if it does not exist; return whether it was uploaded.
 
-        An object of another size under that name, which an upload that broke off may leave on some stores, is replaced;
-        so is one that was read here and had other bytes.
+        An existing object with another size, as some stores keep after an aborted upload, is replaced; so is one that
+        was read here and found damaged.
 
         Raises:
             StoreError: it cannot be written.
@@ -110,36 +117,36 @@ class RemoteStore:
             self._files.replace(path, source)
         elif not self._files.create(path, source) and self._files.size(path) == size:
             self._seen.add(path)
-            return False  # somebody else was faster
+            return False  # another process was faster
         self._check(path, name)
         self._seen.add(path)
         return True
 
     def _check(self, path: str, sha256: str) -> None:
-        """Read an object back."""
+        """Read an uploaded object back and check it."""
         there = hashlib.sha256()
         for chunk in self._files.read(path):
             there.update(chunk)
         if there.hexdigest() != sha256:
             raise IntegrityError(
-                f"{self._files.place(path)}: sha256 {there.hexdigest()} after the upload, {sha256} before",
-                hint="remove it there, and push again",
+                f"{self._files.place(path)}: sha256 {there.hexdigest()} after the upload; expected {sha256}",
+                hint="remove it from the store and push again",
             )
 
-    # -- what is signed ----------------------------------------------------------------------------
+    # -- signed objects ----------------------------------------------------------------------------
 
     def find(self, kind: SignedKind, name: str) -> Statement | None:
-        """Return what a trusted key signed under this name, or None: there is nothing.
+        """Return the object of this name, signed by a trusted key, or None if there is none.
 
         Raises:
             StoreError: the store does not answer.
-            UntrustedError: nobody signed it who is trusted.
-            IntegrityError: it is something else.
-            RecipeError: nobody is trusted at all, or the keys cannot be used.
+            UntrustedError: it has no trusted signature.
+            IntegrityError: it is invalid or has another name.
+            RecipeError: no key is trusted, or the keys are not usable.
         """
         if not self.trust:
             raise RecipeError(
-                f"of {self.url} artifacts alone are taken: no key is trusted to have signed anything else",
+                f"only artifacts are accepted from {self.url}: no key is trusted for anything else",
                 hint='store-trust = ["KEY.pub"] in envbuilder.toml names the public keys of those who push',
             )
         text = self._text(_path(kind, name))
@@ -147,8 +154,8 @@ class RemoteStore:
             return None
         return open_object(text, kind, name, self.trust, place=self.place(kind, name))
 
-    def vouched(self, kind: SignedKind, name: str) -> bool:
-        """Whether a trusted key signed something under this name, as far as is known without reading it.
+    def is_signed(self, kind: SignedKind, name: str) -> bool:
+        """Whether an object of this name exists, as far as is known without reading it.
 
         Raises:
             StoreError, RecipeError: see :meth:`find`.
@@ -160,11 +167,11 @@ class RemoteStore:
         return found is not None and _path("blobs", found.sha256) not in self._bad
 
     def read_body(self, found: Statement, most: int) -> bytes:
-        """Return the bytes that an object stands for.
+        """Return the content of an object.
 
         Raises:
-            StoreError: they are not there, or do not come whole.
-            IntegrityError: they are not those that were signed, or more than *most*.
+            StoreError: it does not exist or is truncated.
+            IntegrityError: it does not match the signed sha256, or exceeds *most* bytes.
         """
         if found.size > most:
             raise IntegrityError(
@@ -173,7 +180,7 @@ class RemoteStore:
         return found.content if found.content is not None else b"".join(self.stream_body(found))
 
     def stream_body(self, found: Statement) -> Iterator[bytes]:
-        """Yield the bytes that an object stands for; not before the end is it known that they are right.
+        """Yield the content of an object; it is verified only at the end.
 
         Raises:
             StoreError, IntegrityError: see :meth:`read_body`.
@@ -186,12 +193,12 @@ class RemoteStore:
         if digest.hexdigest() != found.sha256:
             self._bad.add(path)
             raise IntegrityError(
-                f"{self._files.place(path)} is not what its name says: sha256 {digest.hexdigest()}",
-                hint="remove it there, and push again",
+                f"{self._files.place(path)} does not match its name: sha256 {digest.hexdigest()}",
+                hint="remove it from the store and push again",
             )
 
     def names(self, kind: Kind, prefix: str) -> list[str]:
-        """List the objects whose name begins with *prefix*, of two characters at least.
+        """List the objects whose name begins with *prefix* (at least two characters).
 
         Raises:
             StoreError: the store does not answer.
@@ -199,6 +206,14 @@ class RemoteStore:
         folder, _, begin = prefix.rpartition("/")
         folder = f"{kind}/{folder}" if folder else f"{kind}/{prefix[:2]}"
         return [name for name in self._files.names(folder) if name.startswith(begin)]
+
+    def below(self, kind: Kind, folder: str) -> list[str]:
+        """List the objects in *folder* and the folders in it, relative to *folder*, sorted.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        return sorted(self._files.walk(f"{kind}/{folder}"))
 
     def put_signed(
         self,
@@ -209,11 +224,11 @@ class RemoteStore:
         *,
         archive_size: int | None = None,
     ) -> bool:
-        """Sign that *body*, or the file of it, is what stands under this name, and upload both.
+        """Sign *body*, or the file of it, as the content of this name, and upload both.
 
-        What others signed under that name, and is the same, keeps their signatures. *scratch* is a folder for drafts.
+        If the same content is already signed by others, their signatures are kept. *scratch* is a temporary folder.
 
-        Returns: whether anything was not there.
+        Returns: whether anything was uploaded.
 
         Raises:
             StoreError: it cannot be written.
@@ -233,7 +248,7 @@ class RemoteStore:
         return self._sign(statement, scratch) or uploaded
 
     def create_signed(self, kind: SignedKind, name: str, body: bytes, scratch: Path) -> bool:
-        """Sign and upload *body*, which is short, if nobody has that name yet; return whether that was so.
+        """Sign and upload the short *body* if the name is not taken; return whether it was uploaded.
 
         Raises:
             StoreError, RecipeError: see :meth:`put_signed`.
@@ -244,7 +259,7 @@ class RemoteStore:
         return self._files.create(_path(kind, name), draft)
 
     def countersign(self, kind: SignedKind, name: str, scratch: Path, *, without: str) -> None:
-        """Put the own key's signature in place of that of the key *without*, on an object that a trusted key signed.
+        """Replace the signature of the key *without* on a trusted object by one of the own key.
 
         Raises:
             StoreError, IntegrityError, RecipeError: see :meth:`find`.
@@ -273,10 +288,10 @@ class RemoteStore:
                 self._seen.add(path)
                 self.signed.append((statement.kind, statement.name))
                 return True
-        raise StoreError(f"{self._files.place(path)} is written by somebody else at the same time")
+        raise StoreError(f"{self._files.place(path)} is being written by another process")
 
     def _envelope(self, path: str) -> Envelope | None:
-        """Return what is there, if it is an envelope at all."""
+        """Return the existing envelope, if it is valid."""
         text = self._text(path)
         if text is None:
             return None
@@ -290,9 +305,9 @@ class RemoteStore:
 
 
 def open_remote(settings: Settings, *, key: str | None = None) -> RemoteStore | None:
-    """Return the remote store of *settings*, if they name one, and whom they trust about it.
+    """Return the remote store of *settings* with its trusted keys, if one is configured.
 
-    *key* is the private key (PEM) that signs what goes there, in place of the one that the environment names.
+    *key* is the private key (PEM) for signing uploads, instead of the one from the environment.
 
     Raises:
         RecipeError: see :class:`RemoteStore`.
@@ -300,7 +315,7 @@ def open_remote(settings: Settings, *, key: str | None = None) -> RemoteStore | 
     if settings.store is None:
         return None
     trust = open_trust(settings.store_trust, key=key)
-    return RemoteStore(settings.store, timeout=settings.timeout, trust=trust)
+    return RemoteStore(settings.store, timeout=settings.timeout, trust=trust, settings=settings)
 
 
 def _path(kind: Kind, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Segments in a remote store: one signed object each, whose blob has the segment's facts and its own bytes in one."""
+"""Segments in a remote store: one signed object each; its blob contains the facts, then the bytes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from envbuilder.store.signed import UntrustedError
 _FACTS: Final = "segment.json"
 _LITERALS: Final = "literals"
 _DIGITS: Final = 12
-"""Of the length of the facts, which begins a blob: facts of a terabyte there are not."""
+"""Digits of the length of the facts at the start of a blob."""
 
 
-def send_segment(key: str, folder: Path, store: Store, remote: RemoteStore) -> bool:
-    """Sign and upload the segment *key*, which lies in *folder*; return whether it was not there.
+def upload_segment(key: str, folder: Path, store: Store, remote: RemoteStore) -> bool:
+    """Sign and upload the segment *key* in *folder*; return whether anything was uploaded.
 
     Raises:
         StoreError: it cannot be written.
@@ -37,17 +37,17 @@ def send_segment(key: str, folder: Path, store: Store, remote: RemoteStore) -> b
 
 
 def share_segment(key: str, folder: Path, store: Store, remote: RemoteStore) -> bool:
-    """Upload a segment as :func:`send_segment` does, unless somebody who is trusted did."""
-    return not remote.vouched("segments", key) and send_segment(key, folder, store, remote)
+    """Upload a segment like :func:`upload_segment`, unless one with a trusted signature exists."""
+    return not remote.is_signed("segments", key) and upload_segment(key, folder, store, remote)
 
 
-def bring_segment(key: str, store: Store, reporter: Reporter) -> Path | None:
-    """Bring the segment *key* from the remote store, if there is one and a trusted key signed it there, into *store*.
+def download_segment(key: str, store: Store, reporter: Reporter) -> Path | None:
+    """Download the segment *key* from the remote store into *store*, if it exists there with a trusted signature.
 
-    A segment can always be made: what goes wrong is told, and no error. Returns: the segment's folder.
+    Failures are only reported, as a segment can always be built. Returns: the segment's folder.
 
     Raises:
-        RecipeError: the trusted keys cannot be used.
+        RecipeError: the trusted keys are not usable.
     """
     remote = store.remote
     if remote is None:
@@ -55,8 +55,8 @@ def bring_segment(key: str, store: Store, reporter: Reporter) -> Path | None:
     if not remote.trust:
         if remote.first_time("nobody is trusted"):
             reporter.note(
-                f"{remote.url}: artifacts alone are taken from it, and everything else is made here, for no key is "
-                f"trusted; store-trust in envbuilder.toml names the public keys of those who push"
+                f"{remote.url}: only artifacts are downloaded from it; everything else is built here, because no key "
+                f"is trusted; store-trust in envbuilder.toml names the public keys of those who push"
             )
         return None
     place = store.entry_path("segments", key)
@@ -70,22 +70,22 @@ def bring_segment(key: str, store: Store, reporter: Reporter) -> Path | None:
             _write(remote.stream_body(found), folder, remote.place("segments", key))
         except UntrustedError as error:
             if remote.first_time("untrusted"):
-                reporter.note(f"{error.message}: what is signed like that is made here")
+                reporter.note(f"{error.message}: segments with that signature are built here")
             return None
         except (StoreError, IntegrityError) as error:
-            reporter.note(f"{error.message}: the segment is made here")
+            reporter.note(f"{error.message}: the segment is built here")
             return None
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.rename(place)
-        except OSError:  # another build was faster; loading it says whether it is sound
+        except OSError:  # another build was faster; the segment is checked when it is loaded
             if not place.is_dir():
                 raise
     return place
 
 
 def _write(chunks: Iterator[bytes], folder: Path, where: str) -> None:
-    """Write facts and literals of a blob into files of their own; they are believed only when it came whole."""
+    """Write the facts and literals of a blob into separate files; trusted only after the whole blob arrived."""
     head = b""
     for chunk in chunks:
         head += chunk
@@ -94,7 +94,7 @@ def _write(chunks: Iterator[bytes], folder: Path, where: str) -> None:
     digits, newline, rest = head.partition(b"\n")
     if not newline or len(digits) > _DIGITS or not digits.isdigit():
         raise IntegrityError(
-            f"{where} is no segment: expected the length of its facts, found {digits[:20]!r}"
+            f"{where} is not a segment: expected the length of its facts, found {digits[:20]!r}"
         )
     left = int(digits)
     with (folder / _FACTS).open("wb") as facts, (folder / _LITERALS).open("wb") as literals:
@@ -107,4 +107,4 @@ def _write(chunks: Iterator[bytes], folder: Path, where: str) -> None:
                 break
             rest = following
     if left:
-        raise IntegrityError(f"{where} is no segment: its facts end {left} bytes early")
+        raise IntegrityError(f"{where} is not a segment: its facts end {left} bytes early")

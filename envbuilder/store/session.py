@@ -1,33 +1,36 @@
-"""What every verb works with: where artifacts come from, where they are kept, and who is told."""
+"""The session of every command: artifact sources, the store, and the progress reporter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envbuilder.config.settings import Settings, load_settings
 from envbuilder.errors import RecipeError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.local import Store
-from envbuilder.store.remote import RemoteStore, open_remote
+
+if TYPE_CHECKING:
+    from envbuilder.store.remote import RemoteStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """Settings, store and reporter of one piece of work. Immutable, and safe to share between threads.
+    """Settings, store and reporter. Immutable, and safe to share between threads.
 
-    ``Session(settings=…, store=…)`` holds as it is in every folder. One from :meth:`open` follows the configuration
-    of the folder that a verb works in, as the command line does.
+    ``Session(settings=…, store=…)`` has the same settings in every folder. One from :meth:`open` follows the
+    configuration of the folder that a command works in, like the command line.
     """
 
     settings: Settings = field(default_factory=Settings)
     """Sources of artifacts."""
     store: Store = field(default_factory=Store.open)
     reporter: Reporter = SILENT
-    """Who is told what is being done."""
+    """Receives progress messages."""
     find_links: tuple[str, ...] | None = None
-    """Wheelhouses that count in every folder, beside those configured there; None: *settings* hold in every folder."""
+    """Wheelhouses used in every folder, besides those configured there; None: *settings* apply in every folder."""
 
     @classmethod
     def open(
@@ -38,27 +41,27 @@ class Session:
         store: Store | None = None,
         reporter: Reporter = SILENT,
     ) -> Session:
-        """Open a session that follows the configuration of the folder it works in.
+        """Open a session that follows the configuration of the folder a command works in.
 
         Args:
-            folder: whose settings hold; None: none are read until a verb knows its recipe.
-            find_links: wheelhouses that count before any index, in every folder.
-            store: where artifacts and segments are kept; default: this machine's store.
-            reporter: who is told what is being done.
+            folder: the folder whose configuration applies; None: read it when the recipe is known.
+            find_links: wheelhouses searched before any index, in every folder.
+            store: the store of artifacts and segments; default: this machine's store.
+            reporter: receives progress messages.
 
         Raises:
-            RecipeError: the configuration of *folder*, or a variable that names the store, has an impossible value.
+            RecipeError: the configuration of *folder*, or an environment variable for the store, has an invalid value.
         """
         session = cls(store=store or Store.open(), reporter=reporter, find_links=tuple(find_links))
         return session if folder is None else session.at(folder)
 
     def at(self, folder: Path, *, remote: bool = True) -> Session:
-        """Return the session for work in *folder*: with the settings that hold there, if this one follows them.
+        """Return a copy with the settings of *folder*, or itself where the settings were given and are fixed.
 
-        With *remote* the remote store that those settings name stands behind this machine's.
+        With *remote* it also has the remote store of those settings.
 
         Raises:
-            RecipeError: the configuration of *folder* has an unknown key or an impossible value.
+            RecipeError: the configuration of *folder* has an unknown key or an invalid value.
         """
         if self.find_links is None:
             return self
@@ -67,10 +70,10 @@ class Session:
         return session.with_remote() if remote else session
 
     def with_remote(self, *, sharing: bool = False, key: str | None = None) -> Session:
-        """Return the session with the remote store of its settings, if they name one, behind this machine's store.
+        """Return the session with the remote store of its settings, if one is configured.
 
-        With *sharing* segments are uploaded to it as they are made. *key* is the private key (PEM) that signs what goes
-        there, in place of the one that the environment names.
+        With *sharing*, segments are uploaded as they are built. *key* is the private key (PEM) for signing uploads,
+        instead of the one from the environment.
 
         Raises:
             RecipeError: the library for that kind of store is not installed.
@@ -80,6 +83,8 @@ class Session:
             return self
         remote = self.store.remote
         if remote is None or remote.url != url:
+            from envbuilder.store.remote import open_remote
+
             remote = open_remote(self.settings, key=key)
         return replace(self, store=replace(self.store, remote=remote, sharing=sharing or self.store.sharing))
 
@@ -87,10 +92,11 @@ class Session:
         """Return the remote store.
 
         Raises:
-            RecipeError: no store is named.
+            RecipeError: no remote store is configured.
         """
         if self.store.remote is None:
             raise RecipeError(
-                "no store elsewhere is named", hint='envbuilder.toml names one: store = "s3://bucket/folder"'
+                "no remote store is configured",
+                hint='set store = "s3://bucket/folder" in envbuilder.toml',
             )
         return self.store.remote

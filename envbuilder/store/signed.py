@@ -1,8 +1,8 @@
-"""A signed object of a remote store: what it is called, which bytes it stands for, and who says so.
+"""Signed objects of a remote store: name, content digest, and signatures.
 
-An object is an envelope (DSSE) of a statement (in-toto). Its first subject is the object's own name with the sha256
-and size of what it stands for, so that no object goes for another: neither under another name, nor of another kind, nor
-with other bytes. What is short stands in it; what is long lies beside, named by its sha256.
+An object is a DSSE envelope of an in-toto statement. Its first subject is the object's own name with the sha256 and
+size of its content, so that no object can be passed off as another: neither under another name or kind, nor with
+other content. Short content is stored inline; long content is a separate blob named by its sha256.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from envbuilder.util.files import file_sha256
 SignedKind = Literal["segments", "manifests", "reports", "provenances", "builds", "aliases"]
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:envbuilder:store-object:v1"
-"""Keeps a store's object from going for a provenance that the same key signed, and the other way round."""
+"""Distinguishes store objects from provenance signed by the same key."""
 INLINE: Final = ("builds", "aliases")
-"""What is short, and stands in the object itself: a build's record, a move of an alias."""
+"""Kinds with inline content: build records and alias moves."""
 INLINE_BYTES: Final = 4096
-"""How long that may be."""
+"""Largest inline content in bytes."""
 OBJECT: Final = Cap(size=128 * 2**10, containers=1000, depth=8)
-"""Of an object: a statement of 6 kB at most, and some signatures."""
+"""Largest size of an object: a statement of at most 6 kB, and some signatures."""
 LARGEST_BODY: Final = 2**40
 
 
 class UntrustedError(IntegrityError):
-    """An object of a remote store is signed by nobody whom this machine trusts."""
+    """An object of a remote store has no trusted signature."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """What is said of an object."""
+    """The content of a statement about an object."""
 
     kind: SignedKind
     name: str
     sha256: str
-    """Of the bytes that it stands for."""
+    """sha256 of the content."""
     size: int
-    """Of those bytes."""
+    """Size of the content in bytes."""
     content: bytes | None = None
-    """Those bytes, where they are short."""
+    """The content, if it is inline."""
     archive_size: int | None = None
-    """Bytes of the archive that a manifest, which is named by the archive's sha256, is of."""
+    """For a manifest, which is named by its archive's sha256: the size of the archive in bytes."""
 
     def payload(self) -> bytes:
-        """Return the text that is signed: the same for the same statement."""
+        """Return the signed text; deterministic."""
         subjects = [_subject(f"{self.kind}/{self.name}", self.sha256, self.size)]
         if self.archive_size is not None:
             subjects.append(_subject(f"archives/{self.name}", self.name, self.archive_size))
@@ -66,7 +66,7 @@ class Statement:
 
 
 def state(kind: SignedKind, name: str, body: bytes | Path, *, archive_size: int | None = None) -> Statement:
-    """Return the statement of an object that stands for *body*, or for the bytes of that file."""
+    """Return the statement of an object with the content *body*, bytes or a file."""
     if isinstance(body, Path):
         return Statement(
             kind=kind,
@@ -86,14 +86,14 @@ def state(kind: SignedKind, name: str, body: bytes | Path, *, archive_size: int 
 
 
 def open_object(text: bytes, kind: SignedKind, name: str, trust: Trust, *, place: str) -> Statement:
-    """Return what the object *text* says, which lies under the name *name* of *kind*; *place* names it in errors.
+    """Parse and verify the object *text*, stored as *name* of *kind*; *place* names it in errors.
 
     Raises:
-        UntrustedError: nobody who is trusted signed it.
-        IntegrityError: it is no object of this name.
-        RecipeError: the trusted keys cannot be used.
+        UntrustedError: it has no trusted signature.
+        IntegrityError: it is not a valid object of this name.
+        RecipeError: the trusted keys are not usable.
     """
-    hint = "remove it there, and push again"
+    hint = "remove it from the store and push again"
     try:
         envelope = parse_envelope(text, cap=OBJECT)
     except VerifyError as error:
@@ -102,7 +102,7 @@ def open_object(text: bytes, kind: SignedKind, name: str, trust: Trust, *, place
     if objection is not None:
         raise UntrustedError(
             f"{place} {objection}",
-            hint="store-trust in envbuilder.toml names the keys whose objects are taken",
+            hint="store-trust in envbuilder.toml names the trusted keys",
         )
     if envelope.payload_type != PAYLOAD_TYPE:
         raise IntegrityError(
@@ -130,7 +130,7 @@ def _read(payload: bytes, kind: SignedKind, name: str, place: str) -> Statement:
     archive_size = None
     if kind == "manifests":
         if len(subjects) < 2:
-            document.fail("subject", "does not name the archive that the manifest is of")
+            document.fail("subject", "does not name the archive of the manifest")
         archive, archive_size = _read_subject(subjects[1], f"archives/{name}")
         if archive != name:
             subjects[1].record("digest").fail("sha256", "is another archive's")
@@ -138,16 +138,16 @@ def _read(payload: bytes, kind: SignedKind, name: str, place: str) -> Statement:
     if kind in INLINE:
         content = predicate.free_text("content", longest=INLINE_BYTES).encode("utf-8", "replace")
         if (hashlib.sha256(content).hexdigest(), len(content)) != (sha256, size):
-            predicate.fail("content", "is not what its sha256 says")
+            predicate.fail("content", "does not match its sha256")
     return Statement(
         kind=kind, name=name, sha256=sha256, size=size, content=content, archive_size=archive_size
     )
 
 
 def _read_subject(subject: Record, name: str) -> tuple[str, int]:
-    """Return sha256 and size of a subject, which must be called *name*."""
+    """Return sha256 and size of a subject, which must have the name *name*."""
     found = subject.text("name", longest=500)
     if found != name:
-        subject.fail("name", f"is {found}: it was signed under that name, and lies under {name}")
+        subject.fail("name", f"is {found}: it was signed under that name, but stored as {name}")
     size = subject.record("annotations").integer("size", most=LARGEST_BODY)
     return subject.record("digest").digest("sha256"), size

@@ -1,8 +1,7 @@
-"""Whom this machine believes about a remote store: public keys that it trusts, and the key that it signs with itself.
+"""Trust in a remote store: the trusted public keys, and this machine's signing key.
 
-What everybody can check by a hash that the lock names (an artifact) needs no signature. Everything else in a remote
-store was made by somebody, and whoever can write there could have made it: it counts only where a trusted key signed
-it, under its own name.
+Artifacts need no signature, as the lock contains their hash. Everything else in a remote store could have been written
+by anyone with write access: it is accepted only if a trusted key signed it under its own name.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from envbuilder.signing.keys import (
 from envbuilder.util.printable import printable_line
 
 KEY_VARIABLE: Final = "ENVBUILDER_STORE_KEY"
-"""The variable that names the file with the private key that signs what goes to a remote store."""
+"""The environment variable with the path of the private key for signing uploads."""
 _VERB: Final = "a signed remote store"
 
 
 class Trust:
-    """Trusted keys and an own one, whose signatures count too. Read when they are first needed. Thread-safe.
+    """The trusted keys and the own key, which is trusted too. Loaded on first use. Thread-safe.
 
-    Whoever uses a store only for artifacts needs neither keys nor ``cryptography``.
+    Using a store only for artifacts requires neither keys nor ``cryptography``.
     """
 
     def __init__(self, keys: Sequence[StoreKey] = (), *, key: Path | str | None = None) -> None:
-        """Trust *keys*; sign with the private *key*: a file, or the text (PEM) of a key that ends with a run."""
+        """Trust *keys*; sign with the private *key*: a file, or the PEM text of a temporary key."""
         self._named = tuple(keys)
         self._key = key
         self._signer: Any = None
         self._trusted: Mapping[str, Any] | None = None
 
     def __bool__(self) -> bool:
-        """Whether anybody is trusted."""
+        """Whether any key is trusted."""
         return bool(self._named) or self._key is not None
 
     @property
@@ -55,12 +54,12 @@ class Trust:
         """Return the own private key.
 
         Raises:
-            RecipeError: there is none, it cannot be read, or ``cryptography`` is not installed.
+            RecipeError: there is none, it cannot be loaded, or ``cryptography`` is not installed.
         """
         if self._key is None:
             raise RecipeError(
-                "what goes to a remote store is signed, and no key is named",
-                hint=f"{KEY_VARIABLE} names its file; `openssl genpkey -algorithm ed25519 -out store.pem` makes one",
+                "uploads to a remote store must be signed, but no key is configured",
+                hint=f"set {KEY_VARIABLE} to its file; `openssl genpkey -algorithm ed25519 -out store.pem` creates one",
             )
         if self._signer is None:
             self._signer = (
@@ -72,10 +71,10 @@ class Trust:
 
     @property
     def trusted(self) -> Mapping[str, Any]:
-        """The public keys whose signatures count, by their ids.
+        """The trusted public keys by id.
 
         Raises:
-            RecipeError: one is none, or ``cryptography`` is not installed.
+            RecipeError: one is invalid, or ``cryptography`` is not installed.
         """
         if self._trusted is None:
             keys = [parse_public_key(one.pem.encode(), one.origin, verb=_VERB) for one in self._named]
@@ -85,7 +84,7 @@ class Trust:
         return self._trusted
 
     def objection(self, envelope: Envelope) -> str | None:
-        """Say why an envelope is not believed; None: a trusted key signed it. The order of signatures is nothing.
+        """Return why an envelope is not trusted; None if a trusted key signed it. Order is irrelevant.
 
         Raises:
             RecipeError: see :attr:`trusted`.
@@ -107,7 +106,7 @@ class Trust:
         return f"is signed by {names or 'nobody'}, not by {self.described()}"
 
     def is_enough(self, envelope: Envelope) -> bool:
-        """Whether an envelope needs no signature of the own key: it has one, or that key ends and another counts."""
+        """Whether an envelope needs no own signature: it has one, or the own key is temporary and it is trusted."""
         if not isinstance(self._key, Path) and self.objection(envelope) is None:
             return True
         own = self.signer().public_key()
@@ -117,7 +116,7 @@ class Trust:
         )
 
     def described(self) -> str:
-        """Say who is trusted, for an error."""
+        """Return the trusted keys, for errors."""
         names = [name[:12] for name in self.trusted]
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         return (
@@ -128,6 +127,6 @@ class Trust:
 def open_trust(
     keys: Sequence[StoreKey], *, key: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> Trust:
-    """Trust *keys*, and sign with the private *key* (PEM), or else with the one whose file the environment names."""
+    """Trust *keys*, and sign with the private *key* (PEM), or with the key file that the environment names."""
     named = environ.get(KEY_VARIABLE)
     return Trust(keys, key=key if key is not None else Path(named) if named else None)

@@ -59,8 +59,8 @@ def test_a_file_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(RecipeError) as caught:
         Store.open(tmp_path / "store")
-    assert caught.value.message == f"the store {tmp_path}/store is no folder"
-    assert caught.value.hint == "ENVBUILDER_CACHE names another one"
+    assert caught.value.message == f"the store {tmp_path}/store is not a folder"
+    assert caught.value.hint == "set ENVBUILDER_CACHE to another path"
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_what_is_no_size(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ENVBUILDER_CACHE_LIMIT", text)
     with pytest.raises(RecipeError) as caught:
         Store.open(tmp_path)
-    assert caught.value.message == f"ENVBUILDER_CACHE_LIMIT: {text!r} is no size"
-    assert caught.value.hint == "for instance 500M, 20G or none"
+    assert caught.value.message == f"ENVBUILDER_CACHE_LIMIT: {text!r} is not a size"
+    assert caught.value.hint == "for example 500M, 20G or none"
     assert caught.value.exit_code == 2
 
 
@@ -96,7 +96,7 @@ def test_other_bytes_do_not_enter(fresh: Store) -> None:
     with pytest.raises(IntegrityError) as caught, fresh.artifact_writer(SHA256) as writer:
         writer.write(b"other")
     other = hashlib.sha256(b"other").hexdigest()
-    assert caught.value.message == f"sha256 {other} of 5 bytes, where the lock says {SHA256}"
+    assert caught.value.message == f"expected sha256 {SHA256} as locked, got {other} (5 bytes)"
     assert caught.value.exit_code == 5
     assert fresh.entries() == []
     assert list((fresh.root / "tmp").iterdir()) == []

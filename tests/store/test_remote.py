@@ -8,6 +8,7 @@ import pytest
 from fsspec.core import url_to_fs
 
 from envbuilder.errors import IntegrityError, RecipeError, StoreError
+from envbuilder.store.objects import Elsewhere
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.signed import UntrustedError
 from envbuilder.store.trust import Trust
@@ -42,20 +43,19 @@ def test_what_is_put_is_read(remote: RemoteStore, wheel: Path) -> None:
 
 
 def test_an_upload_is_read_back(remote: RemoteStore, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    system = remote._files._fs  # noqa: SLF001  # the wire
-    really = system.put_file
+    create = Elsewhere.create
 
-    def put(source: str, target: str, **options: object) -> None:
-        damaged = Path(source).with_name("damaged")
+    def damage(files: Elsewhere, path: str, source: Path) -> bool:
+        damaged = source.with_name("damaged")
         damaged.write_bytes(DATA[:-1] + b"?")
-        really(str(damaged), target, **options)
+        return create(files, path, damaged)
 
-    monkeypatch.setattr(system, "put_file", put)
+    monkeypatch.setattr(Elsewhere, "create", damage)
     with pytest.raises(IntegrityError) as raised:
         remote.put("artifacts", NAME, wheel)
     assert raised.value.message.startswith(f"{remote.url}/artifacts/{NAME[:2]}/{NAME}: sha256 ")
-    assert f"after the upload, {NAME} before" in raised.value.message
-    assert raised.value.hint == "remove it there, and push again"
+    assert f"after the upload; expected {NAME}" in raised.value.message
+    assert raised.value.hint == "remove it from the store and push again"
 
 
 def test_an_upload_that_broke_off_is_done_again(remote: RemoteStore, wheel: Path) -> None:
@@ -66,19 +66,21 @@ def test_an_upload_that_broke_off_is_done_again(remote: RemoteStore, wheel: Path
 
 
 @pytest.mark.parametrize("url", ["file", "s3"], indirect=True)
-def test_two_who_put_the_same_at_once(remote: RemoteStore, wheel: Path) -> None:
+def test_two_who_put_the_same_at_once(
+    remote: RemoteStore, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each sees that it is not there, and then uploads it."""
     both = threading.Barrier(2, timeout=30)
     done: list[bool] = []
+    create = Elsewhere.create
+
+    def wait(files: Elsewhere, path: str, source: Path) -> bool:
+        both.wait()
+        return create(files, path, source)
+
+    monkeypatch.setattr(Elsewhere, "create", wait)
 
     def put(one: RemoteStore) -> None:
-        really = one._files.create  # noqa: SLF001  # where another process steps in
-
-        def create(path: str, source: Path) -> bool:
-            both.wait()
-            return really(path, source)
-
-        one._files.create = create  # type: ignore[method-assign]  # noqa: SLF001
         done.append(one.put("artifacts", NAME, wheel))
 
     threads = [threading.Thread(target=put, args=(reopened(remote),)) for _ in range(2)]
@@ -104,7 +106,7 @@ def test_what_is_not_there(remote: RemoteStore) -> None:
     with pytest.raises(StoreError, match="is not there"):
         list(remote.read("artifacts", NAME))
     assert remote.find("manifests", NAME) is None
-    assert not remote.vouched("manifests", NAME)
+    assert not remote.is_signed("manifests", NAME)
     assert remote.names("reports", f"{NAME}/") == []
 
 
@@ -136,12 +138,12 @@ def test_what_two_sign_counts_for_those_who_trust_either(url: str, tmp_path: Pat
     assert raised.value.message == (
         f"{url}/builds/{NAME[:2]}/{NAME} is signed by {one.keyid[:12]}, not by the trusted key {other.keyid[:12]}"
     )
-    assert raised.value.hint == "store-trust in envbuilder.toml names the keys whose objects are taken"
+    assert raised.value.hint == "store-trust in envbuilder.toml names the trusted keys"
     assert raised.value.exit_code == 5
     assert other.writes(url).put_signed("builds", NAME, b"body", tmp_path), "a signature more"
     for team in (one, other):
-        assert team.is_trusted(url).vouched("builds", NAME)
-    assert not third.is_trusted(url).vouched("builds", NAME)
+        assert team.is_trusted(url).is_signed("builds", NAME)
+    assert not third.is_trusted(url).is_signed("builds", NAME)
     assert not one.writes(url).put_signed("builds", NAME, b"body", tmp_path)
 
 
@@ -149,9 +151,9 @@ def test_signatures_of_other_bytes_are_not_kept(url: str, tmp_path: Path) -> Non
     one, other = (Team(tmp_path, name) for name in ("one", "other"))
     one.writes(url).put_signed("builds", NAME, b"body", tmp_path)
     other.writes(url).put_signed("builds", NAME, b"other", tmp_path)
-    assert not one.is_trusted(url).vouched("builds", NAME)
+    assert not one.is_trusted(url).is_signed("builds", NAME)
     assert one.writes(url).put_signed("builds", NAME, b"body", tmp_path), "made right again"
-    assert one.is_trusted(url).vouched("builds", NAME)
+    assert one.is_trusted(url).is_signed("builds", NAME)
 
 
 def test_nobody_is_trusted(url: str, tmp_path: Path) -> None:
@@ -159,15 +161,16 @@ def test_nobody_is_trusted(url: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         RemoteStore(url).find("builds", NAME)
     assert raised.value.message == (
-        f"of {url} artifacts alone are taken: no key is trusted to have signed anything else"
+        f"only artifacts are accepted from {url}: no key is trusted for anything else"
     )
     assert raised.value.exit_code == 2
     for put in (RemoteStore(url), Team(tmp_path).is_trusted(url)):
         with pytest.raises(RecipeError) as raised:
             put.put_signed("builds", NAME, b"body", tmp_path)
         assert str(raised.value) == (
-            "what goes to a remote store is signed, and no key is named\n  hint: ENVBUILDER_STORE_KEY names its file; "
-            "`openssl genpkey -algorithm ed25519 -out store.pem` makes one"
+            "uploads to a remote store must be signed, but no key is configured\n  hint: "
+            "set ENVBUILDER_STORE_KEY to its file; "
+            "`openssl genpkey -algorithm ed25519 -out store.pem` creates one"
         )
 
 
@@ -180,9 +183,9 @@ def test_a_blob_that_was_exchanged_is_replaced_by_who_has_it(remote: RemoteStore
     with pytest.raises(IntegrityError) as raised:
         there.read_body(found, len(DATA))
     assert raised.value.message.startswith(
-        f"{remote.url}/blobs/{NAME[:2]}/{NAME} is not what its name says: sha256 "
+        f"{remote.url}/blobs/{NAME[:2]}/{NAME} does not match its name: sha256 "
     )
-    assert not there.vouched("segments", NAME)
+    assert not there.is_signed("segments", NAME)
     assert there.put_signed("segments", NAME, DATA, tmp_path)
     assert reopened(remote).read_body(found, len(DATA)) == DATA
 
@@ -191,10 +194,10 @@ def test_a_signature_of_a_run_gives_way_to_one_that_lasts(url: str, tmp_path: Pa
     run, asker = Team(tmp_path, "run"), Team(tmp_path, "asker")
     worker = RemoteStore(url, trust=Trust([asker.store_key], key=run.private.read_text()))
     worker.put_signed("builds", NAME, b"body", tmp_path)
-    assert not asker.is_trusted(url).vouched("builds", NAME)
+    assert not asker.is_trusted(url).is_signed("builds", NAME)
     asker.writes(url, run).countersign("builds", NAME, tmp_path, without=run.keyid)
-    assert asker.is_trusted(url).vouched("builds", NAME)
-    assert not run.is_trusted(url).vouched("builds", NAME)
+    assert asker.is_trusted(url).is_signed("builds", NAME)
+    assert not run.is_trusted(url).is_signed("builds", NAME)
     later = RemoteStore(url, trust=Trust([asker.store_key], key=Team(tmp_path, "later").private.read_text()))
     assert not later.put_signed("builds", NAME, b"body", tmp_path), (
         "a key that ends adds nothing to one that counts"
@@ -206,7 +209,7 @@ def test_signatures_of_others_do_not_crowd_out_the_own(url: str, tmp_path: Path)
         Team(tmp_path, f"other-{number}").writes(url).put_signed("builds", NAME, b"body", tmp_path)
     own = Team(tmp_path, "own")
     own.writes(url).put_signed("builds", NAME, b"body", tmp_path)
-    assert own.is_trusted(url).vouched("builds", NAME)
+    assert own.is_trusted(url).is_signed("builds", NAME)
 
 
 def test_a_file_store_leaves_no_drafts(tmp_path: Path, wheel: Path) -> None:

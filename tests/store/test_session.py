@@ -76,5 +76,5 @@ def test_no_remote_store() -> None:
     with pytest.raises(RecipeError) as raised:
         Session().remote_store()
     assert str(raised.value) == (
-        'no store elsewhere is named\n  hint: envbuilder.toml names one: store = "s3://bucket/folder"'
+        'no remote store is configured\n  hint: set store = "s3://bucket/folder" in envbuilder.toml'
     )

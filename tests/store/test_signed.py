@@ -43,10 +43,10 @@ def test_an_object_goes_for_no_other(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as raised:
         open_object(text, "segments", "cd" * 32, TRUST, place="there")
     assert raised.value.message == (
-        f"there: subject[0].name: is segments/{NAME}: it was signed under that name, and lies under segments/"
+        f"there: subject[0].name: is segments/{NAME}: it was signed under that name, but stored as segments/"
         + "cd" * 32
     )
-    assert raised.value.hint == "remove it there, and push again"
+    assert raised.value.hint == "remove it from the store and push again"
     with pytest.raises(IntegrityError, match="it was signed under that name"):
         open_object(text, "manifests", NAME, TRUST, place="there")
 

@@ -25,7 +25,7 @@ def test_signatures_need_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if name.partition(".")[0] == "cryptography":
             monkeypatch.setitem(sys.modules, name, None)
     said = (
-        "a signed remote store needs cryptography.exceptions, which is not installed\n"
+        "a signed remote store requires cryptography.exceptions, which is not installed\n"
         "  hint: pip install 'envbuilder[proof]'"
     )
     with pytest.raises(RecipeError) as raised:
@@ -73,4 +73,7 @@ def test_a_key_in_several_blocks_or_of_a_kind_that_signs_nothing(tmp_path: Path)
     wrong = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VuAyEA" + "A" * 43 + "=\n-----END PUBLIC KEY-----\n"
     with pytest.raises(RecipeError) as raised:
         Trust([StoreKey(origin="x25519.pub", pem=wrong)]).described()
-    assert raised.value.message in ("the key x25519.pub is of an unknown kind", "x25519.pub is no public key")
+    assert raised.value.message in (
+        "the key x25519.pub is of an unknown kind",
+        "x25519.pub is not a public key",
+    )
