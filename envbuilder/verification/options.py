@@ -1,4 +1,4 @@
-"""What is asked of an archive: what a caller says, and what its recipe and its lock say besides."""
+"""Complete a request for verification with the archive's recipe and lock."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from envbuilder.progress import Reporter
 from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import Recipe, VerifyOptions
 from envbuilder.store.session import Session
-from envbuilder.verification.run import VerifyRequest
+from envbuilder.verification.request import VerifyRequest
 
 
 def complete_request(
     request: VerifyRequest, archive: Path, session: Session, *, lock: Path | None, root: Path
 ) -> tuple[VerifyRequest, Session]:
-    """Return *request* with what it does not say, and *session* with the wheelhouses that lie beside recipe and lock.
+    """Return *request* with defaults filled in, and *session* with the wheelhouses next to recipe and lock.
 
     That is ``verify:`` of the recipe that *archive* was built of, where ``recipes/`` of *root* has it, and the *lock*.
 
@@ -36,10 +36,19 @@ def complete_request(
     choice = request.server
     if choice.ask is None and not options.server:
         choice = replace(choice, ask=False)
+    # What the recipe says of a model is said of its own.
+    models = request.models
+    if models.repository is None and models.model in (None, options.model):
+        given = (options.inputs, options.expected) if models.inputs is None else (models.inputs, None)
+        models = replace(
+            models, model=options.model, inputs=given[0], expected=given[1], tolerance=options.tolerance
+        )
+    unsaid = request.models.model is None and models.repository is None
     completed = replace(
         request,
-        model=request.model or options.model,
-        compile=options.compile if request.model is None else {},
+        model=models.model,
+        choice=models,
+        compile=options.compile if unsaid else {},
         server=choice,
         lock=None if lock is None else read_lock(lock),
         options=options,
@@ -49,7 +58,7 @@ def complete_request(
 
 
 def _recipe_of(archive: Path, root: Path, reporter: Reporter) -> Recipe | None:
-    """Return the recipe that *archive* was built of; one that changed since counts as none, which is told."""
+    """Return the recipe that *archive* was built from; one that changed since is ignored with a note."""
     try:
         manifest = read_manifest(manifest_beside(archive))
     except (OSError, IntegrityError):

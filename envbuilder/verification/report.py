@@ -1,17 +1,17 @@
-"""What a verification found: for machines (JSON, JUnit) and for a terminal (rows)."""
+"""The report of a verification, as JSON, JUnit XML, or rows of a table."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from envbuilder.catalog.triton import Release
 from envbuilder.util.printable import json_text, printable_line, valid_xml
 
-Status = Literal["passed", "failed", "warning", "omitted"]
+Status = Literal["passed", "failed", "warning", "unknown", "omitted"]
 FORMAT: Final = 1
 _SHOWN: Final = 8
 """Items of a list that a message names."""
@@ -24,13 +24,23 @@ class Check:
     id: str
     """Stable: ``layout.libpython``."""
     status: Status
-    """``omitted``: it could not be made; *found* says why."""
+    """``unknown``: it was made, and cannot tell; ``omitted``: it could not be made. *found* says why."""
     found: str
     fix: str | None = None
     """What to change."""
     release: str | None = None
     """The release whose contract was replayed; None where it is the same for all."""
     seconds: float = 0.0
+    proven: str | None = None
+    """When it was proven, where that was before: ISO 8601, UTC. None: now, and a report has no such key."""
+
+    def of_model(self, name: str) -> Check:
+        """Return it with the *name* of the model that it is about, where there are several."""
+        about = self.id.startswith(("probe.", "server.")) and self.id not in (
+            "probe.packages",
+            "server.start",
+        )
+        return replace(self, found=f"{name}: {self.found}") if about else self
 
 
 def check(
@@ -48,6 +58,11 @@ def passed(id: str, found: str, release: Release | None = None) -> Check:
 def failed(id: str, found: str, fix: str, release: Release | None = None) -> Check:
     """Return a check that failed, and what to change."""
     return check(id, "failed", found, fix, release)
+
+
+def omitted(id: str, why: str) -> Check:
+    """Return a check that could not be made."""
+    return Check(id=id, status="omitted", found=why)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,13 +102,25 @@ class Report:
     def summary(self) -> str:
         """Say the outcome in a line."""
         count = {status: sum(check.status == status for check in self.checks) for status in get_args(Status)}
-        words = {"passed": "passed", "failed": "failed", "warning": "with a warning", "omitted": "omitted"}
+        words = {
+            "passed": "passed",
+            "failed": "failed",
+            "warning": "with a warning",
+            "unknown": "not known",
+            "omitted": "omitted",
+        }
         said = ", ".join(f"{count[status]} {words[status]}" for status in words if count[status])
-        return f"{self.archive}: {said} ({self.seconds:.0f} s)"
+        before = sum(check.proven is not None for check in self.checks)
+        proven = f"; {before} of them proven before" if before else ""
+        return f"{self.archive}: {said} ({self.seconds:.0f} s{proven})"
 
     def json(self) -> str:
         """Return the report as JSON, as :func:`report_schema` describes it."""
-        return json_text({**asdict(self), "passed": self.passed}) + "\n"
+        checks = [
+            {name: value for name, value in asdict(one).items() if name != "proven" or value is not None}
+            for one in self.checks
+        ]
+        return json_text({**asdict(self), "checks": checks, "passed": self.passed}) + "\n"
 
     def junit(self) -> str:
         """Return the report as JUnit XML: a check is a test case, a release a class."""
@@ -103,7 +130,7 @@ class Report:
             tests=str(len(self.checks)),
             failures=str(len(self.failures)),
             errors="0",
-            skipped=str(sum(check.status == "omitted" for check in self.checks)),
+            skipped=str(sum(check.status in ("unknown", "omitted") for check in self.checks)),
             time=f"{self.seconds:.3f}",
         )
         for check in self.checks:
@@ -117,8 +144,8 @@ class Report:
             text = check.found if check.fix is None else f"{check.found}\n{check.fix}"
             if check.status == "failed":
                 ET.SubElement(case, "failure", message=valid_xml(check.found)).text = valid_xml(text)
-            elif check.status == "omitted":
-                ET.SubElement(case, "skipped", message=valid_xml(check.found))
+            elif check.status in ("unknown", "omitted"):
+                ET.SubElement(case, "skipped", message=valid_xml(check.found)).text = valid_xml(text)
             else:
                 ET.SubElement(case, "system-out").text = valid_xml(text)
         root = ET.Element("testsuites")
@@ -132,13 +159,16 @@ class Report:
             (
                 check.id,
                 check.release or "",
-                check.status,
-                check.found
-                if check.fix is None or check.status == "passed"
-                else f"{check.found}\n→ {check.fix}",
+                "not known" if check.status == "unknown" else check.status,
+                _told(check),
             )
             for check in self.checks
         ]
+
+
+def _told(check: Check) -> str:
+    found = check.found if check.proven is None else f"{check.found} (proven {check.proven})"
+    return found if check.fix is None or check.status == "passed" else f"{found}\n→ {check.fix}"
 
 
 def unread(archive: Path, checks: Sequence[Check], seconds: float) -> Report:
@@ -188,7 +218,7 @@ def report_schema() -> dict[str, Any]:
         "isolated": {"type": "boolean"},
         "server": maybe,
         "environment": {"type": "object", "additionalProperties": text},
-        "checks": {"type": "array", "items": _record(check)},
+        "checks": {"type": "array", "items": _record(check, optional={"proven": text})},
         "seconds": seconds,
         "passed": {"type": "boolean"},
     }
@@ -199,10 +229,10 @@ def report_schema() -> dict[str, Any]:
     }
 
 
-def _record(properties: Mapping[str, Any]) -> dict[str, Any]:
+def _record(properties: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": dict(properties),
+        "properties": {**properties, **(optional or {})},
         "required": sorted(properties),
         "additionalProperties": False,
     }

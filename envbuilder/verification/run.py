@@ -1,74 +1,64 @@
-"""One verification under way: which checks are made, in which order, and what is known after each."""
+"""Run the checks of one verification, in order."""
 
 from __future__ import annotations
 
-import functools
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from envbuilder.archive.manifest import Manifest
+from envbuilder.assemble.origin_proof import find_origin, record_origin
 from envbuilder.base.interpreter import find_interpreters
-from envbuilder.catalog.triton import Launch, Release, find_release
-from envbuilder.errors import AssembleError, DeployError, EnvbuilderError, VerifyError
-from envbuilder.lockfile.model import Lock
-from envbuilder.recipe.model import Recipe, VerifyOptions
-from envbuilder.signing.verifier import Verifier
+from envbuilder.catalog.triton import Release, find_release
+from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError, VerifyError
+from envbuilder.foreign.folder import pack_folder
 from envbuilder.store.local import Store
+from envbuilder.store.proofs import Proofs
 from envbuilder.store.session import Session
-from envbuilder.util.files import file_sha256
-from envbuilder.util.resources import sample_model
-from envbuilder.verification.guard import ended, fix, guarded
-from envbuilder.verification.live.evaluate import check_probe, environment_facts
-from envbuilder.verification.live.launch import Place
-from envbuilder.verification.live.probe_packages import PackageProbe
-from envbuilder.verification.live.run_probe import Probed, Subject, prepare, run_probe
+from envbuilder.util.crew import Crew, Job
+from envbuilder.verification.failures import ended, fix, guarded
+from envbuilder.verification.findings import Findings
+from envbuilder.verification.live.evaluate_model import let_server_decide
+from envbuilder.verification.live.foreign import settle_links
+from envbuilder.verification.live.launch import Sandbox, can_isolate
+from envbuilder.verification.live.readonly import Watched
+from envbuilder.verification.live.stage import LiveStage
 from envbuilder.verification.origin.artifacts import local_folders
+from envbuilder.verification.origin.check import ID as ORIGIN
 from envbuilder.verification.origin.check import check_origin
 from envbuilder.verification.origin.locked import Surroundings
-from envbuilder.verification.report import Check, Report, failed, passed, unread
-from envbuilder.verification.server.ask import Interview
-from envbuilder.verification.server.servers import SERVERS, Server, ServerChoice, ServerFinder
-from envbuilder.verification.static.archive import check_archive
+from envbuilder.verification.proven import Asked, Recalled, checks_of, origin_of
+from envbuilder.verification.report import Check, Report, failed, omitted, unread
+from envbuilder.verification.request import VerifyRequest
+from envbuilder.verification.server.servers import SERVERS, Server
+from envbuilder.verification.server.stage import ServerStage
 from envbuilder.verification.static.extracted import Archive, open_archive
-from envbuilder.verification.static.policy import check_contents
-from envbuilder.verification.static.provenance import check_provenance
-from envbuilder.verification.static.release import check_release
+from envbuilder.verification.static.fitting import check_all_releases
+from envbuilder.verification.static.foreign_release import base_python
+from envbuilder.verification.static.stage import check_structure
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VerifyRequest:
-    """What is asked of an archive."""
-
-    model: Path | None = None
-    """The model directory to load, in any form that deploy takes; None: the sample model."""
-    compile: Mapping[str, Any] = field(default_factory=dict)
-    """``torch.compile`` options in place of the model's own."""
-    releases: tuple[str, ...] = ()
-    """Names of the Triton releases whose contract holds; none: the one that the archive was built for."""
-    server: ServerChoice = ServerChoice()
-    """Whether a real server is asked, and which."""
-    lock: Lock | None = None
-    """The lock that the archive should have been built from."""
-    trusted: Verifier | None = None
-    """Who must have signed the provenance beside the archive; None: that is not asked."""
-    options: VerifyOptions | None = None
-    """What its recipe asks of its contents."""
-    recipe: Recipe | None = None
-    """Its own recipe, where that is at hand."""
-    isolate: bool = True
-    """Run it in a mount namespace where this user may have one."""
+_STOPPING: Final = ("archive.", "layout.", "manifest.", "provenance.", "system.libstdcxx")
+"""How the ids of checks begin without which an archive cannot be run."""
+_YIELDING: Final = 5
+"""How nice the proof of origin is, which compiles on every processor: what a stub does is measured in seconds."""
+_SMALL: Final = 2**30
+"""Bytes of a model that fits into memory twice, in the probe and in a server."""
 
 
 class Run:
-    """One verification under way."""
+    """One verification under way.
 
-    scratch: Path
-    place: Place
-    opened: Archive
+    What decides whether the archive can be run comes first. Then the rest of the static checks, the proof of origin,
+    the probe and the start of the server share the machine's processors; the server is started last, and in the main
+    thread, where an interruption ends it.
+    """
+
+    sandbox: Sandbox
+    extracted: Archive
 
     def __init__(self, archive: Path, session: Session, request: VerifyRequest) -> None:
         self.archive = archive
@@ -77,9 +67,14 @@ class Run:
         self.began = time.monotonic()
         self.manifest: Manifest | None = None
         self.releases: list[Release] = []
-        self.checks: list[Check] = []
-        self.probes: dict[Launch, Probed] = {}
-        self.server: str | None = None
+        self.findings = Findings()
+        self.proofs = Proofs(store=session.store, believe=request.cache)
+        self.asked: Asked | None = None
+        self.recalled: Recalled | None = None
+        self.serving: ServerStage | None = None
+        self.live: LiveStage | None = None
+        self.ran: dict[str, Any] | None = None
+        """What a report says of what ran, where that was proven before."""
         self._ended = False
 
     @property
@@ -87,188 +82,240 @@ class Run:
         """The minor version of the environment's Python."""
         return _minor(self.manifest) if self.manifest else ""
 
-    def make_checks(self, scratch: Path) -> None:
-        """Make every check that can be made; *scratch* is a folder that is gone afterwards.
+    def make_checks(self, scratch: Path, crew: Crew) -> None:
+        """Make every check that is possible; *scratch* is a temporary folder, *crew* works beside.
 
         Raises:
             VerifyError, RecipeError: see :func:`verify`.
         """
-        self.scratch = scratch
         self.releases = [find_release(name) for name in self.request.releases]
-        server = self.request.server
-        finder = None if server.ask is False else SERVERS.get(server.kind)
-        self.place = Place.make(scratch / "root", isolate=self.request.isolate)
-        store, reporter = self.session.store, self.session.reporter
-        try:
-            self.opened = open_archive(
-                self.archive, self.place.environment, lambda found: _places(found, store), reporter
-            )
-        except VerifyError as error:
-            self.checks.append(failed("archive.readable", error.message, fix(error)))
-            raise
-        self.manifest = self.opened.manifest
-        if self.manifest is not None and not self.releases:
-            release = self.manifest.release
-            self.checks += guarded("manifest.release", lambda: self.releases.append(find_release(release)))
-        self.check_statically()
-        subject = self.check_probe()
-        if subject is not None and finder is not None:
-            self.check_server(subject, finder)
-
-    def check_statically(self) -> None:
-        """Make every check that runs nothing of the archive but its Python, to compile."""
+        choice = self.request.server
+        if choice.ask is not False:
+            finder = SERVERS.get(choice.kind)
+            self.serving = ServerStage(session=self.session, choice=choice, finder=finder)
+        isolated = self.request.isolate and can_isolate()
+        self.asked = Asked.of(self.proofs, self.archive, self.request, isolated=isolated)
+        self.recalled = None if self.asked is None else self.asked.recall(self.serving)
+        if self.recalled is not None:
+            self._recall(self.recalled)
+            return
+        self._extract(scratch)
         self.session.reporter.step("Checking files")
-        opened, request = self.opened, self.request
-        self.checks += check_archive(opened, request.lock)
-        if request.trusted is not None:
-            trusted, sha256 = request.trusted, opened.contents.sha256
-            self.checks += guarded(
-                "provenance.signature",
-                lambda: check_provenance(opened.path, sha256, self.manifest, trusted),
+        later = check_structure(
+            self.extracted,
+            self.findings,
+            releases=self.releases,
+            lock=self.request.lock,
+            trusted=self.request.trusted,
+            options=self.request.options,
+        )
+        if self.extracted.is_foreign and not self.releases:
+            self.findings.place(guarded("contract.releases", self._find_releases))
+        static = self.findings.places
+        origin, live, served = (self.findings.place() for _ in range(3))
+        beside = not self._broken() and self.sandbox.isolated and len(os.sched_getaffinity(0)) > 1
+        files = crew.start(lambda: [check() for check in later], beside=beside)
+        proof = crew.start(lambda: self._prove_origin(origin), beside=beside, nice=_YIELDING)
+        broken = self._broken()
+        if broken or self.manifest is None:
+            live.append(omitted("contract.launch", f"nothing was run: {', '.join(broken)} failed"))
+        elif not self._recall_run(live, served):
+            stage = self.live = self._live_stage(self.manifest, scratch)
+            stage.deploy(live)
+            if stage.models:
+                watched = Watched(self.sandbox.environment)
+                probe = crew.start(lambda: stage.probe(live), beside=beside)
+                if sum(_size(deployed.folder) for deployed in stage.models) > _SMALL:
+                    probe.wait()
+                if proof.result():
+                    self._serve(stage, served, scratch, probe)
+                else:
+                    probe.stop()
+                probe.result()
+                live.append(watched.check(self.extracted.contents.members, foreign=self.extracted.is_foreign))
+        if not proof.result() and not broken:
+            live[:] = [omitted("contract.launch", "what was run was stopped: manifest.origin failed")]
+            served.clear()
+        files.result()
+        if self.live is not None:
+            self.findings.rewrite(self.live.settle)
+            said, models = self.findings.checks, self.live.models
+            self.findings.rewrite(lambda place: let_server_decide(place, models, said))
+            self.findings.rewrite(lambda place: settle_links(place, said))
+        if self.asked is not None and not self._failed(self.findings.checks):
+            self._record(self.asked, [check for place in static for check in place], live, served)
+
+    # -- what was proven before --------------------------------------------------------------------
+
+    def _recall(self, recalled: Recalled) -> None:
+        """Take every check from what was proven before."""
+        self.findings.place(checks_of(recalled.files, "checks"))
+        self.findings.place([origin_of(recalled.origin)])
+        self.findings.place(checks_of(recalled.ran, "live"))
+        served = self.findings.place(checks_of(recalled.ran, "served"))
+        if self.serving is not None and not recalled.served:
+            self.serving.find(recalled.about["python"], served)  # says why there is none
+
+    def _recall_run(self, live: list[Check], served: list[Check]) -> bool:
+        """Take the checks of what ran from what was proven before, if it was."""
+        server = self._server_at_hand()
+        if self.asked is None or (server is None and self.request.server.required):
+            return False
+        ran = self.asked.find_run(self.extracted.contents.sha256, server)
+        if ran is None:
+            return False
+        live += checks_of(ran, "live")
+        served += checks_of(ran, "served")
+        if self.serving is not None and server is None:
+            self.serving.find(self.minor, served)
+        self.ran = ran.value["about"]
+        return True
+
+    def _record(self, asked: Asked, files: list[Check], live: list[Check], served: list[Check]) -> None:
+        """Record what was proven just now."""
+        sha256 = self.extracted.contents.sha256
+        asked.record_files(sha256, files, {**self._about_files(), "python": self.minor})
+        server = self._server_at_hand()
+        if self.live is not None and (server is None or served):
+            checks = {"live": live, "served": served if server is not None else []}
+            asked.record_run(sha256, server, checks, self._about_run())
+
+    def _server_at_hand(self) -> Server | None:
+        return None if self.serving is None else self.serving.at_hand(self.minor)
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    def _extract(self, scratch: Path) -> None:
+        request = self.request
+        self.sandbox = Sandbox.make(scratch / "root", isolate=request.isolate, readonly=request.readonly)
+        store, reporter = self.session.store, self.session.reporter
+        folder = self.archive if self.archive.is_dir() else None
+        try:
+            archive = self.archive if folder is None else pack_folder(folder, scratch)
+            self.extracted = open_archive(
+                archive, self.sandbox.environment, lambda found: _places(found, store), reporter
             )
-        if request.options is not None:
-            options = request.options
-            self.checks += guarded("contents.sbom", lambda: check_contents(opened, options))
-        for release in self.releases:
-            self.checks += check_release(opened, release)
+        except (VerifyError, IntegrityError) as error:
+            self.findings.place().append(failed("archive.readable", error.message, fix(error)))
+            raise
+        self.manifest = self.extracted.manifest
+        if folder is not None:
+            self.extracted = replace(self.extracted, folder=folder.absolute())
+        if self.extracted.is_foreign and base_python(self.extracted) is not None:
+            self.sandbox = replace(self.sandbox, isolated=False)  # what it runs with lies outside
+        if self.extracted.is_foreign:
+            with suppress(IntegrityError):  # its checks tell
+                self.manifest = self.extracted.measured
+        elif self.manifest is not None and not self.releases:
+            release = self.manifest.release
+            self.findings.place(
+                guarded("manifest.release", lambda: self.releases.append(find_release(release)))
+            )
+
+    def _find_releases(self) -> Iterator[Check]:
+        """Take the releases that would load an archive that names none."""
+        found = check_all_releases(self.extracted)
+        self.releases = list(found.releases)
+        yield from found.checks
+
+    def _broken(self) -> list[str]:
+        """Name the checks that failed and without which the archive cannot be run."""
+        failures = {check.id for check in self.findings.checks if check.status == "failed"}
+        return sorted(id for id in failures if id.startswith(_STOPPING))
+
+    def _prove_origin(self, found: list[Check]) -> bool:
+        """Say whether nothing is wrong with where the files come from."""
+        sha256, request = self.extracted.contents.sha256, self.request
+        known = find_origin(self.proofs, sha256, lock=request.lock, recipe=request.recipe)
+        if known is not None:
+            found.append(origin_of(known))
+            return True
         self.session.reporter.step("Proving where each file comes from")
         around = Surroundings(
             store=self.session.store,
             folders=tuple(local_folders(self.session.settings.find_links)),
             recipe=request.recipe,
             reporter=self.session.reporter,
+            believe=request.cache,
         )
-        self.checks += guarded(
-            "manifest.origin", lambda: check_origin(opened, request.lock, self.place, around)
+        found.extend(
+            guarded(ORIGIN, lambda: check_origin(self.extracted, request.lock, self.sandbox, around))
         )
+        for check in found:
+            if check.status == "passed":
+                record_origin(self.proofs, sha256, check.found, lock=request.lock, recipe=request.recipe)
+        return not self._failed(found)
 
-    def check_probe(self) -> Subject | None:
-        """Run the probe under each release's launch; return the model that a server may be asked for."""
-        broken = sorted({check.id for check in self.checks if check.status == "failed" and _stops(check)})
-        if broken or self.manifest is None:
-            self._omit("contract.launch", f"nothing was run: {', '.join(broken)} failed")
-            return None
-        subjects: list[Subject] = []
-        self.checks += guarded("model.deployed", lambda: self._deploy(subjects))
-        packages = PackageProbe(
-            archive=self.opened,
-            place=self.place,
-            store=self.session.store,
-            scratch=self.scratch,
-            reporter=self.session.reporter,
-        )
-        for subject in subjects:
-            for release in self.releases:
-                run = functools.partial(self._probe, subject, release, self.manifest)
-                self.checks += guarded("contract.launch", run, release)
-                load = functools.partial(self._import_packages, packages, subject, release)
-                self.checks += list(guarded("probe.packages", load, release))
-        probed = [check for check in self.checks if check.id.startswith(("probe.", "contract."))]
-        wrong = [check for check in probed if check.status == "failed" and check.id != "probe.packages"]
-        if subjects and wrong:
-            self._omit("server.start", "the probe failed: a server would say the same, less clearly")
-            return None
-        return subjects[0] if subjects else None
+    @staticmethod
+    def _failed(checks: list[Check]) -> bool:
+        return any(check.status == "failed" for check in checks)
 
-    def _deploy(self, subjects: list[Subject]) -> Iterator[Check]:
-        """Deploy the model with the archive, and add it to *subjects*."""
-        model, opened = self.request.model or sample_model(), self.opened
-        try:
-            subject = prepare(
-                opened.path,
-                model,
-                self.place,
-                self.scratch / "envs",
-                compile=self.request.compile,
-                compiler=opened.compiler,
-                reporter=self.session.reporter,
-            )
-        except DeployError as error:
-            yield Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
-            return
-        text = f"{model.name}: a repository with it can be made (version {subject.version}, {subject.file})"
-        yield passed("model.deployed", text)
-        if file_sha256(subject.deployment.environment) != opened.contents.sha256:
-            text = f"{opened.path.name} was exchanged for another archive while it was verified"
-            yield failed("archive.unchanged", text, "verify it where nobody else writes")
-            return
-        subjects.append(subject)
-
-    def _probe(self, subject: Subject, release: Release, manifest: Manifest) -> Iterator[Check]:
-        if release.launch not in self.probes:
-            self.session.reporter.step(f"Running the model, launched {release.launch} as by {release.name}")
-            self.probes[release.launch] = run_probe(subject, release.launch)
-        yield from check_probe(
-            self.probes[release.launch],
-            release,
-            manifest,
-            self.place.isolated,
-            compiler=self.opened.compiler,
+    def _live_stage(self, manifest: Manifest, scratch: Path) -> LiveStage:
+        return LiveStage(
+            extracted=self.extracted,
+            sandbox=self.sandbox,
+            manifest=manifest,
+            releases=self.releases,
+            choice=self.request.models,
+            compile=self.request.compile,
+            session=self.session,
+            scratch=scratch,
         )
 
-    def _import_packages(self, packages: PackageProbe, subject: Subject, release: Release) -> None:
-        probed = self.probes.get(release.launch)
-        if probed is not None and probed.answer is not None:
-            self.checks[:] = packages.checked(self.checks, release, hidden=subject.hidden)
+    def _serve(self, live: LiveStage, found: list[Check], scratch: Path, probe: Job[bool]) -> None:
+        """Ask a real server for the models, whatever the probe found of them: the server's word counts more.
 
-    def check_server(self, subject: Subject, finder: ServerFinder) -> None:
-        """Ask a real server for the model, if there is one; where one was asked for there must be."""
-        choice = self.request.server
-        try:
-            server = finder.find(choice.program, self.session, fetch=bool(choice.ask))
-        except VerifyError as error:
-            if choice.required:
-                self.checks.append(failed("server.start", error.message, fix(error)))
-                raise
-            return self._omit("server.start", error.message)
-        if self.minor not in server.pythons:
-            has = ", ".join(server.pythons) or "none that is known"
-            text = f"{server.describe()} has no stub for Python {self.minor} (it has {has})"
-            return self._omit("server.start", text)
-        self.session.reporter.step(f"Serving the model by {server.describe()}")
-        self.checks += guarded("server.start", lambda: self._ask(server, subject))
+        It is started while the probe runs, and asked when that has ended.
+        """
+        assert self.manifest is not None  # or nothing would be deployed
+        if self.serving is not None:
+            self.serving.check(live, self.manifest, scratch, found, probe)
 
-    def _ask(self, server: Server, subject: Subject) -> Iterator[Check]:
-        assert self.manifest is not None  # or there would be no subject
-        numpy = environment_facts(list(self.probes.values())).get("numpy", "")
-        interview = Interview(
-            server=server, subject=subject, manifest=self.manifest, python=self.minor, numpy=numpy
-        )
-        served = interview.hold(self.scratch / "server.log", self.request.server.ready_timeout)
-        self.server = served.server
-        yield from served.checks
-
-    def _omit(self, id: str, why: str) -> None:
-        self.checks.append(Check(id=id, status="omitted", found=why))
+    def _environment(self) -> dict[str, str]:
+        return self.live.environment if self.live is not None else {}
 
     def end(self, error: BaseException, write: Callable[[Report], None]) -> None:
         """Write what was found until *error*, once."""
         if self._ended:
             return
         self._ended = True
-        self.checks.append(ended(error))
+        self.findings.place().append(ended(error))
         with suppress(EnvbuilderError, OSError):  # what ended it is to be told, not that
             write(self.report())
 
     def report(self) -> Report:
         """Return what was found."""
         seconds = time.monotonic() - self.began
-        opened: Archive | None = getattr(self, "opened", None)
-        if opened is None:
-            return unread(self.archive, self.checks, seconds)
+        checks = self.findings.checks
+        if self.recalled is not None:
+            about, sha256 = dict(self.recalled.about), self.recalled.sha256
+            about.pop("python")
+        elif hasattr(self, "extracted"):
+            sha256 = self.extracted.contents.sha256
+            about = {**self._about_files(), **(self.ran or self._about_run())}
+        else:
+            return unread(self.archive, checks, seconds)
+        about["releases"] = tuple(about["releases"])
         return Report(
-            archive=str(self.archive),
-            sha256=opened.contents.sha256,
-            size=opened.contents.size,
-            unpacked_size=opened.contents.unpacked_size,
-            recipe=self.manifest.recipe if self.manifest else None,
-            releases=tuple(release.name for release in self.releases),
-            isolated=self.place.isolated,
-            server=self.server,
-            environment=environment_facts(list(self.probes.values())),
-            checks=tuple(self.checks),
-            seconds=seconds,
+            archive=str(self.archive), sha256=sha256, checks=tuple(checks), seconds=seconds, **about
         )
+
+    def _about_files(self) -> dict[str, Any]:
+        contents = self.extracted.contents
+        return {
+            "size": contents.size,
+            "unpacked_size": contents.unpacked_size,
+            "recipe": self.manifest.recipe if self.manifest else None,
+            "releases": [release.name for release in self.releases],
+        }
+
+    def _about_run(self) -> dict[str, Any]:
+        server = None if self.serving is None else self.serving.asked
+        return {
+            "isolated": self.sandbox.isolated,
+            "server": server,
+            "environment": self._environment(),
+        }
 
 
 def _places(manifest: Manifest | None, store: Store) -> list[Path]:
@@ -278,16 +325,13 @@ def _places(manifest: Manifest | None, store: Store) -> list[Path]:
         with suppress(AssembleError):
             found, _ = find_interpreters(_minor(manifest))
             places += [interpreter.prefix for interpreter in found]
-    return [place for place in places if place not in (Path("/"), Path("/usr"), Path("/usr/local"))]
+    return [path for path in places if path not in (Path("/"), Path("/usr"), Path("/usr/local"))]
 
 
 def _minor(manifest: Manifest) -> str:
     return ".".join(manifest.python.split(".")[:2])
 
 
-def _stops(check: Check) -> bool:
-    """Say whether an archive that failed *check* can be run at all."""
-    return (
-        check.id.startswith(("archive.", "layout.", "manifest.", "provenance."))
-        or check.id == "system.libstdcxx"
-    )
+def _size(folder: Path) -> int:
+    """Return the bytes of what lies in *folder*."""
+    return sum(path.lstat().st_size for path in folder.rglob("*"))

@@ -8,9 +8,11 @@ from typing import Final
 
 from envbuilder.errors import EnvbuilderError, VerifyError
 from envbuilder.store.session import Session
-from envbuilder.verification.guard import cause, ended, fix
+from envbuilder.util.crew import Crew
+from envbuilder.verification.failures import cause, ended, fix
 from envbuilder.verification.report import Check, Report, report_schema, unread
-from envbuilder.verification.run import Run, VerifyRequest
+from envbuilder.verification.request import VerifyRequest
+from envbuilder.verification.run import Run
 
 __all__ = ["Check", "Report", "VerifyRequest", "report_schema", "unfinished", "verify"]
 
@@ -39,10 +41,11 @@ def verify(
     write = write or (lambda _: None)
     run = Run(archive, session, request)
     try:
-        with session.store.scratch("verify") as scratch:
+        with session.store.scratch("verify") as scratch, Crew() as crew:
             try:
-                run.make_checks(scratch)
+                run.make_checks(scratch, crew)
             except BaseException as error:
+                crew.stop()
                 # At once: to remove what was extracted takes longer than a signal waits.
                 run.end(error, write)
                 raise

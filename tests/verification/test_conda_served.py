@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from envbuilder import api
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.config.settings import Settings
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.pylock import read_lock
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store
@@ -21,9 +21,11 @@ from envbuilder.verification.report import Check
 from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.verify import VerifyRequest, verify
 from tests.conftest import REPOSITORY
-from tests.helpers.channels import Cut, make_channel
+from tests.helpers.channels import make_channel
 from tests.helpers.conda_compiler import compiler_cuts
-from tests.helpers.conda_parts import interpreter_cuts, wheel_cut
+from tests.helpers.conda_parts import interpreter_cuts
+from tests.helpers.environments import failures
+from tests.helpers.foreign import conda_packed, make_prefix, named_wheels, pip_install
 
 pytestmark = [pytest.mark.torch, pytest.mark.server, pytest.mark.network, pytest.mark.slow]
 REPORTED = ("paths.prefixes", "warning")
@@ -58,51 +60,51 @@ def found(checks: Sequence[Check], id: str) -> str:
     return text
 
 
-@pytest.mark.usefixtures("server")
-def test_torch_of_the_wheel(tmp_path: Path, conda_channel: Path, settings: Settings, store: Store) -> None:
-    recipe = load_recipe(write_recipe(tmp_path, conda_channel, conda=["greeting"]))
-    lock = api.lock(recipe, session=Session.open(store=store)).lock
-    built = api.build(recipe, output=tmp_path / "envs", session=Session.open(store=store))
-    report = verify(
-        built.archive,
-        Session(settings=settings, store=store),
-        VerifyRequest(lock=lock, server=ServerChoice(ask=True)),
-    )
-    text = "files that name a prefix that will not be there: share/base/where.txt"
-    assert not_passed(report.checks) == [(*REPORTED, text)]
-    assert "answers by http" in found(report.checks, "server.http")
-    assert "answers by grpc" in found(report.checks, "server.grpc")
-    assert "/usr/bin/" in found(report.checks, "probe.compile")
-
-
-def torch_cuts(settings: Settings, store: Store) -> list[Cut]:
-    """Cut torch and what it needs out of the wheels that the recipe ``cpu`` is locked to: torch is called pytorch."""
+def conda_packed_torch(folder: Path, channel: Path, session: Session) -> Path:
+    """conda-pack's archive of a prefix with the wheels, torch among them, that the recipe ``cpu`` is locked to."""
+    prefix = make_prefix(channel, folder / "served", ["python", "greeting", "libstdcxx"])
     lock = read_lock(REPOSITORY / "recipes" / "pylock.cpu.toml")
-    wheels = [wheel for wheel in lock.artifacts if wheel.name not in ("numpy", "safetensors")]
-    cuts = []
-    with store.scratch("named") as folder:
-        for wheel, path in fetch(wheels, lock.cuda, Session(settings=settings, store=store)):
-            (folder / wheel.filename).symlink_to(path)
-            cuts.append(wheel_cut(folder / wheel.filename, "3.11"))
-    names = sorted(cut.name for cut in cuts if cut.name != "torch")
-    return [
-        dataclasses.replace(cut, name="pytorch", build="cpu_0", depends=[*cut.depends, *names])
-        if cut.name == "torch"
-        else cut
-        for cut in cuts
-    ]
+    for _ in fetch(lock.artifacts, lock.cuda, session):
+        pass
+    wheels = named_wheels(lock.artifacts, session.store, folder / "wheels")
+    pip_install(prefix / "bin" / "python3.11", wheels, folder / "cache")
+    return conda_packed(prefix, folder / "served.tar", format="tar")
 
 
 @pytest.mark.usefixtures("server")
-def test_torch_of_a_channel_and_the_compiler_that_travels_along(
+def test_what_conda_pack_packed_is_proven_imported_and_locked(
+    tmp_path: Path, conda_channel: Path, settings: Settings, store: Store
+) -> None:
+    """With torch and a real server; what is built of conda packages is proven by the next test."""
+    session = Session(settings=settings, store=store)
+    packed = conda_packed_torch(tmp_path / "packed", conda_channel, session)
+    report = verify(packed, session, VerifyRequest(server=ServerChoice(ask=True)))
+    assert failures(report.checks) == {}
+    assert "torch 2.13.0" in found(report.checks, "manifest.present")
+    for id in ("server.http", "server.grpc"):
+        assert "the same as eager torch" in found(report.checks, id)
+
+    made = api.import_recipe(packed, root=tmp_path)
+    shutil.rmtree(packed.parent)
+    with made.recipe.open("a") as file:
+        file.write("pack: {level: 1}\n")
+    recipe = load_recipe(made.recipe)
+    assert (recipe.provider, recipe.torch, recipe.cuda) == ("conda", "2.13.0", "cpu")
+    assert recipe.conda == ("greeting 1.0",)
+    lock = api.lock(recipe, session=Session.open(store=store)).lock
+    assert lock.conda is not None
+    assert {one.name for one in lock.conda.packages} >= {"python", "greeting"}
+    assert {one.name for one in lock.artifacts} >= {"torch", "numpy", "safetensors"}
+
+
+@pytest.mark.usefixtures("server")
+def test_the_compiler_that_travels_along(
     tmp_path: Path, python311: Interpreter, settings: Settings, store: Store
 ) -> None:
     base = interpreter_cuts(python311, tmp_path / "python")
-    cuts = [*base, *compiler_cuts(tmp_path / "compiler", base), *torch_cuts(settings, store)]
-    channel = make_channel(tmp_path / "channel", cuts)
-    recipe = load_recipe(write_recipe(tmp_path, channel, compiler="bundled", conda=["pytorch"]))
+    channel = make_channel(tmp_path / "channel", [*base, *compiler_cuts(tmp_path / "compiler", base)])
+    recipe = load_recipe(write_recipe(tmp_path, channel, compiler="bundled"))
     lock = api.lock(recipe, session=Session.open(store=store)).lock
-    assert [artifact.name for artifact in lock.artifacts if artifact.name == "torch"] == []
     built = api.build(recipe, output=tmp_path / "envs", session=Session.open(store=store))
     report = verify(
         built.archive,
@@ -110,5 +112,5 @@ def test_torch_of_a_channel_and_the_compiler_that_travels_along(
         VerifyRequest(lock=lock, server=ServerChoice(ask=True)),
     )
     assert [check[:2] for check in not_passed(report.checks)] == [REPORTED]
-    assert "no compiler of this machine" in found(report.checks, "contract.isolation")
+    assert "without a compiler of this machine" in found(report.checks, "contract.isolation")
     assert "/0/bin/g++; loaded" in found(report.checks, "probe.compile")

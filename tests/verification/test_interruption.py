@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.store.local import CACHE_VARIABLE, Store
-from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.cleanup import Remains
+from envbuilder.verification.server.cleanup import Leftovers
+from tests.helpers.own_models import FLOATS, HELPER, SCALING, write
+
+SLOW = """\
+import subprocess
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        subprocess.run(["sleep", "600"], start_new_session=True)
+"""
 
 
 @pytest.fixture
@@ -32,12 +39,14 @@ def own(tmp_path: Path, store: Store) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The sample model, not compiled: it loads sooner."""
-    model = shutil.copytree(sample_model(), tmp_path / "models" / sample_model().name)
-    config = model / "config.pbtxt"
-    text = set_parameter(config.read_text(), "TORCH_COMPILE_OPTIONAL_PARAMETERS", '{"disable": true}')
-    config.write_text(text)
-    return model
+    """A model of a user's own."""
+    return write(tmp_path / "models", "helper", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
+
+
+@pytest.fixture
+def slow_model(tmp_path: Path) -> Path:
+    """One that never has loaded, and has a process in a session of its own."""
+    return write(tmp_path / "models", "slow", SLOW, FLOATS)
 
 
 class Tree:
@@ -71,9 +80,9 @@ def server_folders(running: dict[int, str]) -> set[Path]:
     found: set[Path] = set()
     for pid, command in running.items():
         if "/bin/tritonserver --id=" in command and not command.startswith(sys.executable):
-            remains = Remains(name="", pid=pid, before=set())
-            remains.look()
-            found |= remains.extracted
+            leftovers = Leftovers(name="", pid=pid, before=set())
+            leftovers.look()
+            found |= leftovers.extracted
     return found
 
 
@@ -138,7 +147,7 @@ class Verification:
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
         assert out == ""
-        deadline, told = time.monotonic() + 60, number != signal.SIGKILL
+        deadline, told = time.monotonic() + 240, number != signal.SIGKILL
         scratch = self.store / "tmp"
         while (
             tree.running() or any(folder.exists() for folder in folders) or (told and any(scratch.iterdir()))
@@ -151,32 +160,32 @@ class Verification:
 
 
 @pytest.fixture
-def verification(own: Path, cpu_archive: Path) -> Verification:
-    return Verification(archive=cpu_archive, store=own)
+def verification(own: Path, plain_archive: Path) -> Verification:
+    return Verification(archive=plain_archive, store=own)
 
 
-@pytest.mark.torch
 @pytest.mark.server
 @pytest.mark.network
 @pytest.mark.slow
 @pytest.mark.usefixtures("server")  # in the store of this run
-def test_told_to_end_at_each_stage(verification: Verification, model: Path) -> None:
+def test_told_to_end_at_each_stage(verification: Verification, model: Path, slow_model: Path) -> None:
     for at, tried, number, said in (
         (extracting, model, signal.SIGINT, "interrupted"),
-        (probing, sample_model(), signal.SIGTERM, "terminated"),  # it compiles, in processes of its own
+        (probing, slow_model, signal.SIGTERM, "terminated"),
         (loading, model, signal.SIGHUP, "hung up"),
         (answering, model, signal.SIGTERM, "terminated"),
     ):
         assert verification.stop(at, tried, number) == (128 + number, f"{said}\n"), at
 
 
-@pytest.mark.torch
 @pytest.mark.server
 @pytest.mark.network
 @pytest.mark.slow
 @pytest.mark.usefixtures("server")  # in the store of this run
-def test_killed_at_each_stage_and_begun_again(verification: Verification, model: Path) -> None:
-    for at, tried in ((extracting, model), (probing, sample_model()), (loading, model), (answering, model)):
+def test_killed_at_each_stage_and_begun_again(
+    verification: Verification, model: Path, slow_model: Path
+) -> None:
+    for at, tried in ((extracting, model), (probing, slow_model), (loading, model), (answering, model)):
         assert verification.stop(at, tried, signal.SIGKILL) == (-signal.SIGKILL, ""), at
     process = verification.start(model)
     out, err = process.communicate(timeout=300)

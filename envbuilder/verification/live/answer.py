@@ -1,4 +1,4 @@
-"""What a probe wrote: an answer of code that the archive brought, so that each value of it is looked at first."""
+"""Parse a probe's answer defensively: code of the archive may have written it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ def check_answer(answer: Record) -> Mapping[str, Any]:
     """Return what a probe found, as :mod:`envbuilder.guest.probe` writes it.
 
     Raises:
-        DocumentError: it is something else.
+        DocumentError: it is malformed.
     """
     conditions = answer.record("conditions")
     for key in ("python", "prefix", "locale"):
         conditions.text(key)
     if "torch" in answer:
         _check_torch(answer.record("torch"))
+    if "numpy" in answer:
+        answer.text("numpy")
     for key in ("modules", "libraries"):
         if key in answer:
             _check_texts(answer, key)
@@ -31,8 +33,12 @@ def check_answer(answer: Record) -> Mapping[str, Any]:
         child.text("returncode")
         child.free_text("output")
     if "failed" in answer:
-        answer.record("failed").text("stage")
-        answer.record("failed").free_text("text")
+        failed = answer.record("failed")
+        failed.text("stage")
+        for key in ("text", *(key for key in ("missing", "inputs") if key in failed)):
+            failed.free_text(key)
+    if "unknown" in answer:
+        answer.free_texts("unknown")
     for kind in ("CPU", "GPU"):
         if kind in answer:
             _check_served(answer.record(kind))
@@ -49,18 +55,24 @@ def _check_torch(torch: Record) -> None:
 
 
 def _check_served(served: Record) -> None:
-    """Check what is known of a device; ``sizes`` comes with all that is known once the model has answered."""
-    if "own" in served:
-        served.boolean("own")
-    if "sizes" not in served:
+    """Check what is known of a device; ``cases`` comes with all that is known once the model has answered."""
+    for key in ("own", "constructed"):
+        if key in served:
+            served.boolean(key)
+    if "cases" not in served:
         return
-    served.integers("sizes", most=_MOST)
+    served.integers("responses", most=_MOST)
     shapes = served.record("shapes")
     shapes.check_keys(LINE)
     for name in shapes.value:
         shapes.integers(name, most=_MOST)
-    for key in ("differs", "empty", *(("together",) if "together" in served else ())):
+    for key in ("cases", "varying", "differs", "empty", *(("together",) if "together" in served else ())):
         _check_texts(served, key)
+    for key in ("missing", "undescribed"):
+        if key in served:
+            _check_texts(served, key)
+    if "finalize" in served:
+        served.free_text("finalize")
     for key in ("recompiles", "graphs"):
         served.integer(key)
     for key in ("own", "compiled"):

@@ -1,4 +1,4 @@
-"""What became of importing every package, as checks: each failure with its cause."""
+"""Turn the results of importing every package into checks, each failure with its cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envbuilder.archive.exclude import PackRules, rule_of
 from envbuilder.catalog.system import DRIVER
 from envbuilder.catalog.triton import Release
 from envbuilder.util.text import counted
-from envbuilder.verification import cures
+from envbuilder.verification import hints
 from envbuilder.verification.live.packages import (
     Imported,
     ModuleOutcome,
@@ -134,7 +134,7 @@ def _left_out(said: ModuleOutcome, archive: Archive) -> str | None:
 
 def _died(module: str, found: PackageOutcome) -> str:
     last = found.output.strip().splitlines()[-1:]
-    how = f"was ended by signal {found.signal}" if found.signal else f"ended the process ({found.exited})"
+    how = f"was killed by signal {found.signal}" if found.signal else f"ended the process ({found.exited})"
     return f"importing {module} {how}{': ' if last else ''}{''.join(last)}"
 
 
@@ -160,7 +160,7 @@ def soname_candidates(name: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PackageJudge:
+class PackageEvaluator:
     """Makes checks of what became of packages, for one release."""
 
     archive: Archive
@@ -192,49 +192,53 @@ class PackageJudge:
         if one.kind == "left-out":
             pattern = one.pattern or ""
             return self._check(
-                f"{found}; `build` left it out ({rule_of(pattern)})", "failed", cures.keep_file(pattern)
+                f"{found}; `build` left it out ({rule_of(pattern)})", "failed", hints.keep_file(pattern)
             )
         if not needed:
-            found += "; no package comes to it that the recipe must have named"
+            found += "; no package that the recipe requires imports it"
         if one.kind in ("library", "image"):
             return self._library(one, found, status)
         if one.kind == "numpy":
             numpy = self.archive.packages.get("numpy", "")
             return self._check(
-                f"{found}; there is NumPy {numpy}", status, cures.fit_numpy(one.package, numpy, self.release)
+                f"{found}; the environment has NumPy {numpy}",
+                status,
+                hints.fit_numpy(one.package, numpy, self.release),
             )
         if one.kind == "gpu":
             fix = "verify it on a machine with an NVIDIA GPU"
-            return self._check(f"{found}; there is no GPU here: not known", "warning", fix)
+            return self._check(f"{found}; this machine has no GPU: not known", "warning", fix)
         if one.kind == "timeout":
-            return self._check(f"{found}: not known", "warning", "verify it on a machine with less to do")
+            return self._check(f"{found}: not known", "warning", "verify it on a less busy machine")
         return self._unknown(one, found, status)
 
     def _library(self, one: Failure, found: str, status: Status) -> Check:
         soname, name = one.soname or "", self.system.name
         if soname in self.system.besides:
             return self._check(
-                f"{found}; the recipe says that its system has it: not known here", "omitted", None
+                f"{found}; the recipe lists it as a library of the system: not known here", "omitted", None
             )
         host = self.release.glibc is None
         if not host and self.system.has(soname) is not False:
             may = "has it" if self.system.has(soname) else "may have it"
-            fix = f"`apt-get install` it on the machine that verifies, or verify in {name}"
+            fix = f"install it with `apt-get` on this machine, or verify in {name}"
             return self._check(f"{found}; {name} {may}: not known here", "warning", fix)
-        return self._check(found, status, cures.get_library(soname, one.package, host))
+        return self._check(found, status, hints.get_library(soname, one.package, host))
 
     def _unknown(self, one: Failure, found: str, status: Status) -> Check:
         works = self.uv(one.package, one.module)
         fix = (
             f"add the project that has the module {one.missing} to the recipe's dependencies"
             if one.missing
-            else f"take another version of {one.package}, or give it what its text names"
+            else f"use another version of {one.package}, or add what the text names"
         )
         if works is False:
-            return self._check(f"{found}; in uv's own installation of the lock, too", "warning", fix)
+            return self._check(f"{found}; it also fails in uv's own installation of the lock", "warning", fix)
         if works:
-            fix = "`pack: {exclude: []}` in the recipe leaves nothing out; if that does not help, please report it"
-            return self._check(f"{found}; in uv's own installation of the lock it is imported", "failed", fix)
+            fix = "keep everything with `pack: {exclude: []}` in the recipe; if that does not help, please report it"
+            return self._check(
+                f"{found}; in uv's own installation of the lock, the import works", "failed", fix
+            )
         return self._check(found, status, fix)
 
     def _check(self, found: str, status: Status, fix: str | None) -> Check:

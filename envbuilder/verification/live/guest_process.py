@@ -13,7 +13,7 @@ from envbuilder import guest
 from envbuilder.catalog.triton import Launch
 from envbuilder.util.documents import DocumentError, Record, load_json
 from envbuilder.util.process import CommandError, Completed
-from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.launch import Sandbox
 
 PACKAGE: Final = "_envbuilder_guest"
 """What it is called in an environment: no module of a model has that name."""
@@ -40,7 +40,7 @@ def guest_files() -> dict[str, Path]:
 
 
 def run_guest(
-    place: Place,
+    sandbox: Sandbox,
     launch: Launch,
     name: str,
     job: Mapping[str, Any],
@@ -60,13 +60,13 @@ def run_guest(
         hidden: what of this machine it shall not see.
         timeout: seconds.
     """
-    folder = place.root / "verify"
+    folder = sandbox.root / "verify"
     _add(folder / PACKAGE)
     answer, path = folder / f"{name}.answer", folder / f"{name}.json"
-    path.write_text(json.dumps({**job, "answer": place.seen(answer)}))
-    args = ["-B", place.seen(folder / PACKAGE / "__main__.py"), place.seen(path)]
+    path.write_text(json.dumps({**job, "answer": sandbox.seen(answer)}))
+    args = ["-B", sandbox.seen(folder / PACKAGE / "__main__.py"), sandbox.seen(path)]
     try:
-        done = place.run_python(launch, args, variables=variables, hidden=hidden, timeout=timeout)
+        done = sandbox.run_python(launch, args, variables=variables, hidden=hidden, timeout=timeout)
         how = f"it {_ending(done)}:\n{_last(done.stdout + done.stderr)}"
     except CommandError as error:
         how = f"it did not end within {timeout:g} s:\n{_last(error.output)}"
@@ -88,7 +88,9 @@ def _add(folder: Path) -> None:
 
 def _ending(done: Completed) -> str:
     return (
-        f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"exited with {done.returncode}"
+        f"was killed by signal {-done.returncode}"
+        if done.returncode < 0
+        else f"exited with {done.returncode}"
     )
 
 

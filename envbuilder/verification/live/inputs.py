@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,14 +13,112 @@ from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import triton_to_np_dtype
 
+from envbuilder.deployment.config import CONFIG
+from envbuilder.errors import VerifyError
+from envbuilder.guest.answers import Answer, as_read
+from envbuilder.guest.cases import packed, titled
+from envbuilder.util.text import human
+
 Inputs = dict[str, np.ndarray[Any, Any]]
+MOST: Final = 2**30
+"""Bytes of a request: this process and the one that is asked hold it in memory."""
 _SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 32, 64, 128)
 """Batch sizes of a sweep, up to ``max_batch_size``, which is swept too."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One request."""
+
+    label: str
+    """Its number of rows, or what it is called: ``step 2``. Nothing else has the same; no ``/``, ``#`` or ``*``."""
+    inputs: Inputs
+    expected: tuple[Inputs, ...] = ()
+    """The responses that must come, as far as they are known."""
+
+    @property
+    def title(self) -> str:
+        """What it is called in a sentence."""
+        return titled(self.label)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Questions:
+    """What a model is asked."""
+
+    cases: tuple[Case, ...]
+    source: str
+    """Where the inputs come from, in words."""
+    made_up: bool = True
+    """Whether nobody said that the model takes such inputs."""
+    tolerance: Mapping[str, float] | None = None
+    """``rtol`` and ``atol`` for what is expected; None: the usual ones."""
+
+    narrow: bool = False
+    """Whether a model may take some inputs of these kinds and refuse others: strings, numbers that count, sizes that
+    vary. Any float of its size is as good as another."""
+    names: tuple[str, ...] = ()
+    """Of the inputs."""
+
+    def how_to_give(self) -> str:
+        """Say how to give inputs that the model takes."""
+        arrays = ", ".join(f"{name}=…" for name in self.names)
+        return (
+            f"give inputs that the model accepts: `--inputs FILE.npz`, from `numpy.savez('FILE.npz', {arrays})`, "
+            f"or a `model_warmup` with `input_data_file` in {CONFIG}; or `verify: {{inputs: FILE}}` in the recipe"
+        )
+
+    @property
+    def few(self) -> tuple[Case, ...]:
+        """Some of the requests: all that are no batches, and of those the first, the last, and one between."""
+        batches = [case for case in self.cases if case.label.isdigit()]
+        last = len(batches) - 1
+        few = {batches[number].label for number in (0, (last + 1) // 2, last)} if batches else set()
+        return tuple(case for case in self.cases if case.label in few or not case.label.isdigit())
+
+
+def labels_in_words(labels: Sequence[str]) -> str:
+    """Return the requests of *labels* in words: ``batches of 1, 8``."""
+    sizes, others = [one for one in labels if one.isdigit()], [one for one in labels if not one.isdigit()]
+    return ", ".join([*others, *([f"batches of {', '.join(sizes)}"] if sizes else [])])
+
+
+def made_up(config: model_config_pb2.ModelConfig) -> Questions:
+    """Return requests for *config*'s model whose values are made up, the same on every machine.
+
+    Batches of more than :data:`MOST` are left out.
+
+    Raises:
+        VerifyError: a single one has more.
+    """
+    sizes = batch_sizes(config)
+    for size in sizes:
+        total = sum(
+            array_size(data_type(field), [size, *_dims(field)], f"input {field.name!r}")
+            for field in config.input
+        )
+        if total > MOST:
+            sizes = [one for one in sizes if one < size]
+            break
+    if not sizes:
+        raise VerifyError(
+            f"{CONFIG} describes a request of more than {human(MOST)}",
+            hint="correct dims there, or give smaller inputs with --inputs FILE",
+        )
+    cases = [Case(label=str(size), inputs=make_inputs(config, size)) for size in sizes]
+    kinds = {data_type(field) for field in config.input}
+    return Questions(
+        cases=tuple(cases),
+        source=f"made up from {CONFIG}",
+        narrow=any(kind not in ("FP16", "FP32", "FP64", "BF16", "BOOL") for kind in kinds)
+        or any(-1 in field.dims for field in config.input),
+        names=tuple(field.name for field in config.input),
+    )
+
+
 def batch_sizes(config: model_config_pb2.ModelConfig) -> list[int]:
-    """Return the batch sizes to ask *config*'s model for; ``[1]`` where it takes no batches."""
-    most = int(config.max_batch_size)
+    """Return the batch sizes to ask *config*'s model for; ``[1]`` where it takes no batches, or sequences."""
+    most = 1 if config.HasField("sequence_batching") else int(config.max_batch_size)
     return sorted({size for size in _SIZES if size < most} | {most}) if most > 0 else [1]
 
 
@@ -27,10 +127,29 @@ def make_inputs(config: model_config_pb2.ModelConfig, size: int) -> Inputs:
     random = np.random.default_rng(size)
     inputs = {}
     for field in config.input:
-        dims = [36 + 8 * axis if dim == -1 else int(dim) for axis, dim in enumerate(field.dims)]
+        dims = _dims(field)
         shape = [size, *dims] if config.max_batch_size > 0 else dims
-        inputs[field.name] = _values(random, data_type(field), shape)
+        inputs[field.name] = random_values(random, data_type(field), shape)
     return inputs
+
+
+def _dims(field: Any) -> list[int]:
+    return [36 + 8 * axis if dim == -1 else int(dim) for axis, dim in enumerate(field.dims)]
+
+
+def array_size(kind: str, shape: Sequence[int], what: str) -> int:
+    """Return how many bytes an array takes; *what* it is for stands in errors.
+
+    Raises:
+        VerifyError: there is no such array.
+    """
+    dtype = np.float32 if kind == "BF16" else triton_to_np_dtype(kind)
+    if dtype is None or any(size < 0 for size in shape):
+        raise VerifyError(
+            f"{CONFIG}: {what} is {kind}{[*shape]}, which is not a valid tensor",
+            hint="correct data_type or dims there",
+        )
+    return math.prod(shape) * np.dtype(dtype).itemsize
 
 
 def data_type(field: Any) -> str:
@@ -39,26 +158,48 @@ def data_type(field: Any) -> str:
     return "BYTES" if name == "STRING" else name
 
 
-def as_stub_sees(config: model_config_pb2.ModelConfig) -> dict[str, Any]:
-    """Return *config* as the JSON that Triton gives a Python model: field names as written, sizes as numbers."""
-    data = json_format.MessageToDict(
+def stub_config(config: model_config_pb2.ModelConfig) -> dict[str, Any]:
+    """Return *config* as the JSON that Triton gives a Python model: field names as written, integers as numbers."""
+    data: dict[str, Any] = json_format.MessageToDict(
         config, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    numbers: dict[str, Any] = json.loads(json.dumps(data), object_hook=_numbers)
-    return numbers
+    _number(config, data)
+    return data
 
 
-def _numbers(record: dict[str, Any]) -> dict[str, Any]:
-    """Turn the int64 lists of a record, which protobuf's JSON has as strings, into numbers."""
-    for key in ("dims", "shape"):
-        if isinstance(record.get(key), list):
-            record[key] = [int(value) for value in record[key]]
-    return record
+def config_of(data: Mapping[str, Any]) -> model_config_pb2.ModelConfig:
+    """Return the configuration that the JSON *data* of a model says.
+
+    Raises:
+        json_format.ParseError: it says none.
+    """
+    config = model_config_pb2.ModelConfig()
+    json_format.ParseDict(dict(data), config, ignore_unknown_fields=True)
+    return config
 
 
-def _values(random: np.random.Generator, kind: str, shape: list[int]) -> np.ndarray[Any, Any]:
+def _number(message: Any, data: dict[str, Any]) -> None:
+    """Turn the 64-bit integers of *message*, which protobuf's JSON has as strings, into numbers."""
+    for field in message.DESCRIPTOR.fields:
+        value = data.get(field.name)
+        if value is None:
+            continue
+        if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64):
+            data[field.name] = [int(one) for one in value] if isinstance(value, list) else int(value)
+        elif field.message_type is not None and field.message_type.GetOptions().map_entry:
+            for key, one in getattr(message, field.name).items():
+                if hasattr(one, "DESCRIPTOR"):
+                    _number(one, value[str(key)])
+        elif field.message_type is not None:
+            ones = getattr(message, field.name)
+            for one, record in zip(ones, value, strict=True) if isinstance(value, list) else [(ones, value)]:
+                _number(one, record)
+
+
+def random_values(random: np.random.Generator, kind: str, shape: list[int]) -> np.ndarray[Any, Any]:
+    """Return values of a *kind* that nearly every model takes."""
     if kind == "BYTES":
-        return np.full(shape, b"envbuilder", dtype="S10")
+        return np.full(shape, b"envbuilder", dtype=object)
     if kind == "BOOL":
         return random.random(shape) < 0.5
     if kind == "BF16":
@@ -69,19 +210,18 @@ def _values(random: np.random.Generator, kind: str, shape: list[int]) -> np.ndar
     return random.integers(0, 2, shape).astype(dtype)  # 0 and 1 are indexes into anything
 
 
-def save(path: Path, cases: dict[int, Inputs]) -> None:
-    """Write inputs as the probe reads them."""
+def save(path: Path, cases: Iterable[Case]) -> None:
+    """Write requests as the probe reads them (:mod:`envbuilder.guest.cases`)."""
     arrays: dict[str, Any] = {
-        f"{size}/{name}": array for size, case in cases.items() for name, array in case.items()
+        key: array
+        for case in cases
+        for name, value in case.inputs.items()
+        for key, array in [packed(case.label, name, value)]
     }
     np.savez(path, **arrays)
 
 
-def load(path: Path) -> dict[int, Inputs]:
-    """Read what the probe wrote."""
-    cases: dict[int, Inputs] = {}
+def load(path: Path) -> dict[str, Answer]:
+    """Read what the probe answered, by the labels of the requests."""
     with np.load(path) as data:
-        for key in data.files:
-            size, _, name = key.partition("/")
-            cases.setdefault(int(size), {})[name] = data[key]
-    return cases
+        return as_read({key: data[key] for key in data.files})

@@ -38,6 +38,11 @@ for name in $SYSTEM; do
     if [ -d "$root/$name" ] && [ ! -L "$root/$name" ]; then mount --rbind "/$name" "$root/$name"; fi
 done
 if [ -d "$root/usr/local" ]; then mount -t tmpfs -o size=1m none "$root/usr/local"; fi
+if [ -n "$READONLY" ]; then
+    mount --bind "$root$READONLY" "$root$READONLY"
+    mount -o remount,bind,ro "$root$READONLY"
+fi
+unset READONLY
 """
 _COMPILERS: Final = re.compile(
     r"([\w.-]+-)?(gcc|g\+\+|cpp|cc|c\+\+|c89|c99|clang|clang\+\+|as|ld|gold|lld|tcc|icpx?|nvc|nvc\+\+)(-[\w.-]+|\.\w+)?"
@@ -57,7 +62,7 @@ def host_compilers() -> tuple[str, ...]:
 
 
 @functools.cache
-def _namespace() -> tuple[str, ...] | None:
+def mount_namespace() -> tuple[str, ...] | None:
     """Return the command that begins a mount namespace, or None where this user may have none."""
     tool = shutil.which("unshare")
     if tool is None:
@@ -75,14 +80,19 @@ def hiding(hidden: Sequence[str]) -> list[str]:
 
     It becomes that program. Where this user may have no mount namespace, it is no beginning at all.
     """
-    namespace = _namespace()
+    namespace = mount_namespace()
     if not hidden or namespace is None:
         return []
     return [*namespace, "/usr/bin/env", f"HIDDEN={' '.join(hidden)}", "/bin/sh", "-c", _HIDE, "sh"]
 
 
+def can_isolate() -> bool:
+    """Whether this user may have a mount namespace."""
+    return mount_namespace() is not None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Sandbox:
     """A folder that stands for a server's root: an environment, a repository, and what a probe needs."""
 
     root: Path
@@ -90,10 +100,12 @@ class Place:
     """Where the archive is extracted, a random folder as Triton makes one."""
     isolated: bool
     """Whether a program in it sees *root* and the base system, and nothing else of this machine."""
+    readonly: bool = False
+    """Whether a program in it may not write into *environment*, as into an image that is mounted."""
 
     @classmethod
-    def make(cls, root: Path, *, isolate: bool = True) -> Place:
-        """Make the folder *root* and what belongs into it."""
+    def make(cls, root: Path, *, isolate: bool = True, readonly: bool = False) -> Sandbox:
+        """Make the folder *root* and what belongs into it; *readonly* holds where it is isolated."""
         root.mkdir()
         for name in _SYSTEM:
             system = Path("/") / name
@@ -104,7 +116,8 @@ class Place:
         environment = root / "tmp" / f"python_env_{secrets.token_hex(3)}" / "0"
         for folder in (environment, root / "verify", root / "models"):
             folder.mkdir(parents=True)
-        return cls(root=root, environment=environment, isolated=isolate and _namespace() is not None)
+        isolated = isolate and mount_namespace() is not None
+        return cls(root=root, environment=environment, isolated=isolated, readonly=readonly and isolated)
 
     def seen(self, path: Path) -> str:
         """Return what a program in this place calls *path*."""
@@ -142,11 +155,12 @@ class Place:
         """
         if not self.isolated:
             return tethered(command), dict(env)
-        namespace = _namespace()
+        namespace = mount_namespace()
         assert namespace is not None  # or this place would not be isolated
         # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
         command = tethered(["chroot", str(self.root), *command])
         own = {"SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
+        own["READONLY"] = self.seen(self.environment) if self.readonly else ""
         return [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command], {"PATH": _PATH, **env, **own}
 
 

@@ -12,8 +12,8 @@ from envbuilder.archive.kept import module_of
 from envbuilder.catalog.triton import Launch
 from envbuilder.util.documents import DocumentError, Record, load_json
 from envbuilder.verification.live.guest_process import run_guest
-from envbuilder.verification.live.launch import Place
-from envbuilder.verification.static.packages import Installed, loaded_before
+from envbuilder.verification.live.launch import Sandbox
+from envbuilder.verification.static.packages import Installed, with_requirements
 
 EACH: Final = 120.0
 """Seconds for one package: importing the slowest that are known takes ten on a slow disk."""
@@ -106,7 +106,7 @@ def modules_of(package: Installed, members: Collection[str]) -> tuple[str, ...]:
 
 
 def import_packages(
-    place: Place,
+    sandbox: Sandbox,
     launch: Launch,
     installed: Mapping[str, Installed],
     members: Collection[str],
@@ -123,7 +123,7 @@ def import_packages(
     modules = {name: modules_of(package, members) for name, package in installed.items()}
     # What requires most takes longest.
     order = sorted(
-        filter(modules.get, modules), key=lambda name: (-len(loaded_before(name, installed)), name)
+        filter(modules.get, modules), key=lambda name: (-len(with_requirements(name, installed)), name)
     )
     job = {
         "task": "packages",
@@ -132,7 +132,7 @@ def import_packages(
         "each": each,
         "total": total,
     }
-    done = run_guest(place, launch, f"packages-{launch}", job, hidden=hidden, timeout=total + 60)
+    done = run_guest(sandbox, launch, f"packages-{launch}", job, hidden=hidden, timeout=total + 60)
     ended, found = done.how, None
     try:
         found = read_outcomes(done.file)
@@ -149,10 +149,10 @@ def read_outcomes(path: Path) -> dict[str, PackageOutcome]:
     """Read what :mod:`envbuilder.guest.packages` wrote: code of the archive has had it in its hands.
 
     Raises:
-        DocumentError: it is something else.
+        DocumentError: it is malformed.
         OSError: it cannot be read.
     """
-    answer = load_json(path, where="what became of the packages")
+    answer = load_json(path, where="the outcome of the imports")
     return {name: _outcome(answer.record(name)) for name in answer.value}
 
 
@@ -189,4 +189,4 @@ def required_by_none(installed: Mapping[str, Installed]) -> set[str]:
 
 def dependents(name: str, installed: Mapping[str, Installed], failed: Iterable[str]) -> set[str]:
     """Return those of the *failed* packages that require *name*, directly or not."""
-    return {other for other in failed if other != name and name in loaded_before(other, installed)}
+    return {other for other in failed if other != name and name in with_requirements(other, installed)}

@@ -1,112 +1,29 @@
-"""Run the environment: a model deployed with it, and the probe under a release's launch."""
+"""Run the environment: the probe, with a model that is deployed, under a release's launch."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tritonclient.grpc import model_config_pb2
+from google.protobuf import json_format
 
 from envbuilder.catalog.triton import Launch
-from envbuilder.deployment.config import RUNTIME_FILE, read_config
-from envbuilder.deployment.layout import deploy
-from envbuilder.deployment.options import DeployOptions
-from envbuilder.deployment.outcome import Deployment
-from envbuilder.deployment.pbtxt import set_parameter
-from envbuilder.progress import Reporter
+from envbuilder.errors import VerifyError
+from envbuilder.guest.answers import mismatches
+from envbuilder.guest.equality import rough_outputs
 from envbuilder.util.documents import DocumentError
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.answer import check_answer
+from envbuilder.verification.live.deployed import DeployedModel, prepare
 from envbuilder.verification.live.guest_process import run_guest
-from envbuilder.verification.live.launch import Place, host_compilers
+
+__all__ = ["DeployedModel", "Probed", "complete", "prepare", "run_probe"]
 
 PROBE_TIMEOUT: Final = 900.0
 """Seconds: torch.compile on a slow machine, twice."""
-_COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """A model in a place, deployed with the archive."""
-
-    place: Place
-    deployment: Deployment
-    config: model_config_pb2.ModelConfig
-    version: str
-    inputs: Path
-    outputs: Path
-    """The eager model's answers, once a probe ran."""
-    compiler: str | None = None
-    """The path in the environment of the C++ compiler that it brings along."""
-
-    @property
-    def hidden(self) -> tuple[str, ...]:
-        """What of this machine must not be in reach: its compilers, where the environment brings its own."""
-        return host_compilers() if self.compiler is not None else ()
-
-    @property
-    def file(self) -> str:
-        """The file in the version folder that Triton imports."""
-        return self.config.default_model_filename or "model.py"
-
-
-def prepare(
-    archive: Path,
-    model: Path,
-    place: Place,
-    envs: Path,
-    *,
-    compile: Mapping[str, Any],
-    compiler: str | None = None,
-    reporter: Reporter,
-) -> Subject:
-    """Deploy *model* with *archive* into *place*, and make its inputs.
-
-    It is torch.compile that serves it, even where the runtime would have another way, with the options *compile* if
-    there are any, else with the model's own: that it works is what the environment has to prove.
-
-    Raises:
-        DeployError: the model directory cannot be deployed.
-    """
-    envs.mkdir()
-    with suppress(OSError):  # another file system: then deploy copies it
-        os.link(archive.resolve(), envs / archive.name)
-    deployment = deploy(
-        archive,
-        model,
-        place.root / "models",
-        # Whatever environment the model has: it is this one that is looked at.
-        DeployOptions(layout="shared", shared=envs, replace=True),
-        reporter=reporter,
-    )
-    config = read_config(deployment.folder).message
-    if compile or (config.default_model_filename == RUNTIME_FILE and _COMPILE not in config.parameters):
-        path = deployment.folder / "config.pbtxt"
-        path.write_text(set_parameter(path.read_text(), _COMPILE, json.dumps(dict(compile))))
-        config = read_config(deployment.folder).message
-    config.name = deployment.model
-    versions = [path.name for path in deployment.folder.iterdir() if path.is_dir() and path.name.isdigit()]
-    folder = place.root / "verify"
-    inputs = folder / "inputs.npz"
-    sample.save(inputs, {size: sample.make_inputs(config, size) for size in sample.batch_sizes(config)})
-    return Subject(
-        place=place,
-        deployment=deployment,
-        config=config,
-        version=max(versions, key=int),
-        inputs=inputs,
-        outputs=folder / "outputs.npz",
-        compiler=compiler,
-    )
-
-
-# -- the probe -------------------------------------------------------------------------------------
+_HOOK: Final = b"auto_complete_config"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,27 +36,72 @@ class Probed:
     ended: str
     """How it ended, with its last lines."""
     seconds: float
+    unexpected: tuple[str, ...] = ()
+    """Where answers are not those that were expected of the model."""
+
+    @property
+    def served(self) -> Mapping[str, Any] | None:
+        """What is known of the answers on the CPU; None where there were none."""
+        found: Mapping[str, Any] | None = (self.answer or {}).get("CPU")
+        return found if found is not None and "cases" in found else None
 
 
-def run_probe(subject: Subject, launch: Launch, *, timeout: float = PROBE_TIMEOUT) -> Probed:
-    """Run the probe in the environment as *launch* runs a stub."""
+def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_TIMEOUT) -> DeployedModel:
+    """Return *deployed* with its configuration as ``auto_complete_config`` of its model leaves it.
+
+    As on a server, that runs in a process of its own before the model is loaded. A model without it stays as it is.
+
+    Raises:
+        VerifyError: it fails.
+    """
+    path = deployed.folder / deployed.version / deployed.file
+    if not deployed.own or not path.is_file() or _HOOK not in path.read_bytes():
+        return deployed
+    job = {"task": "complete", **deployed.job()}
+    name = f"complete-{deployed.name}"
+    done = run_guest(deployed.sandbox, launch, name, job, hidden=deployed.hidden, timeout=timeout)
+    try:
+        if done.answer is None:
+            raise VerifyError(f"auto_complete_config of {path.name}: {done.how}")
+        if "failed" in done.answer:
+            text = done.answer.record("failed").free_text("text")
+            raise VerifyError(f"auto_complete_config of {path.name}: {text}")
+        config = sample.config_of(done.answer.record("config").value)
+    except (DocumentError, json_format.ParseError) as error:
+        raise VerifyError(f"auto_complete_config of {path.name}: {error}") from None
+    questions = sample.made_up(config) if deployed.questions.made_up else deployed.questions
+    return replace(deployed, config=config, questions=questions)
+
+
+def run_probe(
+    deployed: DeployedModel, launch: Launch, *, brief: bool = False, timeout: float = PROBE_TIMEOUT
+) -> Probed:
+    """Run the probe in the environment as *launch* runs a stub; *brief*: find out of the model only."""
     began = time.monotonic()
-    place = subject.place
-    caches = place.root / "verify" / f"cache-{launch}"
-    caches.mkdir()
+    sandbox, name = deployed.sandbox, f"{deployed.name}-{launch}"
+    folder = sandbox.root / "verify"
+    caches, scratch, inputs = (
+        folder / f"cache-{name}",
+        folder / f"scratch-{name}",
+        folder / f"inputs-{name}.npz",
+    )
+    for made in (caches, scratch):
+        made.mkdir()
+    sample.save(inputs, deployed.questions.cases)
     job = {
         "task": "probe",
-        "model": place.seen(subject.deployment.folder),
-        "version": subject.version,
-        "file": subject.file,
-        "config": sample.as_stub_sees(subject.config),
-        "inputs": place.seen(subject.inputs),
-        "outputs": place.seen(subject.outputs),
-        "caches": [place.seen(caches)],
+        **deployed.job(),
+        "own": deployed.own,
+        "brief": brief and deployed.own,
+        "inputs": sandbox.seen(inputs),
+        "outputs": sandbox.seen(deployed.outputs),
+        "caches": [sandbox.seen(caches)],
+        "scratch": sandbox.seen(scratch),
+        "neighbours": dict(deployed.neighbours),
     }
-    variables = {"TORCHINDUCTOR_CACHE_DIR": place.seen(caches), "TRITON_CACHE_DIR": place.seen(caches)}
+    variables = {"TORCHINDUCTOR_CACHE_DIR": sandbox.seen(caches), "TRITON_CACHE_DIR": sandbox.seen(caches)}
     done = run_guest(
-        place, launch, f"probe-{launch}", job, variables=variables, hidden=subject.hidden, timeout=timeout
+        sandbox, launch, f"probe-{name}", job, variables=variables, hidden=deployed.hidden, timeout=timeout
     )
     found, ended = None, done.how
     if done.answer is not None:
@@ -147,4 +109,26 @@ def run_probe(subject: Subject, launch: Launch, *, timeout: float = PROBE_TIMEOU
             found = check_answer(done.answer)
         except DocumentError as error:
             ended = f"{error}; {ended}"
-    return Probed(launch=launch, answer=found, ended=ended, seconds=time.monotonic() - began)
+    probed = Probed(launch=launch, answer=found, ended=ended, seconds=time.monotonic() - began)
+    return replace(probed, unexpected=_unexpected(deployed)) if probed.served is not None else probed
+
+
+def _unexpected(deployed: DeployedModel) -> tuple[str, ...]:
+    """Say where the probe's answers are not those that were expected, as far as some were."""
+    questions = deployed.questions
+    expected = [case for case in questions.cases if case.expected]
+    if not expected:
+        return ()
+    answers = sample.load(deployed.outputs)
+    rough = rough_outputs(sample.stub_config(deployed.config))
+    return tuple(
+        f"{case.title}: {text}"
+        for case in expected
+        for text in mismatches(
+            answers.get(case.label, []),
+            [dict(one) for one in case.expected],
+            rough=rough,
+            against="expected",
+            tolerance=questions.tolerance,
+        )
+    )

@@ -1,4 +1,4 @@
-"""uv's own installation of an archive's packages: whether what fails is the archive's doing, or the packages' own."""
+"""Install an archive's packages with uv, to see whether the archive or a package causes a failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envbuilder.base.interpreter import find_interpreters
 from envbuilder.errors import EnvbuilderError
 from envbuilder.store.local import Store
 from envbuilder.util.process import CommandError, run
-from envbuilder.verification.static.packages import Installed, loaded_before
+from envbuilder.verification.static.packages import Installed, with_requirements
 
 _SECONDS: Final = 300.0
 
@@ -44,7 +44,7 @@ class UvInstallation:
         return True
 
     def _installed(self, package: str) -> Path | None:
-        names = loaded_before(package, self.installed) - self._there
+        names = with_requirements(package, self.installed) - self._there
         wheels = self._wheels(names)
         python = self._environment() if wheels is not None else None
         if wheels is None or python is None:

@@ -1,4 +1,4 @@
-"""Locked artifacts on this machine: in the store or in wheelhouses, each known by its bytes. No network is asked."""
+"""Find locked artifacts in the store or in wheelhouses, by sha256 and without network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 from envbuilder.archive.manifest import Manifest
 from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError, IntegrityError
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session

@@ -1,4 +1,4 @@
-"""Bytecode compiled again, by the environment's own Python in its sandbox, exactly as a build compiles it."""
+"""Recompile bytecode as a build does, with the environment's own Python in its sandbox."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Final
 
 from envbuilder.archive.extract import Member
 from envbuilder.assemble.bytecode import BytecodeCompiler, Enter, bytecode_path
+from envbuilder.util.crew import ended_by
 from envbuilder.verification.origin.memory import Memory
 
 _SECONDS: Final = 1800.0
@@ -54,6 +55,7 @@ def compile_again(
     workers = min(os.cpu_count() or 1, 8)
     with (
         BytecodeCompiler(lambda: executable, workers, enter=enter) as compiler,
+        ended_by(compiler.kill),
         ThreadPoolExecutor(workers) as threads,
     ):
         deadline = threading.Timer(_SECONDS, compiler.kill)

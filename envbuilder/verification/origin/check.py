@@ -12,7 +12,7 @@ from envbuilder.assemble.packing import pack_options, tools
 from envbuilder.errors import AssembleError, IntegrityError
 from envbuilder.lockfile.model import Lock, LockedInterpreter
 from envbuilder.util.text import counted
-from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.origin.artifacts import lock_of
 from envbuilder.verification.origin.bytecode import compile_again
 from envbuilder.verification.origin.claims import claimed_by
@@ -25,25 +25,25 @@ from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
 
 ID: Final = "manifest.origin"
-_FIX: Final = "take the archive from whom you trust, or build it again with `envbuilder build`"
-_BRING: Final = "`envbuilder lock --fetch` puts the artifacts beside the lock: verify there, with --lock"
+_FIX: Final = "get the archive from a source you trust, or build it again with `envbuilder build`"
+_BRING: Final = "fetch the artifacts with `envbuilder lock --fetch`, and verify there with --lock"
 
 
-def check_origin(archive: Archive, lock: Lock | None, place: Place, around: Surroundings) -> Check:
+def check_origin(archive: Archive, lock: Lock | None, sandbox: Sandbox, around: Surroundings) -> Check:
     """Prove where every member of *archive* comes from; *place* is where it was extracted.
 
     Without a *lock* the artifacts count that its manifest names.
     """
     manifest = archive.manifest
     if manifest is None:
-        return check(ID, "omitted", "there is no manifest that says what it was made of")
+        return check(ID, "omitted", "the archive has no manifest to compare with")
     try:
         packing = packing_of(manifest)
     except IntegrityError as error:
         return failed(ID, f"{MANIFEST_PATH}: {error.message}", _FIX)
     if around.recipe is not None and manifest.pack != pack_options(around.recipe):
-        return failed(ID, f"{MANIFEST_PATH}: it was packed otherwise than {around.recipe.path} says", _FIX)
-    return _Inquiry(archive, manifest, lock, packing, place, around).conclude()
+        return failed(ID, f"{MANIFEST_PATH}: it was not packed as {around.recipe.path} says", _FIX)
+    return _Inquiry(archive, manifest, lock, packing, sandbox, around).conclude()
 
 
 class _Inquiry:
@@ -55,7 +55,7 @@ class _Inquiry:
         manifest: Manifest,
         lock: Lock | None,
         packing: Packing,
-        place: Place,
+        sandbox: Sandbox,
         around: Surroundings,
     ) -> None:
         self._archive = archive
@@ -63,8 +63,10 @@ class _Inquiry:
         self._given = lock
         self._lock, self._substituted = _with_interpreter(lock or lock_of(manifest), manifest)
         self._packing = packing
-        self._place = place
-        self._memory = Memory(store=around.store, tools=repr(sorted(tools(self._lock).items())))
+        self._place = sandbox
+        self._memory = Memory(
+            store=around.store, tools=repr(sorted(tools(self._lock).items())), believe=around.believe
+        )
         self._recipe = around.recipe
         self._locked = account(self._lock, packing, around, self._memory)
 
@@ -78,7 +80,7 @@ class _Inquiry:
             found = self._compared(self._exact(found.changed_of))
         not_compiled = None
         if found.bytecode and found.wrong:
-            not_compiled = "the bytecode was not compiled again: what would compile it is not sound"
+            not_compiled = "the bytecode was not compiled again, because other files are wrong"
         elif self._packing.rules.bytecode or found.bytecode:
             not_compiled = self._compile(found)
         wrong = [*found.wrong, *self._wrong_manifest()]
@@ -93,11 +95,11 @@ class _Inquiry:
         doubts = []
         if self._locked.unknown:
             doubts.append(
-                f"not known is the origin of {counted(len(found.unknown), 'file')}: {self._unknown_artifacts()}"
+                f"the origin of {counted(len(found.unknown), 'file')} is not known: {self._unknown_artifacts()}"
             )
         if not_compiled is not None:
             doubts.append(
-                f"not known is that of {counted(len(found.bytecode), 'bytecode file')}: {not_compiled}"
+                f"the origin of {counted(len(found.bytecode), 'bytecode file')} is not known: {not_compiled}"
             )
         if doubts:
             return check(ID, "warning", f"{'; '.join(doubts)}; {known}", _BRING)
@@ -149,7 +151,7 @@ class _Inquiry:
             compare_bytecode(found, {}, contents)
             return None
         if not proven and not self._place.isolated:
-            return "its Python is not known, and there is no sandbox to run it in"
+            return "its Python is not known, and no sandbox is available to run it in"
         try:
             compiled = compile_again(
                 self._archive.environment,
@@ -174,9 +176,9 @@ class _Inquiry:
         if self._recipe is not None and self._manifest.system_libraries != self._recipe.system_libraries:
             differ.append("system_libraries")
         if differ:
-            return [f"{MANIFEST_PATH} is not what a build writes: {', '.join(differ)}"]
+            return [f"{MANIFEST_PATH} differs from what a build writes: {', '.join(differ)}"]
         if self._manifest.text().encode("utf-8", "surrogateescape") != data:
-            return [f"{MANIFEST_PATH} is not as a build writes it"]
+            return [f"{MANIFEST_PATH} differs from what a build writes"]
         return []
 
     # -- words -------------------------------------------------------------------------------------

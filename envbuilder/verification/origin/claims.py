@@ -1,9 +1,8 @@
-"""What an archive says of artifacts that are not on this machine: which of its members they would account for."""
+"""Claims of an archive about artifacts that are not on this machine: the members they would explain."""
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Final
 from packaging.utils import canonicalize_name
 
 from envbuilder.archive.extract import Contents
+from envbuilder.util.documents import LISTING, DocumentError, parse_json
 from envbuilder.verification.origin.locked import Unknown
 
 _DIST_INFO: Final = re.compile(
@@ -54,6 +54,6 @@ def _rows(text: str) -> Iterator[str]:
 
 
 def _conda_files(data: bytes) -> list[str]:
-    with suppress(ValueError, KeyError, TypeError, RecursionError):
-        return [str(path) for path in json.loads(data)["files"]]
+    with suppress(DocumentError):
+        return list(parse_json(data, where="conda-meta", cap=LISTING).free_texts("files"))
     return []

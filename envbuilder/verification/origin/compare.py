@@ -1,4 +1,4 @@
-"""Members beside what accounts for them: what is foreign, what was changed, what is missing."""
+"""Compare members with what should be there: foreign, changed and missing files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Comparison:
     """What became of each member. Each list is of paths, some with what is wrong in brackets."""
 
     accounted: Counter[str] = field(default_factory=Counter)
-    """Members that are as they should be, by who accounts for them."""
+    """Members that match, by their origin."""
     foreign: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     changed_of: set[str] = field(default_factory=set)
     """Whose members were changed, or are missing."""
     missing: list[str] = field(default_factory=list)
     bytecode: list[str] = field(default_factory=list)
-    """Bytecode that nobody else accounts for."""
+    """Bytecode of otherwise unknown origin."""
     unknown: list[str] = field(default_factory=list)
     """Members that may come from what is not on this machine."""
 
@@ -36,8 +36,8 @@ class Comparison:
     def wrong(self) -> list[str]:
         """What is wrong, in words."""
         kinds = (
-            ("files that nobody accounts for", self.foreign),
-            ("files that are not as who accounts for them has them", self.changed),
+            ("files of unknown origin", self.foreign),
+            ("files that differ from their origin", self.changed),
             ("files that are missing", self.missing),
         )
         return [f"{what}: {some(paths)}" for what, paths in kinds if paths]
@@ -53,7 +53,7 @@ def compare(
     """Compare the members of *contents*, its manifest and bytecode aside, with *contributions*, the first of a path.
 
     One of *environment_files* has to be there. *claimed* says which members may come from what is not known, *doubtful*
-    is who accounts for files that may have been changed by what is not known.
+    is the origin of files that may have been changed by unknown code.
     """
     found = Comparison()
     expected: dict[str, tuple[FileFacts, str]] = {}

@@ -1,4 +1,4 @@
-"""What the locked artifacts put into an archive: every path with its mode and sha256, and nothing written."""
+"""Compute what the locked artifacts put into an archive: every path with its mode and sha256."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that a lock accounts for in an archive, as far as its artifacts are on this machine."""
+"""The members of an archive that a lock's artifacts explain, as far as they are on this machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Unknown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locked:
-    """What a lock accounts for."""
+    """The files that follow from a lock."""
 
     base: Contribution | None
     """None: the interpreter, or a conda package, is not here."""
@@ -75,8 +75,10 @@ class Surroundings:
     folders: tuple[Path, ...]
     """Wheelhouses."""
     recipe: Recipe | None
-    """The archive's own, where it is at hand."""
+    """The archive's own, if available."""
     reporter: Reporter
+    believe: bool = True
+    """Whether what was found out before counts."""
 
 
 def account(lock: Lock, packing: Packing, around: Surroundings, memory: Memory) -> Locked:
@@ -104,7 +106,7 @@ def account(lock: Lock, packing: Packing, around: Surroundings, memory: Memory) 
         unknown.append(Unknown(label=base_label(lock), why=str(error)))
     if base is not None and around.recipe is None:
         scripts = (_POST_LINK.fullmatch(file.path) for file in base.files)
-        why = "it was run if the recipe allows it, and the recipe is not known"
+        why = "it ran if the recipe allows it, but the recipe is not known"
         unknown += [
             Unknown(label=f"the post-link script of {match[1]}", why=why) for match in scripts if match
         ]

@@ -1,4 +1,4 @@
-"""What this check found out before: what a base contributes, and which bytecode sources give.
+"""A cache of this check: what a base contributes, and the bytecode of sources.
 
 Both take seconds, and are the same each time. It is kept in this machine's store and in no other: nothing takes it from
 a remote one.
@@ -25,6 +25,8 @@ class Memory:
     store: Store
     tools: str
     """The versions of what decides bytes."""
+    believe: bool = True
+    """Whether what was found out before counts."""
 
     def key(self, *parts: str) -> str:
         """Return the key of what is found out of *parts*."""
@@ -33,7 +35,7 @@ class Memory:
 
     def recall(self, key: str) -> Any:
         """Return what was remembered, or None: nothing, or not what was written."""
-        path = self.store.find(KIND, key)
+        path = self.store.find(KIND, key) if self.believe else None
         if path is None:
             return None
         with suppress(OSError):  # evicted at this moment

@@ -1,4 +1,4 @@
-"""What this tool itself puts into an archive: made again from the lock and the members, and compared."""
+"""Rebuild what this tool itself puts into an archive from lock and members, and compare."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from envbuilder.archive.manifest import (
     ManifestPackage,
 )
 from envbuilder.archive.segment import Excluded
-from envbuilder.assemble.own import environment_entry, sum_excluded
+from envbuilder.assemble.environment_file import environment_entry, sum_excluded
 from envbuilder.assemble.packing import tools
 from envbuilder.base.choose import find_compiler
 from envbuilder.errors import AssembleError, IntegrityError
@@ -48,7 +48,7 @@ def packing_of(manifest: Manifest) -> Packing:
     kept = {one.path: one.imported_by for one in manifest.kept}
     for path in kept:
         if not rules.yields(path):
-            raise IntegrityError(f"kept: {path!r:.200} is nothing that default rules leave out")
+            raise IntegrityError(f"kept: {path!r:.200} is not excluded by the default rules")
     return Packing(rules=rules, kept=kept)
 
 
@@ -59,7 +59,7 @@ def _pack_rules(pack: Mapping[str, Any]) -> PackRules:
     patterns = pack["exclude"]
     for pattern in patterns if len(patterns) <= _PATTERNS else [None]:
         if not isinstance(pattern, str) or len(pattern) > _PATTERN_LENGTH:
-            raise IntegrityError(f"pack.exclude is no list of up to {_PATTERNS} patterns")
+            raise IntegrityError(f"pack.exclude is not a list of up to {_PATTERNS} patterns")
         if pattern.replace("**", "*").count("*") > _WILDCARDS:
             raise IntegrityError(f"pack.exclude: {pattern!r:.200} has more than {_WILDCARDS} wildcards")
     return PackRules(bytecode=pack["bytecode"], level=pack["level"], exclude=tuple(patterns))
@@ -109,7 +109,7 @@ def manifest_differences(
 
 
 def _said_by(lock: Lock, manifest: Manifest) -> dict[str, Any]:
-    """Return the fields that *lock* decides; its digests only where it was not written anew since."""
+    """Return the fields that *lock* decides; its digests only if it was not rewritten since."""
     same = lock_digest(lock) == manifest.lock_digest
     conda, used = lock.conda, replace(manifest.interpreter, locked_digest=lock.interpreter.digest)
     if (

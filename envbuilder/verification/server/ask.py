@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import tritonclient.grpc
-import tritonclient.http
 from packaging.requirements import Requirement
+from tritonclient.utils import InferenceServerException
 
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.errors import VerifyError
-from envbuilder.guest.equality import differences, rough_outputs
+from envbuilder.guest.answers import (
+    Answer,
+    mismatches,
+    missing_outputs,
+    undescribed_outputs,
+    varying_outputs,
+)
+from envbuilder.guest.equality import rough_outputs
 from envbuilder.verification.live import inputs as sample
+from envbuilder.verification.live.deployed import DeployedModel
+from envbuilder.verification.live.evaluate_model import not_described, not_sent
+from envbuilder.verification.live.inputs import labels_in_words
 from envbuilder.verification.live.launch import hiding
-from envbuilder.verification.live.run_probe import Subject
 from envbuilder.verification.report import Check, Status, some
+from envbuilder.verification.server import client
 from envbuilder.verification.server.process import RunningServer
 from envbuilder.verification.server.servers import Server, StartOptions
 
-_Ask = Callable[[RunningServer, Subject, sample.Inputs], sample.Inputs]
+_Ask = Callable[[RunningServer, DeployedModel, sample.Inputs], Answer]
 _Verdict = tuple[Status, str, str | None]
-_CLIENT_TIMEOUT = 120.0
-"""Seconds for one request."""
+_LACKS_BACKEND: Final = re.compile(
+    r"unable to find backend library|unable to find '[^']*' or '[^']*' for model|no backend|"
+    r"backend '[^']*' (?:is )?not found"
+)
+_RAISED: Final = re.compile(r"Failed to process the request|\bnot ready\b|[Uu]nhealthy|[Ss]tub process")
+"""What a server says where a model raised, or its process ended, instead of answering with an error of its own."""
+_AT_ONCE: Final = 8
+_ROUNDS: Final = 5
+_NO_GPU: Final = "but no GPUs are available"
+"""What a server says of a model with KIND_GPU on a machine that has no GPU."""
+_WITH_GPU: Final = "verify it on a machine with a GPU, or with KIND_CPU in instance_group"
+_UNKNOWN_MODEL: Final = re.compile(r"Request for unknown model|is not found|has no available versions")
+
+
+def _comes_in_batches(deployed: DeployedModel) -> bool:
+    """Say whether a server may give the model of a user's several requests in one call."""
+    config, first = deployed.config, deployed.questions.cases[0].inputs
+    rows = max((len(array) for array in first.values() if array.ndim), default=1)
+    batching = config.HasField("dynamic_batching") and not deployed.decoupled
+    return deployed.own and batching and config.max_batch_size >= 2 * rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,38 +67,104 @@ class Served:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Interview:
-    """A server, the model it is asked for, and what is known of both."""
+class Subject:
+    """A model that the server is asked for, and what is known of it."""
+
+    deployed: DeployedModel
+    probed: Mapping[str, Any] | None = None
+    """What the probe found of its answers; None: it found none."""
+    numpy: str = ""
+    """Version in the environment."""
+
+    @property
+    def known(self) -> dict[str, Answer]:
+        """The answers of the probe by request, eager's if the model has an eager form."""
+        if self.probed is None or not self.deployed.outputs.is_file():
+            return {}
+        return sample.load(self.deployed.outputs)
+
+    @property
+    def varying(self) -> list[str]:
+        """Outputs that vary from call to call, or from one start of a server to the next."""
+        if self.probed is None:
+            return []
+        if self.probed.get("constructed"):
+            return [output.name for output in self.deployed.config.output]
+        return list(self.probed.get("varying", ()))
+
+    @property
+    def against(self) -> str:
+        """What answers are compared with."""
+        return "eager" if self.probed is not None and self.probed.get("compiled") else "the probe"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Heard:
+    """What came of asking for a model by one protocol."""
+
+    labels: Sequence[str]
+    lost: Sequence[str] = ()
+    """Outputs whose values did not arrive."""
+    missing: Sequence[str] = ()
+    """Outputs that were not sent."""
+    undescribed: Sequence[str] = ()
+    """Where an answer is not as config.pbtxt describes it."""
+    wrong: Sequence[str] = ()
+    """Where an answer is not what the probe answered."""
+    unexpected: Sequence[str] = ()
+    """Where an answer is not what its user expects."""
+    varying: Sequence[str] = ()
+    compared: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerChecks:
+    """A server, the models it is asked for, and what is known of both."""
 
     server: Server
-    subject: Subject
+    models: Sequence[DeployedModel]
+    subjects: Callable[[], Sequence[Subject]]
+    """Waits for the probe, and gives the same models with what it found."""
     manifest: Manifest
     python: str
     """Minor version, which decides the stub."""
-    numpy: str
-    """Version in the environment."""
+    many: bool = False
+    """Whether the repository holds more than the one model that is asked for."""
 
-    def hold(self, log: Path, timeout: float) -> Served:
+    def run(self, log: Path, timeout: float) -> Served:
         """Start the server, ask it by HTTP and gRPC, compare with eager's answers; *timeout* in seconds."""
         began = time.monotonic()
         checks: list[Check] = []
         caches = {name: str(log.parent / "cache") for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
-        repository = self.subject.place.root / "models"
+        first = self.models[0]
+        own = any(model.own for model in self.models)
+        # A model of the user's own may load others, which other modes refuse.
+        loading = ("--model-control-mode=explicit", "--load-model=*")
+        # One model that does not load is no reason for the others not to be asked.
+        lenient = ("--exit-on-error=false", "--strict-readiness=false")
+        options = StartOptions(
+            env=caches,
+            ready_timeout=timeout,
+            within=tuple(hiding(first.hidden)),
+            extra_args=(*(loading if own or self.many else ()), *(lenient if self.many else ())),
+            metrics=own,
+            unload=False,  # nothing that it may still say is asked
+        )
         try:
             with self.server.start(
-                repository,
-                python=self.python,
-                log=log,
-                options=StartOptions(
-                    env=caches, ready_timeout=timeout, within=tuple(hiding(self.subject.hidden))
-                ),
+                first.sandbox.root / "models", python=self.python, log=log, options=options
             ) as running:
                 seconds = time.monotonic() - began
                 text = f"ready {seconds:.1f} s after its start: {self._which()}"
                 checks.append(Check(id="server.start", status="passed", found=text, seconds=seconds))
-                checks += [self._ask("http", _ask_http, running), self._ask("grpc", _ask_grpc, running)]
+                for subject in self.subjects():
+                    checks += self._model(subject, running)
         except VerifyError as error:
-            checks.append(Check(id="server.start", status="failed", found=error.message, fix=error.hint))
+            if _NO_GPU in error.message:
+                text = f"not known: a model wants a GPU, and this machine has none: {error.message}"
+                checks.append(Check(id="server.start", status="unknown", found=text, fix=_WITH_GPU))
+            else:
+                checks.append(Check(id="server.start", status="failed", found=error.message, fix=error.hint))
             return Served(checks=tuple(checks), server=None)
         return Served(checks=tuple(checks), server=self.server.describe())
 
@@ -81,107 +174,186 @@ class Interview:
             return name
         return f"{name}, with its stub for Python {self.python}; the archive is for {self.manifest.release}"
 
-    def _ask(self, protocol: str, ask: _Ask, running: RunningServer) -> Check:
-        """Ask for some batch sizes and judge the answers."""
-        began = time.monotonic()
-        expected = sample.load(self.subject.outputs)
-        sizes = sample.batch_sizes(self.subject.config)
-        sizes = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
-        wrong: list[str] = []
-        empty: set[str] = set()
-        try:
-            for size in sizes:
-                answer = ask(running, self.subject, sample.make_inputs(self.subject.config, size))
-                empty |= {name for name, array in answer.items() if not array.size}
-                differ = _differences(answer, expected[size], self.subject)
-                wrong += [f"batch of {size}: {text}" for text in differ]
-        except Exception as error:  # whatever a client meets is what the check found
-            text = f"no answer by {protocol}: {type(error).__name__}: {error}\n{running.last_lines()}"
-            verdict: _Verdict = ("failed", text, "the log says what the model met")
+    def _model(self, subject: Subject, running: RunningServer) -> list[Check]:
+        """Ask for one model."""
+        made: list[Check] = []
+        if self.many:
+            reason = client.not_ready(running, subject.deployed.name)
+            if reason is not None:
+                return [self._not_served(reason).of_model(subject.deployed.name)]
+            made.append(Check(id="server.model", status="passed", found="it is served"))
+        if subject.deployed.decoupled:
+            text = "the model is decoupled, and HTTP allows only one response per request: see server.grpc"
+            made.append(Check(id="server.http", status="omitted", found=text))
         else:
-            verdict = self._judge(protocol, sizes, sorted(empty), wrong)
+            made.append(self._ask("http", client.ask_http, subject, running))
+        made.append(self._ask("grpc", client.ask_grpc, subject, running))
+        if made[-1].status == "passed" and client.has_text_ids(subject.deployed):
+            made[-1] = self._with_short_id(made[-1], subject, running)
+        if made[-1].status in ("passed", "warning") and _comes_in_batches(subject.deployed):
+            made[-1] = self._together(made[-1], subject, running)
+        return [check.of_model(subject.deployed.name) for check in made] if self.many else made
+
+    def _with_short_id(self, check: Check, subject: Subject, running: RunningServer) -> Check:
+        """Ask once more, with a sequence id that a server up to 24.10 does not take."""
+        inputs = subject.deployed.questions.cases[0].inputs
+        refused = client.refuses_short_id(running, subject.deployed, inputs)
+        if refused is None:
+            return check
+        text = f"{check.found}, to a sequence id of 128 bytes; a shorter one this server refuses: {refused}"
+        fix = "let clients pad the id to 128 bytes, or take TYPE_UINT64 for CONTROL_SEQUENCE_CORRID"
+        return replace(check, status="warning", found=text, fix=fix)
+
+    def _together(self, check: Check, subject: Subject, running: RunningServer) -> Check:
+        """Make requests at once, until the dynamic batcher has given the model two of them in one call."""
+        inputs = subject.deployed.questions.cases[0].inputs
+        for _ in range(_ROUNDS):
+            errors, executions = client.ask_together(running, subject.deployed, inputs, _AT_ONCE)
+            if errors:
+                text = f"{len(errors)} of {_AT_ONCE} simultaneous requests fail: {errors[0]}"
+                fix = "with dynamic_batching, execute gets several requests in one call: return a response to each"
+                return replace(check, status="failed", found=text, fix=fix)
+            if executions < _AT_ONCE:
+                break
+        return check
+
+    def _not_served(self, reason: str) -> Check:
+        if _LACKS_BACKEND.search(reason):
+            text = f"not tested: this server lacks the backend of the model, or of a model that it calls: {reason}"
+            return Check(id="server.model", status="omitted", found=text)
+        if _NO_GPU in reason:
+            return Check(id="server.model", status="unknown", found=f"not known: {reason}", fix=_WITH_GPU)
+        fix = "fix the cause that is named; a server in production fails in the same way"
+        return Check(
+            id="server.model", status="failed", found=f"the server does not load it: {reason}", fix=fix
+        )
+
+    def _ask(self, protocol: str, ask: _Ask, subject: Subject, running: RunningServer) -> Check:
+        """Make some of the requests and judge the answers."""
+        began = time.monotonic()
+        try:
+            verdict = self._judge(protocol, subject, self._hear(ask, subject, running))
+        except Exception as error:  # whatever a client meets is what the check found
+            verdict = self._refused(protocol, subject, error, running)
         status, found, fix = verdict
         seconds = time.monotonic() - began
         return Check(id=f"server.{protocol}", status=status, found=found, fix=fix, seconds=seconds)
 
-    def _judge(self, protocol: str, sizes: list[int], empty: list[str], wrong: list[str]) -> _Verdict:
-        server, past = self.server.describe(), self._stub_predates_numpy()
-        if empty and past:
+    def _hear(self, ask: _Ask, subject: Subject, running: RunningServer) -> _Heard:
+        deployed, known, varying = subject.deployed, subject.known, set(subject.varying)
+        config = sample.stub_config(deployed.config)
+        rough = rough_outputs(config)
+        cases = deployed.questions.few
+        answers = {case.label: ask(running, deployed, case.inputs) for case in cases}
+        if deployed.own:  # what varies with the process, the time or the host the probe cannot have seen
+            again = ask(running, deployed, cases[0].inputs)
+            varying |= set(varying_outputs(answers[cases[0].label], again, rough))
+        wrong, unexpected = [], []
+        for case in cases:
+            answer = answers[case.label]
+            if case.label in known:
+                found = mismatches(
+                    answer, known[case.label], rough=rough, varying=varying, against=subject.against
+                )
+                wrong += [f"{case.title}: {text}" for text in found]
+            if case.expected:
+                tolerance = deployed.questions.tolerance
+                found = mismatches(
+                    answer, list(case.expected), rough=rough, against="expected", tolerance=tolerance
+                )
+                unexpected += [f"{case.title}: {text}" for text in found]
+        return _Heard(
+            labels=[case.label for case in cases],
+            lost=client.lost_outputs(answers.values()),
+            missing=missing_outputs(config, answers.values()),
+            undescribed=undescribed_outputs(config, answers) if deployed.own else (),
+            wrong=wrong,
+            unexpected=unexpected,
+            varying=sorted(varying),
+            compared=all(case.label in known for case in cases),
+        )
+
+    def _refused(self, protocol: str, subject: Subject, error: Exception, running: RunningServer) -> _Verdict:
+        """Judge a request that was not answered."""
+        questions, said = subject.deployed.questions, f"{type(error).__name__}: {error}"
+        answered_by_model = isinstance(error, InferenceServerException)
+        if answered_by_model and subject.deployed.own and not self.many and _UNKNOWN_MODEL.search(str(error)):
+            text = f"not known: it calls a model that is missing from the repository: {said}"
+            return "unknown", text, "name the repository with the other models: `--repository DIR`"
+        # A model that sends an error judges its input; one that raises may do so for any.
+        judged = subject.deployed.own and not _RAISED.search(str(error))
+        if (
+            answered_by_model
+            and subject.probed is None
+            and questions.made_up
+            and (questions.narrow or judged)
+        ):
             text = (
-                f"{server} cannot send arrays of NumPy {self.numpy} ({', '.join(empty)} came back empty); "
-                f"{self.manifest.release}, which the archive is for, can: ask a server of that release"
+                f"not known: the model rejects an input by {protocol}, which was {questions.source}: {said}"
+            )
+            return "unknown", text, questions.how_to_give()
+        text = f"no answer by {protocol}: {said}\n{running.last_lines()}"
+        return "failed", text, "see the log for the cause"
+
+    def _judge(self, protocol: str, subject: Subject, heard: _Heard) -> _Verdict:
+        deployed, past = subject.deployed, self._stub_predates_numpy(subject.numpy)
+        if heard.lost and past:
+            text = (
+                f"{self.server.describe()} cannot send arrays of NumPy {subject.numpy} ({', '.join(heard.lost)} came "
+                f"back empty); {self.manifest.release}, which the archive is for, can: test on a server of that release"
             )
             return "omitted", text, None
-        if empty:
-            text = f"outputs that came back empty: {', '.join(empty)}"
+        if heard.lost:
+            text = f"empty outputs: {', '.join(heard.lost)}"
             return (
                 "failed",
                 text,
-                f"is NumPy {self.numpy} too new for this server's stub? Up to 24.10: numpy<2",
+                f"NumPy {subject.numpy} may be too new for this server's stub: releases up to 24.10 need numpy<2",
             )
-        if wrong:
-            text = f"answers are not those of eager torch: {some(wrong)}"
+        if heard.missing:
+            return "failed", *not_sent(heard.missing)
+        if heard.unexpected:
+            text = f"answers differ from those that {deployed.questions.source} expects: {some(heard.unexpected)}"
+            return "failed", text, "correct `expected`, or allow a larger difference with `rtol` and `atol`"
+        if heard.wrong and deployed.own:
+            text = f"the server's answers differ from the probe's: {some(heard.wrong)}"
+            return (
+                "warning",
+                text,
+                "ignore this if they depend on the process or the machine; set `expected` to decide it",
+            )
+        if heard.wrong:
+            than = "eager torch" if subject.against == "eager" else subject.against
+            text = f"answers differ from those of {than}: {some(heard.wrong)}"
             return (
                 "failed",
                 text,
-                "the same model, environment and inputs give another answer: see the probe's checks",
+                "the same model, environment and inputs give a different answer: see the probe's checks",
             )
-        text = f"answers by {protocol} for batches of {', '.join(map(str, sizes))}, as eager torch answers"
+        if heard.undescribed:
+            return "warning", *not_described(heard.undescribed)
+        text = f"answers by {protocol} for {labels_in_words(heard.labels)}, {self._alike(subject, heard)}"
         if past:
-            text += f"; {server} cannot send arrays of NumPy {self.numpy}, tensors crossed by DLPack"
+            name = self.server.describe()
+            text += f"; {name} cannot send arrays of NumPy {subject.numpy}; tensors were passed by DLPack"
         return "passed", text, None
 
-    def _stub_predates_numpy(self) -> bool:
+    def _alike(self, subject: Subject, heard: _Heard) -> str:
+        if any(case.expected for case in subject.deployed.questions.cases):
+            return f"as {subject.deployed.questions.source} expects"
+        if not heard.compared:
+            return "with nothing to compare them with"
+        if heard.varying:
+            return f"with the types and dims of the probe's ({', '.join(heard.varying)} varies)"
+        return "the same as eager torch" if subject.against == "eager" else "the same as in the probe"
+
+    def _stub_predates_numpy(self, version: str) -> bool:
         """Say whether this server cannot take the environment's NumPy, which the archive's own release can."""
-        if self.server.release is None or not self.numpy:
+        if self.server.release is None or not version:
             return False
         numpy = [Requirement(demand) for demand in find_release(self.server.release).demands]
-        too_new = any(d.name == "numpy" and not d.specifier.contains(self.numpy) for d in numpy)
+        too_new = any(d.name == "numpy" and not d.specifier.contains(version) for d in numpy)
         return (
             too_new
             and find_release(self.manifest.release).demands != find_release(self.server.release).demands
         )
-
-
-def _differences(answer: sample.Inputs, expected: sample.Inputs, subject: Subject) -> list[str]:
-    rough = rough_outputs(sample.as_stub_sees(subject.config))
-    comparable = {
-        name: array.astype("S") if array.dtype == object else array for name, array in answer.items()
-    }
-    return differences(comparable, expected, rough)
-
-
-def _ask_http(running: RunningServer, subject: Subject, inputs: sample.Inputs) -> sample.Inputs:
-    with tritonclient.http.InferenceServerClient(running.http, network_timeout=_CLIENT_TIMEOUT) as client:
-        return _infer(tritonclient.http, client.infer, subject, inputs)
-
-
-def _ask_grpc(running: RunningServer, subject: Subject, inputs: sample.Inputs) -> sample.Inputs:
-    with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
-
-        def infer(*args: Any, **options: Any) -> Any:
-            return client.infer(*args, client_timeout=_CLIENT_TIMEOUT, **options)
-
-        return _infer(tritonclient.grpc, infer, subject, inputs)
-
-
-def _infer(module: Any, infer: Callable[..., Any], subject: Subject, inputs: sample.Inputs) -> sample.Inputs:
-    sent = []
-    for field in subject.config.input:
-        array = inputs[field.name]
-        tensor = module.InferInput(field.name, list(array.shape), sample.data_type(field))
-        tensor.set_data_from_numpy(array.astype(object) if array.dtype.kind == "S" else array)
-        sent.append(tensor)
-    result = infer(subject.config.name, sent, model_version=subject.version)
-    return {field.name: array_of(result, field.name) for field in subject.config.output}
-
-
-def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
-    """Return an output; an empty one also where it claims another shape, which the clients refuse in words."""
-    try:
-        array = result.as_numpy(name)
-    except ValueError as error:
-        if "array of size 0 into shape" not in str(error):
-            raise
-        array = None
-    return np.empty(0) if array is None else array

@@ -1,4 +1,4 @@
-"""What a server leaves that does not end by itself: stubs, shared memory, and the folders that it extracted into.
+"""Clean up after a killed server: stubs, shared memory, and the folders that it extracted into.
 
 Run as a program, this file waits until the process that started it is gone, and then ends that process's server: who
 is killed can clean up nothing. So it imports nothing but the standard library.
@@ -32,7 +32,7 @@ _EXTRACTED: Final = re.compile(rb"/tmp/python_env_[A-Za-z0-9]{6}")
 
 
 @dataclass(kw_only=True)
-class Remains:
+class Leftovers:
     """What the server of one name and process leaves."""
 
     name: str
@@ -97,7 +97,7 @@ class Remains:
 
 @contextlib.contextmanager
 def guarded(name: str, before: Iterable[Path]) -> Iterator[None]:
-    """Let another process end the server *name*, and clear its remains, where this one is killed in the block."""
+    """Let another process end the server *name*, and clear its leftovers, where this one is killed in the block."""
     # Of a session of its own: what interrupts this process, or kills its group, does not reach it.
     command = [sys.executable, "-I", "-S", __file__, name, *map(str, before)]
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
@@ -153,7 +153,7 @@ def _status(process: Path) -> list[str]:
     return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
-# -- the guard -------------------------------------------------------------------------------------
+# -- the watchdog -------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -161,12 +161,12 @@ def main(arguments: Sequence[str]) -> None:
     name, *before = arguments
     sys.stdin.buffer.read()
     pid = _leader(name)
-    remains = Remains(name=name, pid=pid or 0, before=set(map(Path, before)))
+    leftovers = Leftovers(name=name, pid=pid or 0, before=set(map(Path, before)))
     if pid is not None:
-        remains.look()  # while it still runs: killed, it leaves folders that nobody else knows of
-        remains.remember()
-        remains.kill()
-    remains.clear(killed=True)
+        leftovers.look()  # while it still runs: killed, it leaves folders that nobody else knows of
+        leftovers.remember()
+        leftovers.kill()
+    leftovers.clear(killed=True)
 
 
 def _leader(name: str) -> int | None:

@@ -1,24 +1,27 @@
-"""One process of a server: started on loopback, waited for, and stopped without leaving anything behind."""
+"""A server process: start it on loopback, wait until it is ready, stop it and clean up."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import re
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from envbuilder.errors import VerifyError
+from envbuilder.util.documents import DocumentError, parse_json
 from envbuilder.util.interruption import shielded
-from envbuilder.verification.server.cleanup import TERMINATE_AFTER, Remains, extractions, guarded
+from envbuilder.util.process import announce
+from envbuilder.verification.server.cleanup import TERMINATE_AFTER, Leftovers, extractions, guarded
 
 _LAST_LINES: Final = 20
+_MOST_ANSWER: Final = 2**20
+"""Largest answer in bytes: another program may have the port."""
 _PORT_TAKEN: Final = re.compile(
     r"already in use|Address already in use|failed to (?:start|bind)", re.IGNORECASE
 )
@@ -61,11 +64,13 @@ class ServerProcess:
     log: Path
     http: str
     grpc: str
+    metrics: str | None = None
+    """None: it has none."""
     name: str = field(default_factory=lambda: f"envbuilder-{uuid.uuid4().hex[:12]}")
-    remains: Remains = field(init=False)
+    leftovers: Leftovers = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
-    unloading: bool = True
-    """Whether it may unload its models when it is stopped: not where this process is to end at once."""
+    unload: bool = True
+    """Whether it may unload its models when it is stopped; it does not where this process is to end at once."""
 
     @contextlib.contextmanager
     def running(self, args: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
@@ -73,6 +78,7 @@ class ServerProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         before = extractions()
         with guarded(self.name, before), self.log.open("wb") as output, contextlib.ExitStack() as stack:
+            announce(args)
             with shielded():
                 self.process = subprocess.Popen(
                     list(args),
@@ -82,12 +88,14 @@ class ServerProcess:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-                self.remains = Remains(name=self.name, pid=self.process.pid, before=before)
+                self.leftovers = Leftovers(name=self.name, pid=self.process.pid, before=before)
                 stack.push(self._leave)
             yield
 
-    def wait(self, timeout: float, longest: float = 0.5) -> RunningServer:
-        """Wait until the server is ready, looking at least every *longest* seconds."""
+    def wait(
+        self, timeout: float, longest: float = 0.5, cancelled: Callable[[], bool] = lambda: False
+    ) -> RunningServer:
+        """Wait until the server is ready, looking at least every *longest* seconds, unless that is *cancelled*."""
         deadline = time.monotonic() + timeout
         pause = min(0.05, longest)
         while True:
@@ -99,28 +107,30 @@ class ServerProcess:
                 return RunningServer(
                     http=self.http, grpc=self.grpc, log=self.log, version=version, pid=self.process.pid
                 )
+            if cancelled():
+                raise VerifyError(f"{self.title} was cancelled before it was ready")
             if time.monotonic() > deadline:
                 raise VerifyError(
                     f"{self.title} was not ready after {timeout:g} s; the last lines of its log "
                     f"({self.log}):\n{_last_lines(self.log)}",
-                    hint="a model that loads slowly needs a longer time; one that hangs shows where in the log",
+                    hint="increase the timeout if a model loads slowly; the log shows where one hangs",
                 )
-            self.remains.look()
+            self.leftovers.look()
             time.sleep(pause)
             pause = min(pause * 1.5, longest)
 
     def _death(self, code: int) -> Exception:
-        how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         text = _last_lines(self.log)
         if _PORT_TAKEN.search(text) and any(
-            address.split(":")[1] in text for address in (self.http, self.grpc)
+            port_of(address) in text for address in (self.http, self.grpc, self.metrics) if address
         ):
             return PortTakenError(f"{self.title} could not use {self.http} or {self.grpc}:\n{text}")
-        hint = "the first error in the log is the cause: a model that does not load, or a missing library"
+        hint = "see the first error in the log: usually a model that does not load, or a missing library"
         if _UNHEALTHY.search(text):
             hint = (
-                "a stub died, or got no processor for a second while it loaded: then the server takes it for dead, "
-                "and trying again on a machine that is less busy helps"
+                "a stub died, or got no CPU time for a second while it loaded, and the server considered it dead: "
+                "try again, on a less busy machine"
             )
         return VerifyError(
             f"{self.title} {how} before it was ready; the last lines of its log ({self.log}):\n{text}",
@@ -133,34 +143,37 @@ class ServerProcess:
         try:
             connection.request("GET", "/v2/health/ready")
             answer = connection.getresponse()
-            answer.read()
+            answer.read(_MOST_ANSWER)
             if answer.status != 200:
                 return None
             connection.request("GET", "/v2")
-            about = json.loads(connection.getresponse().read())
-        except (OSError, http.client.HTTPException, ValueError):
+            about = parse_json(connection.getresponse().read(_MOST_ANSWER), where=self.title)
+            if about.free_text("name") != self.name:
+                return None
+            return about.free_text("version") if "version" in about else ""
+        except (OSError, http.client.HTTPException, DocumentError):
             return None
         finally:
             connection.close()
-        return str(about.get("version", "")) if about.get("name") == self.name else None
 
     def _leave(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.unloading = kind is None or issubclass(kind, Exception)
-        self._stop()
+        self.unload &= kind is None or issubclass(kind, Exception)
+        self.stop()
 
-    def _stop(self) -> None:
-        self.remains.look()
-        self.remains.remember()
-        if self.unloading:
+    def stop(self) -> None:
+        """End the server, and remove what it leaves behind."""
+        self.leftovers.look()
+        self.leftovers.remember()
+        if self.unload:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
             try:
                 self.process.wait(TERMINATE_AFTER)
             except subprocess.TimeoutExpired:
-                self.remains.look()
-        self.remains.kill()
+                self.leftovers.look()
+        self.leftovers.kill()
         self.process.wait()
-        self.remains.clear(killed=self.process.returncode < 0)
+        self.leftovers.clear(killed=self.process.returncode < 0)
 
 
 def _last_lines(log: Path, count: int = _LAST_LINES) -> str:

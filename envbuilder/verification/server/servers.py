@@ -1,12 +1,12 @@
-"""Which server ``verify --server`` asks: a tritonserver of this machine, or what another distribution starts."""
+"""Choose the server for ``verify --server``: a tritonserver of this machine, or a plugin."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from envbuilder.store.session import Session
 from envbuilder.util.plugins import Registry
@@ -27,12 +27,17 @@ class StartOptions:
     http_port: int | None = None
     """None: a free one. So with the gRPC port."""
     grpc_port: int | None = None
+    metrics: bool = False
+    """Whether it has metrics, which models of a user's own may add to; at a free port, if none is given."""
     metrics_port: int | None = None
-    """None: no metrics."""
     backends: Path | None = None
     """A folder of further backends."""
     within: tuple[str, ...] = ()
     """What the command begins with."""
+    unload: bool = True
+    """Whether it unloads its models when it is stopped; else it is killed, which takes less time."""
+    cancelled: Callable[[], bool] = lambda: False
+    """Says whether it need not become ready any more: then starting it may end in a VerifyError at once."""
 
     def ports(self) -> tuple[tuple[str, int | None], ...]:
         """Name the ports that may be given."""
@@ -65,6 +70,18 @@ class Server(Protocol):
         """
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A server of which what was proven can be recorded: it says when it is another one."""
+
+    def identity(self) -> str:
+        """Return what changes when the server does: a digest of its files, or of its image.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+
+
 class ServerFinder(Protocol):
     """Finds the server that verification asks, ``verify --server-kind NAME``.
 
@@ -75,7 +92,7 @@ class ServerFinder(Protocol):
     """
 
     def find(self, program: Path | None, session: Session, *, fetch: bool) -> Server:
-        """Return the server, *program* where one was named; with *fetch* it may be downloaded, else it is at hand.
+        """Return the server, *program* where one was named; with *fetch* it may be downloaded.
 
         Raises:
             VerifyError: there is none; where none was asked for, verification goes on without.
@@ -96,7 +113,7 @@ class ServerChoice:
     """Whether a real server is asked, and which."""
 
     ask: bool | None = None
-    """None: if one is at hand. True: one is fetched where there is none."""
+    """None: if one is available. True: one is fetched where there is none."""
     kind: str = "tritonserver"
     """The name of a :class:`ServerFinder`."""
     program: Path | None = None

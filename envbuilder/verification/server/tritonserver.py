@@ -7,6 +7,7 @@ release 24.10. Its files are used; it is never installed.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from envbuilder.lockfile.model import Artifact
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.util.tempdirs import locked_folder
+from envbuilder.verification.live.machine import stamp
 from envbuilder.verification.server.process import PortTakenError, RunningServer, ServerProcess, port_of
 from envbuilder.verification.server.servers import StartOptions
 
@@ -66,6 +68,18 @@ class TritonServer:
             return f"{PYTRITON} (Triton {_WHEEL_VERSION}, release 24.10)"
         return str(self.binary)
 
+    def identity(self) -> str:
+        """Return a sha256 of where its files lie and when they were written.
+
+        Raises:
+            OSError: one is gone.
+        """
+        folders = (self.backends, *self.libraries)
+        files = [self.binary, *self.stubs.values()]
+        files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+        text = "\n".join([self.describe(), *map(stamp, files)])
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
     @contextlib.contextmanager
     def start(
         self,
@@ -91,7 +105,8 @@ class TritonServer:
         for name, port in options.ports():
             if port is not None and not _is_free(port):
                 raise VerifyError(
-                    f"{name} port {port} of 127.0.0.1 is taken", hint="leave the port to be chosen"
+                    f"{name} port {port} of 127.0.0.1 is taken",
+                    hint="omit the port to have a free one chosen",
                 )
         log.parent.mkdir(parents=True, exist_ok=True)
         with locked_folder(log.parent, "server") as scratch:
@@ -100,17 +115,19 @@ class TritonServer:
                 process = ServerProcess(
                     title=self.describe(),
                     log=log,
+                    unload=options.unload,
                     http=f"127.0.0.1:{options.http_port or _free_port()}",
                     grpc=f"127.0.0.1:{options.grpc_port or _free_port()}",
+                    metrics=_metrics_address(options),
                 )
                 at = repository.resolve() if isinstance(repository, Path) else repository
                 args = self._arguments(process, at, view, options)
                 with process.running([*options.within, *args], self._environment(options.env)):
                     try:
-                        ready = process.wait(options.ready_timeout, options.pause)
+                        ready = process.wait(options.ready_timeout, options.pause, options.cancelled)
                     except PortTakenError as taken:
                         if attempt == _PORT_TRIES:
-                            hint = "something takes ports as fast as they are found"
+                            hint = "another process takes free ports as fast as they are found"
                             raise VerifyError(str(taken), hint=hint) from None
                         continue
                     yield ready
@@ -141,12 +158,9 @@ class TritonServer:
         options: StartOptions,
     ) -> list[str]:
         metrics = ["--allow-metrics=false"]
-        if options.metrics_port is not None:
-            metrics = [
-                "--allow-metrics=true",
-                "--metrics-address=127.0.0.1",
-                f"--metrics-port={options.metrics_port}",
-            ]
+        if process.metrics is not None:
+            port = port_of(process.metrics)
+            metrics = ["--allow-metrics=true", "--metrics-address=127.0.0.1", f"--metrics-port={port}"]
         return [
             str(self.binary),
             f"--id={process.name}",
@@ -194,6 +208,12 @@ def _free_port() -> int:
     return port
 
 
+def _metrics_address(options: StartOptions) -> str | None:
+    if options.metrics_port is None and not options.metrics:
+        return None
+    return f"127.0.0.1:{options.metrics_port or _free_port()}"
+
+
 def _minor(python: str) -> tuple[int, ...]:
     return tuple(int(part) for part in python.split("."))
 
@@ -215,8 +235,8 @@ def find_server(path: Path | None, session: Session, *, fetch: bool = True) -> T
     The wheel is fetched once (with *fetch*), known by its sha256, and unpacked into the store.
 
     Raises:
-        VerifyError: there is no server at *path*, or (without *fetch*) none at hand.
-        FetchError: the wheel could not be had.
+        VerifyError: there is no server at *path*, or (without *fetch*) none is available.
+        FetchError: the wheel could not be downloaded.
     """
     if path is not None:
         return _installed_server(path)
@@ -230,13 +250,13 @@ def find_server(path: Path | None, session: Session, *, fetch: bool = True) -> T
         if wheel is None:
             if not fetch:
                 raise VerifyError(
-                    "no tritonserver on PATH, and none in the store",
-                    hint="--tritonserver PATH names one; --server fetches one from the package index",
+                    "no tritonserver on PATH or in the store",
+                    hint="name one with --tritonserver PATH, or fetch one from the package index with --server",
                 )
-            from envbuilder.fetch import download  # a server at hand needs none of it
+            from envbuilder.fetch import artifacts  # not needed if a server is available
 
             session.reporter.step(f"Fetching the server, {SERVER_WHEEL.filename}")
-            ((_, wheel),) = download.fetch([SERVER_WHEEL], "pypi", session)
+            ((_, wheel),) = artifacts.fetch([SERVER_WHEEL], "pypi", session)
         root = _unpack(wheel, store)
     return _wheel_server(root)
 
@@ -281,15 +301,15 @@ def _installed_server(path: Path) -> TritonServer:
     binary = path / "bin" / "tritonserver" if path.is_dir() else path
     if not os.access(binary, os.X_OK) or not binary.is_file():
         raise VerifyError(
-            f"{path}: no tritonserver that can be run",
-            hint="--tritonserver names the program, or the folder that holds bin/tritonserver",
+            f"{path} is not an executable tritonserver",
+            hint="set --tritonserver to the program, or to the folder that contains bin/tritonserver",
         )
     home = binary.resolve().parent.parent
     backends = home / "backends"
     if not (backends / "python").is_dir():
         raise VerifyError(
             f"{binary}: no Python backend in {backends}",
-            hint="a server without the Python backend serves no environment",
+            hint="use a server that has the Python backend",
         )
     return TritonServer(
         binary=binary.resolve(),

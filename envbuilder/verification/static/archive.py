@@ -1,4 +1,4 @@
-"""Static checks that are the same for every release: what can be said without running anything of the archive."""
+"""Static checks that are the same for every release: they run nothing of the archive."""
 
 from __future__ import annotations
 
@@ -11,63 +11,48 @@ from typing import Final
 
 from packaging.utils import canonicalize_name
 
-from envbuilder.archive.extract import Member, Problem
-from envbuilder.archive.limits import DEPTH
+from envbuilder.archive.extract import Member
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, manifest_beside
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
 from envbuilder.util.documents import LISTING
 from envbuilder.util.files import kind_of_file, read_regular
 from envbuilder.util.text import counted
-from envbuilder.verification.cures import mend_base
-from envbuilder.verification.guard import Made, guarded
+from envbuilder.verification.failures import Made, guarded
+from envbuilder.verification.hints import base_file_hint
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.conda import check_compiler, check_prefixes
 from envbuilder.verification.static.extracted import Archive
+from envbuilder.verification.static.foreign import foreign_checks
+from envbuilder.verification.static.members import MEMBER_PROBLEMS, check_name
 from envbuilder.verification.static.needs import check_runpaths
 
-_NAMED: Final = re.compile(r".+-(?P<digest>[0-9a-f]{12})(\.tar\.gz|\.tar)")
+SLOW: Final = frozenset({"paths.links"})
 _REBUILD: Final = "build it again with `envbuilder build`"
-_MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
-    "parent": (
-        "members with '..' in their name",
-        "write members by their path from the environment's folder",
-    ),
-    "absolute": (
-        "members with an absolute name",
-        "write members by their path from the environment's folder",
-    ),
-    "hard-link": (
-        "hard links",
-        "write each file by itself: while Triton extracts, links break where models load in parallel",
-    ),
-    "device": ("device nodes or fifos", "an environment has files, folders and symbolic links only"),
-    "name": ("members without a name, or a target", "give each file a name, and each link a target"),
-    "deep": ("members too deep in folders", f"an environment has at most {DEPTH} folders within each other"),
-    "no-folder": (
-        "members below what is no folder",
-        "write members into folders, not below files or links that lead nowhere",
-    ),
-    "refused": ("members that this machine's file system refuses", "an environment has plain names only"),
-    "outside": ("members written through a link out of the environment", "links lead to paths inside it"),
-    "twice": ("members that are in it twice", "write each path once"),
-}
+
+
+def archive_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Yield what is checked, the same for every release, in the order of a report: an id, and how it is made.
+
+    Those in :data:`SLOW` read every byte again, and decide nothing about whether the archive can be run.
+    """
+    if archive.is_foreign:
+        yield from foreign_checks(archive, lock)
+        return
+    yield "archive.readable", lambda: _check_readable(archive)
+    yield "archive.name", lambda: check_name(archive)
+    yield "archive.members", lambda: _check_members(archive)
+    yield "layout.activate", lambda: _check_layout(archive)
+    yield "paths.links", lambda: _check_build_paths(archive)
+    yield "layout.compiler", lambda: check_compiler(archive)
+    yield "paths.prefixes", lambda: check_prefixes(archive)
+    yield "linking.runpath", lambda: check_runpaths(archive)
+    yield "manifest.present", lambda: _check_manifest(archive, lock)
 
 
 def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
     """Check what is the same for every release."""
-    checks: tuple[tuple[str, Callable[[], Made]], ...] = (
-        ("archive.readable", lambda: _check_readable(archive)),
-        ("archive.name", lambda: _check_name(archive)),
-        ("archive.members", lambda: _check_members(archive)),
-        ("layout.activate", lambda: _check_layout(archive)),
-        ("paths.links", lambda: _check_traces(archive)),
-        ("layout.compiler", lambda: check_compiler(archive)),
-        ("paths.prefixes", lambda: check_prefixes(archive)),
-        ("linking.runpath", lambda: check_runpaths(archive)),
-        ("manifest.present", lambda: _check_manifest(archive, lock)),
-    )
-    for id, make in checks:
+    for id, make in archive_checks(archive, lock):
         yield from guarded(id, make)
 
 
@@ -76,41 +61,25 @@ def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
 
 def _check_readable(archive: Archive) -> Check:
     contents = archive.contents
-    if contents.damage is not None:
-        return failed(
-            "archive.readable", f"{archive.path.name}: {contents.damage}", "copy it again, or " + _REBUILD
-        )
+    damage = contents.refused or contents.damage
+    if damage is not None:
+        return failed("archive.readable", f"{archive.path.name}: {damage}", "copy it again, or " + _REBUILD)
     how = "gzip" if contents.compression == "gzip" else "not compressed"
     return passed(
         "archive.readable", f"{len(contents.members)} files and links, {contents.size} bytes, {how}"
     )
 
 
-def _check_name(archive: Archive) -> Check:
-    name, digest = archive.path.name, archive.contents.sha256
-    match = _NAMED.fullmatch(name)
-    if match is None:
-        text = f"{name} does not tell its content; its sha256 is {digest}"
-        fix = f"name it NAME-{digest[:12]}.tar.gz: Triton knows an environment by its path and never by its bytes"
-        return check("archive.name", "warning", text, fix)
-    if match["digest"] != digest[:12]:
-        text = f"{name} says {match['digest']}, its sha256 begins with {digest[:12]}"
-        return failed(
-            "archive.name", text, "its bytes changed after it was built: copy it again, or " + _REBUILD
-        )
-    return passed("archive.name", f"the name tells the sha256: {digest[:12]}")
-
-
 def _check_members(archive: Archive) -> Check:
     texts, fixes = [], []
-    for problem, (what, fix) in _MEMBER_PROBLEMS.items():
+    for problem, (what, fix) in MEMBER_PROBLEMS.items():
         names = [name for kind, name in archive.contents.problems if kind == problem]
         if names:
             texts.append(f"{what}: {some(names)}")
             fixes.append(fix)
     if texts:
         return failed("archive.members", "; ".join(texts), "; ".join(fixes))
-    return passed("archive.members", "no member leaves the environment; no hard links, no devices")
+    return passed("archive.members", "every member stays inside the environment; no hard links, no devices")
 
 
 # -- layout ----------------------------------------------------------------------------------------
@@ -118,81 +87,81 @@ def _check_members(archive: Archive) -> Check:
 
 def _check_layout(archive: Archive) -> Iterator[Check]:
     if archive.holds("bin/activate"):
-        yield passed("layout.activate", "bin/activate is there")
+        yield passed("layout.activate", "bin/activate is present")
     else:
         yield failed(
             "layout.activate",
-            "no bin/activate: Triton takes no folder without it for an environment",
+            "bin/activate is missing: Triton requires it in an execution environment",
             "pack the environment with `envbuilder build`, or with conda-pack",
         )
     python = archive.environment / "bin" / "python3"
     if archive.holds("bin/python3") and os.access(python, os.X_OK):
-        yield passed("layout.python", "bin/python3 is there and can be run")
+        yield passed("layout.python", "bin/python3 is present and executable")
     else:
         yield failed(
             "layout.python",
-            "no bin/python3 that can be run: torch starts it for its compile workers",
-            "an environment holds its interpreter, not a link to one outside",
+            "bin/python3 is missing or not executable: torch starts it for its compile workers",
+            "the environment must contain its own interpreter, not a link to one outside",
         )
 
 
 # -- the machine it was built on -------------------------------------------------------------------
 
 
-def _check_traces(archive: Archive) -> Iterator[Check]:
-    traces = archive.traces
+def _check_build_paths(archive: Archive) -> Iterator[Check]:
+    build_paths = archive.build_paths
     rows: Sequence[tuple[str, Sequence[str], str, str, str]] = (
         (
             "paths.links",
             archive.contents.links_out,
-            "links that lead out",
-            "no link leads out",
-            "links lead to paths inside",
+            "links that point outside the environment",
+            "no link points outside the environment",
+            "use links to paths inside the environment only",
         ),
         (
             "paths.shebangs",
-            traces.shebangs,
-            "scripts that start a program of the build machine",
-            "scripts start through the system",
-            "begin them with #!/usr/bin/env python3",
+            build_paths.shebangs,
+            "scripts whose #! line names a program of the build machine",
+            "scripts use #!/usr/bin/env",
+            "start them with #!/usr/bin/env python3",
         ),
         (
             "paths.records",
-            traces.records,
+            build_paths.records,
             "package records that name files of the build machine",
-            "package records name files inside only",
-            "install from wheels, not in place",
+            "package records name files of the environment only",
+            "install from wheels, not in editable mode",
         ),
         (
             "paths.sysconfig",
-            traces.sysconfig,
+            build_paths.sysconfig,
             "_sysconfigdata with a prefix of the build machine",
-            "_sysconfigdata has no fixed prefix",
-            "its prefix must be the folder it is loaded from",
+            "_sysconfigdata contains no fixed prefix",
+            "compute the prefix from the folder that the file is loaded from",
         ),
         (
             "paths.bytecode",
-            traces.bytecode,
-            "bytecode with a path of the build machine",
-            "bytecode has no path of the build machine",
-            "compile with relative paths",
+            build_paths.bytecode,
+            "bytecode that contains a path of the build machine",
+            "bytecode contains no path of the build machine",
+            "compile it with relative paths",
         ),
         (
             "paths.places",
-            traces.places,
-            "files that name a folder of this machine",
-            "no file names the interpreter, the store or this program's folder",
-            "what is rewritten must be rewritten everywhere",
+            build_paths.files,
+            "files that contain the path of a folder of this machine",
+            "no file contains the path of the interpreter, the store or this program",
+            "replace that path in these files, too",
         ),
     )
     for id, found, what, fine, fix in rows:
         published = [one for one in found if _is_published(one, archive)]
         own = [one for one in found if one not in published]
         if own:
-            cure = mend_base(archive.is_as_built(_path_of(own[0])), archive.same_tool)
+            cure = base_file_hint(archive.is_as_built(_path_of(own[0])), archive.same_tool)
             yield failed(id, f"{what}: {some(own)}", f"{fix}; {cure}")
         elif published:
-            yield passed(id, f"{fine}, but for what packages were published with: {some(published, 3)}")
+            yield passed(id, f"{fine}, except what packages were published with: {some(published, 3)}")
         else:
             yield passed(id, fine)
 
@@ -218,7 +187,7 @@ def _check_manifest(archive: Archive, lock: Lock | None) -> Iterator[Check]:
         text = archive.manifest_error or "no manifest"
         yield failed("manifest.present", text, _REBUILD)
         for id in ("manifest.files", "manifest.packages", "manifest.torch"):
-            yield check(id, "omitted", "there is no manifest to compare with")
+            yield check(id, "omitted", "the archive has no manifest to compare with")
         return
     yield from guarded("manifest.present", lambda: _check_beside(archive, manifest))
     yield from guarded("manifest.files", lambda: _check_files(archive, manifest))
@@ -239,8 +208,8 @@ def _check_beside(archive: Archive, manifest: Manifest) -> Check:
             "manifest.present", f"{MANIFEST_PATH}, format {manifest.format}; none beside the archive"
         )
     if read_regular(beside, most=len(inside) + 1) != inside:
-        text = f"{beside.name} beside the archive is not the manifest in it"
-        return failed("manifest.present", text, "copy both again, or delete the one beside it")
+        text = f"{beside.name} beside the archive differs from the manifest inside"
+        return failed("manifest.present", text, "copy both files again, or delete the one beside the archive")
     return passed(
         "manifest.present", f"{MANIFEST_PATH}, format {manifest.format}; the same beside the archive"
     )
@@ -250,7 +219,9 @@ def _check_files(archive: Archive, manifest: Manifest) -> Check:
     members = archive.contents.members
     listed = {file.path: file for file in manifest.files}
     missing = sorted(path for path in listed if path not in members)
-    extra = sorted(path for path in members if path not in listed and path != MANIFEST_PATH)
+    linked = {name.partition(" (to ")[0] for kind, name in archive.contents.problems if kind == "hard-link"}
+    known = {*listed, *linked, MANIFEST_PATH}
+    extra = sorted(path for path in members if path not in known)
     changed = []
     for path, file in listed.items():
         member = members.get(path)
@@ -262,7 +233,7 @@ def _check_files(archive: Archive, manifest: Manifest) -> Check:
     wrong = [f"{what}: {some(paths)}" for what, paths in found if paths]
     if wrong:
         return failed("manifest.files", f"files {'; '.join(wrong)}", _REBUILD)
-    return passed("manifest.files", f"sha256 and mode of {counted(len(listed), 'file')} are the manifest's")
+    return passed("manifest.files", f"sha256 and mode of {counted(len(listed), 'file')} match the manifest")
 
 
 def _check_packages(archive: Archive, manifest: Manifest) -> Check:
@@ -288,7 +259,7 @@ def _check_packages(archive: Archive, manifest: Manifest) -> Check:
 def _check_torch(archive: Archive, manifest: Manifest) -> Check:
     version, cuda = _torch_build(archive.environment, archive.contents.members)
     if version is None:
-        text = f"no torch in the archive; the manifest says {manifest.torch}"
+        text = f"torch is missing from the archive; the manifest lists {manifest.torch}"
         return failed("manifest.torch", text, _REBUILD)
     has = f"torch {version}, {'CUDA ' + cuda if cuda else 'without CUDA'}"
     says = f"torch {manifest.torch}, cuda: {manifest.cuda}"
@@ -328,9 +299,9 @@ def _check_lock(manifest: Manifest, lock: Lock) -> Check:
     locked = {(one.name, one.filename, one.version, one.sha256) for one in lock.all_artifacts}
     wrong = sorted({name for name, *_ in listed ^ locked})
     if wrong:
-        text = f"built from another lock: {some(wrong)} differ"
+        text = f"built from a different lock: {some(wrong)} differ"
         return failed("manifest.lock", text, _REBUILD)
     if manifest.lock_digest != hashlib.sha256(lock_text(lock).encode()).hexdigest():
-        text = "the same packages, but the lock was changed after the archive was built"
+        text = "the packages are the same, but the lock was changed after the archive was built"
         return check("manifest.lock", "warning", text, _REBUILD)
     return passed("manifest.lock", f"built from this lock, {counted(len(locked), 'artifact')}")

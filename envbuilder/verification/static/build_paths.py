@@ -1,8 +1,9 @@
-"""Traces of the machine that an environment was built on, which would be broken, or tell, anywhere else."""
+"""Find paths of the build machine in an environment: elsewhere they are broken, or reveal that machine."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from envbuilder.util.documents import DocumentError, parse_json
 _LARGEST: Final = 32 * 2**20
 """Larger files are libraries that come from a wheel byte for byte."""
 _MOST: Final = 1000
-"""Traces of one kind in one file; one is enough, and a hostile file has millions."""
+"""BuildPaths of one kind in one file; one is enough, and a hostile file has millions."""
 _LONGEST: Final = 1000
 """Characters of one that are told."""
 _SYSTEM_PROGRAMS: Final = ("/bin/", "/usr/bin/")
@@ -30,48 +31,48 @@ _PYC: Final = re.compile(
 
 
 @dataclass(kw_only=True, slots=True)
-class Traces:
-    """Where traces were found: each entry a file of the environment, and what stands in it."""
+class BuildPaths:
+    """Paths of the build machine that were found: each entry names a file of the environment and what it contains."""
 
     shebangs: list[str] = field(default_factory=list)
     records: list[str] = field(default_factory=list)
     sysconfig: list[str] = field(default_factory=list)
     bytecode: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    """Files in which a folder of this very machine stands."""
+    files: list[str] = field(default_factory=list)
+    """Files that contain a folder of this machine."""
 
 
-def find_traces(environment: Path, contents: Contents, places: Sequence[Path]) -> Traces:
+def find_build_paths(environment: Path, contents: Contents, places: Sequence[Path]) -> BuildPaths:
     """Read every file of *environment* up to 32 MiB; *places* are folders of this machine to look for."""
-    traces = Traces()
-    needles = [(str(place), str(place).encode()) for place in places if len(place.parts) > 2]
+    build_paths = BuildPaths()
+    needles = [(str(place), os.fsencode(place)) for place in places if len(place.parts) > 2]
     for path, member in contents.members.items():
         if member.link is not None or not 0 < member.size <= _LARGEST:
             continue
         data = (environment / path).read_bytes()
-        traces.places += [f"{path} ({place})" for place, needle in needles if needle in data]
-        _look(path, data, contents.tree, traces)
-    return traces
+        build_paths.files += [f"{path} ({place})" for place, needle in needles if needle in data]
+        _look(path, data, contents.tree, build_paths)
+    return build_paths
 
 
-def _look(path: str, data: bytes, tree: Tree, traces: Traces) -> None:
+def _look(path: str, data: bytes, tree: Tree, build_paths: BuildPaths) -> None:
     name = posixpath.basename(path)
     if path.startswith("bin/") and data.startswith(b"#!"):
         program = data[2:].split(b"\n", 1)[0].decode(errors="replace").strip()
         if not program.startswith(_SYSTEM_PROGRAMS):
-            traces.shebangs.append(f"{path} (#!{program[:_LONGEST]})")
+            build_paths.shebangs.append(f"{path} (#!{program[:_LONGEST]})")
     elif name.endswith(".pyc"):
-        traces.bytecode += [f"{path} ({found})" for found in compiled_from(path, data)]
+        build_paths.bytecode += [f"{path} ({found})" for found in compiled_from(path, data)]
     elif name == "RECORD" and ".dist-info/" in path:
         entries = itertools.islice(_outside_entries(path, data.decode(errors="replace"), tree), _MOST)
-        traces.records += [f"{path} ({entry[:_LONGEST]})" for entry in entries]
+        build_paths.records += [f"{path} ({entry[:_LONGEST]})" for entry in entries]
     elif name == "direct_url.json" and ".dist-info/" in path:
         url = _url(data)
         if url is not None and url.startswith("file:"):
-            traces.records.append(f"{path} ({url})")
+            build_paths.records.append(f"{path} ({url})")
     elif name.startswith("_sysconfigdata") and name.endswith(".py"):
         for found in itertools.islice(_SYSCONFIG.finditer(data.decode(errors="replace")), _MOST):
-            traces.sysconfig.append(f"{path} ({found[1]} = {found[2][:_LONGEST]})")
+            build_paths.sysconfig.append(f"{path} ({found[1]} = {found[2][:_LONGEST]})")
 
 
 def compiled_from(path: str, data: bytes) -> Iterable[str]:

@@ -22,11 +22,12 @@ def check_compiler(archive: Archive) -> Check | None:
         return None
     if archive.holds(path) and os.access(archive.environment / path, os.X_OK):
         return passed(
-            "layout.compiler", f"{path} is there and can be run: the runtime names it to torch.compile"
+            "layout.compiler",
+            f"{path} is present and executable: the runtime sets it as the compiler of torch.compile",
         )
     return failed(
         "layout.compiler",
-        f"{path}, which the runtime names to torch.compile, is not there or cannot be run",
+        f"{path}, which the runtime sets as the compiler of torch.compile, is missing or not executable",
         _REBUILD,
     )
 
@@ -38,7 +39,7 @@ def check_prefixes(archive: Archive) -> Check | None:
     try:
         file = archive.file(PREFIXES_PATH)
         if file is None:
-            return failed("paths.prefixes", f"{PREFIXES_PATH} leads to no file of the archive", _REBUILD)
+            return failed("paths.prefixes", f"{PREFIXES_PATH} is a link to no file of the archive", _REBUILD)
         uses = {use.path: use for use in read_prefixes(read_regular(file, most=LISTING.size + 1))}
     except OSError as error:
         return failed("paths.prefixes", f"{PREFIXES_PATH} cannot be read: {error.strerror}", _REBUILD)
@@ -50,13 +51,13 @@ def check_prefixes(archive: Archive) -> Check | None:
     doubtful = [path for path in named if path not in wrong and uses[path].outcome == "reported"]
     count = Counter(use.outcome for use in uses.values())
     if wrong:
-        text = (
-            f"files that name the prefix conda packages were installed for, and are not listed: {some(wrong)}"
-        )
+        text = f"files that contain the install prefix of conda packages, and are not listed: {some(wrong)}"
         return failed("paths.prefixes", text, _REBUILD)
     if doubtful:
-        text = f"files that name a prefix that will not be there: {some(doubtful)}"
-        fix = "harmless unless the model reads them; else take another build of the package, or exclude them"
+        text = f"files that contain a prefix that will not exist on the server: {some(doubtful)}"
+        fix = "harmless unless the model reads them; otherwise use another build of the package, or exclude the files"
         return check("paths.prefixes", "warning", text, fix)
-    text = f"files that named conda's prefix: {count['cured']} made relative, {count['harmless']} harmless"
+    text = (
+        f"files that contained conda's prefix: {count['cured']} made relative, {count['harmless']} harmless"
+    )
     return passed("paths.prefixes", text)

@@ -12,15 +12,25 @@ from typing import Final
 from packaging.utils import canonicalize_name
 
 from envbuilder.archive.extract import Contents, extract
-from envbuilder.archive.manifest import ENVIRONMENT_PATH, MANIFEST_PATH, Manifest, parse_manifest
+from envbuilder.archive.manifest import (
+    ENVIRONMENT_PATH,
+    MANIFEST_PATH,
+    Manifest,
+    manifest_beside,
+    parse_manifest,
+)
+from envbuilder.archive.names import ARCHIVE
 from envbuilder.errors import IntegrityError
+from envbuilder.foreign.measured import MeasuredManifest, measure
+from envbuilder.foreign.packages import Packages, find_packages
+from envbuilder.foreign.survey import Survey, folder_around, survey_of_folder
 from envbuilder.progress import Reporter
 from envbuilder.util.documents import LISTING, DocumentError, load_json
 from envbuilder.util.files import read_regular
 from envbuilder.util.version import VERSION
-from envbuilder.verification.static.build_paths import Traces, find_traces
+from envbuilder.verification.static.build_paths import BuildPaths, find_build_paths
 from envbuilder.verification.static.linking import Linking, read_linking
-from envbuilder.verification.static.packages import Installed, installed_packages
+from envbuilder.verification.static.packages import Installed, installed_packages, with_recorded
 
 _LIBPYTHON: Final = re.compile(r"lib/libpython(?P<minor>3\.\d+)\.so\.1\.0")
 _DIST_INFO: Final = re.compile(
@@ -40,6 +50,8 @@ class Archive:
     manifest_error: str | None
     places: Callable[[], Sequence[Path]] = field(repr=False, compare=False)
     """Gives the folders of this machine that no file may name."""
+    folder: Path | None = None
+    """The folder that was packed to be looked at, where it is none that was packed: a server uses it in place."""
 
     @functools.cached_property
     def linking(self) -> Linking:
@@ -47,18 +59,61 @@ class Archive:
         return read_linking(self.environment, self.contents.members)
 
     @functools.cached_property
-    def traces(self) -> Traces:
+    def build_paths(self) -> BuildPaths:
         """What it tells of the machine that it was built on."""
-        return find_traces(self.environment, self.contents, self.places())
+        return find_build_paths(self.environment, self.contents, self.places())
+
+    @functools.cached_property
+    def is_foreign(self) -> bool:
+        """Whether another tool made it: nothing in it or beside it says that ``envbuilder build`` did."""
+        if self.manifest is not None or manifest_beside(self.path).exists():
+            return False
+        if self.contents.damage is not None and ARCHIVE.fullmatch(self.path.name):
+            return False  # its manifest may be in what is lost
+        own = f"{MANIFEST_PATH.rpartition('/')[0]}/"
+        return not any(path.startswith(own) for path in self.contents.members)
+
+    @functools.cached_property
+    def around(self) -> str:
+        """The folder that everything in it lies in; empty where nothing is around."""
+        return folder_around([*self.contents.members, *self.contents.folders])
+
+    @functools.cached_property
+    def survey(self) -> Survey:
+        """What it is made of, as it says itself."""
+        return survey_of_folder(
+            self.environment,
+            self.contents.members,
+            self.linking.files,
+            libstdcxx=self.linking.libstdcxx,
+            source=(self.path, self.contents.sha256, self.contents.size),
+        )
+
+    @functools.cached_property
+    def found_packages(self) -> Packages:
+        """What conda and pip wrote down in it."""
+        return find_packages(self.survey.texts)
+
+    @functools.cached_property
+    def measured(self) -> MeasuredManifest:
+        """What a manifest would say of it.
+
+        Raises:
+            IntegrityError: it is no Python environment.
+        """
+        return measure(self.survey, where=self.path.name)
 
     @functools.cached_property
     def installed(self) -> Mapping[str, Installed]:
         """The Python packages in it, by normalized name."""
-        return installed_packages(self.environment, self.contents.members)
+        found = installed_packages(self.environment, self.contents.members)
+        return with_recorded(found, self.environment, self.found_packages) if self.is_foreign else found
 
     @property
     def packages(self) -> dict[str, str]:
         """Version of each package that is installed, by normalized name."""
+        if self.is_foreign:
+            return self.found_packages.versions
         matches = map(_DIST_INFO.fullmatch, self.contents.members)
         return {canonicalize_name(match["name"]): match["version"] for match in matches if match}
 
@@ -117,7 +172,7 @@ def open_archive(
     *places* gives the folders of this machine that no file may name.
 
     Raises:
-        VerifyError: there is no such file, or no disk to extract it on.
+        VerifyError: no such file, or no disk to extract it on.
     """
     contents = extract(path, environment, reporter=reporter)
     manifest, error = _read_manifest(contents, environment)

@@ -1,4 +1,4 @@
-"""What the ELF files of an extracted environment ask of the system, and whether a server can give it."""
+"""Read what the ELF files of an extracted environment require of the system."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where the loader finds what ELF files need, replayed without loading any (ld.so(8)).
+"""Simulate the loader's search for libraries of ELF files, without loading any (ld.so(8)).
 
-A library is had where it is loaded by then under its soname, in a folder of DT_RPATH or DT_RUNPATH, in ``ENV/lib``
+A library is found if it is already loaded under its soname, in a folder of DT_RPATH or DT_RUNPATH, in ``ENV/lib``
 (which a launch puts first in LD_LIBRARY_PATH), or in the cache and the folders of the system. What is loaded by then
 is what the same package, and those that it requires, bring along: they are imported before it. What some other package
 has under that soname counts for nothing.
@@ -21,11 +21,11 @@ from envbuilder.archive.extract import Member
 from envbuilder.catalog.system import DRIVER, LOADER, image_has
 from envbuilder.catalog.triton import Release
 from envbuilder.util.process import CommandError, run
-from envbuilder.verification.static.packages import Installed, loaded_before, owners
+from envbuilder.verification.static.packages import Installed, owners, with_requirements
 
 _LDCONFIG: Final = ("/sbin/ldconfig", "/usr/sbin/ldconfig")
 SYSTEM_FOLDERS: Final = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/")
-"""Where the loader looks anyway. (torch's own programs name ``/lib/intel64`` and the like.)"""
+"""The loader's default folders. (torch's own programs also name ``/lib/intel64`` and others.)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ class Loader:
         return bool(having) and not having.isdisjoint(self._before(package))
 
     def _before(self, package: str) -> set[str]:
-        return loaded_before(package, self._packages)
+        return with_requirements(package, self._packages)
 
 
 def inside(path: str, element: str) -> str | None:

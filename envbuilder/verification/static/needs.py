@@ -1,4 +1,4 @@
-"""Checks of what ELF files need: found by the loader, or by no import met."""
+"""Check the libraries that ELF files need, with the results of the imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from envbuilder.catalog.triton import Release
 from envbuilder.util.text import counted
-from envbuilder.verification.cures import get_library, mend_base
+from envbuilder.verification.hints import base_file_hint, get_library
 from envbuilder.verification.report import Check, check, failed, passed, some
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.linking import host_runpaths
@@ -33,13 +33,13 @@ def check_runpaths(archive: Archive) -> Iterator[Check]:
         names = [f"{path} ({element})" for path, element in own]
         yield failed(
             "linking.runpath",
-            f"RUNPATHs that lead out of the environment: {some(names)}",
-            mend_base(archive.is_as_built(own[0][0]), archive.same_tool),
+            f"RUNPATHs that point outside the environment: {some(names)}",
+            base_file_hint(archive.is_as_built(own[0][0]), archive.same_tool),
         )
         return
-    text = f"the RUNPATHs of {counted(len(archive.linking.files), 'ELF file')} stay inside"
+    text = f"the RUNPATHs of {counted(len(archive.linking.files), 'ELF file')} stay inside the environment"
     if dead:
-        text += f", but for those of packages as they are published, which lead nowhere: {some(dead, 3)}"
+        text += f", except those that packages are published with, which point nowhere: {some(dead, 3)}"
     yield passed("linking.runpath", text)
 
 
@@ -54,20 +54,22 @@ def check_needs(archive: Archive, release: Release) -> Check:
     if own:
         return failed(
             "linking.needs",
-            f"libraries that neither the environment nor {system.name} has: {_names(own)}",
-            mend_base(archive.is_as_built(own[0].path), archive.same_tool),
+            f"libraries that are missing from the environment and from {system.name}: {_names(own)}",
+            base_file_hint(archive.is_as_built(own[0].path), archive.same_tool),
             release,
         )
     if missing:
         return check(
             "linking.needs",
             "warning",
-            f"libraries that neither the environment nor {system.name} has: {_names(missing)}; whether an import comes "
-            "to them is not known",
+            f"libraries that are missing from the environment and from {system.name}: {_names(missing)}; whether an "
+            "import needs them is not known",
             _cure(missing, release),
             release,
         )
-    return passed("linking.needs", f"every library needed is in the environment or on {system.name}", release)
+    return passed(
+        "linking.needs", f"every required library is in the environment or on {system.name}", release
+    )
 
 
 def settle_needs(
@@ -84,7 +86,8 @@ def settle_needs(
             missing = list(_missing(archive, system))
             sonames = {soname for _, soname in met}
             if not any(need.soname in sonames for need in missing):
-                text = f"no import comes to what neither the environment nor {system.name} has: {_names(missing)}"
+                where = f"missing from the environment and from {system.name}"
+                text = f"no import needs the libraries that are {where}: {_names(missing)}"
                 one = passed("linking.needs", text, release)
         settled.append(one)
     return settled

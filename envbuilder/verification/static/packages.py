@@ -14,6 +14,8 @@ from typing import Final
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from envbuilder.foreign.packages import METADATA, Packages
+
 _RECORD: Final = re.compile(
     r"(?P<site>lib/python3\.\d+/site-packages)/(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info/RECORD"
 )
@@ -52,6 +54,32 @@ def installed_packages(environment: Path, members: Iterable[str]) -> dict[str, I
     return found
 
 
+def with_recorded(
+    found: Mapping[str, Installed], environment: Path, packages: Packages
+) -> dict[str, Installed]:
+    """Return *found* and the Python packages without a RECORD, conda's and eggs, with files as *packages* says."""
+    added = dict(found)
+    owned = [(record.files, path) for record in packages.conda for path in record.files]
+    owned += [(one.files, one.metadata) for one in packages.pip]
+    for files, path in owned:
+        match = METADATA.fullmatch(path)
+        if match is None:
+            continue
+        message = email.message_from_bytes((environment / path).read_bytes())
+        name = canonicalize_name(str(message["Name"]))
+        added.setdefault(
+            name,
+            Installed(
+                name=name,
+                version=str(message["Version"]),
+                site=match["site"],
+                files=files,
+                requires=frozenset(_requires(environment / path)),
+            ),
+        )
+    return added
+
+
 def _files(record: str, site: str) -> Iterator[str]:
     try:
         for row in csv.reader(record.splitlines()):
@@ -80,7 +108,7 @@ def owners(packages: Mapping[str, Installed]) -> dict[str, str]:
     return {path: package.name for package in packages.values() for path in package.files}
 
 
-def loaded_before(name: str, packages: Mapping[str, Installed]) -> set[str]:
+def with_requirements(name: str, packages: Mapping[str, Installed]) -> set[str]:
     """Return *name* and every package that it requires, directly or not: what it may have loaded by then."""
     seen: set[str] = set()
     waiting = [name]

@@ -1,4 +1,4 @@
-"""Checks of what is inside an archive, where its recipe asks for them: SBOM, licences, advisories."""
+"""Check the SBOM, licences and advisories of an archive, as its recipe requires."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.inventory.audit import audit
 from envbuilder.inventory.components import Inventory, inventory_of
-from envbuilder.inventory.policy import Policy, judge
+from envbuilder.inventory.policy import Policy, evaluate
 from envbuilder.inventory.read import texts_of_folder
 from envbuilder.inventory.sbom import sbom
 from envbuilder.recipe.model import AuditOptions, LicenceOptions, VerifyOptions
@@ -47,24 +47,24 @@ def _check_sbom(inventory: Inventory) -> Check:
         sbom(inventory)
     except (IntegrityError, RecipeError) as error:
         return _failed("contents.sbom", error)
-    text = f"{counted(len(inventory.components), 'component')}, as CycloneDX 1.6 has them"
+    text = f"{counted(len(inventory.components), 'component')}, written as CycloneDX 1.6"
     return Check(id="contents.sbom", status="passed", found=text)
 
 
 def _check_licences(inventory: Inventory, options: LicenceOptions) -> Check:
     policy = Policy(allow=options.allow, deny=options.deny, packages=options.packages)
     try:
-        judged = judge(inventory.components, policy)
+        evaluated = evaluate(inventory.components, policy)
     except RecipeError as error:
         return _failed("contents.licences", error)
-    refused = [f"{one.component.name}: {one.reason}" for one in judged if one.verdict == "refused"]
-    unknown = [f"{one.component.name} {one.reason}" for one in judged if one.verdict == "unknown"]
-    fix = "leave the package out, or say under `verify.licences` what was decided of it"
+    refused = [f"{one.component.name}: {one.reason}" for one in evaluated if one.verdict == "refused"]
+    unknown = [f"{one.component.name} {one.reason}" for one in evaluated if one.verdict == "unknown"]
+    fix = "remove the package, or record the decision about it under `verify.licences`"
     if refused:
         return Check(id="contents.licences", status="failed", found="; ".join(_few(refused)), fix=fix)
     if unknown:
         return Check(id="contents.licences", status="warning", found="; ".join(_few(unknown)), fix=fix)
-    text = f"the licences of {counted(len(judged), 'component')} are allowed"
+    text = f"the licences of {counted(len(evaluated), 'component')} are allowed"
     return Check(id="contents.licences", status="passed", found=text)
 
 
@@ -76,10 +76,10 @@ def _check_advisories(inventory: Inventory, options: AuditOptions) -> Check:
     base = f"{counted(found.advisories, 'advisory', 'advisories')}, the newest of {found.newest[:10] or 'no date'}"
     if found.counting:
         names = [f"{one.component.name} {one.component.version}: {one.id}" for one in found.counting]
-        fix = "take a version that mends it; `envbuilder audit` names it"
+        fix = "use a fixed version; `envbuilder audit` lists them"
         return Check(id="contents.advisories", status="failed", found=f"{some(names)} (of {base})", fix=fix)
     ignored = f"; {len(found.findings)} ignored" if found.findings else ""
-    return Check(id="contents.advisories", status="passed", found=f"nothing in {base}{ignored}")
+    return Check(id="contents.advisories", status="passed", found=f"no matches in {base}{ignored}")
 
 
 def _few(items: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Check the provenance of an archive: signed by whom it should be, of this archive, and true of its manifest."""
+"""Check the provenance of an archive: its signer, its subject, and its agreement with the manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from envbuilder.util.documents import DOCUMENT, DocumentError, Record
 from envbuilder.util.files import read_regular
 from envbuilder.verification.report import Check, some
 
-_SIGN: Final = "`envbuilder attest` writes it; take the archive from whom you trust"
+_SIGN: Final = "get the archive from a source you trust; `envbuilder attest` writes a provenance"
 _MOST: Final = 32
 """Provenances beside one archive that are read: each is a document of its own."""
 
@@ -25,7 +25,7 @@ _MOST: Final = 32
 def check_provenance(
     archive: Path, sha256: str, manifest: Manifest | None, trusted: Verifier
 ) -> Iterator[Check]:
-    """Check what lies beside *archive*, of which *sha256* was measured and *manifest* read.
+    """Check the provenance next to *archive*, of which *sha256* was measured and *manifest* read.
 
     Of several provenances the first counts that *trusted* signed and that is of this archive.
     """
@@ -64,22 +64,26 @@ def _check_subject(statement: Record, archive: Path, sha256: str) -> Check:
         kind, predicate = statement.text("_type"), statement.text("predicateType")
         if (kind, predicate) != (STATEMENT_TYPE, PREDICATE_TYPE):
             return _failed(
-                "provenance.subject", f"it states {predicate} ({kind}), not {PREDICATE_TYPE}", _SIGN
+                "provenance.subject",
+                f"the statement is of type {predicate} ({kind}), not {PREDICATE_TYPE}",
+                _SIGN,
             )
         found = [
             (one.text("name") if "name" in one else "something", one.record("digest").digest("sha256"))
             for one in statement.records("subject")
         ]
     except DocumentError as error:
-        return _failed("provenance.subject", f"its statement: {error.path}: {error.reason}", _SIGN)
+        return _failed(
+            "provenance.subject", f"the statement is not valid: {error.path}: {error.reason}", _SIGN
+        )
     if sha256 in (digest for _, digest in found):
         return Check(
-            id="provenance.subject", status="passed", found=f"it is of this archive: sha256 {sha256[:12]}"
+            id="provenance.subject", status="passed", found=f"it describes this archive: sha256 {sha256[:12]}"
         )
     names = some([f"{name} ({digest[:12]})" for name, digest in found]) or "nothing"
     return _failed(
         "provenance.subject",
-        f"it is of another archive: {names}; this is {archive.name} ({sha256[:12]})",
+        f"it describes another archive: {names}; this is {archive.name} ({sha256[:12]})",
         _SIGN,
     )
 
@@ -98,7 +102,7 @@ def _check_materials(statement: Record, manifest: Manifest) -> Check:
     except DocumentError as error:
         return _failed(
             "provenance.materials",
-            f"it does not say what the archive was made of: {error.path}: {error.reason}",
+            f"it does not list what the archive was built from: {error.path}: {error.reason}",
             _SIGN,
         )
     wrong = []
@@ -112,11 +116,11 @@ def _check_materials(statement: Record, manifest: Manifest) -> Check:
         if package.sha256 not in stated
     ]
     if wrong:
-        return _failed("provenance.materials", f"it states an archive of {some(wrong)}", _SIGN)
+        return _failed("provenance.materials", f"it differs from the manifest: {some(wrong)}", _SIGN)
     return Check(
         id="provenance.materials",
         status="passed",
-        found=f"recipe, lock and {len(manifest.all_packages)} artifacts are those of the manifest",
+        found=f"recipe, lock and {len(manifest.all_packages)} artifacts match the manifest",
     )
 
 

@@ -1,4 +1,4 @@
-"""Static checks of what a release demands: its stub's Python, its image's glibc and libstdc++, its extraction."""
+"""Static checks of a release's requirements: its stub's Python, its image's glibc and libstdc++, its extraction."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from envbuilder.catalog.triton import Release
-from envbuilder.verification import cures
-from envbuilder.verification.guard import Made, guarded
+from envbuilder.verification import hints
+from envbuilder.verification.failures import Made, guarded
 from envbuilder.verification.report import Check, check, failed, passed, some
+from envbuilder.verification.static import foreign_release as foreign
 from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.linking import is_newer
 from envbuilder.verification.static.needs import check_needs
@@ -29,7 +30,8 @@ def check_release(archive: Archive, release: Release) -> Iterator[Check]:
         ("system.demands", _check_demands),
     )
     for id, make in checks:
-        yield from guarded(id, functools.partial(make, archive, release), release)
+        made = guarded(id, functools.partial(make, archive, release), release)
+        yield from foreign.fitted(made, archive, release) if archive.is_foreign else made
 
 
 def _check_through_links(archive: Archive, release: Release) -> Check:
@@ -37,11 +39,11 @@ def _check_through_links(archive: Archive, release: Release) -> Check:
     if not names:
         return passed("archive.through-links", "no member is written through a linked folder", release)
     text = f"members written through a linked folder: {some(names)}"
-    fix = "write them by their real path"
+    fix = "write them with their real path"
     if release.extraction == "secure":
-        return failed("archive.through-links", f"{text}; {release.name} refuses them", fix, release)
+        return failed("archive.through-links", f"{text}; {release.name} rejects them", fix, release)
     return check(
-        "archive.through-links", "warning", f"{text}; releases from 26.06 on refuse them", fix, release
+        "archive.through-links", "warning", f"{text}; releases since 26.06 reject them", fix, release
     )
 
 
@@ -54,8 +56,8 @@ def _check_libpython(archive: Archive, release: Release) -> Check:
     has = some([f"lib/libpython{minor}.so.1.0" for minor in found]) or "no libpython at all"
     return failed(
         "layout.libpython",
-        f"the stub of {release.name} links {wanted}; the archive has {has}",
-        f'build it with Python {" or ".join(release.pythons)}: `triton: "{release.name}"` in the recipe sees to that',
+        f"the stub of {release.name} needs {wanted}; the archive has {has}",
+        f'build it with Python {" or ".join(release.pythons)}: `triton: "{release.name}"` in the recipe selects it',
         release,
     )
 
@@ -65,11 +67,11 @@ def _check_glibc(archive: Archive, release: Release) -> Check:
     image = release.glibc or _host_glibc() or release.wheel_glibc
     where = f"the image of {release.name}" if release.glibc else "this machine"
     if asked is None:
-        return passed("system.glibc", "no ELF file asks a version of glibc", release)
+        return passed("system.glibc", "no ELF file requires a version of glibc", release)
     version, path = asked
-    text = f"{path} asks GLIBC_{version}; {where} has {image}"
+    text = f"{path} requires GLIBC_{version}; {where} has {image}"
     if is_newer(version, image):
-        return failed("system.glibc", text, cures.fit_glibc(archive.owner(path), path, image), release)
+        return failed("system.glibc", text, hints.fit_glibc(archive.owner(path), path, image), release)
     return passed("system.glibc", text, release)
 
 
@@ -84,22 +86,22 @@ def _check_libstdcxx(archive: Archive, release: Release) -> Iterator[Check]:
     if bundled is None:
         yield passed("system.libstdcxx", "the archive has no libstdc++ of its own in lib/", release)
     else:
-        text = f"lib/libstdc++.so.6 has GLIBCXX up to {bundled}; the stub of {release.name} asks {release.stub_glibcxx}"
+        text = f"lib/libstdc++.so.6 has GLIBCXX up to {bundled}; {release.name}'s stub requires {release.stub_glibcxx}"
         if is_newer(release.stub_glibcxx, bundled):
-            fix = "leave it out, so that the image's is used, or bring a newer one: the stub itself would not start"
+            fix = "remove it, so that the image's is used, or include a newer one: otherwise the stub does not start"
             yield failed("system.libstdcxx", text, fix, release)
         else:
             yield passed("system.libstdcxx", text, release)
     available = bundled or release.glibcxx
     asked = archive.linking.highest_glibcxx()
     if asked is None:
-        yield passed("system.glibcxx", "no ELF file asks a version of libstdc++", release)
+        yield passed("system.glibcxx", "no ELF file requires a version of libstdc++", release)
         return
     version, path = asked
-    text = f"{path} asks GLIBCXX_{version}; the stub's process has {available}"
+    text = f"{path} requires GLIBCXX_{version}; the stub's process has {available}"
     if is_newer(version, available):
         yield failed(
-            "system.glibcxx", text, "take a version of the package built for an older system", release
+            "system.glibcxx", text, "use a version of the package that is built for an older system", release
         )
     else:
         yield passed("system.glibcxx", text, release)
@@ -111,15 +113,17 @@ def _check_demands(archive: Archive, release: Release) -> Check:
     for demand in map(Requirement, release.demands):
         version = packages.get(canonicalize_name(demand.name))
         if version is None:
-            wrong.append(f"{demand} (not there)")
+            wrong.append(f"{demand} (missing)")
         elif not demand.specifier.contains(version, prereleases=True):
-            wrong.append(f"{demand} (there is {version})")
+            wrong.append(f"{demand} (found {version})")
     if wrong:
         why = (
-            " (with NumPy 2 its stub sends pb_utils.Tensor(name, array) empty; tensors that cross by DLPack are whole)"
-            if any("numpy" in demand and "not there" not in demand for demand in wrong)
+            " (with NumPy 2, its stub sends pb_utils.Tensor(name, array) empty; tensors passed by DLPack are complete)"
+            if any("numpy" in demand and "missing" not in demand for demand in wrong)
             else ""
         )
-        fix = f'`triton: "{release.name}"` in the recipe puts the right versions into the lock'
-        return failed("system.demands", f"{release.name} demands {', '.join(wrong)}{why}", fix, release)
-    return passed("system.demands", f"has what {release.name} demands: {', '.join(release.demands)}", release)
+        fix = f'`triton: "{release.name}"` in the recipe locks the right versions'
+        return failed("system.demands", f"{release.name} requires {', '.join(wrong)}{why}", fix, release)
+    return passed(
+        "system.demands", f"meets the requirements of {release.name}: {', '.join(release.demands)}", release
+    )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tritonclient.grpc import model_config_pb2
 
 from envbuilder.catalog.triton import find_release
+from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.evaluate import check_probe, environment_facts
+from envbuilder.verification.live.evaluate_model import Subject, let_server_decide
+from envbuilder.verification.live.inputs import Case, Questions
+from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check
 from tests.helpers.environments import environment, failures, manifest
@@ -33,7 +39,10 @@ GOOD: dict[str, Any] = {
         "graphs": 2,
         "recompiles": 0,
         "together": [],
-        "sizes": [1, 2, 8],
+        "cases": ["1", "2", "8"],
+        "responses": [1, 1, 1],
+        "varying": [],
+        "constructed": False,
         "shapes": {"y": [1, 16]},
         "empty": [],
         "differs": [],
@@ -41,11 +50,11 @@ GOOD: dict[str, Any] = {
 }
 
 
-def judged(
-    answer: dict[str, Any] | None, *, isolated: bool = True, compiler: str | None = None
-) -> list[Check]:
+def judged(answer: dict[str, Any] | None, *, isolated: bool = True, **known: Any) -> list[Check]:
     probed = Probed(launch="sourced", answer=answer, ended="it exited with 1:\n  | no", seconds=3.0)
-    return list(check_probe(probed, find_release("pytriton-0.7.0"), MANIFEST, isolated, compiler=compiler))
+    return list(
+        check_probe(probed, find_release("pytriton-0.7.0"), MANIFEST, isolated, subject=Subject(**known))
+    )
 
 
 def served(**changes: Any) -> dict[str, Any]:
@@ -57,10 +66,10 @@ def test_all_is_well() -> None:
     assert [(check.id, check.status) for check in checks if check.status != "passed"] == []
     assert {check.id: check.found for check in checks} == {
         "contract.launch": "Python 3.11.7, launched sourced: isolated, locale C, no UTF-8 mode",
-        "contract.isolation": "nothing but the environment and the base system was in reach",
+        "contract.isolation": "only the environment and the base system were accessible",
         "probe.import": "torch 2.13.0+cpu (without CUDA), NumPy 1.26.4, imported in 0.9 s",
         "probe.outside": "every module and library came from the environment or the base system",
-        "probe.child": "/e/0/bin/python3 starts by itself, without ENV/lib on the loader's path",
+        "probe.child": "/e/0/bin/python3 starts without ENV/lib on the loader's path",
         "probe.model": "the model answers: y [1, 16]",
         "probe.compile": "compiled by inductor and /usr/bin/g++; loaded in 12.3 s",
         "probe.answers": "batches of 1, 2, 8: the same as eager",
@@ -74,7 +83,7 @@ def test_no_answer() -> None:
     assert failures(judged(None)) == {
         "contract.launch": (
             "the environment's Python, launched sourced as pytriton-0.7.0 does: it exited with 1:\n  | no",
-            "the last lines say what it lacks",
+            "the last lines show what is missing",
         )
     }
 
@@ -83,7 +92,7 @@ def test_not_isolated_is_a_warning() -> None:
     (check,) = [check for check in judged(GOOD, isolated=False) if check.id == "contract.isolation"]
     assert (check.status, check.fix) == ("warning", "run as root, or allow user namespaces")
     assert check.found == (
-        "this user may make no mount namespace: what the archive was made from stayed in reach"
+        "this user may not create mount namespaces, so the files that the archive was built from stayed accessible"
     )
 
 
@@ -92,7 +101,7 @@ FAILURES = [
         "runtime",
         "probe.import",
         "ImportError: x",
-        "the environment lacks, or has in a wrong version, what the text names",
+        "what the text names is missing from the environment, or has the wrong version",
     ),
     (
         "eager",
@@ -110,7 +119,7 @@ FAILURES = [
         "answer",
         "probe.answers",
         "the model does not answer: ImportError: x",
-        "it loads and compiles; a request is what it does not take",
+        "it loads and compiles, but a request to it fails",
     ),
 ]
 
@@ -130,7 +139,7 @@ def test_no_failed_stage_goes_unsaid(stage: str) -> None:
     answer = {**GOOD, "failed": {"stage": stage, "text": "OSError: x", "trace": "…"}}
     answer = {key: value for key, value in answer.items() if key not in ("CPU", "child")}
     assert failures(judged(answer)) == {
-        "probe.model": ("the probe did not come to the model: OSError: x", "see what it names")
+        "probe.model": ("the probe did not reach the model: OSError: x", "fix what the text names")
     }
 
 
@@ -149,7 +158,7 @@ def test_what_came_from_outside() -> None:
     assert failures(judged(answer)) == {
         "probe.outside": (
             "loaded from outside the environment: yaml (/usr/lib/python3/yaml.py), /opt/x/libssl.so.3",
-            "the environment must hold what it imports; a .pth file or PYTHONPATH may lead outside",
+            "the environment must contain what it imports; a .pth file or PYTHONPATH may point outside it",
         )
     }
 
@@ -166,8 +175,8 @@ def test_a_child_that_does_not_start(code: str, output: str) -> None:
 def test_empty_answers() -> None:
     assert failures(judged(served(empty=["y"]))) == {
         "probe.answers": (
-            "outputs that came back empty: y",
-            "an answer has as many values as its shape says",
+            "empty outputs: y",
+            "return as many values as the output's shape says",
         )
     }
 
@@ -177,7 +186,7 @@ def test_other_answers_than_eager(key: str) -> None:
     text, fix = failures(judged(served(**{key: ["batch of 1: y differs from eager by up to 1"]})))[
         "probe.answers"
     ]
-    assert text == "compiled answers are not eager's: batch of 1: y differs from eager by up to 1"
+    assert text == "compiled outputs differ from eager: batch of 1: y differs from eager by up to 1"
     assert (
         fix
         == "compiled code may differ in the last digits only: does the model ask torch.compiler.is_compiling()?"
@@ -191,24 +200,161 @@ def test_recompiles_are_a_warning() -> None:
         "3 graphs were compiled by requests, in batches of 1, 2, 8",
     )
     assert (
-        check.fix == 'mark sizes dynamic: {"dynamic": true}, or name them in WARMUP; a request waits for each'
+        check.fix
+        == 'make sizes dynamic with {"dynamic": true}, or list them in WARMUP; each compilation delays a request'
     )
 
 
 def test_no_compiler_is_said() -> None:
     checks = judged(served(compiler=None, backend="aot_eager"))
     assert {c.id: c.found for c in checks}["probe.compile"] == (
-        "no C++ compiler in reach: compiled by aot_eager, which needs none; loaded in 12.3 s"
+        "no C++ compiler found: compiled by aot_eager, which needs none; loaded in 12.3 s"
     )
 
 
 def test_the_users_own_triton_model() -> None:
-    found = {c.id: c.found for c in judged(served(own=True, compiled=False))}
-    assert found["probe.answers"] == "batches of 1, 2, 8: its own TritonPythonModel has no eager form"
+    found = {c.id: c.found for c in judged(served(own=True, compiled=False), own=True)}
+    assert found["probe.answers"] == (
+        "batches of 1, 2, 8: the same in two calls; a custom TritonPythonModel has no eager form"
+    )
     assert found["probe.compile"] == (
-        "nothing for torch.compile to do (TritonPythonModel of its own); loaded in 12.3 s"
+        "nothing for torch.compile to do (a custom TritonPythonModel); loaded in 12.3 s"
     )
     assert "probe.recompiles" not in found
+
+
+FLOATS = Questions(cases=(), source="made up from config.pbtxt", names=("x",))
+TEXTS = dataclasses.replace(FLOATS, narrow=True)
+GIVEN = dataclasses.replace(TEXTS, made_up=False, source="x.npz")
+STANDS_IN = "not known, because the probe only imitates Triton's module: "
+OWN_FAILURES = [
+    ("runtime", {}, FLOATS, "unknown", STANDS_IN + "its file cannot be imported in the probe: E: x"),
+    ("compiled", {}, FLOATS, "unknown", STANDS_IN + "it does not load in the probe: E: x"),
+    ("ended", {}, FLOATS, "unknown", STANDS_IN + "the probe did not reach its answers in the probe: E: x"),
+    (
+        "answer",
+        {"inputs": "x float32[1]"},
+        FLOATS,
+        "unknown",
+        STANDS_IN + "it does not answer in the probe: E: x",
+    ),
+    (
+        "answer",
+        {"inputs": "x strings[1]"},
+        TEXTS,
+        "unknown",
+        "not known: the model rejects an input, which was made up from config.pbtxt (x strings[1]): E: x",
+    ),
+    ("answer", {"inputs": "x"}, GIVEN, "unknown", STANDS_IN + "it does not answer in the probe: E: x"),
+    (
+        "runtime",
+        {"missing": "cv2"},
+        FLOATS,
+        "failed",
+        "the environment has no module 'cv2', which the model imports: E: x",
+    ),
+    ("runtime", {"missing": "c_python_backend_utils"}, FLOATS, "unknown", STANDS_IN + "its file cannot be "),
+]
+
+
+@pytest.mark.parametrize(("stage", "more", "questions", "status", "text"), OWN_FAILURES)
+def test_what_fails_of_an_own_model_is_not_known_until_a_server_has_said(
+    stage: str, more: dict[str, str], questions: Questions, status: str, text: str
+) -> None:
+    answer = {key: value for key, value in GOOD.items() if key != "CPU"}
+    failed = {"stage": stage, "text": "E: x", "trace": "…", **more}
+    checks = judged({**answer, "failed": failed}, own=True, questions=questions)
+    (check,) = [check for check in checks if check.status != "passed"]
+    assert (check.id, check.status) == ("probe.model", status)
+    assert check.found.startswith(text)
+    assert check.fix is not None
+    assert ("numpy.savez" in check.fix) is ("rejects an input" in text)
+
+    own = DeployedModel(
+        sandbox=Sandbox(root=Path("/x"), environment=Path("/x"), isolated=False),
+        deployment=None,
+        folder=Path("/x/m"),
+        config=model_config_pb2.ModelConfig(name="m"),
+        version="1",
+        questions=questions,
+    )
+    ready = Check(id="server.start", status="passed", found="ready")
+    unsure = Check(id="server.http", status="unknown", found="not known")
+    answers = Check(id="server.grpc", status="failed", found="no answer")
+    dead = Check(id="server.start", status="failed", found="it does not start")
+    for said, decided in [
+        ([], False),
+        ([ready, unsure], False),
+        ([ready, unsure, answers], True),
+        ([dead], True),
+    ]:
+        place = [check]
+        let_server_decide(place, [own], said)
+        assert (place[0].status == "warning") is decided, said
+
+
+def test_an_own_model_does_without_torch() -> None:
+    answer = {key: value for key, value in served(own=True, compiled=False).items() if key != "torch"}
+    checks = {check.id: check for check in judged({**answer, "numpy": "2.3.1"}, own=True)}
+    assert {check.status for check in checks.values()} == {"passed"}
+    assert checks["probe.import"].found == "no torch, which the model does not need; NumPy 2.3.1"
+    probed = Probed(launch="sourced", answer={**answer, "numpy": "2.3.1"}, ended="", seconds=1)
+    assert environment_facts([probed]) == {"python": "3.11.7", "numpy": "2.3.1"}
+
+
+def test_a_model_that_asks_what_is_not_in_reach_is_not_known() -> None:
+    unknown = ["it calls the model 'z', which is not available"]
+    for answer in (
+        served(own=True),
+        {**GOOD, "CPU": {}, "failed": {"stage": "answer", "text": "E", "trace": ""}},
+    ):
+        (check,) = [one for one in judged({**answer, "unknown": unknown}, own=True) if one.status != "passed"]
+        assert (check.id, check.status, check.found) == ("probe.model", "unknown", f"not known: {unknown[0]}")
+
+
+def test_what_is_expected_of_an_own_model_and_of_another() -> None:
+    case = Case(label="1", inputs={}, expected=({},))
+    asked = dataclasses.replace(GIVEN, cases=(case,))
+    wrong: dict[str, Any] = {"questions": asked, "unexpected": ("y differs from expected by up to 1",)}
+    found = {
+        own: next(c for c in judged(served(own=own), own=own, **wrong) if c.id == "probe.expected")
+        for own in (True, False)
+    }
+    assert (found[True].status, found[False].status) == ("unknown", "failed")
+    assert (
+        found[False].found
+        == "answers differ from those that x.npz expects: y differs from expected by up to 1"
+    )
+    (right,) = [c for c in judged(GOOD, questions=asked) if c.id == "probe.expected"]
+    assert (right.status, right.found) == ("passed", "the answers that x.npz expects")
+
+
+def test_what_a_server_sends_as_it_is_fails_no_model_of_the_users_own() -> None:
+    said = {
+        "empty": "empty outputs: y",
+        "undescribed": "outputs are not as config.pbtxt describes them: y",
+        "missing": "outputs of config.pbtxt that the model does not send: y",
+    }
+    for key, text in said.items():
+        found = {c.id: c for c in judged(served(own=True, **{key: ["y"]}), own=True)}["probe.answers"]
+        assert (found.status, found.found) == ("unknown" if key == "missing" else "warning", text)
+    found = {c.id: c for c in judged(served(own=True, finalize="OSError: x"), own=True)}["probe.model"]
+    assert found.status == "warning"
+    assert found.found.endswith("its finalize fails: OSError: x")
+
+
+def test_a_file_that_the_version_folder_lacks_is_no_package() -> None:
+    failed = {"stage": "runtime", "text": "No module named '1.helper'", "missing": "1.helper"}
+    (check,) = [c for c in judged({**GOOD, "CPU": {}, "failed": failed}, own=True) if c.status == "failed"]
+    assert check.fix == "put that file into the version folder"
+
+
+def test_a_model_that_refuses_what_was_made_up_is_told_how_to_be_asked() -> None:
+    failed = {"stage": "eager", "text": "E: x", "trace": "…", "inputs": "x int64[1]"}
+    (check,) = [
+        c for c in judged({**GOOD, "CPU": {}, "failed": failed}, questions=TEXTS) if c.status != "passed"
+    ]
+    assert (check.id, check.status) == ("probe.model", "unknown")
 
 
 def test_a_gpu_is_judged_too() -> None:
@@ -234,9 +380,7 @@ def test_a_compiler_that_travels_along() -> None:
     checks = judged(served(compiler="/e/0/bin/g++"), compiler="bin/g++")
     found = {check.id: check.found for check in checks}
     assert [check.id for check in checks if check.status != "passed"] == []
-    isolation = (
-        "nothing but the environment and the base system was in reach, and no compiler of this machine"
-    )
+    isolation = "only the environment and the base system were accessible, without a compiler of this machine"
     assert found["contract.isolation"] == isolation
     assert found["probe.compile"] == "compiled by inductor and /e/0/bin/g++; loaded in 12.3 s"
 
@@ -245,8 +389,8 @@ def test_a_compiler_that_travels_along() -> None:
 def test_another_compiler_than_the_one_that_travels_along(compiler: str | None) -> None:
     assert failures(judged(served(compiler=compiler), compiler="bin/x-g++")) == {
         "probe.compile": (
-            f"compiled by {compiler}, and not by the environment's own bin/x-g++",
-            "CXX is set by the server's environment: take it away",
+            f"compiled by {compiler}, not by the environment's own bin/x-g++",
+            "CXX is set in the server's environment: unset it",
         )
     }
 
@@ -255,7 +399,7 @@ def test_a_library_that_came_from_outside() -> None:
     check = outside("pytriton-0.7.0", ["/opt/x/libssl.so.3"])
     assert (check.found, check.fix) == (
         "loaded from outside the environment: /opt/x/libssl.so.3",
-        "the environment must hold what it loads; a RUNPATH or LD_LIBRARY_PATH leads outside",
+        "the environment must contain what it loads; a RUNPATH or LD_LIBRARY_PATH points outside it",
     )
 
 
@@ -274,7 +418,7 @@ def test_what_came_from_the_system_of_the_server_itself() -> None:
     check = outside("pytriton-0.7.0", LENT)
     assert (check.status, check.found) == (
         "passed",
-        "every module and library came from the environment or the base system; of this machine's own: "
+        "every module and library came from the environment or the base system; from this machine: "
         "libGL.so.1.7.0, libgomp.so.1.0.0",
     )
 
@@ -283,9 +427,9 @@ def test_what_came_from_this_machine_and_is_not_in_the_image() -> None:
     check = outside("24.10", LENT)
     assert (check.status, check.found, check.fix) == (
         "failed",
-        "loaded from this machine, and not in the image of 24.10: libGL.so.1",
-        "an image of your own with Debian's libgl1 has it: `system-libraries: [libGL.so.1]` in the recipe, and lock "
-        "and build again",
+        "loaded from this machine, but missing from the image of 24.10: libGL.so.1",
+        "build your own image with Debian's libgl1, set `system-libraries: [libGL.so.1]` in the recipe, then lock and "
+        "build again",
     )
     assert outside("24.10", LENT, system_libraries=("libGL.so.1",)).status == "passed"
 
@@ -294,6 +438,6 @@ def test_what_came_from_this_machine_and_may_be_in_the_image() -> None:
     check = outside("24.10", ["/usr/lib/x86_64-linux-gnu/libcudart.so.12.6"])
     assert (check.status, check.found, check.fix) == (
         "warning",
-        "loaded from this machine, and perhaps not in the image of 24.10: libcudart.so.12",
+        "loaded from this machine, and possibly missing from the image of 24.10: libcudart.so.12",
         "verify in the image of 24.10",
     )

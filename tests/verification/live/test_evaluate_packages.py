@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.catalog.triton import find_release
-from envbuilder.verification.live.evaluate_packages import PackageJudge, UvTried, soname_candidates
+from envbuilder.verification.live.evaluate_packages import PackageEvaluator, UvTried, soname_candidates
 from envbuilder.verification.live.packages import Imported, ModuleOutcome, PackageOutcome, import_packages
 from envbuilder.verification.report import Check
 from envbuilder.verification.static import loader
@@ -47,8 +47,8 @@ def judged(
         modules = {name: tuple(one.modules) for name, one in found.items()}
         imported = Imported(launch="sourced", found=found, modules=modules, ended="", seconds=0.0)
     its = find_release(release)
-    judge = PackageJudge(archive=archive, release=its, system=system_of(archive, its), uv=uv)
-    checks: list[Check] = list(judge.checks(imported))
+    evaluator = PackageEvaluator(archive=archive, release=its, system=system_of(archive, its), uv=uv)
+    checks: list[Check] = list(evaluator.checks(imported))
     assert {check.id for check in checks} == {"probe.packages"}
     return [(check.status, check.found, check.fix) for check in checks]
 
@@ -82,7 +82,7 @@ def test_what_build_left_out(tmp_path: Path) -> None:
         (
             "failed",
             "a: ModuleNotFoundError: No module named 'a.tests'; `build` left it out (**/tests/**)",
-            "take '**/tests/**' out of `pack: {exclude: …}` in the recipe, and lock and build again",
+            "remove '**/tests/**' from `pack: {exclude: …}` in the recipe, then lock and build again",
         )
     ]
     assert judged(distribution("a", files), tmp_path / "2", exclude=("**/*.a",)) == ALL_WELL
@@ -96,7 +96,7 @@ def test_a_file_that_build_left_out(tmp_path: Path) -> None:
     )
     assert one[0] == "failed"
     assert one[1].endswith("table.csv'; `build` left it out (**/*.csv)")
-    assert one[2] == "take '**/*.csv' out of `pack: {exclude: …}` in the recipe, and lock and build again"
+    assert one[2] == "remove '**/*.csv' from `pack: {exclude: …}` in the recipe, then lock and build again"
     assert judged(distribution("a", files), tmp_path / "2") == ALL_WELL
 
 
@@ -106,18 +106,18 @@ def test_a_library_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (
             "failed",
             f"opencv-python: ImportError: {GL}",
-            "opencv-python-headless instead of opencv-python in the recipe's dependencies needs no such library; "
+            "opencv-python-headless instead of opencv-python in the recipe's dependencies does not need this library; "
             "or `apt-get install libgl1` on each machine that serves",
         )
     ]
     assert judged(tree, tmp_path / "2", release="24.10")[0][2] == (
-        "opencv-python-headless instead of opencv-python in the recipe's dependencies needs no such library; "
-        "or an image of your own with Debian's libgl1 has it: `system-libraries: [libGL.so.1]` in the recipe, "
-        "and lock and build again"
+        "opencv-python-headless instead of opencv-python in the recipe's dependencies does not need this library; "
+        "or build your own image with Debian's libgl1, set `system-libraries: [libGL.so.1]` in the recipe, "
+        "then lock and build again"
     )
     # Following it: the other wheel, or the word of the recipe.
     assert judged(distribution("opencv-python-headless", {"cv2.py": ""}), tmp_path / "3") == ALL_WELL
-    text = f"opencv-python: ImportError: {GL}; the recipe says that its system has it: not known here"
+    text = f"opencv-python: ImportError: {GL}; the recipe lists it as a library of the system: not known here"
     for number, release in enumerate(("pytriton-0.7.0", "24.10")):
         folder = tmp_path / f"own{number}"
         assert judged(tree, folder, release=release, system_libraries=("libGL.so.1",)) == [
@@ -129,7 +129,7 @@ def test_a_library_that_nobody_is_known_to_have(tmp_path: Path) -> None:
     found = failing("a", "libnowhere.so.3: cannot open shared object file: No such file or directory")
     fix = judged(distribution("a", {"a.py": ""}), tmp_path, found)[0][2]
     assert fix == (
-        "take a version of a whose wheel brings libnowhere.so.3 along, or name it in the recipe's "
+        "use a version of a whose wheel contains libnowhere.so.3, or list it in the recipe's "
         "`system-libraries`, if each machine that serves has it"
     )
 
@@ -141,7 +141,7 @@ def test_a_library_that_this_machine_lacks_and_the_image_has(tmp_path: Path) -> 
             "warning",
             "a: ImportError: libcurl.so.4: cannot open shared object file: No such file or directory; "
             "the image of 24.10 has it: not known here",
-            "`apt-get install` it on the machine that verifies, or verify in the image of 24.10",
+            "install it with `apt-get` on this machine, or verify in the image of 24.10",
         )
     ]
 
@@ -172,9 +172,9 @@ def test_a_package_for_another_numpy(tmp_path: Path, text: str) -> None:
     assert judged(distribution("pyarrow", {"pyarrow.py": raising(text)}), tmp_path) == [
         (
             "failed",
-            f"pyarrow: ImportError: {text}; there is NumPy 1.26.4",
-            "lock again: the solver is kept from versions of pyarrow that are built for NumPy 2; or a release from "
-            "24.11 on, which takes NumPy 2",
+            f"pyarrow: ImportError: {text}; the environment has NumPy 1.26.4",
+            "lock again: the solver then avoids versions of pyarrow that are built for NumPy 2; or target release "
+            "24.11 or later, which supports NumPy 2",
         )
     ]
 
@@ -187,18 +187,18 @@ def test_no_gpu_here(tmp_path: Path, text: str) -> None:
     assert judged(distribution("a", {"a.py": raising(text)}), tmp_path) == [
         (
             "warning",
-            f"a: ImportError: {text}; there is no GPU here: not known",
+            f"a: ImportError: {text}; this machine has no GPU: not known",
             "verify it on a machine with an NVIDIA GPU",
         )
     ]
 
 
 ADD = "add the project that has the module nowhere to the recipe's dependencies"
-KEEP = "`pack: {exclude: []}` in the recipe leaves nothing out; if that does not help, please report it"
+KEEP = "keep everything with `pack: {exclude: []}` in the recipe; if that does not help, please report it"
 UV = [
     (None, "failed", "", ADD),
-    (False, "warning", "; in uv's own installation of the lock, too", ADD),
-    (True, "failed", "; in uv's own installation of the lock it is imported", KEEP),
+    (False, "warning", "; it also fails in uv's own installation of the lock", ADD),
+    (True, "failed", "; in uv's own installation of the lock, the import works", KEEP),
 ]
 
 
@@ -219,7 +219,7 @@ def test_what_no_other_package_comes_to_is_a_warning(tmp_path: Path) -> None:
     ((status, found, _),) = judged(tree, tmp_path)
     assert (status, found) == (
         "warning",
-        f"b: ImportError: {GL}; no package comes to it that the recipe must have named",
+        f"b: ImportError: {GL}; no package that the recipe requires imports it",
     )
 
 
@@ -234,15 +234,15 @@ def test_what_another_package_comes_to_is_a_failure(tmp_path: Path) -> None:
 def test_no_time(tmp_path: Path) -> None:
     found = {"a": PackageOutcome(modules={"a": ModuleOutcome(done=False)}, timeout=True)}
     assert judged(distribution("a", {"a.py": ""}), tmp_path, found) == [
-        ("warning", "a: a was not imported in time: not known", "verify it on a machine with less to do")
+        ("warning", "a: a was not imported in time: not known", "verify it on a less busy machine")
     ]
 
 
 def test_a_process_that_dies(tmp_path: Path) -> None:
     code = "import os\nprint('Illegal instruction', flush=True)\nos.kill(os.getpid(), 4)"
     ((status, found, fix),) = judged(distribution("a", {"a.py": code}), tmp_path)
-    assert (status, found) == ("failed", "a: importing a was ended by signal 4: Illegal instruction")
-    assert fix == "take another version of a, or give it what its text names"
+    assert (status, found) == ("failed", "a: importing a was killed by signal 4: Illegal instruction")
+    assert fix == "use another version of a, or add what the text names"
 
 
 def test_the_sonames_that_a_file_may_have() -> None:

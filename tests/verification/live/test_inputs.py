@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from envbuilder.guest.cases import read_cases
 from envbuilder.verification.live import inputs as sample
 
 
@@ -33,7 +34,7 @@ def test_batch_sizes(most: int, sizes: list[int]) -> None:
         ("UINT8", "uint8"),
         ("BOOL", "bool"),
         ("BF16", "float32"),
-        ("STRING", "S10"),
+        ("STRING", "O"),
     ],
 )
 def test_inputs(kind: str, dtype: str) -> None:
@@ -52,11 +53,19 @@ def test_inputs_without_batches() -> None:
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
     model = config('max_batch_size: 4 input [ { name: "a/b" data_type: TYPE_STRING dims: [ 1 ] } ]')
-    cases = {size: sample.make_inputs(model, size) for size in (1, 3)}
+    odd = np.array([[b"\0\xff\0"], [b""]], dtype=object)
+    cases = [
+        *sample.made_up(model).cases,
+        sample.Case(label="step 1", inputs={"a/b": odd, "c#*": np.ones(2)}),
+    ]
     sample.save(tmp_path / "inputs.npz", cases)
-    loaded = sample.load(tmp_path / "inputs.npz")
-    assert {size: list(case) for size, case in loaded.items()} == {1: ["a/b"], 3: ["a/b"]}
-    assert np.array_equal(loaded[3]["a/b"], cases[3]["a/b"])
+    loaded = read_cases(str(tmp_path / "inputs.npz"))
+    assert {label: list(case) for label, case in loaded.items()} == {
+        **{key: ["a/b"] for key in "1234"},
+        "step 1": ["a/b", "c#*"],
+    }
+    assert loaded["3"]["a/b"].tolist() == cases[2].inputs["a/b"].tolist()
+    assert loaded["step 1"]["a/b"].tolist() == odd.tolist()
 
 
 def test_the_configuration_as_a_stub_gets_it() -> None:
@@ -65,7 +74,7 @@ def test_the_configuration_as_a_stub_gets_it() -> None:
     input [ { name: "x" data_type: TYPE_FP32 dims: [ 3, -1 ] reshape { shape: [ 3 ] } } ]
     parameters: { key: "K" value: { string_value: "V" } }
     """
-    data = sample.as_stub_sees(config(text))
+    data = sample.stub_config(config(text))
     assert (data["name"], data["max_batch_size"]) == ("m", 4)
     assert data["input"][0]["dims"] == [3, -1]
     assert data["input"][0]["reshape"]["shape"] == [3]

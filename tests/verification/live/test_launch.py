@@ -12,7 +12,7 @@ import pytest
 from envbuilder.catalog.triton import Launch
 from envbuilder.util.process import CommandError
 from envbuilder.verification.live import launch as contract
-from envbuilder.verification.live.launch import Place, launched
+from envbuilder.verification.live.launch import Sandbox, launched
 
 SERVER = {"PATH": "/usr/bin", "LD_LIBRARY_PATH": "/opt/tritonserver/lib", "PYTHONHOME": "/x"}
 SHOW = '#!/bin/sh\nls /\necho "$LD_LIBRARY_PATH" "$VIRTUAL_ENV" "$ACTIVATED" "$LC_ALL"\necho "$@"\n'
@@ -40,9 +40,9 @@ def test_direct() -> None:
     }
 
 
-def place(folder: Path, *, isolate: bool) -> Place:
+def sandbox(folder: Path, *, isolate: bool) -> Sandbox:
     """A place whose Python shows what it can see."""
-    made = Place.make(folder / "root", isolate=isolate)
+    made = Sandbox.make(folder / "root", isolate=isolate)
     (made.environment / "bin").mkdir()
     (made.environment / "bin" / "activate").write_text("export ACTIVATED=yes\n")
     python = made.environment / "bin" / "python3"
@@ -53,13 +53,13 @@ def place(folder: Path, *, isolate: bool) -> Place:
 
 def test_an_environment_lies_in_a_random_folder(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    first, second = place(tmp_path, isolate=False), place(tmp_path / "other", isolate=False)
+    first, second = sandbox(tmp_path, isolate=False), sandbox(tmp_path / "other", isolate=False)
     assert first.environment.parent.name != second.environment.parent.name
 
 
 @pytest.mark.parametrize(("launch", "activated"), [("sourced", "yes"), ("direct", "")])
 def test_isolated(tmp_path: Path, launch: Launch, activated: str) -> None:
-    made = place(tmp_path, isolate=True)
+    made = sandbox(tmp_path, isolate=True)
     if not made.isolated:
         assert os.geteuid() != 0  # root may always
         return
@@ -76,7 +76,7 @@ def test_isolated(tmp_path: Path, launch: Launch, activated: str) -> None:
 
 
 def test_what_is_outside_cannot_be_read(tmp_path: Path) -> None:
-    made = place(tmp_path, isolate=True)
+    made = sandbox(tmp_path, isolate=True)
     secret = tmp_path / "secret"
     secret.write_text("here")
     (made.environment / "bin" / "python3").write_text(f"#!/bin/sh\ncat {secret}\n")
@@ -85,7 +85,7 @@ def test_what_is_outside_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_not_isolated(tmp_path: Path) -> None:
-    made = place(tmp_path, isolate=False)
+    made = sandbox(tmp_path, isolate=False)
     assert not made.isolated
     assert made.seen(made.environment) == str(made.environment)
     done = made.run_python("sourced", ["job"])
@@ -94,23 +94,23 @@ def test_not_isolated(tmp_path: Path) -> None:
 
 def test_without_mount_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    contract._namespace.cache_clear()  # noqa: SLF001  # what a new process does not have
+    contract.mount_namespace.cache_clear()
     try:
-        assert not place(tmp_path, isolate=True).isolated
+        assert not sandbox(tmp_path, isolate=True).isolated
     finally:
-        contract._namespace.cache_clear()  # noqa: SLF001  # what a new process does not have
+        contract.mount_namespace.cache_clear()
 
 
 @pytest.mark.parametrize("isolate", [True, False])
 def test_a_program_that_does_not_end(tmp_path: Path, isolate: bool) -> None:
-    made = place(tmp_path, isolate=isolate)
+    made = sandbox(tmp_path, isolate=isolate)
     (made.environment / "bin" / "python3").write_text("#!/bin/sh\necho begun\nexec sleep 60\n")
     with pytest.raises(CommandError, match=r"ran out of time:\n  \| begun"):
         made.run_python("direct", [], timeout=1)
 
 
 def test_what_is_hidden_is_not_in_reach(tmp_path: Path) -> None:
-    made = place(tmp_path, isolate=True)
+    made = sandbox(tmp_path, isolate=True)
     if not made.isolated:
         assert os.geteuid() != 0  # root may always
         return

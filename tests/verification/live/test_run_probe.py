@@ -13,7 +13,8 @@ from envbuilder.catalog.triton import Launch, find_release
 from envbuilder.deployment.config import read_config
 from envbuilder.progress import SILENT
 from envbuilder.verification.live.evaluate import check_probe
-from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.evaluate_model import Subject
+from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.run_probe import Probed, prepare, run_probe
 from envbuilder.verification.report import Check
 from tests.helpers.environments import assert_all_passed, failures
@@ -70,14 +71,15 @@ def probe(
     launch: Launch = "sourced",
 ) -> Probed:
     """Run the probe with *directory*'s model in the environment where it lies."""
-    made = Place.make(folder / "root", isolate=False)
-    place = Place(root=made.root, environment=environment, isolated=False)
-    subject = prepare(archive, directory, place, folder / "envs", compile=compile, reporter=SILENT)
+    made = Sandbox.make(folder / "root", isolate=False)
+    sandbox = Sandbox(root=made.root, environment=environment, isolated=False)
+    subject = prepare(archive, directory, sandbox, folder / "envs", compile=compile, reporter=SILENT)
     return run_probe(subject, launch)
 
 
-def judged(probed: Probed, manifest: Manifest) -> dict[str, Check]:
-    checks = check_probe(probed, find_release("pytriton-0.7.0"), manifest, True)
+def judged(probed: Probed, manifest: Manifest, **known: Any) -> dict[str, Check]:
+    subject = Subject(**known)
+    checks = check_probe(probed, find_release("pytriton-0.7.0"), manifest, True, subject=subject)
     return {check.id: check for check in checks}
 
 
@@ -121,12 +123,12 @@ def test_server_and_probe_ask_for_torch_compile(
     tmp_path: Path, cpu_archive: Path, source: str, parameters: str, compile: Mapping[str, Any], asked: str
 ) -> None:
     directory = model(tmp_path, source, parameters=parameters)
-    place = Place.make(tmp_path / "root", isolate=False)
-    subject = prepare(cpu_archive, directory, place, tmp_path / "envs", compile=compile, reporter=SILENT)
+    sandbox = Sandbox.make(tmp_path / "root", isolate=False)
+    subject = prepare(cpu_archive, directory, sandbox, tmp_path / "envs", compile=compile, reporter=SILENT)
     key = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
     assert subject.config.parameters[key].string_value == asked
     assert (directory / "config.pbtxt").read_text() == CONFIG + parameters  # the user's own stays as it is
-    deployed = read_config(subject.deployment.folder).message
+    deployed = read_config(subject.folder).message
     assert deployed.parameters[key].string_value == asked
 
 
@@ -163,7 +165,7 @@ def test_compiled_answers_that_are_not_eagers(
     checks = judged(probe(directory, tmp_path, cpu_archive, cpu_environment), manifest)
     assert failures(checks.values()) == {
         "probe.answers": (
-            "compiled answers are not eager's: "
+            "compiled outputs differ from eager: "
             + ", ".join(f"batch of {size}: y differs from eager by up to 1" for size in (1, 2, 3, 4)),
             "compiled code may differ in the last digits only: does the model ask torch.compiler.is_compiling()?",
         )
@@ -186,10 +188,10 @@ def test_the_users_own_triton_model(
     tmp_path: Path, cpu_archive: Path, cpu_environment: Path, manifest: Manifest
 ) -> None:
     directory = model(tmp_path, OWN.format(answer="x * 2"))
-    checks = judged(probe(directory, tmp_path, cpu_archive, cpu_environment), manifest)
-    assert failures(checks.values()) == {}
-    assert (
-        checks["probe.answers"].found == "batches of 1, 2, 3, 4: its own TritonPythonModel has no eager form"
+    checks = judged(probe(directory, tmp_path, cpu_archive, cpu_environment), manifest, own=True)
+    assert_all_passed(checks.values())
+    assert checks["probe.answers"].found == (
+        "batches of 1, 2, 3, 4: the same in two calls; a custom TritonPythonModel has no eager form"
     )
 
 
@@ -200,22 +202,21 @@ def test_the_users_own_triton_model_that_does_not_load(
         OWN.format(answer="x")
         + "\n    def initialize(self, args):\n        raise OSError(args['model_name'])\n"
     )
-    checks = judged(probe(model(tmp_path, source), tmp_path, cpu_archive, cpu_environment), manifest)
-    text, _ = failures(checks.values())["probe.model"]
-    assert text == "the model does not load or answer: OSError: model"
+    probed = probe(model(tmp_path, source), tmp_path, cpu_archive, cpu_environment)
+    check = judged(probed, manifest, own=True)["probe.model"]
+    assert (check.status, check.found) == (
+        "unknown",
+        "not known, because the probe only imitates Triton's module: it does not load in the probe: OSError: model",
+    )
 
 
 def test_an_answer_that_is_empty(
     tmp_path: Path, cpu_archive: Path, cpu_environment: Path, manifest: Manifest
 ) -> None:
     directory = model(tmp_path, OWN.format(answer="np.empty((0, 3), np.float32)"))
-    checks = judged(probe(directory, tmp_path, cpu_archive, cpu_environment), manifest)
-    assert failures(checks.values()) == {
-        "probe.answers": (
-            "outputs that came back empty: y",
-            "an answer has as many values as its shape says",
-        )
-    }
+    checks = judged(probe(directory, tmp_path, cpu_archive, cpu_environment), manifest, own=True)
+    assert checks["probe.answers"].status == "warning"
+    assert "y is float32[0, 3] in batch of " in checks["probe.answers"].found
 
 
 def test_the_form_of_the_platform_handler(
@@ -247,6 +248,60 @@ def test_strings_and_no_batches(
     )
 
 
+MADE = """
+import os
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 3)
+        self.more = torch.rand(3)  # no buffer
+        self.shift = {shift}
+
+    def forward(self, x):
+        return self.layer(x) * self.more + self.shift + {noise}
+"""
+ONCE = "the same as eager; without a weights file, each start of a server creates different weights"
+VARIES = "y varies from call to call, so only types and dims were compared"
+
+
+@pytest.mark.parametrize(
+    ("shift", "noise", "found"),
+    [
+        ("0.0", "0.0", ONCE),
+        ("float(os.urandom(1)[0])", "0.0", VARIES),  # no seed makes it the same again
+        ("0.0", "torch.rand_like(x)", VARIES),
+    ],
+)
+def test_a_module_that_is_served_as_constructed_is_compared_with_itself(
+    tmp_path: Path,
+    cpu_archive: Path,
+    cpu_environment: Path,
+    manifest: Manifest,
+    shift: str,
+    noise: str,
+    found: str,
+) -> None:
+    directory = model(tmp_path, MADE.format(shift=shift, noise=noise))
+    probed = probe(directory, tmp_path, cpu_archive, cpu_environment)
+    checks = judged(probed, manifest)
+    assert failures(checks.values()) == {}
+    assert checks["probe.answers"].found == f"batches of 1, 2, 3, 4: {found}"
+    assert probed.served is not None
+    assert probed.served["constructed"]  # so a server's answers are not compared by value
+
+
+def test_a_module_that_is_the_same_each_time_is_compared_by_value(
+    tmp_path: Path, cpu_archive: Path, cpu_environment: Path, manifest: Manifest
+) -> None:
+    source = MADE.format(shift="0.0", noise="0.0").replace("super()", "torch.manual_seed(3); super()")
+    probed = probe(model(tmp_path, source), tmp_path, cpu_archive, cpu_environment)
+    assert judged(probed, manifest)["probe.answers"].found == "batches of 1, 2, 3, 4: the same as eager"
+    assert probed.served is not None
+    assert not probed.served["constructed"]
+
+
 def test_half_precision(tmp_path: Path, cpu_archive: Path, cpu_environment: Path, manifest: Manifest) -> None:
     config = CONFIG.replace("TYPE_FP32", "TYPE_BF16").replace("max_batch_size: 4", "max_batch_size: 0")
     directory = model(tmp_path, MODEL.format(body="return x * 2"), config=config)
@@ -272,7 +327,7 @@ def test_no_compiler_is_no_failure(
     checks = judged(probed, manifest)
     assert failures(checks.values()) == {}
     assert checks["probe.compile"].found.startswith(
-        "no C++ compiler in reach: compiled by aot_eager, which needs none; loaded in "
+        "no C++ compiler found: compiled by aot_eager, which needs none; loaded in "
     )
 
 
@@ -280,9 +335,9 @@ def test_a_probe_that_does_not_end(
     tmp_path: Path, cpu_archive: Path, cpu_environment: Path, manifest: Manifest
 ) -> None:
     directory = model(tmp_path, "import time\ntime.sleep(600)\n" + MODEL.format(body="return x"))
-    made = Place.make(tmp_path / "root", isolate=False)
-    place = Place(root=made.root, environment=cpu_environment, isolated=False)
-    subject = prepare(cpu_archive, directory, place, tmp_path / "envs", compile={}, reporter=SILENT)
+    made = Sandbox.make(tmp_path / "root", isolate=False)
+    sandbox = Sandbox(root=made.root, environment=cpu_environment, isolated=False)
+    subject = prepare(cpu_archive, directory, sandbox, tmp_path / "envs", compile={}, reporter=SILENT)
     text, _ = failures(judged(run_probe(subject, "direct", timeout=4), manifest).values())["contract.launch"]
     assert text == (
         "the environment's Python, launched direct as pytriton-0.7.0 does: it did not end within 4 s:\n  | (nothing)"

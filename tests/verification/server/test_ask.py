@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from envbuilder.errors import VerifyError
+from envbuilder.guest.answers import Answer
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.run_probe import Subject
+from envbuilder.verification.live.run_probe import DeployedModel
 from envbuilder.verification.report import Check
-from envbuilder.verification.server import ask as serving
+from envbuilder.verification.server import client
 from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
 from tests.helpers.environments import failures
-from tests.helpers.serving import interview
+from tests.helpers.serving import checks_of_server
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,17 +52,19 @@ def hold(
     answer: Any,
     *,
     kind: type[TritonServer] = Quiet,
+    together: Any = lambda *_: ([], 1),
     **options: Any,
 ) -> list[Check]:
     """Let both clients answer with *answer* of the batch size."""
 
-    def ask(_running: RunningServer, _subject: Subject, inputs: sample.Inputs) -> sample.Inputs:
-        return {"y": answer(len(inputs["x"]))}
+    def ask(_running: RunningServer, _subject: DeployedModel, inputs: sample.Inputs) -> Answer:
+        return [{"y": answer(len(inputs["x"]))}]
 
-    monkeypatch.setattr(serving, "_ask_http", ask)
-    monkeypatch.setattr(serving, "_ask_grpc", ask)
+    monkeypatch.setattr(client, "ask_http", ask)
+    monkeypatch.setattr(client, "ask_grpc", ask)
+    monkeypatch.setattr(client, "ask_together", together)
     server = kind(binary=Path("/x"), backends=folder, stubs={}, release="pytriton-0.7.0")
-    return list(interview(folder, server, **options).hold(folder / "log", 1).checks)
+    return list(checks_of_server(folder, server, **options).run(folder / "log", 1).checks)
 
 
 def right(size: int) -> Any:
@@ -67,7 +72,7 @@ def right(size: int) -> Any:
 
 
 def empty(size: int) -> Any:
-    return np.empty(0)
+    return client.LOST
 
 
 def test_right_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,21 +83,42 @@ def test_right_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("server.grpc", "passed"),
     ]
     assert checks[0].found.endswith(" s after its start: pytriton-0.7.0 (Triton 2.51.0, release 24.10)")
-    assert checks[1].found == "answers by http for batches of 1, 3, 4, as eager torch answers"
+    assert checks[1].found == "answers by http for batches of 1, 3, 4, the same as eager torch"
 
 
 def test_wrong_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, fix = failures(hold(tmp_path, monkeypatch, lambda size: right(size) + (size == 3)))["server.grpc"]
-    assert text == "answers are not those of eager torch: batch of 3: y differs from eager by up to 1"
-    assert fix == "the same model, environment and inputs give another answer: see the probe's checks"
+    assert text == "answers differ from those of eager torch: batch of 3: y differs from eager by up to 1"
+    assert fix == "the same model, environment and inputs give a different answer: see the probe's checks"
 
 
 def test_empty_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checks = hold(tmp_path, monkeypatch, empty, numpy="2.3.1")
     assert failures(checks)["server.http"] == (
-        "outputs that came back empty: y",
-        "is NumPy 2.3.1 too new for this server's stub? Up to 24.10: numpy<2",
+        "empty outputs: y",
+        "NumPy 2.3.1 may be too new for this server's stub: releases up to 24.10 need numpy<2",
     )
+
+
+def test_what_a_server_sends_otherwise_than_config_says_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, answer in enumerate((lambda size: np.ones((size, 0), np.float32), lambda size: np.ones(2))):
+        (tmp_path / str(number)).mkdir()
+        check = hold(tmp_path / str(number), monkeypatch, answer, own=True, probed=None)[1]
+        assert (check.status, check.found.partition(": y is")[0]) == (
+            "warning",
+            "outputs are not as config.pbtxt describes them",
+        )
+
+
+def test_an_output_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold(tmp_path, monkeypatch, right)
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(client, "ask_http", lambda *_: [{}])
+    server = Quiet(binary=Path("/x"), backends=tmp_path, stubs={})
+    checks = checks_of_server(tmp_path / "other", server, own=True).run(tmp_path / "log", 1).checks
+    assert failures(checks)["server.http"][0] == "outputs of config.pbtxt that the model does not send: y"
 
 
 def test_empty_answers_of_a_server_older_than_the_release(
@@ -103,7 +129,7 @@ def test_empty_answers_of_a_server_older_than_the_release(
     assert (checks[1].status, checks[1].found) == (
         "omitted",
         "pytriton-0.7.0 (Triton 2.51.0, release 24.10) cannot send arrays of NumPy 2.3.1 (y came back empty); "
-        "26.06, which the archive is for, can: ask a server of that release",
+        "26.06, which the archive is for, can: test on a server of that release",
     )
     assert failures(checks) == {}
 
@@ -111,8 +137,8 @@ def test_empty_answers_of_a_server_older_than_the_release(
 def test_answers_that_crossed_by_dlpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checks = hold(tmp_path, monkeypatch, right, numpy="2.3.1", release="26.06")
     assert checks[1].found == (
-        "answers by http for batches of 1, 3, 4, as eager torch answers; pytriton-0.7.0 (Triton 2.51.0, "
-        "release 24.10) cannot send arrays of NumPy 2.3.1, tensors crossed by DLPack"
+        "answers by http for batches of 1, 3, 4, the same as eager torch; pytriton-0.7.0 (Triton 2.51.0, "
+        "release 24.10) cannot send arrays of NumPy 2.3.1; tensors were passed by DLPack"
     )
 
 
@@ -122,23 +148,138 @@ def test_a_request_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     assert failures(hold(tmp_path, monkeypatch, broken))["server.http"] == (
         "no answer by http: RuntimeError: no route\n  | I0101 said",
-        "the log says what the model met",
+        "see the log for the cause",
     )
 
 
 def test_a_server_that_does_not_start(tmp_path: Path) -> None:
     server = Dead(binary=Path("/x"), backends=tmp_path, stubs={})
-    served = interview(tmp_path, server).hold(tmp_path / "log", 1)
+    served = checks_of_server(tmp_path, server).run(tmp_path / "log", 1)
     assert served.server is None
     assert failures(served.checks) == {"server.start": ("it died", "why")}
 
 
-class Result:
-    """An answer as tritonclient has it when a stub sends the shape and no bytes."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WithoutGpu(Dead):
+    """A server on a machine that has no GPU."""
 
-    def as_numpy(self, name: str) -> Any:
-        return np.frombuffer(b"", np.float32).reshape(1, 16)
+    def die(self) -> Iterator[RunningServer]:
+        raise VerifyError("group m_0 of model m has kind KIND_GPU but no GPUs are available")
 
 
-def test_the_clients_refusal_of_an_empty_answer_is_one() -> None:
-    assert serving.array_of(Result(), "y").size == 0
+def test_a_gpu_that_this_machine_lacks_is_no_fault_of_a_model(tmp_path: Path) -> None:
+    server = WithoutGpu(binary=Path("/x"), backends=tmp_path, stubs={})
+    (check,) = checks_of_server(tmp_path, server).run(tmp_path / "log", 1).checks
+    assert (check.status, check.fix) == (
+        "unknown",
+        "verify it on a machine with a GPU, or with KIND_CPU in instance_group",
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "rounds"),
+    [
+        ([([], 8), ([], 8), ([], 7)], "passed", 3),
+        ([([], 8)] * 5, "passed", 5),
+        ([([], 8), (["too few"], 7)], "failed", 2),
+    ],
+)
+def test_requests_at_once_until_the_batcher_takes_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[Any], status: str, rounds: int
+) -> None:
+    left = list(said)
+    checks = hold(tmp_path, monkeypatch, right, own=True, probed=None, together=lambda *_: left.pop(0))
+    assert (checks[-1].id, checks[-1].status, len(said) - len(left)) == ("server.grpc", status, rounds)
+
+
+RAISED = "Failed to process the request(s) for model 'm_0_0', message: ValueError: "
+OWN = {"own": True, "compiled": False, "varying": [], "empty": []}
+
+
+def test_an_own_model_is_compared_with_the_probe_and_never_with_eager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = hold(tmp_path, monkeypatch, right, own=True, probed=OWN)
+    assert same[1].found == "answers by http for batches of 1, 3, 4, the same as in the probe"
+
+
+def test_an_own_model_that_answers_otherwise_than_in_the_probe_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = hold(tmp_path, monkeypatch, lambda size: right(size) + 1, own=True, probed=OWN)
+    assert (checks[1].status, failures(checks)) == ("warning", {})
+    assert checks[1].found == (
+        "the server's answers differ from the probe's: batch of 1: y differs from the probe by up to 1, "
+        "batch of 3: y differs from the probe by up to 1, batch of 4: y differs from the probe by up to 1"
+    )
+
+
+def test_answers_of_another_type_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = itertools.count()
+    checks = hold(tmp_path, monkeypatch, lambda size: right(size) + next(numbers), own=True, probed=OWN)
+    assert checks[1].status == "passed"
+    assert checks[1].found.endswith("with the types and dims of the probe's (y varies)")
+
+
+def test_a_module_that_is_made_anew_is_not_compared_by_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"own": False, "compiled": True, "varying": [], "constructed": True}
+    for number, (answer, status) in enumerate(
+        [(lambda size: right(size) + 1, "passed"), (lambda size: right(size)[0], "failed")]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        checks = hold(folder, monkeypatch, answer, probed=made)
+        assert checks[1].status == status, checks[1].found
+
+
+def test_a_server_is_asked_without_a_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = hold(tmp_path, monkeypatch, right, own=True, probed=None)
+    assert checks[1].found == "answers by http for batches of 1, 3, 4, with nothing to compare them with"
+
+
+@pytest.mark.parametrize(
+    ("narrow", "probed", "raised", "status"),
+    [
+        (True, None, RAISED, "unknown"),
+        (True, OWN, RAISED, "failed"),
+        (False, None, RAISED, "failed"),
+        (False, None, "Stub process 'm_0_0' is not healthy. ", "failed"),
+        (False, None, None, "unknown"),  # it judges what it was asked
+    ],
+)
+def test_a_model_that_refuses_its_input(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    narrow: bool,
+    probed: Any,
+    raised: str | None,
+    status: str,
+) -> None:
+    def refuse(size: int) -> Any:
+        said = raised or ""
+        raise InferenceServerException(f"{said}no picture")
+
+    case = sample.Case(label="1", inputs={"x": np.ones((1, 2), np.float32)})
+    asked = sample.Questions(cases=(case,), source="made up from config.pbtxt", narrow=narrow, names=("x",))
+    checks = hold(tmp_path, monkeypatch, refuse, own=True, probed=probed, questions=asked)
+    assert checks[1].status == status
+    assert "no picture" in checks[1].found
+    if status == "unknown":
+        assert checks[1].fix == asked.how_to_give()
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, "passed"), (0.2, "passed"), (1, "failed")])
+def test_what_its_user_expects_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: float, status: str
+) -> None:
+    expected = ({"y": np.full((1, 2), 3 + more, np.float32)},)
+    case = sample.Case(label="x.npz", inputs={"x": np.ones((1, 2), np.float32)}, expected=expected)
+    asked = sample.Questions(cases=(case,), source="x.npz", made_up=False, tolerance={"atol": 0.5})
+    for probed in (OWN, None):
+        folder = tmp_path / str(probed is None)
+        folder.mkdir()
+        check = hold(folder, monkeypatch, right, own=True, probed=probed, questions=asked)[1]
+        assert check.status == status
+        assert "x.npz expects" in check.found

@@ -8,11 +8,11 @@ import pytest
 
 from envbuilder.errors import RecipeError
 from envbuilder.store.session import Session
-from envbuilder.verification.server import ask as serving
+from envbuilder.verification.server import client
 from envbuilder.verification.server.servers import SERVERS, ServerChoice
 from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.plugins import install
-from tests.helpers.serving import interview
+from tests.helpers.serving import checks_of_server
 
 SOURCE = """
 import contextlib
@@ -65,10 +65,10 @@ def test_a_server_of_another_distribution_is_asked(tmp_path: Path, monkeypatch: 
         asked.append(running)
         raise ConnectionError("nobody there")
 
-    monkeypatch.setattr(serving, "_ask_http", ask)
-    monkeypatch.setattr(serving, "_ask_grpc", ask)
+    monkeypatch.setattr(client, "ask_http", ask)
+    monkeypatch.setattr(client, "ask_grpc", ask)
     server = SERVERS.get("container").find(Path("triton:25.06"), Session(), fetch=False)
-    served = interview(tmp_path, server, release="25.06").hold(tmp_path / "log", 1)
+    served = checks_of_server(tmp_path, server, release="25.06").run(tmp_path / "log", 1)
     assert served.server == "the container triton:25.06"
     assert [(check.id, check.status) for check in served.checks] == [
         ("server.start", "passed"),
@@ -83,7 +83,7 @@ def test_a_server_of_another_distribution_is_asked(tmp_path: Path, monkeypatch: 
 @pytest.mark.usefixtures("container")
 def test_one_that_does_not_start_is_a_failed_check(tmp_path: Path) -> None:
     server = SERVERS.get("container").find(None, Session(), fetch=False)
-    served = interview(tmp_path, server).hold(tmp_path / "log", 1)
+    served = checks_of_server(tmp_path, server).run(tmp_path / "log", 1)
     (check,) = served.checks
     assert (check.id, check.status, check.found, check.fix) == (
         "server.start",

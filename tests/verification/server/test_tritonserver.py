@@ -12,8 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import textwrap
 import time
 import zipfile
 from collections.abc import Iterator
@@ -29,68 +27,24 @@ from envbuilder.errors import IntegrityError, VerifyError
 from envbuilder.lockfile.model import Artifact
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from envbuilder.verification.server import cleanup as remains_module
-from envbuilder.verification.server import process as process_module
 from envbuilder.verification.server import tritonserver as server_module
 from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer, find_server
 from tests.helpers.environments import patched, some_elf
-
-HEAD = """
-import http.server, json, os, pathlib, re, signal, subprocess, sys, time
-options = dict(arg[2:].split("=", 1) for arg in sys.argv[1:])
-"""
-SERVING = """
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        if self.path == "/v2":
-            self.wfile.write(json.dumps({"name": NAME, "version": "9.9"}).encode())
-
-    def log_message(self, *_):
-        pass
-
-http.server.HTTPServer(("127.0.0.1", int(options["http-port"])), Handler).serve_forever()
-"""
-
-
-def program(folder: Path, script: str) -> TritonServer:
-    """A server that is the Python *script*."""
-    binary = folder / "bin" / "tritonserver"
-    binary.parent.mkdir(parents=True)
-    binary.write_text(f"#!{sys.executable}\n{HEAD}{textwrap.dedent(script)}")
-    binary.chmod(0o755)
-    backend = folder / "backends" / "python"
-    backend.mkdir(parents=True)
-    (backend / "libtriton_python.so").touch()
-    (backend / "triton_python_backend_stub").touch()
-    return TritonServer(
-        binary=binary,
-        backends=folder / "backends",
-        stubs={"3.11": backend / "triton_python_backend_stub"},
-    )
+from tests.verification.server.conftest import (
+    SERVING,
+    STUBBORN,
+    is_alive,
+    program,
+    repository,
+    wait_until_dead,
+)
 
 
 @contextlib.contextmanager
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def wait_until_dead(pid: int) -> bool:
-    deadline = time.monotonic() + 10
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not is_alive(pid)
 
 
 # -- a server that fails ---------------------------------------------------------------------------
@@ -113,7 +67,7 @@ def test_a_server_that_dies(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{fake.binary} exited with 3 before it was ready; the last lines of its log ({tmp_path}/log):\n"
         f"  | E0101 00:00:00.000000 1 first.cc:1] the cause\n{lines}\n"
-        "  hint: the first error in the log is the cause: a model that does not load, or a missing library"
+        "  hint: see the first error in the log: usually a model that does not load, or a missing library"
     )
     assert caught.value.exit_code == 7
 
@@ -129,8 +83,8 @@ def test_a_stub_that_the_server_takes_for_dead(tmp_path: Path) -> None:
     with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
         pass
     assert caught.value.hint == (
-        "a stub died, or got no processor for a second while it loaded: then the server takes it for dead, "
-        "and trying again on a machine that is less busy helps"
+        "a stub died, or got no CPU time for a second while it loaded, and the server considered it dead: "
+        "try again, on a less busy machine"
     )
 
 
@@ -139,7 +93,7 @@ def test_a_server_that_is_killed(tmp_path: Path) -> None:
     with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
         pass
     assert caught.value.message == (
-        f"{fake.binary} was ended by signal 9 before it was ready; the last lines of its log "
+        f"{fake.binary} was killed by signal 9 before it was ready; the last lines of its log "
         f"({tmp_path}/log):\n  | (nothing)"
     )
 
@@ -155,7 +109,7 @@ def test_a_server_that_never_gets_ready(tmp_path: Path) -> None:
     pid = int(log.read_text().splitlines()[0])
     assert str(caught.value) == (
         f"{fake.binary} was not ready after 2 s; the last lines of its log ({log}):\n  | {pid}\n  | loading\n"
-        "  hint: a model that loads slowly needs a longer time; one that hangs shows where in the log"
+        "  hint: increase the timeout if a model loads slowly; the log shows where one hangs"
     )
     assert not is_alive(pid)
 
@@ -184,7 +138,7 @@ def test_a_port_that_is_taken(tmp_path: Path, name: str, option: str) -> None:
     ):
         pass
     assert str(caught.value) == (
-        f"{name} port {port} of 127.0.0.1 is taken\n  hint: leave the port to be chosen"
+        f"{name} port {port} of 127.0.0.1 is taken\n  hint: omit the port to have a free one chosen"
     )
     assert not (tmp_path / "log").exists()
 
@@ -203,7 +157,7 @@ def test_ports_taken_after_they_were_chosen(tmp_path: Path) -> None:
         pass
     assert (tmp_path / "tries").read_text() == "xxx"
     assert caught.value.message.startswith(f"{fake.binary} could not use 127.0.0.1:")
-    assert caught.value.hint == "something takes ports as fast as they are found"
+    assert caught.value.hint == "another process takes free ports as fast as they are found"
 
 
 def test_no_stub_for_that_python(tmp_path: Path) -> None:
@@ -237,40 +191,6 @@ def test_what_a_server_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert options["allow-metrics"] == "false"
     assert {"PYTHONPATH", "VIRTUAL_ENV"} & set(variables) == set()
     assert (variables["MINE"], variables["CUDA_VISIBLE_DEVICES"]) == ("1", "")
-
-
-STUBBORN = """
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen(["sleep", "600"])
-folder = pathlib.Path(tempfile.mkdtemp(prefix="python_env_", dir="/tmp"))
-folder = folder.rename("/tmp/python_env_" + options["id"][-6:])
-os.chdir(folder)
-pathlib.Path("/tmp/torch-environment-" + options["id"][-6:]).symlink_to(folder / "0")
-pathlib.Path("/dev/shm/" + options["id"] + "-region").touch()
-print(child.pid, os.getpid(), folder, flush=True)
-NAME = options["id"]
-"""
-
-
-def test_a_stubborn_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "TERMINATE_AFTER", 0.5)
-    fake = program(tmp_path, "import tempfile" + STUBBORN + SERVING)
-    with tempfile.TemporaryDirectory(prefix="python_env_", dir="/tmp") as foreign:
-        other = Path(foreign).rename(f"/tmp/python_env_{os.urandom(3).hex()}")
-        try:
-            with fake.start(tmp_path, python="3.11", log=tmp_path / "log") as running:
-                child, server, folder = running.log.read_text().split()
-                name = "envbuilder-*" + folder[-6:]
-                assert Path(folder).is_dir()
-                assert len(list(Path("/dev/shm").glob(f"{name}-region"))) == 1
-            assert not Path(folder).exists()
-            assert not Path(f"/tmp/torch-environment-{folder[-6:]}").is_symlink()
-            assert list(Path("/dev/shm").glob(f"{name}-region")) == []
-            assert other.is_dir()  # somebody else's stays
-            assert wait_until_dead(int(child))
-            assert wait_until_dead(int(server))
-        finally:
-            other.rename(foreign)
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
@@ -320,8 +240,8 @@ def test_no_server_at_that_path(tmp_path: Path, empty_store: Store) -> None:
     with pytest.raises(VerifyError) as caught:
         find_server(tmp_path / "none", Session(settings=Settings(), store=empty_store))
     assert str(caught.value) == (
-        f"{tmp_path}/none: no tritonserver that can be run\n"
-        "  hint: --tritonserver names the program, or the folder that holds bin/tritonserver"
+        f"{tmp_path}/none is not an executable tritonserver\n"
+        "  hint: set --tritonserver to the program, or to the folder that contains bin/tritonserver"
     )
 
 
@@ -330,7 +250,7 @@ def test_a_server_without_a_python_backend(tmp_path: Path, empty_store: Store) -
     (tmp_path / "x" / "backends").rename(tmp_path / "x" / "elsewhere")
     with pytest.raises(VerifyError, match="no Python backend in") as caught:
         find_server(fake.binary, Session(settings=Settings(), store=empty_store))
-    assert caught.value.hint == "a server without the Python backend serves no environment"
+    assert caught.value.hint == "use a server that has the Python backend"
 
 
 @pytest.mark.parametrize("by", ["program", "folder", "PATH"])
@@ -353,8 +273,8 @@ def test_none_at_hand(empty_store: Store) -> None:
     with pytest.raises(VerifyError) as caught:
         find_server(None, Session(settings=Settings(), store=empty_store), fetch=False)
     assert str(caught.value) == (
-        "no tritonserver on PATH, and none in the store\n"
-        "  hint: --tritonserver PATH names one; --server fetches one from the package index"
+        "no tritonserver on PATH or in the store\n"
+        "  hint: name one with --tritonserver PATH, or fetch one from the package index with --server"
     )
 
 
@@ -417,19 +337,6 @@ class TritonPythonModel:
 """
 
 
-def repository(folder: Path, environment: Path, source: str) -> Path:
-    version = folder / "repository" / "echo" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(source)
-    (version.parent / "config.pbtxt").write_text(
-        'backend: "python"\nmax_batch_size: 0\n'
-        'input [ { name: "x" data_type: TYPE_FP32 dims: [ 2 ] } ]\n'
-        'output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] } ]\n'
-        f'parameters: {{ key: "EXECUTION_ENV_PATH" value: {{ string_value: "{environment}" }} }}\n'
-    )
-    return version.parent.parent
-
-
 @pytest.mark.server
 @pytest.mark.network
 def test_a_real_server_answers(tmp_path: Path, server: TritonServer, cpu_environment: Path) -> None:
@@ -464,30 +371,3 @@ def test_a_model_that_does_not_load_shows_in_the_error(
     assert caught.value.message.startswith(
         "pytriton-0.7.0 (Triton 2.51.0, release 24.10) exited with 1 before"
     )
-
-
-@pytest.mark.server
-@pytest.mark.network
-@pytest.mark.slow
-def test_a_server_ended_while_it_loads_leaves_nothing(
-    tmp_path: Path, server: TritonServer, cpu_environment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has made a folder that only its memory names, and others may be making theirs."""
-    monkeypatch.setattr(remains_module, "_other_servers", lambda _: True)
-    seen: list[set[Path]] = []
-    stop = process_module.ServerProcess._stop  # noqa: SLF001  # the moment before it ends
-
-    def spy(session: process_module.ServerProcess) -> None:
-        stop(session)
-        seen.append(session.remains.extracted - session.remains.before)
-
-    monkeypatch.setattr(process_module.ServerProcess, "_stop", spy)
-    models = repository(tmp_path, cpu_environment, "import time\ntime.sleep(600)\n")
-    with (
-        pytest.raises(VerifyError, match="was not ready after 10 s"),
-        server.start(models, python="3.11", log=tmp_path / "log", options=StartOptions(ready_timeout=10)),
-    ):
-        pass
-    (folders,) = seen
-    assert folders
-    assert [folder for folder in folders if folder.exists()] == []

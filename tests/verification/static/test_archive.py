@@ -33,7 +33,7 @@ from tests.helpers.environments import (
 from tests.helpers.packages import distribution
 
 REBUILD = "build it again with `envbuilder build`"
-OTHER_TOOL = f"another version of envbuilder built it: {REBUILD}"
+OTHER_TOOL = f"a different version of envbuilder built it: {REBUILD}"
 
 
 def found(tree: Tree, tmp_path: Path, release: str = "pytriton-0.7.0") -> dict[str, tuple[str, str | None]]:
@@ -69,10 +69,10 @@ def test_truncated_in_its_gzip(tmp_path: Path) -> None:
     archive = tampered(pack(tree, tmp_path, listed=tree), lambda data: data[:-2000])
     wrong = failures(verdicts(archive, tmp_path))
     text, fix = wrong["archive.readable"]
-    assert text.startswith(f"{archive.name}: it is truncated: its gzip stream has no end (at ")
+    assert text.startswith(f"{archive.name}: it is truncated: its gzip stream is incomplete (at ")
     assert fix == f"copy it again, or {REBUILD}"
     assert wrong["archive.name"][0].startswith(
-        f"{archive.name} says {archive.name[5:17]}, its sha256 begins with "
+        f"the file name {archive.name} says {archive.name[5:17]}, but the sha256 begins with "
     )
 
 
@@ -83,7 +83,9 @@ def test_truncated_between_members(tmp_path: Path) -> None:
         last = tar.getmembers()[-1]
     archive = tampered(archive, lambda data: data[: last.offset])
     text, _ = failures(verdicts(archive, tmp_path))["archive.readable"]
-    assert text == f"{archive.name}: it is truncated: it ends after {list(tree)[-1]}, with no end of a tar"
+    assert (
+        text == f"{archive.name}: it is truncated: it ends after {list(tree)[-1]}, without a tar end marker"
+    )
 
 
 def test_truncated_within_a_member(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_truncated_within_a_member(tmp_path: Path) -> None:
     text, _ = failures(verdicts(archive, tmp_path))["archive.readable"]
     assert text == (
         f"{archive.name}: it is truncated, or deceives: 'lib/libpython3.11.so.1.0' says that it has 30.2 kB, "
-        "more than can be there (at bin/python3)"
+        "more than the archive can contain (at bin/python3)"
     )
 
 
@@ -132,7 +134,7 @@ def test_no_archive(tmp_path: Path) -> None:
     with pytest.raises(VerifyError) as caught:
         verdicts(tmp_path / "none.tar.gz", tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/none.tar.gz: No such file or directory\n  hint: archives lie in envs/ after a build"
+        f"{tmp_path}/none.tar.gz: No such file or directory\n  hint: `envbuilder build` writes archives to envs/"
     )
     assert caught.value.exit_code == 7
 
@@ -144,9 +146,9 @@ def test_a_name_that_tells_nothing_is_a_warning(tmp_path: Path) -> None:
     archive = archive.rename(tmp_path / "env.tar.gz")
     (check,) = [check for check in verdicts(archive, tmp_path) if check.id == "archive.name"]
     assert check.status == "warning"
-    assert check.found.startswith(f"env.tar.gz does not tell its content; its sha256 is {digest}")
+    assert check.found.startswith(f"the file name env.tar.gz does not contain the archive's sha256, {digest}")
     assert check.fix == (
-        f"name it NAME-{digest}.tar.gz: Triton knows an environment by its path and never by its bytes"
+        f"name it NAME-{digest}.tar.gz: Triton identifies an environment by its path, not by its content"
     )
 
 
@@ -156,43 +158,43 @@ UNSAFE = [
     pytest.param(
         member("../evil", tarfile.REGTYPE),
         "members with '..' in their name: ../evil",
-        "write members by their path from the environment's folder",
+        "write members with paths relative to the environment's folder",
         id="parent",
     ),
     pytest.param(
         member("/evil", tarfile.REGTYPE),
         "members with an absolute name: /evil",
-        "write members by their path from the environment's folder",
+        "write members with paths relative to the environment's folder",
         id="absolute",
     ),
     pytest.param(
         member("bin/again", tarfile.LNKTYPE, "bin/activate"),
         "hard links: bin/again (to bin/activate)",
-        "write each file by itself: while Triton extracts, links break where models load in parallel",
+        "store every file separately: when several models load in parallel, Triton fails to extract hard links",
         id="hard-link",
     ),
     pytest.param(
         member("dev/null", tarfile.CHRTYPE),
         "device nodes or fifos: dev/null (character device)",
-        "an environment has files, folders and symbolic links only",
+        "pack files, folders and symbolic links only",
         id="device",
     ),
     pytest.param(
         member("pipe", tarfile.FIFOTYPE),
         "device nodes or fifos: pipe (fifo)",
-        "an environment has files, folders and symbolic links only",
+        "pack files, folders and symbolic links only",
         id="fifo",
     ),
     pytest.param(
         member("bin/activate", tarfile.REGTYPE),
-        "members that are in it twice: bin/activate",
-        "write each path once",
+        "duplicate members: bin/activate",
+        "pack each path once",
         id="twice",
     ),
     pytest.param(
         member("lib", tarfile.REGTYPE),
-        "members that are in it twice: lib",
-        "write each path once",
+        "duplicate members: lib",
+        "pack each path once",
         id="file-over-folder",
     ),
 ]
@@ -214,12 +216,12 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path: Path, target: str) -> N
     wrong = failures(verdicts(pack(bad, tmp_path, listed={**tree, "out": target}), tmp_path))
     assert wrong == {
         "archive.members": (
-            f"members written through a link out of the environment: out/evil (through out -> {target})",
-            "links lead to paths inside it",
+            f"members written through a link that points outside the environment: out/evil (through out -> {target})",
+            "use links to paths inside the environment only",
         ),
         "paths.links": (
-            f"links that lead out: out -> {target}",
-            f"links lead to paths inside; {OTHER_TOOL}",
+            f"links that point outside the environment: out -> {target}",
+            f"use links to paths inside the environment only; {OTHER_TOOL}",
         ),
     }
     assert not Path("/tmp/evil").exists()
@@ -233,7 +235,7 @@ def test_a_folder_in_place_of_a_link_is_not_made_through_it(tmp_path: Path) -> N
     folder = member("out", tarfile.DIRTYPE)
     folder.mode = 0o777
     archive = pack({**tree, "out": str(outside), "again": folder}, tmp_path, listed=tree)
-    assert failures(verdicts(archive, tmp_path))["archive.members"][0] == "members that are in it twice: out"
+    assert failures(verdicts(archive, tmp_path))["archive.members"][0] == "duplicate members: out"
     assert outside.stat().st_mode & 0o777 == 0o700
 
 
@@ -246,9 +248,9 @@ def test_a_member_through_a_linked_folder(tmp_path: Path, release: str, status: 
     (check,) = [c for c in verdicts(archive, tmp_path, release=release) if c.id == "archive.through-links"]
     text = "members written through a linked folder: lib64/inner (through lib64 -> lib)"
     says = (
-        f"{text}; 26.06 refuses them" if status == "failed" else f"{text}; releases from 26.06 on refuse them"
+        f"{text}; 26.06 rejects them" if status == "failed" else f"{text}; releases since 26.06 reject them"
     )
-    assert (check.status, check.found, check.fix) == (status, says, "write them by their real path")
+    assert (check.status, check.found, check.fix) == (status, says, "write them with their real path")
 
 
 # -- layout ----------------------------------------------------------------------------------------
@@ -259,7 +261,7 @@ def test_without_activate(tmp_path: Path) -> None:
     del tree["bin/activate"]
     assert found(tree, tmp_path) == {
         "layout.activate": (
-            "no bin/activate: Triton takes no folder without it for an environment",
+            "bin/activate is missing: Triton requires it in an execution environment",
             "pack the environment with `envbuilder build`, or with conda-pack",
         )
     }
@@ -269,8 +271,8 @@ def test_a_python_that_is_a_link_out(tmp_path: Path) -> None:
     tree = environment() | {"bin/python3": "/usr/bin/python3"}
     wrong = found(tree, tmp_path)
     assert wrong["layout.python"] == (
-        "no bin/python3 that can be run: torch starts it for its compile workers",
-        "an environment holds its interpreter, not a link to one outside",
+        "bin/python3 is missing or not executable: torch starts it for its compile workers",
+        "the environment must contain its own interpreter, not a link to one outside",
     )
 
 
@@ -278,14 +280,14 @@ def test_without_libpython(tmp_path: Path) -> None:
     tree = environment()
     del tree["lib/libpython3.11.so.1.0"]
     text, fix = found(tree, tmp_path, "25.06")["layout.libpython"]
-    assert text == "the stub of 25.06 links lib/libpython3.12.so.1.0; the archive has no libpython at all"
-    assert fix == 'build it with Python 3.12: `triton: "25.06"` in the recipe sees to that'
+    assert text == "the stub of 25.06 needs lib/libpython3.12.so.1.0; the archive has no libpython at all"
+    assert fix == 'build it with Python 3.12: `triton: "25.06"` in the recipe selects it'
 
 
 def test_libpython_of_another_minor(tmp_path: Path) -> None:
     text, _ = found(environment(), tmp_path, "25.06")["layout.libpython"]
     assert text == (
-        "the stub of 25.06 links lib/libpython3.12.so.1.0; the archive has lib/libpython3.11.so.1.0"
+        "the stub of 25.06 needs lib/libpython3.12.so.1.0; the archive has lib/libpython3.11.so.1.0"
     )
 
 
@@ -296,8 +298,8 @@ def test_a_shebang_of_the_build_machine(tmp_path: Path) -> None:
     tree = environment() | {"bin/tool": b"#!/opt/build/env/bin/python3.11\n"}
     assert found(tree, tmp_path) == {
         "paths.shebangs": (
-            "scripts that start a program of the build machine: bin/tool (#!/opt/build/env/bin/python3.11)",
-            f"begin them with #!/usr/bin/env python3; {OTHER_TOOL}",
+            "scripts whose #! line names a program of the build machine: bin/tool (#!/opt/build/env/bin/python3.11)",
+            f"start them with #!/usr/bin/env python3; {OTHER_TOOL}",
         )
     }
 
@@ -313,7 +315,7 @@ def test_records_of_the_build_machine(tmp_path: Path) -> None:
             "package records that name files of the build machine: "
             f"{info}/RECORD (/opt/build/bin/tool), {info}/RECORD (../../../../out), "
             f"{info}/direct_url.json (file:///opt/build/torch)",
-            f"install from wheels, not in place; {OTHER_TOOL}",
+            f"install from wheels, not in editable mode; {OTHER_TOOL}",
         )
     }
 
@@ -324,7 +326,7 @@ def test_sysconfigdata_of_the_build_machine(tmp_path: Path) -> None:
     assert found(tree, tmp_path) == {
         "paths.sysconfig": (
             f"_sysconfigdata with a prefix of the build machine: {path} (prefix = /opt/build/python)",
-            f"its prefix must be the folder it is loaded from; {OTHER_TOOL}",
+            f"compute the prefix from the folder that the file is loaded from; {OTHER_TOOL}",
         )
     }
 
@@ -341,8 +343,8 @@ def test_bytecode_of_the_build_machine(tmp_path: Path) -> None:
     tree = environment() | {path: compiled(f"/opt/build/env/{SITE}/package/tool.py")}
     assert found(tree, tmp_path) == {
         "paths.bytecode": (
-            f"bytecode with a path of the build machine: {path} (/opt/build/env/{SITE}/package/tool.py)",
-            f"compile with relative paths; {OTHER_TOOL}",
+            f"bytecode that contains a path of the build machine: {path} (/opt/build/env/{SITE}/package/tool.py)",
+            f"compile it with relative paths; {OTHER_TOOL}",
         )
     }
     (tmp_path / "again").mkdir()
@@ -356,8 +358,8 @@ def test_a_folder_of_this_machine(tmp_path: Path) -> None:
     wrong = failures(verdicts(pack(tree, tmp_path, listed=tree), tmp_path, places=[place]))
     assert wrong == {
         "paths.places": (
-            f"files that name a folder of this machine: share/notes ({place})",
-            f"what is rewritten must be rewritten everywhere; {OTHER_TOOL}",
+            f"files that contain the path of a folder of this machine: share/notes ({place})",
+            f"replace that path in these files, too; {OTHER_TOOL}",
         )
     }
 
@@ -370,7 +372,7 @@ def test_what_a_package_was_published_with_is_a_note(tmp_path: Path) -> None:
     assert failures(checks) == {}
     (check,) = [check for check in checks if check.id == "paths.places"]
     assert check.found == (
-        "no file names the interpreter, the store or this program's folder, but for what packages were published "
+        "no file contains the path of the interpreter, the store or this program, except what packages were published "
         f"with: {SITE}/made/notes ({place})"
     )
     # Changed since, it is a failure, and building again cures it.
@@ -378,7 +380,7 @@ def test_what_a_package_was_published_with_is_a_note(tmp_path: Path) -> None:
     before = tree | {f"{SITE}/made/notes": b""}
     wrong = failures(verdicts(pack(tree, tmp_path, listed=before), tmp_path / "again", places=[place]))
     assert wrong["paths.places"][1] == (
-        "what is rewritten must be rewritten everywhere; it changed after it was built: copy the archive again, or "
+        "replace that path in these files, too; it changed after it was built: copy the archive again, or "
         f"{REBUILD}"
     )
 
@@ -393,8 +395,8 @@ def test_an_older_libstdcxx(tmp_path: Path) -> None:
     tree = environment() | {"lib/libstdc++.so.6.0.30": old, "lib/libstdc++.so.6": "libstdc++.so.6.0.30"}
     wrong = found(tree, tmp_path)
     assert wrong["system.libstdcxx"] == (
-        "lib/libstdc++.so.6 has GLIBCXX up to 3.4.18; the stub of pytriton-0.7.0 asks 3.4.30",
-        "leave it out, so that the image's is used, or bring a newer one: the stub itself would not start",
+        "lib/libstdc++.so.6 has GLIBCXX up to 3.4.18; pytriton-0.7.0's stub requires 3.4.30",
+        "remove it, so that the image's is used, or include a newer one: otherwise the stub does not start",
     )
 
 
@@ -403,12 +405,12 @@ def test_an_older_libstdcxx(tmp_path: Path) -> None:
     [
         (
             "lib/libpython3.11.so.1.0",
-            "the base is this machine's own CPython: lock again where there is one for older systems "
-            "(`uv python install`), take `provider: conda`, or a newer release",
+            "the base is this machine's own CPython: lock again with one that is built for older systems "
+            "(`uv python install`), set `provider: conda`, or target a newer release",
         ),
         (
             f"{SITE}/numpy/x.so",
-            "take a version of numpy whose wheel is for manylinux_2_35 or older, or a newer release",
+            "use a version of numpy whose wheel is for manylinux_2_35 or older, or a newer release",
         ),
     ],
 )
@@ -417,7 +419,7 @@ def test_a_glibc_newer_than_the_image(tmp_path: Path, path: str, fix: str) -> No
     asked = (facts := read_elf(io.BytesIO(elf))) and facts.glibc
     tree = environment() | distribution("numpy", {"numpy/x.so": some_elf()}, version="1.26.4") | {path: elf}
     assert found(tree, tmp_path, "23.08")["system.glibc"] == (
-        f"{path} asks GLIBC_{asked}; the image of 23.08 has 2.35",
+        f"{path} requires GLIBC_{asked}; the image of 23.08 has 2.35",
         fix,
     )
     # Following it: nothing asks for more.
@@ -436,9 +438,9 @@ def test_numpy_2_where_the_stub_cannot_take_it(tmp_path: Path) -> None:
     tree |= package("numpy", "2.3.1")
     wrong = found(tree, tmp_path)
     assert wrong["system.demands"] == (
-        "pytriton-0.7.0 demands numpy<2 (there is 2.3.1) (with NumPy 2 its stub sends pb_utils.Tensor(name, array) "
-        "empty; tensors that cross by DLPack are whole)",
-        '`triton: "pytriton-0.7.0"` in the recipe puts the right versions into the lock',
+        "pytriton-0.7.0 requires numpy<2 (found 2.3.1) (with NumPy 2, its stub sends pb_utils.Tensor(name, array) "
+        "empty; tensors passed by DLPack are complete)",
+        '`triton: "pytriton-0.7.0"` in the recipe locks the right versions',
     )
     assert wrong["manifest.packages"] == ("packages: numpy is 2.3.1, not 1.26.4", REBUILD)
 
@@ -447,8 +449,8 @@ def test_a_package_missing(tmp_path: Path) -> None:
     tree = {path: data for path, data in environment().items() if "numpy" not in path}
     assert found(tree, tmp_path) == {
         "system.demands": (
-            "pytriton-0.7.0 demands numpy<2 (not there)",
-            '`triton: "pytriton-0.7.0"` in the recipe puts the right versions into the lock',
+            "pytriton-0.7.0 requires numpy<2 (missing)",
+            '`triton: "pytriton-0.7.0"` in the recipe locks the right versions',
         ),
         "manifest.packages": ("packages: numpy 1.26.4 is missing", REBUILD),
     }
@@ -475,18 +477,30 @@ def test_without_torch(tmp_path: Path) -> None:
     tree = environment()
     del tree[f"{SITE}/torch/version.py"]
     assert found(tree, tmp_path) == {
-        "manifest.torch": ("no torch in the archive; the manifest says 2.13.0+cpu", REBUILD)
+        "manifest.torch": ("torch is missing from the archive; the manifest lists 2.13.0+cpu", REBUILD)
     }
 
 
 def test_without_a_manifest(tmp_path: Path) -> None:
     checks = verdicts(pack(environment(), tmp_path), tmp_path)
+    assert failures(checks) == {}
+    omitted = {check.id: check.found for check in checks if check.status == "omitted"}
+    assert omitted == {
+        "manifest.present": "no share/envbuilder/manifest.json: another tool packed it, so there is no list of files "
+        "to compare with; it contains CPython 3.11 (unknown), 0 conda packages, 2 pip packages, torch 2.13.0+cpu"
+    }
+
+
+def test_a_build_whose_manifest_is_gone(tmp_path: Path) -> None:
+    tree = environment() | {"share/envbuilder/environment.json": b"{}"}
+    checks = verdicts(pack(tree, tmp_path), tmp_path)
     assert failures(checks) == {
         "manifest.present": ("the archive has no share/envbuilder/manifest.json", REBUILD)
     }
     omitted = {check.id: check.found for check in checks if check.status == "omitted"}
     assert omitted == dict.fromkeys(
-        ["manifest.files", "manifest.packages", "manifest.torch"], "there is no manifest to compare with"
+        ["manifest.files", "manifest.packages", "manifest.torch"],
+        "the archive has no manifest to compare with",
     )
 
 
@@ -527,8 +541,8 @@ def test_another_manifest_beside_it(tmp_path: Path) -> None:
     beside.write_text("{}")
     assert failures(verdicts(archive, tmp_path)) == {
         "manifest.present": (
-            f"{beside.name} beside the archive is not the manifest in it",
-            "copy both again, or delete the one beside it",
+            f"{beside.name} beside the archive differs from the manifest inside",
+            "copy both files again, or delete the one beside the archive",
         )
     }
 
@@ -556,7 +570,7 @@ def test_another_lock(tmp_path: Path) -> None:
     archive = open_archive(pack(tree, tmp_path, listed=tree), tmp_path / "extracted", lambda _: [], SILENT)
     (check,) = [c for c in check_archive(archive, lock) if c.id == "manifest.lock"]
     assert check.status == "warning"
-    assert check.found == "the same packages, but the lock was changed after the archive was built"
+    assert check.found == "the packages are the same, but the lock was changed after the archive was built"
     changed = replace(lock, artifacts=(replace(artifacts[0], sha256="4" * 64), artifacts[1]))
     (check,) = [c for c in check_archive(archive, changed) if c.id == "manifest.lock"]
-    assert (check.status, check.found) == ("failed", "built from another lock: numpy differ")
+    assert (check.status, check.found) == ("failed", "built from a different lock: numpy differ")

@@ -44,7 +44,7 @@ def test_variables_that_name_no_compiler(tmp_path: Path, text: bytes) -> None:
 
 def test_a_compiler(tmp_path: Path) -> None:
     tree: Tree = {ENVIRONMENT_PATH: CXX, "bin/g++": "gcc-g++", "bin/gcc-g++": b"#!/bin/sh\n"}
-    found = "bin/g++ is there and can be run: the runtime names it to torch.compile"
+    found = "bin/g++ is present and executable: the runtime sets it as the compiler of torch.compile"
     assert judged(tree, tmp_path) == {"layout.compiler": ("passed", found, None)}
 
 
@@ -52,7 +52,7 @@ def test_a_compiler_that_is_not_there(tmp_path: Path) -> None:
     assert judged({ENVIRONMENT_PATH: CXX}, tmp_path) == {
         "layout.compiler": (
             "failed",
-            "bin/g++, which the runtime names to torch.compile, is not there or cannot be run",
+            "bin/g++, which the runtime sets as the compiler of torch.compile, is missing or not executable",
             "build it again with `envbuilder build`",
         )
     }
@@ -64,7 +64,7 @@ def test_prefixes(tmp_path: Path) -> None:
         "bin/tool": b"relative",
         "share/doc": f"{NOWHERE}/share".encode(),
     }
-    found = "files that named conda's prefix: 1 made relative, 1 harmless"
+    found = "files that contained conda's prefix: 1 made relative, 1 harmless"
     assert judged(tree, tmp_path) == {"paths.prefixes": ("passed", found, None)}
 
 
@@ -76,8 +76,8 @@ def test_a_prefix_that_is_reported(tmp_path: Path) -> None:
     assert judged(tree, tmp_path) == {
         "paths.prefixes": (
             "warning",
-            "files that name a prefix that will not be there: share/where",
-            "harmless unless the model reads them; else take another build of the package, or exclude them",
+            "files that contain a prefix that will not exist on the server: share/where",
+            "harmless unless the model reads them; otherwise use another build of the package, or exclude the files",
         )
     }
 
@@ -88,7 +88,7 @@ def test_a_prefix_that_is_not_as_listed(tmp_path: Path, uses: list[PrefixUse]) -
     assert judged(tree, tmp_path) == {
         "paths.prefixes": (
             "failed",
-            "files that name the prefix conda packages were installed for, and are not listed: share/where",
+            "files that contain the install prefix of conda packages, and are not listed: share/where",
             "build it again with `envbuilder build`",
         )
     }

@@ -13,7 +13,7 @@ from envbuilder.verification.static.needs import check_needs, check_runpaths, se
 from tests.helpers.environments import SITE, Tree, environment, failures, pack, patched, some_elf, verdicts
 from tests.helpers.packages import distribution, opened
 
-OTHER_TOOL = "another version of envbuilder built it: build it again with `envbuilder build`"
+OTHER_TOOL = "a different version of envbuilder built it: build it again with `envbuilder build`"
 CHANGED = "it changed after it was built: copy the archive again, or build it again with `envbuilder build`"
 
 
@@ -36,7 +36,7 @@ def elf(tmp_path: Path, *options: str) -> bytes:
 @pytest.mark.parametrize("runpath", ["/opt/build/python/lib", "$ORIGIN/../../..", "lib"])
 def test_a_host_runpath_of_the_base(tmp_path: Path, runpath: str) -> None:
     tree = environment() | {"lib/x.so": elf(tmp_path, "--set-rpath", runpath)}
-    text = f"RUNPATHs that lead out of the environment: lib/x.so ({runpath})"
+    text = f"RUNPATHs that point outside the environment: lib/x.so ({runpath})"
     assert found(tree, tmp_path) == {"linking.runpath": (text, OTHER_TOOL)}
     # Changed since: as it was built, there is nothing against it.
     (tmp_path / "again").mkdir()
@@ -59,8 +59,8 @@ def test_a_dead_runpath_of_a_package_is_a_note(tmp_path: Path, runpath: str) -> 
     (check,) = check_runpaths(archive)
     assert (check.status, check.fix) == ("passed", None)
     assert check.found == (
-        "the RUNPATHs of 1 ELF file stay inside, but for those of packages as they are published, which lead "
-        f"nowhere: {SITE}/scipy/x.so ({runpath})"
+        "the RUNPATHs of 1 ELF file stay inside the environment, except those that packages are published with, which "
+        f"point nowhere: {SITE}/scipy/x.so ({runpath})"
     )
 
 
@@ -79,7 +79,7 @@ def test_a_library_that_is_nowhere(tmp_path: Path) -> None:
     tree = environment() | {"lib/x.so": elf(tmp_path, "--add-needed", "libnowhere.so.3")}
     assert found(tree, tmp_path) == {
         "linking.needs": (
-            "libraries that neither the environment nor this machine has: libnowhere.so.3 (for lib/x.so)",
+            "libraries that are missing from the environment and from this machine: libnowhere.so.3 (for lib/x.so)",
             OTHER_TOOL,
         )
     }
@@ -144,8 +144,8 @@ def test_where_a_library_is_found(
     if not there:
         assert check.status == "warning"
         assert check.found == (
-            f"libraries that neither the environment nor this machine has: libb.so.1 (for {SITE}/a/x.so); whether "
-            "an import comes to them is not known"
+            "libraries that are missing from the environment and from this machine: libb.so.1 "
+            f"(for {SITE}/a/x.so); whether an import needs them is not known"
         )
 
 
@@ -164,7 +164,7 @@ def test_a_plugin_that_no_import_comes_to_is_a_note(tmp_path: Path) -> None:
     (settled,) = settle_needs([check], archive, release, met=[])
     assert (settled.status, settled.fix) == ("passed", None)
     assert settled.found == (
-        "no import comes to what neither the environment nor this machine has: libtbb.so.12 "
+        "no import needs the libraries that are missing from the environment and from this machine: libtbb.so.12 "
         f"(for {SITE}/numba/tbbpool.so)"
     )
     assert settle_needs([check], archive, release, met=[("numba", "libtbb.so.12")]) == [check]

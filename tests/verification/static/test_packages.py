@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envbuilder.verification.static.packages import installed_packages, loaded_before, owners
+from envbuilder.verification.static.packages import installed_packages, owners, with_requirements
 from tests.helpers.environments import SITE
 
 INFO = f"{SITE}/My_Package-1.0.dist-info"
@@ -39,7 +39,7 @@ def test_requirements_in_a_circle(tmp_path: Path) -> None:
     found = installed_packages(
         tmp_path, write(tmp_path, b"", b"Requires-Dist: my-package\nRequires-Dist: gone\n")
     )
-    assert loaded_before("my-package", found) == {"my-package"}
+    assert with_requirements("my-package", found) == {"my-package"}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

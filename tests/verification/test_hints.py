@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envbuilder.catalog.triton import find_release
-from envbuilder.verification.cures import fit_numpy, get_library, keep_file, mend_base
+from envbuilder.verification.hints import base_file_hint, fit_numpy, get_library, keep_file
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,16 @@ from envbuilder.verification.cures import fit_numpy, get_library, keep_file, men
             True,
             "it changed after it was built: copy the archive again, or build it again with `envbuilder build`",
         ),
-        (True, False, "another version of envbuilder built it: build it again with `envbuilder build`"),
+        (True, False, "a different version of envbuilder built it: build it again with `envbuilder build`"),
         (
             True,
             True,
-            "this envbuilder built it so: please report it; lock again with another CPython meanwhile",
+            "this version of envbuilder built it: please report it; until then, lock again with another CPython",
         ),
     ],
 )
 def test_building_again_is_said_where_it_helps(as_built: bool | None, same_tool: bool, text: str) -> None:
-    assert mend_base(as_built, same_tool) == text
+    assert base_file_hint(as_built, same_tool) == text
 
 
 KEEP = "`pack: {exclude: []}` in the recipe keeps everything"
@@ -37,12 +37,12 @@ KEEP = "`pack: {exclude: []}` in the recipe keeps everything"
     [
         (
             "**/docs/**",
-            "take '**/docs/**' out of `pack: {exclude: …}` in the recipe, and lock and build again",
+            "remove '**/docs/**' from `pack: {exclude: …}` in the recipe, then lock and build again",
         ),
         ("lib/python3.*/site-packages/**/tests/**", f"{KEEP}; lock and build again"),
         (
             "lib/python3.*/tkinter/**",
-            f"{KEEP} that the CPython has which the base is made of; lock and build again",
+            f"{KEEP} that the CPython of the base has; lock and build again",
         ),
     ],
 )
@@ -59,5 +59,5 @@ def test_the_project_that_does_without_a_library() -> None:
 
 def test_a_package_for_numpy_1() -> None:
     assert fit_numpy("old", "2.3.1", find_release("25.06")) == (
-        "a newer old, or `numpy<2` in the recipe's dependencies; lock and build again"
+        "add a newer old, or `numpy<2`, to the recipe's dependencies; lock and build again"
     )

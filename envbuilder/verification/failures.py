@@ -1,4 +1,4 @@
-"""Checks that cannot be made: each has failed with its cause, and the others go on."""
+"""Turn an error in a check into a failed check, so that the other checks continue."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Final
 from envbuilder.catalog.triton import Release
 from envbuilder.errors import EnvbuilderError
 from envbuilder.util.printable import printable_line
-from envbuilder.util.system_errors import cure, refusal
+from envbuilder.util.system_errors import cure, describe_os_error
 from envbuilder.verification.report import Check, failed
 
 _SETTING: Final = "ENVBUILDER_CACHE"
-_BUG: Final = "no archive may do that: please report it as a bug of envbuilder, with the archive if you can"
+_BUG: Final = "this is a bug of envbuilder: please report it, with the archive if possible"
 _LONGEST: Final = 500
 """Characters of a cause that are told."""
+
+UNFINISHED: Final = "verification.completed"
+"""The check that fails where a verification did not come to its end."""
 
 Made = Check | Iterable[Check] | None
 
@@ -34,12 +37,12 @@ def guarded(id: str, make: Callable[[], Made], release: Release | None = None) -
 def ended(error: BaseException) -> Check:
     """Return the check that tells why a verification did not come to its end."""
     if isinstance(error, Exception):
-        return failed("verification.completed", f"it could not go on: {cause(error)}", fix(error))
+        return failed(UNFINISHED, f"it could not continue: {cause(error)}", fix(error))
     # SystemExit has the exit code of a signal, 128 + its number; others may tell the number itself.
     code = getattr(error, "code", None)
     number = getattr(error, "number", code - 128 if isinstance(code, int) else signal.SIGINT)
     name = signal.Signals(number).name if number in list(signal.Signals) else type(error).__name__
-    return failed("verification.completed", f"it was stopped by {name}", "verify the archive again")
+    return failed(UNFINISHED, f"it was stopped by {name}", "verify the archive again")
 
 
 def cause(error: BaseException) -> str:
@@ -47,7 +50,7 @@ def cause(error: BaseException) -> str:
     if isinstance(error, EnvbuilderError):
         text = error.message
     elif isinstance(error, OSError):
-        text = refusal(error)
+        text = describe_os_error(error)
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1:]
         where = "".join(f" ({Path(one.filename).name}, line {one.lineno})" for one in frame)
@@ -58,7 +61,7 @@ def cause(error: BaseException) -> str:
 def fix(error: BaseException) -> str:
     """Return what to do about an error."""
     if isinstance(error, EnvbuilderError):
-        return error.hint or "see what was found"
+        return error.hint or "see the text above"
     if isinstance(error, MemoryError):
         return "verify it on a machine with more memory"
     known = cure(error, setting=_SETTING) if isinstance(error, OSError) else None

@@ -1,4 +1,4 @@
-"""What cures what a verification found: each hint is a function of the cause."""
+"""Hints for failed checks, one function per cause."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ def get_library(soname: str, project: str | None, host: bool) -> str:
     known = remedy(soname, project)
     ways = []
     if known.wheel is not None:
-        ways.append(f"{known.wheel} instead of {project} in the recipe's dependencies needs no such library")
+        ways.append(
+            f"{known.wheel} instead of {project} in the recipe's dependencies does not need this library"
+        )
     if known.debian is not None and host:
         ways.append(f"`apt-get install {known.debian}` on each machine that serves")
     elif known.debian is not None:
         ways.append(
-            f"an image of your own with Debian's {known.debian} has it: `system-libraries: [{soname}]` in the recipe, "
-            "and lock and build again"
+            f"build your own image with Debian's {known.debian}, set `system-libraries: [{soname}]` in the recipe, "
+            "then lock and build again"
         )
     else:
         ways.append(
-            f"take a version of {project or 'the package'} whose wheel brings {soname} along, or name it in the "
+            f"use a version of {project or 'the package'} whose wheel contains {soname}, or list it in the "
             f"recipe's `system-libraries`, if {'each machine that serves' if host else 'an image of your own'} has it"
         )
     return "; or ".join(ways)
 
 
-def mend_base(as_built: bool | None, same_tool: bool) -> str:
-    """Say what to do about a file that the build copied or wrote itself, and that is not as it must be.
+def base_file_hint(as_built: bool | None, same_tool: bool) -> str:
+    """Return the hint for a wrong file that the build copied or wrote itself.
 
     *as_built* says whether the build wrote it so (None: nobody knows), *same_tool* whether this version of envbuilder
     did.
@@ -44,35 +46,37 @@ def mend_base(as_built: bool | None, same_tool: bool) -> str:
     if not as_built:
         return f"it changed after it was built: copy the archive again, or {REBUILD}"
     if not same_tool:
-        return f"another version of envbuilder built it: {REBUILD}"
-    return "this envbuilder built it so: please report it; lock again with another CPython meanwhile"
+        return f"a different version of envbuilder built it: {REBUILD}"
+    return (
+        "this version of envbuilder built it: please report it; until then, lock again with another CPython"
+    )
 
 
 def keep_file(pattern: str) -> str:
     """Say how a file stays that *pattern* left out of an archive."""
     if pattern not in DEFAULT_EXCLUDE:
-        return f"take {pattern!r} out of `pack: {{exclude: …}}` in the recipe, and lock and build again"
+        return f"remove {pattern!r} from `pack: {{exclude: …}}` in the recipe, then lock and build again"
     kept = "`pack: {exclude: []}` in the recipe keeps everything"
     if "site-packages" in pattern:
         return f"{kept}; lock and build again"
-    return f"{kept} that the CPython has which the base is made of; lock and build again"
+    return f"{kept} that the CPython of the base has; lock and build again"
 
 
 def fit_numpy(package: str, numpy: str, release: Release) -> str:
     """Say how *package* comes to fit the NumPy of an environment for *release*."""
     if numpy.startswith("1."):
         bound = any(demand.startswith("numpy<2") for demand in release.demands)
-        newer = "; or a release from 24.11 on, which takes NumPy 2" if bound else "; or numpy>=2"
-        return f"lock again: the solver is kept from versions of {package} that are built for NumPy 2{newer}"
-    return f"a newer {package}, or `numpy<2` in the recipe's dependencies; lock and build again"
+        newer = "; or target release 24.11 or later, which supports NumPy 2" if bound else "; or numpy>=2"
+        return f"lock again: the solver then avoids versions of {package} that are built for NumPy 2{newer}"
+    return f"add a newer {package}, or `numpy<2`, to the recipe's dependencies; lock and build again"
 
 
 def fit_glibc(package: str | None, path: str, image: str) -> str:
     """Say how the file *path* (of *package*; None: of the base) comes to run with the glibc of an *image*."""
     if package is not None or "/site-packages/" in path:
         wheels = f"manylinux_{image.replace('.', '_')}"
-        return f"take a version of {package or 'its package'} whose wheel is for {wheels} or older, or a newer release"
+        return f"use a version of {package or 'its package'} whose wheel is for {wheels} or older, or a newer release"
     return (
-        "the base is this machine's own CPython: lock again where there is one for older systems "
-        "(`uv python install`), take `provider: conda`, or a newer release"
+        "the base is this machine's own CPython: lock again with one that is built for older systems "
+        "(`uv python install`), set `provider: conda`, or target a newer release"
     )

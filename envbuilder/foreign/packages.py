@@ -1,0 +1,234 @@
+"""The packages of an environment, as conda and pip wrote them down in it."""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from email.parser import BytesHeaderParser
+from typing import Final
+
+from packaging.utils import canonicalize_name
+
+from envbuilder.archive import manifest_grammar as grammar
+from envbuilder.archive.manifest import ManifestCondaPackage, ManifestPackage
+from envbuilder.recipe.channels import PLATFORMS, channel_name
+from envbuilder.util.documents import LISTING, DocumentError, Record, parse_json
+
+SITE: Final = r"lib/python3\.\d+/site-packages"
+METADATA: Final = re.compile(
+    rf"(?P<site>{SITE})/(?P<folder>[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info))"
+)
+"""What describes a package: pip's since PEP 376, setuptools', and distutils' single file."""
+CONDA_META: Final = re.compile(r"conda-meta/(?P<stem>[^/]+)\.json")
+_HEADERS: Final = 2**20
+"""Bytes of the fields of a METADATA file: the largest known are some 100 kB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CondaRecord:
+    """A package that conda installed."""
+
+    package: ManifestCondaPackage
+    """Without a sha256 where conda did not write it down."""
+    channel: str
+    """As it is written down: a name or an address, perhaps with credentials."""
+    files: frozenset[str]
+    depends: tuple[str, ...] = ()
+    """Names of the packages that it depends on."""
+    requested: tuple[str, ...] = ()
+    """The match specs that a person asked for."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of a file as the package has it, where no prefix was written into it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipPackage:
+    """A Python package that no conda package brought."""
+
+    package: ManifestPackage
+    """Named as its wheel was, as far as that can be told; no sha256, and no size: the wheel is not there."""
+    metadata: str
+    """The path of what describes it."""
+    files: frozenset[str]
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of a file as RECORD says it, in base64."""
+    url: str | None = None
+    """Where it came from, where that was no index (PEP 610)."""
+    editable: bool = False
+    requested: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packages:
+    """What is installed in an environment."""
+
+    conda: tuple[CondaRecord, ...]
+    pip: tuple[PipPackage, ...]
+    provides: Mapping[str, str]
+    """Name and version of each Python project that conda packages brought."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Version of each Python project, by normalized name."""
+        own: dict[str, str] = {canonicalize_name(one.package.name): one.package.version for one in self.pip}
+        return {**self.provides, **own}
+
+
+def find_packages(texts: Mapping[str, bytes]) -> Packages:
+    """Return the packages that *texts*, of an environment's files by path, describe.
+
+    Raises:
+        DocumentError: what conda or pip wrote down cannot be understood.
+    """
+    conda = tuple(
+        _conda(parse_json(texts[path], where=path, cap=LISTING), match["stem"])
+        for path in sorted(texts)
+        if (match := CONDA_META.fullmatch(path)) is not None
+    )
+    of_conda = frozenset[str]().union(*(one.files for one in conda))
+    pip: list[PipPackage] = []
+    provides: dict[str, str] = {}
+    for path in sorted(texts):
+        match = METADATA.fullmatch(path)
+        if match is None:
+            continue
+        name, version = _named(texts[path], path)
+        if path in of_conda:
+            provides[canonicalize_name(name)] = version
+        else:
+            pip.append(_pip(name, version, path, match["site"], texts))
+    return Packages(conda=conda, pip=tuple(pip), provides=provides)
+
+
+def _conda(found: Record, stem: str) -> CondaRecord:
+    subdir = found.choice("subdir", *PLATFORMS) if "subdir" in found else PLATFORMS[0]
+    url = found.text("url") if "url" in found else ""
+    channel = found.text("channel") if "channel" in found else url.rpartition("/")[0]
+    channel = channel.rstrip("/").removesuffix(f"/{subdir}")
+    said = found.text("fn") if "fn" in found else ""
+    # Its record is called as its file is; `fn` of some solvers has no suffix.
+    suffix = ".conda" if said.endswith(".conda") or url.endswith(".conda") else ".tar.bz2"
+    paths = found.record("paths_data").records("paths") if "paths_data" in found else []
+    package = ManifestCondaPackage(
+        name=found.text("name", grammar.CONDA_NAME, longest=200),
+        version=found.text("version", grammar.CONDA_VERSION, longest=200),
+        filename=f"{stem}{suffix}",
+        sha256=found.digest("sha256") if "sha256" in found else "",
+        size=found.integer("size", most=grammar.LARGEST) if "size" in found else 0,
+        build=found.text("build", grammar.CONDA_BUILD, longest=200)
+        if "build" in found
+        else stem.rpartition("-")[2],
+        channel=channel_name(channel) or "unknown",
+        subdir=subdir,
+    )
+    return CondaRecord(
+        package=package,
+        channel=channel,
+        files=frozenset(found.file_paths("files")) if "files" in found else frozenset(),
+        depends=tuple(spec.split(" ")[0] for spec in found.texts("depends")) if "depends" in found else (),
+        requested=_requested(found),
+        hashes={
+            one.file_path("_path"): one.digest("sha256")
+            for one in paths
+            if "sha256" in one and "prefix_placeholder" not in one and "sha256_in_prefix" not in one
+        },
+    )
+
+
+def _requested(found: Record) -> tuple[str, ...]:
+    if "requested_specs" in found:
+        return found.texts("requested_specs")
+    spec = found.free_text("requested_spec") if "requested_spec" in found else ""
+    return (spec,) if spec and spec != "None" else ()
+
+
+def _named(content: bytes, path: str) -> tuple[str, str]:
+    """Return name and version in the fields of a METADATA file, whatever of it is a description."""
+    fields = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0][:_HEADERS]
+    message = BytesHeaderParser().parsebytes(fields)
+    record = Record({"name": str(message["Name"]), "version": str(message["Version"])}, path)
+    return record.text("name", grammar.PROJECT, longest=200), record.text("version", longest=200)
+
+
+def _pip(name: str, version: str, path: str, site: str, texts: Mapping[str, bytes]) -> PipPackage:
+    folder = posixpath.dirname(path)
+    inside = {} if folder == site else {one: texts.get(f"{folder}/{one}") for one in _BESIDE}
+    files, hashes = _recorded(inside.get("RECORD") or inside.get("installed-files.txt"), site, folder)
+    url, editable = _origin(inside.get("direct_url.json"))
+    egg_link = f"{site}/{name}.egg-link"
+    package = ManifestPackage(
+        name=name,
+        version=version,
+        filename=_wheel_name(name, version, inside.get("WHEEL")),
+        sha256="",
+        size=0,
+    )
+    return PipPackage(
+        package=package,
+        metadata=path,
+        files=files | {path},
+        hashes=hashes,
+        url=url,
+        editable=editable or egg_link in texts,
+        requested=inside.get("REQUESTED") is not None,
+    )
+
+
+_BESIDE: Final = ("RECORD", "installed-files.txt", "WHEEL", "direct_url.json", "REQUESTED")
+
+
+def _wheel_name(name: str, version: str, wheel: bytes | None) -> str:
+    tags = re.findall(r"^Tag: *(\S+)$", (wheel or b"").decode(errors="replace"), re.MULTILINE)
+    parts = [tag.split("-") for tag in tags if re.fullmatch(r"[\w.]+-[\w.]+-[\w.]+", tag)]
+    joined = (
+        "-".join(".".join(dict.fromkeys(part[n] for part in parts)) for n in range(3))
+        if parts
+        else "py3-none-any"
+    )
+    return f"{canonicalize_name(name).replace('-', '_')}-{version}-{joined}.whl"
+
+
+def _recorded(record: bytes | None, site: str, folder: str) -> tuple[frozenset[str], dict[str, str]]:
+    files, hashes = set(), {}
+    rows = csv.reader((record or b"").decode(errors="replace").splitlines())
+    try:
+        for row in rows:
+            if not row or not row[0] or row[0].startswith("/"):
+                continue
+            base = site if len(row) > 1 else folder  # installed-files.txt is relative to where it lies
+            path = posixpath.normpath(posixpath.join(base, row[0]))
+            files.add(path)
+            if len(row) > 1 and row[1].startswith("sha256="):
+                hashes[path] = row[1].removeprefix("sha256=")
+    except csv.Error:  # the rest of a broken RECORD is nobody's
+        pass
+    return frozenset(files), hashes
+
+
+def _origin(data: bytes | None) -> tuple[str | None, bool]:
+    """Return where a package came from as PEP 610 has it, and whether it is a folder that stays where it is."""
+    if data is None:
+        return None, False
+    try:
+        found = parse_json(data, where="direct_url.json")
+        url = found.text("url")
+        editable = "dir_info" in found and found.record("dir_info").value.get("editable") is True
+        if "vcs_info" in found:
+            vcs = found.record("vcs_info")
+            url = f"{vcs.text('vcs')}+{url}@{vcs.text('commit_id')}"
+    except DocumentError:
+        return None, False
+    return url, editable
+
+
+def editable_paths(texts: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Yield each ``.pth`` or ``.egg-link`` with an absolute folder that it puts on ``sys.path``."""
+    for path, content in sorted(texts.items()):
+        if path.endswith((".pth", ".egg-link")):
+            for line in content.decode(errors="replace").splitlines():
+                text = line.strip()
+                if "://" not in text and text.removeprefix("file:").startswith("/"):
+                    yield path, text

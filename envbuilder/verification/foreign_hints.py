@@ -1,0 +1,163 @@
+"""What cures what was found in an environment that another tool packed: each hint in the words of that tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envbuilder.catalog.system import remedy
+from envbuilder.catalog.triton import first_gcc
+
+ACTIVATE = 'export PATH="$(dirname "$(readlink -f "${BASH_SOURCE[0]}")"):$PATH"'
+"""All that Triton wants of a ``bin/activate``: the environment's own Python comes first."""
+IMPORT = "or let `envbuilder import` make a recipe of it, and `envbuilder build` an archive that fits"
+
+
+def pack_again(conda: bool, folder: str = "ENV") -> str:
+    """Say how an environment is packed as Triton takes it."""
+    if conda:
+        return f"pack it with conda-pack: `conda-pack --prefix {folder} --output NAME.tar.gz`"
+    return f"pack what is in its folder: `tar -C {folder} -czf NAME.tar.gz .`"
+
+
+def write_activate(conda: bool) -> str:
+    """Say how an environment gets a ``bin/activate`` that works wherever it is extracted."""
+    if conda:
+        return f"{pack_again(True)}, which writes it"
+    return f"write the line `{ACTIVATE}` into ENV/bin/activate, and {pack_again(False)}"
+
+
+def unpack_and_pack(name: str) -> str:
+    """Say how an archive that Triton does not extract becomes one that it does."""
+    how = f"unzip -q {name} -d env" if name.endswith(".zip") else f"tar -xf {name} -C env"
+    again = f"`mkdir env && {how}`, then `tar -C env -czf NAME.tar.gz .`"
+    return f"pack it with `conda-pack --format tar.gz`; or {again}"
+
+
+def other_python(pythons: Sequence[str], conda: bool, others: Sequence[str] = ()) -> str:
+    """Say how an environment gets the Python of a stub; *others* are releases that take the one that it has."""
+    wanted = " or ".join(pythons)
+    if conda:
+        how = (
+            f"make the environment with Python {wanted} (`conda create --name NAME python={pythons[-1]} …`) and pack "
+            "it again with conda-pack"
+        )
+    else:
+        how = f"make it with Python {wanted}, by conda-pack: a venv holds no libpython"
+    return f"{how}{_or_another(others)}; {IMPORT}"
+
+
+def newer_libstdcxx(wanted: str, package: str | None, *, image: bool) -> str:
+    """Say how an environment gets a libstdc++ with ``GLIBCXX_`` up to *wanted*.
+
+    *package* is the conda package that has the one in ``lib/`` (None: no package of conda has it), *image* whether
+    that of the server's system is new enough for everything.
+    """
+    least = first_gcc(wanted)
+    ways = []
+    if package is not None:
+        ways.append(f"`conda install --channel conda-forge '{package}>={least}'`, and pack it again")
+    elif not image:
+        ways.append(
+            f"put the libstdc++.so.6 of GCC {least}, or of a later one, into its lib/, and pack it again"
+        )
+    if image and package is not None:
+        ways.append(f"`conda remove --force {package}`, and pack it again: the server's own is new enough")
+    elif image:
+        ways.append("delete lib/libstdc++.so.6* in it, and pack it again: the server's own is new enough")
+    return "; or ".join(ways)
+
+
+def fit_libstdcxx(
+    wanted: str, file: tuple[str | None, bool], glibc: str, *, conda: bool, others: Sequence[str]
+) -> str:
+    """Say how a file, which asks a libstdc++ with ``GLIBCXX_`` up to *wanted*, comes to have one.
+
+    *file* is the package that has it, and whether that is conda's; *glibc* that of the server's system.
+    """
+    name, of_conda = file
+    if conda:
+        how = f"`conda install --channel conda-forge 'libstdcxx>={first_gcc(wanted)}'`"
+    elif name is not None and not of_conda:
+        how = f"install a version of {name} whose wheel is for {_manylinux(glibc)} or older"
+    else:
+        how = f"put the libstdc++.so.6 of GCC {first_gcc(wanted)}, or of a later one, into its lib/"
+    return f"{how}, and pack it again{_or_another(others)}"
+
+
+def numpy(demands: Sequence[str], conda: bool, others: Sequence[str]) -> str:
+    """Say how an environment gets what a release demands; *conda* says whether conda, and not pip, has to do it."""
+    wanted = " ".join(f"'{one}'" for one in demands)
+    how = f"`conda install {wanted}`" if conda else f"`ENV/bin/python3 -m pip install {wanted}`"
+    return f"{how}, and pack it again{_or_another(others)}"
+
+
+def get_library(soname: str, project: str | None, host: bool) -> str:
+    """Say how *project* comes to the library *soname*, on the host or in an image."""
+    known = remedy(soname, project)
+    ways = []
+    if known.wheel is not None:
+        ways.append(f"`pip install {known.wheel}` instead of {project} needs no such library")
+    if known.debian is not None:
+        where = "each machine that serves" if host else "an image of your own"
+        ways.append(f"`apt-get install {known.debian}` on {where}")
+    else:
+        ways.append(f"install the conda package that has {soname} into the environment, and pack it again")
+    return "; or ".join(ways)
+
+
+def fit_glibc(file: tuple[str | None, bool], glibc: str, others: Sequence[str]) -> str:
+    """Say how a file that asks a newer *glibc* than a server's system has is replaced.
+
+    *file* is the package that has it, and whether that is conda's; without a package it is the interpreter's.
+    """
+    name, of_conda = file
+    if name is None:
+        how = (
+            f"make the environment where glibc is {glibc} or older, or with conda-forge's python, which runs "
+            "everywhere"
+        )
+    elif of_conda:
+        how = f"`CONDA_OVERRIDE_GLIBC={glibc} conda install {name}` chooses a build that runs there"
+    else:
+        how = f"install a version of {name} whose wheel is for {_manylinux(glibc)} or older"
+    return f"{how}, and pack it again{_or_another(others)}"
+
+
+def other_folder(*, scripts: bool, conda: bool, unpack: bool) -> str:
+    """Say what is to be done about *scripts*, or settings for compilers, that name another folder.
+
+    *unpack* says whether there is a ``bin/conda-unpack``, which was not run.
+    """
+    when = (
+        "nothing, unless a model starts such a script"
+        if scripts
+        else "nothing, unless a model compiles extensions"
+    )
+    if unpack:
+        how = (
+            "extract it to where it is to stay, run `bin/python3 bin/conda-unpack` there, and name the folder as "
+            "EXECUTION_ENV_PATH"
+        )
+    elif conda and scripts:
+        how = pack_again(True) + ", which rewrites scripts"
+    elif scripts:
+        how = "have it start `python3 -m MODULE` instead, or make the venv by `uv venv --relocatable`"
+    else:
+        how = "name the folder as EXECUTION_ENV_PATH where it was made"
+    return f"{when}: then {how}"
+
+
+def links_out() -> str:
+    """Say what is to be done about links that lead out of an environment."""
+    return (
+        "put what they lead to into the environment (`tar --dereference` does), and pack it again; or ask a real "
+        "server: `envbuilder verify ARCHIVE --server`"
+    )
+
+
+def _or_another(releases: Sequence[str]) -> str:
+    return f"; or serve it by {' or '.join(releases)}, which takes it as it is" if releases else ""
+
+
+def _manylinux(glibc: str) -> str:
+    return f"manylinux_{glibc.replace('.', '_')}"

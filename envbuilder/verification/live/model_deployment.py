@@ -1,0 +1,144 @@
+"""Models of a verification: chosen, deployed into its sandbox, their configurations completed, their inputs read."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from envbuilder.catalog.triton import Launch
+from envbuilder.errors import DeployError, VerifyError
+from envbuilder.progress import Reporter
+from envbuilder.util.files import file_sha256
+from envbuilder.util.resources import sample_model
+from envbuilder.verification.live.deployed import DeployedModel, prepare
+from envbuilder.verification.live.launch import Sandbox
+from envbuilder.verification.live.questions import questions_for
+from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
+from envbuilder.verification.live.run_probe import complete
+from envbuilder.verification.report import Check, failed, passed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelChoice:
+    """Which models are verified, and what they are asked."""
+
+    model: Path | None = None
+    """A model directory, in any form that deploy takes; None, and no repository: the sample model."""
+    repository: Path | None = None
+    """A model repository, each of its models with its own environment, or with the archive."""
+    names: tuple[str, ...] = ()
+    """Models of the repository; none: all."""
+    inputs: Path | None = None
+    """What the model is asked, see :mod:`envbuilder.verification.live.input_files`; None: its warm-up, or made up."""
+    expected: Path | None = None
+    """What it answers to that."""
+    tolerance: Mapping[str, float] | None = None
+    """``rtol`` and ``atol`` for that; None: the usual ones."""
+
+    def wanted(self) -> Wanted:
+        """Return the model directories.
+
+        Raises:
+            VerifyError: there is no such repository, or it has no such model.
+        """
+        if self.repository is not None:
+            return wanted_models(self.repository, self.names)
+        return with_those_it_names(self.path)
+
+    @property
+    def path(self) -> Path:
+        """The model directory, if it is no repository."""
+        return self.model or sample_model()
+
+
+@dataclass(kw_only=True)
+class ModelDeployment:
+    """Deploys models with an archive."""
+
+    archive: Path
+    sandbox: Sandbox
+    envs: Path
+    """The folder for the environments of the sandbox's repository."""
+    compile: Mapping[str, Any]
+    compiler: str | None
+    reporter: Reporter
+    many: bool = False
+    """Whether the repository holds more models than one."""
+    environments: set[Path] = field(default_factory=set)
+    """The archive, as it was deployed."""
+
+    def deploy(
+        self, asked: ModelChoice, launch: Launch | None, models: list[DeployedModel]
+    ) -> Iterator[Check]:
+        """Deploy what is *asked* for, add it to *models*, and say so; *launch* starts what completes configurations."""
+        try:
+            wanted = asked.wanted()
+            prepared = functools.partial(
+                prepare,
+                self.archive,
+                sandbox=self.sandbox,
+                envs=self.envs,
+                compile=self.compile,
+                compiler=self.compiler,
+                reporter=self.reporter,
+            )
+            found = deploy_models(
+                wanted,
+                self.archive,
+                self.sandbox,
+                prepared,
+                keep_environments=asked.repository is not None,
+            )
+        except (DeployError, VerifyError) as error:
+            yield Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
+            return
+        self.many = len(wanted.models) + len(wanted.others) > 1
+        for deployed in found:
+            if deployed.deployment is not None:
+                self.environments.add(deployed.deployment.environment)
+            name = deployed.name if asked.repository is not None else asked.path.name
+            text = f"{name}: deployed to a test repository (version {deployed.version}, {deployed.file})"
+            yield passed("model.deployed", text)
+        if wanted.others:
+            beside = ", ".join(path.name for path in wanted.others)
+            yield passed("model.deployed", f"deployed with it, as models it may call: {beside}")
+        for deployed in found:
+            yield from self._ready(deployed, asked, launch, models)
+
+    def is_unchanged(self, sha256: str) -> bool:
+        """Say whether it is the archive *sha256* that was deployed."""
+        return all(file_sha256(path) == sha256 for path in self.environments)
+
+    def _ready(
+        self, deployed: DeployedModel, asked: ModelChoice, launch: Launch | None, models: list[DeployedModel]
+    ) -> Iterator[Check]:
+        """Complete the configuration of *deployed* and read what it is asked."""
+        try:
+            if launch is not None and deployed.apart is None:
+                deployed = complete(deployed, launch)
+        except VerifyError as error:
+            fix = "without it, a server uses config.pbtxt as it is, or rejects the model"
+            yield Check(id="probe.config", status="unknown", found=f"not known: {error.message}", fix=fix)
+        try:
+            questions = questions_for(
+                deployed.config,
+                deployed.folder,
+                inputs=asked.inputs,
+                expected=asked.expected,
+                tolerance=asked.tolerance,
+            )
+        except VerifyError as error:
+            yield failed("model.inputs", error.message, error.hint or "give other inputs: `--inputs FILE`")
+            return
+        if not deployed.config.input:
+            text = f"{deployed.name}: its configuration has no inputs, so no request can be sent"
+            yield Check(
+                id="model.inputs", status="unknown", found=text, fix="describe its inputs in config.pbtxt"
+            )
+            return
+        if not questions.made_up:
+            yield passed("model.inputs", f"{deployed.name} gets requests from {questions.source}")
+        models.append(replace(deployed, questions=questions))

@@ -1,0 +1,75 @@
+"""Whether anything writes into an environment: a read-only mount, which an image is, would not let it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from envbuilder.verification.report import Check, passed, some
+
+ID: Final = "live.readonly"
+_COMPILE: Final = "`ENV/bin/python3 -m compileall -q ENV/lib`, and pack it again"
+_State = tuple[int, int, int]
+
+
+class Watched:
+    """An environment's folder as it was, to be compared with what it is."""
+
+    def __init__(self, folder: Path) -> None:
+        """Note every file and folder: size, time, and which one it is."""
+        self._folder = folder
+        self._before = dict(_states(folder))
+
+    def changes(self) -> list[str]:
+        """List what was written, changed or removed since, by path."""
+        after = dict(_states(self._folder))
+        changed = [path for path, state in after.items() if self._before.get(path) != state]
+        gone = [path for path in self._before if path not in after]
+        # A folder's time changes with what is in it, which says more.
+        inner = {os.path.dirname(path) for path in (*changed, *gone)}
+        return sorted(path for path in (*changed, *gone) if path not in inner)
+
+    def check(self, paths: Iterable[str], *, foreign: bool = False) -> Check:
+        """Return the check, of an environment with the files *paths*; *foreign*: another tool made it."""
+        changes = self.changes()
+        compiled = [path for path in changes if foreign and _is_bytecode(path)]
+        written = [path for path in changes if path not in compiled]
+        if written:
+            text = f"written into the environment: {some(written)}; on a read-only mount that fails"
+            fix = "have it write elsewhere: caches respect XDG_CACHE_HOME, NUMBA_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR"
+            return Check(id=ID, status="warning", found=text, fix=fix)
+        if compiled:
+            text = f"modules were compiled on import, which a read-only mount repeats on every start: {some(compiled)}"
+            return Check(id=ID, status="warning", found=text, fix=_COMPILE)
+        bare = _without_bytecode(paths)
+        if bare:
+            text = f"{len(bare)} modules have no bytecode, so Python writes it beside them on import: {some(bare)}"
+            fix = _COMPILE if foreign else "pack: {bytecode: true}"
+            return Check(id=ID, status="warning", found=text, fix=fix)
+        return passed(
+            ID, "nothing was written into the environment while models were loaded, compiled and called"
+        )
+
+
+def _is_bytecode(path: str) -> bool:
+    return path.endswith((".pyc", "/__pycache__"))
+
+
+def _states(folder: Path) -> Iterator[tuple[str, _State]]:
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            status = os.lstat(path)
+            yield os.path.relpath(path, folder), (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _without_bytecode(paths: Iterable[str]) -> list[str]:
+    """List the modules that have no bytecode, where none of the environment's modules has any."""
+    modules, compiled = [], False
+    for path in paths:
+        compiled = compiled or path.endswith(".pyc")
+        if path.endswith(".py") and path.startswith("lib/python"):
+            modules.append(path)
+    return [] if compiled else sorted(modules)

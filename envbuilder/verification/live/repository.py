@@ -1,0 +1,222 @@
+"""A model repository of the user's in a sandbox: each model with its own environment, or with the archive."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from tritonclient.grpc import model_config_pb2
+
+from envbuilder.deployment.config import (
+    CONFIG,
+    ENVIRONMENT,
+    MODEL_DIRECTORY,
+    ModelConfig,
+    read_config,
+)
+from envbuilder.deployment.pbtxt import set_parameter
+from envbuilder.errors import DeployError, VerifyError
+from envbuilder.util.files import file_sha256
+from envbuilder.util.text import listed
+from envbuilder.verification.live import inputs as sample
+from envbuilder.verification.live.deployed import DeployedModel, latest_version
+from envbuilder.verification.live.launch import Sandbox
+
+_MOST_SOURCE: Final = 2**20
+"""Bytes of a Python file that is looked at for names of models."""
+_STRING: Final = re.compile(r"""["']([\w.-]+)["']""")
+
+Prepare = Callable[[Path], DeployedModel]
+"""Deploys a model directory with the archive; DeployError where that cannot be."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which models are verified, and which are there for them to ask."""
+
+    models: tuple[Path, ...]
+    """Model directories."""
+    others: tuple[Path, ...] = ()
+
+
+def wanted_models(repository: Path, names: Sequence[str]) -> Wanted:
+    """Return the models *names* of *repository*, or all, and the rest as those that they may ask.
+
+    Raises:
+        VerifyError: it is no repository, or has no such model.
+    """
+    found = models_in(repository)
+    if not found:
+        raise VerifyError(
+            f"{repository} contains no model",
+            hint=f"a repository contains folders with a {CONFIG} and version folders",
+        )
+    for name in names:
+        if name not in found:
+            hint = f"it has {listed(sorted(found), 'and')}" if len(found) < 20 else None
+            raise VerifyError(f"{repository} contains no model {name!r}", hint=hint)
+    chosen = tuple(found[name] for name in names or found)
+    return Wanted(models=chosen, others=tuple(path for path in found.values() if path not in chosen))
+
+
+def with_those_it_names(model: Path) -> Wanted:
+    """Return *model*, and of the models beside it those that it names, and that those name, and so on.
+
+    An ensemble names its steps; a model that asks others does so with their names, as texts in its Python files or
+    values in its parameters. A model that makes up a name from pieces needs the repository.
+    """
+    beside = models_in(model.absolute().parent)
+    taken: dict[str, Path] = {}
+    left = [model]
+    while left:
+        for name in names_in(left.pop()) & set(beside):
+            path = beside[name]
+            if name not in taken and path.resolve() != model.resolve():
+                taken[name] = path
+                left.append(path)
+    return Wanted(models=(model,), others=tuple(taken.values()))
+
+
+def models_in(folder: Path) -> dict[str, Path]:
+    """Return the model directories in *folder*, by name: those with a configuration, or with version folders."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise VerifyError(f"{folder} cannot be read: {error.strerror}") from None
+    return {path.name: path for path in entries if path.is_dir() and (path / CONFIG).is_file()}
+
+
+def names_in(model: Path) -> set[str]:
+    """Return what may be names of models in a model directory."""
+    names: set[str] = set()
+    try:
+        config = read_config(model).message
+    except DeployError:
+        config = model_config_pb2.ModelConfig()
+    names |= {step.model_name for step in config.ensemble_scheduling.step}
+    names |= {value.string_value for value in config.parameters.values()}
+    for path in sorted(model.glob("*/**/*.py")):
+        if path.is_file() and path.stat().st_size <= _MOST_SOURCE:
+            names |= _texts(path.read_bytes())
+    return names
+
+
+def _texts(source: bytes) -> set[str]:
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        return set(_STRING.findall(source.decode(errors="replace")))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def deploy_models(
+    wanted: Wanted, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep_environments: bool
+) -> list[DeployedModel]:
+    """Put the models that are *wanted* into *sandbox*; return those to be verified, which know the others.
+
+    With *keep_environments* a model that names an environment of its own keeps it.
+
+    Raises:
+        DeployError: a model to be verified cannot be deployed.
+    """
+    made: dict[str, DeployedModel] = {}
+    known: dict[str, dict[str, Any]] = {}
+    for path in (*wanted.models, *wanted.others):
+        judged = path in wanted.models
+        keep = keep_environments or not judged
+        deployed, entry = _deploy(path, archive, sandbox, prepare, keep=keep, must=judged)
+        if deployed is not None and judged:
+            made[deployed.name] = deployed
+        known[path.name if deployed is None else deployed.name] = entry
+    return [replace(deployed, neighbours=_others(known, name)) for name, deployed in made.items()]
+
+
+def _others(known: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapping[str, Any]]:
+    return {other: entry for other, entry in known.items() if other != name}
+
+
+def _deploy(
+    path: Path, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep: bool, must: bool
+) -> tuple[DeployedModel | None, dict[str, Any]]:
+    """Deploy one model; return it, and what others are to know of it."""
+    try:
+        config = read_config(path)
+    except DeployError:
+        if must:
+            raise
+        _copy(path, sandbox)
+        return None, {"reason": f"whose {CONFIG} cannot be read"}
+    message = config.message
+    environment = _own_environment(config, path, archive) if keep else None
+    ensemble = message.HasField("ensemble_scheduling")
+    foreign = message.backend not in ("", "python") and not message.runtime
+    if environment is None and not ensemble and not (foreign and (keep or message.backend != "pytorch")):
+        try:
+            deployed = prepare(path)
+        except DeployError:
+            if must:
+                raise
+            _copy(path, sandbox)
+            return None, {"reason": "which cannot be deployed with the archive"}
+        return deployed, deployed.job()
+    deployed = _as_it_is(path, message, sandbox, environment)
+    if ensemble:
+        return deployed, deployed.job()
+    what = (
+        f"runs in its own environment, {environment}"
+        if environment
+        else f"is for the backend {message.backend!r}"
+    )
+    return replace(deployed, apart=what), {"reason": f"which {what}", "config": deployed.job()["config"]}
+
+
+def _as_it_is(
+    path: Path, message: model_config_pb2.ModelConfig, sandbox: Sandbox, environment: Path | None
+) -> DeployedModel:
+    folder = _copy(path, sandbox)
+    if environment is not None:
+        text = (folder / CONFIG).read_text()
+        (folder / CONFIG).write_text(set_parameter(text, ENVIRONMENT, str(environment)))
+    message.name = path.name
+    return DeployedModel(
+        sandbox=sandbox,
+        deployment=None,
+        folder=folder,
+        config=message,
+        version=latest_version(folder, message),
+        questions=sample.made_up(message),
+    )
+
+
+def _copy(path: Path, sandbox: Sandbox) -> Path:
+    folder = sandbox.root / "models" / path.name
+    try:
+        shutil.copytree(path, folder, symlinks=False, ignore_dangling_symlinks=True)
+    except (OSError, shutil.Error) as error:
+        raise DeployError(f"{path} cannot be copied: {error}") from None
+    return folder
+
+
+def _own_environment(config: ModelConfig, model: Path, archive: Path) -> Path | None:
+    """Return the environment that a model names, unless it is the archive, or is not there."""
+    said = config.environment
+    if not said:
+        return None
+    if said.startswith(MODEL_DIRECTORY):
+        said = str(model.absolute()) + said[len(MODEL_DIRECTORY) :]
+    path = Path(os.path.abspath(said))
+    if not path.exists() or path.resolve() == archive.resolve():
+        return None
+    if path.is_file() and path.stat().st_size == archive.stat().st_size and _same(path, archive):
+        return None
+    return path
+
+
+def _same(*paths: Path) -> bool:
+    return len({file_sha256(path) for path in paths}) == 1

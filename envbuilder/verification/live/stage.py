@@ -1,0 +1,157 @@
+"""The live checks: a model is deployed with an archive, and the environment runs as each release runs it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from envbuilder.archive.manifest import Manifest
+from envbuilder.catalog.triton import Launch, Release
+from envbuilder.store.session import Session
+from envbuilder.verification.failures import guarded
+from envbuilder.verification.live import foreign
+from envbuilder.verification.live.deployed import DeployedModel, serve_in_place
+from envbuilder.verification.live.evaluate import check_probe, environment_facts
+from envbuilder.verification.live.evaluate_model import subject_of
+from envbuilder.verification.live.launch import Sandbox
+from envbuilder.verification.live.model_deployment import ModelChoice, ModelDeployment
+from envbuilder.verification.live.probe_packages import PackageProbe
+from envbuilder.verification.live.run_probe import Probed, run_probe
+from envbuilder.verification.report import Check, check, failed
+from envbuilder.verification.static.extracted import Archive
+from envbuilder.verification.static.foreign_release import base_python
+from envbuilder.verification.static.needs import settle_needs
+
+
+@dataclass(kw_only=True, slots=True)
+class LiveStage:
+    """Runs the archive *extracted*, extracted in *sandbox*, with models."""
+
+    extracted: Archive
+    sandbox: Sandbox
+    manifest: Manifest
+    releases: Sequence[Release]
+    choice: ModelChoice
+    """Which models, and what they are asked."""
+    compile: Mapping[str, Any]
+    session: Session
+    scratch: Path
+    models: list[DeployedModel] = field(default_factory=list)
+    """Those that are verified, once they are deployed."""
+    many: bool = False
+    """Whether the repository holds more models than one."""
+    probes: dict[tuple[str, Launch], Probed] = field(default_factory=dict)
+    """What the environment said, by model and launch."""
+    met: dict[Release, list[tuple[str, str]]] = field(default_factory=dict)
+    """Packages whose import failed, each with the library that was not there."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the environment says of itself."""
+        return environment_facts(list(self.probes.values()))
+
+    def deploy(self, found: list[Check]) -> None:
+        """Deploy the models with the archive; what is to be said of that is added to *found*."""
+        found.extend(guarded("model.deployed", self._deploy))
+
+    def _deploy(self) -> Iterator[Check]:
+        extracted = self.extracted
+        deployment = ModelDeployment(
+            archive=extracted.path,
+            sandbox=self.sandbox,
+            envs=self.scratch / "envs",
+            compile=self.compile,
+            compiler=extracted.compiler,
+            reporter=self.session.reporter,
+        )
+        models: list[DeployedModel] = []
+        launch = self.releases[0].launch if self.releases else None
+        yield from deployment.deploy(self._chosen(), launch, models)
+        if extracted.folder is not None and base_python(extracted) is not None:
+            serve_in_place(models, extracted.folder)
+        if models and not deployment.is_unchanged(extracted.contents.sha256):
+            text = f"{extracted.path.name} was replaced by another archive during verification"
+            yield failed("archive.unchanged", text, "verify it in a folder that no other process writes to")
+            return
+        self.many = deployment.many
+        self.models = models
+
+    def _chosen(self) -> ModelChoice:
+        """Return the models that were asked for; the sample model needs torch, which others' environments may lack."""
+        choice = self.choice
+        if self.manifest.torch or choice.model is not None or choice.repository is not None:
+            return choice
+        return replace(choice, model=foreign.model_without_torch(self.scratch))
+
+    def probe(self, found: list[Check]) -> bool:
+        """Run the models, and import every package, under each release's launch; add the checks to *found*.
+
+        Returns: whether nothing was amiss.
+        """
+        packages = PackageProbe(
+            archive=self.extracted,
+            sandbox=self.sandbox,
+            store=self.session.store,
+            scratch=self.scratch,
+            reporter=self.session.reporter,
+        )
+        for release in self.releases:
+            for deployed in self.models:
+                run = functools.partial(self._probe, deployed, release, found)
+                found.extend(guarded("contract.launch", run, release))
+            load = functools.partial(self._import_packages, packages, self.models[0], release)
+            found.extend(guarded("probe.packages", load, release))
+        return not any(
+            check.status == "failed"
+            and check.id.startswith(("probe.", "contract."))
+            and check.id != "probe.packages"
+            for check in found
+        )
+
+    def _probe(self, deployed: DeployedModel, release: Release, found: Sequence[Check]) -> Iterator[Check]:
+        if deployed.apart is not None:
+            text = f"{deployed.name}: it {deployed.apart}; only a server can test it"
+            yield check("probe.model", "omitted", text, None, release)
+            return
+        key = (deployed.name, release.launch)
+        if key not in self.probes:
+            self.session.reporter.step(
+                f"Running {deployed.name}, launched {release.launch} as by {release.name}"
+            )
+            brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
+            self.probes[key] = run_probe(deployed, release.launch, brief=brief)
+        subject = subject_of(deployed, self.probes[key], self.extracted.compiler)
+        made = list(
+            check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
+        )
+        if self.extracted.is_foreign:
+            base = base_python(self.extracted)
+            made = foreign.probed(made, torch=bool(self.manifest.torch), base=base)
+        told = any(one.id == "contract.isolation" and one.release == release.name for one in found)
+        for one in made:
+            if not told or not one.id.startswith("contract.") or one.status == "failed":
+                yield one.of_model(deployed.name) if self.many else one
+
+    def _import_packages(
+        self, packages: PackageProbe, deployed: DeployedModel, release: Release
+    ) -> Iterator[Check]:
+        probed = [found for (_, launch), found in self.probes.items() if launch == release.launch]
+        if any(found.answer is not None for found in probed):
+            imported = packages.imported(release, hidden=deployed.hidden)
+            made = packages.checks(imported, release)
+            yield from foreign.imported(made, release) if self.extracted.is_foreign else made
+            if imported.found is not None:
+                self.met[release] = packages.missed(imported, release)
+
+    def answers_of(self, deployed: DeployedModel) -> Mapping[str, Any] | None:
+        """Return what a probe found of a model's answers, the last one that found any: it wrote them."""
+        found = [probed.served for (name, _), probed in self.probes.items() if name == deployed.name]
+        return next((one for one in reversed(found) if one is not None), None)
+
+    def settle(self, found: list[Check]) -> None:
+        """Let *found* say what is known of the needs of libraries, now that every package was imported."""
+        for release, met in self.met.items():
+            found[:] = settle_needs(found, self.extracted, release, met)

@@ -1,0 +1,197 @@
+"""Ask a running server for a model: by HTTP, by gRPC, and by a stream where the model is decoupled."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import numpy as np
+import tritonclient.grpc
+import tritonclient.http
+from tritonclient.grpc import model_config_pb2
+from tritonclient.utils import InferenceServerException
+
+from envbuilder.guest.answers import Answer
+from envbuilder.guest.host import TEXT_ID
+from envbuilder.verification.live import inputs as sample
+from envbuilder.verification.live.deployed import DeployedModel
+from envbuilder.verification.server.process import RunningServer
+
+CLIENT_TIMEOUT: Final = 120.0
+"""Seconds for one request, and between two responses."""
+LOST: Final = np.empty(0, np.void)
+"""An output whose values were lost on the way. One that is meant to be empty has a shape and a type."""
+_SEQUENCE: Final = {"sequence_start": True, "sequence_end": True}
+_Control: Final = model_config_pb2.ModelSequenceBatching.Control
+
+
+def ask_http(running: RunningServer, deployed: DeployedModel, inputs: sample.Inputs) -> Answer:
+    """Return the one response to a request by HTTP.
+
+    Raises:
+        InferenceServerException: the server refuses, or the model answers with an error.
+    """
+    with tritonclient.http.InferenceServerClient(running.http, network_timeout=CLIENT_TIMEOUT) as client:
+        return [_infer(tritonclient.http, client.infer, deployed, inputs)]
+
+
+def ask_grpc(running: RunningServer, deployed: DeployedModel, inputs: sample.Inputs) -> Answer:
+    """Return the responses to a request by gRPC: one, or those of a stream.
+
+    Raises:
+        InferenceServerException: the server refuses, or the model answers with an error.
+    """
+    with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
+        if deployed.decoupled:
+            return _stream(client, deployed, inputs)
+
+        def infer(*args: Any, **options: Any) -> Any:
+            return client.infer(*args, client_timeout=CLIENT_TIMEOUT, **options)
+
+        return [_infer(tritonclient.grpc, infer, deployed, inputs)]
+
+
+def not_ready(running: RunningServer, name: str) -> str | None:
+    """Say why the server does not serve the model *name*; None where it does."""
+    with tritonclient.http.InferenceServerClient(running.http, network_timeout=CLIENT_TIMEOUT) as client:
+        if client.is_model_ready(name):
+            return None
+        index = [entry for entry in client.get_model_repository_index() if entry.get("name") == name]
+        reasons = [entry["reason"] for entry in index if entry.get("reason")]
+        log = running.log.read_text(errors="replace").splitlines()
+        reasons += [line for line in log if line.startswith("E") and name in line] if not reasons else []
+        return str(reasons[-1]) if reasons else "it does not say why"
+
+
+def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
+    """Return an output; :data:`LOST` where it claims a shape and has no bytes, which the clients refuse in words."""
+    try:
+        array = result.as_numpy(name)
+    except ValueError as error:
+        if "array of size 0 into shape" not in str(error):
+            raise
+        array = None
+    return LOST if array is None else array
+
+
+def lost_outputs(answers: Iterable[Answer]) -> list[str]:
+    """Return the outputs whose values were lost on the way."""
+    found = (item for answer in answers for response in answer for item in response.items())
+    return sorted({name for name, array in found if array is LOST})
+
+
+def outputs_of(result: Any) -> sample.Inputs:
+    """Return the outputs of a response that came, by name."""
+    response = result.get_response()
+    if isinstance(response, dict):
+        return {one["name"]: array_of(result, one["name"]) for one in response.get("outputs", ())}
+    return {one.name: array_of(result, one.name) for one in response.outputs}
+
+
+def _infer(
+    module: Any, infer: Callable[..., Any], deployed: DeployedModel, inputs: sample.Inputs
+) -> sample.Inputs:
+    result = infer(
+        deployed.name, _tensors(module, deployed, inputs), model_version=_version(deployed), **_more(deployed)
+    )
+    return outputs_of(result)
+
+
+def _stream(client: Any, deployed: DeployedModel, inputs: sample.Inputs) -> Answer:
+    arrived: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(lambda result, error: arrived.put((result, error)))
+    try:
+        client.async_stream_infer(
+            deployed.name,
+            _tensors(tritonclient.grpc, deployed, inputs),
+            model_version=_version(deployed),
+            enable_empty_final_response=True,
+            **_more(deployed),
+        )
+        answer: Answer = []
+        while True:
+            try:
+                result, error = arrived.get(timeout=CLIENT_TIMEOUT)
+            except queue.Empty:
+                raise InferenceServerException(
+                    f"no response within {CLIENT_TIMEOUT:g} s; {len(answer)} came before, none of them final"
+                ) from None
+            if error is not None:
+                raise error
+            response = result.get_response()
+            if response.outputs:
+                answer.append(outputs_of(result))
+            if response.parameters["triton_final_response"].bool_param:
+                return answer
+    finally:
+        client.stop_stream(cancel_requests=True)
+
+
+def _tensors(module: Any, deployed: DeployedModel, inputs: sample.Inputs) -> list[Any]:
+    sent = []
+    for field in deployed.config.input:
+        if field.name in inputs:  # else it is optional
+            array = inputs[field.name]
+            tensor = module.InferInput(field.name, list(array.shape), sample.data_type(field))
+            tensor.set_data_from_numpy(array)
+            sent.append(tensor)
+    return sent
+
+
+def _version(deployed: DeployedModel) -> str:
+    """Return the version to ask for: the one that was probed, unless the server may serve others only."""
+    return deployed.version if deployed.config.version_policy.WhichOneof("policy_choice") is None else ""
+
+
+def _more(deployed: DeployedModel) -> dict[str, Any]:
+    if not deployed.config.HasField("sequence_batching"):
+        return {}
+    return {**_SEQUENCE, "sequence_id": TEXT_ID if has_text_ids(deployed) else 1}
+
+
+def has_text_ids(deployed: DeployedModel) -> bool:
+    """Say whether the model gets the ids of its sequences as texts."""
+    fields = deployed.config.sequence_batching.control_input
+    return any(
+        control.kind == _Control.CONTROL_SEQUENCE_CORRID and control.data_type == model_config_pb2.TYPE_STRING
+        for field in fields
+        for control in field.control
+    )
+
+
+def ask_together(
+    running: RunningServer, deployed: DeployedModel, inputs: sample.Inputs, count: int
+) -> tuple[list[str], int]:
+    """Make *count* requests at once; return the errors, and how many executions the server counted."""
+    came: queue.Queue[Any] = queue.Queue()
+    with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
+        before = _executions(client, deployed.name)
+        for _ in range(count):
+            client.async_infer(
+                deployed.name,
+                _tensors(tritonclient.grpc, deployed, inputs),
+                lambda result, error: came.put(error),
+                model_version=_version(deployed),
+                client_timeout=CLIENT_TIMEOUT,
+            )
+        errors = [came.get(timeout=2 * CLIENT_TIMEOUT) for _ in range(count)]
+        return [str(error) for error in errors if error is not None], _executions(
+            client, deployed.name
+        ) - before
+
+
+def _executions(client: Any, name: str) -> int:
+    found = client.get_inference_statistics(name, as_json=True).get("model_stats", [])
+    return sum(int(one.get("execution_count", 0)) for one in found)
+
+
+def refuses_short_id(running: RunningServer, deployed: DeployedModel, inputs: sample.Inputs) -> str | None:
+    """Say how the server refuses a sequence id of fewer than 128 bytes; None where it takes it."""
+    with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
+        more = {**_SEQUENCE, "sequence_id": "1", "client_timeout": CLIENT_TIMEOUT}
+        try:
+            client.infer(deployed.name, _tensors(tritonclient.grpc, deployed, inputs), **more)
+        except InferenceServerException as error:
+            return str(error)
+    return None

@@ -1,0 +1,105 @@
+"""The checks with a server: it is found, started while the probe runs, and asked when that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuilder.archive.manifest import Manifest
+from envbuilder.errors import VerifyError
+from envbuilder.store.session import Session
+from envbuilder.util.crew import Job
+from envbuilder.verification.failures import fix, guarded
+from envbuilder.verification.live.stage import LiveStage
+from envbuilder.verification.report import Check, failed, omitted
+from envbuilder.verification.server.ask import ServerChecks, Subject
+from envbuilder.verification.server.servers import Server, ServerChoice, ServerFinder
+from envbuilder.verification.server.stubs import add_stubs
+
+
+@dataclass(kw_only=True, slots=True)
+class ServerStage:
+    """Asks the server of *choice* that *finder* finds."""
+
+    session: Session
+    choice: ServerChoice
+    finder: ServerFinder
+    asked: str | None = None
+    """Which server answered, if one did."""
+
+    def at_hand(self, python: str) -> Server | None:
+        """Return the server that would be asked, if it is here and can serve environments of *python* (``3.11``)."""
+        with suppress(VerifyError):
+            server = self.finder.find(self.choice.program, self.session, fetch=False)
+            return server if python in server.pythons else None
+        return None
+
+    def find(self, python: str, found: list[Check]) -> Server | None:
+        """Return the server to ask; what is to be said where there is none is added to *found*.
+
+        Raises:
+            VerifyError: there is none, and one was asked for.
+        """
+        try:
+            server = self.finder.find(self.choice.program, self.session, fetch=bool(self.choice.ask))
+        except VerifyError as error:
+            if self.choice.required:
+                found.append(failed("server.start", error.message, fix(error)))
+                raise
+            found.append(omitted("server.start", error.message))
+            return None
+        if python not in server.pythons:
+            has = ", ".join(server.pythons) or "no known ones"
+            text = f"{server.describe()} has no stub for Python {python} (it has {has})"
+            found.append(omitted("server.start", text))
+            return None
+        return server
+
+    def check(
+        self, live: LiveStage, manifest: Manifest, scratch: Path, found: list[Check], probe: Job[bool]
+    ) -> None:
+        """Ask a server for the models of *live*, if there is one, and add the checks to *found*.
+
+        Where one was asked for there must be. It is asked when the *probe* has ended, whatever that found.
+
+        Raises:
+            VerifyError: there is none, and one was asked for.
+        """
+        python = ".".join(manifest.python.split(".")[:2])
+        server = self.find(python, found)
+        if server is None:
+            return
+
+        def probed() -> list[Subject]:
+            probe.result()
+            numpy = live.environment.get("numpy", "")
+            return [
+                Subject(deployed=deployed, probed=live.answers_of(deployed), numpy=numpy)
+                for deployed in live.models
+            ]
+
+        asking = ServerChecks(
+            server=server,
+            models=live.models,
+            subjects=probed,
+            manifest=manifest,
+            python=python,
+            many=live.many,
+        )
+        if live.many:
+            stubs: Mapping[str, Path] = getattr(server, "stubs", {})
+            add_stubs(live.sandbox.root / "models", stubs, python)
+        self.session.reporter.step(f"Serving the model by {server.describe()}")
+        found.extend(guarded("server.start", lambda: self._ask(asking, scratch, probe)))
+
+    def _ask(self, asking: ServerChecks, scratch: Path, probe: Job[bool]) -> Iterator[Check]:
+        alone = probe.done
+        served = asking.run(scratch / "server.log", self.choice.ready_timeout)
+        if served.server is None and not alone:
+            probe.wait()
+            # Beside the probe it may have lacked processors, or memory. Alone it says what the archive is worth.
+            served = asking.run(scratch / "alone" / "server.log", self.choice.ready_timeout)
+        self.asked = served.server
+        yield from served.checks

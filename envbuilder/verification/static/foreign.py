@@ -1,0 +1,173 @@
+"""Static checks of an environment that another tool packed: what Triton needs of it, in the words of who packed it.
+
+What no server minds is a note here: a manifest that is not there, scripts and settings that name the folder it was
+packed from. Nobody but ``envbuilder build`` promised that there would be none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from envbuilder.archive.manifest import MANIFEST_PATH
+from envbuilder.errors import IntegrityError
+from envbuilder.foreign.packages import editable_paths
+from envbuilder.lockfile.model import Lock
+from envbuilder.util.text import counted
+from envbuilder.verification import foreign_hints as hints
+from envbuilder.verification.failures import Made
+from envbuilder.verification.report import Check, check, failed, passed, some
+from envbuilder.verification.static.extracted import Archive
+from envbuilder.verification.static.linking import host_runpaths
+from envbuilder.verification.static.members import MEMBER_PROBLEMS, check_name
+
+_INTERPRETER: Final = re.compile(r"bin/python[\d.]* -> .*")
+
+
+def foreign_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Yield what is checked, the same for every release: an id, and how it is made."""
+    yield "archive.readable", lambda: _check_readable(archive)
+    yield "archive.name", lambda: check_name(archive)
+    yield "archive.members", lambda: _check_members(archive)
+    yield "layout.activate", lambda: _check_layout(archive)
+    yield "layout.editable", lambda: _check_editable(archive)
+    yield "paths.links", lambda: (_check_links(archive), _check_traces(archive))
+    yield "linking.runpath", lambda: _check_runpaths(archive)
+    yield "manifest.present", lambda: _check_manifest(archive, lock)
+
+
+def is_conda(archive: Archive) -> bool:
+    """Say whether conda made the environment."""
+    return any(path.startswith("conda-meta/") for path in archive.contents.members)
+
+
+def _check_readable(archive: Archive) -> Check:
+    contents = archive.contents
+    if contents.damage is not None:
+        text = f"{archive.path.name}: {contents.damage}"
+        return failed("archive.readable", text, "copy it again, or pack the environment again")
+    if contents.refused is not None:
+        text = f"{archive.path.name}: {contents.refused}: Triton does not extract this"
+        return failed("archive.readable", text, hints.unpack_and_pack(archive.path.name))
+    how = "gzip" if contents.compression == "gzip" else "not compressed"
+    return passed(
+        "archive.readable", f"{len(contents.members)} files and links, {contents.size} bytes, {how}"
+    )
+
+
+def _check_members(archive: Archive) -> Iterator[Check]:
+    texts, fixes, linked = [], [], []
+    for problem, (what, fix) in MEMBER_PROBLEMS.items():
+        names = [name for kind, name in archive.contents.problems if kind == problem]
+        # What was linked to a member is there; what is linked to anything else is not extracted.
+        if problem == "hard-link":
+            linked = [name for name in names if name.partition(" (to ")[0] in archive.contents.members]
+            names = [name for name in names if name not in linked]
+        if names:
+            texts.append(f"{what}: {some(names)}")
+            fixes.append(fix)
+    if texts:
+        yield failed("archive.members", "; ".join(texts), "; ".join(fixes))
+    elif linked:
+        text = (
+            f"hard links: {some(linked)}; when several models load in parallel, Triton fails to extract them"
+        )
+        fix = "store every file separately, as `tar --hard-dereference` does"
+        yield check("archive.members", "warning", text, fix)
+    else:
+        yield passed(
+            "archive.members", "every member stays inside the environment; no hard links, no devices"
+        )
+
+
+def _check_layout(archive: Archive) -> Iterator[Check]:
+    if archive.around:
+        text = f"everything is in the folder {archive.around}/: Triton expects bin/activate and lib/ at the top level"
+        fix = f"`tar -xf {archive.path.name}`, then `tar -C {archive.around} -czf NAME.tar.gz .`"
+        yield failed("layout.activate", text, fix)
+        return
+    conda = is_conda(archive)
+    if archive.holds("bin/activate"):
+        yield passed("layout.activate", "bin/activate is present")
+    else:
+        text = "bin/activate is missing: Triton requires it in an execution environment"
+        yield failed("layout.activate", text, hints.write_activate(conda))
+    python = archive.environment / "bin" / "python3"
+    if archive.holds("bin/python3") and os.access(python, os.X_OK):
+        yield passed("layout.python", "bin/python3 is present and executable")
+    elif archive.contents.tree.resolve("bin/python3").end != "outside":
+        text = "bin/python3 is missing or not executable: torch starts it for its compile workers"
+        yield failed("layout.python", text, hints.pack_again(conda))
+
+
+def _check_editable(archive: Archive) -> Check | None:
+    outside = [f"{path} ({text})" for path, text in editable_paths(archive.survey.texts)]
+    outside += [
+        f"{one.package.name} ({one.url})" for one in archive.found_packages.pip if one.editable and one.url
+    ]
+    if not outside:
+        return None
+    text = f"editable packages, whose files are in a folder of the machine where they were installed: {some(outside)}"
+    fix = "install them into the environment (`pip install .`, without -e) and pack it again"
+    return check("layout.editable", "warning", text, fix)
+
+
+def _check_links(archive: Archive) -> Check:
+    out = [link for link in archive.contents.links_out if not _INTERPRETER.fullmatch(link)]
+    if out:
+        text = (
+            f"links that point outside the environment: {some(out)}; whether their targets exist on a server is not "
+            "known"
+        )
+        return check("paths.links", "unknown", text, hints.links_out())
+    return passed("paths.links", "no link points outside the environment")
+
+
+def _check_traces(archive: Archive) -> Check:
+    scripts = _elsewhere(archive, archive.build_paths.shebangs)
+    settings = _elsewhere(archive, archive.build_paths.sysconfig)
+    named = list(dict.fromkeys((*scripts, *settings)))
+    if named:
+        text = f"files that contain the path of another folder: {some(named)}; Triton never runs conda-unpack"
+        unpack = archive.holds("bin/conda-unpack")
+        fix = hints.other_folder(scripts=bool(scripts), conda=is_conda(archive), unpack=unpack)
+        return check("paths.prefixes", "warning", text, fix)
+    return passed(
+        "paths.prefixes", "no script and no setting contains the path of the folder that it was packed from"
+    )
+
+
+def _elsewhere(archive: Archive, traces: Iterable[str]) -> list[str]:
+    """Name the files of *traces*, but for those that name the folder in which they are served."""
+    own = None if archive.folder is None else re.compile(rf"{re.escape(str(archive.folder))}[/)]")
+    return [one.partition(" (")[0] for one in traces if own is None or own.search(one) is None]
+
+
+def _check_runpaths(archive: Archive) -> Check:
+    dead = [f"{path} ({element})" for path, element in host_runpaths(archive.linking)]
+    text = f"the RUNPATHs of {counted(len(archive.linking.files), 'ELF file')} stay inside the environment"
+    if dead:
+        text += f", except some that point nowhere on a server: {some(dead, 3)}"
+    return passed("linking.runpath", text)
+
+
+def _check_manifest(archive: Archive, lock: Lock | None) -> Iterator[Check]:
+    if archive.around:
+        return
+    try:
+        measured = archive.measured
+    except IntegrityError as error:
+        yield failed("layout.libpython", error.message, error.hint or hints.pack_again(True))
+        return
+    torch = f"torch {measured.torch}" if measured.torch else "no torch"
+    text = (
+        f"no {MANIFEST_PATH}: another tool packed it, so there is no list of files to compare with; it contains "
+        f"CPython {measured.python} ({measured.interpreter.origin}), {counted(len(measured.conda), 'conda package')}, "
+        f"{counted(len(measured.packages), 'pip package')}, {torch}"
+    )
+    yield check("manifest.present", "omitted", text)
+    if lock is not None:
+        fix = f"build the archive of this lock with `envbuilder build {lock.recipe}`"
+        yield failed("manifest.lock", "the archive has no manifest, so it was not built from this lock", fix)
