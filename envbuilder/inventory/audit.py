@@ -1,4 +1,4 @@
-"""An archive against a database of advisories that lies on this machine: nothing is asked of a network."""
+"""Check an archive against a local database of advisories, without network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from envbuilder.archive.reader import BoundedTar
-from envbuilder.archive.stream import TarStream, compression_of, other_filter
+from envbuilder.archive.stream import TarStream, compression_of, unsupported_format
 from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError, IntegrityError, RecipeError
 from envbuilder.inventory.components import Component, Inventory
-from envbuilder.inventory.osv import Advisory, fixed_by, parse_advisory, projects
+from envbuilder.inventory.ecosystems import DISTRIBUTIONS, Key
+from envbuilder.inventory.osv import Advisory, component_keys, fixed_by, named_by, parse_advisory
 from envbuilder.progress import SILENT
 from envbuilder.util.documents import DOCUMENT, DocumentError, parse_json
 from envbuilder.util.files import kind_of_file, open_regular, read_regular
@@ -21,12 +22,12 @@ from envbuilder.util.text import human
 _TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
 _MOST: Final = 8 * 2**30
 """Bytes of all records: those that OSV has of every ecosystem are 2 GB."""
-_FETCH: Final = "a database that is not whole says nothing: fetch it again"
+_FETCH: Final = "the database is incomplete: download it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """An advisory that is about a component of an archive."""
+    """An advisory that affects a component of an archive."""
 
     component: Component
     id: str
@@ -35,9 +36,17 @@ class Finding:
     summary: str
     severity: str
     fixed: tuple[str, ...]
-    """Versions in which it is mended; empty where none is known."""
+    """Versions in which it is fixed; empty if none is known."""
     ignored: bool
-    """Whether a person said that it does not count here."""
+    """Whether the user ignores it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unmatched:
+    """A component of which no database can say anything."""
+
+    component: Component
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,15 +59,19 @@ class Audit:
     newest: str
     """When the newest of them was last changed: how old the database is."""
     findings: tuple[Finding, ...]
+    unmatched: tuple[Unmatched, ...] = ()
+    """What could not be held against it, and why."""
+    unread: tuple[str, ...] = ()
+    """SBOMs in the archive that are in no format that is read."""
 
     @property
     def counting(self) -> tuple[Finding, ...]:
-        """Findings that nobody said to ignore."""
+        """Findings that are not ignored."""
         return tuple(finding for finding in self.findings if not finding.ignored)
 
 
 def audit(inventory: Inventory, database: Path, *, ignore: Sequence[str] = ()) -> Audit:
-    """Look for what *database* knows against the components of an archive.
+    """Check the components of an archive against *database*.
 
     *database* is a folder of OSV records (``.json``, and archives of them), an archive of them as OSV publishes it
     (``all.zip``), or one record. *ignore* names advisories, by any of their names, that do not count.
@@ -67,39 +80,87 @@ def audit(inventory: Inventory, database: Path, *, ignore: Sequence[str] = ()) -
         RecipeError: there is no such database, or no record in it.
         IntegrityError: a record cannot be read, or a version in it cannot be compared.
     """
-    by_project: dict[str, list[Component]] = {}
+    by_key: dict[Key, list[Component]] = {}
+    unmatched: dict[str, Unmatched] = {}
     for component in inventory.components:
-        name = "cpython" if component.kind == "interpreter" else component.project
-        if name is not None:
-            by_project.setdefault(name, []).append(component)
+        keys, release = component_keys(component)
+        for key in keys:
+            by_key.setdefault(key, []).append(component)
+        why = _why_not(component, keys, release)
+        if why is not None:
+            unmatched.setdefault(component.purl, Unmatched(component=component, reason=why))
     count, newest = 0, ""
     found: dict[tuple[str, str], list[tuple[Advisory, tuple[str, ...], Component]]] = {}
-    for where, content in _records(database):
-        try:
-            advisory = parse_advisory(parse_json(content, where=where))
-            count += 1
-            newest = max(newest, advisory.modified)
-            for component in (one for name in projects(advisory) for one in by_project.get(name, ())):
+    for advisory in read_advisories(database):
+        count += 1
+        newest = max(newest, advisory.modified)
+        named = {id(one): one for key in named_by(advisory) for one in by_key.get(key, ()) if one.version}
+        for component in named.values():
+            try:
                 hit, fixed = fixed_by(advisory, component)
-                if hit:
-                    key = (component.purl, component.place or "")
-                    found.setdefault(key, []).append((advisory, fixed, component))
-        except DocumentError as error:
-            raise IntegrityError(error.message, hint=_FETCH) from error
-        except ValueError as error:
-            raise IntegrityError(f"{where}: {error}", hint=_FETCH) from error
-    if not count:
-        raise RecipeError(
-            f"{database}: there is no advisory in it",
-            hint="a folder or an archive of OSV records, for instance OSV's PyPI/all.zip",
-        )
+            except ValueError as error:
+                if component.project is not None or component.kind == "interpreter":
+                    raise IntegrityError(f"{database}: {error}", hint=_FETCH) from error
+                unmatched.setdefault(component.purl, Unmatched(component=component, reason=str(error)))
+                continue
+            if hit:
+                place = (component.purl, component.place or "")
+                found.setdefault(place, []).append((advisory, fixed, component))
     findings = [finding for hits in found.values() for finding in _merged(hits, set(ignore))]
     return Audit(
         archive=inventory.archive,
         advisories=count,
         newest=newest,
         findings=tuple(sorted(findings, key=lambda one: (one.component.name, one.id))),
+        unmatched=tuple(sorted(unmatched.values(), key=lambda one: (one.component.name, one.component.purl))),
+        unread=inventory.unread,
     )
+
+
+def read_advisories(database: Path) -> Iterator[Advisory]:
+    """Yield the advisories of *database*, as :func:`audit` reads them.
+
+    Raises:
+        RecipeError: there is no such database, or no record in it.
+        IntegrityError: a record cannot be read.
+    """
+    count = 0
+    for where, content in _records(database):
+        try:
+            yield parse_advisory(parse_json(content, where=where))
+        except DocumentError as error:
+            raise IntegrityError(error.message, hint=_FETCH) from error
+        count += 1
+    if not count:
+        raise _empty(database)
+
+
+def find_records(id: str, database: Path) -> list[Advisory]:
+    """Return the advisories of *database* that have the name *id*, or are aliases of one that has.
+
+    Raises:
+        RecipeError, IntegrityError: see :func:`read_advisories`.
+    """
+    known = [one for one in read_advisories(database) if id == one.id or id in one.aliases]
+    return [one for one in known if not one.withdrawn]
+
+
+def _empty(database: Path) -> RecipeError:
+    return RecipeError(
+        f"{database}: it contains no advisories",
+        hint="expected a folder or an archive of OSV records, for example OSV's PyPI/all.zip",
+    )
+
+
+def _why_not(component: Component, keys: set[Key], release: str | None) -> str | None:
+    if not component.version:
+        return "its version is not known"
+    if not keys:
+        return f"OSV has no advisories of {component.purl.partition('@')[0].rpartition('/')[0]}/"
+    ecosystems = {key.ecosystem for key in keys}
+    if ecosystems & DISTRIBUTIONS and release is None:
+        return "the release of its distribution is not known: it is compared with all releases"
+    return None
 
 
 def _merged(
@@ -133,8 +194,8 @@ def _records(database: Path) -> Iterator[tuple[str, bytes]]:
         raise RecipeError(f"{database}: is {kind_of_file(database.stat().st_mode)}, not a file")
     if not database.exists():
         raise RecipeError(
-            f"{database}: there is no such database of advisories",
-            hint="a folder or an archive of OSV records, for instance OSV's PyPI/all.zip",
+            f"{database}: no such database of advisories",
+            hint="expected a folder or an archive of OSV records, for example OSV's PyPI/all.zip",
         )
     paths = (
         sorted(path for path in database.rglob("*") if not path.is_dir()) if database.is_dir() else [database]
@@ -163,7 +224,7 @@ def _of_file(path: Path) -> Iterator[tuple[str, bytes]]:
     elif path.name.endswith(_TARS):
         with open_regular(path) as file:
             head = file.read(512)
-        if other_filter(head) is not None:
+        if unsupported_format(head) is not None:
             raise ValueError("a database is a .zip, a .tar or a .tar.gz")
         with TarStream(path, compression_of(head), SILENT) as stream:
             tar = BoundedTar(stream)

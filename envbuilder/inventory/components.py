@@ -1,11 +1,14 @@
-"""The components of an archive: interpreter, conda packages, wheels, and what packages bring along inside them."""
+"""The components of an archive: interpreter, conda packages, wheels, and what packages bring along inside them.
+
+That is other Python packages, what their own SBOMs name, and shared libraries.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
@@ -14,19 +17,28 @@ from packaging.metadata import RawMetadata, parse_email
 from packaging.utils import canonicalize_name
 
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, ManifestFile, ManifestPackage, parse_manifest
+from envbuilder.base.interpreter import recall_origins
+from envbuilder.base.library_origins import LibraryOrigin
 from envbuilder.errors import IntegrityError
+from envbuilder.foreign.measured import measure
+from envbuilder.foreign.survey import is_foreign, survey
+from envbuilder.inventory.debian_copyright import licence_in, purl_of
+from envbuilder.inventory.embedded import Embedded, read_sboms
+from envbuilder.inventory.libraries import Library, find_libraries
 from envbuilder.inventory.license import Licence, licence_of, licence_of_text
 from envbuilder.inventory.needs import Distribution, Needs
-from envbuilder.inventory.read import Texts, read_texts
+from envbuilder.inventory.read import Texts, describes, read_texts
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.store.local import Store
 from envbuilder.util.documents import LISTING, DocumentError, Record, parse_json
 from envbuilder.util.printable import is_plain, shown
 from envbuilder.util.text import human
 
-Kind = Literal["interpreter", "conda", "wheel", "bundled"]
+Kind = Literal["interpreter", "conda", "wheel", "bundled", "embedded", "library"]
 
 _DIST_INFO: Final = re.compile(
-    r"(?P<folder>lib/python3\.\d+/site-packages/(?:.*/)?[^/]+\.dist-info)/METADATA"
+    r"(?P<folder>lib/python3\.\d+/site-packages/(?:.*/)?[^/]+\.(?:dist-info(?=/METADATA)|egg-info))"
+    r"(?:/METADATA|/PKG-INFO)?"
 )
 _CONDA_META: Final = re.compile(r"conda-meta/[^/]+\.json")
 _METADATA: Final = 2**20
@@ -34,17 +46,18 @@ _METADATA: Final = 2**20
 _NAME: Final = 200
 """Characters of a package's name or version."""
 _CONDA_FILE: Final = (".conda", ".tar.bz2")
-_LIBRARY: Final = re.compile(r"lib/lib(?!python)[^/]+\.so(?:\.[0-9.]+)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Component:
-    """One part of an archive that somebody publishes."""
+    """A published component of an archive."""
 
     kind: Kind
-    """``bundled``: a Python package that lies inside another one."""
+    """``bundled``: a Python package that lies inside another one. ``embedded``: what a package's own SBOM says that is
+    compiled into it. ``library``: a shared library from elsewhere that a package or the interpreter brings along."""
     name: str
     version: str
+    """Empty where it is not known."""
     purl: str
     """Package URL: the one name of it that other tools know."""
     licence: Licence
@@ -58,11 +71,13 @@ class Component:
     """Normalized name of the Python project, where it is one."""
     summary: str = ""
     place: str | None = None
-    """Where in the archive a bundled one lies."""
+    """Where in the archive what is inside another one lies, or the SBOM that names it."""
+    inside: str | None = None
+    """The name of the package that an embedded one or a library is inside of."""
     needs: tuple[str, ...] = ()
     """purls of the components that it depends on."""
-    libraries: tuple[ManifestFile, ...] = ()
-    """Shared libraries of the build machine that an interpreter came with."""
+    requires: tuple[str, ...] = ()
+    """Of a Python package: its ``Requires-Dist``, as written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,27 +91,37 @@ class Inventory:
     """Bytes."""
     manifest: Manifest
     components: tuple[Component, ...]
-    """The interpreter, then conda packages, wheels and bundled packages, each by name."""
+    """The interpreter, conda packages, wheels, bundled packages, then what else is inside of those, each by name."""
+    unread: tuple[str, ...] = ()
+    """SBOMs inside that are in no format that is read: what they name is not here."""
 
 
 def take_inventory(archive: Path, *, reporter: Reporter = SILENT) -> Inventory:
-    """Read what is inside *archive*.
+    """Read what is inside *archive*, whichever tool made it, or inside a folder.
 
     Raises:
-        IntegrityError: it cannot be read to its end, has no manifest, or a package in it has no legible METADATA.
+        IntegrityError: it cannot be read to its end, is not an environment, or a package in it has no legible METADATA.
     """
-    return inventory_of(read_texts(archive, reporter=reporter), archive)
+    texts = read_texts(archive, reporter=reporter)
+    if MANIFEST_PATH not in texts.files:
+        found = survey(archive, reporter=reporter)
+        if is_foreign(found.members):
+            files = {path: text for path, text in found.texts.items() if describes(path)}
+            texts = Texts(sha256=found.sha256, size=found.size, files=files)
+            return inventory_of(texts, archive, measure(found, where=str(archive)))
+    return inventory_of(texts, archive)
 
 
-def inventory_of(texts: Texts, archive: Path) -> Inventory:
-    """Return the inventory that the *texts* of *archive* give.
+def inventory_of(texts: Texts, archive: Path, manifest: Manifest | None = None) -> Inventory:
+    """Return the inventory that the *texts* of *archive* give; *manifest* is what was measured, where it has none.
 
     Raises:
         IntegrityError: as :func:`take_inventory`.
     """
-    manifest = manifest_of(texts, archive)
+    manifest = manifest or manifest_of(texts, archive)
     try:
-        components = tuple(_components(texts.files, manifest))
+        embedded, unread = read_sboms(texts.files)
+        components = tuple(_components(texts.files, manifest, embedded))
     except DocumentError as error:
         raise IntegrityError(f"{archive}: its packages cannot be read: {error}") from error
     return Inventory(
@@ -105,6 +130,7 @@ def inventory_of(texts: Texts, archive: Path) -> Inventory:
         size=texts.size,
         manifest=manifest,
         components=components,
+        unread=unread,
     )
 
 
@@ -121,7 +147,9 @@ def manifest_of(texts: Texts, archive: Path) -> Manifest:
     return parse_manifest(texts.files[MANIFEST_PATH], where=f"{archive}: {MANIFEST_PATH}")
 
 
-def _components(files: Mapping[str, bytes], manifest: Manifest) -> Iterator[Component]:
+def _components(
+    files: Mapping[str, bytes], manifest: Manifest, embedded: Sequence[Embedded]
+) -> Iterator[Component]:
     distributions = list(_distributions(files))
     installed = {one.project: one for one in distributions if not one.is_bundled}
     packages = manifest.all_packages
@@ -141,6 +169,62 @@ def _components(files: Mapping[str, bytes], manifest: Manifest) -> Iterator[Comp
         [*extra, *(one for one in distributions if one.is_bundled)], key=lambda one: (one.project, one.folder)
     ):
         yield _bundled(distribution)
+    conda = any(map(_is_conda, packages))
+    owners = {one.folder: one.project for one in distributions}
+    yield from _inside(embedded, owners)
+    named = {(owners.get(one.folder), one.name) for one in embedded}
+    by_path = {file.path: file for file in manifest.files}
+    origins = {} if conda else recall_origins(manifest.interpreter.digest, Store.open())
+    # A conda base has its libraries from conda packages, which are components themselves.
+    for library in find_libraries(
+        (file.path for file in manifest.files if file.link is None), base=not conda
+    ):
+        if (library.inside, library.name) not in named:
+            origin = origins.get(posixpath.basename(library.path)) if library.inside == "cpython" else None
+            yield _library(library, by_path, origin, manifest.interpreter.origin)
+
+
+def _inside(embedded: Iterable[Embedded], owners: Mapping[str, str]) -> Iterator[Component]:
+    for one in embedded:
+        owner = owners.get(one.folder, one.folder)
+        if one.purl.startswith(f"pkg:pypi/{owner}@"):
+            continue  # the package itself
+        yield Component(
+            kind="embedded",
+            name=one.name,
+            version=one.version,
+            purl=one.purl,
+            licence=licence_of_text(one.licence, {}),
+            sha256=one.sha256,
+            project=canonicalize_name(one.name) if one.purl.startswith("pkg:pypi/") else None,
+            summary=one.summary,
+            place=one.place,
+            inside=owner,
+        )
+
+
+def _library(
+    library: Library, files: Mapping[str, ManifestFile], origin: LibraryOrigin | None, interpreter: str
+) -> Component:
+    version, licence = library.version, library.licence
+    purl = f"pkg:generic/{quote(library.name, safe='')}"
+    purl += f"@{quote(version, safe='')}" if version else ""
+    if origin is not None:
+        version, purl = origin.version, purl_of(origin)
+        licence = licence_in(origin.copyright, origin.package, licence)
+    elif library.inside == "cpython" and licence.source == "nothing":
+        licence = replace(licence, said=f"unknown, from the interpreter ({interpreter})")
+    return Component(
+        kind="library",
+        name=library.name,
+        version=version,
+        purl=purl,
+        licence=licence,
+        sha256=files[library.path].sha256,
+        size=files[library.path].size,
+        place=library.path,
+        inside=library.inside,
+    )
 
 
 def _project_of(
@@ -150,10 +234,15 @@ def _project_of(
     record = _conda_record(package, files)
     if record is not None and "files" in record:
         paths = set(record.file_paths("files"))
-        inside = [name for name, one in installed.items() if f"{one.folder}/METADATA" in paths]
+        inside = [name for name, one in installed.items() if not paths.isdisjoint(_described_by(one))]
         return inside[0] if len(inside) == 1 else None
     name = canonicalize_name(package.name)
     return name if record is None or name in installed else None
+
+
+def _described_by(distribution: Distribution) -> tuple[str, ...]:
+    folder = distribution.folder
+    return f"{folder}/METADATA", f"{folder}/PKG-INFO", folder
 
 
 def _conda_needs(package: ManifestPackage, purls: Mapping[str, str], files: Mapping[str, bytes]) -> set[str]:
@@ -196,17 +285,14 @@ def _interpreter(files: Mapping[str, bytes], manifest: Manifest) -> Component:
         for path in files
         if path.endswith("/LICENSE.txt") and path.count("/") == 2
     }
-    libraries = [file for file in manifest.files if file.link is None and _LIBRARY.fullmatch(file.path)]
     return Component(
         kind="interpreter",
         name="cpython",
         version=version,
         purl=f"pkg:generic/cpython@{quote(version)}",
         licence=licence_of_text("", texts),
-        sha256=manifest.interpreter.digest,
+        sha256=manifest.interpreter.digest or None,
         summary=f"CPython ({manifest.interpreter.origin})",
-        # A conda base has its libraries from conda packages, which are components themselves.
-        libraries=() if any(map(_is_conda, manifest.all_packages)) else tuple(libraries),
     )
 
 
@@ -230,12 +316,13 @@ def _package(
         version=package.version,
         purl=purl,
         licence=licence,
-        filename=package.filename,
-        sha256=package.sha256,
-        size=package.size,
+        filename=package.filename if package.sha256 else None,
+        sha256=package.sha256 or None,
+        size=package.size if package.sha256 else None,
         project=distribution.project if distribution is not None else None,
         summary=distribution.metadata.get("summary", "") if distribution else "",
         needs=tuple(sorted(needs)),
+        requires=tuple(distribution.metadata.get("requires_dist", ())) if distribution else (),
     )
 
 
@@ -272,7 +359,8 @@ def _conda_stem(package: ManifestPackage) -> str:
 def _purl(package: ManifestPackage, files: Mapping[str, bytes]) -> str:
     record = _conda_record(package, files)
     if record is None:
-        return _pypi(canonicalize_name(package.name), package.version, package.filename)
+        filename = package.filename if package.sha256 else None  # of a wheel that is nowhere, a guess
+        return _pypi(canonicalize_name(package.name), package.version, filename)
     said = {key: record.text(key) if key in record else "" for key in ("build", "channel", "subdir")}
     parts = {
         "build": said["build"] or _conda_stem(package).rpartition("-")[2],

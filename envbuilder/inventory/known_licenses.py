@@ -103,7 +103,7 @@ NVIDIA_TERMS: Final = {
     "LicenseRef-NVIDIA-cuTENSOR-SLA": "NVIDIA cuTENSOR Supplement to Software License Agreement for SDKs",
     "LicenseRef-NVIDIA-TensorRT-SLA": "NVIDIA TensorRT Supplement to Software License Agreement for SDKs",
     "LicenseRef-NVIDIA-SDK-SLA": "NVIDIA Software License Agreement for Software Development Kits",
-    PROPRIETARY: "NVIDIA's own terms; the package does not say which",
+    PROPRIETARY: "NVIDIA's own terms; the package does not specify them",
 }
 """NVIDIA's own terms, by what they are called in an SPDX expression."""
 _PRODUCTS: Final = ("cuDNN", "cuSPARSELt", "cuTENSOR", "TensorRT")

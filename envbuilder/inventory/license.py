@@ -19,7 +19,16 @@ from envbuilder.inventory.known_licenses import (
     nvidia_terms,
 )
 
-Source = Literal["License-Expression", "License", "classifiers", "licence file", "decision", "nothing"]
+Source = Literal[
+    "License-Expression",
+    "License",
+    "classifiers",
+    "licence file",
+    "distribution's copyright file",
+    "library's name",
+    "decision",
+    "nothing",
+]
 _SHOWN: Final = 70
 """Characters of a free text that name it."""
 _NAMED: Final = re.compile(r"(?i:licen[cs]e|copying|unlicense|eula)")
@@ -103,7 +112,7 @@ def to_expression(said: str) -> str | None:
 
 
 def _classified(metadata: RawMetadata) -> tuple[str | None, str]:
-    """Return the expression that the classifiers give, and their own words; two of them are both to be kept."""
+    """Return the expression that the classifiers give, and their own words; two of them both provide kept."""
     found, names = set(), []
     for classifier in metadata.get("classifiers", []):
         kind, *path = classifier.split(" :: ")

@@ -1,7 +1,8 @@
 """Advisories as OSV publishes them (https://ossf.github.io/osv-schema/): whether one is about a component.
 
-Versions of Python packages are compared as PEP 440 has them, without their local part: ``2.13.0+cpu`` is a build of
-``2.13.0``, and what affects one affects the other.
+Packages are matched by their package URL, see :mod:`envbuilder.inventory.ecosystems`. Versions of Python packages are
+compared as PEP 440 has them, without their local part: ``2.13.0+cpu`` is a build of ``2.13.0``, and what affects one
+affects the other.
 """
 
 from __future__ import annotations
@@ -11,16 +12,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from envbuilder.errors import RecipeError
 from envbuilder.inventory.components import Component
+from envbuilder.inventory.ecosystems import (
+    GIT,
+    Key,
+    keys_of,
+    normalize,
+    ordering,
+    public_version,
+    same_version,
+)
 from envbuilder.util.documents import Record
+from envbuilder.util.printable import shown
 
-_CPYTHON: Final = re.compile(r"https?://github\.com/python/cpython(?:\.git)?/?")
-_SEMVER: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?")
+GIT_VERSIONS: Final = "versions of a repository"
+LONGEST_VERSION: Final = 256
+"""Characters of a version that is compared: univers takes a minute for an Alpine version of 10,000."""
+_CPYTHON_AT: Final = re.compile(r"https?://github\.com/python/cpython(?:\.git)?/?")
 
-
+CPYTHON: Final = Key(GIT, "cpython")
 _EVENTS: Final = {"introduced": 0, "fixed": 1, "last_affected": 2, "limit": 3}
 """What a range is made of; of one version, in this order."""
 
@@ -41,16 +54,28 @@ class Affected:
     """What a record is about."""
 
     ecosystem: str | None
-    """None: it names no package."""
+    """Without its release; None: it names no package."""
     project: str
-    """Normalized."""
+    """As its ecosystem compares names."""
     versions: tuple[str, ...]
     ranges: tuple[Range, ...]
+    release: str = ""
+    """Of a distribution: ``12`` of ``Debian:12``."""
 
     @property
     def is_cpython(self) -> bool:
         """Whether it is about CPython: the PSF's advisories name its repository, no package of an ecosystem."""
-        return self.ecosystem is None and any(_CPYTHON.fullmatch(one.repository) for one in self.ranges)
+        return self.ecosystem is None and any(_CPYTHON_AT.fullmatch(one.repository) for one in self.ranges)
+
+    @property
+    def keys(self) -> set[Key]:
+        """What it calls the package: by its ecosystem, or by its repositories."""
+        if self.is_cpython:
+            return {CPYTHON}
+        if self.ecosystem is not None:
+            return {Key(self.ecosystem, self.project)}
+        names = (one.repository.rstrip("/").removesuffix(".git").rpartition("/")[2] for one in self.ranges)
+        return {Key(GIT, name.lower()) for name in names if name}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,11 +96,11 @@ def parse_advisory(record: Record) -> Advisory:
     """Return the advisory of one record.
 
     Raises:
-        DocumentError: it is none.
+        DocumentError: it is invalid.
     """
     id = record.text("id", longest=200)
     if "schema_version" in record and not record.text("schema_version").startswith("1."):
-        record.fail("schema_version", f"{record.text('schema_version')} is another than 1.x, which is read")
+        record.fail("schema_version", f"{record.text('schema_version')} is not supported: expected 1.x")
     specific = record.record("database_specific") if "database_specific" in record else None
     words = specific.text("severity") if specific is not None and "severity" in specific else ""
     vectors = [one.text("score") for one in _records(record, "severity") if "score" in one]
@@ -93,23 +118,27 @@ def parse_advisory(record: Record) -> Advisory:
 
 def _affected(record: Record) -> Affected:
     package = record.record("package") if "package" in record else None
+    ecosystem, _, release = package.text("ecosystem").partition(":") if package is not None else ("", "", "")
     return Affected(
-        ecosystem=package.text("ecosystem").partition(":")[0] if package is not None else None,
-        project=canonicalize_name(package.text("name")) if package is not None else "",
+        ecosystem=ecosystem if package is not None else None,
+        project=normalize(ecosystem, package.text("name")) if package is not None else "",
         versions=record.texts("versions") if "versions" in record else (),
-        ranges=tuple(
-            Range(
-                kind=one.text("type"),
-                repository=one.text("repo") if "repo" in one else "",
-                events=tuple(
-                    (kind, event.text(kind))
-                    for event in _records(one, "events")
-                    for kind in _EVENTS
-                    if kind in event
-                ),
-            )
-            for one in _records(record, "ranges")
-        ),
+        ranges=tuple(_range(one) for one in _records(record, "ranges")),
+        release=release,
+    )
+
+
+def _range(record: Record) -> Range:
+    kind, events = record.text("type"), _records(record, "events")
+    specific = record.record("database_specific") if "database_specific" in record else None
+    if kind == "GIT" and specific is not None and "versions" in specific:
+        # Commits, which no archive has: OSV's records of CVEs say the versions that they come from here.
+        events = _records(specific, "versions")
+        kind = GIT_VERSIONS
+    return Range(
+        kind=kind,
+        repository=record.text("repo") if "repo" in record else "",
+        events=tuple((key, event.text(key)) for event in events for key in _EVENTS if key in event),
     )
 
 
@@ -117,15 +146,19 @@ def _records(record: Record, key: str) -> list[Record]:
     return record.records(key) if key in record else []
 
 
-def projects(advisory: Advisory) -> set[str]:
-    """Return the Python projects that an advisory names, normalized; ``cpython`` of the interpreter itself."""
-    found = set()
-    for affected in advisory.affected:
-        if affected.ecosystem == "PyPI":
-            found.add(affected.project)
-        elif affected.is_cpython:
-            found.add("cpython")
-    return found
+def named_by(advisory: Advisory) -> set[Key]:
+    """Return what an advisory is about."""
+    return {key for affected in advisory.affected for key in affected.keys}
+
+
+def component_keys(component: Component) -> tuple[set[Key], str | None]:
+    """Return what advisories call a component, and the release of the distribution that it is of, if any."""
+    if component.kind == "interpreter":
+        return {CPYTHON}, None
+    keys, release = keys_of(component.purl)
+    if component.project is not None:
+        keys = {*keys, Key("PyPI", component.project)}
+    return keys - {CPYTHON}, release
 
 
 def fixed_by(advisory: Advisory, component: Component) -> tuple[bool, tuple[str, ...]]:
@@ -135,39 +168,54 @@ def fixed_by(advisory: Advisory, component: Component) -> tuple[bool, tuple[str,
         ValueError: a version of the advisory cannot be compared with the component's.
     """
     hit, fixed = False, []
+    keys, release = component_keys(component)
     for affected in advisory.affected if not advisory.withdrawn else ():
-        if not _names(affected, component):
+        if not affected.keys & keys or (release and affected.release and not _is_of(release, affected)):
             continue
-        fixed += [version for one in affected.ranges for kind, version in one.events if kind == "fixed"]
+        ranges = [one for one in affected.ranges if one.kind != "GIT"]  # those are mended by commits
+        fixed += [version for one in ranges for kind, version in one.events if kind == "fixed"]
         hit = hit or _is_affected(affected, component, advisory.id)
     return hit, tuple(dict.fromkeys(fixed))
 
 
-def _names(affected: Affected, component: Component) -> bool:
-    if component.kind == "interpreter":
-        return affected.is_cpython
-    return (
-        component.project is not None
-        and affected.ecosystem == "PyPI"
-        and affected.project == component.project
-    )
+def _is_of(release: str, affected: Affected) -> bool:
+    """Whether an advisory for ``Alpine:v3.20`` or ``AlmaLinux:8`` is for packages of a release."""
+    said = affected.release.removeprefix("v").partition(":")[0]
+    return said == release or release.startswith(f"{said}.")
 
 
 def _is_affected(affected: Affected, component: Component, id: str) -> bool:
-    version = _public(component.version)
-    if any(_same(one, version) for one in affected.versions):
+    ecosystem = affected.ecosystem or GIT
+    version = public_version(component.version) if ecosystem == "PyPI" else component.version
+    if any(same_version(ecosystem, one, version) for one in affected.versions):
         return True
-    keys: dict[str, Callable[[str], Any]] = {"ECOSYSTEM": _pep440, "SEMVER": _semver}
     for one in affected.ranges:
-        key = keys.get(one.kind)
+        try:
+            key = None if one.kind == "GIT" else ordering(ecosystem, one.kind)
+        except RecipeError as error:  # an extra is not installed: the others can still be told
+            raise ValueError(f"{id}: {component.name} cannot be compared: {error.hint or error}") from error
         if key is None:
             continue  # GIT: commits, which no archive has; its versions are listed
         try:
-            if _in_range(one.events, key, version):
+            if _in_range(one.events, _bounded(key), version):
                 return True
-        except (InvalidVersion, ValueError) as error:  # int() refuses thousands of digits
+        # univers' own error is a ValueError; int() refuses thousands of digits
+        except (InvalidVersion, ValueError, TypeError) as error:
             raise ValueError(f"{id}: a version of {component.name} cannot be compared: {error}") from error
     return False
+
+
+def _bounded(key: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return *key* for versions of a length that all of them compare at once."""
+
+    def of(version: str) -> Any:
+        if len(version) > LONGEST_VERSION:
+            raise InvalidVersion(
+                f"{shown(version)} has {len(version)} characters, more than {LONGEST_VERSION}"
+            )
+        return key(version)
+
+    return of
 
 
 def _in_range(events: Sequence[tuple[str, str]], key: Callable[[str], Any], version: str) -> bool:
@@ -210,34 +258,3 @@ class _Ordered:
         return isinstance(other, _Ordered) and bool(self.key == other.key)
 
     __hash__ = None  # type: ignore[assignment]  # it is only sorted
-
-
-def _public(version: str) -> str:
-    return version.partition("+")[0]
-
-
-def _same(said: str, version: str) -> bool:
-    said = _public(said.removeprefix("v"))
-    try:
-        return Version(said) == Version(version)
-    except InvalidVersion:  # names from before PEP 440
-        return said == version
-
-
-def _pep440(version: str) -> Version:
-    return Version(_public(version))
-
-
-def _semver(version: str) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """Return what orders versions as SemVer 2.0 has it; one without a third number is as if that were 0."""
-    padded = version + ".0" * max(2 - version.partition("-")[0].count("."), 0)
-    match = _SEMVER.fullmatch(padded)
-    if match is None:
-        raise InvalidVersion(f"{version!r} is no SemVer")
-    before = match[4]
-    parts = (
-        [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in before.split(".")]
-        if before
-        else [(2, 0, "")]
-    )
-    return (int(match[1]), int(match[2]), int(match[3])), tuple(parts)

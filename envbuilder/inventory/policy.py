@@ -30,7 +30,7 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judgement:
+class Evaluation:
     """What a policy says of one component."""
 
     component: Component
@@ -40,17 +40,17 @@ class Judgement:
     reason: str
 
 
-def judge(components: Sequence[Component], policy: Policy) -> tuple[Judgement, ...]:
-    """Judge each component by *policy*.
+def evaluate(components: Sequence[Component], policy: Policy) -> tuple[Evaluation, ...]:
+    """Evaluate the licence of each component against *policy*.
 
-    An alternative (``OR``) is allowed where one side is, ``AND`` where both are. An exception (``WITH``) is judged by
+    An alternative (``OR``) is allowed where one side is, ``AND`` where both are. An exception (``WITH``) counts as
     the licence that it is an exception of, unless it is named itself.
 
     Raises:
-        RecipeError: what was decided of a package is no SPDX expression, or there is no such package.
+        RecipeError: what was decided of a package is not an SPDX expression, or there is no such package.
     """
     decided = _decisions(components, policy)
-    return tuple(_judge(decided.get(id(one), one), policy) for one in components)
+    return tuple(_evaluate(decided.get(id(one), one), policy) for one in components)
 
 
 def _decisions(components: Sequence[Component], policy: Policy) -> dict[int, Component]:
@@ -59,36 +59,36 @@ def _decisions(components: Sequence[Component], policy: Policy) -> dict[int, Com
         expression = to_expression(said)
         if expression is None:
             raise RecipeError(
-                f"{name}: {said!r} is no SPDX expression", hint="for instance MIT, or MIT OR Apache-2.0"
+                f"{name}: {said!r} is not an SPDX expression", hint="for example MIT, or MIT OR Apache-2.0"
             )
         found = [one for one in components if canonicalize_name(one.name) == canonicalize_name(name)]
         if not found:
-            raise RecipeError(
-                f"a licence was decided for {name}, and there is no such package in the archive"
-            )
+            raise RecipeError(f"a licence is set for {name}, which is not a package of the archive")
         for one in found:
             licence = replace(one.licence, expression=expression, source="decision")
             decided[id(one)] = replace(one, licence=licence)
     return decided
 
 
-def _judge(component: Component, policy: Policy) -> Judgement:
+def _evaluate(component: Component, policy: Policy) -> Evaluation:
     licence = component.licence
     if licence.expression is None:
-        said = f"says {licence.said!r}, which is no SPDX expression" if licence.said else "says no licence"
+        said = (
+            f"says {licence.said!r}, which is not an SPDX expression" if licence.said else "says no licence"
+        )
         if _matches(licence.said, policy.deny):
-            return Judgement(component=component, verdict="refused", reason=f"{said}; it is denied")
+            return Evaluation(component=component, verdict="refused", reason=f"{said}; it is denied")
         verdict: Verdict = "refused" if policy.allow else "unknown"
-        return Judgement(component=component, verdict=verdict, reason=said)
+        return Evaluation(component=component, verdict=verdict, reason=said)
     with needs_extra("proof", "envbuilder licences"):
         from license_expression import Licensing
     refused: list[str] = []
     if _fits(Licensing().parse(licence.expression), policy, refused):
-        return Judgement(component=component, verdict="allowed", reason="")
+        return Evaluation(component=component, verdict="allowed", reason="")
     names = ", ".join(dict.fromkeys(refused))
     why = "is denied" if any(_matches(name, policy.deny) for name in refused) else "is not allowed"
     terms = f" ({licence.terms})" if licence.terms else ""
-    return Judgement(component=component, verdict="refused", reason=f"{names}{terms} {why}")
+    return Evaluation(component=component, verdict="refused", reason=f"{names}{terms} {why}")
 
 
 def _fits(node: Any, policy: Policy, refused: list[str]) -> bool:

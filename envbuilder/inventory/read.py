@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,22 +11,24 @@ from typing import Final
 from envbuilder.archive.limits import TEXTS
 from envbuilder.archive.manifest import MANIFEST_PATH
 from envbuilder.archive.reader import BoundedTar
-from envbuilder.archive.stream import TarStream, after_the_end, compression_of, other_filter
+from envbuilder.archive.source import open_source
+from envbuilder.archive.stream import TarStream, trailing_data
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.util.documents import LISTING
-from envbuilder.util.files import open_regular, read_regular
+from envbuilder.util.files import read_regular
 from envbuilder.util.text import human
 
 _SITE: Final = r"lib/python3\.\d+/site-packages/"
 _LICENCE_NAME: Final = r"(?i:licen[cs]e|copying|notice|eula)[^/]*"
 _WANTED: Final = re.compile(
     rf"{re.escape(MANIFEST_PATH)}"
-    rf"|{_SITE}(?:.*/)?[^/]+\.dist-info/(?:METADATA|{_LICENCE_NAME}|licenses/.+)"
+    rf"|{_SITE}(?:.*/)?[^/]+\.dist-info/(?:METADATA|{_LICENCE_NAME}|licenses/.+|sboms/.+)"
+    rf"|{_SITE}[^/]+\.egg-info(?:/PKG-INFO)?"
     r"|lib/python3\.\d+/LICENSE\.txt"
     r"|conda-meta/[^/]+\.json"
 )
-_WHOLE: Final = re.compile(r".*/METADATA|.*\.json")
+_WHOLE: Final = re.compile(r".*/METADATA|.*/PKG-INFO|.*\.json|.*\.dist-info/sboms/.+")
 _HEAD: Final = 2**16
 """Bytes of a licence file that are read: enough to know it."""
 
@@ -43,29 +44,34 @@ class Texts:
     files: Mapping[str, bytes]
 
 
+def describes(path: str) -> bool:
+    """Say whether the file *path* describes an environment."""
+    return _WANTED.fullmatch(path) is not None
+
+
 def read_texts(archive: Path, *, reporter: Reporter = SILENT) -> Texts:
     """Read *archive* once, from its first byte to its last.
 
     Raises:
-        IntegrityError: there is no such file, or it cannot be read to its end.
+        IntegrityError: no such file, or it cannot be read to its end.
     """
     try:
-        with open_regular(archive) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(512)
+        source = open_source(archive)
     except OSError as error:
         raise IntegrityError(f"{archive} cannot be read: {error.strerror}") from error
     files: dict[str, bytes] = {}
-    damage = other_filter(head)
-    with TarStream(archive, compression_of(head), reporter) as stream:
+    damage = source.unreadable
+    with source.stream(reporter) as stream:
         if damage is None:
             damage = _read(stream, files)
         sha256 = stream.finish()
     if damage is not None:
+        if source.refused is not None and damage != source.refused:
+            damage = f"{source.refused}; {damage}"
         raise IntegrityError(
             f"{archive}: {damage}", hint="copy it again, or build it again with `envbuilder build`"
         )
-    return Texts(sha256=sha256, size=size, files=files)
+    return Texts(sha256=sha256, size=source.size, files=files)
 
 
 def texts_of_folder(environment: Path, paths: Mapping[str, object], *, sha256: str, size: int) -> Texts:
@@ -95,8 +101,8 @@ def _read(stream: TarStream, files: dict[str, bytes]) -> str | None:
                 files[path] = tar.content(member, _bound(path))
                 left -= len(files[path])
                 if left < 0:
-                    return f"its packages describe themselves in more than {human(TEXTS)}"
-        return after_the_end(stream, tar.last)
+                    return f"the metadata of its packages takes more than {human(TEXTS)}"
+        return trailing_data(stream, tar.last)
     except (EOFError, ValueError) as error:
         return str(error)
 

@@ -52,7 +52,7 @@ def _document(inventory: Inventory) -> Bom:
         name=manifest.recipe,
         version=inventory.sha256[:12],
         bom_ref=f"sha256:{inventory.sha256}",
-        description=f"torch {manifest.torch} on CPython {manifest.python} for Triton {manifest.release}",
+        description=f"torch {manifest.torch or 'none'} on CPython {manifest.python} for Triton {manifest.release}",
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=inventory.sha256)],
         properties=[
             Property(name=f"envbuilder:{name}", value=value)
@@ -65,6 +65,7 @@ def _document(inventory: Inventory) -> Bom:
                 ("glibc", manifest.glibc or ""),
                 ("glibcxx", manifest.glibcxx or ""),
             )
+            if value or name.startswith("glibc")
         ],
     )
     metadata = BomMetaData(
@@ -106,6 +107,7 @@ def _part(component: Component) -> cyclonedx_component.Component:
         "kind": component.kind,
         "file-name": component.filename,
         "place": component.place,
+        "inside": component.inside,
         "licence": component.licence.expression if component.licence.terms else None,
         "licence-source": component.licence.source,
         # Over many files: no hash that anybody else could compare.
@@ -116,7 +118,7 @@ def _part(component: Component) -> cyclonedx_component.Component:
     return Part(
         type=ComponentType.PLATFORM if is_interpreter else ComponentType.LIBRARY,
         name=component.name,
-        version=component.version,
+        version=component.version or None,
         description=component.summary or None,
         bom_ref=_reference(component),
         purl=PackageURL.from_string(component.purl),
@@ -124,15 +126,6 @@ def _part(component: Component) -> cyclonedx_component.Component:
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=one) for one in digest if not is_interpreter],
         licenses=_licences(component),
         properties=properties,
-        components=[
-            Part(
-                type=ComponentType.FILE,
-                name=file.path,
-                bom_ref=f"{_reference(component)}#{file.path}",
-                hashes=[HashType(alg=HashAlgorithm.SHA_256, content=file.sha256)],
-            )
-            for file in component.libraries
-        ],
     )
 
 
@@ -142,7 +135,12 @@ def _licences(component: Component) -> Iterable[License]:
     from cyclonedx.spdx import is_supported_id
 
     licence = component.licence
-    concluded = licence.source in ("licence file", "decision")
+    concluded = licence.source in (
+        "licence file",
+        "distribution's copyright file",
+        "library's name",
+        "decision",
+    )
     by = LicenseAcknowledgement.CONCLUDED if concluded else LicenseAcknowledgement.DECLARED
     if licence.expression is None:
         return [DisjunctiveLicense(name=licence.said, acknowledgement=by)] if licence.said else []

@@ -23,11 +23,11 @@ from envbuilder.archive.exclude import rule_of
 from envbuilder.archive.limits import MEMBERS
 from envbuilder.archive.manifest import MANIFEST_PATH, ManifestExclusion, parse_manifest
 from envbuilder.archive.reader import BoundedTar
-from envbuilder.archive.stream import Positions, TarStream, after_the_end, compression_of, other_filter
+from envbuilder.archive.source import open_source
+from envbuilder.archive.stream import Positions, trailing_data
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.util.documents import LISTING, parse_json
-from envbuilder.util.files import open_regular
 from envbuilder.util.text import human
 
 GPU_CODE: Final = "GPU code"
@@ -39,6 +39,8 @@ DATA: Final = "data"
 KINDS: Final = (GPU_CODE, HOST_CODE, PYTHON, BYTECODE, HEADERS, DATA)
 
 INTERPRETER: Final = "(interpreter)"
+OTHERS_OWN: Final = "(activation)"
+"""What another tool put in: activation, and what it notes."""
 OWN: Final = "(envbuilder)"
 """What the tool itself puts in: activation, manifest."""
 _OWN_PATHS: Final = ("bin/activate", "bin/deactivate", "conda-meta/", "share/envbuilder/")
@@ -139,21 +141,20 @@ def measure(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
     positions = Positions()
     contents = _Contents()
     try:
-        with open_regular(archive) as file:
-            head = file.read(512)
-        if (why := other_filter(head)) is not None:
+        source = open_source(archive)
+        if (why := source.unreadable) is not None:
             raise ValueError(why)
-        with TarStream(archive, compression_of(head), reporter, positions=positions) as stream:
+        with source.stream(reporter, positions=positions) as stream:
             tar = BoundedTar(stream)
             for member in tar:
                 contents.add(tar, member)
-            if (why := after_the_end(stream, tar.last)) is not None:
+            if (why := trailing_data(stream, tar.last)) is not None:
                 raise ValueError(why)
             cells = contents.cells(positions)
     except (OSError, EOFError, ValueError) as error:
         raise IntegrityError(
             f"{archive} cannot be read to its end: {getattr(error, 'strerror', None) or error}",
-            hint="an archive is a tar, plain or in gzip, as `envbuilder build` writes it",
+            hint="expected a tar, plain or compressed with gzip, as `envbuilder build` writes it",
         ) from error
     return Sizes(
         archive=archive,
@@ -182,6 +183,7 @@ class _Contents:
         self.excluded: tuple[ManifestExclusion, ...] = ()
         self._files: list[_File] = []
         self._owners: dict[str, str] = {}
+        self._is_ours = self._is_foreign = False
         self._ranges = 0
 
     def add(self, tar: BoundedTar, member: tarfile.TarInfo) -> None:
@@ -189,6 +191,8 @@ class _Contents:
         if member.isdir():
             return
         path = posixpath.normpath(member.name)
+        self._is_ours = self._is_ours or path == MANIFEST_PATH
+        self._is_foreign = self._is_foreign or path == "pyvenv.cfg" or path.startswith("conda-meta/")
         kind, gpu = DATA, []
         if member.isreg():
             kind = _kind(path)
@@ -264,7 +268,8 @@ class _Contents:
             owner = self._owners.get(source)
         if owner is not None:
             return owner
-        return OWN if path.startswith(_OWN_PATHS) else INTERPRETER
+        own = OTHERS_OWN if self._is_foreign and not self._is_ours else OWN
+        return own if path.startswith(_OWN_PATHS) else INTERPRETER
 
 
 def _kind(path: str) -> str:

@@ -11,7 +11,7 @@ from envbuilder.inventory.sizes import BYTECODE, DATA, GPU_CODE, HEADERS, HOST_C
 from envbuilder.util.drawing import GLYPH, Box, text_width, write_picture
 from envbuilder.util.text import human
 
-_COLOURS: Final = {  # after Okabe and Ito: the colour-blind can tell them apart; light, for black text on them
+COLOURS: Final = {  # after Okabe and Ito: the colour-blind can tell them apart; light, for black text on them
     GPU_CODE: "#f0a35e",
     HOST_CODE: "#7fb8de",
     PYTHON: "#5fc29d",
@@ -76,7 +76,7 @@ def _draw_package(name: str, cells: Sequence[Cell], box: Box, sizes: Sizes) -> I
         yield _label(
             _shrunk(part, 0.5),
             [f"{cell.kind}  {human(cell.packed)}", human(cell.packed)],
-            fill=_COLOURS[cell.kind],
+            fill=COLOURS[cell.kind],
             tip=f"{name}, {cell.kind}: {human(cell.packed)}, {of}",
         )
 
@@ -84,7 +84,7 @@ def _draw_package(name: str, cells: Sequence[Cell], box: Box, sizes: Sizes) -> I
 def _draw_legend(sizes: Sizes) -> Iterator[Box]:
     left, top = _MARGIN, _HEIGHT - _LEGEND
     for cell in sizes.by_kind():
-        yield Box(left, top, 20, 20, fill=_COLOURS[cell.kind])
+        yield Box(left, top, 20, 20, fill=COLOURS[cell.kind])
         share = cell.packed / sizes.packed
         text = f"{cell.kind}  {human(cell.packed)} ({'under 1%' if share < 0.01 else f'{share:.0%}'})"
         yield Box(left + 22, top, text_width(text, 12), 20, text=text)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from envbuilder.cli import cli
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.inventory.audit import audit
+from envbuilder.inventory.components import Inventory
 from tests.helpers.inventories import SITE, Package, inventory, write_archive
 from tests.inventory.test_osv import record
 
@@ -86,10 +87,10 @@ def test_packages_inside_others_are_looked_at_too(tmp_path: Path) -> None:
 
 
 def test_no_database(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"gone: there is no such database of advisories"):
+    with pytest.raises(RecipeError, match=r"gone: no such database of advisories"):
         audit(INSIDE, tmp_path / "gone")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RecipeError, match=r"empty: there is no advisory in it"):
+    with pytest.raises(RecipeError, match=r"empty: it contains no advisories"):
         audit(INSIDE, tmp_path / "empty")
 
 
@@ -99,7 +100,7 @@ def test_a_broken_record_is_not_passed_over(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as caught:
         audit(INSIDE, folder)
     assert caught.value.message.startswith(f"{folder / 'A.json'}: is not JSON: Unterminated string ")
-    assert caught.value.hint == "a database that is not whole says nothing: fetch it again"
+    assert caught.value.hint == "the database is incomplete: download it again"
 
 
 @pytest.mark.parametrize("name", ["all.zip", "all.tar.gz"])
@@ -136,7 +137,7 @@ def test_the_command_names_what_it_found_and_ends_with_7(tmp_path: Path) -> None
     )
     assert result.stderr == (
         "error: 1 advisory against alpha\n"
-        "  hint: take a version that mends it, or say with --ignore ID that it does not count here\n"
+        "  hint: upgrade to a fixed version, or pass --ignore ID if it does not apply\n"
     )
     ignored = call("audit", "-q", archive, "--advisories", database, "--ignore", "CVE-1")
     assert (ignored.exit_code, ignored.stderr) == (0, "")
@@ -153,10 +154,104 @@ def test_the_command_of_licences_ends_with_7_where_one_is_refused(tmp_path: Path
     result = call("licences", "-q", archive, "--deny", "GPL-*")
     assert (result.exit_code, result.stderr) == (
         7,
-        "error: 1 licence refused: alpha\n"
-        "  hint: leave the package out, or say with --package NAME=SPDX what was decided of it\n",
+        "error: 1 licence rejected: alpha\n"
+        "  hint: remove the package, or set its licence with --package NAME=SPDX\n",
     )
     assert "GPL-3.0-only: GPL-3.0-only is denied" in result.stdout
     assert call("licences", "-q", archive, "--deny", "GPL-*", "--package", "alpha=MIT").exit_code == 0
     assert call("licences", "-q", archive, "--package", "alpha").exit_code == 2
     assert json.loads(call("licences", archive, "--json").stdout)[1]["component"]["licence"]["expression"]
+
+
+def of(
+    ecosystem: str | None, name: str, *events: dict[str, str], kind: str = "ECOSYSTEM", **values: Any
+) -> Any:
+    """Return a record of another ecosystem; None: of a repository."""
+    affected = {"package": {"ecosystem": ecosystem, "name": name}} if ecosystem else {}
+    ranges = [{"type": kind, "events": list(events), **values.pop("range", {})}]
+    return {"id": "X-1", "affected": [{**affected, "ranges": ranges, **values}]}
+
+
+def holding(*purls: str) -> Inventory:
+    parts = [
+        {"type": "library", "name": one.partition("@")[0].rpartition("/")[2], "purl": one} for one in purls
+    ]
+    document = json.dumps({"bomFormat": "CycloneDX", "components": parts})
+    return inventory(Package(name="alpha", licences={"sboms/x.json": document}))
+
+
+BEFORE_2 = ({"introduced": "0"}, {"fixed": "2.0.0"})
+TAGS = ["v1.2.11", "1_2_12", "zlib-1.2.13"]
+CVE = {"repo": "https://github.com/madler/zlib", "database_specific": {"versions": [*BEFORE_2]}}
+
+
+@pytest.mark.parametrize(
+    ("record_", "hit", "missed"),
+    [
+        (of("crates.io", "time", *BEFORE_2, kind="SEMVER"), "pkg:cargo/time@1.9.9", "pkg:cargo/time@2.0.0"),
+        (of("npm", "@a/b", *BEFORE_2, kind="SEMVER"), "pkg:npm/%40a/b@1.0.0", "pkg:npm/b@1.0.0"),
+        (of("Maven", "org.x:y", *BEFORE_2), "pkg:maven/org.x/y@1.0", "pkg:maven/org.x/y@2.0.0"),
+        (
+            of("Debian:12", "openssl", {"introduced": "0"}, {"fixed": "3.0.15-1~deb12u1"}),
+            "pkg:deb/debian/libssl3@3.0.14-1~deb12u2?distro=debian-12&upstream=openssl",
+            "pkg:deb/debian/libssl3@3.0.15-1~deb12u1?distro=debian-12&upstream=openssl",
+        ),
+        (
+            of("Debian:11", "zlib", {"introduced": "0"}),
+            "pkg:deb/debian/zlib@1?distro=debian-11",
+            "pkg:deb/debian/zlib@1?distro=debian-12",
+        ),
+        (
+            of("AlmaLinux:8", "libgfortran", {"introduced": "0"}, {"fixed": "8.5.0-23.el8"}),
+            "pkg:rpm/almalinux/libgfortran@8.5.0-22.el8_10",
+            "pkg:rpm/almalinux/libgfortran@8.5.0-23.el8_10",
+        ),
+        (
+            of("Alpine:v3.20", "zlib", {"introduced": "0"}, {"fixed": "1.3-r2"}),
+            "pkg:apk/alpine/zlib@1.3-r1?distro=alpine-3.20.3",
+            "pkg:apk/alpine/zlib@1.3-r2?distro=alpine-3.20.3",
+        ),
+        (of("conda", "zlib", *BEFORE_2), "pkg:conda/zlib@1.2.11", "pkg:conda/zlib@2.1"),
+        (
+            of("OSS-Fuzz", "zlib", {"introduced": "0" * 40}, kind="GIT", versions=TAGS),
+            "pkg:generic/zlib@1.2.12",
+            "pkg:generic/zlib@1.2.14",
+        ),
+        (
+            of("OSS-Fuzz", "zlib", {"introduced": "0" * 40}, kind="GIT", versions=TAGS),
+            "pkg:generic/zlib@1.2.13",
+            "pkg:cargo/zlib@1.2.13",
+        ),
+        (
+            of(None, "", {"introduced": "0" * 40}, kind="GIT", range=CVE),
+            "pkg:generic/zlib@1.2.13",
+            "pkg:generic/zlib@2.0.1",
+        ),
+    ],
+)
+def test_every_ecosystem_by_its_purl(tmp_path: Path, record_: Any, hit: str, missed: str) -> None:
+    database = write(tmp_path / "db", record_)
+    assert [one.component.purl for one in audit(holding(hit), database).findings] == [hit]
+    assert audit(holding(missed), database).findings == ()
+
+
+def test_what_cannot_be_matched_is_said(tmp_path: Path) -> None:
+    nonsense = of("Debian:12", "beta", {"introduced": "0"}, {"fixed": "é"})
+    found = audit(
+        holding(
+            "pkg:generic/gamma",
+            "pkg:deb/debian/delta@1",
+            "pkg:bitnami/x@1",
+            "pkg:deb/debian/beta@1?distro=debian-12",
+        ),
+        write(tmp_path / "db", nonsense),
+    )
+    assert {one.component.name: one.reason for one in found.unmatched} == {
+        "gamma": "its version is not known",
+        "delta": "the release of its distribution is not known: it is compared with all releases",
+        "x": "OSV has no advisories of pkg:bitnami/",
+        "beta": next(one.reason for one in found.unmatched if one.component.name == "beta"),
+    }
+    assert "a version of beta cannot be compared" in next(
+        one.reason for one in found.unmatched if one.component.name == "beta"
+    )

@@ -17,7 +17,7 @@ from envbuilder.verification.static.provenance import check_provenance
 from tests.helpers.authority import write_key
 from tests.helpers.conda_parts import fake_cut, greeting_cut, numpy_cut
 from tests.helpers.conda_project import Project
-from tests.helpers.inventories import BSD, SITE, Package, component, inventory
+from tests.helpers.inventories import BSD, SITE, Package, component, files_at, inventory
 
 PYTHON = {
     "lib/python3.11/LICENSE.txt": b"Python was created in the early 1990s by Guido van Rossum ... BeOpen.com"
@@ -25,13 +25,21 @@ PYTHON = {
 
 
 def test_the_interpreter_its_licence_and_what_came_with_it() -> None:
-    (found,) = inventory(more=PYTHON).components
+    found, library = inventory(
+        more=PYTHON, files=files_at("lib/libssl.so.3", "lib/libpython3.11.so.1.0")
+    ).components
     assert (found.kind, found.name, found.version) == ("interpreter", "cpython", "3.11.7")
     assert (found.licence.expression, found.licence.files) == (
         "Python-2.0",
         ("lib/python3.11/LICENSE.txt",),
     )
-    assert [file.path for file in found.libraries] == ["lib/libssl.so.3"]
+    assert (library.kind, library.name, library.version) == ("library", "openssl", "")
+    assert (library.place, library.inside, library.purl) == (
+        "lib/libssl.so.3",
+        "cpython",
+        "pkg:generic/openssl",
+    )
+    assert (library.licence.expression, library.licence.source) == ("Apache-2.0", "library's name")
 
 
 def test_wheels_are_named_by_purl_and_sha256() -> None:
@@ -135,7 +143,9 @@ def test_what_a_base_of_conda_packages_is_made_of(conda_project: Project) -> Non
     assert found["torch"].needs == (numpy.purl,)
     assert found["tool"].project is None
     assert found["tool"].licence.expression == "LGPL-2.1-or-later"
-    assert found["cpython"].libraries == ()
+    assert [
+        one for one in found.values() if one.kind == "library"
+    ] == []  # its packages are components themselves
 
     document = json.loads(api.sbom(archive))
     assert {one.purl for one in found.values()} == {one["purl"] for one in document["components"]}
@@ -152,7 +162,7 @@ def test_what_a_base_of_conda_packages_is_made_of(conda_project: Project) -> Non
     trusted = load_verifier(conda_project.folder / "key.pub")
     checks = list(check_provenance(archive, file_sha256(archive), manifest, trusted))
     assert [check.found for check in checks if check.id == "provenance.materials"] == [
-        "recipe, lock and 8 artifacts are those of the manifest"
+        "recipe, lock and 8 artifacts match the manifest"
     ]
 
     conda_project.publish(fake_cut("tool", "1.1"))

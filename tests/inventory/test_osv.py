@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from envbuilder.inventory.osv import Advisory, fixed_by, parse_advisory, projects
+from envbuilder.inventory.osv import Advisory, fixed_by, named_by, parse_advisory
 from envbuilder.util.documents import DocumentError, parse_json
 from tests.helpers.inventories import Package, component, inventory
 
@@ -81,7 +81,7 @@ def test_names_are_normalized_and_ecosystems_kept_apart() -> None:
     other = record({"introduced": "0"})
     other["affected"][0]["package"]["ecosystem"] = "npm"
     assert not hits(other, "1.0")
-    assert projects(advisory_of(other)) == set()
+    assert named_by(advisory_of(other)) == {("npm", "alpha")}
 
 
 def test_a_withdrawn_advisory_is_none() -> None:
@@ -110,7 +110,7 @@ def test_the_interpreter_is_found_by_its_repository() -> None:
         ],
     }
     advisory = advisory_of(psf)
-    assert projects(advisory) == {"cpython"}
+    assert named_by(advisory) == {("GIT", "cpython")}
     (python,) = inventory().components
     assert fixed_by(advisory, python)[0]
     (newer,) = inventory(python="3.11.8").components
@@ -125,7 +125,7 @@ def test_the_interpreter_is_found_by_its_repository() -> None:
         ({"summary": "x"}, "osv.json: id: is missing; expected a line of text"),
         (
             {"id": "X-1", "schema_version": "2.0.0"},
-            "osv.json: schema_version: 2.0.0 is another than 1.x, which is read",
+            "osv.json: schema_version: 2.0.0 is not supported: expected 1.x",
         ),
         ({"id": "X-1", "affected": {"a": 1}}, "osv.json: affected: expected a list, found an object"),
         ({"id": "X-1", "affected": [[]]}, "osv.json: affected[0]: expected an object, found an empty list"),
@@ -148,3 +148,5 @@ def test_what_is_no_record_is_refused(wrong: Any, said: str) -> None:
 def test_a_version_that_cannot_be_compared_is_said() -> None:
     with pytest.raises(ValueError, match=r"^GHSA-1: a version of alpha cannot be compared: .*'nonsense'"):
         hits(record({"introduced": "nonsense"}), "1.0")
+    with pytest.raises(ValueError, match=r" has 301 characters, more than 256$"):
+        hits(record({"introduced": "1." * 150 + "1"}), "1.0")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from envbuilder.errors import RecipeError
-from envbuilder.inventory.policy import Policy, judge
+from envbuilder.inventory.policy import Policy, evaluate
 from tests.helpers.inventories import CUDA_EULA, Package, inventory
 
 
@@ -13,7 +13,7 @@ def verdict(expression: str, *, allow: tuple[str, ...] = (), deny: tuple[str, ..
 
 
 def verdict_of(package: Package, policy: Policy) -> tuple[str, str]:
-    (found,) = judge([one for one in inventory(package).components if one.name == package.name], policy)
+    (found,) = evaluate([one for one in inventory(package).components if one.name == package.name], policy)
     return found.verdict, found.reason
 
 
@@ -56,13 +56,13 @@ def verdict_of(package: Package, policy: Policy) -> tuple[str, str]:
             "Free for friends",
             ("MIT",),
             (),
-            ("refused", "says 'Free for friends', which is no SPDX expression"),
+            ("refused", "says 'Free for friends', which is not an SPDX expression"),
         ),
         (
             "Free for friends",
             (),
             ("*friends*",),
-            ("refused", "says 'Free for friends', which is no SPDX expression; it is denied"),
+            ("refused", "says 'Free for friends', which is not an SPDX expression; it is denied"),
         ),
     ],
 )
@@ -88,7 +88,7 @@ def test_nvidias_terms_are_named_where_they_are_refused() -> None:
 def test_what_a_person_decided_counts() -> None:
     package = Package(name="Alpha_Beta", headers=["License: Free for friends"])
     policy = Policy(allow=("MIT",), packages={"alpha-beta": "mit"})
-    (found,) = judge(inventory(package).components[1:], policy)
+    (found,) = evaluate(inventory(package).components[1:], policy)
     assert (found.verdict, found.component.licence.source) == ("allowed", "decision")
     assert found.component.licence.said == "Free for friends"
 
@@ -96,11 +96,11 @@ def test_what_a_person_decided_counts() -> None:
 @pytest.mark.parametrize(
     ("packages", "said"),
     [
-        ({"alpha": "Free for friends"}, "alpha: 'Free for friends' is no SPDX expression"),
-        ({"gone": "MIT"}, "a licence was decided for gone, and there is no such package in the archive"),
+        ({"alpha": "Free for friends"}, "alpha: 'Free for friends' is not an SPDX expression"),
+        ({"gone": "MIT"}, "a licence is set for gone, which is not a package of the archive"),
     ],
 )
 def test_a_decision_that_decides_nothing_is_refused(packages: dict[str, str], said: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        judge(inventory(Package(name="alpha")).components, Policy(packages=packages))
+        evaluate(inventory(Package(name="alpha")).components, Policy(packages=packages))
     assert caught.value.message == said

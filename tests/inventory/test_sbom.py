@@ -107,7 +107,7 @@ def test_without_the_extra_it_is_said_how_to_install_it(monkeypatch: pytest.Monk
     with pytest.raises(RecipeError) as caught:
         sbom(inventory())
     assert str(caught.value) == (
-        "envbuilder sbom needs cyclonedx, which is not installed\n  hint: pip install 'envbuilder[proof]'"
+        "envbuilder sbom requires cyclonedx, which is not installed\n  hint: pip install 'envbuilder[proof]'"
     )
 
 

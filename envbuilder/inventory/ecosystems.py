@@ -1,0 +1,167 @@
+"""Package URLs against the ecosystems of OSV: who calls what how, and how versions are ordered there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from packageurl import PackageURL
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from envbuilder.util.extras import needs_extra
+
+GIT: Final = "GIT"
+"""Of records that name a repository and no package."""
+_TYPES: Final = {
+    "cargo": "crates.io",
+    "composer": "Packagist",
+    "conan": "ConanCenter",
+    "conda": "conda",
+    "cran": "CRAN",
+    "gem": "RubyGems",
+    "golang": "Go",
+    "hackage": "Hackage",
+    "hex": "Hex",
+    "maven": "Maven",
+    "npm": "npm",
+    "nuget": "NuGet",
+    "pub": "Pub",
+    "pypi": "PyPI",
+    "swift": "SwiftURL",
+}
+_DISTRIBUTIONS: Final = {
+    ("apk", "alpine"): "Alpine",
+    ("apk", "chainguard"): "Chainguard",
+    ("apk", "wolfi"): "Wolfi",
+    ("deb", "debian"): "Debian",
+    ("deb", "ubuntu"): "Ubuntu",
+    ("rpm", "almalinux"): "AlmaLinux",
+    ("rpm", "opensuse"): "openSUSE",
+    ("rpm", "redhat"): "Red Hat",
+    ("rpm", "rocky"): "Rocky Linux",
+    ("rpm", "suse"): "SUSE",
+}
+DISTRIBUTIONS: Final = frozenset(_DISTRIBUTIONS.values())
+_UPSTREAM: Final = ("apk", "conan", "conda", "deb", "generic", "github", "rpm")
+"""Types of what is written in C for the most part: OSS-Fuzz and records of repositories call it by its own name."""
+_SEMVER: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?")
+_TAG: Final = re.compile(
+    r"(?:(?!v\d)(?:[a-z]+[0-9]*[-_/]|[a-z]{2,}[0-9]*\.))*v?(?P<version>\d[\w.+-]*)", re.IGNORECASE
+)
+"""A tag: words (``zlib-``, ``libxml2-``, ``OpenSSL_``), then a version."""
+
+
+class Key(NamedTuple):
+    """What an advisory calls a package."""
+
+    ecosystem: str
+    name: str
+
+
+def normalize(ecosystem: str, name: str) -> str:
+    """Return *name* as it is compared in *ecosystem*."""
+    return canonicalize_name(name) if ecosystem == "PyPI" else name.lower()
+
+
+def keys_of(purl: str) -> tuple[set[Key], str | None]:
+    """Return what advisories call the package *purl*, and the release of the distribution that it is of, if any."""
+    parsed = PackageURL.from_string(purl)
+    name, space = parsed.name, parsed.namespace
+    qualifiers = parsed.qualifiers if isinstance(parsed.qualifiers, dict) else {}
+    keys: set[Key] = set()
+    if parsed.type in _TYPES:
+        separator = ":" if parsed.type == "maven" else "/"
+        whole = f"{space}{separator}{name}" if space else name
+        keys.add(Key(_TYPES[parsed.type], normalize(_TYPES[parsed.type], whole)))
+    release = None
+    distribution = _DISTRIBUTIONS.get((parsed.type, (space or "").lower()))
+    if distribution is not None:
+        release = _release(qualifiers.get("distro", ""), parsed.version or "")
+        # The advisories of distributions are about source packages.
+        source = qualifiers.get("upstream", name).partition("@")[0]
+        keys |= {Key(distribution, one.lower()) for one in (source, name)}
+    if parsed.type in _UPSTREAM:
+        keys |= {Key(ecosystem, name.lower()) for ecosystem in ("OSS-Fuzz", GIT)}
+    return keys, release
+
+
+def _release(distro: str, version: str) -> str | None:
+    """Return ``12`` of ``debian-12``, and ``8`` of a version that ends in ``.el8_10``."""
+    said = re.search(r"(\d+(?:\.\d+)*)", distro) or re.search(r"\.el(\d+)", version)
+    return said[1] if said else None
+
+
+def ordering(ecosystem: str, kind: str) -> Callable[[str], Any] | None:
+    """Return what makes versions of *ecosystem* comparable, in ranges of a *kind*; None: nothing does.
+
+    Raises:
+        RecipeError: the extra ``proof`` is not installed, and it is a distribution's or another registry's.
+    """
+    if kind == "SEMVER" or ecosystem in ("crates.io", "npm", "Go", "Hex", "Pub", "SwiftURL"):
+        return semver
+    if ecosystem in ("PyPI", "conda", "CRAN", "OSS-Fuzz", GIT):
+        return pep440
+    classes = {
+        "Alpine": "AlpineLinuxVersion",
+        "AlmaLinux": "RpmVersion",
+        "Chainguard": "AlpineLinuxVersion",
+        "ConanCenter": "ConanVersion",
+        "Debian": "DebianVersion",
+        "Maven": "MavenVersion",
+        "NuGet": "NugetVersion",
+        "Packagist": "ComposerVersion",
+        "Red Hat": "RpmVersion",
+        "Rocky Linux": "RpmVersion",
+        "RubyGems": "RubygemsVersion",
+        "SUSE": "RpmVersion",
+        "Ubuntu": "DebianVersion",
+        "Wolfi": "AlpineLinuxVersion",
+        "openSUSE": "RpmVersion",
+    }
+    if ecosystem not in classes:
+        return None
+    with needs_extra("proof", "comparing versions of distributions"):
+        import univers.versions
+    of_ecosystem: Callable[[str], Any] = getattr(univers.versions, classes[ecosystem])
+    return of_ecosystem
+
+
+def same_version(ecosystem: str, said: str, version: str) -> bool:
+    """Whether a version that a record lists is *version*; of a repository's tags, what follows the name counts."""
+    if ecosystem in ("OSS-Fuzz", GIT):
+        tag = _TAG.fullmatch(said)
+        said = re.sub(r"(?<=\d)[-_](?=\d)", ".", tag["version"]) if tag is not None else said
+    elif ecosystem != "PyPI":
+        return said == version
+    said = public_version(said.removeprefix("v"))
+    try:
+        return Version(said) == Version(version)
+    except InvalidVersion:  # names from before PEP 440
+        return said == version
+
+
+def public_version(version: str) -> str:
+    """Return *version* without its local part."""
+    return version.partition("+")[0]
+
+
+def pep440(version: str) -> Version:
+    """Return what orders versions as PEP 440 has it, without their local part."""
+    return Version(public_version(version))
+
+
+def semver(version: str) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """Return what orders versions as SemVer 2.0 has it; one without a third number is as if that were 0."""
+    padded = version + ".0" * max(2 - version.partition("-")[0].count("."), 0)
+    match = _SEMVER.fullmatch(padded)
+    if match is None:
+        raise InvalidVersion(f"{version!r} is not a SemVer version")
+    before = match[4]
+    parts = (
+        [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in before.split(".")]
+        if before
+        else [(2, 0, "")]
+    )
+    return (int(match[1]), int(match[2]), int(match[3])), tuple(parts)
