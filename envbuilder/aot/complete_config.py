@@ -1,4 +1,4 @@
-"""Fill a configuration completely, from the model itself: no server has to ask the model for the rest."""
+"""Complete a configuration from the model itself, so that the server need not infer the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from envbuilder.aot.stage import Stage
+from envbuilder.aot.model_sandbox import Stage
 from envbuilder.archive.manifest import Manifest
 from envbuilder.deployment.config import CONFIG, read_config
 from envbuilder.deployment.lint import version_folders
@@ -56,7 +56,7 @@ def complete_model(
         versions = version_folders(model)
         if not versions:
             raise DeployError(
-                f"{model} has no version folder", hint="put the model's files into a folder called 1"
+                f"{model} has no version folder", hint="put the model's files into a folder named 1"
             )
         found = stage.ask(versions[-1].name, "describe")
         for kind in ("input", "output"):

@@ -14,6 +14,7 @@ from envbuilder.deployment.layout import add_compiled, deploy
 from envbuilder.deployment.model_directory import model_folder
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
+from envbuilder.foreign.deployable import describe_foreign
 from envbuilder.store.session import Session
 
 
@@ -38,7 +39,7 @@ def deploy_prepared(
         compiled: tuple[Compiled, ...] = ()
         if complete:
             (scratch / "complete").mkdir()
-            manifest, _ = read_archive(archive)
+            manifest, _ = read_archive(archive, describe=describe_foreign)
             model = complete_model(archive, manifest, model, scratch / "complete", reporter=reporter)
         if precompile:
             (scratch / "compile").mkdir()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from envbuilder.aot.stage import Stage
+from envbuilder.aot.model_sandbox import Stage
 from envbuilder.deployment.compiled import COMPILED, Compiled, read_key
 from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.lint import version_folders
@@ -47,7 +48,7 @@ def precompile(
     made_of = {version.name: _made_of(stage, version) for version in versions}
     kept = {version.name: _kept(version.name, made_of[version.name], present) for version in versions}
     if not all(kept.values()):
-        reporter.step(f"Laying out {environment.name}, to compile in it")
+        reporter.step(f"Preparing {environment.name} for compilation")
         stage.lay_out()
     found: list[Compiled] = []
     for version in versions:
@@ -58,14 +59,14 @@ def precompile(
 
 
 def _made_of(stage: Stage, version: Path) -> str:
-    """Return a digest of all that decides what becomes of *version*."""
+    """Return a digest of everything that the result for *version* depends on."""
     digest = hashlib.sha256(stage.identity.encode())
     digest.update(stage.config.SerializeToString(deterministic=True))
     for module in guest_files().values():
         digest.update(module.read_bytes())
     above = [path for path in sorted(version.parent.iterdir()) if path.is_file() and path.name != CONFIG]
     for path in [*above, *sorted(path for path in version.rglob("*") if path.is_file())]:
-        digest.update(f"{path.relative_to(version.parent)} {path.stat().st_size}\n".encode())
+        digest.update(os.fsencode(path.relative_to(version.parent)) + b" %d\n" % path.stat().st_size)
         with path.open("rb") as file:
             while chunk := file.read(2**20):
                 digest.update(chunk)
@@ -73,7 +74,7 @@ def _made_of(stage: Stage, version: Path) -> str:
 
 
 def _kept(version: str, made_of: str, present: Path | None) -> list[Compiled]:
-    """Return what there is already of *version*, made of the same."""
+    """Return the existing results for *version* that were made from the same inputs."""
     folder = (present or Path("/nonexistent")) / version
     kept = []
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -98,7 +99,7 @@ def _kept(version: str, made_of: str, present: Path | None) -> list[Compiled]:
 
 
 def _compile(stage: Stage, version: Path, made_of: str) -> Iterator[Compiled]:
-    """Compile *version* in the environment, and tell for each kind of device what came of it."""
+    """Compile *version* in the environment; yield the result for each kind of device."""
     devices = stage.ask(version.name, "package", made_of=made_of).record_map("devices")
     for device, done in devices.items():
         reason = done.free_text("reason") if "reason" in done else None

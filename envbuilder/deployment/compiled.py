@@ -34,19 +34,19 @@ class Compiled:
     """It was there already, made of the same."""
 
     def line(self) -> str:
-        """Say it to a person."""
+        """Return the lines to print."""
         what = f"version {self.version}, {self.device}"
         if self.file is None:
             return f"not compiled ahead of time ({what}): {self.reason}"
         if self.reason is not None:
-            return f"no package ({what}): {self.reason}; Inductor's caches go along: {self.file.name}"
+            return f"no package ({what}): {self.reason}; with Inductor's caches: {self.file.name}"
         if self.kept:
             return f"compiled ahead of time before, of the same ({what}): {self.file.name}"
         return f"compiled ahead of time ({what}): {self.file.name}, at most {self.difference:.2g} away from eager"
 
 
 def read_key(file: Path) -> Record:
-    """Return what compiled code says it was made for.
+    """Return the key of compiled code: what it was compiled for.
 
     Raises:
         DeployError: it is damaged.
@@ -54,7 +54,7 @@ def read_key(file: Path) -> Record:
     try:
         text = read_member(file, lambda name: name.rpartition("/")[2] == KEY_FILE, most=DOCUMENT.size)
         if text is None:
-            raise DeployError(f"{file} is damaged: there is no {KEY_FILE} in it")
+            raise DeployError(f"{file} is damaged: it does not contain {KEY_FILE}")
         return parse_json(text, where=f"{file}: {KEY_FILE}")
     except (OSError, BadZipError, DocumentError) as error:
         raise DeployError(f"{file} is damaged: {error}") from error

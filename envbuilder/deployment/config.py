@@ -22,14 +22,12 @@ MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
 PYTHON_BASED = "model.py"
 """``runtime`` of a model that a python-based backend serves."""
 MAX_BYTES = 2**20
-"""Of a configuration: ten times what the largest in use have, which list a warm-up for each of many inputs."""
+"""Largest configuration, in bytes: ten times the largest known, which lists a warm-up for each of many inputs."""
 _MAX_SAID = 300
 """Characters of what protobuf says of a text."""
 _TORCH_PLATFORMS = ("pytorch", "pytorch_libtorch", "libtorch", "torch_aoti")
 """The platform handler of 23.08 and 23.09, and what Triton's PyTorch backend serves."""
-_FOREIGN_HINT = (
-    'this tool serves PyTorch models; for one of those say backend: "python", or leave backend out'
-)
+_FOREIGN_HINT = 'envbuilder serves PyTorch models: set backend: "python", or omit backend'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,17 +48,17 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Serving:
-    """What a deployment asks of config.pbtxt."""
+    """What a deployment sets in config.pbtxt."""
 
     backend: str
     runtime: str | None
-    """``model.py`` for a python-based backend; None: the field goes."""
+    """``model.py`` for a python-based backend; None: remove the field."""
     model_file: str | None
-    """``default_model_filename``; None: as the user has it."""
+    """``default_model_filename``; None: unchanged."""
     environment: str | None
-    """``EXECUTION_ENV_PATH``; None: the backend's own environment, the parameter goes."""
+    """``EXECUTION_ENV_PATH``; None: the backend's own environment, remove the parameter."""
     name: str | None = None
-    """Another name for the model; None: as the user has it."""
+    """Another name for the model; None: unchanged."""
 
 
 def read_config(model: Path) -> ModelConfig:
@@ -75,8 +73,8 @@ def read_config(model: Path) -> ModelConfig:
     except (FileNotFoundError, NotADirectoryError):
         raise DeployError(
             f"{model} has no {CONFIG}",
-            hint="a model directory holds config.pbtxt and version folders (1/, 2/, …); "
-            "inputs and outputs cannot be guessed from a model",
+            hint="a model directory contains config.pbtxt and version folders (1/, 2/, …); "
+            "inputs and outputs cannot be derived from a model",
         ) from None
     except OSError:
         pass  # reading it says the same
@@ -104,7 +102,7 @@ def parse_config(data: bytes, path: Path, *, where: str | None = None) -> ModelC
     """
     said = where or str(path)
     if len(data) > MAX_BYTES:
-        raise DeployError(f"{said} is larger than {MAX_BYTES // 2**20} MiB, which no configuration is")
+        raise DeployError(f"{said} is larger than {MAX_BYTES // 2**20} MiB, the limit for configurations")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -113,9 +111,9 @@ def parse_config(data: bytes, path: Path, *, where: str | None = None) -> ModelC
 
 
 def edit_config(config: ModelConfig, serving: Serving) -> str:
-    """Return the text of *config* with what *serving* asks set once; comments and order stay.
+    """Return the text of *config* with the fields of *serving* set; comments and order are kept.
 
-    Editing the result again changes nothing.
+    The edit is idempotent.
 
     Raises:
         DeployError: the text cannot be edited.
@@ -146,15 +144,15 @@ def edit_config(config: ModelConfig, serving: Serving) -> str:
     return text
 
 
-def brought_over(config: ModelConfig) -> str | None:
-    """Say from which other way of being served *config* is brought over to the runtime, if from one.
+def migrated_from(config: ModelConfig) -> str | None:
+    """Return which other platform or backend *config* is migrated from to the Python backend, if any.
 
     Raises:
         DeployError: it is a model that the runtime cannot serve.
     """
     message = config.message
     if message.HasField("ensemble_scheduling"):
-        raise DeployError(f"{config.path} is an ensemble: it runs no Python of its own", hint=_FOREIGN_HINT)
+        raise DeployError(f"{config.path} is an ensemble, which runs no Python code", hint=_FOREIGN_HINT)
     if message.runtime != PYTHON_BASED and message.backend not in ("", "python", "pytorch"):
         raise DeployError(f'{config.path} says backend: "{message.backend}"', hint=_FOREIGN_HINT)
     if message.platform not in ("", *_TORCH_PLATFORMS):
@@ -168,6 +166,8 @@ def _parse(text: str, said: str) -> model_config_pb2.ModelConfig:
     message = model_config_pb2.ModelConfig()
     try:
         text_format.Parse(text, message)
+    except ValueError as error:  # of a number in a field of an enum, which protobuf compares itself
+        raise DeployError(f"{said}: {printable_line(str(error)[:_MAX_SAID])}") from None
     except text_format.ParseError as error:
         line = error.GetLine()
         where = said if line is None else f"{said}, line {line}"
@@ -203,6 +203,6 @@ def _expected(message: model_config_pb2.ModelConfig, serving: Serving) -> model_
 
 def _not_editable(path: Path) -> DeployError:
     return DeployError(
-        f"{path} cannot be edited without risk",
-        hint="write backend, default_model_filename and each of parameters as a field of its own, on lines of its own",
+        f"{path} cannot be edited safely",
+        hint="write backend, default_model_filename and each parameter as a separate field, on its own lines",
     )

@@ -1,4 +1,4 @@
-"""Archives, and the environments that lie in the folders of a deployment."""
+"""Environments: archives, and the unpacked or packed ones in a deployment's folders."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from envbuilder.archive.manifest import (
 from envbuilder.archive.names import ARCHIVE, read_archive
 from envbuilder.deployment.config import MODEL_DIRECTORY, ModelConfig, read_config
 from envbuilder.errors import DeployError
+from envbuilder.foreign.deployable import describe_foreign
+from envbuilder.foreign.measured import measure
+from envbuilder.foreign.survey import is_environment, is_foreign, survey
 from envbuilder.util.documents import is_inside
 from envbuilder.util.files import file_sha256
 from envbuilder.util.printable import shown
@@ -22,18 +25,21 @@ DEFAULT_ENVIRONMENT = "pb_exec_env_model.py.tar.gz"
 
 
 def read_environment(path: Path) -> tuple[Manifest, str]:
-    """Return the manifest of an archive, or of the folder that one is unpacked into, and what tells it from others.
+    """Return the manifest and the identity of an archive or of an unpacked environment.
 
     Raises:
         DeployError: it is neither.
         IntegrityError: it is not what it was.
     """
     if not path.is_dir():
-        return read_archive(path)
+        return read_archive(path, describe=describe_foreign)
     inside = path / MANIFEST_PATH
     if not inside.is_file():
+        found = survey(path) if is_environment(path) else None
+        if found is not None and is_foreign(found.members):
+            return measure(found, where=str(path)), found.sha256
         raise DeployError(
-            f"{path} holds no environment that `envbuilder build` made: it has no {MANIFEST_PATH}"
+            f"{path} is not an environment made by `envbuilder build`: it has no {MANIFEST_PATH}"
         )
     return read_manifest(inside), file_sha256(inside)
 
@@ -49,7 +55,7 @@ def environment_of(model: Path) -> Path:
     if not os.path.exists(path):
         raise DeployError(
             f"{config.path}: its environment is not at {path}",
-            hint="`--environment PATH` says where this machine has it",
+            hint="pass its path on this machine with `--environment PATH`",
         )
     return Path(os.path.realpath(path))
 
@@ -58,13 +64,13 @@ def _named(config: ModelConfig, model: Path) -> Path:
     named, backend = config.environment, str(config.message.backend)
     if named is None:
         if not is_inside(backend) or "/" in backend:
-            raise DeployError(f"{config.path} names no environment, and its backend is {shown(backend)}")
+            raise DeployError(f"{config.path} sets no environment, and its backend is {shown(backend)}")
         folder = Path(os.path.realpath(model)).parent.parent
         return folder / "backends" / backend / DEFAULT_ENVIRONMENT
     rest = named.removeprefix(f"{MODEL_DIRECTORY}/")
     # A server refuses what leaves the model's folder, and nobody shall run what no server would.
     if "\0" in named or (rest != named and not is_inside(rest.rstrip("/"))):
-        raise DeployError(f"{config.path}: {shown(named)} is no path that a server finds an environment by")
+        raise DeployError(f"{config.path}: {shown(named)} is not a path where a server finds an environment")
     return model / rest if rest != named else Path(named)
 
 

@@ -7,16 +7,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from envbuilder.archive.names import open_archive
+from envbuilder.archive.names import Describe, open_archive
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.layouts import LAYOUTS
 from envbuilder.deployment.locking import locked, locked_all
-from envbuilder.deployment.model_directory import absolute, model_files, os_errors_told, read_model, real
+from envbuilder.deployment.model_directory import (
+    absolute,
+    model_files,
+    os_errors_as_deploy_errors,
+    read_model,
+    real,
+)
 from envbuilder.deployment.options import ENVIRONMENTS, DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.placement import kept_entries
 from envbuilder.deployment.record import (
     remove_orphans,
+)
+from envbuilder.deployment.transaction import (
+    prepare,
 )
 from envbuilder.deployment.tree import (
     Copy,
@@ -24,10 +33,8 @@ from envbuilder.deployment.tree import (
     is_in_place,
     replace_folder,
 )
-from envbuilder.deployment.work import (
-    prepare,
-)
 from envbuilder.errors import DeployError
+from envbuilder.foreign.deployable import describe_foreign
 from envbuilder.progress import SILENT, Reporter
 
 
@@ -38,16 +45,18 @@ def deploy(
     options: DeployOptions = DeployOptions(),
     *,
     compiled: Sequence[Compiled] = (),
+    describe: Describe = describe_foreign,
     reporter: Reporter = SILENT,
 ) -> Deployment:
     """Put the model directory *model*, the environment *archive* and the runtime into *repository*.
 
     Args:
-        archive: as ``envbuilder build`` wrote it.
+        archive: as ``envbuilder build`` wrote it, or conda-pack.
         model: a directory with config.pbtxt and version folders; it may already lie in the repository.
         repository: what the server is given as ``--model-repository``.
         options: where the environment goes, and what is called how.
         compiled: what was compiled of the model ahead of time, see :func:`envbuilder.aot.precompile.precompile`.
+        describe: says what a manifest would say, where the archive has none.
         reporter: told of progress.
 
     Raises:
@@ -58,9 +67,9 @@ def deploy(
         IntegrityError: the archive is not what its name says, or is changed at this moment.
     """
     repository, model = absolute(repository), absolute(model)
-    with os_errors_told(model):
+    with os_errors_as_deploy_errors(model):
         read_model(model, repository, options.name)
-    read = open_archive(archive)
+    read = open_archive(archive, describe=describe)
     layout = LAYOUTS.get(options.layout)
     folder = layout.folder(repository, options, read.manifest)
     if folder is not None:
@@ -71,7 +80,7 @@ def deploy(
     backends = absolute(options.backends or repository.parent / "backends")
     write = fcntl.LOCK_SH if options.dry_run else fcntl.LOCK_EX
     held = {model.parent: fcntl.LOCK_SH, repository: write, **({folder: write} if folder else {})}
-    with locked_all(held, reporter), os_errors_told(model):
+    with locked_all(held, reporter), os_errors_as_deploy_errors(model):
         job = prepare(read, model, repository, options, environments=tuple(environments), backends=backends)
         job = replace(job, compiled=tuple(compiled))
         if folder is not None and not options.dry_run:
@@ -103,6 +112,6 @@ def add_compiled(model: Path, compiled: Sequence[Compiled], reporter: Reporter =
 def _check_outside(folder: Path, repository: Path, what: str) -> None:
     if real(folder).is_relative_to(real(repository)):
         raise DeployError(
-            f"{what} {folder} lies in the repository {repository}: Triton would take it for a model",
-            hint="put it beside the repository",
+            f"{what} {folder} is inside the repository {repository}: Triton would treat it as a model",
+            hint="choose a folder outside the repository",
         )

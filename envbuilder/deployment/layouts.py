@@ -1,4 +1,4 @@
-"""Where the environment of a deployed model goes: into its folder, into a folder of many, or somewhere else."""
+"""The plugin interface of layouts: where a deployed model's environment goes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from envbuilder.archive.manifest import Manifest
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
-from envbuilder.deployment.work import Job
+from envbuilder.deployment.transaction import Job
 from envbuilder.progress import Reporter
 from envbuilder.util.plugins import Registry
 
@@ -21,7 +21,7 @@ class Layout(Protocol):
         [project.entry-points."envbuilder.layouts"]
         team = "acme_layout:TeamLayout"
 
-    :mod:`envbuilder.deployment.work` has what all layouts are made of: ``begin`` decides, checks and writes nothing;
+    :mod:`envbuilder.deployment.transaction` has what all layouts share: ``begin`` decides, checks and writes nothing;
     ``finish`` puts the model's folder in its place, and before it what ``place`` puts there, for which there is
     ``put_environment``. So an error leaves the repository as it was.
     """
@@ -49,10 +49,11 @@ LAYOUTS: Final[Registry[Layout]] = Registry(
     "envbuilder.layouts",
     "layout",
     built_in={
-        "model": "envbuilder.deployment.built_in:ModelLayout",
-        "shared": "envbuilder.deployment.built_in:SharedLayout",
-        "backend": "envbuilder.deployment.built_in:BackendLayout",
+        "model": "envbuilder.deployment.built_in_layouts:ModelLayout",
+        "shared": "envbuilder.deployment.built_in_layouts:SharedLayout",
+        "backend": "envbuilder.deployment.built_in_layouts:BackendLayout",
+        "image": "envbuilder.deployment.image_layout:ImageLayout",
     },
     needs=("holds", "folder", "deploy"),
 )
-"""Every layout there is."""
+"""All layouts."""

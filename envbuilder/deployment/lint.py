@@ -1,4 +1,4 @@
-"""What a server would refuse, or silently ignore, found before it is deployed.
+"""Lint a model directory: find what a server would reject, or silently ignore.
 
 Sources: Triton core's ``model_repository_manager.cc``, ``model_lifecycle.cc`` and ``model_config_utils.cc``, the
 Python backend's ``python_be.cc``.
@@ -7,7 +7,7 @@ Python backend's ``python_be.cc``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,16 +18,26 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.runtime_files import foreign_name
+from envbuilder.deployment.weight_files import (
+    WeightSet,
+    choose_named,
+    find_elsewhere,
+    find_weights,
+    mentioned,
+)
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import is_inside
 from envbuilder.util.files import read_regular
-from envbuilder.util.printable import is_plain, shown
+from envbuilder.util.printable import is_plain, printable_line, shown
 from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
 _VERSION = re.compile(r"0|[1-9][0-9]*")
 _STARTS_LIKE_A_VERSION = re.compile(r"\s*[+-]?[0-9]")
-_WEIGHTS = ("model.pt", "model.safetensors")
+MODEL_WEIGHTS = "MODEL_WEIGHTS"
+"""The parameter that names the weights of a version."""
+_LOADS = re.compile(r"\b(from_pretrained|load_state_dict|load_file|load_model|safe_open|torch\.load)\b")
+"""Matches code that reads weights itself."""
 _PLAIN_MODEL = re.compile(r"(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b")
 _MOST_CODE = 16 * 2**20
 """Bytes of a model's code that are looked at."""
@@ -38,7 +48,7 @@ _RESERVED_BACKENDS = ("python", "pytorch", "onnxruntime", "tensorrt", "tensorflo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Something about a model directory that its owner should know."""
+    """A finding about a model directory."""
 
     id: str
     """Stable."""
@@ -50,23 +60,23 @@ class Finding:
 POLLED_ENVIRONMENT = Finding(
     id="polled-environment",
     level="warning",
-    message="the environment's folder lies in the model's: a server that polls looks at each of its files every time, "
-    "and loads the model again when one changes",
-    hint="the layout shared keeps it elsewhere",
+    message="the environment's folder is inside the model's: a polling server checks all of its files each time, "
+    "and reloads the model when one changes",
+    hint="use the layout shared, which keeps it outside",
 )
 
 
 def unknown_use(reason: str) -> Finding:
-    """Say that nobody knows which environments are in use, for *reason*."""
+    """Return the finding that the environments in use are unknown, for *reason*."""
     return Finding(
         id="unknown-use",
         level="warning",
-        message=f"which environments no model names any more cannot be told: {reason}",
+        message=f"unused environments cannot be determined: {reason}",
     )
 
 
 def check_name(name: str, where: str) -> None:
-    """Refuse a model or backend name that is none for Triton, for a URL, or for a folder.
+    """Reject a model or backend name that Triton, a URL or a folder does not allow.
 
     Raises:
         DeployError: *name* is refused; *where* says where it was found.
@@ -75,21 +85,21 @@ def check_name(name: str, where: str) -> None:
     if not name.strip():
         problem = "it is empty"
     elif "/" in name or "\\" in name or name in (".", ".."):
-        problem = "Triton refuses names that lead to another folder"
+        problem = "Triton rejects names that point to another folder"
     elif name.startswith("."):
         problem = "a folder of this name would be hidden"
     elif name != name.strip() or not name.isprintable() or re.search(r"[?#%]", name):
-        problem = "it cannot be asked for in a URL (blanks at its ends, control characters, ?, # or %)"
+        problem = "it is not usable in a URL (leading or trailing blanks, control characters, ?, # or %)"
     elif len(name.encode()) > 200:
         problem = "it is longer than 200 bytes"
     if problem is not None:
         raise DeployError(
-            f"{where}: {name!r} is no name for a model: {problem}", hint="for instance resnet50"
+            f"{where}: {name!r} is not a valid model name: {problem}", hint="for instance resnet50"
         )
 
 
 def check_backend_name(name: str) -> None:
-    """Refuse a backend name that is none, or one of the backends that Triton's images hold.
+    """Reject an invalid backend name, or the name of a backend in Triton's images.
 
     Raises:
         DeployError: *name* is refused.
@@ -103,7 +113,7 @@ def check_backend_name(name: str) -> None:
 
 
 def check_environment_path(path: str) -> None:
-    """Refuse an EXECUTION_ENV_PATH that a server would not find.
+    """Reject an EXECUTION_ENV_PATH that a server would not find.
 
     Raises:
         DeployError: it is neither absolute nor below ``$$TRITON_MODEL_DIRECTORY``.
@@ -111,13 +121,13 @@ def check_environment_path(path: str) -> None:
     parts = path.split("/")
     if not path.startswith(("/", f"{MODEL_DIRECTORY}/")) or ".." in parts or MODEL_DIRECTORY in path[1:]:
         raise DeployError(
-            f"{path!r} is no path that a server finds an environment by",
-            hint=f"it is absolute, or starts with {MODEL_DIRECTORY}/ and stays below it: no `..`",
+            f"{path!r} is not a path where a server finds an environment",
+            hint=f"expected an absolute path, or one that starts with {MODEL_DIRECTORY}/ and contains no `..`",
         )
     if not path.isprintable():  # bytes that are no UTF-8, too: config.pbtxt cannot hold them
         raise DeployError(
-            f"{path!r} cannot be written into config.pbtxt: it has control characters, or is not UTF-8",
-            hint="--shared-as names that folder otherwise",
+            f"{path!r} cannot be written into config.pbtxt: it contains control characters, or is not UTF-8",
+            hint="set another path with --shared-as",
         )
 
 
@@ -128,7 +138,7 @@ def version_folders(model: Path) -> list[Path]:
 
 
 def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
-    """Whether a version holds a ``TritonPythonModel`` of its own, which needs no runtime."""
+    """Whether a version has its own ``TritonPythonModel``, which needs no runtime."""
     name = config.message.default_model_filename
     own = name.endswith(".py") and name != RUNTIME_FILE and is_inside(name)
     path = version / (name if own else "model.py")
@@ -142,7 +152,7 @@ def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
 
 
 def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain: bool) -> Iterator[Finding]:
-    """Look at everything about *model* that can be known without a server; *plain*: it brings its own runtime."""
+    """Check everything about *model* that needs no server; *plain*: it has its own runtime."""
     yield from _versions(model, config.message)
     name = config.message.default_model_filename
     if name and not (is_inside(name) and is_plain(name)):
@@ -153,7 +163,7 @@ def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain
         )
     if not plain:
         for version in version_folders(model):
-            yield from _loadable(version)
+            yield from _loadable(version, config.message)
         yield from _tensors(config.message)
     yield from _environment(model, config.message, manifest)
 
@@ -165,7 +175,7 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
             id="no-version",
             level="error",
             message=f"{model} has no version folder",
-            hint="put the model's files into a folder called 1",
+            hint="put the model's files into a folder named 1",
         )
         return
     wanted = message.version_policy.specific.versions
@@ -173,19 +183,19 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
         yield Finding(
             id="version-missing",
             level="error",
-            message=f"version_policy asks for version {missing[0]}, and {model} has no such folder",
+            message=f"version_policy asks for version {missing[0]}, but {model} has no such folder",
         )
     for path in sorted(model.iterdir()):
         if path.is_dir() and not _VERSION.fullmatch(path.name) and _STARTS_LIKE_A_VERSION.match(path.name):
             yield Finding(
                 id="version-name",
                 level="warning",
-                message=f"folder {path.name!r}: Triton reads a version out of its name, or ignores it",
-                hint="versions are called 1, 2, 3, …; give other folders a name that starts with a letter",
+                message=f"folder {path.name!r}: Triton parses a version from its name, or ignores it",
+                hint="versions are named 1, 2, 3, …; give other folders a name that starts with a letter",
             )
 
 
-def _loadable(version: Path) -> Iterator[Finding]:
+def _loadable(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[Finding]:
     foreign = foreign_name(version)
     if foreign is not None:
         yield Finding(
@@ -194,24 +204,92 @@ def _loadable(version: Path) -> Iterator[Finding]:
             message=f"version {version.name} holds {foreign}, the name under which the runtime is deployed",
             hint=f"give {foreign} another name",
         )
-    has_code = (version / "model.py").is_file()
-    weights = [name for name in _WEIGHTS if (version / name).is_file()]
-    if has_code or (version / "model.pt2").is_file():
+    if (version / "model.pt2").is_file():
         return
     where = f"version {version.name}"
-    if not weights:
+    sets = find_weights(str(version), [RUNTIME_FILE])
+    wanted = config.parameters[MODEL_WEIGHTS].string_value if MODEL_WEIGHTS in config.parameters else ""
+    if wanted:
+        sets = [] if wanted == "none" else [choose_named(str(version), wanted)]
+    defined = _needs_no_code(version, config)
+    yield from _unreadable(sets, where)
+    if (version / "model.py").is_file():
+        yield from _beside_code(version, sets, named=bool(wanted))
+    elif not (sets or wanted or defined):
         yield Finding(
             id="nothing-to-load",
             level="error",
-            message=f"{where} holds no model.py, model.pt, model.safetensors or model.pt2",
+            message=f"{where} contains no model.py, model.pt, model.safetensors or model.pt2",
         )
-    elif "model.pt" not in weights or not _is_torchscript(version / "model.pt"):
+    elif len(sets) > 1:
+        yield _unclear(sets, where)
+    elif sets and not (defined or sets[0].is_program or _is_torchscript(version / sets[0].name)):
         yield Finding(
             id="weights-without-code",
             level="error",
-            message=f"{where}: {weights[0]} holds weights only, and there is no model.py to put them into",
-            hint="add the model.py that defines the nn.Module, or save TorchScript or an exported program",
+            message=f"{where}: {sets[0].name} contains only weights, and there is no model.py to load them into",
+            hint="add the model.py that defines the nn.Module, name a class of a library (MODEL_CLASS: "
+            '"torchvision.models:resnet50"), or save TorchScript or an exported program',
         )
+
+
+def _needs_no_code(version: Path, config: model_config_pb2.ModelConfig) -> bool:
+    """Whether a library defines the model: MODEL_CLASS names a class of one, or Hugging Face wrote the folder."""
+    named = (
+        ":" in config.parameters["MODEL_CLASS"].string_value if "MODEL_CLASS" in config.parameters else False
+    )
+    return named or any((version / name).is_file() for name in ("config.json", "modules.json"))
+
+
+def _unreadable(sets: Sequence[WeightSet], where: str) -> Iterator[Finding]:
+    for one in sets:
+        if one.problem:
+            yield Finding(
+                id="weights-unreadable",
+                level="error",
+                message=f"{where}: {printable_line(one.name)} cannot be read: {printable_line(one.problem)}",
+                hint="copy all shards of the weights, and their index, into the version folder",
+            )
+
+
+def _beside_code(version: Path, sets: Sequence[WeightSet], *, named: bool) -> Iterator[Finding]:
+    """Say which weights beside a model.py are unclear, or read by nothing, as far as its text tells."""
+    folder, where = str(version), f"version {version.name}"
+    if named or _LOADS.search(_code(version)):
+        return  # the load sees what its code reads
+    spoken = mentioned(folder, [one.name for one in sets])
+    left = [one for one in sets if one.name not in spoken] or list(sets)
+    if len(left) > 1:
+        yield _unclear(left, where)
+    elsewhere = [] if sets else find_elsewhere(folder)
+    unread = [name for name in elsewhere if Path(name).name not in mentioned(folder, [Path(name).name])]
+    if unread:
+        yield Finding(
+            id="weights-not-read",
+            level="warning",
+            message=f"{where}: unused weights {', '.join(map(printable_line, unread[:3]))}",
+            hint="put weights into the version folder, as torch.save or safetensors write them; "
+            'parameters { key: "MODEL_WEIGHTS" … } names a file below it',
+        )
+
+
+def _unclear(sets: Sequence[WeightSet], where: str) -> Finding:
+    return Finding(
+        id="weights-unclear",
+        level="error",
+        message=f"{where} contains several weight files: {', '.join(printable_line(one.name) for one in sets)}",
+        hint='keep one, or name it: parameters { key: "MODEL_WEIGHTS" value { string_value: "…" } }',
+    )
+
+
+def _code(version: Path) -> str:
+    texts = []
+    for path in sorted(version.glob("*.py")):
+        try:
+            texts.append(read_regular(path, most=_MOST_CODE).decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return "\n".join(texts)
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -249,9 +327,7 @@ def _tensors(message: model_config_pb2.ModelConfig) -> Iterator[Finding]:
                     message=f"config.pbtxt: {what} has no {', no '.join(lacks)}",
                 )
             if tensor.name in names:
-                yield Finding(
-                    id="tensor-twice", level="error", message=f"config.pbtxt: {what} is there twice"
-                )
+                yield Finding(id="tensor-twice", level="error", message=f"config.pbtxt: {what} is duplicated")
             names.add(tensor.name)
 
 
@@ -271,8 +347,8 @@ def _environment(model: Path, message: model_config_pb2.ModelConfig, manifest: M
             id="own-stub",
             level="warning",
             message=f"{STUB} in the model directory replaces the server's: "
-            f"it must come from the very release of the server and be linked to Python {manifest.python}",
-            hint="from Triton 23.08 on no stub of one's own is needed",
+            f"it must come from exactly the server's release and be linked to Python {manifest.python}",
+            hint="Triton 23.08 and later need no custom stub",
         )
     gpu = model_config_pb2.ModelInstanceGroup.KIND_GPU
     if manifest.cuda == "cpu" and any(group.kind == gpu for group in message.instance_group):
@@ -280,5 +356,5 @@ def _environment(model: Path, message: model_config_pb2.ModelConfig, manifest: M
             id="gpu-without-cuda",
             level="error",
             message="instance_group asks for KIND_GPU, and the archive's torch is a CPU build",
-            hint="take an archive with CUDA, or say KIND_CPU",
+            hint="use an archive with CUDA, or set KIND_CPU",
         )

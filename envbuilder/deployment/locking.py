@@ -1,4 +1,4 @@
-"""One deployment at a time in a folder, and a place to assemble what goes into it."""
+"""Lock folders for one deployment at a time, and create staging folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOUNTS: Final = Path("/proc/self/mountinfo")
 
 @contextlib.contextmanager
 def locked(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Hold *folder* for this process: one deployment at a time. Leaves no file behind, and no empty folder it made.
+    """Lock *folder* for this process: one deployment at a time. Leaves no file behind, and no empty folder it made.
 
     Raises:
         DeployError: the folder cannot be made or read.
@@ -31,9 +31,20 @@ def locked(folder: Path, reporter: Reporter) -> Iterator[None]:
         yield
 
 
+def tidy(folder: Path, reporter: Reporter) -> None:
+    """Give back or remove what a killed deployment left for *folder*, if there is anything.
+
+    Raises:
+        DeployError: the folder cannot be read.
+    """
+    if any(left.is_dir() for left in _staging_places(folder)):
+        with locked(folder, reporter):
+            pass
+
+
 @contextlib.contextmanager
 def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None]:
-    """Hold several folders, each as it says: ``LOCK_EX`` to write into it (it is made), ``LOCK_SH`` to read.
+    """Lock several folders: ``LOCK_EX`` to write (created if missing), ``LOCK_SH`` to read.
 
     They are taken in the order of their canonical paths, so that two deployments never wait for each other.
 
@@ -62,7 +73,7 @@ def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None
 
 
 def _hold(stack: ExitStack, folder: Path, kind: int, held: set[tuple[int, int]], reporter: Reporter) -> None:
-    """Lock *folder*, as it is called when the lock is had: whoever made it for nothing removes it again."""
+    """Lock *folder*, as named when the lock is acquired; a caller that created it in vain removes it."""
     while True:
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -88,11 +99,13 @@ def _flock(handle: int, kind: int, folder: Path, reporter: Reporter) -> None:
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        reporter.note(f"waiting for another deployment into {folder}")
+        reporter.note(f"waiting for another deployment to {folder}")
         fcntl.flock(handle, kind)
     except OSError:
         if kind == fcntl.LOCK_EX:
-            reporter.note(f"{folder} cannot be locked on this file system: deploy there once at a time")
+            reporter.note(
+                f"{folder} cannot be locked on this file system: run only one deployment at a time there"
+            )
 
 
 def _is_still(folder: Path, found: os.stat_result) -> bool:
@@ -138,7 +151,7 @@ def _restore(left: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
-    """Give an empty folder on the file system of *folder*, which is gone afterwards.
+    """Yield an empty folder on the file system of *folder*, removed on exit.
 
     Raises:
         DeployError: neither beside *folder* nor in it can anything be written.
@@ -149,7 +162,7 @@ def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
     try:
         if is_mounted(folder) or not _made(beside):
             # A volume mounted at the repository itself. A server that polls may log once that it finds no model in it.
-            reporter.note(f"assembling in {inside}: {folder.parent} is no place on the same file system")
+            reporter.note(f"assembling in {inside}: {folder.parent} is not on the same file system")
             place = inside
             forget_path(beside)
             note_path(inside)
@@ -190,7 +203,7 @@ def _made(folder: Path) -> bool:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove *folder* and all in it, also where an archive made its folders read-only; what cannot go stays."""
+    """Remove *folder* with its contents, including read-only folders of archives; ignore what cannot be removed."""
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir() or folder.is_symlink():
         return

@@ -1,4 +1,4 @@
-"""A model directory as its owner has it: what it is called, and which of its files are deployed."""
+"""A user's model directory: its name, and which of its files are deployed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from envbuilder.deployment import lint
 from envbuilder.deployment.compiled import COMPILED
-from envbuilder.deployment.config import ModelConfig, brought_over, read_config
+from envbuilder.deployment.config import ModelConfig, migrated_from, read_config
 from envbuilder.deployment.record import placed_environments, record_beside
 from envbuilder.errors import DeployError
 
@@ -20,10 +20,10 @@ def read_model(model: Path, repository: Path, name: str | None) -> tuple[ModelCo
     """Return the configuration of a model directory, and the model's name in the repository."""
     if not model.is_dir():
         raise DeployError(
-            f"model directory {model} does not exist" if not model.exists() else f"{model} is no directory"
+            f"model directory {model} does not exist" if not model.exists() else f"{model} is not a directory"
         )
     config = read_config(model)
-    brought_over(config)
+    migrated_from(config)
     own = config.message.name or real(model).name
     lint.check_name(own, str(config.path if config.message.name else model))
     if name is not None:
@@ -66,12 +66,12 @@ def model_files(model: Path) -> Iterator[str]:
                 continue
             if path.is_dir():
                 if real(path) in above:
-                    raise DeployError(f"{path} is a link to a folder that holds it")
+                    raise DeployError(f"{path} is a symlink to a folder that contains it")
                 stack.append((path, above | {real(path)}))
             elif path.is_file():
                 yield path.relative_to(model).as_posix()
             else:
-                what = "is a link to nothing" if path.is_symlink() else "is neither a file nor a folder"
+                what = "is a dangling symlink" if path.is_symlink() else "is neither a file nor a folder"
                 raise DeployError(f"{path} {what}")
 
 
@@ -80,8 +80,8 @@ def brings_runtime(model: Path, config: ModelConfig) -> bool:
     plain = {lint.is_plain_python_model(version, config) for version in lint.version_folders(model)}
     if len(plain) > 1:
         raise DeployError(
-            f"{model}: some versions bring a TritonPythonModel of their own and some do not",
-            hint="default_model_filename is one for all versions: deploy them as two models",
+            f"{model}: some versions have their own TritonPythonModel and some do not",
+            hint="default_model_filename applies to all versions: deploy them as two models",
         )
     return plain == {True}
 
@@ -97,8 +97,8 @@ def real(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def os_errors_told(where: Path) -> Iterator[None]:
-    """Turn what the system refuses into an error for a person; *where* is named where the system names nothing.
+def os_errors_as_deploy_errors(where: Path) -> Iterator[None]:
+    """Turn system errors into DeployError; *where* is named if the system names no file.
 
     Raises:
         DeployError: the system refused.

@@ -12,7 +12,7 @@ variable. So ``$$TRITON_MODEL_DIRECTORY/<archive>`` works on every kind of repos
 What lies outside of the folder would be downloaded once more for each model, is called experimental and works on S3
 only (python_backend pull request 191; ``gcs.h``: "GCS file localization not yet implemented"): there is no layout
 ``shared`` here. Nor is there an unpacked environment: objects have no modes and no links (server issue 3227:
-"Permission denied"). And backends are loaded from the server's own disk.
+"Permission denied"). And Triton loads backends from the server's own disk only.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from envbuilder.deployment.config import MAX_BYTES as MAX_CONFIG
 from envbuilder.deployment.environments import is_environment_name
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.layouts import LAYOUTS
+from envbuilder.deployment.model_directory import model_files
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.record import CAP, SUFFIX, parse_record
@@ -43,8 +44,8 @@ from envbuilder.util.tempdirs import temporary_folder
 NOT_AT_ONCE = lint.Finding(
     id="objects-change-one-by-one",
     level="warning",
-    message="an object store changes one object at a time: a server that polls may see the model half changed",
-    hint="let the server load it when told to: --model-control-mode=explicit",
+    message="an object store changes one object at a time: a polling server may load a partly changed model",
+    hint="use explicit model control: --model-control-mode=explicit",
 )
 
 
@@ -68,7 +69,7 @@ class ObjectDeployment:
     old_archives: tuple[str, ...]
     """Environments in the model's folder that deployments placed and no model names any more."""
     findings: tuple[lint.Finding, ...]
-    """What a server will accept, and its owner should know."""
+    """Warnings: a server accepts these, but the owner should know."""
     deleted: tuple[str, ...] = ()
     """The environments that ``prune`` deleted."""
     replaced: str | None = None
@@ -78,11 +79,11 @@ class ObjectDeployment:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was not there already."""
+        """Whether anything changed."""
         return bool(self.uploaded or self.removed or self.deleted)
 
     def lines(self) -> list[str]:
-        """Say it to a person."""
+        """Return the lines to print."""
         would = "would be " if self.dry_run else ""
         note = "" if self.changed else " (nothing to change)"
         lines = [
@@ -92,7 +93,7 @@ class ObjectDeployment:
             *(f"{would}uploaded: {path}" for path in self.uploaded),
             *(f"{would}removed: {path}" for path in self.removed),
             *(f"{would}deleted: {path}" for path in self.deleted),
-            *(f"not named by any model any more: {path} (--prune deletes it)" for path in self.old_archives),
+            *(f"no longer used by any model: {path} (--prune deletes it)" for path in self.old_archives),
         ]
         for finding in self.findings:
             lines.append(f"{finding.level}: {finding.message}")
@@ -124,7 +125,7 @@ def deploy_to_objects(
     Raises:
         DeployError: the model directory or the names cannot be used; with *prune*, a configuration of the repository
             cannot be read. The repository is as it was. Or somebody else deployed the model at the same time.
-        IntegrityError: the archive is not what its name says, or an object is not what was uploaded.
+        IntegrityError: the archive is not what its name says, or an object differs from what was uploaded.
         StoreError: the object store does not answer, or refuses.
         RecipeError: fsspec knows no such kind of address, or the library for it is not installed.
     """
@@ -153,6 +154,32 @@ def deploy_to_objects(
         replaced=made.replaced or work.replaced,
         dry_run=options.dry_run,
     )
+
+
+def copy_to_objects(model: Path, repository: str, *, timeout: float = 60.0) -> bool:
+    """Put a model that needs no environment into the repository at an address as it is; return whether that changed it.
+
+    Raises:
+        DeployError: the model directory cannot be read.
+        IntegrityError: an object differs from what was uploaded.
+        StoreError, RecipeError: as :func:`deploy_to_objects`.
+    """
+    there = Elsewhere(repository, timeout=timeout)
+    files = sorted(model_files(model), key=lambda path: (path == CONFIG, path))
+    held = there.walk(model.name)
+    changed = False
+    for path in files:
+        source, target = model / path, f"{model.name}/{path}"
+        if held.get(path) == source.stat().st_size and _same(there, target, source):
+            continue
+        there.replace(target, source)
+        changed = True
+        if not _same(there, target, source):
+            raise IntegrityError(f"{there.place(target)} differs from what was uploaded", hint="apply again")
+    gone = held.keys() - set(files)
+    for path in gone:
+        there.remove(f"{model.name}/{path}")
+    return changed or bool(gone)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,7 +257,7 @@ def _read_config(there: Elsewhere, path: str) -> ModelConfig:
     size = there.size(path)
     if size is not None and size > MAX_CONFIG:
         raise DeployError(
-            f"{there.place(path)} is larger than {MAX_CONFIG // 2**20} MiB: no configuration is"
+            f"{there.place(path)} is larger than {MAX_CONFIG // 2**20} MiB, the limit for configurations"
         )
     return parse_config(there.read_small(path, MAX_CONFIG) or b"", Path(path), where=there.place(path))
 
@@ -255,7 +282,8 @@ def _unused(
         if prune:
             raise DeployError(
                 error.message,
-                hint="what it names cannot be told, so nothing was deployed or deleted: mend it, or leave out --prune",
+                hint="the environments it uses cannot be determined, so nothing was deployed or deleted: fix it, or "
+                "omit --prune",
             ) from error
         return [], (lint.unknown_use(error.message),)
     return [name for name in old if not any(one.mentions(name) for one in says)], ()
@@ -300,12 +328,12 @@ def _upload(there: Elsewhere, work: _Work, *, dry_run: bool, reporter: Reporter)
         there.replace(target, source)
         versions[target] = there.version(target)
         if not _same(there, target, source):
-            raise IntegrityError(f"{there.place(target)} is not what was uploaded", hint="deploy again")
+            raise IntegrityError(f"{there.place(target)} differs from what was uploaded", hint="deploy again")
     changed = next((target for target in versions if versions[target] != there.version(target)), None)
     if changed is not None:
         raise DeployError(
-            f"{there.place(changed)} was written by somebody else meanwhile: two deployments of one model at once?",
-            hint="deploy again when nobody else does: until then the model may be half of each",
+            f"{there.place(changed)} was changed by another process during the deployment",
+            hint="deploy again when no other deployment runs: until then, the model may be a mix of both",
         )
     return uploaded
 
@@ -321,15 +349,15 @@ def check_options(repository: str, options: DeployOptions) -> None:
     LAYOUTS.get(layout)
     if layout != "model":
         why = (
-            "backends are loaded from the server's own disk"
+            "Triton loads backends from the server's own disk only"
             if layout == "backend"
-            else ("a server would download the environment once for each model, and from S3 only")
+            else ("a server would download the environment for each model, and from S3 only")
         )
         raise DeployError(f"no layout {layout} in {repository}: {why}", hint="deploy with the layout model")
     if options.unpacked:
         raise DeployError(
             f"no unpacked environment in {repository}: objects have neither modes nor links",
-            hint="deploy the archive as it is: leave out --unpacked",
+            hint="deploy the archive itself: omit --unpacked",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a deployment may be told."""
+"""Options of a deployment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class DeployOptions:
 
     layout: str = "model"
     """``model``: the environment lies in the model's folder. ``shared``: in one folder for many models. ``backend``: it
-    is the default environment of a Python-based backend, and so is the runtime (24.01+). Further ones are plugins, see
+    is the default environment of a Python-based backend, and so is the runtime (24.01+). ``image``: it is an image that
+    the cluster mounts. Further ones are plugins, see
     :class:`envbuilder.deployment.layouts.Layout`."""
     unpacked: bool = False
     """A folder instead of an archive: the server has nothing to extract."""
@@ -41,3 +42,9 @@ class DeployOptions:
     pool: Path | None = None
     """A folder that *unpacked* environments share their files with; None: ``environments`` beside the repository, where
     the layout is ``model``."""
+    image: str | None = None
+    """The image of ``image``: ``oci://HOST/REPOSITORY@sha256:…``."""
+    mounted_at: str | None = None
+    """The path at which the server sees that image."""
+    manifests: Path | None = None
+    """The folder of ``image`` for what the cluster needs; None: ``kubernetes`` beside the repository."""

@@ -1,4 +1,4 @@
-"""What a deployment did, or would do."""
+"""The result of a deployment, or of a dry run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Deployment:
     old_archives: tuple[Path, ...]
     """Environments that deployments placed and no model names any more: ``prune`` would delete them."""
     findings: tuple[lint.Finding, ...]
-    """What a server will accept, and its owner should know."""
+    """Warnings: a server accepts these, but the owner should know."""
     compiled: tuple[Compiled, ...] = ()
     """What came of compiling it ahead of time, where that was asked for."""
     deleted: tuple[Path, ...] = ()
@@ -47,7 +47,7 @@ class Deployment:
     """Nothing was written or deleted: this is what would be."""
 
     def lines(self) -> list[str]:
-        """Say it to a person."""
+        """Return the lines to print."""
         where = (
             self.environment_path
             or f"{self.environment}, the default of backend {self.environment.parent.name!r}"
@@ -62,7 +62,7 @@ class Deployment:
             *(f"{would}removed: {path}" for path in self.removed),
             *(f"{would}deleted: {path}" for path in self.deleted),
             *(f"kept: {kept.environment} ({kept.reason})" for kept in self.kept),
-            *(f"not named by any model any more: {path} (--prune deletes it)" for path in self.old_archives),
+            *(f"no longer used by any model: {path} (--prune deletes it)" for path in self.old_archives),
         ]
         for finding in self.findings:
             lines.append(f"{finding.level}: {finding.message}")

@@ -1,4 +1,4 @@
-"""Edit protobuf text format in place: what is not asked for keeps its bytes, comments and order.
+"""Edit protobuf text format in place: everything else keeps its bytes, comments and order.
 
 protobuf's own ``text_format`` reads and prints messages, and forgets comments on the way. Here a text that it has
 already accepted is only *located*: which bytes are which field. The grammar is the one of
@@ -50,7 +50,7 @@ class Field:
 
 
 class TextFormatError(ValueError):
-    """The text is not in text format."""
+    """The text is not in protobuf text format."""
 
 
 def locate(text: str) -> tuple[Field, ...]:

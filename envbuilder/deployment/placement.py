@@ -1,4 +1,4 @@
-"""Environments in the folder that holds them: which are this tool's, how one gets there, how one goes."""
+"""Place and delete environments in their folder, and tell which are this tool's."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def is_ours(place: Path, entry: Environment, manifest: Manifest) -> bool:
         raise DeployError(f"{place} cannot be read: {error.strerror}") from error
     if not same:
         raise DeployError(
-            f"{place} is in the way: it is not what its name says, and no deployment put it there",
-            hint="move it to another place, and deploy again",
+            f"{place} already exists with different content, and was not written by a deployment",
+            hint="move it away, then deploy again",
         )
     return False
 

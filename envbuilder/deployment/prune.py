@@ -1,7 +1,7 @@
-"""Which environments no model names any more: those that ``deploy --prune`` deletes, and no other.
+"""Find the environments that no model uses any more, which ``deploy --prune`` deletes.
 
 An environment is deleted only where a deployment put it there and its record says so; where every repository that the
-records of its folder name was read, and none names it; where no build's manifest lies beside it; and never the archive
+records of its folder name was read, and none names it; no build's manifest is next to it; and never the archive
 that is being deployed.
 """
 
@@ -21,7 +21,7 @@ from envbuilder.errors import DeployError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """An environment that no model names, and that is not deleted all the same."""
+    """An unused environment that is kept, and why."""
 
     environment: Path
     reason: str
@@ -29,7 +29,7 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unused:
-    """What is in some folders for no model."""
+    """The unused environments of some folders."""
 
     environments: tuple[Path, ...] = ()
     """What can be deleted, by name."""
@@ -64,7 +64,7 @@ def find_unused(
         outlook: the repository that is deployed into.
         archive: what is being deployed.
         spare: environments that the deployment uses.
-        links: symbolic links that the deployment makes anew, whatever they point to now.
+        links: symbolic links that the deployment recreates, whatever they point to now.
 
     Raises:
         DeployError: a repository or a configuration cannot be read, so that nobody can tell.
@@ -132,11 +132,11 @@ def _reason_to_keep(
 ) -> str | None:
     for repository in record.repositories:
         if readings[repository] is None:
-            return f"there are no models in {repository}, which used it: is that repository mounted?"
+            return f"{repository}, which used it, contains no models: check that this repository is mounted"
     if os.path.lexists(manifest_beside(path)):
-        return f"a build's manifest lies beside it: {manifest_beside(path).name}"
+        return f"a build's manifest is next to it: {manifest_beside(path).name}"
     if _holds(path, archive):
-        return "it is what is being deployed"
+        return "it is being deployed now"
     link = next((name for name in _links_to(path) if path.with_name(name) not in links), None)
     return f"{link} links to it" if link is not None else None
 

@@ -1,4 +1,4 @@
-"""What a deployment writes beside an environment that it placed, and so may delete again.
+"""The record beside an environment that a deployment placed, which allows deleting it again.
 
 ``environments/cpu-<digest>.tar.gz.deployed.json`` says what the environment is, and which model repositories use it. It
 holds no date and no address of this machine beyond those repositories: the same deployment writes the same bytes. An
@@ -71,7 +71,7 @@ def record_beside(environment: Path) -> Path:
 def read_record(environment: Path) -> Record | None:
     """Return the record beside *environment*; None: no deployment placed it, or nobody can tell.
 
-    What is no record of this very environment counts as none: then nothing is deleted.
+    Anything but a record of this environment is ignored: then nothing is deleted.
     """
     path = record_beside(environment)
     try:

@@ -1,4 +1,4 @@
-"""Which environments the models of a repository name."""
+"""Find which environments the models of a repository reference."""
 
 from __future__ import annotations
 

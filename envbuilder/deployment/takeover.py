@@ -1,4 +1,4 @@
-"""What a deployment would take away that no deployment put there: only where it is told to."""
+"""Files that a deployment would delete although no deployment put them there: only with ``replace``."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def check_environment(
 def foreign_environment(where: str, named: str) -> DeployError:
     """Return the error for an EXECUTION_ENV_PATH that is somebody else's; *where* names the configuration."""
     return DeployError(
-        f"{where} has an {ENVIRONMENT} that no deployment put there: {shown(named)}",
-        hint="--replace puts this environment in its place",
+        f"{where} has an {ENVIRONMENT} that was not written by a deployment: {shown(named)}",
+        hint="replace it with --replace",
     )
 
 
@@ -133,9 +133,9 @@ def check_files(folder: str, gone: Sequence[str]) -> None:
     if gone:
         more = f" and {counted(len(gone) - 1, 'other file')}" if len(gone) > 1 else ""
         raise DeployError(
-            f"{folder} was not deployed by envbuilder, and holds what the model directory does not: "
+            f"{folder} was not deployed by envbuilder, and contains files that the model directory does not: "
             f"{shown(gone[0])}{more}",
-            hint="deploy under another --name; --replace deletes what the model directory does not hold",
+            hint="deploy under another --name, or use --replace, which deletes files that the model directory lacks",
         )
 
 

@@ -1,4 +1,4 @@
-"""Put a folder in its place whole: a server that polls sees the old one or the new one, never half of one.
+"""Replace a folder atomically: a polling server sees the old one or the new one, never a mix.
 
 A new folder is assembled beside the folder that will hold it, outside of what a server takes for models, and then
 *exchanged* with the old one in one system call (``renameat2``, Linux).
@@ -59,7 +59,7 @@ class Environment:
 
     archive: Path
     sha256: str
-    """Of the archive as it was read: what is written has it, whoever writes to the file meanwhile."""
+    """Of the archive as it was read: what is written has it, even if the file changes meanwhile."""
     unpacked: bool
     """A folder instead of the archive itself."""
 
@@ -277,7 +277,7 @@ def unpack(archive: Path, folder: Path, *, sha256: str | None = None) -> None:
 
     Raises:
         DeployError: it cannot be written.
-        IntegrityError: it is no archive that every release extracts, or not the one with that *sha256*.
+        IntegrityError: not every release extracts the archive, or it does not have that *sha256*.
     """
     folder.mkdir()
     try:
@@ -293,13 +293,13 @@ def unpack(archive: Path, folder: Path, *, sha256: str | None = None) -> None:
     problem = contents.damage or next(iter(unsafe), None)
     if problem is not None:
         raise IntegrityError(
-            f"{archive} cannot be extracted: {problem}", hint="`envbuilder verify` tells more about it"
+            f"{archive} cannot be extracted: {problem}", hint="see the details with `envbuilder verify`"
         )
 
 
 def _exchanged(archive: Path) -> IntegrityError:
     return IntegrityError(
-        f"{archive} was changed while it was deployed", hint="deploy again when nothing writes to it"
+        f"{archive} changed during the deployment", hint="deploy again when no process writes to it"
     )
 
 

@@ -7,19 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from envbuilder.verification.live.launch import _namespace
-from tests.helpers.compiling import DEPENDS_ON_DATA, Inside, net
+from envbuilder.verification.live.launch import mount_namespace
+from tests.aot.conftest import DESCRIBED
 from tests.helpers.runtime import RUNTIME
 from tests.runtime.conftest import STANDIN
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-DESCRIBED = {**net(), "input": net()["input"][:1]}
 SCRIPT = f"""
 import json, os, sys
 sys.path.insert(0, {str(STANDIN)!r})
@@ -35,19 +33,6 @@ print(json.dumps([answer, error, pb.Logger.lines]))
 RIGHT = [[[2.0] * 3] * 5] * 2
 
 
-@pytest.fixture(scope="session")
-def model(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """A model that cannot be exported, with its caches. Not to be written to."""
-
-    def fill(folder: Path) -> None:
-        (folder / "net" / "1").mkdir(parents=True)
-        (folder / "net" / "1" / "model.py").write_text(DEPENDS_ON_DATA)
-        found = Inside(folder / "compiling").run(folder / "net", DESCRIBED, task="caches")
-        assert found["devices"]["CPU"]["file"] == "compiled.cpu.zip", found
-
-    return once("cached", fill) / "net"
-
-
 def command(model: Path) -> list[str]:
     return [sys.executable, "-c", SCRIPT, str(model)]
 
@@ -59,7 +44,7 @@ def environment(caches: Path) -> dict[str, str]:
 
 def mounted(model: Path, caches: Path, options: str) -> list[Any]:
     """Load the model with a file system at *caches* that this process alone sees."""
-    namespace = _namespace()
+    namespace = mount_namespace()
     assert namespace is not None, "this user may have no mount namespace"
     caches.mkdir()
     script = f'mount -t tmpfs -o {options} none "{caches}" && exec "$@"'
@@ -74,10 +59,10 @@ def mounted(model: Path, caches: Path, options: str) -> list[Any]:
     return found
 
 
-def test_two_that_start_on_one_folder(model: Path, tmp_path: Path) -> None:
+def test_two_that_start_on_one_folder(cached: Path, tmp_path: Path) -> None:
     running = [
         subprocess.Popen(
-            command(model),
+            command(cached),
             env=environment(tmp_path / "caches"),
             stdout=subprocess.PIPE,
             text=True,
@@ -92,17 +77,17 @@ def test_two_that_start_on_one_folder(model: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "caches").rglob("*.so.*"))
 
 
-def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(cached: Path, tmp_path: Path) -> None:
     """Another one is taken, and what goes along is put there."""
-    copy = shutil.copytree(model, tmp_path / "net")
+    copy = shutil.copytree(cached, tmp_path / "net")
     answer, error, lines = mounted(copy, tmp_path / "caches", "ro")
     assert (answer, error) == (RIGHT, None)
     assert not [text for level, text in lines if "is not used" in text]
 
 
-def test_a_folder_that_is_full(model: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_full(cached: Path, tmp_path: Path) -> None:
     """Said in words, of both: what goes along has no room, and then what is compiled has none."""
-    answer, error, lines = mounted(model, tmp_path / "caches", "size=16k")
+    answer, error, lines = mounted(cached, tmp_path / "caches", "size=16k")
     assert [text for level, text in lines if "compiled.cpu.zip is not used: [Errno 28]" in text]
     assert answer is None
     assert "No space left on device" in error

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,11 @@ from typing import Any, Literal
 import pytest
 
 from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, ManifestInterpreter
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.pbtxt import set_parameter
+from envbuilder.errors import EnvbuilderError
+from envbuilder.util.resources import sample_model
 
 CONFIG = """\
 # Ours: do not touch.
@@ -103,3 +109,37 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every path below a folder, with what tells whether it was touched."""
+    return {
+        path.relative_to(folder).as_posix(): f"{path.lstat().st_ino} {path.lstat().st_mtime_ns}"
+        for path in folder.rglob("*")
+    }
+
+
+def refused(
+    error: type[EnvbuilderError], archive: Path, model: Path, *, repository: Path, **options: Any
+) -> EnvbuilderError:
+    """Deploy and return the error, which left nothing behind."""
+    folder = repository.parent
+    before = tree(folder)
+    with pytest.raises(error) as caught:
+        deploy(archive, model, repository, DeployOptions(**options))
+    after = tree(folder)
+    assert after == before
+    return caught.value
+
+
+def uncompiled(folder: Path) -> Path:
+    """The sample model, which loads sooner when it is not compiled."""
+    model = shutil.copytree(sample_model(), folder / "models" / sample_model().name)
+    config = model / "config.pbtxt"
+    text = set_parameter(config.read_text(), "TORCH_COMPILE_OPTIONAL_PARAMETERS", '{"disable": true}')
+    config.write_text(text)
+    return model

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.deployment import pbtxt
-from envbuilder.deployment.config import Serving, brought_over, edit_config, read_config
+from envbuilder.deployment.config import Serving, edit_config, migrated_from, read_config
 from envbuilder.errors import DeployError
 
 MODEL_LAYOUT = Serving(
@@ -15,7 +15,7 @@ MODEL_LAYOUT = Serving(
     environment="$$TRITON_MODEL_DIRECTORY/e.tar.gz",
 )
 BACKEND_LAYOUT = Serving(backend="torch-cpu", runtime="model.py", model_file="model.py", environment=None)
-FOREIGN_HINT = 'this tool serves PyTorch models; for one of those say backend: "python", or leave backend out'
+FOREIGN_HINT = 'envbuilder serves PyTorch models: set backend: "python", or omit backend'
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -38,7 +38,7 @@ parameters: {
 }
 """
     config = read_config(write(tmp_path, text))
-    assert brought_over(config) == 'platform: "pytorch"'
+    assert migrated_from(config) == 'platform: "pytorch"'
     edited = edit_config(config, MODEL_LAYOUT)
     assert (
         edited
@@ -61,7 +61,7 @@ parameters {
 """
     )
     again = read_config(write(tmp_path, edited))
-    assert brought_over(again) is None
+    assert migrated_from(again) is None
     assert edit_config(again, MODEL_LAYOUT) == edited
 
 
@@ -98,7 +98,7 @@ def test_another_name(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_brought_over(tmp_path: Path, text: str, old: str | None) -> None:
-    assert brought_over(read_config(write(tmp_path, text))) == old
+    assert migrated_from(read_config(write(tmp_path, text))) == old
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_what_is_brought_over(tmp_path: Path, text: str, old: str | None) -> Non
         ('platform: "tensorrt_plan"', '{path} says platform: "tensorrt_plan"'),
         (
             'platform: "ensemble" ensemble_scheduling { }',
-            "{path} is an ensemble: it runs no Python of its own",
+            "{path} is an ensemble, which runs no Python code",
         ),
     ],
 )
 def test_what_the_runtime_cannot_serve(tmp_path: Path, text: str, message: str) -> None:
     config = read_config(write(tmp_path, text))
     with pytest.raises(DeployError) as caught:
-        brought_over(config)
+        migrated_from(config)
     assert caught.value.message == message.format(path=tmp_path / "config.pbtxt")
     assert caught.value.hint == FOREIGN_HINT
     assert caught.value.exit_code == 8
@@ -149,8 +149,8 @@ def test_no_config(tmp_path: Path) -> None:
     with pytest.raises(DeployError) as caught:
         read_config(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} has no config.pbtxt\n  hint: a model directory holds config.pbtxt and version folders "
-        "(1/, 2/, …); inputs and outputs cannot be guessed from a model"
+        f"{tmp_path} has no config.pbtxt\n  hint: a model directory contains config.pbtxt and version folders "
+        "(1/, 2/, …); inputs and outputs cannot be derived from a model"
     )
 
 
@@ -169,4 +169,4 @@ def test_an_edit_that_went_wrong_is_never_written(
     monkeypatch.setattr(pbtxt, "set_parameter", lambda text, key, value: broken)
     with pytest.raises(DeployError) as caught:
         edit_config(config, MODEL_LAYOUT)
-    assert caught.value.message == f"{tmp_path / 'config.pbtxt'} cannot be edited without risk"
+    assert caught.value.message == f"{tmp_path / 'config.pbtxt'} cannot be edited safely"

@@ -19,8 +19,7 @@ from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.record import read_record, record_beside
 from envbuilder.errors import IntegrityError
-from tests.deployment.conftest import write_archive
-from tests.deployment.test_layout import tree
+from tests.deployment.conftest import tree, write_archive
 
 _WRITES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.link", "ctypes.dlsym", "open")
 
@@ -109,8 +108,8 @@ def test_an_archive_exchanged_after_it_was_read(
         "more at its end": data + b"\0" * 512,
     }[with_what]
 
-    def exchanged(path: Path) -> Any:
-        read = open_archive(path)
+    def exchanged(path: Path, **options: Any) -> Any:
+        read = open_archive(path, **options)
         path.write_bytes(changed)
         return read
 
@@ -118,7 +117,7 @@ def test_an_archive_exchanged_after_it_was_read(
     before = {path: where for path, where in tree(tmp_path).items() if not path.endswith(".gz")}
     with pytest.raises(IntegrityError) as caught:
         deploy(archive, model, repository, DeployOptions(layout=layout, unpacked=unpacked))
-    assert caught.value.message == f"{archive} was changed while it was deployed"
+    assert caught.value.message == f"{archive} changed during the deployment"
     assert {path: where for path, where in tree(tmp_path).items() if not path.endswith(".gz")} == before
 
 

@@ -14,7 +14,7 @@ from envbuilder.errors import DeployError, RecipeError
 from tests.helpers.plugins import install
 
 SOURCE = '''
-from envbuilder.deployment.work import begin, finish, put_environment
+from envbuilder.deployment.transaction import begin, finish, put_environment
 from envbuilder.errors import DeployError
 
 
@@ -49,7 +49,7 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_those_that_are_built_in_have_the_same_form() -> None:
-    assert LAYOUTS.names() == ("backend", "model", "shared")
+    assert LAYOUTS.names() == ("backend", "image", "model", "shared")
     for name in LAYOUTS.names():
         assert LAYOUTS.get(name).holds
 
@@ -77,7 +77,9 @@ def test_what_it_refuses_leaves_nothing_behind(archive: Path, model: Path, repos
 
 @pytest.mark.usefixtures("team")
 def test_an_unknown_layout_is_told_what_there_is(archive: Path, model: Path, repository: Path) -> None:
-    said = "unknown layout 'teem'; expected backend, model, shared or team\n  hint: did you mean 'team'?"
+    said = (
+        "unknown layout 'teem'; expected backend, image, model, shared or team\n  hint: did you mean 'team'?"
+    )
     with pytest.raises(RecipeError) as raised:
         deploy(archive, model, repository, DeployOptions(layout="teem"))
     assert str(raised.value) == said

@@ -34,21 +34,21 @@ def test_names(name: str) -> None:
     [
         ("", "it is empty"),
         (" ", "it is empty"),
-        ("../x", "Triton refuses names that lead to another folder"),
-        ("..", "Triton refuses names that lead to another folder"),
-        ("a/b", "Triton refuses names that lead to another folder"),
-        ("a\\b", "Triton refuses names that lead to another folder"),
+        ("../x", "Triton rejects names that point to another folder"),
+        ("..", "Triton rejects names that point to another folder"),
+        ("a/b", "Triton rejects names that point to another folder"),
+        ("a\\b", "Triton rejects names that point to another folder"),
         (".hidden", "a folder of this name would be hidden"),
-        ("a\n", "it cannot be asked for in a URL (blanks at its ends, control characters, ?, # or %)"),
-        ("a?b", "it cannot be asked for in a URL (blanks at its ends, control characters, ?, # or %)"),
-        ("a\0b", "it cannot be asked for in a URL (blanks at its ends, control characters, ?, # or %)"),
+        ("a\n", "it is not usable in a URL (leading or trailing blanks, control characters, ?, # or %)"),
+        ("a?b", "it is not usable in a URL (leading or trailing blanks, control characters, ?, # or %)"),
+        ("a\0b", "it is not usable in a URL (leading or trailing blanks, control characters, ?, # or %)"),
         ("ä" * 101, "it is longer than 200 bytes"),
     ],
 )
 def test_names_that_are_refused(name: str, problem: str) -> None:
     with pytest.raises(DeployError) as caught:
         check_name(name, "here")
-    assert caught.value.message == f"here: {name!r} is no name for a model: {problem}"
+    assert caught.value.message == f"here: {name!r} is not a valid model name: {problem}"
     assert caught.value.hint == "for instance resnet50"
     assert caught.value.exit_code == 8
 
@@ -79,7 +79,7 @@ def test_environment_paths(path: str) -> None:
 def test_environment_paths_that_are_refused(path: str) -> None:
     with pytest.raises(DeployError) as caught:
         check_environment_path(path)
-    assert caught.value.message == f"{path!r} is no path that a server finds an environment by"
+    assert caught.value.message == f"{path!r} is not a path where a server finds an environment"
 
 
 def test_a_good_model_has_no_findings(model: Path) -> None:
@@ -101,7 +101,7 @@ def test_folders_that_triton_would_read_as_a_version(model: Path) -> None:
         if finding.id == "version-name" and finding.level == "warning"
     ]
     assert found == [
-        f"folder {name!r}: Triton reads a version out of its name, or ignores it"
+        f"folder {name!r}: Triton parses a version from its name, or ignores it"
         for name in ("-3", "01", "2-old")
     ]
 
@@ -115,13 +115,13 @@ def test_no_version(model: Path) -> None:
 def test_version_policy(model: Path) -> None:
     (model / "config.pbtxt").write_text(f"{CONFIG}version_policy {{ specific {{ versions: [1, 3] }} }}\n")
     found = problems(model)["version-missing"]
-    assert found.message == f"version_policy asks for version 3, and {model} has no such folder"
+    assert found.message == f"version_policy asks for version 3, but {model} has no such folder"
 
 
 def test_an_empty_version(model: Path) -> None:
     (model / "2").mkdir()
     found = problems(model)["nothing-to-load"]
-    assert found.message == "version 2 holds no model.py, model.pt, model.safetensors or model.pt2"
+    assert found.message == "version 2 contains no model.py, model.pt, model.safetensors or model.pt2"
     assert "nothing-to-load" not in problems(model, plain=True)
 
 
@@ -130,7 +130,10 @@ def test_weights_without_code(model: Path, name: str) -> None:
     (model / "1" / "model.py").unlink()
     (model / "1" / name).write_bytes(b"weights")
     found = problems(model)["weights-without-code"]
-    assert found.message == f"version 1: {name} holds weights only, and there is no model.py to put them into"
+    assert (
+        found.message
+        == f"version 1: {name} contains only weights, and there is no model.py to load them into"
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +159,7 @@ def test_programs_need_no_code(model: Path, name: str, member: str) -> None:
         (
             'input { name: "x" data_type: TYPE_FP32 dims: 1 } input { name: "x" data_type: TYPE_FP32 dims: 1 }',
             "tensor-twice",
-            "config.pbtxt: input 'x' is there twice",
+            "config.pbtxt: input 'x' is duplicated",
         ),
     ],
 )
@@ -224,3 +227,65 @@ def test_the_runtime_is_no_model_of_the_users(model: Path) -> None:
     (model / "1" / "torch_runtime.py").write_text("class TritonPythonModel: pass\n")
     (model / "config.pbtxt").write_text('default_model_filename: "torch_runtime.py"')
     assert not is_plain_python_model(model / "1", read_config(model))
+
+
+def write_torch(path: Path) -> None:
+    """Write what looks like a file of torch.save."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+
+
+def test_unclear_weights(model: Path) -> None:
+    for name in ("pytorch_model.bin", "model.safetensors"):
+        write_torch(model / "1" / name)
+    found = problems(model)["weights-unclear"]
+    assert found.level == "error"
+    assert found.message == ("version 1 contains several weight files: model.safetensors, pytorch_model.bin")
+    text = 'parameters { key: "MODEL_WEIGHTS" value { string_value: "pytorch_model.bin" } }\n'
+    (model / "config.pbtxt").write_text(CONFIG + text)
+    assert "weights-unclear" not in problems(model)
+
+
+@pytest.mark.parametrize("line", ["open('pytorch_model.bin')", "Net.from_pretrained('.')"])
+def test_weights_that_the_code_may_read(model: Path, line: str) -> None:
+    for name in ("pytorch_model.bin", "model.safetensors"):
+        write_torch(model / "1" / name)
+    with (model / "1" / "model.py").open("a") as file:
+        file.write(f"\ndef load():\n    return {line}\n")
+    assert "weights-unclear" not in problems(model)
+
+
+def test_weights_that_nothing_reads(model: Path) -> None:
+    write_torch(model / "1" / "checkpoints" / "last.pt")
+    found = problems(model)["weights-not-read"]
+    assert found.level == "warning"
+    assert found.message == "version 1: unused weights checkpoints/last.pt"
+    write_torch(model / "1" / "model.pt")
+    assert "weights-not-read" not in problems(model)
+
+
+@pytest.mark.parametrize("name", ["model-00002-of-00002.safetensors", "../2/model.safetensors"])
+def test_shards_that_are_not_there(model: Path, name: str) -> None:
+    (model / "1" / "model.safetensors.index.json").write_text(f'{{"weight_map": {{"a": "{name}"}}}}')
+    found = problems(model)["weights-unreadable"]
+    assert found.level == "error"
+    assert found.message.startswith("version 1: model.safetensors.index.json cannot be read: it names ")
+
+
+def test_a_model_by_itself_of_any_name(model: Path) -> None:
+    (model / "1" / "model.py").unlink()
+    write_torch(model / "1" / "resnet.pt2")
+    assert not {"nothing-to-load", "weights-without-code"} & set(problems(model))
+
+
+def test_models_that_a_library_defines(model: Path) -> None:
+    (model / "1" / "model.py").unlink()
+    write_torch(model / "1" / "model.safetensors")
+    assert "weights-without-code" in problems(model)
+    (model / "1" / "config.json").write_text('{"model_type": "bert"}')
+    assert "weights-without-code" not in problems(model)
+    (model / "1" / "config.json").unlink()
+    text = 'parameters { key: "MODEL_CLASS" value { string_value: "timm:create_model" } }\n'
+    (model / "config.pbtxt").write_text(CONFIG + text)
+    assert "weights-without-code" not in problems(model)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +14,10 @@ from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, StoreError
 from envbuilder.store.objects import Elsewhere
-from envbuilder.util.resources import sample_model
 from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer
-from tests.deployment.conftest import CONFIG, MODEL, write_archive
+from tests.deployment.conftest import MODEL, uncompiled, write_archive
 from tests.helpers.s3 import CREDENTIALS
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    return write_archive(tmp_path / "built")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "models" / "net"
-    (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(CONFIG)
-    (folder / "1" / "model.py").write_text(MODEL)
-    return folder
 
 
 def test_the_repository_holds_what_a_folder_would(
@@ -82,11 +66,11 @@ def test_another_archive_and_another_model(url: str, archive: Path, model: Path,
     [
         (
             DeployOptions(layout="shared"),
-            "no layout shared in s3://b/r: a server would download the environment once for each",
+            "no layout shared in s3://b/r: a server would download the environment for each",
         ),
         (
             DeployOptions(layout="backend"),
-            "no layout backend in s3://b/r: backends are loaded from the server's own disk",
+            "no layout backend in s3://b/r: Triton loads backends from the server's own disk only",
         ),
         (
             DeployOptions(unpacked=True),
@@ -174,7 +158,7 @@ def test_another_models_own_environment_is_not_this_one(archive: Path, model: Pa
     [
         (b"not ours {", ", line 1: "),
         (b"\xff", " is not UTF-8: byte 0"),
-        (b"#" * (2**20 + 1), " is larger than 1 MiB: no configuration is"),
+        (b"#" * (2**20 + 1), " is larger than 1 MiB, the limit for configurations"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_stops_a_prune(
@@ -214,7 +198,7 @@ def test_an_environment_of_somebody_elses_there(url: str, archive: Path, model: 
     with pytest.raises(DeployError) as raised:
         deploy_to_objects(archive, model, url)
     assert raised.value.message == (
-        f"{url}/net/config.pbtxt has an EXECUTION_ENV_PATH that no deployment put there: "
+        f"{url}/net/config.pbtxt has an EXECUTION_ENV_PATH that was not written by a deployment: "
         "'$$TRITON_MODEL_DIRECTORY/env/theirs.tar.gz'"
     )
     assert set(Elsewhere(url).walk("net")) == {"config.pbtxt", "env/theirs.tar.gz"}
@@ -229,7 +213,8 @@ def test_files_of_somebody_elses_there(url: str, archive: Path, model: Path, tmp
     with pytest.raises(DeployError) as raised:
         deploy_to_objects(archive, model, url)
     assert raised.value.message == (
-        f"{url}/net was not deployed by envbuilder, and holds what the model directory does not: '1/weights.pt'"
+        f"{url}/net was not deployed by envbuilder, and contains files that the model directory does not: "
+        "'1/weights.pt'"
     )
     assert set(Elsewhere(url).walk("net")) == {"1/weights.pt"}
     done = deploy_to_objects(archive, model, url, DeployOptions(replace=True))
@@ -253,7 +238,7 @@ def test_two_deployments_at_once_are_seen(
     with pytest.raises(DeployError) as raised:
         deploy_to_objects(archive, model, url)
     assert raised.value.message == (
-        f"{url}/net/1/model.py was written by somebody else meanwhile: two deployments of one model at once?"
+        f"{url}/net/1/model.py was changed by another process during the deployment"
     )
     monkeypatch.undo()
     assert deploy_to_objects(archive, model, url).uploaded == ("1/model.py",)
@@ -265,9 +250,7 @@ def test_a_real_server_serves_it(
     s3: str, bucket: str, cpu_archive: Path, server: TritonServer, tmp_path: Path
 ) -> None:
     """It downloads the model and the archive, extracts it, and answers."""
-    model = tmp_path / "mlp"
-    shutil.copytree(sample_model(), model)
-    done = deploy_verb(cpu_archive, model, f"{bucket}/repository")
+    done = deploy_verb(cpu_archive, uncompiled(tmp_path), f"{bucket}/repository")
     address = bucket.replace("s3://", f"s3://{s3}/")
     environment = {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}
     log = tmp_path / "log"

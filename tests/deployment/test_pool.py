@@ -7,16 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.deployment.compiled import Compiled
-from envbuilder.deployment.layout import add_compiled, deploy
+from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError
-from tests.deployment.conftest import write_archive
-
-
-def inodes(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
+from tests.deployment.conftest import inodes, write_archive
 
 
 def test_two_models_have_the_files_once(archive: Path, model: Path, repository: Path) -> None:
@@ -33,7 +28,7 @@ def test_a_folder_of_ones_own(archive: Path, model: Path, repository: Path, tmp_
     done = deploy(archive, model, repository, DeployOptions(unpacked=True, pool=tmp_path / "there" / "pool"))
     assert inodes(done.environment) == inodes(tmp_path / "there" / "pool" / done.environment.name)
     assert not (repository.parent / "environments").exists()
-    with pytest.raises(DeployError, match="lies in the repository"):
+    with pytest.raises(DeployError, match="is inside the repository"):
         deploy(archive, model, repository, DeployOptions(unpacked=True, pool=repository / "pool"))
 
 
@@ -62,39 +57,3 @@ def test_replacing_one_leaves_the_other_alone(tmp_path: Path, model: Path, repos
         done.environment.name,
         record_beside(done.environment).name,
     ]
-
-
-def test_what_was_compiled_is_added_at_once(
-    archive: Path, model: Path, repository: Path, tmp_path: Path
-) -> None:
-    done = deploy(archive, model, repository, DeployOptions(unpacked=True))
-    package = tmp_path / "compiled.cpu.pt2"
-    package.write_bytes(b"package")
-    one = Compiled(version="1", device="CPU", file=package, reason=None, difference=0.0, kept=False)
-    before = inodes(done.folder)
-    assert add_compiled(done.folder, [one])
-    placed = done.folder / "1" / "compiled.cpu.pt2"
-    assert placed.read_bytes() == b"package"
-    after = inodes(done.folder)
-    assert after.pop("1/compiled.cpu.pt2")
-    assert after == before
-    assert not add_compiled(done.folder, [one])
-    assert add_compiled(done.folder, [])
-    assert not placed.exists()
-
-
-def test_deployed_with_what_was_compiled(
-    archive: Path, model: Path, repository: Path, tmp_path: Path
-) -> None:
-    package = tmp_path / "compiled.cpu.pt2"
-    package.write_bytes(b"package")
-    one = Compiled(version="1", device="CPU", file=package, reason=None, difference=1e-6, kept=False)
-    done = deploy(archive, model, repository, compiled=[one])
-    assert done.compiled[0].file == done.folder / "1" / "compiled.cpu.pt2"
-    assert (
-        "compiled ahead of time (version 1, CPU): compiled.cpu.pt2, at most 1e-06 away from eager"
-        in done.lines()
-    )
-    # Without it, it goes, and is listed: it belongs to a model that may be another one by now.
-    again = deploy(archive, done.folder, repository)
-    assert again.removed == ("1/compiled.cpu.pt2",)

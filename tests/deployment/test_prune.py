@@ -17,10 +17,9 @@ from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.prune import Kept
 from envbuilder.deployment.record import read_record, record_beside
 from envbuilder.errors import DeployError
-from tests.deployment.conftest import CONFIG, write_archive
-from tests.deployment.test_layout import tree
+from tests.deployment.conftest import CONFIG, tree, write_archive
 
-HINT = "what it names cannot be told, so nothing was deployed or deleted: mend it, or leave out --prune"
+HINT = "the environments it uses cannot be determined, so nothing was deployed or deleted: fix it, or omit --prune"
 
 
 @pytest.fixture
@@ -86,8 +85,8 @@ def test_what_lies_beside_a_builds_manifest_is_kept(archives: tuple[Path, Path],
     manifest = old.with_name(f"{old.name.removesuffix('.tar.gz')}.json")
     manifest.write_text("{}")
     done = place(archives[1], prune=True)
-    assert done.kept == (Kept(environment=old, reason=f"a build's manifest lies beside it: {manifest.name}"),)
-    assert done.lines()[2] == f"kept: {old} (a build's manifest lies beside it: {manifest.name})"
+    assert done.kept == (Kept(environment=old, reason=f"a build's manifest is next to it: {manifest.name}"),)
+    assert done.lines()[2] == f"kept: {old} (a build's manifest is next to it: {manifest.name})"
     assert old.exists()
 
 
@@ -96,7 +95,7 @@ def test_the_argument_is_kept(archives: tuple[Path, Path], place: Place) -> None
     old = place(archives[0], into="first").environment
     place(archives[1], into="first")
     done = place(old, layout="model", unpacked=True, prune=True)
-    assert done.kept == (Kept(environment=old, reason="it is what is being deployed"),)
+    assert done.kept == (Kept(environment=old, reason="it is being deployed now"),)
     assert done.deleted == ()
     assert old.exists()
 
@@ -128,7 +127,7 @@ def test_a_recorded_repository_without_models_may_be_unmounted(
     if gone != "missing":
         (tmp_path / "first").mkdir() if gone == "empty" else (tmp_path / "first").touch()
     done = place(archives[1], into="second", prune=True)
-    reason = f"there are no models in {tmp_path / 'first'}, which used it: is that repository mounted?"
+    reason = f"{tmp_path / 'first'}, which used it, contains no models: check that this repository is mounted"
     assert done.kept == (Kept(environment=old, reason=reason),)
     assert old.exists()
 
@@ -255,7 +254,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to nothing": (_dangling, " cannot be read: No such file or directory"),
     "too large": (
         lambda path: path.write_bytes(b"#" * (2**20 + 1)),
-        " is larger than 1 MiB, which no configuration is",
+        " is larger than 1 MiB, the limit for configurations",
     ),
 }
 
@@ -278,7 +277,7 @@ def test_a_configuration_that_cannot_be_read_stops_it(
     done = place(archives[1], layout=layout)
     assert done.old_archives == ()
     assert [finding.message for finding in done.findings] == [
-        f"which environments no model names any more cannot be told: {config}{said}"
+        f"unused environments cannot be determined: {config}{said}"
     ]
     assert old.exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from tritonclient import http
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.util.files import file_sha256
-from envbuilder.util.resources import sample_model
-from envbuilder.verification.server.cleanup import Remains
+from envbuilder.verification.server.cleanup import Leftovers
 from envbuilder.verification.server.process import RunningServer
 from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer
+from tests.deployment.conftest import uncompiled
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -74,16 +75,16 @@ def value_of(running: RunningServer) -> int:
 
 
 def test_a_server_that_polls_never_sees_half_a_model(
-    cpu_archive: Path, server: TritonServer, tmp_path: Path
+    numpy_archive: Path, server: TritonServer, tmp_path: Path
 ) -> None:
     """Every answer is the old model's or the new one's, none fails, and the environment is extracted once."""
     model, repository, log = tmp_path / "models" / "net", tmp_path / "repository", tmp_path / "log"
-    deploy(cpu_archive, write_model(model, 1), repository)
+    deploy(numpy_archive, write_model(model, 1), repository)
     poll = ("--model-control-mode=poll", "--repository-poll-secs=1", "--log-verbose=1")
     with server.start(repository, python="3.11", log=log, options=StartOptions(extra_args=poll)) as running:
         assert value_of(running) == 1
         for value in (2, 3, 4):
-            before = deploy(cpu_archive, write_model(model, value), repository)
+            before = deploy(numpy_archive, write_model(model, value), repository)
             assert before.changed
             deadline = time.monotonic() + 60
             while (answer := value_of(running)) != value:
@@ -97,17 +98,20 @@ def test_a_server_that_polls_never_sees_half_a_model(
 
 
 def test_the_server_extracts_the_tree_that_tar_extracts(
-    cpu_archive: Path, cpu_environment: Path, server: TritonServer, tmp_path: Path
+    numpy_archive: Path, server: TritonServer, tmp_path: Path
 ) -> None:
     repository, log = tmp_path / "repository", tmp_path / "log"
-    deploy(cpu_archive, write_model(tmp_path / "models" / "net", 1), repository)
+    deploy(numpy_archive, write_model(tmp_path / "models" / "net", 1), repository)
     with server.start(repository, python="3.11", log=log) as running:
         assert running.pid is not None
-        remains = Remains(name="", pid=running.pid, before=set())
-        remains.look()
-        (folder,) = remains.extracted
+        leftovers = Leftovers(name="", pid=running.pid, before=set())
+        leftovers.look()
+        (folder,) = leftovers.extracted
         (place,) = folder.iterdir()
-        assert tree(place) == tree(cpu_environment)
+        whole = tmp_path / "whole"
+        whole.mkdir()
+        subprocess.run(["tar", "-xzf", numpy_archive, "-C", whole], check=True)
+        assert tree(place) == tree(whole)
 
 
 def tree(folder: Path) -> dict[str, tuple[int, str]]:
@@ -121,9 +125,9 @@ def tree(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-def test_an_unpacked_environment(cpu_archive: Path, server: TritonServer, tmp_path: Path) -> None:
+def test_an_unpacked_environment(numpy_archive: Path, server: TritonServer, tmp_path: Path) -> None:
     model, repository, log = tmp_path / "models" / "net", tmp_path / "repository", tmp_path / "log"
-    deploy(cpu_archive, write_model(model, 7), repository, DeployOptions(layout="shared", unpacked=True))
+    deploy(numpy_archive, write_model(model, 7), repository, DeployOptions(layout="shared", unpacked=True))
     with server.start(
         repository, python="3.11", log=log, options=StartOptions(extra_args=("--log-verbose=1",))
     ) as running:
@@ -132,9 +136,9 @@ def test_an_unpacked_environment(cpu_archive: Path, server: TritonServer, tmp_pa
 
 
 def test_a_backend_for_two_models(cpu_archive: Path, server: TritonServer, tmp_path: Path) -> None:
-    repository, log = tmp_path / "repository", tmp_path / "log"
+    repository, log, model = tmp_path / "repository", tmp_path / "log", uncompiled(tmp_path)
     for name in ("one", "two"):
-        done = deploy(cpu_archive, sample_model(), repository, DeployOptions(layout="backend", name=name))
+        done = deploy(cpu_archive, model, repository, DeployOptions(layout="backend", name=name))
     assert done.backend_folder is not None
     link = done.backend_folder / "pb_exec_env_model.py.tar.gz"
     assert os.readlink(link) == cpu_archive.name

@@ -17,10 +17,9 @@ from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.record import read_record, record_beside
 from envbuilder.errors import DeployError
-from tests.deployment.conftest import CONFIG, write_archive
-from tests.deployment.test_layout import refused, tree
+from tests.deployment.conftest import CONFIG, refused, tree, write_archive
 
-HINT = "--replace puts this environment in its place"
+HINT = "replace it with --replace"
 LAYOUTS = ("model", "shared", "backend")
 
 
@@ -61,7 +60,8 @@ def test_an_environment_of_somebody_elses(
         value = "/opt/the\0irs"
     error = refused(DeployError, archive, model, repository=repository, layout=layout)
     assert re.fullmatch(
-        rf"{re.escape(str(model))}/config\.pbtxt has an EXECUTION_ENV_PATH that no deployment put there: '.*'…?",
+        rf"{re.escape(str(model))}/config\.pbtxt has an EXECUTION_ENV_PATH that was not written by a deployment: "
+        r"'.*'…?",
         error.message,
     )
     assert error.message.isprintable()
@@ -87,7 +87,7 @@ def test_an_environment_of_somebody_elses_in_the_repository(
     before = tree(repository)
     error = refused(DeployError, archive, model, repository=repository, layout=layout)
     assert error.message == (
-        f"{target / 'config.pbtxt'} has an EXECUTION_ENV_PATH that no deployment put there: "
+        f"{target / 'config.pbtxt'} has an EXECUTION_ENV_PATH that was not written by a deployment: "
         "'$$TRITON_MODEL_DIRECTORY/theirs/env.tar.gz'"
     )
     assert tree(repository) == before
@@ -150,10 +150,11 @@ def test_files_of_a_model_that_somebody_else_made(archive: Path, model: Path, re
     (target / "7" / "model.pt").write_text("weights")
     error = refused(DeployError, archive, model, repository=repository)
     assert error.message == (
-        f"{target} was not deployed by envbuilder, and holds what the model directory does not: '7/model.pt'"
+        f"{target} was not deployed by envbuilder, and contains files that the model directory does not: '7/model.pt'"
     )
     assert (
-        error.hint == "deploy under another --name; --replace deletes what the model directory does not hold"
+        error.hint
+        == "deploy under another --name, or use --replace, which deletes files that the model directory lacks"
     )
     (target / "7" / "labels.txt").write_text("a")
     error = refused(DeployError, archive, model, repository=repository)
@@ -190,7 +191,7 @@ def test_files_of_a_deployed_model_go_as_before(
 
 
 def in_the_way(path: Path) -> str:
-    return f"{path} is in the way: it is not what its name says, and no deployment put it there"
+    return f"{path} already exists with different content, and was not written by a deployment"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -277,7 +278,7 @@ def test_a_backend_of_somebody_elses(
     error = refused(
         DeployError, archive, model, repository=repository, layout="backend", replace=True, prune=True
     )
-    assert error.message == f"{folder} holds another backend: {name}"
+    assert error.message == f"{folder} contains a different backend: {name}"
 
 
 def _write(path: Path) -> None:

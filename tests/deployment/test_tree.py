@@ -33,8 +33,8 @@ from envbuilder.deployment.tree import (
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import SILENT
 from envbuilder.util.files import file_sha256
-from tests.deployment.conftest import CONFIG, write_archive
-from tests.deployment.test_layout import Listener, tree
+from tests.deployment.conftest import CONFIG, tree, write_archive
+from tests.deployment.test_layout import Listener
 
 OLD: dict[str, Entry] = {"config": Text(data=b"old"), "1/model": Text(data=b"old")}
 NEW: dict[str, Entry] = {
@@ -232,7 +232,7 @@ def test_the_repository_is_a_volume_of_its_own(
     listener = Listener()
     deploy(archive, model, repository, reporter=listener)
     assert listener.notes == [
-        f"assembling in {repository / '.deploying'}: {repository.parent} is no place on the same file system"
+        f"assembling in {repository / '.deploying'}: {repository.parent} is not on the same file system"
     ]
     assert os.listdir(repository) == ["net"]
     assert sorted(os.listdir(repository.parent)) == ["built", "models", "mountinfo", "repository"]
@@ -334,7 +334,7 @@ def test_one_deployment_at_a_time(archive: Path, model: Path, repository: Path) 
     thread.start()
     thread.join(0.3)
     assert thread.is_alive()
-    assert listener.notes == [f"waiting for another deployment into {repository}"]
+    assert listener.notes == [f"waiting for another deployment to {repository}"]
     assert os.listdir(repository) == []
     os.close(handle)
     thread.join()
@@ -349,7 +349,9 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     listener = Listener()
     with locked(tmp_path, listener):
         pass
-    assert listener.notes == [f"{tmp_path} cannot be locked on this file system: deploy there once at a time"]
+    assert listener.notes == [
+        f"{tmp_path} cannot be locked on this file system: run only one deployment at a time there"
+    ]
 
 
 def test_a_file_system_without_hard_links(

@@ -15,8 +15,7 @@ from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.errors import DeployError
-from tests.deployment.conftest import CONFIG, write_archive
-from tests.deployment.test_layout import tree
+from tests.deployment.conftest import CONFIG, tree, write_archive
 from tests.helpers.users import as_somebody
 
 LAYOUTS = ("model", "shared", "backend")

@@ -1,4 +1,4 @@
-"""The layouts that come with the tool, see :class:`envbuilder.deployment.layouts.Layout`."""
+"""The built-in layouts, see :class:`envbuilder.deployment.layouts.Layout`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.placement import delete_environment, is_ours, kept_entries
 from envbuilder.deployment.record import placed_environments, record_beside
 from envbuilder.deployment.runtime_files import PYCACHE, is_runtime
-from envbuilder.deployment.tree import Entry, Link, Text, Tree, is_in_place, paths, replace_folder
-from envbuilder.deployment.work import (
+from envbuilder.deployment.transaction import (
     Job,
     Work,
     begin,
@@ -26,11 +25,12 @@ from envbuilder.deployment.work import (
     put_environment,
     runtime_entries,
 )
+from envbuilder.deployment.tree import Entry, Link, Text, Tree, is_in_place, paths, replace_folder
 from envbuilder.errors import DeployError
 from envbuilder.progress import Reporter
 
 FIRST_WITH_BACKENDS = "24.01"
-"""The first release whose core knows ``runtime`` and a backend's default environment."""
+"""The first release whose core supports ``runtime`` and a backend's default environment."""
 
 
 class ModelLayout:
@@ -39,7 +39,7 @@ class ModelLayout:
     holds = "the folder of shared files"
 
     def folder(self, repository: Path, options: DeployOptions, manifest: Manifest) -> Path | None:
-        """Return the pool, where the environment is unpacked."""
+        """Return the pool if the environment is unpacked."""
         return absolute(options.pool or repository.parent / ENVIRONMENTS) if options.unpacked else None
 
     def deploy(self, job: Job, folder: Path | None, reporter: Reporter) -> Deployment:
@@ -108,13 +108,13 @@ class BackendLayout:
         folder = folder / _backend_name(job.options, job.manifest)
         if job.plain:
             raise DeployError(
-                f"{job.model} brings a TritonPythonModel of its own, and a backend has one for all its models",
+                f"{job.model} has its own TritonPythonModel, but a backend has one for all of its models",
                 hint="deploy it with the layout model or shared",
             )
         release = "24.10" if job.manifest.release == PYTRITON else job.manifest.release
         if release < FIRST_WITH_BACKENDS:
             raise DeployError(
-                f"Triton {release} knows no default environment of a python-based backend: "
+                f"Triton {release} has no default environment for python-based backends: "
                 f"{FIRST_WITH_BACKENDS} is the first",
                 hint="deploy with the layout model or shared",
             )
@@ -167,7 +167,7 @@ def _backend_contents(work: Work, folder: Path) -> dict[str, Entry]:
     foreign = [path for path in paths(folder, {**contents, **kept}) if path.split("/")[0] not in known]
     if foreign:
         raise DeployError(
-            f"{folder} holds another backend: {foreign[0]}", hint="give this one a name of its own"
+            f"{folder} contains a different backend: {foreign[0]}", hint="choose another name for this one"
         )
     if is_ours(folder / job.environment_name, job.environment, job.manifest):
         users = {user for record in placed.values() for user in record.repositories}

@@ -1,4 +1,4 @@
-"""What all layouts do: decide and check everything first, then put the model's folder in its place."""
+"""A deployment in two steps: decide and check everything, then replace the model's folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from envbuilder.deployment.config import (
     RUNTIME_FILE,
     ModelConfig,
     Serving,
-    brought_over,
     edit_config,
+    migrated_from,
     parse_config,
 )
 from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model
@@ -159,7 +159,7 @@ def begin(
         serving: what config.pbtxt is to say.
         environment: what goes into the model's folder beside the model.
         folders: where else environments lie.
-        links: symbolic links that the deployment makes anew.
+        links: symbolic links that the deployment recreates.
         reporter: told what the deployment changes of its own accord.
 
     Raises:
@@ -175,7 +175,8 @@ def begin(
         if job.options.prune:
             raise DeployError(
                 error.message,
-                hint="what it names cannot be told, so nothing was deployed or deleted: mend it, or leave out --prune",
+                hint="the environments it uses cannot be determined, so nothing was deployed or deleted: fix it, or "
+                "omit --prune",
             ) from error
         findings.append(lint.unknown_use(error.message))
     deleted = unused.environments if job.options.prune else ()
@@ -242,8 +243,8 @@ def _model_entries(job: Job, serving: Serving, reporter: Reporter) -> dict[str, 
     findings = list(lint.find_problems(job.model, job.config, job.manifest, plain=job.plain))
     if errors := [finding for finding in findings if finding.level == "error"]:
         raise DeployError("\n".join(finding.message for finding in errors), hint=errors[0].hint)
-    if old := brought_over(job.config):
-        reporter.note(f"{old} brought over: served by the runtime in Triton's Python backend")
+    if old := migrated_from(job.config):
+        reporter.note(f"{old} migrated to the Python backend: served by the runtime")
     plan: dict[str, Entry] = {
         path: Copy(path=job.model / path)
         for path in model_files(job.model)

@@ -1,4 +1,4 @@
-"""A model and its environment laid out in a place, where scripts run in the environment as a release runs a stub."""
+"""A model and its environment in a sandbox, where scripts run in the environment as a release runs a stub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from envbuilder.catalog.triton import Launch, find_release
-from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, brought_over, read_config
+from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, migrated_from, read_config
 from envbuilder.deployment.environments import read_environment
 from envbuilder.deployment.lint import is_plain_python_model, version_folders
 from envbuilder.deployment.model_directory import model_files
@@ -21,7 +21,7 @@ from envbuilder.errors import DeployError
 from envbuilder.util.documents import Record
 from envbuilder.verification.live import inputs
 from envbuilder.verification.live.guest_process import run_guest
-from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.launch import Sandbox
 
 COMPILE_TIMEOUT: Final = 3600.0
 """Seconds for one version of a model."""
@@ -29,16 +29,16 @@ COMPILE_TIMEOUT: Final = 3600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A model in a place, as a server would load it."""
+    """A model in a sandbox, as a server would load it."""
 
-    place: Place
+    sandbox: Sandbox
     environment: Path
-    """The archive, or the folder that one is unpacked into; laid out in the place before anything is run."""
+    """The archive, or the folder that one is unpacked into; laid out in the sandbox before anything runs."""
     identity: str
-    """What tells that environment from others."""
+    """Identifies the environment."""
     launch: Launch
     folder: Path
-    """The model's folder in the place."""
+    """The model's folder in the sandbox."""
     config: model_config_pb2.ModelConfig
 
     @classmethod
@@ -50,7 +50,7 @@ class Stage:
         """
         manifest, identity = read_environment(environment)
         read = read_config(model)
-        brought_over(read)
+        migrated_from(read)
         config = type(read.message)()
         config.CopyFrom(read.message)
         config.name = config.name or model.resolve().name
@@ -58,12 +58,12 @@ class Stage:
         versions = version_folders(model)
         if any(is_plain_python_model(version, read) for version in versions):
             raise DeployError(
-                f"{model} brings a TritonPythonModel of its own, which compiles what and when it likes",
+                f"{model} has a TritonPythonModel of its own, which controls its own compilation",
                 hint="the runtime serves an nn.Module, or a function, in model.py",
             )
         config.default_model_filename = RUNTIME_FILE
-        place = Place.make(scratch / "root", isolate=isolate)
-        folder = place.root / "models" / config.name
+        sandbox = Sandbox.make(scratch / "root", isolate=isolate)
+        folder = sandbox.root / "models" / config.name
         for path in filter(lambda path: not is_runtime_file(path), model_files(model)):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Stage:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, target)
         return cls(
-            place=place,
+            sandbox=sandbox,
             environment=environment,
             identity=identity,
             launch=find_release(manifest.release).launch,
@@ -83,12 +83,12 @@ class Stage:
         )
 
     def lay_out(self) -> None:
-        """Put the environment into the place."""
-        self.place.environment.rmdir()
+        """Put the environment into the sandbox."""
+        self.sandbox.environment.rmdir()
         if self.environment.is_dir():
-            link_tree(self.environment, self.place.environment)
+            link_tree(self.environment, self.sandbox.environment)
         else:
-            unpack(self.environment, self.place.environment)
+            unpack(self.environment, self.sandbox.environment)
 
     def ask(self, version: str, task: str, *, made_of: str = "", kinds: Sequence[str] = ()) -> Record:
         """Run the script for *task*: ``package``, ``caches`` or ``describe``; return what it found.
@@ -96,26 +96,26 @@ class Stage:
         Raises:
             DeployError: the model does not load, or the script died.
         """
-        place, config = self.place, self.config
+        sandbox, config = self.sandbox, self.config
         job = {
             "task": task,
-            "model": place.seen(self.folder),
+            "model": sandbox.seen(self.folder),
             "version": version,
             "file": RUNTIME_FILE,
-            "config": inputs.as_stub_sees(config),
+            "config": inputs.stub_config(config),
             "sizes": inputs.batch_sizes(config),
             "made_of": made_of,
             "kinds": list(kinds),
         }
         name = f"{task}-{version}"
-        variables = {"TORCHINDUCTOR_CACHE_DIR": place.seen(place.root / "verify" / f"{name}.cache")}
-        done = run_guest(place, self.launch, name, job, variables=variables, timeout=COMPILE_TIMEOUT)
+        variables = {"TORCHINDUCTOR_CACHE_DIR": sandbox.seen(sandbox.root / "verify" / f"{name}.cache")}
+        done = run_guest(sandbox, self.launch, name, job, variables=variables, timeout=COMPILE_TIMEOUT)
         found = done.answer
         if found is None:
             raise DeployError(f"{config.name} cannot be run in its environment: {done.how}")
         if "failed" in found:
             raise DeployError(
                 f"{config.name}, version {version}: {found.record('failed').free_text('text')}",
-                hint="the model has to load before it can be compiled: `envbuilder verify` tells more",
+                hint="the model must load before it can be compiled: run `envbuilder verify` for details",
             )
         return found

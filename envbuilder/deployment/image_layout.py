@@ -1,0 +1,102 @@
+"""The layout ``image``: the environment is an image that the cluster mounts."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Final
+
+from envbuilder.archive.manifest import Manifest
+from envbuilder.deployment import lint
+from envbuilder.deployment.kubernetes import MODELS, inference_service, object_name, pod
+from envbuilder.deployment.model_directory import absolute
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.outcome import Deployment
+from envbuilder.deployment.transaction import Job, begin, finish
+from envbuilder.errors import DeployError
+from envbuilder.progress import Reporter
+from envbuilder.util.files import atomic_write
+
+MANIFESTS: Final = "kubernetes"
+"""The folder beside a repository that the cluster's manifests go to."""
+_PINNED: Final = re.compile(r"oci://[^@]+@sha256:[0-9a-f]{64}")
+_TAKEN: Final = (
+    MODELS,
+    "/opt/tritonserver",
+    "/mnt/models",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/etc",
+    "/proc",
+    "/sys",
+)
+
+
+class ImageLayout:
+    """The model's folder names a path at which the cluster mounts the environment's image, and holds no environment."""
+
+    holds = "the folder of Kubernetes's manifests"
+
+    def folder(self, repository: Path, options: DeployOptions, manifest: Manifest) -> Path | None:
+        """Return the folder of manifests.
+
+        Raises:
+            DeployError: it is not said where the image is mounted, or which one it is.
+        """
+        if options.unpacked:
+            raise DeployError("an image is mounted, so nothing is unpacked", hint="omit --unpacked")
+        if options.mounted_at is None:
+            raise DeployError(
+                "--layout image needs the path at which the image is mounted", hint="--mounted-at /envs/NAME"
+            )
+        if options.image is None or not _PINNED.fullmatch(options.image):
+            raise DeployError(
+                "--layout image needs the image's digest: a tag may point to a different image later",
+                hint="--image oci://HOST/REPOSITORY@sha256:…, as `envbuilder push` printed it",
+            )
+        path = options.mounted_at
+        lint.check_environment_path(path)
+        if not path.startswith("/") or posixpath.normpath(path) != path or path.count("/") < 1 or path == "/":
+            raise DeployError(
+                f"{path!r} is not a valid mount path", hint="use an absolute path such as /envs/NAME"
+            )
+        for taken in _TAKEN:
+            if path == taken or path.startswith(f"{taken}/"):
+                raise DeployError(
+                    f"{path} lies in {taken}, which the server's image has", hint="--mounted-at /envs/NAME"
+                )
+        return absolute(options.manifests or repository.parent / MANIFESTS)
+
+    def deploy(self, job: Job, folder: Path | None, reporter: Reporter) -> Deployment:
+        """Put the model into the repository, and the manifests into their folder."""
+        assert folder is not None
+        options = job.options
+        assert options.mounted_at is not None
+        assert options.image is not None
+        host, _, rest = options.image.removeprefix("oci://").partition("/")
+        repository, _, digest = rest.partition("@")
+        image = f"{host}/{repository.partition(':')[0]}@{digest}"
+        said = (job.name, job.manifest.release, job.manifest.cuda, image, options.mounted_at)
+        name = object_name(job.name)
+        files = {
+            folder / f"{name}.pod.yaml": pod(*said).encode(),
+            folder / f"{name}.inferenceservice.yaml": inference_service(*said).encode(),
+        }
+
+        def place() -> bool:
+            changed = [
+                path for path, data in files.items() if not (path.is_file() and path.read_bytes() == data)
+            ]
+            if not options.dry_run:
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in changed:
+                    atomic_write(path, files[path])
+            return bool(changed)
+
+        work = begin(job, job.python_serving(options.mounted_at), {}, folders=[folder], reporter=reporter)
+        return finish(
+            work, environment=job.environment.archive, path=options.mounted_at, place=place, reporter=reporter
+        )

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from ruamel.yaml import YAML
+
+from envbuilder.deployment.kubernetes import inference_service, object_name, pod
+
+IMAGE = f"registry.example.com/envs/resnet@sha256:{'ab' * 32}"
+
+
+def load(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
+    return found
+
+
+@pytest.mark.parametrize("version", ["1.35.0", "1.36.0"])
+@pytest.mark.parametrize("cuda", ["cpu", "cu126"])
+def test_the_pod_follows_kubernetes_s_schema(version: str, cuda: str) -> None:
+    found = load(pod("My_Model.v2", "25.06", cuda, IMAGE, "/envs/resnet"))
+    kubernetes_validate.validate(found, version, strict=True)
+    (container,) = found["spec"]["containers"]
+    assert {"name": "environment", "mountPath": "/envs/resnet", "readOnly": True} in container["volumeMounts"]
+    assert found["spec"]["volumes"][0]["image"]["reference"] == IMAGE
+    assert found["metadata"]["name"] == "my-model-v2"
+    assert ("resources" in container) == (cuda != "cpu")
+    # And a schema that has no image volumes refuses it: the check can fail.
+    found["spec"]["volumes"][0]["image"]["digest"] = "x"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize("cuda", ["cpu", "cu126"])
+def test_the_inference_service_is_a_pod_s_spec_with_a_model(cuda: str) -> None:
+    """KServe's predictor is Kubernetes's PodSpec, and its model a container, with a few fields of its own."""
+    found = load(inference_service("resnet", "25.06", cuda, IMAGE, "/envs/resnet"))
+    assert (found["apiVersion"], found["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    predictor = found["spec"].pop("predictor")
+    assert found["spec"] == {}
+    served = predictor.pop("model")
+    own = {name: served.pop(name) for name in ("modelFormat", "protocolVersion", "storageUri")}
+    assert own == {"modelFormat": {"name": "triton"}, "protocolVersion": "v2", "storageUri": "pvc://models"}
+    as_pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": found["metadata"],
+        "spec": {**predictor, "containers": [{"name": "kserve-container", **served}]},
+    }
+    kubernetes_validate.validate(as_pod, "1.35.0", strict=True)
+    assert predictor["volumes"][0]["image"]["reference"] == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("A_b.C", "a-b-c"), ("__", "model"), ("x" * 80, "x" * 63), ("é1", "1")]
+)
+def test_names(model: str, name: str) -> None:
+    assert object_name(model) == name
