@@ -3,9 +3,9 @@
 An alias is a row of moves, each a signed object of its own, numbered, that is never changed: the last one counts, and
 those before are kept. To move it is to create the next number, in one step, which of two at once only one can.
 
-Whoever can write to the store cannot move an alias, for that takes a trusted key, nor drop a move from the middle. That
-they drop the last ones, so that an older archive counts again, is seen by a machine that saw those moves before: each
-remembers how far it has seen an alias. A machine that sees the alias for the first time cannot know.
+Write access to the store is not enough to move an alias, which takes a trusted key, or to drop a move from the middle.
+That they drop the last ones, so that an older archive counts again, is seen by a machine that saw those moves before:
+each remembers how far it has seen an alias. A machine that sees the alias for the first time cannot know.
 """
 
 from __future__ import annotations
@@ -80,12 +80,23 @@ def read_alias(name: str, remote: RemoteStore, store: Store | None = None) -> Al
     where = remote.place("aliases", folder)
     if numbers != list(range(1, len(numbers) + 1)):
         missing = min(set(range(1, numbers[-1])) - set(numbers))
-        raise IntegrityError(f"{where}: move {missing} is missing, {numbers[-1]} is there")
+        raise IntegrityError(f"{where}: move {missing} is missing, but move {numbers[-1]} exists")
     moves = [move for number in numbers if (move := _read_move(folder, number, numbers[-1], remote))]
     alias = Alias(name=name, moves=tuple(moves))
     if store is not None:
         _check_seen(alias, where, store)
     return alias
+
+
+def aliases_of(recipe: str, remote: RemoteStore, store: Store | None = None) -> list[Alias]:
+    """Return the aliases of *recipe*, by name.
+
+    Raises:
+        StoreError, UntrustedError, IntegrityError: see :func:`read_alias`.
+    """
+    names = sorted({path.split("/")[0] for path in remote.below("aliases", recipe) if "/" in path})
+    found = [f"{recipe}:{name}" for name in names]
+    return [read_alias(name, remote, store) for name in found if NAME.fullmatch(name)]
 
 
 def _read_move(folder: str, number: int, last: int, remote: RemoteStore) -> Move | None:
@@ -97,7 +108,7 @@ def _read_move(folder: str, number: int, last: int, remote: RemoteStore) -> Move
             raise
         return None
     if found is None or found.content is None:
-        raise IntegrityError(f"{remote.place('aliases', name)} is listed, and not there")
+        raise IntegrityError(f"{remote.place('aliases', name)} is listed but missing")
     known = parse_json(found.content, where=remote.place("aliases", name))
     return Move(number=number, sha256=known.digest("sha256"), time=known.text("time", _TIME))
 
@@ -155,7 +166,7 @@ def move_alias(alias: Alias, digest: str, store: Store, remote: RemoteStore) -> 
     with store.scratch("alias") as scratch:
         if not remote.create_signed("aliases", name, body, scratch):
             raise StoreError(
-                f"{alias.name} was moved by somebody else meanwhile",
+                f"{alias.name} was moved by another process at the same time",
                 hint=f"look first: envbuilder alias {alias.name}",
             )
     return Alias(name=alias.name, moves=(*alias.moves, move))
@@ -164,7 +175,9 @@ def move_alias(alias: Alias, digest: str, store: Store, remote: RemoteStore) -> 
 def _folder(name: str) -> str:
     parts = NAME.fullmatch(name)
     if parts is None:
-        raise RecipeError(f"{name!r} is no alias", hint="an alias is RECIPE:WORD, for instance resnet:stable")
+        raise RecipeError(
+            f"{name!r} is not an alias", hint="an alias is RECIPE:WORD, for instance resnet:stable"
+        )
     return f"{parts['recipe']}/{parts['alias']}"
 
 
@@ -172,11 +185,11 @@ def move_back(alias: Alias, store: Store, remote: RemoteStore) -> Alias:
     """Point *alias*, as it was read, to the archive that it pointed to before.
 
     Raises:
-        RecipeError: it pointed to nothing before.
+        RecipeError: it has no previous archive.
         StoreError, IntegrityError: see :func:`move_alias`.
     """
     if alias.before is None:
         raise RecipeError(
-            f"{alias.name} pointed to nothing before", hint=f"envbuilder alias {alias.name} ARCHIVE sets it"
+            f"{alias.name} has no previous archive", hint=f"envbuilder alias {alias.name} ARCHIVE sets it"
         )
     return move_alias(alias, alias.before, store, remote)

@@ -21,9 +21,9 @@ from envbuilder.provenance.envelope import another_beside, provenances_beside, s
 from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.signed import UntrustedError
-from envbuilder.transfer.wanted import ANYTHING, Wanted
+from envbuilder.transfer.expected import ANYTHING, Wanted
 from envbuilder.util.documents import DOCUMENT, LISTING, DocumentError, parse_json
-from envbuilder.util.files import file_sha256, read_regular, write_whole
+from envbuilder.util.files import atomic_write, file_sha256, read_regular
 from envbuilder.util.interruption import shielded
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import human
@@ -45,17 +45,21 @@ class Transfer:
     sha256: str
     size: int
     sent: tuple[str, ...] = ()
-    """What was uploaded, or brought here: ``artifact NAME``, ``segment NAME``, ``archive``, …"""
+    """What was uploaded, or downloaded: ``artifact NAME``, ``segment NAME``, ``archive``, …"""
     there: int = 0
     """How many objects were there already."""
     reports: tuple[Path, ...] = ()
     """Reports that came along."""
     provenances: tuple[Path, ...] = ()
     """Provenances that came along."""
+    image: str | None = None
+    """The image in a registry, by its digest: ``oci://HOST/REPOSITORY:TAG@sha256:…``."""
+    moved: int | None = None
+    """Bytes of layers that were sent or fetched, where it is an image."""
 
 
 @dataclass(kw_only=True, slots=True)
-class Tally:
+class TransferStats:
     """What one push has done so far."""
 
     sent: list[str]
@@ -69,12 +73,12 @@ class Tally:
             self.there += 1
 
 
-def send_archive(
+def upload_archive(
     archive: Path,
     sha256: str,
     store: Store,
     remote: RemoteStore,
-    tally: Tally,
+    stats: TransferStats,
     *,
     reports: Sequence[Path] = (),
 ) -> None:
@@ -86,46 +90,52 @@ def send_archive(
         RecipeError: there is no key to sign with.
     """
     remote.trust.signer()
-    stated = [(path, _provenance_text(path, sha256)) for path in provenances_beside(archive)]
-    texts = [(report, _report_text(report, sha256)) for report in reports]
+    stated = [(path, provenance_text(path, sha256)) for path in provenances_beside(archive)]
+    texts = [(report, report_text(report, sha256)) for report in reports]
     manifest = _read(manifest_beside(archive), MANIFEST_BYTES, "manifest")
-    tally.count("archive", remote.put("archives", sha256, archive))
+    stats.count("archive", remote.put("archives", sha256, archive))
     with store.scratch("send") as scratch:
         size = archive.stat().st_size
         uploaded = remote.put_signed("manifests", sha256, manifest, scratch, archive_size=size)
-        tally.count("manifest", uploaded)
+        stats.count("manifest", uploaded)
         for report, text in texts:
-            tally.count(f"report {report.name}", _send_about("reports", text, sha256, scratch, remote))
+            stats.count(f"report {report.name}", _upload_about("reports", text, sha256, scratch, remote))
         for path, text in stated:
-            uploaded = _send_about("provenances", text, sha256, scratch, remote)
-            tally.count(f"provenance {path.name}", uploaded)
+            uploaded = _upload_about("provenances", text, sha256, scratch, remote)
+            stats.count(f"provenance {path.name}", uploaded)
 
 
-def send_report(text: bytes, sha256: str, store: Store, remote: RemoteStore) -> bool:
+def upload_report(text: bytes, sha256: str, store: Store, remote: RemoteStore) -> bool:
     """Upload a report of the archive *sha256*; return whether it was not there."""
     with store.scratch("send") as scratch:
-        return _send_about("reports", text, sha256, scratch, remote)
+        return _upload_about("reports", text, sha256, scratch, remote)
 
 
-def _send_about(kind: _About, text: bytes, sha256: str, scratch: Path, remote: RemoteStore) -> bool:
+def _upload_about(kind: _About, text: bytes, sha256: str, scratch: Path, remote: RemoteStore) -> bool:
     name = f"{sha256}/{hashlib.sha256(text).hexdigest()}"
     return remote.put_signed(kind, name, text, scratch)
 
 
 def report_beside(archive: Path, text: bytes) -> Path:
-    """Return where a report with this text lies beside its archive: ``NAME-DIGEST.report-….json``."""
+    """Return the path of a report with this text next to its archive: ``NAME-DIGEST.report-….json``."""
     return archive.with_name(
         f"{manifest_beside(archive).stem}.report-{hashlib.sha256(text).hexdigest()[:12]}.json"
     )
 
 
-def _report_text(report: Path, sha256: str) -> bytes:
+def report_text(report: Path, sha256: str) -> bytes:
+    """Return the text of a report, which must be of the archive *sha256*.
+
+    Raises:
+        IntegrityError: it is invalid, or of another archive.
+        StoreError: it cannot be read.
+    """
     text = _read(report, DOCUMENT.size, "report")
     try:
         named = parse_json(text, where=str(report)).digest("sha256")
     except DocumentError as error:
         raise IntegrityError(
-            f"{report} is no report: {error.reason}",
+            f"{report} is not a report: {error.reason}",
             hint="`envbuilder verify ARCHIVE --report FILE` writes one",
         ) from error
     if named != sha256:
@@ -133,7 +143,13 @@ def _report_text(report: Path, sha256: str) -> bytes:
     return text
 
 
-def _provenance_text(path: Path, sha256: str) -> bytes:
+def provenance_text(path: Path, sha256: str) -> bytes:
+    """Return the text of a provenance, which must be of the archive *sha256*.
+
+    Raises:
+        IntegrityError: it is invalid, or of another archive.
+        StoreError: it cannot be read.
+    """
     text = _read(path, DOCUMENT.size, "provenance")
     try:
         of = subjects(text)
@@ -169,17 +185,17 @@ def find_archive(remote: RemoteStore, digest: str) -> str:
         return digest
     found = [name for name in remote.names("manifests", digest) if _SHA256.fullmatch(name)]
     if len(found) > 1:  # anybody can write there something that begins like another
-        found = [name for name in found[:_CANDIDATES] if remote.vouched("manifests", name)] or found[:1]
+        found = [name for name in found[:_CANDIDATES] if remote.is_signed("manifests", name)] or found[:1]
     if len(found) != 1:
         what = f"{len(found)} archives" if found else "no archive"
         raise StoreError(
             f"{remote.url} holds {what} whose sha256 begins with {digest}",
-            hint="`envbuilder push ARCHIVE` brings one there" if not found else "give more of it",
+            hint="`envbuilder push ARCHIVE` pushes one" if not found else "give more of it",
         )
     return found[0]
 
 
-def bring_archive(
+def download_archive(
     remote: RemoteStore,
     sha256: str,
     output: Path,
@@ -197,16 +213,16 @@ def bring_archive(
     manifest, text, size = read_remote_manifest(remote, sha256)
     wanted.check(manifest, remote.place("manifests", sha256))
     archive = output / archive_name(manifest, sha256)
-    tally = Tally(sent=[])
+    stats = TransferStats(sent=[])
     try:
         with output_folder(output):
             if archive.is_file() and file_sha256(archive) == sha256:
-                tally.there += 1
+                stats.there += 1
             else:
                 _download(remote, sha256, size, archive, text, reporter)
-                tally.sent.append("archive")
+                stats.sent.append("archive")
             if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
-                write_whole(manifest_beside(archive), text)
+                atomic_write(manifest_beside(archive), text)
             reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
             provenances = _bring(
                 remote, "provenances", sha256, lambda text: another_beside(archive, text), reporter
@@ -218,8 +234,8 @@ def bring_archive(
         store=remote.url,
         sha256=sha256,
         size=size,
-        sent=tuple(tally.sent),
-        there=tally.there,
+        sent=tuple(stats.sent),
+        there=stats.there,
         reports=reports,
         provenances=provenances,
     )
@@ -237,7 +253,7 @@ def read_remote_manifest(remote: RemoteStore, sha256: str) -> tuple[Manifest, by
     if found is None or found.archive_size is None:
         raise StoreError(
             f"{remote.url} holds no archive {sha256[:12]} with a manifest",
-            hint="`envbuilder push ARCHIVE` brings both there",
+            hint="`envbuilder push ARCHIVE` pushes both",
         )
     where = remote.place("manifests", sha256)
     text = remote.read_body(found, MANIFEST_BYTES)
@@ -265,10 +281,10 @@ def _download(
         if digest.hexdigest() != sha256:
             raise IntegrityError(
                 f"{remote.place('archives', sha256)} has sha256 {digest.hexdigest()}, {draft.stat().st_size} bytes",
-                hint="remove it there, and push again",
+                hint="remove it from the store and push again",
             )
         with shielded():
-            write_whole(manifest_beside(archive), manifest)  # first: an archive never stands without it
+            atomic_write(manifest_beside(archive), manifest)  # first: an archive never stands without it
             draft.replace(archive)
 
 
@@ -282,7 +298,9 @@ def _bring(
     found = []
     names = [name for name in remote.names(kind, f"{sha256}/") if _SHA256.fullmatch(name)]
     if len(names) > _CANDIDATES:
-        reporter.note(f"{remote.url} has {len(names)} {kind} of {sha256[:12]}: {_CANDIDATES} are looked at")
+        reporter.note(
+            f"{remote.url} has {len(names)} {kind} of {sha256[:12]}: only {_CANDIDATES} are checked"
+        )
     for name in names[:_CANDIDATES]:
         try:
             statement = remote.find(kind, f"{sha256}/{name}")
@@ -292,9 +310,9 @@ def _bring(
         if statement is None:
             continue
         if statement.sha256 != name:
-            raise IntegrityError(f"{remote.place(kind, f'{sha256}/{name}')} is not what its name says")
+            raise IntegrityError(f"{remote.place(kind, f'{sha256}/{name}')} does not match its name")
         text = remote.read_body(statement, DOCUMENT.size)
         path = place(text)
-        write_whole(path, text)
+        atomic_write(path, text)
         found.append(path)
     return tuple(found)

@@ -11,7 +11,7 @@ from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.transfer.aliases import NAME, read_alias
 from envbuilder.transfer.archives import find_archive
-from envbuilder.transfer.wanted import ANYTHING, Wanted
+from envbuilder.transfer.expected import ANYTHING, Wanted
 
 
 def locate(name: str, remote: RemoteStore, store: Store | None = None) -> tuple[str, Wanted]:
@@ -35,8 +35,8 @@ def locate(name: str, remote: RemoteStore, store: Store | None = None) -> tuple[
     found = ARCHIVE.fullmatch(Path(name).name)
     if found is None:
         raise RecipeError(
-            f"{name!r} is no archive",
-            hint="an archive is called by its file name, by 12 or more digits of its sha256, or by an alias",
+            f"{name!r} is not an archive",
+            hint="name an archive by its file name, by 12 or more digits of its sha256, or by an alias",
         )
     return find_archive(remote, found["digest"]), Wanted(recipe=found["stem"])
 

@@ -1,4 +1,4 @@
-"""``envbuilder push`` and ``pull``: between this machine and a store elsewhere."""
+"""``envbuilder push`` and ``pull``: between this machine and a remote store."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.remote import RemoteStore
-from envbuilder.store.segments import send_segment
+from envbuilder.store.segments import upload_segment
 from envbuilder.store.session import Session
-from envbuilder.transfer.archives import Tally, Transfer, bring_archive, send_archive
+from envbuilder.transfer.archives import Transfer, TransferStats, download_archive, upload_archive
+from envbuilder.transfer.expected import wanted_of
 from envbuilder.transfer.lookup import locate
-from envbuilder.transfer.records import read_record, send_packages, send_record
-from envbuilder.transfer.wanted import wanted_of
+from envbuilder.transfer.records import read_record, upload_packages, upload_record
 
 
 def push_archive(archive: Path, session: Session, *, reports: Sequence[Path] = ()) -> Transfer:
@@ -33,19 +33,19 @@ def push_archive(archive: Path, session: Session, *, reports: Sequence[Path] = (
     By that record :func:`pull_build` finds it.
 
     Raises:
-        RecipeError: no remote store is named, or no key to sign with.
+        RecipeError: no remote store is configured, or no key to sign with.
         DeployError: it is no archive, or has no manifest beside it.
         IntegrityError: it is not what its name says, its manifest is not the one in it, or a report is of another one.
-        StoreError: the store elsewhere cannot be written.
+        StoreError: the remote store cannot be written.
     """
-    tally, store, remote = Tally(sent=[]), session.store, session.remote_store()
+    stats, store, remote = TransferStats(sent=[]), session.store, session.remote_store()
     remote.trust.signer()
     read = open_archive(archive)
     manifest, sha256 = read.manifest, read.sha256
     beside = manifest_beside(archive)
     if not beside.is_file():
         raise StoreError(
-            f"{archive} has no manifest beside it", hint="`envbuilder build` wrote one: copy it along"
+            f"{archive} has no manifest beside it", hint="`envbuilder build` wrote one: copy it too"
         )
     # What is signed is that this archive has this manifest, and anybody can lay one beside it.
     if manifest_inside(archive, plain=read.plain) != beside.read_bytes():
@@ -53,10 +53,10 @@ def push_archive(archive: Path, session: Session, *, reports: Sequence[Path] = (
             f"{beside} is not the manifest in {archive}",
             hint="copy both from where they were built, or build the archive again",
         )
-    send_archive(archive, sha256, store, remote, tally, reports=reports)
+    upload_archive(archive, sha256, store, remote, stats, reports=reports)
     record = record_of_archive(archive, sha256, manifest)
-    tally.count("record of the build", send_record(key_of(manifest), record, store, remote))
-    return _transfer(archive, sha256, archive.stat().st_size, remote, tally)
+    stats.count("record of the build", upload_record(key_of(manifest), record, store, remote))
+    return _transfer(archive, sha256, archive.stat().st_size, remote, stats)
 
 
 def push_build(
@@ -71,11 +71,11 @@ def push_build(
     """Upload what a build needs and what it made: artifacts, segments, archive, manifest.
 
     Raises:
-        RecipeError: no remote store is named.
-        StoreError: the store elsewhere cannot be written.
+        RecipeError: no remote store is configured.
+        StoreError: the remote store cannot be written.
         FetchError, IntegrityError, AssembleError: see :func:`envbuilder.building.build.build`.
     """
-    tally, store, remote = Tally(sent=[]), session.store, session.remote_store()
+    stats, store, remote = TransferStats(sent=[]), session.store, session.remote_store()
     remote.trust.signer()  # before hours of uploading what is named by its hash
     rules = pack_rules(recipe)
     names = {artifact.sha256: artifact.filename for artifact in lock.artifacts}
@@ -87,14 +87,16 @@ def push_build(
         for segment, artifact in assembled(lock, assembler, session):
             if segment.artifact is not None and artifact is not None:
                 uploaded = remote.put("artifacts", segment.artifact, artifact)
-                tally.count(f"artifact {names[segment.artifact]}", uploaded)
-            tally.count(f"segment {segment.label}", send_segment(segment.key, segment.folder, store, remote))
+                stats.count(f"artifact {names[segment.artifact]}", uploaded)
+            stats.count(
+                f"segment {segment.label}", upload_segment(segment.key, segment.folder, store, remote)
+            )
         key = build_key(recipe, lock, base.interpreter)
-    for name, uploaded in send_packages(recipe, lock, session).items():
-        tally.count(f"artifact {name}", uploaded)
-    send_archive(report.archive, report.sha256, store, remote, tally, reports=reports)
-    tally.count("record of the build", send_record(key, record_of(report), store, remote))
-    return _transfer(report.archive, report.sha256, report.size, remote, tally)
+    for name, uploaded in upload_packages(recipe, lock, session).items():
+        stats.count(f"artifact {name}", uploaded)
+    upload_archive(report.archive, report.sha256, store, remote, stats, reports=reports)
+    stats.count("record of the build", upload_record(key, record_of(report), store, remote))
+    return _transfer(report.archive, report.sha256, report.size, remote, stats)
 
 
 def push_recipe(
@@ -108,7 +110,7 @@ def push_recipe(
     """Build the archive of *recipe*'s lock in the folder *output*, and upload it and all that it is made of.
 
     Raises:
-        RecipeError: no remote store is named.
+        RecipeError: no remote store is configured.
         StaleLockError: the lock is not the recipe's.
         StoreError, FetchError, IntegrityError, AssembleError: see :func:`push_build`.
     """
@@ -123,7 +125,7 @@ def pull_build(recipe: Recipe, lock: Lock, session: Session, output: Path) -> Tr
     """Bring the archive of a recipe's lock, built with the locked interpreter, into the folder *output*.
 
     Raises:
-        RecipeError: no remote store is named, or no key is trusted.
+        RecipeError: no remote store is configured, or no key is trusted.
         StoreError: nobody has pushed it, or the store does not answer.
         UntrustedError: nobody signed it who is trusted.
         IntegrityError: the store holds something else under its name: of another recipe, lock or release.
@@ -133,32 +135,32 @@ def pull_build(recipe: Recipe, lock: Lock, session: Session, output: Path) -> Tr
     if record is None:
         raise StoreError(
             f"{remote.url} holds no archive of {recipe.name} as it is locked",
-            hint=f"`envbuilder push {recipe.name}` brings one there; `envbuilder build` takes the parts that are there",
+            hint=f"`envbuilder push {recipe.name}` pushes one; `envbuilder build` takes the parts that are there",
         )
     wanted = replace(wanted_of(recipe, lock), interpreter=lock.interpreter.digest)
-    return bring_archive(remote, record.sha256, output, wanted=wanted, reporter=session.reporter)
+    return download_archive(remote, record.sha256, output, wanted=wanted, reporter=session.reporter)
 
 
 def pull_archive(name: str, session: Session, output: Path) -> Transfer:
     """Bring the archive called *name* into the folder *output*: see :func:`envbuilder.transfer.lookup.locate`.
 
     Raises:
-        RecipeError: no remote store is named, or no key is trusted.
+        RecipeError: no remote store is configured, or no key is trusted.
         StoreError: there is none, or the store does not answer.
         UntrustedError: nobody signed it who is trusted.
         IntegrityError: the store holds something else under its name, or an archive of another recipe.
     """
     remote = session.remote_store()
     sha256, wanted = locate(name, remote, session.store)
-    return bring_archive(remote, sha256, output, wanted=wanted, reporter=session.reporter)
+    return download_archive(remote, sha256, output, wanted=wanted, reporter=session.reporter)
 
 
-def _transfer(archive: Path, sha256: str, size: int, remote: RemoteStore, tally: Tally) -> Transfer:
+def _transfer(archive: Path, sha256: str, size: int, remote: RemoteStore, stats: TransferStats) -> Transfer:
     return Transfer(
         archive=archive,
         store=remote.url,
         sha256=sha256,
         size=size,
-        sent=tuple(tally.sent),
-        there=tally.there,
+        sent=tuple(stats.sent),
+        there=stats.there,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from envbuilder.building.record import BuildRecord, parse_record
 from envbuilder.config.channels import channels_of
 from envbuilder.errors import EnvbuilderError
-from envbuilder.fetch.download import fetch_packages
+from envbuilder.fetch.artifacts import fetch_packages
 from envbuilder.lockfile.model import Lock
 from envbuilder.progress import Reporter
 from envbuilder.recipe.model import Recipe
@@ -14,19 +14,19 @@ from envbuilder.store.remote import RemoteStore
 from envbuilder.store.session import Session
 
 
-def send_record(key: str, record: BuildRecord, store: Store, remote: RemoteStore) -> bool:
+def upload_record(key: str, record: BuildRecord, store: Store, remote: RemoteStore) -> bool:
     """Say in the remote store what the build *key* made; return whether it was not said yet."""
     with store.scratch("send") as scratch:
         return remote.put_signed("builds", key, record.text(), scratch)
 
 
-def send_packages(recipe: Recipe, lock: Lock, session: Session) -> dict[str, bool]:
+def upload_packages(recipe: Recipe, lock: Lock, session: Session) -> dict[str, bool]:
     """Upload the conda packages of *lock*, if it has any; return of each file whether it was not there.
 
     Raises:
-        RecipeError: no remote store is named.
-        FetchError, IntegrityError: one cannot be had.
-        StoreError: the store elsewhere cannot be written.
+        RecipeError: no remote store is configured.
+        FetchError, IntegrityError: one cannot be downloaded.
+        StoreError: the remote store cannot be written.
     """
     if lock.conda is None:
         return {}

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.base.interpreter import Interpreter
-from tests.helpers.small import Small, make_small
+from tests.helpers.small import Small, copy_small
 
 
 @pytest.fixture
-def small(tmp_path: Path, python311: Interpreter) -> Small:
+def small(tmp_path: Path, built_small: Small) -> Small:
     """A small environment that is really built."""
-    return make_small(tmp_path, python311)
+    return copy_small(built_small, tmp_path)

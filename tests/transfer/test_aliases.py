@@ -8,9 +8,9 @@ from envbuilder.errors import IntegrityError, RecipeError, StoreError
 from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.transfer.aliases import Alias, move_alias, read_alias
+from envbuilder.transfer.expected import Wanted
 from envbuilder.transfer.lookup import locate
 from envbuilder.transfer.push_pull import pull_archive, push_archive
-from envbuilder.transfer.wanted import Wanted
 from tests.helpers.sessions import with_remote
 from tests.helpers.small import Small
 from tests.helpers.trust import reopened
@@ -18,7 +18,7 @@ from tests.helpers.trust import reopened
 
 @pytest.fixture
 def two(small: Small, remote: RemoteStore) -> tuple[str, str]:
-    """Two archives of one recipe in the store elsewhere."""
+    """Two archives of one recipe in the remote store."""
     reports = [small.with_pack(level=level).build() for level in (4, 9)]
     for report in reports:
         push_archive(report.archive, with_remote(remote, small.store()))
@@ -55,7 +55,7 @@ def test_of_two_who_move_it_at_once_one_is_refused(
     with pytest.raises(StoreError) as raised:
         move_alias(seen, two[1], small.store(), reopened(remote))
     assert str(raised.value) == (
-        "small:stable was moved by somebody else meanwhile\n  hint: look first: envbuilder alias small:stable"
+        "small:stable was moved by another process at the same time\n  hint: look first: envbuilder alias small:stable"
     )
     assert raised.value.exit_code == 4
     assert read_alias("small:stable", reopened(remote)) == first
@@ -81,5 +81,5 @@ def test_what_is_no_alias(name: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         read_alias(name, RemoteStore(f"file://{tmp_path}"))
     assert str(raised.value) == (
-        f"{name!r} is no alias\n  hint: an alias is RECIPE:WORD, for instance resnet:stable"
+        f"{name!r} is not an alias\n  hint: an alias is RECIPE:WORD, for instance resnet:stable"
     )

@@ -110,7 +110,7 @@ def faulty(
 
 SAID = {
     "gone": "the store s3://envs/gone does not answer: Could not connect to the endpoint URL",
-    "refuses": "the store refuses: ",
+    "refuses": "access denied by the store: ",
     "half": "s3://envs/half/",
     "silent": "the store s3://envs/silent does not answer: Read timeout on endpoint URL",
 }
@@ -120,10 +120,10 @@ def test_a_build_goes_on_without_it(small: Small, faulty: tuple[str, RemoteStore
     kind, remote = faulty
     notes = Notes()
     began = time.monotonic()
-    store = dataclasses.replace(small.store(), remote=remote)
-    report = small.build(store=store, reporter=notes)
+    store = dataclasses.replace(small.store("empty"), remote=remote)
+    report = small.build(store=store, output=small.folder / "again", reporter=notes)
     assert report.sha256 == small.build(store=small.store("other"), output=small.folder / "other").sha256
-    assert [note for note in notes.notes if SAID[kind] in note and "is made here" in note]
+    assert [note for note in notes.notes if SAID[kind] in note and "built here" in note]
     assert time.monotonic() - began < 40
 
 
@@ -146,18 +146,18 @@ def test_what_needs_it_says_so(small: Small, faulty: tuple[str, RemoteStore]) ->
 
 
 def test_a_fetch_that_found_nothing_names_the_store(small: Small, tmp_path: Path) -> None:
-    store = dataclasses.replace(small.store(), remote=RemoteStore(f"file://{tmp_path}/elsewhere"))
+    store = dataclasses.replace(small.store("empty"), remote=RemoteStore(f"file://{tmp_path}/elsewhere"))
     with pytest.raises(FetchError) as raised:
         build(
             small.recipe,
             small.lock,
             Session(settings=Settings(no_index=True), store=store),
-            output=small.output,
+            output=small.folder / "again",
         )
     name = next(
         artifact.sha256 for artifact in small.lock.artifacts if artifact.filename in raised.value.message
     )
-    assert f"\n  file://{tmp_path}/elsewhere/artifacts/{name[:2]}/{name}: not there" in raised.value.message
+    assert f"\n  file://{tmp_path}/elsewhere/artifacts/{name[:2]}/{name}: not found" in raised.value.message
 
 
 # -- something else under a right name -------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_a_fetch_that_found_nothing_names_the_store(small: Small, tmp_path: Path
 
 @pytest.fixture
 def pushed(small: Small, team: Team, tmp_path: Path) -> tuple[BuildReport, Path]:
-    """A build, and the folder of the store elsewhere that has all of it."""
+    """A build, and the folder of the remote store that has all of it."""
     report = small.build()
     sources = Settings(find_links=(str(small.wheelhouse),), no_index=True)
     folder = tmp_path / "elsewhere"
@@ -203,7 +203,7 @@ def test_a_damaged_artifact_is_passed_over_or_refused(
     place.write_bytes(damage(place.read_bytes()))
     with pytest.raises(IntegrityError) as raised:
         rebuild(small, team.is_trusted(f"file://{folder}"), Notes(), wheels=False)
-    assert raised.value.message.startswith(f"{alpha.filename}: no source has the bytes that the lock names")
+    assert raised.value.message.startswith(f"{alpha.filename}: no source has the locked content")
     assert f"in file://{place}" in raised.value.message
     notes = Notes()
     assert rebuild(small, team.is_trusted(f"file://{folder}"), notes, wheels=True).sha256 == report.sha256
@@ -225,7 +225,9 @@ def test_a_damaged_segment_is_made_again(
     notes = Notes()
     again = rebuild(small, remote, notes, wheels=False)
     assert (again.sha256, again.segments_made) == (report.sha256, len(segments))
-    assert len([note for note in notes.notes if note.endswith(": the segment is made here")]) == len(segments)
+    assert len([note for note in notes.notes if note.endswith(": the segment is built here")]) == len(
+        segments
+    )
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

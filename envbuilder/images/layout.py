@@ -1,0 +1,283 @@
+"""OCI image layouts: a folder of blobs by their digest and an index of what stands in it, or a tar of such a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from envbuilder.archive.tar import END_OF_ARCHIVE, padding, tar_header
+from envbuilder.errors import IntegrityError
+from envbuilder.registry.checked import checked
+from envbuilder.registry.documents import (
+    LONGEST,
+    REF_NAME,
+    Descriptor,
+    Index,
+    canonical,
+    parse_manifest,
+)
+from envbuilder.util.documents import DocumentError, load_json
+from envbuilder.util.files import atomic_write, open_regular, read_regular
+from envbuilder.util.printable import printable_line
+
+MARK: Final = "oci-layout"
+_VERSION: Final = "1.0.0"
+_CHUNK: Final = 2**20
+_BLOB: Final = re.compile(r"(\./)?blobs/sha256/[0-9a-f]{64}")
+_MOST_MEMBERS: Final = 100_000
+
+
+class Blobs(Protocol):
+    """Where the content of an image comes from: a layout, or a registry."""
+
+    @property
+    def place(self) -> str:
+        """What it is called in errors."""
+
+    def read(self, wanted: Descriptor) -> Iterator[bytes]:
+        """Yield the bytes of a blob; whether they are right is known at the end.
+
+        Raises:
+            IntegrityError: they are not those of its digest.
+            StoreError: it is not there, or does not come whole.
+        """
+
+
+def read_small(blobs: Blobs, wanted: Descriptor) -> bytes:
+    """Return the bytes of a document.
+
+    Raises:
+        IntegrityError: they are not those of its digest, or it is larger than a document may be.
+        StoreError: see :meth:`Blobs.read`.
+    """
+    if wanted.size > LONGEST.size:
+        raise IntegrityError(
+            f"{blobs.place}: {wanted.digest[:19]} has {wanted.size} bytes: too many for a document"
+        )
+    return b"".join(blobs.read(wanted))
+
+
+class Layout:
+    """A layout in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def place(self) -> str:
+        """Its path."""
+        return str(self.folder)
+
+    def blob(self, sha256: str) -> Path:
+        """Return where a blob lies, or will lie."""
+        return self.folder / "blobs" / "sha256" / sha256
+
+    def read(self, wanted: Descriptor) -> Iterator[bytes]:
+        """Yield the bytes of a blob, see :meth:`Blobs.read`."""
+        return checked(self._chunks(wanted), wanted, self.place)
+
+    def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
+        try:
+            with open_regular(self.blob(wanted.sha256)) as file:
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+        except OSError as error:
+            raise IntegrityError(
+                f"{self.place}: the blob {wanted.digest[:19]} cannot be read: {error.strerror}",
+                hint="write the image again",
+            ) from error
+
+    @contextmanager
+    def ranges(self, wanted: Descriptor) -> Iterator[Callable[[int, int], bytes]]:
+        """Give what reads bytes of a blob, by offset and count."""
+        with open_regular(self.blob(wanted.sha256)) as file:
+            yield lambda offset, count: os.pread(file.fileno(), count, offset)
+
+    def index(self) -> Index:
+        """Return the index of what stands in it.
+
+        Raises:
+            IntegrityError: it is no layout.
+        """
+        try:
+            mark = load_json(self.folder / MARK)
+            mark.choice("imageLayoutVersion", _VERSION)
+            data = read_regular(self.folder / "index.json", most=LONGEST.size + 1)
+        except DocumentError as error:
+            raise IntegrityError(f"{error.message}", hint="it is not an OCI image layout 1.0.0") from error
+        except OSError as error:
+            raise IntegrityError(
+                f"{self.place} is not an OCI image layout: {error.filename}: {error.strerror}",
+                hint="`envbuilder image` writes one",
+            ) from error
+        found = parse_manifest(data, where=f"{self.place}/index.json")
+        if not isinstance(found, Index):
+            raise IntegrityError(f"{self.place}/index.json is not an index", hint="write the image again")
+        return found
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make the folder of blobs."""
+        (self.folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+
+    def holds(self, wanted: Descriptor) -> bool:
+        """Whether a blob of that size is there: it was hashed when it was written."""
+        try:
+            return self.blob(wanted.sha256).stat().st_size == wanted.size
+        except OSError:
+            return False
+
+    def put(self, data: bytes, described: Descriptor) -> Descriptor:
+        """Write a document; return its descriptor."""
+        if not self.holds(described):
+            atomic_write(self.blob(described.sha256), data)
+        return described
+
+    def name(self, image: Descriptor, name: str) -> None:
+        """List *image* in the index as *name*, in place of what had that name."""
+        there = self.index().manifests if (self.folder / "index.json").exists() else ()
+        kept = [one for one in there if one.annotations.get(REF_NAME) != name]
+        named = Descriptor(
+            media_type=image.media_type,
+            digest=image.digest,
+            size=image.size,
+            annotations={**image.annotations, REF_NAME: name},
+            platform=image.platform,
+        )
+        both = sorted([*kept, named], key=lambda one: (one.annotations.get(REF_NAME, ""), one.digest))
+        atomic_write(self.folder / MARK, canonical({"imageLayoutVersion": _VERSION}))
+        atomic_write(self.folder / "index.json", Index(manifests=tuple(both)).text())
+
+
+def write_tar(layout: Layout, out: Path) -> None:
+    """Write the tar of a layout to *out*, which must not exist: the same bytes for the same content."""
+    blobs = sorted((layout.folder / "blobs" / "sha256").iterdir())
+    files = [layout.folder / MARK, layout.folder / "index.json", *blobs]
+    with out.open("xb") as file:
+        for path in files:
+            size = path.stat().st_size
+            file.write(tar_header(os.fsencode(path.relative_to(layout.folder).as_posix()), size=size))
+            with path.open("rb") as source:
+                while chunk := source.read(_CHUNK):
+                    file.write(chunk)
+            file.write(padding(size))
+        file.write(END_OF_ARCHIVE)
+
+
+class TarLayout(Layout):
+    """A layout in a tar, which is read where it lies."""
+
+    def __init__(self, path: Path, file: BinaryIO, members: dict[str, tuple[int, int]]) -> None:
+        super().__init__(path)
+        self._file = file
+        self._members = members
+
+    def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
+        return self._member(f"blobs/sha256/{wanted.sha256}")
+
+    @contextmanager
+    def ranges(self, wanted: Descriptor) -> Iterator[Callable[[int, int], bytes]]:
+        """Give what reads bytes of a blob, by offset and count."""
+        begin, _ = self._members[f"blobs/sha256/{wanted.sha256}"]
+        yield lambda offset, count: os.pread(self._file.fileno(), count, begin + offset)
+
+    def _member(self, name: str) -> Iterator[bytes]:
+        if name not in self._members:
+            raise IntegrityError(f"{self.place} has no {name}", hint="write the image again")
+        offset, left = self._members[name]
+        while left:
+            data = os.pread(self._file.fileno(), min(_CHUNK, left), offset)
+            if not data:
+                raise IntegrityError(f"{self.place} is truncated", hint="copy it again")
+            yield data
+            offset, left = offset + len(data), left - len(data)
+
+    def index(self) -> Index:
+        """Return the index of what stands in it.
+
+        Raises:
+            IntegrityError: it is no layout.
+        """
+        if (
+            self._members.get("index.json", (0, LONGEST.size + 1))[1] > LONGEST.size
+            or MARK not in self._members
+        ):
+            raise IntegrityError(
+                f"{self.place} is not a tar of an OCI image layout",
+                hint="`envbuilder image -o FILE.oci.tar` writes one",
+            )
+        found = parse_manifest(b"".join(self._member("index.json")), where=f"{self.place}: index.json")
+        if not isinstance(found, Index):
+            raise IntegrityError(f"{self.place}: index.json is not an index", hint="write the image again")
+        return found
+
+
+@contextmanager
+def open_layout(path: Path) -> Iterator[Layout]:
+    """Open the layout at *path*, a folder or a tar.
+
+    Raises:
+        IntegrityError: it is neither.
+    """
+    if path.is_dir():
+        yield Layout(path)
+        return
+    try:
+        with open_regular(path) as file:
+            yield TarLayout(path, file, _members(path, file))
+    except OSError as error:
+        raise IntegrityError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _members(path: Path, file: BinaryIO) -> dict[str, tuple[int, int]]:
+    """Return where the content of each file of a layout lies in its tar, and how long it is."""
+    found: dict[str, tuple[int, int]] = {}
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for number, member in enumerate(tar):
+                if number > _MOST_MEMBERS:
+                    raise IntegrityError(
+                        f"{path} has more than {_MOST_MEMBERS:,} members: too many for an image"
+                    )
+                name = member.name.removeprefix("./")
+                if member.isreg() and (_BLOB.fullmatch(name) or name in (MARK, "index.json")):
+                    found[name] = (member.offset_data, member.size)
+                tar.members = []  # type: ignore[attr-defined]  # every header would be kept otherwise
+    except (tarfile.TarError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
+        raise IntegrityError(f"{path} is not a tar: {error}", hint="copy it again") from error
+    return found
+
+
+def is_layout(path: Path) -> bool:
+    """Whether *path* is a layout in a folder, or is called like the tar of one."""
+    return (
+        path.name.endswith(".oci.tar") or (path / MARK).is_file() or (path.is_dir() and path.suffix == ".oci")
+    )
+
+
+def only_image(index: Index, name: str | None, place: str) -> Descriptor:
+    """Return the image that is called *name* in a layout; without a name, the only one.
+
+    Raises:
+        IntegrityError: there is none, or more than one.
+    """
+    found = [one for one in index.manifests if name is None or one.annotations.get(REF_NAME) == name]
+    if len({one.digest for one in found}) == 1:
+        return found[0]
+    names = _names(index.manifests)
+    if name is not None:
+        raise IntegrityError(f"{place} has no image {name}", hint=f"it has {names}")
+    raise IntegrityError(
+        f"{place} has {len(found)} images", hint=f"name one, {place}:NAME: {names}" if found else None
+    )
+
+
+def _names(manifests: Sequence[Descriptor]) -> str:
+    names = (printable_line(one.annotations.get(REF_NAME, one.digest[:19]))[:100] for one in manifests[:8])
+    return ", ".join(names) or "none"

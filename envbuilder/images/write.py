@@ -1,0 +1,347 @@
+"""``envbuilder image``: from archives to an OCI image layout."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from envbuilder.archive.called import ARCHIVE as ARCHIVE_NAME
+from envbuilder.archive.plan import About, Part, Plan, about, find_plan, find_plan_of, keep_plan
+from envbuilder.archive.tar import END_OF_ARCHIVE, MTIME, gzip_member
+from envbuilder.errors import AssembleError, IntegrityError, RecipeError
+from envbuilder.images.annotations import ARCHIVE, OURS, SEGMENTS, TAIL, TOC_DIGEST, UNCOMPRESSED
+from envbuilder.images.layers import MOST_LAYERS, Layer, LayerMaker, group_parts
+from envbuilder.images.layout import MARK, Layout, is_layout, write_tar
+from envbuilder.images.local import note_layer
+from envbuilder.registry.documents import (
+    CONFIG,
+    INDEX,
+    MANIFEST,
+    Descriptor,
+    Index,
+    Platform,
+    canonical,
+    describe,
+)
+from envbuilder.registry.documents import Manifest as ImageManifest
+from envbuilder.store.local import Store
+from envbuilder.store.session import Session
+from envbuilder.util.files import open_regular
+from envbuilder.util.interruption import shielded
+from envbuilder.util.tempdirs import draft_folder, output_folder
+
+_DEPTH: Final = 4
+"""Layers that are made at a time, at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageReport:
+    """An image as it was written."""
+
+    path: Path
+    """The layout: a folder, or its tar."""
+    name: str
+    """What the image is called in the layout."""
+    digest: str
+    """Of its manifest, or of the index where it is for several platforms: ``sha256:…``"""
+    platforms: tuple[str, ...]
+    archives: tuple[str, ...]
+    """sha256 of each archive that it was made of."""
+    layers: int
+    """Of all platforms."""
+    size: int
+    """Bytes of its layers."""
+    written: int
+    """Bytes of layers that were not in the layout before."""
+    hashed: int
+    """Bytes of layers that nothing was known of."""
+
+
+def write_image(
+    archives: Sequence[Path],
+    out: Path,
+    session: Session,
+    *,
+    name: str | None = None,
+    estargz: bool = False,
+) -> ImageReport:
+    """Write the image of an archive, or of one for each of several platforms, into the layout *out*.
+
+    *out* is a folder, to which it is added where it is a layout already, or a file ``….oci.tar``, which is replaced.
+    *name* is what the image is called there; default: its recipe. With *estargz* each layer has a table of contents:
+    :mod:`envbuilder.images.estargz`.
+
+    Raises:
+        DeployError, IntegrityError: an archive is none, or not what its name says.
+        RecipeError: *out* is something else, or two archives are for one platform.
+        AssembleError: it cannot be written.
+    """
+    if out.exists() and not _may_write(out):
+        raise RecipeError(f"{out} exists and is not an image layout", hint="--output names another place")
+    try:
+        if (out / MARK).is_file():
+            return _add(archives, out, session, name, estargz)
+        with output_folder(out.parent), draft_folder(out.parent, out.name) as folder:
+            draft = folder / "draft"
+            report = _write(archives, Layout(draft), out, session, name, estargz)
+            if out.name.endswith(".tar"):
+                write_tar(Layout(draft), folder / "tar")
+                draft = folder / "tar"
+            with shielded():
+                draft.replace(out)
+            return report
+    except OSError as error:
+        raise AssembleError(
+            f"the image {out} cannot be written: {error.strerror or error}",
+            hint="--output names another place, with room for a second copy of the archive",
+        ) from error
+
+
+def _may_write(out: Path) -> bool:
+    return is_layout(out) or not any(out.iterdir()) if out.is_dir() else out.name.endswith(".tar")
+
+
+def _add(
+    archives: Sequence[Path], out: Path, session: Session, name: str | None, estargz: bool
+) -> ImageReport:
+    """Write into a layout that is there; where that fails, it is as it was."""
+    layout = Layout(out)
+    before = {path.name for path in (out / "blobs" / "sha256").iterdir()}
+    try:
+        return _write(archives, layout, out, session, name, estargz)
+    except BaseException:
+        used = {one.sha256 for one in layout.index().manifests}
+        for path in (out / "blobs" / "sha256").iterdir():
+            if path.name not in before | used:
+                path.unlink(missing_ok=True)
+        raise
+
+
+def _write(
+    archives: Sequence[Path],
+    layout: Layout,
+    out: Path,
+    session: Session,
+    name: str | None,
+    estargz: bool,
+) -> ImageReport:
+    layout.begin()
+    made = [_write_one(archive, layout, session, estargz) for archive in archives]
+    described = {str(one.platform): one.descriptor for one in made}
+    if len(described) != len(made):
+        raise RecipeError(
+            f"two of the archives are for {made[0].platform}: an index has one image for each platform",
+            hint="write an image of each, or give archives of different platforms",
+        )
+    name = name or made[0].recipe
+    top = made[0].descriptor
+    if len(made) > 1:
+        index = Index(
+            manifests=tuple(one.descriptor for one in sorted(made, key=lambda one: str(one.platform)))
+        )
+        top = layout.put(index.text(), describe(index.text(), INDEX))
+    with shielded():
+        layout.name(top, name)
+    return ImageReport(
+        path=out,
+        name=name,
+        digest=top.digest,
+        platforms=tuple(described),
+        archives=tuple(one.archive for one in made),
+        layers=sum(one.layers for one in made),
+        size=sum(one.size for one in made),
+        written=sum(one.written for one in made),
+        hashed=sum(one.hashed for one in made),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    descriptor: Descriptor
+    platform: Platform
+    recipe: str
+    archive: str
+    layers: int
+    size: int
+    written: int
+    hashed: int
+
+
+def _write_one(archive: Path, layout: Layout, session: Session, estargz: bool) -> _Made:
+    store, reporter = session.store, session.reporter
+    reporter.step(f"Writing the image of {archive.name}")
+    plan = _plan(archive, store)
+    parts, plain = plan.parts, plan.about.uncompressed
+    if plain and estargz:
+        raise RecipeError(
+            f"{archive.name} is not compressed, as eStargz layers are", hint="pack: {uncompressed: false}"
+        )
+    groups = group_parts(parts)
+    assert len(groups) <= MOST_LAYERS
+    end = parts[-1].offset + parts[-1].size
+    with ExitStack() as stack:
+        file = stack.enter_context(open_regular(archive))
+        tail = os.pread(file.fileno(), 2 * len(END_OF_ARCHIVE), end)
+        if end + len(tail) != os.fstat(file.fileno()).st_size or tail != _tail(plan.about):
+            raise IntegrityError(f"{archive} does not end where its parts do", hint="build the archive again")
+        maker = LayerMaker(file, plan.archive, plain=plain, store=store, estargz=estargz)
+        total = sum(part.size for part in parts)
+        task = stack.enter_context(reporter.task("Packing layers", total))
+
+        def one(number: int) -> tuple[Layer, int, int]:
+            group = groups[number]
+            size = sum(part.size for part in group.parts)
+            known = maker.known(group)
+            if known is not None and layout.holds(_descriptor(known)):
+                task.advance(size, from_store=True)
+                return known, 0, 0
+            with draft_folder(layout.folder, f"layer-{number}") as folder:
+                if known is not None:
+                    maker.copy(group, known.facts, folder / "blob")
+                    layer = known
+                else:
+                    layer = maker.make(group, folder / "blob")
+                (folder / "blob").replace(layout.blob(layer.facts.sha256))
+            task.advance(size)
+            note_layer(
+                store, layer.facts.sha256, plan.archive, [(part.offset, part.size) for part in group.parts]
+            )
+            return layer, layer.facts.size, 0 if known is not None else layer.facts.size
+
+        with ThreadPoolExecutor(min(_DEPTH, os.cpu_count() or 1)) as pool:
+            made = list(pool.map(one, sorted(range(len(groups)), key=lambda n: -_size(groups[n].parts))))
+        layers = [layer for layer, _, _ in made]
+        layers.sort(key=lambda layer: [group.name for group in groups].index(layer.name))
+    platform = Platform(os="linux", architecture=plan.about.architecture)
+    config = canonical(_config(plan, platform, layers))
+    text = ImageManifest(
+        config=layout.put(config, describe(config, CONFIG)),
+        layers=tuple(_descriptor(layer, _layer_annotations(layer, parts)) for layer in layers),
+        annotations={**_annotations(plan), TAIL: tail.hex() if not plain else ""},
+    ).text()
+    return _Made(
+        descriptor=layout.put(text, describe(text, MANIFEST, platform=platform)),
+        platform=platform,
+        recipe=plan.about.recipe,
+        archive=plan.archive,
+        layers=len(layers),
+        size=sum(layer.facts.size for layer in layers),
+        written=sum(written for _, written, _ in made),
+        hashed=sum(hashed for _, _, hashed in made),
+    )
+
+
+def _size(parts: Sequence[Part]) -> int:
+    return sum(part.size for part in parts)
+
+
+def _plan(archive: Path, store: Store) -> Plan:
+    """Return the parts of an archive.
+
+    One that this machine built, or has read before, is known by its name: that its bytes are still those is seen while
+    they are copied.
+    """
+    named = ARCHIVE_NAME.fullmatch(archive.name)
+    plan = find_plan_of(store, named["digest"]) if named is not None and archive.is_file() else None
+    if plan is not None:
+        return plan
+    from envbuilder.archive.names import open_archive
+    from envbuilder.images.split import split_archive
+
+    read = open_archive(archive)
+    plan = find_plan(store, read.sha256)
+    if plan is None:
+        parts = split_archive(archive, read.manifest)
+        plan = Plan(archive=read.sha256, about=about(read.manifest), parts=parts)
+        keep_plan(store, plan)
+    return plan
+
+
+def _tail(about: About) -> bytes:
+    """Return the bytes with which this tool ends an archive."""
+    return END_OF_ARCHIVE if about.uncompressed else gzip_member(END_OF_ARCHIVE, about.level)
+
+
+def _descriptor(layer: Layer, annotations: dict[str, str] | None = None) -> Descriptor:
+    return Descriptor(
+        media_type=layer.media_type,
+        digest=f"sha256:{layer.facts.sha256}",
+        size=layer.facts.size,
+        annotations=annotations or {},
+    )
+
+
+def _layer_annotations(layer: Layer, parts: Sequence[Part]) -> dict[str, str]:
+    found = {SEGMENTS: _segments(layer, parts)}
+    if layer.facts.toc:
+        found |= {TOC_DIGEST: layer.facts.toc, UNCOMPRESSED: str(layer.facts.unpacked)}
+    return found
+
+
+def _segments(layer: Layer, parts: Sequence[Part]) -> str:
+    """Say which parts of the archive are in a layer: number in the archive, label, offset in the layer, bytes."""
+    rows, offset = [], layer.head
+    for part in layer.parts:
+        rows.append([parts.index(part), part.label, offset, part.size])
+        offset += part.size
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def _created() -> str:
+    """Return the time that an image says it was made: no lock names a day, so it is the one of all files of archives.
+
+    ``SOURCE_DATE_EPOCH`` (reproducible-builds.org) names another.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    try:
+        seconds = int(given) if given else MTIME
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError) as error:
+        raise RecipeError(f"SOURCE_DATE_EPOCH: {given!r} is not a number of seconds since 1970") from error
+
+
+def _annotations(plan: Plan) -> dict[str, str]:
+    it = plan.about
+    return {
+        "org.opencontainers.image.created": _created(),
+        "org.opencontainers.image.title": it.recipe,
+        "org.opencontainers.image.version": plan.archive[:12],
+        "org.opencontainers.image.revision": it.lock_digest,
+        "org.opencontainers.image.base.name": "scratch",
+        "org.opencontainers.image.description": f"Python {it.python} with torch {it.torch} for Triton {it.release}: "
+        "mount it and name the mount in EXECUTION_ENV_PATH",
+        ARCHIVE: plan.archive,
+        f"{OURS}recipe": it.recipe,
+        f"{OURS}recipe-digest": it.recipe_digest,
+        f"{OURS}lock-digest": it.lock_digest,
+        f"{OURS}triton": it.release,
+        f"{OURS}torch": it.torch,
+        f"{OURS}cuda": it.cuda,
+        f"{OURS}python": it.python,
+    }
+
+
+def _config(plan: Plan, platform: Platform, layers: Sequence[Layer]) -> dict[str, object]:
+    created = _created()
+    return {
+        "created": created,
+        "architecture": platform.architecture,
+        "os": platform.os,
+        "config": {"Labels": _annotations(plan)},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.facts.diff_id}" for layer in layers]},
+        "history": [
+            {"created": created, "created_by": "envbuilder image", "comment": layer.name} for layer in layers
+        ],
+    }
+
+
+def default_layout(archive: Path) -> Path:
+    """Return where the image of *archive* goes: ``NAME-DIGEST.oci`` beside it."""
+    return archive.with_name(archive.name.removesuffix(".gz").removesuffix(".tar") + ".oci")

@@ -1,0 +1,358 @@
+"""Blobs and manifests of a repository: verified by digest, uploaded only if missing, resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+from urllib.parse import quote, urljoin
+
+import httpx2
+
+from envbuilder.config.settings import Settings
+from envbuilder.errors import IntegrityError, StoreError
+from envbuilder.registry import connection
+from envbuilder.registry.checked import checked
+from envbuilder.registry.connection import PASSING, PUSH, TRIES, Connection, MissingError
+from envbuilder.registry.documents import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    INDEX,
+    LONGEST,
+    MANIFEST,
+    Descriptor,
+    digest_of,
+)
+from envbuilder.registry.reference import Reference
+from envbuilder.util.documents import parse_json
+from envbuilder.util.printable import printable_line
+from envbuilder.util.text import human
+
+CHUNK: Final = 8 * 2**20
+"""Bytes sent at a time: what is lost where a connection breaks."""
+_ACCEPT: Final = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
+_RANGE: Final = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_BUSY: Final = (429, 503)
+_MOST_CHUNK: Final = 2**28
+_OCTETS: Final = {"Content-Type": "application/octet-stream"}
+
+
+class Repository:
+    """A repository. Thread-safe."""
+
+    def __init__(self, reference: Reference, settings: Settings) -> None:
+        """Name it; nothing is asked yet.
+
+        Raises:
+            RecipeError: the settings' certificates cannot be used.
+        """
+        self.reference = reference
+        self._connection = Connection(reference, settings)
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    @property
+    def place(self) -> str:
+        """What it is called in errors."""
+        return self._connection.place
+
+    # -- blobs -----------------------------------------------------------------------------------------
+
+    def holds(self, digest: str) -> bool:
+        """Whether there is such a blob.
+
+        Raises:
+            StoreError: the registry does not answer, or refuses.
+        """
+        with contextlib.suppress(MissingError):
+            self._connection.ask("HEAD", f"blobs/{digest}", expect=(200,))
+            return True
+        return False
+
+    def read(self, wanted: Descriptor) -> Iterator[bytes]:
+        """Yield the bytes of a blob; where the connection breaks, it goes on from there.
+
+        Raises:
+            IntegrityError: they are not those of its digest; known at the end.
+            StoreError: it is not there, or does not come whole.
+        """
+        return checked(self._chunks(wanted), wanted, self.place)
+
+    def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
+        path, done, failures, ranges = f"blobs/{wanted.digest}", 0, 0, True
+        while done < wanted.size:
+            before, error, pause = done, "it ended early", min(0.5 * 2**failures, 5.0)
+            headers = {"Accept-Encoding": "identity"}
+            if done and ranges:
+                headers["Range"] = f"bytes={done}-"
+            try:
+                with self._connection.stream(path, headers) as answer:
+                    if answer.status_code == 416 and ranges:  # it knows no ranges: all of it once more
+                        ranges, error = False, "answered 416"
+                    elif answer.status_code not in (200, 206):
+                        pause = self._passing(answer, path, failures)
+                        error = f"answered {answer.status_code}"
+                    else:
+                        # With 200 it gives all of it, and not the rest.
+                        skip = done if answer.status_code == 200 else 0
+                        for chunk in answer.iter_raw():
+                            rest = chunk[skip:]
+                            skip -= len(chunk) - len(rest)
+                            done += len(rest)
+                            if rest:
+                                yield rest
+            except httpx2.HTTPError as broken:
+                error = printable_line(str(broken) or type(broken).__name__)[:200]
+            if done >= wanted.size:
+                return
+            failures = 1 if done > before else failures + 1
+            if failures >= TRIES:
+                raise StoreError(
+                    f"{self.place}: the blob {wanted.digest[:19]} broke off after {human(done)} "
+                    f"of {human(wanted.size)}: {error}",
+                    hint="try again: what was received in full is kept",
+                )
+            connection.sleep(pause)
+
+    def read_range(self, blob: Descriptor, start: int, end: int) -> bytes:
+        """Return the bytes from *start* to *end* of a blob; whether they are right is not known.
+
+        Raises:
+            StoreError: they cannot be downloaded.
+        """
+        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        answer = self._connection.ask("GET", f"blobs/{blob.digest}", expect=(200, 206), headers=headers)
+        data = answer.content
+        return data[start:end] if answer.status_code == 200 else data[: end - start]
+
+    def _passing(self, answer: httpx2.Response, path: str, failures: int) -> float:
+        """Raise what an answer means, or return after how many seconds it may be another one."""
+        if answer.status_code not in PASSING or failures >= TRIES - 1:
+            raise self._connection.refused(self._connection.whole(answer), path)
+        return self._connection.wait(answer, failures + 1)
+
+    def mount(self, digest: str, source: str) -> bool:
+        """Have a blob of the repository *source* of the same registry here, too; return whether that was done.
+
+        Raises:
+            StoreError: the registry does not answer, or refuses to write.
+        """
+        path = f"blobs/uploads/?mount={digest}&from={quote(source, safe='/')}"
+        answer = self._connection.ask(
+            "POST", path, expect=(201, 202, 401, 403, 404), access=f"{PUSH} {source}"
+        )
+        if answer.status_code == 202:  # an upload was begun instead
+            with contextlib.suppress(StoreError):
+                location = answer.headers.get("Location", "")
+                self._connection.ask("DELETE", location, expect=(200, 202, 204, 404, 405), access=PUSH)
+        return answer.status_code == 201
+
+    def upload(
+        self,
+        described: Descriptor,
+        read: Callable[[int, int], bytes],
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """Send a blob in chunks; where one fails, go on from what the registry has.
+
+        *read* gives bytes of it by offset and count; *advance* is told how many more there are.
+
+        Raises:
+            StoreError: it cannot be written.
+            IntegrityError: the registry got other bytes than the digest's.
+        """
+        location, size = self._begin_upload()
+        done, furthest, failures = 0, 0, 0
+        while done < described.size:
+            data = read(done, min(size, described.size - done))
+            answer, pause = self._patch(location, done, data, failures)
+            if not isinstance(answer, StoreError):
+                location, done = _location(answer, self.place), done + len(data)
+            else:
+                failures += 1
+                if failures >= TRIES:
+                    raise answer
+                connection.sleep(pause)
+                location, done = self._resume(location, described, answer)
+            if done > furthest:
+                advance(done - furthest)
+                furthest, failures = done, 0
+        self._finish(location, described)
+
+    def _patch(
+        self, location: str, offset: int, data: bytes, failures: int
+    ) -> tuple[httpx2.Response | StoreError, float]:
+        """Send a chunk; return the answer, or what went wrong, and how many seconds to wait after that."""
+        headers = {**_OCTETS, "Content-Range": f"{offset}-{offset + len(data) - 1}"}
+        try:
+            answer = self._connection.ask(
+                "PATCH",
+                location,
+                expect=(202, 204, *_BUSY),
+                headers=headers,
+                content=data,
+                access=PUSH,
+                tries=1,
+            )
+        except StoreError as error:
+            return error, min(0.5 * 2**failures, 5.0)
+        if answer.status_code in _BUSY:
+            return self._connection.refused(answer, location), self._connection.wait(answer, failures + 1)
+        return answer, 0.0
+
+    def _begin_upload(self) -> tuple[str, int]:
+        """Begin an upload; return where it goes on, and how many bytes to send at a time."""
+        begun = self._connection.ask("POST", "blobs/uploads/", expect=(202,), content=b"", access=PUSH)
+        least = begun.headers.get("OCI-Chunk-Min-Length", "")
+        wanted = int(least) if _NUMBER.fullmatch(least) else 0
+        if wanted > _MOST_CHUNK:
+            raise StoreError(
+                f"{self.place}: the registry wants chunks of {human(wanted)} at least", hint="ask its owner"
+            )
+        return _location(begun, self.place), max(CHUNK, wanted)
+
+    def _resume(self, location: str, described: Descriptor, error: StoreError) -> tuple[str, int]:
+        """Return where an upload goes on that failed with *error*, and how far it is; it may have to start over."""
+        try:
+            location, done = self._progress(location)
+        except MissingError:  # the registry was started again, or has thrown it away
+            return self._begin_upload()[0], 0
+        if done > described.size:
+            raise error
+        return location, done
+
+    def _progress(self, location: str) -> tuple[str, int]:
+        """Return how far an upload has come."""
+        answer = self._connection.ask("GET", location, expect=(204,), access=PUSH)
+        found = _RANGE.fullmatch(answer.headers.get("Range", ""))
+        count = int(found[1]) + 1 if found else 0
+        return _location(answer, self.place, location), 0 if count == 1 else count
+
+    def _finish(self, location: str, described: Descriptor) -> None:
+        path = f"{location}{'&' if '?' in location else '?'}digest={quote(described.digest)}"
+        answer = self._connection.ask(
+            "PUT", path, expect=(201, 204, 400, 404), headers=_OCTETS, content=b"", access=PUSH
+        )
+        if answer.status_code in (201, 204):
+            return
+        if self.holds(described.digest):  # the answer to an earlier try was lost
+            return
+        raise IntegrityError(
+            f"{self.place}: the registry does not take the blob {described.digest[:19]} ({answer.status_code}): "
+            "the content received does not match the digest",
+            hint="push again; if it persists, something between here and the registry changes bytes",
+        )
+
+    # -- manifests -------------------------------------------------------------------------------------
+
+    def resolve(self, wanted: str) -> Descriptor | None:
+        """Return what a tag or digest stands for now, without reading it if the registry says it; None: nothing.
+
+        Raises:
+            StoreError: the registry does not answer, or refuses.
+            IntegrityError: it is too large, or not what its digest says.
+        """
+        found = self.manifest(wanted)
+        return None if found is None else found[0]
+
+    def manifest(self, wanted: str) -> tuple[Descriptor, bytes] | None:
+        """Return the manifest that a tag or digest stands for, and its bytes; None: there is none.
+
+        Raises:
+            StoreError: the registry does not answer, or refuses.
+            IntegrityError: it is too large, or not what its digest says.
+        """
+        try:
+            answer = self._connection.ask(
+                "GET", f"manifests/{wanted}", expect=(200,), headers={"Accept": _ACCEPT}
+            )
+        except MissingError:
+            return None
+        data = answer.content
+        where = f"{self.place}: the manifest {wanted[:19] if ':' in wanted else wanted}"
+        if len(data) > LONGEST.size:
+            raise IntegrityError(f"{where} is larger than {human(LONGEST.size)}")
+        digest = digest_of(data)
+        said = answer.headers.get("Docker-Content-Digest", digest)
+        if digest != (wanted if ":" in wanted else said):
+            raise IntegrityError(
+                f"{where} has sha256 {digest[7:19]}, not what its name says",
+                hint="push it again; if it persists, something between here and the registry changes bytes",
+            )
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Descriptor(media_type=kind or MANIFEST, digest=digest, size=len(data)), data
+
+    def put_manifest(self, data: bytes, media_type: str, name: str | None = None) -> httpx2.Response:
+        """Write a manifest under its digest, or under the tag *name*, in one step.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        return self._connection.ask(
+            "PUT",
+            f"manifests/{name or digest_of(data)}",
+            expect=(201,),
+            headers={"Content-Type": media_type},
+            content=data,
+            access=PUSH,
+        )
+
+    def delete_manifest(self, name: str) -> bool:
+        """Remove a tag or a manifest; return whether the registry did.
+
+        Raises:
+            StoreError: the registry does not answer, or refuses.
+        """
+        answer = self._connection.ask(
+            "DELETE", f"manifests/{name}", expect=(200, 202, 400, 404, 405), access="pull,push,delete"
+        )
+        return answer.status_code in (200, 202)
+
+    def ask_json(self, path: str) -> httpx2.Response | None:
+        """Return the answer to a question that registries may not know; None: this one does not."""
+        answer = self._connection.ask(
+            "GET", path, expect=(200, 400, 404, 405, 501), headers={"Accept": INDEX}
+        )
+        return answer if answer.status_code == 200 else None
+
+    def tags(self, prefix: str = "") -> list[str]:
+        """List the tags that begin with *prefix*, sorted.
+
+        Raises:
+            StoreError: the registry does not answer, or refuses.
+            IntegrityError: it answers with something else.
+        """
+        found: set[str] = set()
+        path: str | None = "tags/list?n=1000"
+        for _ in range(1000):
+            if path is None:
+                break
+            try:
+                answer = self._connection.ask("GET", path, expect=(200,))
+            except MissingError:
+                break
+            body = parse_json(answer.content, where=f"{self.place}: tags")
+            found.update(
+                one for one in (body.texts("tags") if "tags" in body else ()) if one.startswith(prefix)
+            )
+            path = answer.links.get("next", {}).get("url")
+        return sorted(found)
+
+
+def _location(answer: httpx2.Response, place: str, default: str = "") -> str:
+    """Return the address at which an upload goes on; one that is relative is so to the one that was asked."""
+    location = answer.headers.get("Location", default)
+    if not location:
+        raise StoreError(
+            f"{place}: the registry started an upload without saying where", hint="ask its owner"
+        )
+    try:
+        return urljoin(str(answer.request.url), location)
+    except ValueError:
+        return location  # nor is it an address for who asks next
