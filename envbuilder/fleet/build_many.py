@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from envbuilder.assemble.packing import tools
 from envbuilder.errors import EnvbuilderError, RecipeError
-from envbuilder.fleet.dask import run_on_cluster
 from envbuilder.fleet.local import run_here
+from envbuilder.fleet.options import FleetOptions
 from envbuilder.fleet.plan import Job, Node, last_key, plan
 from envbuilder.fleet.sharing import Sharing
 from envbuilder.fleet.tasks import Done, Failure, Terms
 from envbuilder.progress import SILENT, Reporter
+from envbuilder.store.local import Store
 from envbuilder.store.remote import RemoteStore, open_remote
-from envbuilder.transfer.archives import bring_archive
+from envbuilder.transfer.archives import download_archive
+from envbuilder.transfer.expected import wanted_of
 from envbuilder.transfer.records import find_record
-from envbuilder.transfer.wanted import wanted_of
 from envbuilder.util.files import file_sha256
+from envbuilder.util.text import counted
 
 State = Literal["built", "already there", "refused"]
 
@@ -59,27 +61,11 @@ def refused(recipe: str, error: EnvbuilderError) -> Outcome:
     return Outcome(recipe=recipe, state="refused", failure=failure)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FleetOptions:
-    """How many recipes are built."""
-
-    cluster: str | None = None
-    """Address of a Dask scheduler; None: on this machine."""
-    pull: bool = True
-    """Whether the archives of a cluster are brought here; else they stay in the remote store."""
-    verify: bool = False
-    """Whether each archive is verified, too."""
-    interpreter_change: bool = False
-    """Whether another CPython may stand in for the locked one."""
-    threads: int | None = None
-    """None: one for each CPU, at most 8."""
-
-
 def build_many(
     jobs: Sequence[Job],
     *,
     output: Path,
-    options: FleetOptions = FleetOptions(),
+    options: FleetOptions | None = None,
     reporter: Reporter = SILENT,
 ) -> list[Outcome]:
     """Build the archives of *jobs* in the folder *output*, on this machine's cores, or on the cluster at an address.
@@ -88,9 +74,10 @@ def build_many(
     elsewhere. What goes wrong with one recipe is its outcome.
 
     Raises:
-        RecipeError: a cluster, and no store elsewhere that its workers share.
+        RecipeError: a cluster, and no remote store that its workers share.
         ClusterError: see :func:`envbuilder.fleet.dask.run_on_cluster`.
     """
+    options = options or FleetOptions()
     cluster, pull = options.cluster, options.pull
     with ExitStack() as stack:
         sharing = None
@@ -109,18 +96,21 @@ def build_many(
         missing = []
         for job in jobs:
             there = None
-            if sharing is not None and not options.verify and sharing.believes_anyone(job.settings):
+            if sharing is not None and not options.verify and sharing.trusts_anyone(job.settings):
                 there = _there(job, sharing.remote(job.settings), output, pull, reporter)
             if there is None:
                 missing.append(job)
             else:
                 outcomes[job.recipe.name] = there
         if sharing is not None:
-            send_wheelhouses(missing)
+            upload_wheelhouses(missing)
         made = _make(missing, terms, output, cluster, sharing, reporter)
         for job, done in made:
             remote = None if sharing is None else sharing.remote(job.settings)
             outcomes[job.recipe.name] = _outcome(job, done, output, remote, pull, reporter)
+        if missing and cluster is None:
+            with suppress(OSError):
+                Store.open().prune()
     return [outcomes[job.recipe.name] for job in jobs]
 
 
@@ -140,7 +130,7 @@ def _make(
     by_key = {last_key(job, terms): given[job.recipe.name] for job in jobs}
     told: set[str] = set()
     with (
-        reporter.task(f"Building {len(jobs)} archives", len(nodes), "tasks") as task,
+        reporter.task(f"Building {counted(len(jobs), 'archive')}", len(nodes), "tasks") as task,
         closing(_run(nodes, cluster)) as results,
     ):
         for key, done in results:
@@ -163,8 +153,8 @@ def _check_stores(jobs: Sequence[Job]) -> None:
     """
     if any(job.settings.store is None for job in jobs):
         raise RecipeError(
-            "a cluster's workers meet in a store elsewhere, and none is named",
-            hint='envbuilder.toml names one: store = "s3://bucket/folder"; file:// does on a disk that all of them see',
+            "a cluster's workers meet in a remote store, and none is named",
+            hint='set store = "s3://bucket/folder" in envbuilder.toml; file:// works on a disk that all workers share',
         )
 
 
@@ -175,15 +165,19 @@ def _default_threads(jobs: Sequence[Job], cluster: str | None) -> int | None:
 
 
 def _run(nodes: Mapping[str, Node], cluster: str | None) -> Generator[tuple[str, Done]]:
-    if nodes:
-        yield from run_here(nodes) if cluster is None else run_on_cluster(nodes, cluster)
+    if nodes and cluster is None:
+        yield from run_here(nodes)
+    elif nodes and cluster is not None:
+        from envbuilder.fleet.dask import run_on_cluster
+
+        yield from run_on_cluster(nodes, cluster)
 
 
-def send_wheelhouses(jobs: Sequence[Job]) -> int:
+def upload_wheelhouses(jobs: Sequence[Job]) -> int:
     """Upload what only this machine may have: artifacts that lie in its wheelhouses. Return how many were not there.
 
     Raises:
-        StoreError: the store elsewhere cannot be written.
+        StoreError: the remote store cannot be written.
     """
     sent = 0
     for job in jobs:
@@ -201,7 +195,7 @@ def send_wheelhouses(jobs: Sequence[Job]) -> int:
 
 
 def _there(job: Job, remote: RemoteStore, output: Path, pull: bool, reporter: Reporter) -> Outcome | None:
-    """Find, and with *pull* fetch, what the store elsewhere has already."""
+    """Find, and with *pull* fetch, what the remote store has already."""
     record = find_record(job.key, remote, reporter)
     if record is None:
         return None
@@ -235,7 +229,7 @@ def _brought(
 ) -> Outcome:
     wanted = wanted_of(job.recipe, job.lock)
     try:
-        transfer = bring_archive(remote, sha256, output, wanted=wanted, reporter=reporter)
+        transfer = download_archive(remote, sha256, output, wanted=wanted, reporter=reporter)
     except EnvbuilderError as error:
         return refused(job.recipe.name, error)
     return Outcome(

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_end
 from typing import NoReturn
 
+from envbuilder.base.interpreter import look_once
 from envbuilder.errors import ClusterError
 from envbuilder.fleet.plan import Node
 from envbuilder.fleet.tasks import Done
@@ -50,7 +51,7 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator
             "a process that built died", hint="is there memory enough? --threads 1 needs less"
         ) from error
     finally:
-        # Whoever wants no more, or is interrupted, does not wait for a task under way.
+        # A caller that stops early, or is interrupted, does not wait for a running task.
         for process in set(multiprocessing.active_children()) - before if running else ():
             process.terminate()
         executor.shutdown(wait=True, cancel_futures=True)
@@ -58,6 +59,7 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator
 
 def _prepare_worker() -> None:
     """Leave it to the parent when this worker ends, and end with it, also where that is killed."""
+    look_once()
     # A handler and not SIG_IGN, which the programs that a task runs would inherit.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)

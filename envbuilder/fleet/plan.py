@@ -49,7 +49,7 @@ class Node:
 def plan(jobs: Iterable[Job], terms: Terms, output: Path | None) -> dict[str, Node]:
     """Return the tasks that *jobs* need, by key; each stands after those that it needs.
 
-    *output* is where archives go; None: only to the store elsewhere.
+    *output* is where archives go; None: only to the remote store.
     """
     assembling: dict[str, Node] = {}
     packing: dict[str, Node] = {}

@@ -74,7 +74,7 @@ class Sharing:
             self._remotes[settings.store] = remote
         return self._remotes[settings.store]
 
-    def believes_anyone(self, settings: Settings) -> bool:
+    def trusts_anyone(self, settings: Settings) -> bool:
         """Whether anything in the remote store of *settings* could count that was there before this run."""
         return bool(settings.store_trust) or self.remote(settings).trust.can_sign
 

@@ -1,7 +1,7 @@
 """The tasks of builders: fetch and assemble an artifact, pack an archive, verify it.
 
 A task can run on any machine. It is told everything and remembers nothing: what it makes goes to that machine's store
-and, where there is one, to the store elsewhere, from which the next task takes it. So a task that is done again, since
+and, where there is one, to the remote store, from which the next task takes it. So a task that is done again, since
 the worker that did it is lost, finds what it made. What goes wrong is a task's result, not an exception: it is one
 recipe's, and the others go on.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ParamSpec
+from typing import Final, ParamSpec
 
 from envbuilder.archive.exclude import PackRules
 from envbuilder.assemble.packing import conda_tools, tools
@@ -25,7 +25,7 @@ from envbuilder.building.build import build, open_assembler
 from envbuilder.building.record import BuildReport, build_key, record_of
 from envbuilder.config.settings import Settings
 from envbuilder.errors import EnvbuilderError, IntegrityError, VerifyError
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.model import Artifact, Lock
 from envbuilder.progress import SilentReporter
 from envbuilder.recipe.model import Recipe
@@ -33,15 +33,15 @@ from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.session import Session
 from envbuilder.store.signed import SignedKind
 from envbuilder.transfer.archives import (
-    Tally,
-    bring_archive,
+    TransferStats,
+    download_archive,
     report_beside,
-    send_archive,
-    send_report,
+    upload_archive,
+    upload_report,
 )
-from envbuilder.transfer.records import send_packages, send_record
-from envbuilder.transfer.wanted import Wanted
-from envbuilder.util.files import write_whole
+from envbuilder.transfer.expected import Wanted
+from envbuilder.transfer.records import upload_packages, upload_record
+from envbuilder.util.files import atomic_write
 from envbuilder.util.malloc import keep_freed_memory
 
 _P = ParamSpec("_P")
@@ -54,7 +54,7 @@ class Terms:
     tools: Mapping[str, str]
     """What decides the bytes, as it is with the one who asked for them."""
     sharing: bool
-    """Whether what is made goes to the store elsewhere."""
+    """Whether what is made goes to the remote store."""
     verify: bool = False
     interpreter_change: bool = False
     threads: int | None = 1
@@ -123,7 +123,7 @@ def assemble_wheel(
         ):
             key = assembler.wheel_key(artifact)
             remote = session.store.remote if terms.sharing else None
-            made = remote is not None and remote.vouched("segments", key)
+            made = remote is not None and remote.is_signed("segments", key)
             if made and remote is not None and remote.holds("artifacts", artifact.sha256):
                 return Done()
             for last in (False, True):
@@ -133,7 +133,7 @@ def assemble_wheel(
                 except DamagedArtifactError as damaged:
                     if last:
                         raise IntegrityError(
-                            f"{damaged}: its bytes in the store change while they are read"
+                            f"{damaged}: its content in the store changed while it was being read"
                         ) from damaged
                 else:
                     break
@@ -156,7 +156,7 @@ def assemble_base(terms: Terms, recipe: Recipe, lock: Lock, rules: PackRules, se
         ):
             assembler.base()
             if terms.sharing and session.store.remote is not None:
-                send_packages(recipe, lock, session)
+                upload_packages(recipe, lock, session)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
     return Done(signed=_signed(session))  # what there is to note, packing notes again
@@ -166,7 +166,7 @@ def assemble_base(terms: Terms, recipe: Recipe, lock: Lock, rules: PackRules, se
 def pack(
     terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, output: Path | None, *made: Done
 ) -> Done:
-    """Pack an archive from what other tasks have *made*, into *output*, or else only into the store elsewhere."""
+    """Pack an archive from what other tasks have *made*, into *output*, or else only into the remote store."""
     notes = _Notes()
     failed = next((done.failure for done in made if done.failure is not None), None)
     if failed is not None:
@@ -180,24 +180,25 @@ def pack(
                 output=scratch / "envs" if output is None else output,
                 interpreter_change=terms.interpreter_change,
                 threads=_threads(terms),
+                prune=_prune_is_due(),
             )
             store, remote = session.store, session.store.remote
             if terms.sharing and remote is not None:
-                send_archive(report.archive, report.sha256, store, remote, Tally(sent=[]))
+                upload_archive(report.archive, report.sha256, store, remote, TransferStats(sent=[]))
                 silent = replace(session, reporter=SilentReporter())
                 with open_base(recipe, lock, silent, change=terms.interpreter_change) as base:
                     key = build_key(recipe, lock, base.interpreter)
-                send_record(key, record_of(report), store, remote)
+                upload_record(key, record_of(report), store, remote)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
-    # The list of files is long, and lies beside the archive.
+    # The list of files is long; it is in the manifest next to the archive.
     slim = replace(report, manifest=replace(report.manifest, files=()))
     return Done(report=slim, notes=tuple(notes.notes), signed=_signed(session))
 
 
 @_timed
 def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None, packed: Done) -> Done:
-    """Verify the archive that was *packed*; the report goes beside it, and into the store elsewhere."""
+    """Verify the archive that was *packed*; the report goes beside it, and into the remote store."""
     from envbuilder.verification.server.servers import ServerChoice
     from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
@@ -213,7 +214,7 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
             if output is None:
                 assert remote is not None
                 sha256, wanted = packed.report.sha256, Wanted(recipe=recipe.name)
-                brought = bring_archive(remote, sha256, scratch, wanted=wanted, reporter=notes)
+                brought = download_archive(remote, sha256, scratch, wanted=wanted, reporter=notes)
                 archive = brought.archive
             if options.model is not None and not options.model.is_dir():
                 raise VerifyError(f"the model directory {options.model} is not on the machine that verifies")
@@ -229,9 +230,9 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
             )
             text = found.json().encode()
             if output is not None:
-                write_whole(report_beside(archive, text), text)
+                atomic_write(report_beside(archive, text), text)
             if terms.sharing and remote is not None:
-                send_report(text, packed.report.sha256, store, remote)
+                upload_report(text, packed.report.sha256, store, remote)
     except (EnvbuilderError, OSError) as error:
         return replace(packed, failure=_failure(error), notes=tuple(notes.notes))
     failure = None
@@ -247,6 +248,19 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
         verified=found.summary(),
         signed=_signed(session),
     )
+
+
+def _prune_is_due() -> bool:
+    """Whether it is time to cut the store to its limit: it takes as long as packing a small archive."""
+    now = time.monotonic()
+    due = now - _pruned.get("", now) >= _PRUNE_SECONDS
+    if due or not _pruned:
+        _pruned[""] = now
+    return due
+
+
+_PRUNE_SECONDS: Final = 10.0
+_pruned: Final[dict[str, float]] = {}
 
 
 def _threads(terms: Terms) -> int:

@@ -16,8 +16,9 @@ from envbuilder.base.interpreter import Interpreter
 from envbuilder.building.build import build
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ClusterError
-from envbuilder.fleet.build_many import FleetOptions, build_many, send_wheelhouses
+from envbuilder.fleet.build_many import build_many, upload_wheelhouses
 from envbuilder.fleet.local import run_here
+from envbuilder.fleet.options import FleetOptions
 from envbuilder.fleet.plan import Job, Node, plan
 from envbuilder.fleet.tasks import Terms, assemble_base, assemble_wheel, pack
 from envbuilder.lockfile.check import check_lock
@@ -110,17 +111,17 @@ def test_what_goes_wrong_with_one_is_its_own(tmp_path: Path, python311: Interpre
     assert second.failure is not None
     assert second.failure.message.startswith("own1-1.0-py3-none-any.whl (sha256 ")
     assert second.failure.exit_code == 4
-    assert second.row()[2].endswith("(envbuilder doctor says which sources answer)")
+    assert second.row()[2].endswith("(run `envbuilder doctor` to see which sources respond)")
 
 
 def test_what_only_this_machine_has_goes_to_the_workers(tmp_path: Path, python311: Interpreter) -> None:
     jobs = make_fleet(tmp_path, python311, 2, store=f"file://{tmp_path}/elsewhere")
     (tmp_path / "wheels" / "own1-1.0-py3-none-any.whl").write_bytes(b"another one")
-    assert send_wheelhouses(jobs) == 2
+    assert upload_wheelhouses(jobs) == 2
     remote = RemoteStore(f"file://{tmp_path}/elsewhere")
     held = [remote.holds("artifacts", artifact.sha256) for job in jobs for artifact in job.lock.artifacts]
     assert held == [True, True, True, False], "common and own0, common and own1"
-    assert send_wheelhouses(jobs) == 0
+    assert upload_wheelhouses(jobs) == 0
 
 
 def test_an_interrupt_ends_the_processes_too(tmp_path: Path, python311: Interpreter) -> None:

@@ -15,8 +15,9 @@ from envbuilder.base.interpreter import Interpreter
 from envbuilder.building.build import build
 from envbuilder.config.settings import Settings
 from envbuilder.errors import ClusterError, RecipeError
-from envbuilder.fleet.build_many import FleetOptions, build_many
+from envbuilder.fleet.build_many import build_many
 from envbuilder.fleet.dask import run_on_cluster
+from envbuilder.fleet.options import FleetOptions
 from envbuilder.fleet.plan import Job, plan
 from envbuilder.fleet.tasks import Done, Terms
 from envbuilder.signing.dsse import parse_envelope
@@ -257,4 +258,4 @@ def test_a_cluster_and_no_store(jobs: list[Job], tmp_path: Path, python311: Inte
             output=tmp_path / "envs",
             options=FleetOptions(cluster="tcp://127.0.0.1:9"),
         )
-    assert raised.value.message == "a cluster's workers meet in a store elsewhere, and none is named"
+    assert raised.value.message == "a cluster's workers meet in a remote store, and none is named"

@@ -1,0 +1,108 @@
+"""What is to be patched: an OSV record, or a version of a package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from envbuilder.errors import RecipeError
+from envbuilder.inventory.audit import find_records, read_advisories
+from envbuilder.inventory.components import Component
+from envbuilder.inventory.license import Licence
+from envbuilder.inventory.osv import Advisory, component_keys, fixed_by, named_by
+from envbuilder.lockfile.model import Artifact
+
+_PINNED: Final = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s=]+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What is looked for, and how it is told."""
+
+    name: str
+    """What to call it: the advisory's id, or ``package==version``."""
+    advisories: tuple[Advisory, ...] = ()
+    project: str | None = None
+    """The package, where a version of one was named."""
+    version: str | None = None
+
+    def hits(self, component: Component) -> bool:
+        """Whether it is about *component*. A version that cannot be compared counts as hit: nobody shall miss it."""
+        if self.project is not None and self.version is not None:
+            name = component.project or canonicalize_name(component.name)
+            return name == self.project and _same(component.version, self.version)
+        keys = component_keys(component)[0]
+        for advisory in self.advisories:
+            if component.version and keys & named_by(advisory):
+                try:
+                    if fixed_by(advisory, component)[0]:
+                        return True
+                except ValueError:
+                    return True
+        return False
+
+    def fixed(self, component: Component) -> tuple[str, ...]:
+        """Return the versions in which *component* is mended, as far as is known."""
+        found: dict[str, None] = {}
+        for advisory in self.advisories:
+            try:
+                found |= dict.fromkeys(fixed_by(advisory, component)[1])
+            except ValueError:
+                continue
+        return tuple(found)
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return Version(one).public == Version(other).public or Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other
+
+
+def component_of(artifact: Artifact) -> Component:
+    """Return a locked wheel as a component."""
+    nothing = Licence(expression=None, said="", source="nothing")
+    name = canonicalize_name(artifact.name)
+    return Component(
+        kind="wheel",
+        name=artifact.name,
+        version=artifact.version,
+        purl=f"pkg:pypi/{name}@{artifact.version}",
+        licence=nothing,
+        project=name,
+    )
+
+
+def read_subject(said: str, database: Path | None) -> Subject:
+    """Return what *said* is: the path of an OSV record, ``package==version``, or the id of a record in *database*.
+
+    Raises:
+        RecipeError: it is none of these, or no database is named where an id is to be looked up in one.
+        IntegrityError: the record, or the database, cannot be read.
+    """
+    path = Path(said)
+    if said.endswith(".json") or path.is_file():
+        found = tuple(read_advisories(path))
+        return Subject(name=found[0].id if len(found) == 1 else path.stem, advisories=found)
+    pinned = _PINNED.fullmatch(said)
+    if pinned is not None:
+        return Subject(name=said, project=canonicalize_name(pinned["name"]), version=pinned["version"])
+    if database is None:
+        raise RecipeError(
+            f"{said} is no file and no package==version, and no database of advisories is named",
+            hint="--advisories PATH, or `advisories` in envbuilder.toml, names one to look an id up in",
+        )
+    return Subject(name=said, advisories=_by_id(said, database))
+
+
+def _by_id(said: str, database: Path) -> tuple[Advisory, ...]:
+    found: Sequence[Advisory] = find_records(said, database)
+    if not found:
+        raise RecipeError(f"{database} has no advisory {said}", hint="is the database up to date?")
+    return tuple(found)

@@ -1,0 +1,172 @@
+"""What ``envbuilder apply`` would do: a row for each model, decided before anything is built or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from envbuilder.building.record import parse_record
+from envbuilder.deployment.config import read_config
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.object_store import check_options, deploy_to_objects
+from envbuilder.deployment.options import DeployOptions
+from envbuilder.errors import EnvbuilderError
+from envbuilder.fetch.beside import with_files_beside
+from envbuilder.fleet.plan import Job
+from envbuilder.fleet.repository.survey import Model
+from envbuilder.lockfile.check import check_lock
+from envbuilder.store.session import Session
+from envbuilder.util.documents import DocumentError
+from envbuilder.util.files import read_regular
+
+State = Literal["current", "change", "left", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """Where models go."""
+
+    repository: Path
+    """Where they come from."""
+    output: str | None = None
+    """A folder or an address; None: in place."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is an object store."""
+        return self.output is not None and "://" in self.output and not self.output.startswith("file://")
+
+    @property
+    def folder(self) -> Path:
+        """The folder, where it is one."""
+        return self.repository if self.output is None else Path(self.output.removeprefix("file://"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What is to become of one model."""
+
+    model: Model
+    state: State
+    now: str
+    """The environment that it has."""
+    then: str
+    """The environment that it gets."""
+    why: str
+    job: Job | None = None
+    archive: Path | None = None
+    """The archive, where it is built already."""
+    error: EnvbuilderError | None = None
+
+    @property
+    def options(self) -> DeployOptions:
+        """How it is deployed."""
+        return DeployOptions(layout=self.model.choice.layout)
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Return it as a row of a table."""
+        return self.model.name, self.state, self.now or "-", self.then or "-", self.why
+
+
+def plan_models(models: list[Model], target: Target, session: Session, output: Path) -> list[Row]:
+    """Decide what is to become of each of *models*; archives lie in *output*. Nothing is written."""
+    jobs: dict[Path, Job | EnvbuilderError] = {}
+    archives: dict[Path, Path | None] = {}
+    for model in models:
+        recipe = model.recipe
+        if recipe is None or recipe.path in jobs:
+            continue
+        try:
+            there = with_files_beside(recipe, session.at(recipe.path.parent))
+            job = Job(recipe=recipe, lock=check_lock(recipe), settings=there.settings)
+            jobs[recipe.path] = job
+            archives[recipe.path] = find_built(job, session, output)
+        except EnvbuilderError as error:
+            jobs[recipe.path] = error
+    return [_row(model, target, session, jobs, archives) for model in models]
+
+
+def find_built(job: Job, session: Session, output: Path) -> Path | None:
+    """Return the archive of *job* in *output*, if this machine knows that it has been built there."""
+    known = session.store.find("builds", job.key)
+    if known is None:
+        return None
+    try:
+        record = parse_record(read_regular(known, most=2**16), where=str(known))
+        archive = output / record.archive
+        return archive if archive.is_file() and archive.stat().st_size == record.size else None
+    except (OSError, DocumentError):
+        return None
+
+
+def _row(
+    model: Model,
+    target: Target,
+    session: Session,
+    jobs: Mapping[Path, Job | EnvbuilderError],
+    archives: Mapping[Path, Path | None],
+) -> Row:
+    now = model.environment if target.output is None else _environment_there(model, target)
+    row = Row(model=model, state="left", now=now, then=now, why=model.left or "")
+    if model.error is not None:
+        return refused(row, model.error)
+    if model.recipe is None:
+        return row
+    job = jobs[model.recipe.path]
+    if isinstance(job, EnvbuilderError):
+        return refused(row, job)
+    archive = archives[model.recipe.path]
+    row = replace(row, job=job, archive=archive, then=f"{job.recipe.name} (to be built)", state="change")
+    if archive is None:
+        why = "its lock has another environment" if now else "has no environment yet"
+        return replace(row, why=f"{why}: recipe {job.recipe.name}")
+    row = replace(row, then=archive.name)
+    try:
+        changed = would_change(row, target, session)
+    except EnvbuilderError as error:
+        return refused(row, error)
+    if not changed:
+        return replace(row, state="current", why="nothing to do")
+    return replace(row, why=_why(now, archive))
+
+
+def would_change(row: Row, target: Target, session: Session) -> bool:
+    """Whether deploying would change anything.
+
+    Raises:
+        DeployError: it may not be deployed.
+    """
+    assert row.archive is not None
+    options = replace(row.options, dry_run=True)
+    if target.is_remote:
+        assert target.output is not None
+        check_options(target.output, options)
+        timeout = session.settings.timeout
+        return deploy_to_objects(
+            row.archive, row.model.folder, target.output, options, timeout=timeout
+        ).changed
+    return deploy(row.archive, row.model.folder, target.folder, options).changed
+
+
+def refused(row: Row, error: EnvbuilderError) -> Row:
+    """Return *row* as one with which nothing can be done."""
+    why = " ".join(error.message.split())
+    return replace(row, state="refused", error=error, why=f"{why} ({error.hint})" if error.hint else why)
+
+
+def _why(now: str, archive: Path) -> str:
+    if not now:
+        return "has no environment yet"
+    return "the model or its runtime changed" if now == archive.name else "its lock has another environment"
+
+
+def _environment_there(model: Model, target: Target) -> str:
+    if target.is_remote:
+        return ""
+    try:
+        config = read_config(target.folder / model.name)
+    except EnvbuilderError:
+        return ""
+    return replace(model, config=config).environment
