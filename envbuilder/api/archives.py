@@ -1,15 +1,16 @@
-"""Archives: built, proved, compared."""
+"""Build, verify, attest and compare archives."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envbuilder.archive.names import ENVS
+from envbuilder.archive.called import ENVS
 from envbuilder.errors import EnvbuilderError
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.recipe.matrix import Cell
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
@@ -17,8 +18,11 @@ from envbuilder.util.files import StrPath
 if TYPE_CHECKING:
     from envbuilder.building.record import BuildReport
     from envbuilder.compare.diff import Difference
-    from envbuilder.fleet.build_many import FleetOptions, Outcome
+    from envbuilder.fleet.build_many import Outcome
+    from envbuilder.fleet.options import FleetOptions
+    from envbuilder.recipe.matrix import Cell
     from envbuilder.signing.verifier import Verifier
+    from envbuilder.verification.live.model_deployment import ModelChoice
     from envbuilder.verification.report import Report
     from envbuilder.verification.server.servers import ServerChoice
 
@@ -35,8 +39,8 @@ def build(
     """Build the archive of a recipe's lock, see :func:`envbuilder.building.build.build`; with *check* build it again.
 
     Raises:
-        StaleLockError: the lock is not the recipe's.
-        IntegrityError: with *check*: built again from nothing, the bytes are others.
+        StaleLockError: the lock is stale.
+        IntegrityError: with *check*, the rebuilt archive is not byte-identical.
     """
     from envbuilder.building.build import build as build_archive
     from envbuilder.building.rebuild import check_rebuild
@@ -64,14 +68,17 @@ def build_many(
     options: FleetOptions | None = None,
     session: Session | None = None,
 ) -> list[Outcome]:
-    """Build many recipes, see :func:`envbuilder.fleet.build_many.build_many`; what goes wrong with one is its outcome.
+    """Build many recipes, see :func:`envbuilder.fleet.build_many.build_many`.
+
+    The failure of one does not stop the others.
 
     Raises:
-        RecipeError, ClusterError: see there.
+        RecipeError, ClusterError: see :func:`~envbuilder.fleet.build_many.build_many`.
     """
     from envbuilder.fetch.beside import with_files_beside
-    from envbuilder.fleet.build_many import FleetOptions, refused
     from envbuilder.fleet.build_many import build_many as build_all
+    from envbuilder.fleet.build_many import refused
+    from envbuilder.fleet.options import FleetOptions
     from envbuilder.fleet.plan import Job
     from envbuilder.lockfile.check import check_lock
 
@@ -79,7 +86,7 @@ def build_many(
     jobs, outcomes = [], {}
     for one in recipes:
         try:
-            recipe = one.get() if isinstance(one, Cell) else one
+            recipe = one if isinstance(one, Recipe) else one.get()
             locked = check_lock(recipe)
             there = with_files_beside(recipe, session.at(recipe.path.parent))
             jobs.append(Job(recipe=recipe, lock=locked, settings=there.settings))
@@ -93,36 +100,47 @@ def build_many(
 def verify(
     archive: StrPath,
     *,
-    model: Path | None = None,
+    model: Path | ModelChoice | None = None,
     releases: Sequence[str] = (),
     server: bool | Path | ServerChoice | None = None,
     provenance: Path | Verifier | None = None,
     lock: Path | None = None,
     session: Session | None = None,
 ) -> Report:
-    """Verify an archive, see :func:`envbuilder.verification.verify.verify`.
+    """Verify an archive, see :func:`envbuilder.verification.verify.verify`, or an image of one.
 
-    What is not said is taken from ``verify:`` of the archive's recipe, where that is in ``recipes/`` of the current
-    folder and is still the one that the archive was built of. *provenance* is the public key, or the certificate, of
-    whoever must have signed it (:func:`envbuilder.signing.verifier.load_verifier` also takes the name that the signer's
-    certificate must have, and who is believed about the time of signing). *server* is whether a real server is asked
-    (None: where one is at hand), or its program; *lock* is the lock that it must have been built from, beside which its
-    wheelhouse may lie.
+    An image is ``oci://HOST/REPOSITORY:TAG`` or a layout (a folder or ``FILE.oci.tar``). It is unpacked as a container
+    runtime would, compared with its manifest, and mounted read-only; then the archive it was made from is verified on
+    that mount.
+
+    Defaults come from ``verify:`` in the archive's recipe, if that recipe is in ``recipes/`` of the current folder and
+    has not changed since the build. *model* is a model directory, or also names a whole
+    repository and the inputs to send. *provenance* is the public key or certificate of the required signer
+    (:func:`envbuilder.signing.verifier.load_verifier` also takes the name required in the signer's certificate and the
+    trusted timestamp authority). *server* says whether to run a real server (None: if one is available), or names its
+    program. *lock* is the lock that the archive must have been built from; its wheelhouse may be next to it.
     """
     from envbuilder.signing.verifier import load_verifier
+    from envbuilder.transfer.image_checks import open_subject
+    from envbuilder.verification.live.model_deployment import ModelChoice
     from envbuilder.verification.options import complete_request
     from envbuilder.verification.server.servers import ServerChoice
     from envbuilder.verification.verify import VerifyRequest
     from envbuilder.verification.verify import verify as verify_archive
 
-    archive, session = Path(archive), (session or Session.open()).at(Path.cwd(), remote=False)
+    session = (session or Session.open()).at(Path.cwd(), remote=False)
     if not isinstance(server, ServerChoice):
         ask, program = (True, server) if isinstance(server, Path) else (server, None)
         server = ServerChoice(ask=ask, program=program)
     trusted = load_verifier(provenance) if isinstance(provenance, Path) else provenance
-    request = VerifyRequest(model=model, releases=tuple(releases), server=server, trusted=trusted)
-    request, session = complete_request(request, archive, session, lock=lock, root=Path.cwd())
-    return verify_archive(archive, session, request)
+    models = model if isinstance(model, ModelChoice) else ModelChoice(model=model)
+    request = VerifyRequest(
+        model=models.model, choice=models, releases=tuple(releases), server=server, trusted=trusted
+    )
+    with open_subject(os.fspath(archive), session) as subject:
+        request = replace(request, readonly=subject.is_image, cache=request.cache and not subject.is_image)
+        request, session = complete_request(request, subject.archive, session, lock=lock, root=Path.cwd())
+        return subject.merged(verify_archive(subject.archive, session, request))
 
 
 def attest(
@@ -135,7 +153,7 @@ def attest(
     timestamp: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Path:
-    """Write a provenance beside an archive, see :func:`envbuilder.provenance.attest.attest`."""
+    """Write provenance next to an archive, see :func:`envbuilder.provenance.attest.attest`."""
     from envbuilder.provenance.attest import attest as attest_archive
 
     return attest_archive(
@@ -150,7 +168,7 @@ def attest(
 
 
 def diff(before: str, after: str, *, root: Path | None = None, reporter: Reporter = SILENT) -> Difference:
-    """Say what changed between two recipes, locks or archives, see :func:`envbuilder.compare.sides.read_side`."""
+    """Return what changed between two recipes, locks or archives, see :func:`envbuilder.compare.sides.read_side`."""
     from envbuilder.compare.diff import compare
     from envbuilder.compare.sides import read_side
 

@@ -1,4 +1,4 @@
-"""What is in an archive."""
+"""Inspect archives: sizes, SBOM, licences, advisories."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from envbuilder.util.files import StrPath
 
 if TYPE_CHECKING:
     from envbuilder.inventory.audit import Audit
-    from envbuilder.inventory.policy import Judgement, Policy
+    from envbuilder.inventory.policy import Evaluation, Policy
     from envbuilder.inventory.sizes import Sizes
 
 
 def size(archive: StrPath, *, reporter: Reporter = SILENT) -> Sizes:
-    """Say where the bytes of an archive are, see :func:`envbuilder.inventory.sizes.measure`."""
+    """Return the sizes of what is in an archive, see :func:`envbuilder.inventory.sizes.measure`."""
     from envbuilder.inventory.sizes import measure
 
     return measure(Path(archive), reporter=reporter)
@@ -37,22 +37,47 @@ def sbom(archive: StrPath, *, reporter: Reporter = SILENT) -> str:
     return document(take_inventory(Path(archive), reporter=reporter))
 
 
-def licences(archive: StrPath, policy: Policy, *, reporter: Reporter = SILENT) -> tuple[Judgement, ...]:
-    """Say which licences are in an archive, and which of them *policy* refuses.
+def licences(archive: StrPath, policy: Policy, *, reporter: Reporter = SILENT) -> tuple[Evaluation, ...]:
+    """Return the licences in an archive and those that *policy* refuses.
 
-    See :func:`envbuilder.inventory.policy.judge`.
+    See :func:`envbuilder.inventory.policy.evaluate`.
     """
     from envbuilder.inventory.components import take_inventory
-    from envbuilder.inventory.policy import judge
+    from envbuilder.inventory.policy import evaluate
 
-    return judge(take_inventory(Path(archive), reporter=reporter).components, policy)
+    return evaluate(take_inventory(Path(archive), reporter=reporter).components, policy)
 
 
 def audit(
     archive: StrPath, advisories: Path, *, ignore: Sequence[str] = (), reporter: Reporter = SILENT
 ) -> Audit:
-    """Say what is known against what is in an archive, see :func:`envbuilder.inventory.audit.audit`."""
+    """Check an archive against known advisories, see :func:`envbuilder.inventory.audit.audit`."""
     from envbuilder.inventory.audit import audit as audit_inventory
     from envbuilder.inventory.components import take_inventory
 
     return audit_inventory(take_inventory(Path(archive), reporter=reporter), advisories, ignore=ignore)
+
+
+def report(
+    archive: StrPath,
+    *,
+    verification: StrPath | None = None,
+    advisories: Path | None = None,
+    against: StrPath | None = None,
+    reporter: Reporter = SILENT,
+) -> str:
+    """Return a page about an archive as HTML.
+
+    *verification* is the JSON report of its verification, *advisories* a database of OSV records, *against* the archive
+    to compare it with. See :func:`envbuilder.html_report.content.gather`.
+    """
+    from envbuilder.html_report.content import Sources
+    from envbuilder.html_report.render import html_report
+    from envbuilder.verification.read_report import read_report
+
+    sources = Sources(
+        report=read_report(Path(verification)) if verification else None,
+        advisories=advisories,
+        against=Path(against) if against else None,
+    )
+    return html_report(Path(archive), sources, reporter=reporter)

@@ -1,20 +1,27 @@
-"""Models in a repository."""
+"""Deploy models into a repository, and compile them there."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envbuilder.archive.called import ENVS
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.errors import DeployError
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envbuilder.deployment.compiled import Compiled
     from envbuilder.deployment.object_store import ObjectDeployment
     from envbuilder.deployment.outcome import Deployment
+    from envbuilder.fleet.patching.patch import PatchedRecipe, PatchOptions
+    from envbuilder.fleet.repository.apply import Applied, ApplyOptions
+    from envbuilder.fleet.repository.status import ModelStatus
 
 
 def deploy(
@@ -27,7 +34,7 @@ def deploy(
     complete: bool = False,
     session: Session | None = None,
 ) -> Deployment | ObjectDeployment:
-    """Deploy a model with an archive into a folder, or into an object store where *repository* is an address.
+    """Deploy a model with an archive into a folder, or into an object store if *repository* is a URL.
 
     See :func:`envbuilder.deployment.layout.deploy` and
     :func:`envbuilder.deployment.object_store.deploy_to_objects`.
@@ -37,25 +44,65 @@ def deploy(
     """
     from envbuilder.deployment.layout import deploy as deploy_archive
     from envbuilder.deployment.object_store import check_options, deploy_to_objects
+    from envbuilder.foreign.folder import pack_folder
 
     archive, model = Path(archive), Path(model)
     session = session or Session.open()
+    if archive.is_dir():
+        with session.store.scratch("deploy") as scratch:
+            packed = pack_folder(archive, scratch)
+            return deploy(
+                packed,
+                model,
+                repository,
+                options,
+                precompile=precompile,
+                complete=complete,
+                session=session,
+            )
+    options = _pinned(options, archive, session)
     address = os.fspath(repository)
     if "://" in address and not address.startswith("file://"):
         check_options(address, options)
         if precompile or complete:
             raise DeployError(
-                f"{address}: what is compiled or completed is put into a folder",
-                hint="deploy into a folder first, and copy that",
+                f"{address}: --complete and --compile need a local repository",
+                hint="deploy into a directory first, then copy it",
             )
         timeout = session.at(Path.cwd(), remote=False).settings.timeout
         return deploy_to_objects(archive, model, address, options, timeout=timeout, reporter=session.reporter)
     folder = Path(address.removeprefix("file://"))
-    if options.dry_run or not (precompile or complete):  # neither changes what is deleted
+    if options.dry_run or not (precompile or complete):  # neither changes what is pruned
         return deploy_archive(archive, model, folder, options, reporter=session.reporter)
     from envbuilder.aot.deploy import deploy_prepared
 
     return deploy_prepared(archive, model, folder, session, options, precompile=precompile, complete=complete)
+
+
+def _pinned(options: DeployOptions, archive: Path, session: Session) -> DeployOptions:
+    """Pin the image of a deployment by digest: a tag is resolved by the registry.
+
+    Raises:
+        DeployError: the image was made from another archive.
+        StoreError: the registry does not answer, or the image is not found.
+    """
+    if options.image is None or options.layout != "image":
+        return options
+    from envbuilder.archive.names import read_archive
+    from envbuilder.registry.reference import parse_reference
+    from envbuilder.transfer.images import open_remote_image
+
+    reference = parse_reference(options.image)
+    if reference.digest is not None:
+        return options
+    with open_remote_image(reference, session.at(Path.cwd(), remote=False)) as (_, image):
+        sha256 = read_archive(archive)[1]
+        if image.archive != sha256:
+            raise DeployError(
+                f"{reference} is the image of the archive {image.archive[:12]}, not of {archive.name}",
+                hint=f"envbuilder push {archive} {reference}",
+            )
+        return replace(options, image=str(reference.at(image.descriptor.digest)))
 
 
 def compile_model(
@@ -66,3 +113,46 @@ def compile_model(
 
     chosen = None if environment is None else Path(environment)
     return compile_deployed(Path(model), session or Session.open(), chosen)
+
+
+def apply(
+    repository: StrPath, options: ApplyOptions | None = None, *, session: Session | None = None
+) -> Applied:
+    """Bring every model of a repository up to date with its recipe's lock.
+
+    See :func:`envbuilder.fleet.repository.apply.apply`.
+    """
+    from envbuilder.fleet.repository.apply import ApplyOptions
+    from envbuilder.fleet.repository.apply import apply as apply_all
+
+    return apply_all(Path(repository), session or Session.open(), options or ApplyOptions())
+
+
+def status(
+    repository: StrPath,
+    *,
+    archives: StrPath = ENVS,
+    advisories: Path | None = None,
+    session: Session | None = None,
+) -> Sequence[ModelStatus]:
+    """Return the environment and state of each model, see :func:`envbuilder.fleet.repository.status.status`."""
+    from envbuilder.fleet.repository.status import status as status_of_all
+
+    return status_of_all(
+        Path(repository), session or Session.open(), archives=Path(archives), advisories=advisories
+    )
+
+
+def patch(
+    advisory: str | None, options: PatchOptions | None = None, *, session: Session | None = None
+) -> Sequence[PatchedRecipe]:
+    """Patch every environment affected by *advisory*; without one, roll the last patch back.
+
+    See :func:`envbuilder.fleet.patching.patch.patch` and :func:`envbuilder.fleet.patching.rollback.roll_back`.
+    """
+    from envbuilder.fleet.patching.patch import PatchOptions
+    from envbuilder.fleet.patching.patch import patch as patch_all
+    from envbuilder.fleet.patching.rollback import roll_back
+
+    options, session = options or PatchOptions(), session or Session.open()
+    return roll_back(session, options) if advisory is None else patch_all(advisory, session, options)

@@ -1,4 +1,4 @@
-"""This machine: what it can do, and how fast."""
+"""Diagnose and measure this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envbuilder.recipe.load import load_recipes
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
 
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def doctor(recipes: Sequence[str] = (), *, session: Session | None = None) -> Diagnosis:
-    """Say what this machine can do, see :func:`envbuilder.diagnosis.diagnose.doctor`."""
+    """Diagnose this machine, see :func:`envbuilder.diagnosis.diagnose.doctor`."""
     from envbuilder.diagnosis.diagnose import doctor as diagnose
+    from envbuilder.recipe.load import load_recipes
 
     folder = Path.cwd()
     loaded = load_recipes(recipes, folder) if recipes or (folder / "recipes").is_dir() else []
@@ -26,7 +26,7 @@ def doctor(recipes: Sequence[str] = (), *, session: Session | None = None) -> Di
 
 
 def quickstart(*, keep: Path | None = None, session: Session | None = None) -> Quickstart:
-    """Go the whole way on an embedded default, see :func:`envbuilder.demo.quickstart.quickstart`."""
+    """Run the whole pipeline on the shipped recipe, see :func:`envbuilder.demo.quickstart.quickstart`."""
     from envbuilder.demo.quickstart import quickstart as run_quickstart
 
     return run_quickstart(session or Session.open(), keep=keep)
@@ -39,10 +39,11 @@ def bench_start(
     uncompiled: bool = True,
     rounds: int = 2,
     tritonserver: Path | None = None,
+    mounted_at: Path | None = None,
     session: Session | None = None,
 ) -> Starts:
     """Measure how fast servers start, see :func:`envbuilder.bench.start.measure_starts`; without *models* samples."""
-    from envbuilder.bench.start import measure_starts
+    from envbuilder.bench.start import StartChoice, measure_starts
     from envbuilder.util.resources import sample_models
     from envbuilder.verification.server.tritonserver import find_server
 
@@ -54,14 +55,17 @@ def bench_start(
             [model.absolute() for model in models] or sample_models(),
             scratch,
             server=server,
-            uncompiled=uncompiled,
-            rounds=rounds,
+            choice=StartChoice(
+                uncompiled=uncompiled,
+                rounds=rounds,
+                mounted_at=mounted_at.absolute() if mounted_at is not None else None,
+            ),
             reporter=session.reporter,
         )
 
 
 def plot_starts(starts: Starts, path: Path) -> None:
-    """Draw starts, see :func:`envbuilder.bench.chart.plot_starts`."""
+    """Draw the measured starts, see :func:`envbuilder.bench.chart.plot_starts`."""
     from envbuilder.bench.chart import plot_starts as plot
 
     plot(starts, path)

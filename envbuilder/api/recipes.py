@@ -1,14 +1,13 @@
-"""Recipes and locks."""
+"""Write, load, import and lock recipes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envbuilder.recipe.load import load_recipe as read_recipe
-from envbuilder.recipe.load import load_recipes as read_recipes
-from envbuilder.recipe.load import template
+from envbuilder.errors import DeployError
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
@@ -22,18 +21,22 @@ def load_recipe(path: StrPath) -> Recipe:
     """Load the recipe in a YAML file.
 
     Raises:
-        RecipeError: it is not there or cannot be understood; the message says which line.
+        RecipeError: it is missing or invalid; the message names the line.
     """
-    return read_recipe(Path(path))
+    from envbuilder.recipe.load import load_recipe as read
+
+    return read(Path(path))
 
 
 def load_recipes(names: Sequence[str] = (), root: Path | None = None) -> list[Recipe]:
-    """Load the recipes *names*, in ``recipes/`` of *root* (default: the current folder); none means all of them.
+    """Load the recipes *names*, in ``recipes/`` of *root* (default: the current folder); default: all of them.
 
     Raises:
-        RecipeError: one is not there or cannot be understood, or there is none at all.
+        RecipeError: one is missing or invalid, or there are no recipes.
     """
-    return read_recipes(names, root or Path.cwd())
+    from envbuilder.recipe.load import load_recipes as read
+
+    return read(names, root or Path.cwd())
 
 
 def init(
@@ -42,19 +45,40 @@ def init(
     triton: str | None = None,
     torch: str | None = None,
     cuda: str | None = None,
+    source: str | None = None,
     root: Path | None = None,
 ) -> Path:
-    """Write a recipe to start from, and return its path: ``recipes/NAME.yaml``, or NAME where it is a path.
+    """Write a starter recipe and return its path: ``recipes/NAME.yaml``, or NAME if it is a path.
 
-    The schema for editors goes beside it.
+    The JSON schema for editors is written next to it. *source* is a folder written by Hugging Face's
+    ``save_pretrained``, or ``module:name`` of torchvision or timm: the recipe gets its dependencies, and
+    ``models/NAME`` in *root* becomes a model directory with a complete configuration.
 
     Raises:
-        RecipeError: there is one already, or the values make no possible recipe.
+        RecipeError: the recipe exists already, or the values do not make a valid recipe.
+        DeployError: the model directory exists already, or the inputs and outputs of *source* cannot be determined.
     """
     from envbuilder.recipe.create import recipe_path, write_recipe
 
-    path = recipe_path(name, root or Path.cwd())
-    write_recipe(path, template(path.stem, triton=triton, torch=torch, cuda=cuda))
+    root = root or Path.cwd()
+    path = recipe_path(name, root)
+    from envbuilder.recipe.load import template
+
+    text = template(path.stem, triton=triton, torch=torch, cuda=cuda)
+    if source is None:
+        write_recipe(path, text)
+        return path
+    from envbuilder.deployment.from_library import describe_source, recipe_for, write_model
+
+    model, target = describe_source(source), root / "models" / path.stem
+    if target.exists():
+        raise DeployError(f"{target} already exists", hint="choose another name")
+    write_recipe(path, recipe_for(model, text, Path(os.path.relpath(target, path.parent))))
+    try:
+        write_model(model, target)
+    except BaseException:
+        path.unlink()
+        raise
     return path
 
 
@@ -66,20 +90,26 @@ def import_recipe(
     groups: Sequence[str] = (),
     root: Path | None = None,
 ) -> Import:
-    """Make a recipe of a file that another tool wrote: ``recipes/NAME.yaml``, or NAME where it is a path.
+    """Convert another tool's file to a recipe: ``recipes/NAME.yaml``, or NAME if it is a path.
 
-    The tool is told by the file's content, see :mod:`envbuilder.recipe.importing.detect`. What *choices* say counts
-    instead of what the file says; *groups* are extras and dependency groups that count, too.
+    The file may also be an environment: a conda-pack archive, a tar of a prefix or a venv, or its folder.
+    The format is detected from the content, see :mod:`envbuilder.recipe.importing.detect`. *choices* override the
+    file; *groups* are extras and dependency groups to include.
 
     Raises:
-        RecipeError: the file is none, there is such a recipe already, or its values make no possible recipe.
-        ResolveError: it has match specs, and py-rattler, which reads them, is not installed.
+        RecipeError: the file is invalid, the recipe exists already, or the values do not make a valid recipe.
+        IntegrityError: an archive is truncated or damaged.
+        ResolveError: it contains match specs, and py-rattler, which parses them, is not installed.
     """
+    from envbuilder.foreign.importing import is_environment_file, read_environment_import
     from envbuilder.recipe.create import recipe_path, write_recipe
     from envbuilder.recipe.importing.convert import Import, make_recipe, recipe_name
     from envbuilder.recipe.importing.detect import read_import
 
-    found = read_import(file, groups)
+    if is_environment_file(file):
+        found, choices = read_environment_import(file, choices)
+    else:
+        found = read_import(file, groups)
     path = recipe_path(name or recipe_name(found), root or Path.cwd())
     made = make_recipe(found, path.absolute().parent, choices)
     write_recipe(path, made.text)

@@ -14,6 +14,7 @@ import numpy as np
 import tritonclient.grpc
 
 from envbuilder.aot.precompile import precompile
+from envbuilder.archive.manifest import MANIFEST_PATH
 from envbuilder.archive.names import read_archive
 from envbuilder.bench.baseline import deploy_baseline, pack_baseline
 from envbuilder.bench.compilers import CompilerCount
@@ -24,6 +25,7 @@ from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import VerifyError
+from envbuilder.foreign.deployable import describe_foreign
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.verification.live import inputs
 from envbuilder.verification.server.cleanup import extractions
@@ -43,7 +45,7 @@ class Start:
     """One start of a server."""
 
     deployment: str
-    """``baseline``, ``archive`` or ``unpacked``."""
+    """``baseline``, ``archive``, ``unpacked`` or ``mounted``."""
     precompiled: bool
     restart: bool
     """Whether the same was started before, and has left its caches."""
@@ -67,6 +69,8 @@ class ModelStarts:
     """How many times as fast as the baseline the precompiled archive is, each started for the first time: the
     fastest of the rounds, as disks and other programs only ever make a start slower."""
     unpacked_ratio: float
+    mounted_ratio: float | None
+    """None: it was not measured."""
     compiles_on_restart: int
     """Runs of a compiler in all restarts of our deployments."""
     difference_precompiled: float
@@ -101,12 +105,25 @@ class Starts:
     def lines(self) -> Iterator[str]:
         """Yield what follows from the table."""
         for model in self.models:
+            mounted = f", mounted {model.mounted_ratio:.1f} times" if model.mounted_ratio is not None else ""
             yield (
                 f"{model.model}: archive {model.archive_ratio:.1f} times as fast as the baseline, unpacked "
-                f"{model.unpacked_ratio:.1f} times; compilers run in restarts: {model.compiles_on_restart}; "
+                f"{model.unpacked_ratio:.1f} times{mounted}; compilers run in restarts: {model.compiles_on_restart}; "
                 f"from eager: precompiled {model.difference_precompiled:.2g}, "
                 f"torch.compile {model.difference_compiled:.2g}"
             )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartChoice:
+    """What is started, and how often."""
+
+    uncompiled: bool = True
+    """Also deployments that are compiled when they are served."""
+    rounds: int = 2
+    """How often each is started for the first time, and again."""
+    mounted_at: Path | None = None
+    """Where the archive's image is mounted: from there, too."""
 
 
 HEADINGS: Final = ("model", "deployment", "compiled", "start", "seconds", *PHASES, "compilers run")
@@ -118,8 +135,7 @@ def measure_starts(
     scratch: Path,
     *,
     server: TritonServer,
-    uncompiled: bool = True,
-    rounds: int = 2,
+    choice: StartChoice | None = None,
     reporter: Reporter = SILENT,
 ) -> Starts:
     """Measure how long a real server takes to its first right answer, for each of *models*.
@@ -129,14 +145,19 @@ def measure_starts(
         models: model directories whose module needs no weights file.
         scratch: an empty folder.
         server: the server to start.
-        uncompiled: also measure deployments that are compiled when they are served.
-        rounds: how often each is started for the first time, and again.
+        choice: what is started; default: all but a mount, twice.
 
     Raises:
         VerifyError: a server does not become ready, or answers wrong.
         DeployError: a model cannot be deployed.
     """
-    manifest, _ = read_archive(archive)
+    choice = choice or StartChoice()
+    mounted_at = choice.mounted_at
+    manifest, sha256 = read_archive(archive, describe=describe_foreign)
+    if mounted_at is not None and not (mounted_at / MANIFEST_PATH).is_file():
+        raise VerifyError(
+            f"no image of an environment is mounted at {mounted_at}", hint="`envbuilder image` writes one"
+        )
     with kept_inodes() as inodes:
         bench = _Bench(
             archive=archive,
@@ -145,11 +166,13 @@ def measure_starts(
             python=".".join(manifest.python.split(".")[:2]),
             compilers=CompilerCount(scratch / "compilers"),
             inodes=inodes,
+            choice=choice,
+            image=f"oci://localhost/{manifest.recipe.lower()}@sha256:{sha256}",
             reporter=reporter,
         )
         reporter.step("Packing the same environment with conda-pack, without bytecode")
         pack_baseline(archive, scratch, bench.baseline_archive)
-        measured = [bench.measure(model, uncompiled=uncompiled, rounds=rounds) for model in models]
+        measured = [bench.measure(model) for model in models]
     return Starts(archive=archive.name, server=server.describe(), models=tuple(measured))
 
 
@@ -163,13 +186,16 @@ class _Bench:
     python: str
     compilers: CompilerCount
     inodes: KeptInodes
+    choice: StartChoice
+    image: str
+    """What a cluster's manifests would name: nobody reads those that are written here."""
     reporter: Reporter
 
     @property
     def baseline_archive(self) -> Path:
         return self.scratch / "baseline.tar.gz"
 
-    def measure(self, model: Path, *, uncompiled: bool, rounds: int) -> ModelStarts:
+    def measure(self, model: Path) -> ModelStarts:
         """Start everything there is of one model."""
         name = read_config(model).message.name or model.name
         folder = self.scratch / name
@@ -179,29 +205,39 @@ class _Bench:
         compiled = precompile(self.archive, model, folder / "compile", reporter=self.reporter)
         deploy_baseline(model, self.baseline_archive, folder / "baseline")
         plans = [("archive", True), ("unpacked", True)]
-        plans += [("archive", False), ("unpacked", False)] if uncompiled else []
+        plans += [("mounted", True)] if self.choice.mounted_at is not None else []
+        plans += [("archive", False), ("unpacked", False)] if self.choice.uncompiled else []
         for deployment, ahead in plans:
             deploy(
                 self.archive,
                 model,
                 folder / _label(deployment, ahead),
-                DeployOptions(
-                    layout="shared",
-                    shared=self.scratch / "envs",
-                    unpacked=deployment == "unpacked",
-                    replace=True,  # whatever environment the model has: it is this one that is measured
-                ),
+                self._options(deployment, folder),
                 compiled=compiled if ahead else (),
             )
         expected = self._eager(model, folder, name)
         starts = []
-        for _ in range(rounds):
+        for _ in range(self.choice.rounds):
             for deployment, ahead in [("baseline", False), *plans]:
                 shutil.rmtree(_caches(folder, deployment, ahead), ignore_errors=True)
                 for restart in (False, True):
                     start = self._start(folder, name, deployment, ahead, restart=restart, expected=expected)
                     starts.append(start)
         return summed(name, starts)
+
+    def _options(self, deployment: str, folder: Path) -> DeployOptions:
+        # Whatever environment the model has, it is replaced: it is this one that is measured.
+        if deployment == "mounted":
+            return DeployOptions(
+                layout="image",
+                image=self.image,
+                mounted_at=str(self.choice.mounted_at),
+                manifests=folder / "kubernetes",
+                replace=True,
+            )
+        return DeployOptions(
+            layout="shared", shared=self.scratch / "envs", unpacked=deployment == "unpacked", replace=True
+        )
 
     def _eager(self, model: Path, folder: Path, name: str) -> Mapping[str, np.ndarray[Any, Any]]:
         """Return the answers of the model as it is, not compiled."""
@@ -309,6 +345,9 @@ def summed(name: str, starts: Sequence[Start]) -> ModelStarts:
         starts=tuple(starts),
         archive_ratio=first["baseline", False] / first["archive", True],
         unpacked_ratio=first["baseline", False] / first["unpacked", True],
+        mounted_ratio=first["baseline", False] / first["mounted", True]
+        if ("mounted", True) in first
+        else None,
         compiles_on_restart=sum(s.compilations for s in ours if s.restart),
         difference_precompiled=max(s.difference for s in ours if s.precompiled),
         difference_compiled=max(s.difference for s in starts if s.deployment == "baseline"),

@@ -17,19 +17,21 @@ from envbuilder.archive.manifest import (
     manifest_beside,
     read_manifest,
 )
+from envbuilder.archive.plan import Plan, about, keep_plan, plan_of
 from envbuilder.archive.segment import Segment
 from envbuilder.archive.write import DamagedPieceError, write_archive
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.assemble.bytecode import BytecodeCompiler
-from envbuilder.assemble.own import environment_entry
+from envbuilder.assemble.cross_imports import Wanted, WantedError
+from envbuilder.assemble.environment_file import environment_entry
+from envbuilder.assemble.origin_proof import prove_origin
 from envbuilder.assemble.packing import pack_rules
 from envbuilder.assemble.pipeline import Pipeline, open_pipeline
 from envbuilder.assemble.shared_paths import TwoOwnersError
-from envbuilder.assemble.wanted import Wanted, WantedError
 from envbuilder.base.choose import find_compiler, open_base
 from envbuilder.base.conda import CondaBase
 from envbuilder.base.provider import Provider
-from envbuilder.building.manifest import _manifest, _manifest_entry
+from envbuilder.building.manifest import make_manifest, manifest_entry
 from envbuilder.building.record import BuildReport, build_key, parse_record, record_of
 from envbuilder.errors import AssembleError, EnvbuilderError, IntegrityError
 from envbuilder.lockfile.model import Lock
@@ -38,6 +40,7 @@ from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
+from envbuilder.store.proofs import Proofs
 from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256, free_bytes
 from envbuilder.util.interruption import shielded
@@ -45,8 +48,8 @@ from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import counted
 
 _TRIES: Final = 4
-"""A damaged store entry is removed and made again; more than one may be damaged. One try more may be needed where an
-artifact that was just fetched imports what was left out of another."""
+"""Attempts: a damaged store entry is removed and rebuilt, and several may be damaged. One more may be needed if an
+artifact that was just fetched imports what was excluded from another."""
 
 
 def build(
@@ -57,15 +60,16 @@ def build(
     output: Path,
     interpreter_change: bool = False,
     threads: int | None = None,
+    prune: bool = True,
 ) -> BuildReport:
     """Build the archive of *lock* in the folder *output*, packed as *recipe* says.
 
-    An archive that is there already, with its digest, is left as it is.
+    An archive that is there already, with its digest, is left as it is. With *prune* the store is cut to its limit.
 
     Raises:
-        FetchError: an artifact cannot be had.
+        FetchError: an artifact cannot be downloaded.
         IntegrityError: an artifact, or this machine's interpreter, is not the locked one.
-        AssembleError: the artifacts make no environment.
+        AssembleError: the artifacts cannot be assembled into an environment.
     """
     rules = pack_rules(recipe)
     store, reporter = session.store, session.reporter
@@ -82,20 +86,20 @@ def build(
                     return there
                 report = _build(recipe, lock, base, assembler, output, session, wanted)
         except WantedError as more:
-            wanted = more.wanted  # an artifact that was only now fetched imports what was left out of another
+            wanted = more.wanted  # an artifact that was just fetched imports what was excluded from another
         except (DamagedPieceError, DamagedArtifactError) as damaged:
             label = _discard(damaged, store, reporter)
             if attempt == _TRIES - 1:
                 raise IntegrityError(
-                    f"{label}: its bytes in the store change while they are read",
-                    hint=f"is the disk under {store.root} sound?",
+                    f"{label}: its content in the store changed while it was being read",
+                    hint=f"check the disk under {store.root}",
                 ) from damaged
         except OSError as error:
             if not isinstance(error, FileNotFoundError) or attempt == _TRIES - 1:
                 raise _failure(error, recipe, output, store) from error
-            reporter.note(f"{error.filename} is gone, perhaps removed by another process: begun again")
+            reporter.note(f"{error.filename} was removed, perhaps by another process; starting again")
         else:
-            _remember(key, report, store)
+            _remember(key, report, store, prune=prune)
             return report
     raise AssertionError("unreachable")
 
@@ -104,7 +108,7 @@ def build(
 def open_assembler(
     base: Provider, rules: PackRules, session: Session, threads: int | None = None
 ) -> Iterator[Assembler]:
-    """Give an assembler with *threads* threads (default: one for each CPU, at most 8)."""
+    """Yield an assembler with *threads* threads (default: one per CPU, at most 8)."""
     threads = threads or min(os.cpu_count() or 1, 8)
     with (
         ThreadPoolExecutor(threads) as executor,
@@ -153,8 +157,8 @@ def _build(
             reporter=session.reporter,
         )
         archive = output / f"{recipe.name}-{written.sha256[:12]}{suffix}"
-        # Its manifest first: an archive never stands without it. One that is there is left as it is: a server
-        # extracts again when an archive's time changes.
+        # The manifest first, so that no archive is ever without one. An existing archive is left untouched: a server
+        # extracts it again when its modification time changes.
         beside = draft.with_name("manifest")
         beside.write_bytes(contents.text.encode("utf-8", "surrogateescape"))
         there = archive.exists() and file_sha256(archive) == written.sha256
@@ -162,6 +166,14 @@ def _build(
             beside.replace(manifest_beside(archive))
             if not there:
                 draft.replace(archive)
+        if not recipe.pack.uncompressed:
+            with contextlib.suppress(OSError):  # only speeds up writing an image
+                parts = plan_of(contents.packed)
+                plan = Plan(archive=written.sha256, about=about(contents.manifest), parts=parts)
+                keep_plan(session.store, plan)
+    prove_origin(
+        Proofs(store=session.store), written.sha256, contents.manifest, contents.packed, recipe, lock
+    )
     return BuildReport(
         archive=archive,
         manifest=contents.manifest,
@@ -169,12 +181,12 @@ def _build(
         size=written.size,
         already_there=False,
         segments_made=assembler.made,
-        segments_total=len(lock.artifacts) + 2,  # the environment's own are made each time
+        segments_total=len(lock.artifacts) + 2,  # the environment's own two are always rebuilt
     )
 
 
 class _Contents:
-    """The segments of an archive in its order; after them, its manifest."""
+    """Yields the segments of an archive in order, then knows its manifest."""
 
     manifest: Manifest
     text: str
@@ -194,24 +206,29 @@ class _Contents:
         self._assembler = assembler
         self._pipeline = pipeline
         self._scratch = scratch
+        self.packed: list[Segment] = []
+        """All segments, complete after the last was yielded."""
 
     def segments(self) -> Iterator[Segment]:
-        """Yield the base, the wheels, the activation, and what is the environment's own."""
+        """Yield the base, the wheels, the activation scripts, and the environment's own files."""
         listed: list[Segment] = []
-        with clobbering_explained(self._recipe, self._base):
+        with explain_clobbering(self._recipe, self._base):
             for segment in self._pipeline.segments():
                 listed.append(segment)
                 yield segment
         compiler = find_compiler(listed[0].files) if self._recipe.compiler == "bundled" else {}
-        own = self._assembler.own([environment_entry(compiler)], self._scratch / "environment")
+        own = self._assembler.environment_segment(
+            [environment_entry(compiler)], self._scratch / "environment"
+        )
         listed.append(own)
         yield own
-        self.manifest = _manifest(self._recipe, self._lock, self._base, listed)
+        self.manifest = make_manifest(self._recipe, self._lock, self._base, listed)
         self.text = self.manifest.text()
-        yield self._assembler.own([_manifest_entry(self.text)], self._scratch / "manifest")
-
-
-# -- what is in it ---------------------------------------------------------------------------------
+        manifest = self._assembler.environment_segment(
+            [manifest_entry(self.text)], self._scratch / "manifest"
+        )
+        yield manifest
+        self.packed = [*listed, manifest]
 
 
 # -- before and after ------------------------------------------------------------------------------
@@ -238,35 +255,36 @@ def _already_there(key: str, recipe: Recipe, output: Path, store: Store) -> Buil
             segments_total=known.segments,
         )
     except (OSError, EnvbuilderError):
-        return None  # nothing that is sure: build it
+        return None  # not usable: build
 
 
-def _remember(key: str, report: BuildReport, store: Store) -> None:
+def _remember(key: str, report: BuildReport, store: Store, *, prune: bool) -> None:
     with contextlib.suppress(OSError):  # the archive is there; only the next build would be faster
         store.write_entry("builds", key, record_of(report).text())
-        store.prune()
+        if prune:
+            store.prune()
 
 
 def _discard(damaged: DamagedPieceError | DamagedArtifactError, store: Store, reporter: Reporter) -> str:
-    """Drop what is no longer what its name says, so that it is fetched or made again; return its name."""
+    """Remove a damaged entry, so that it is fetched or built again; return its name."""
     if isinstance(damaged, DamagedArtifactError):
-        reporter.note(f"{damaged.artifact.filename} in the store was damaged: fetched again")
+        reporter.note(f"{damaged.artifact.filename} in the store was damaged; fetching it again")
         return damaged.artifact.filename
     label = damaged.segment.label
     if damaged.artifact is not None and not store.check_artifact(damaged.artifact):
-        reporter.note(f"{label} in the store was damaged: fetched again")
+        reporter.note(f"{label} in the store was damaged; fetching it again")
     else:
-        reporter.note(f"the segment of {label} in the store was damaged: made again")
+        reporter.note(f"the segment of {label} in the store was damaged; rebuilding it")
         store.remove("segments", damaged.segment.key)
     return label
 
 
 def _failure(error: OSError, recipe: Recipe, output: Path, store: Store) -> AssembleError:
-    """Say what the system refused, and where."""
+    """Return the error for a failed system call, with its path."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = " and ".join(f"{free_bytes(place) >> 20} MiB in {place}" for place in (output, store.writable))
         return AssembleError(
-            f"no space left to build {recipe.name}: free are {free}",
+            f"no space left to build {recipe.name}: {free} free",
             hint="`envbuilder store prune` or ENVBUILDER_CACHE for the store, --output for archives",
         )
     where = f": {error.filename}" if error.filename is not None else ""
@@ -275,12 +293,12 @@ def _failure(error: OSError, recipe: Recipe, output: Path, store: Store) -> Asse
 
 @contextmanager
 def _draft(output: Path, name: str) -> Iterator[Path]:
-    """Give a place beside the archive-to-be, and leave nothing there."""
+    """Yield a temporary folder next to the future archive, removed on exit."""
     with ExitStack() as stack:
         try:
             stack.enter_context(output_folder(output))
         except OSError as error:
-            raise AssembleError(f"the folder {output} cannot be made: {error.strerror}") from error
+            raise AssembleError(f"the folder {output} cannot be created: {error.strerror}") from error
         try:
             folder = stack.enter_context(draft_folder(output, name))
         except OSError as error:
@@ -289,8 +307,8 @@ def _draft(output: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def clobbering_explained(recipe: Recipe, base: Provider) -> Iterator[None]:
-    """Name the conda package and the line of the recipe where a wheel would overwrite a file of the base."""
+def explain_clobbering(recipe: Recipe, base: Provider) -> Iterator[None]:
+    """Explain that a wheel would overwrite a file of a conda package, with the line of the recipe."""
     try:
         yield
     except TwoOwnersError as error:

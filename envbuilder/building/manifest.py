@@ -1,4 +1,4 @@
-"""The manifest of an archive, from what was put into it."""
+"""The manifest of an archive, from its segments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from envbuilder.archive.manifest import (
     ManifestPackage,
 )
 from envbuilder.archive.segment import Segment
-from envbuilder.assemble.own import sum_excluded
+from envbuilder.assemble.environment_file import sum_excluded
 from envbuilder.assemble.packing import pack_options, tools
 from envbuilder.base.provider import Provider
 from envbuilder.lockfile.digest import lock_digest
@@ -26,7 +26,8 @@ from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
 
 
-def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Segment]) -> Manifest:
+def make_manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Segment]) -> Manifest:
+    """Return the manifest of an archive of *segments*."""
     files = sorted((f for s in segments for f in s.files), key=lambda file: os.fsencode(file.path))
     elf = [file.elf for file in files if file.elf is not None]
     described = base.interpreter
@@ -68,5 +69,6 @@ def _manifest(recipe: Recipe, lock: Lock, base: Provider, segments: Sequence[Seg
     )
 
 
-def _manifest_entry(text: str) -> Entry:
+def manifest_entry(text: str) -> Entry:
+    """Return the entry that holds the manifest *text*."""
     return Entry(MANIFEST_PATH, data=text.encode("utf-8", "surrogateescape"))

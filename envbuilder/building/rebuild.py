@@ -1,4 +1,4 @@
-"""A build made again from nothing, to see that its bytes are the same."""
+"""Rebuild an archive from scratch, to check that it is byte-identical."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from envbuilder.store.session import Session
 def check_rebuild(
     report: BuildReport, session: Session, make: Callable[[Session, Path], BuildReport]
 ) -> None:
-    """Build what *report* is of again, by *make*, in a store that has its artifacts and nothing else.
+    """Build the archive of *report* again with *make*, in a store that holds only its artifacts.
 
     Raises:
-        IntegrityError: the bytes are others.
+        IntegrityError: the archive is not byte-identical.
     """
-    session.reporter.step("Building again from nothing, to compare")
+    session.reporter.step("Rebuilding from scratch to compare")
     with session.store.scratch("check") as scratch:
         fresh = replace(session, store=artifacts_only(session.store, scratch / "store"))
         again = make(fresh, scratch / "envs")
     if again.sha256 != report.sha256:
         raise IntegrityError(
-            f"{report.archive}: sha256 {report.sha256}, built again from nothing {again.sha256}",
+            f"{report.archive}: sha256 {report.sha256}, rebuilt from scratch {again.sha256}",
             hint="`envbuilder store clear` and build again; if that differs too, please report it",
         )
 
 
 def artifacts_only(store: Store, root: Path) -> Store:
-    """Return a store at *root* that has the artifacts of *store*, each read again, and nothing else."""
+    """Return a store at *root* that holds only the artifacts of *store*, each verified by its sha256."""
     made = Store(root=root, limit=None)
     for entry in store.entries():
         if entry.kind == "artifacts" and store.check_artifact(entry.key):

@@ -1,4 +1,4 @@
-"""What a build was made of and what it made: its key in the store, and its report."""
+"""Inputs and result of a build: its key in the store, and its report."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from envbuilder.util.documents import Cap, Grammar, parse_json
 from envbuilder.util.files import file_sha256
 
 _RECORD: Final = Cap(size=16 * 2**10, containers=10, depth=4)
-"""Of a build's record: five short values."""
+"""Largest size of a build record, which has five short values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildReport:
-    """What a build made."""
+    """The result of a build."""
 
     archive: Path
     manifest: Manifest
     sha256: str
     size: int
-    """Bytes of the archive."""
+    """Size of the archive in bytes."""
     already_there: bool
-    """Whether the archive lay there, whole, before."""
+    """Whether a complete archive existed already."""
     segments_made: int
     segments_total: int
 
 
 def build_key(recipe: Recipe, lock: Lock, interpreter: LockedInterpreter) -> str:
-    """Return what decides the bytes of an archive, as a sha256: who knows the key needs not build."""
+    """Return a sha256 over all inputs of an archive: equal keys give identical archives."""
     return _key(recipe.name, lock_digest(lock), interpreter, pack_options(recipe), tools(lock))
 
 
 def key_of(manifest: Manifest) -> str:
-    """Return the key of the build that made an archive, from its manifest."""
+    """Return the build key of an archive, from its manifest."""
     described = manifest.interpreter
     interpreter = LockedInterpreter(
         version=described.version, origin=described.origin, digest=described.digest
@@ -66,7 +66,7 @@ def _key(
 
 
 def record_of(report: BuildReport) -> BuildRecord:
-    """Return what a store keeps of a build."""
+    """Return the path of a build record in a store."""
     return BuildRecord(
         archive=report.archive.name,
         sha256=report.sha256,
@@ -85,23 +85,23 @@ _ARCHIVE: Final = Grammar(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildRecord:
-    """What a build made, by its key: enough to fetch it instead of building."""
+    """The result of a build under its key: enough to download it instead of building."""
 
     archive: str
-    """The file's name."""
+    """The name of the archive."""
     sha256: str
     size: int
     segments: int
     manifest: str
-    """sha256 of the manifest's file."""
+    """sha256 of the manifest file."""
 
     def text(self) -> bytes:
-        """Return the JSON."""
+        """Return the record as JSON."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
 
 
 def record_of_archive(archive: Path, sha256: str, manifest: Manifest) -> BuildRecord:
-    """Return what a store keeps of the build that made *archive*, which has this sha256 and *manifest* beside it."""
+    """Return the record of the build of *archive*, which has this sha256 and *manifest* next to it."""
     return BuildRecord(
         archive=archive_name(manifest, sha256),
         sha256=sha256,
@@ -112,15 +112,15 @@ def record_of_archive(archive: Path, sha256: str, manifest: Manifest) -> BuildRe
 
 
 def archive_name(manifest: Manifest, sha256: str) -> str:
-    """Return what the archive with this manifest and sha256 is called."""
+    """Return the file name of the archive with this manifest and sha256."""
     return f"{manifest.recipe}-{sha256[:12]}{'.tar' if manifest.pack.get('uncompressed') else '.tar.gz'}"
 
 
 def parse_record(text: bytes, *, where: str) -> BuildRecord:
-    """Read a record; *where* names it in errors.
+    """Parse a build record; *where* names it in errors.
 
     Raises:
-        DocumentError: it is none.
+        DocumentError: it is invalid.
     """
     found = parse_json(text, where=where, cap=_RECORD)
     record = BuildRecord(

@@ -1,4 +1,4 @@
-"""Facts about the world outside: Triton's releases, torch's builds, CUDA's drivers.
+"""Facts about Triton's releases, torch's builds, CUDA's drivers and systems' libraries.
 
-In: nothing. Out: tables and look-ups. Knows no recipe, no file of the user's, no network.
+In: nothing. Out: tables and look-ups. Knows no recipe, no user file, no network.
 """

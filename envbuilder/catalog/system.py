@@ -1,4 +1,4 @@
-"""Shared libraries of the systems that servers run on: which an image has, and who else has those that it lacks.
+"""Shared libraries of the systems that servers run on: what an image contains, and how to get what it lacks.
 
 Sources: manylinux's policy as auditwheel publishes it; the packages that ``build.py`` of the server's release branches
 installs into its images (``dockerfile_prepare_container_linux``), with what those depend on; Debian's own lists of the
@@ -18,19 +18,19 @@ from envbuilder.catalog.triton import Release
 
 LOADER: Final = re.compile(r"(ld-linux[-\w]*|linux-vdso)\.so(\.\d+)*")
 DRIVER: Final = re.compile(r"lib(cuda|nvidia-[-\w]+|nvcuvid|nvoptix|cudadebugger)\.so(\.\d+)*")
-"""NVIDIA's driver: comes with the machine, and only with one that has a GPU."""
+"""NVIDIA's driver: part of the machine, and only if it has a GPU."""
 CUDA: Final = re.compile(
     r"lib(cu(blas|dart|dnn|fft|file|pti|rand|solver|sparse|tensor)\w*|nv(rtc|JitLink|jpeg|ToolsExt|infer|shmem)[\w-]*|nccl"
     r"|ibverbs|rdmacm|mlx5|efa|fabric|pmix|mpi|oshmem|uc[cmpst]|hcoll|nl-3|nl-route-3)\.so(\.\d+)*"
 )
-"""CUDA, TensorRT and HPC-X, of which images have what ``build.py`` does not say."""
+"""CUDA, TensorRT and HPC-X: parts of images that ``build.py`` does not list."""
 _GLIBC: Final = re.compile(r"lib(c|m|pthread|dl|rt|util|resolv|anl|mvec|nsl|thread_db|nss_\w+)\.so\.\d+")
 _COMPILER: Final = ("libgcc_s.so.1", "libstdc++.so.6")
 
 _NOT_IN_IMAGES: Final = frozenset(
     ("libGL.so.1", "libICE.so.6", "libSM.so.6", "libX11.so.6", "libXext.so.6", "libXrender.so.1")
 )
-"""What manylinux takes for granted on a desktop, and no image of Triton has (server issues 3244 and 6340)."""
+"""What manylinux assumes on desktops, and no image of Triton contains (server issues 3244 and 6340)."""
 _GLIB: Final = frozenset(f"lib{name}-2.0.so.0" for name in ("glib", "gio", "gmodule", "gobject", "gthread"))
 """A dependency of ``software-properties-common``, which images have up to 25.08."""
 _INSTALLED: Final = frozenset(
@@ -67,12 +67,12 @@ _INSTALLED: Final = frozenset(
         *("unwind.so.8", "uuid.so.1", "xml2.so.2", "xxhash.so.0", "yaml-0.so.2", "zstd.so.1"),
     )
 )
-"""What the packages that ``build.py`` installs into images of Ubuntu 22.04 and 24.04 have, and those they need."""
+"""Libraries of what ``build.py`` installs into images of Ubuntu 22.04 and 24.04, dependencies included."""
 
 
 @functools.cache
 def manylinux_libraries(glibc: str) -> frozenset[str]:
-    """Return the sonames that wheels for ``manylinux_X_Y`` may take for granted; X.Y is *glibc*, or the next below."""
+    """Return the sonames that wheels for ``manylinux_X_Y`` may assume; X.Y is *glibc*, or the next below."""
     text = (resources.files("auditwheel") / "policy" / "manylinux-policy.json").read_text("utf-8")
     wanted = _numbers(glibc)
     best: tuple[tuple[int, ...], frozenset[str]] = ((0,), frozenset())
@@ -85,14 +85,14 @@ def manylinux_libraries(glibc: str) -> frozenset[str]:
 
 
 def is_base_library(soname: str, glibc: str) -> bool:
-    """Say whether every system that serves has *soname*: what manylinux takes for granted, less what desktops have."""
+    """Return whether every server system has *soname*: what manylinux assumes, except desktop libraries."""
     if LOADER.fullmatch(soname) or _GLIBC.fullmatch(soname) or soname in _COMPILER:
         return True
     return soname in manylinux_libraries(glibc) - _NOT_IN_IMAGES - _GLIB
 
 
 def image_has(soname: str, release: Release) -> bool | None:
-    """Say whether the image of *release* has *soname*; None: that is not known, or the image is whatever a host is."""
+    """Return whether the image of *release* has *soname*; None if unknown, or if the server runs on a host."""
     if is_base_library(soname, release.wheel_glibc):
         return True
     if release.glibc is None or CUDA.fullmatch(soname) or DRIVER.fullmatch(soname):
@@ -109,12 +109,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remedy:
-    """How an environment, or an image, gets a library."""
+    """Ways to get a library into an environment or an image."""
 
     debian: str | None
     """The package of Debian 12 and Ubuntu 22.04 that has it (Ubuntu 24.04 may add ``t64`` to its name)."""
     wheel: str | None = None
-    """A project that does without it, in place of *instead_of*."""
+    """A project that does not need it, a replacement for *instead_of*."""
     instead_of: str | None = None
 
 
@@ -158,11 +158,11 @@ _HEADLESS: Final = {
     "opencv-contrib-python": "opencv-contrib-python-headless",
     "psycopg2": "psycopg2-binary",
 }
-"""Project → the one of the same modules that needs no library of the system."""
+"""Project → a replacement with the same modules that needs no system library."""
 
 
 def remedy(soname: str, project: str | None = None) -> Remedy:
-    """Return how *soname*, which *project* needs, can be had."""
+    """Return the ways to get *soname*, which *project* needs."""
     headless = _HEADLESS.get(project or "")
     if headless is not None:
         return Remedy(debian=_DEBIAN.get(soname), wheel=headless, instead_of=project)

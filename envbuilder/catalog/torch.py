@@ -22,20 +22,20 @@ class TorchBuild:
 
     version: str
     cuda: tuple[str, ...]
-    """CUDA variants on PyTorch's index, oldest first; a CPU build always exists besides."""
+    """CUDA variants on PyTorch's index, oldest first; a CPU build always exists too."""
     pypi: str
     """CUDA of the package index's own build, ``13.0``."""
     pythons: tuple[str, ...]
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Every value that ``cuda:`` may have with this version."""
+        """Every valid value of ``cuda:`` for this version."""
         return ("cpu", *self.cuda, "pypi")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Why a combination cannot be."""
+    """Why a combination is impossible."""
 
     key: str
     """The key of the recipe that is wrong: ``torch``, ``cuda`` or ``python``."""
@@ -62,17 +62,17 @@ def table() -> tuple[TorchBuild, ...]:
 
 
 def find_build(torch: str) -> TorchBuild | None:
-    """Return what is known of *torch*, or None for a version the table does not hold."""
+    """Return the entry for *torch*, or None if the table does not contain it."""
     return next((build for build in table() if Version(build.version) == Version(torch)), None)
 
 
 def is_newer_than_table(torch: str) -> bool:
-    """Say whether *torch* came out after the table was made, so that nothing can be said of it."""
+    """Return whether *torch* is newer than the table, so that nothing is known about it."""
     return Version(torch) > Version(table()[-1].version)
 
 
 def find_problem(torch: str, cuda: str, python: str) -> Problem | None:
-    """Say why no build of *torch* for *cuda* and *python* exists; None where one exists, or nothing is known."""
+    """Return why no build of *torch* for *cuda* and *python* exists; None if one exists, or nothing is known."""
     if is_newer_than_table(torch):
         return None
     build = find_build(torch)
@@ -104,7 +104,7 @@ def find_problem(torch: str, cuda: str, python: str) -> Problem | None:
 
 
 def newest_python(torch: str, pythons: tuple[str, ...]) -> str:
-    """Return the newest of *pythons* that *torch* has wheels for, or simply the newest where none is known."""
+    """Return the newest of *pythons* that *torch* has wheels for, or the newest if nothing is known."""
     build = find_build(torch)
     fitting = [python for python in pythons if build is None or python in build.pythons]
     return max(fitting or pythons, key=Version)

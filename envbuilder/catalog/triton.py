@@ -1,4 +1,4 @@
-"""What each Triton release demands of an execution environment. No other module knows release numbers.
+"""What each Triton release requires of an execution environment. No other module knows release numbers.
 
 Sources: the Python backend's and the core's source on each release branch (``stub_launcher.cc``,
 ``pb_env.cc``, ``pb_stub.cc``), the support matrix of the NGC images, and measurements on the server of the
@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from packaging.version import Version
+
 from envbuilder.errors import RecipeError
 
 Launch = Literal["sourced", "direct"]
@@ -23,7 +25,7 @@ PYTRITON = "pytriton-0.7.0"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Release:
-    """A Triton release, and what it demands of an environment."""
+    """A Triton release, and what it requires of an environment."""
 
     name: str
     """``YY.MM``, or ``pytriton-0.7.0``."""
@@ -40,21 +42,27 @@ class Release:
     extraction: Extraction
     """``secure`` also refuses ``..``, absolute names, and members written through a symlinked directory."""
     demands: tuple[str, ...]
-    """PEP 508 requirements that go into every environment for this release, unasked."""
+    """PEP 508 requirements that go into every environment for this release."""
 
     @property
     def wheel_glibc(self) -> str:
-        """The glibc that wheels may ask: the image's, or the least the host's server itself needs (2.34)."""
+        """The glibc that wheels may require: the image's, or the minimum of the host's server itself (2.34)."""
         return self.glibc or "2.34"
 
-    def conda_demands(self, python: str) -> tuple[str, ...]:
-        """Match specs of conda packages that go into every base for this release, with Python *python*, unasked."""
-        return (f"python {python}.*", f"libstdcxx >={_GCC[self.stub_glibcxx]}")
+    def conda_requirements(self, python: str) -> tuple[str, ...]:
+        """Match specs of conda packages that go into every base for this release with Python *python*."""
+        return (f"python {python}.*", f"libstdcxx >={first_gcc(self.stub_glibcxx)}")
 
 
-_GCC = {"3.4.30": "12.1", "3.4.32": "13.2"}
-"""``GLIBCXX_`` version → the first GCC whose libstdc++ has it (libstdc++'s "ABI Policy and Guidelines"); conda's
-package ``libstdcxx`` has GCC's version."""
+_GCC = {"3.4.30": "12.1", "3.4.31": "13.1", "3.4.32": "13.2", "3.4.33": "14.1", "3.4.34": "15.1"}
+"""``GLIBCXX_`` version → the first GCC whose libstdc++ has it (libstdc++'s "ABI Policy and Guidelines")."""
+
+
+def first_gcc(glibcxx: str) -> str | None:
+    """Return the first GCC whose libstdc++ has the symbol version *glibcxx* (``3.4.30``): conda's ``libstdcxx`` has
+    GCC's version. None: not known.
+    """
+    return next((gcc for version, gcc in _GCC.items() if Version(version) >= Version(glibcxx)), None)
 
 
 def _row(name: str) -> Release:
@@ -97,10 +105,21 @@ FIRST_RELEASE = "23.08"
 """The first release whose Python backend takes execution environments as this tool writes them."""
 
 
+def release_ranges() -> tuple[tuple[str, Release], ...]:
+    """Return the releases that demand the same, oldest first: what to call them, and the newest that was read."""
+    return (
+        (PYTRITON, _row(PYTRITON)),
+        (f"{FIRST_RELEASE} \N{EN DASH} 24.10", _row("24.10")),
+        ("24.11 \N{EN DASH} 25.07", _row("25.07")),
+        ("25.08 \N{EN DASH} 26.05", _row("26.05")),
+        ("26.06 and later", _row("26.06")),
+    )
+
+
 def find_release(name: str) -> Release:
     """Return the facts of the release called *name*.
 
-    Releases after the newest one that was read are taken to be like it.
+    Later releases are assumed to be like the newest known one.
 
     Raises:
         RecipeError: no such release; the message names the nearest ones.
@@ -112,6 +131,6 @@ def find_release(name: str) -> Release:
     examples = [PYTRITON, "23.08", "24.10", "24.11", "25.06", "25.08", "26.06"]
     near = difflib.get_close_matches(name, examples, n=3, cutoff=0.4) or [PYTRITON, "25.06", "26.06"]
     raise RecipeError(
-        f"no Triton release {name!r}: known are YY.MM from {FIRST_RELEASE} on, and {PYTRITON}",
+        f"unknown Triton release {name!r}; expected YY.MM from {FIRST_RELEASE} on, or {PYTRITON}",
         hint=f"nearest: {', '.join(near)}",
     )

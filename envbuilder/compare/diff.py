@@ -20,7 +20,7 @@ _SHOWN: Final = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """A value that is another on each side; None: that side has none."""
+    """A value that differs between the sides; None: that side has none."""
 
     name: str
     before: str | None

@@ -1,4 +1,4 @@
-"""One side of a comparison: what a recipe, a lock or an archive says of itself, in the same words for all of them."""
+"""One side of a comparison: a recipe, a lock or an archive, described in the same terms."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from envbuilder.archive.manifest import Manifest, ManifestFile, manifest_beside, read_manifest
 from envbuilder.catalog.cuda import DRIVER_FLOORS
 from envbuilder.errors import RecipeError
-from envbuilder.inventory.components import manifest_of
-from envbuilder.inventory.read import read_texts
+from envbuilder.foreign.measured import MeasuredManifest, measure
+from envbuilder.foreign.survey import is_environment, survey
+from envbuilder.inventory.components import take_inventory
 from envbuilder.lockfile.pylock import read_lock
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.load import find_recipe
@@ -25,7 +26,10 @@ from envbuilder.util.files import kind_of_file
 
 Kind = Literal["recipe", "lock", "archive"]
 
-_ARCHIVES: Final = (".tar.gz", ".tgz", ".tar")
+_ARCHIVES: Final = (
+    *(".tar.gz", ".tgz", ".tar"),
+    *(".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".zip"),  # conda-pack's other formats
+)
 _LEGACY: Final = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 """glibc of the tags of PEP 513, 571 and 599."""
 _CUDA_OF: Final = re.compile(r"nvidia-cuda-runtime(?:-cu(?P<major>\d+))?")
@@ -36,7 +40,7 @@ class Package:
     """A package of one side."""
 
     version: str
-    """Of a recipe: what it asks for."""
+    """Of a recipe: what it requires."""
     sha256: str | None = None
     size: int | None = None
     """Bytes of its artifact."""
@@ -51,7 +55,7 @@ class Side:
     facts: Mapping[str, str | None]
     """What it is for, and how it is made."""
     demands: Mapping[str, str | None]
-    """What it asks of the machine that serves it."""
+    """What it requires of the machine that serves it."""
     packages: Mapping[str, Package]
     files: Mapping[str, ManifestFile] = field(default_factory=dict)
     """Of an archive, by path."""
@@ -63,28 +67,31 @@ class Side:
 def read_side(name: str, root: Path, *, reporter: Reporter = SILENT) -> Side:
     """Read a recipe (a name in ``recipes/`` of *root*, or a ``.yaml``), a lock (``.toml``), an archive or a manifest.
 
-    Of an archive its manifest is read: the one beside it, or where that is missing the one inside.
+    Of an archive its manifest is read: the one beside it, or where that is missing the one inside. What another tool
+    packed, and a folder, is measured.
 
     Raises:
-        RecipeError: there is no such file, or no such recipe.
+        RecipeError: no such file, or no such recipe.
         StaleLockError, IntegrityError: it is no lock, no manifest, or no archive.
     """
     path = Path(name)
     if name.endswith(".toml"):
         return _of_lock(path)
+    if path.is_dir() and is_environment(path):
+        found = survey(path, reporter=reporter)
+        return _of_archive(measure(found, where=name), path.absolute().name, None)
     if not name.endswith((*_ARCHIVES, ".json")):
         return _of_recipe(find_recipe(name, root))
     if path.exists() and not path.is_file():
         raise RecipeError(f"{name}: is {kind_of_file(path.stat().st_mode)}, not a file")
     if not path.is_file():
-        raise RecipeError(f"{name}: there is no such file", hint="archives lie in envs/ after a build")
+        raise RecipeError(f"{name}: no such file", hint="`envbuilder build` writes archives to envs/")
     if name.endswith(".json"):
         return _of_archive(read_manifest(path), path.name, None)
     beside = manifest_beside(path)
     if not beside.is_file():
-        return _of_archive(
-            manifest_of(read_texts(path, reporter=reporter), path), path.name, path.stat().st_size
-        )
+        manifest = take_inventory(path, reporter=reporter).manifest
+        return _of_archive(manifest, path.name, path.stat().st_size)
     return _of_archive(read_manifest(beside), path.name, path.stat().st_size)
 
 
@@ -135,7 +142,7 @@ def _of_lock(path: Path) -> Side:
             "interpreter": _interpreter(
                 lock.interpreter.version, lock.interpreter.origin, lock.interpreter.digest
             ),
-            "demanded by Triton": ", ".join(lock.demands),
+            "required by Triton": ", ".join(lock.demands),
             **{f"solved by {name}": version for name, version in lock.tools},
             **{f"built: {name}": source for name, source in lock.built},
         },
@@ -153,6 +160,8 @@ def _of_lock(path: Path) -> Side:
 
 def _of_archive(manifest: Manifest, name: str, size: int | None) -> Side:
     interpreter = manifest.interpreter
+    if isinstance(manifest, MeasuredManifest):
+        return _of_foreign(manifest, name, size)
     return Side(
         kind="archive",
         name=name,
@@ -163,25 +172,54 @@ def _of_archive(manifest: Manifest, name: str, size: int | None) -> Side:
             "torch": manifest.torch,
             "CUDA": manifest.cuda,
             "interpreter": _interpreter(interpreter.version, interpreter.origin, interpreter.digest),
-            "demanded by Triton": ", ".join(manifest.demands),
+            "required by Triton": ", ".join(manifest.demands),
             "recipe's digest": manifest.recipe_digest[:12],
             "lock's digest": manifest.lock_digest[:12],
             **{f"pack: {key}": _json(value) for key, value in sorted(manifest.pack.items())},
             **{f"packed by {tool}": version for tool, version in sorted(manifest.tools.items())},
         },
-        demands={
-            "glibc": manifest.glibc,
-            "GLIBCXX": manifest.glibcxx,
-            "NVIDIA driver": _driver(manifest.cuda, (one.name for one in manifest.packages)),
-        },
-        packages={
-            canonicalize_name(one.name): Package(version=one.version, sha256=one.sha256, size=one.size)
-            for one in manifest.all_packages
-        },
+        demands=_demands(manifest),
+        packages=_packages(manifest),
         files={file.path: file for file in manifest.files},
         size=size,
         unpacked_size=manifest.unpacked_size,
     )
+
+
+def _of_foreign(manifest: MeasuredManifest, name: str, size: int | None) -> Side:
+    """Return what was measured of an archive that another tool made: nobody wrote down what it is for."""
+    return Side(
+        kind="archive",
+        name=name,
+        facts={
+            "Python": manifest.python,
+            "torch": manifest.torch or None,
+            "CUDA": manifest.cuda,
+            "interpreter": f"{manifest.interpreter.version} ({manifest.interpreter.origin})",
+        },
+        demands=_demands(manifest),
+        packages=_packages(manifest),
+        files={file.path: file for file in manifest.files},
+        size=size,
+        unpacked_size=manifest.unpacked_size,
+    )
+
+
+def _demands(manifest: Manifest) -> dict[str, str | None]:
+    return {
+        "glibc": manifest.glibc,
+        "GLIBCXX": manifest.glibcxx,
+        "NVIDIA driver": _driver(manifest.cuda, (one.name for one in manifest.packages)),
+    }
+
+
+def _packages(manifest: Manifest) -> dict[str, Package]:
+    return {
+        canonicalize_name(one.name): Package(
+            version=one.version, sha256=one.sha256 or None, size=one.size if one.sha256 else None
+        )
+        for one in manifest.all_packages
+    }
 
 
 def _asked(requirement: Requirement) -> str:

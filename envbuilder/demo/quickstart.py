@@ -1,4 +1,4 @@
-"""``envbuilder quickstart``: from the recipe ``cpu`` to an answer served by a real Triton, nothing to prepare."""
+"""``envbuilder quickstart``: from the recipe ``cpu`` to an answer of a real Triton, without any preparation."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Quickstart:
     """Bytes."""
     interpreter: str
     locked_interpreter: bool
-    """Whether it is the one of the lock, so that the archive's bytes are everybody's."""
+    """Whether it is the locked one, so that the archive is byte-identical everywhere."""
     verified: str
-    """What verification found, in short."""
+    """A summary of the verification."""
     compiled: bool
     """Whether the model was served with ``torch.compile``."""
     repository: Path
@@ -57,7 +57,7 @@ class Quickstart:
     kept: bool
 
     def lines(self) -> list[str]:
-        """Say it to a person."""
+        """Return the lines to print."""
         how = "compiled while it loaded" if self.compiled else "not compiled: no C++ compiler on this machine"
         same = "the locked one" if self.locked_interpreter else "not the locked one: see the note above"
         rows = [" ".join(f"{value:+.4f}" for value in row[:6]) + " …" for row in self.answer]
@@ -83,7 +83,7 @@ def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
     to the folder *keep*, or to a temporary one that is removed; what was downloaded stays in the store.
 
     Raises:
-        FetchError: an artifact or the server cannot be had.
+        FetchError: an artifact or the server cannot be downloaded.
         VerifyError: a check fails; the server does not get ready, or answers wrong.
     """
     begun = time.monotonic()
@@ -176,9 +176,9 @@ def ask(running: RunningServer) -> np.ndarray[Any, Any]:
     together, alone = _infer(running, rows), _infer(running, rows[:1])
     if together.shape != (_ROWS, 16) or not np.allclose(together[:1], alone, rtol=1e-3, atol=1e-4):
         raise VerifyError(
-            f"the server answered {together.shape} for {_ROWS} rows, and {alone[0, :3]} for the first of them alone, "
+            f"the server returned shape {together.shape} for {_ROWS} rows, and {alone[0, :3]} for the first alone, "
             f"{together[0, :3] if len(together) else 'nothing'} for it among them",
-            hint="`envbuilder verify` on the archive tells more",
+            hint="run `envbuilder verify` on the archive for details",
         )
     return together
 

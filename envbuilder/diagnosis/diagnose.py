@@ -65,7 +65,10 @@ class Diagnosis:
 
     def tables(self) -> Iterator[Table]:
         """Give all of it as tables for a person: title, headings, rows."""
-        rows = [(i.minor, i.version, i.place, i.detail) for i in self.interpreters]
+        rows = [
+            (i.minor, i.version, i.place, f"usable ({i.detail})" if i.usable else i.detail)
+            for i in self.interpreters
+        ]
         yield "Interpreters", ["Python", "version", "place", "detail"], rows or [("none", "", "", "")]
         yield "Machine", ["what", "found", "detail"], [*self._machine()]
         routes = [(r.kind, r.place, "yes" if r.answers else "no", r.detail) for r in self.routes]

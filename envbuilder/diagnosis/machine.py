@@ -36,7 +36,7 @@ extern "C" int threads() { std::vector<int> v(3); return omp_get_max_threads() +
 WHEELHOUSE = "wheelhouse"
 PACKAGE_INDEX = "package index"
 PYTORCH_INDEX = "PyTorch's index"
-STORE = "store elsewhere"
+STORE = "remote store"
 CONDA_CHANNEL = "conda channel"
 _PROJECTS = {PACKAGE_INDEX: "pip", PYTORCH_INDEX: "torch"}
 """A project that each kind of index has."""
@@ -86,7 +86,7 @@ class Route:
     """One source, and whether it answers."""
 
     kind: str
-    """``store elsewhere``, ``wheelhouse``, ``package index`` or ``PyTorch's index``."""
+    """``remote store``, ``wheelhouse``, ``package index`` or ``PyTorch's index``."""
     place: str
     """Its path or address, without credentials."""
     answers: bool

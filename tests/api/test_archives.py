@@ -11,6 +11,7 @@ from envbuilder.errors import IntegrityError, StaleLockError
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from envbuilder.verification.live.model_deployment import ModelChoice
 from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.verify import VerifyRequest
 from tests.api.conftest import write_recipe
@@ -52,7 +53,7 @@ def test_build_check_takes_wheels_from_the_store_and_segments_from_nowhere(
     assert again.sha256 == first.sha256
     assert again.segments_made == again.segments_total == first.segments_total
     assert again.archive.parent.parent.parent == store.root / "tmp"
-    assert "Building again from nothing, to compare" in notes.steps
+    assert "Rebuilding from scratch to compare" in notes.steps
     assert list((store.root / "tmp").iterdir()) == []
 
 
@@ -69,7 +70,7 @@ def test_build_check_finds_other_bytes(locked: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(IntegrityError) as raised:
         api.build(load_recipe(locked), check=True)
     (archive,) = Path("envs").glob("*.tar.gz")
-    assert raised.value.message == (f"{archive}: sha256 {'1' * 64}, built again from nothing {'2' * 64}")
+    assert raised.value.message == (f"{archive}: sha256 {'1' * 64}, rebuilt from scratch {'2' * 64}")
     assert list(Path("store/tmp").iterdir()) == []
 
 
@@ -97,9 +98,8 @@ def test_a_verification_takes_what_is_not_said_from_the_recipe(
     )
     (tmp_path / "recipes").mkdir()
     (tmp_path / "model").mkdir()
-    path = write_recipe(
-        tmp_path, "mine", "verify: {model: ../model, compile: {dynamic: false}, server: false}\n"
-    )
+    said = "model: ../model, compile: {dynamic: false}, server: false, inputs: ../x.npz, rtol: 0.5"
+    path = write_recipe(tmp_path, "mine", f"verify: {{{said}}}\n")
     digest = "0" * 64 if changed else load_recipe(path).digest()
     archive = write_archive(tmp_path / "envs", recipe="mine", recipe_digest=digest)
     notes = Notes()
@@ -115,7 +115,18 @@ def test_a_verification_takes_what_is_not_said_from_the_recipe(
             {"dynamic": False},
             False,
         )
+        own = asked[0].models
+        assert (own.model, own.inputs, own.tolerance) == (
+            tmp_path / "model",
+            tmp_path / "x.npz",
+            {"rtol": 0.5},
+        )
+        api.verify(archive, model=ModelChoice(inputs=tmp_path / "z.npz"))
+        assert (asked[-1].models.model, asked[-1].models.inputs) == (tmp_path / "model", tmp_path / "z.npz")
+        api.verify(archive, model=ModelChoice(repository=tmp_path))
+        assert (asked[-1].models, asked[-1].compile) == (ModelChoice(repository=tmp_path), {})
         api.verify(archive, model=tmp_path / "other", server=True)
+        assert asked[-1].models == ModelChoice(model=tmp_path / "other")
         assert (asked[-1].model, asked[-1].compile, asked[-1].server.ask) == (tmp_path / "other", {}, True)
         api.verify(archive, server=tmp_path / "tritonserver")
         assert asked[-1].server == ServerChoice(ask=True, program=tmp_path / "tritonserver")

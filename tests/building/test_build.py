@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,11 @@ from envbuilder.archive.manifest import manifest_beside, parse_manifest, read_ma
 from envbuilder.archive.segment import Segment
 from envbuilder.assemble.assembler import Assembler
 from envbuilder.base.interpreter import Interpreter, describe
-from envbuilder.building.rebuild import artifacts_only
 from envbuilder.building.record import BuildReport
 from envbuilder.errors import AssembleError, FetchError, IntegrityError
 from envbuilder.inventory.kept import kept_for
 from envbuilder.lockfile.digest import lock_digest
 from envbuilder.store.local import Store
-from envbuilder.store.session import Session
 from envbuilder.util.files import file_sha256
 from tests.conftest import REPOSITORY
 from tests.helpers.notes import Notes
@@ -214,8 +212,10 @@ def test_segments_are_for_everyone_to_read_that_the_umask_lets(small: Small) -> 
         small.build()
     finally:
         os.umask(before)
+    secret = small.folder / "store" / "proofs.secret"
+    assert secret.stat().st_mode & 0o077 == 0
     for path in (small.folder / "store").rglob("*"):
-        assert path.stat().st_mode & 0o044 == 0o044, path
+        assert path == secret or path.stat().st_mode & 0o044 == 0o044, path
 
 
 @pytest.mark.parametrize("options", [{"level": 9}, {"bytecode": False}, {"exclude": None}])
@@ -235,35 +235,6 @@ def test_one_changed_wheel_leaves_the_other_segments_as_they_are(small: Small) -
     lock = small_lock(small.recipe, [small.lock.artifacts[0], changed], small.lock.interpreter)
     report = dataclasses.replace(small, lock=lock).build()
     assert (report.segments_made, report.segments_total) == (1, 4)
-
-
-@pytest.mark.slow
-def test_the_cpu_recipe_again_with_one_thread_and_nothing_kept(
-    cpu_archive: Path, store: Store, tmp_path: Path
-) -> None:
-    from envbuilder import api
-    from envbuilder.recipe.load import load_recipe
-
-    recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
-    full = api.build(
-        recipe,
-        output=tmp_path / "full",
-        threads=4,
-        interpreter_change=True,
-        session=Session.open(store=store),
-    )
-    assert file_sha256(full.archive) == full.sha256 == file_sha256(cpu_archive)
-    full.archive.unlink()
-    empty = artifacts_only(store, tmp_path / "store")
-    again = api.build(
-        recipe,
-        output=tmp_path / "empty",
-        threads=1,
-        interpreter_change=True,
-        session=Session.open(store=empty),
-    )
-    assert again.segments_made == again.segments_total
-    assert again.sha256 == full.sha256
 
 
 # -- two wheels, one path --------------------------------------------------------------------------
@@ -302,7 +273,7 @@ def test_different_bytes_are_an_error_that_names_both(small: Small) -> None:
     with pytest.raises(AssembleError) as caught:
         pair.build()
     assert caught.value.message == (
-        "lib/python3.11/site-packages/shared.py is in one-1.0-py3-none-any.whl and, different, in "
+        "lib/python3.11/site-packages/shared.py is in one-1.0-py3-none-any.whl and, with different content, in "
         "two-1.0-py3-none-any.whl"
     )
     assert caught.value.exit_code == 6
@@ -314,7 +285,10 @@ def test_a_wheel_that_brings_a_file_of_the_base(small: Small) -> None:
     with pytest.raises(AssembleError) as caught:
         pair.build()
     # The activation is last in the archive.
-    assert caught.value.message == "bin/activate is in activation and, different, in one-1.0-py3-none-any.whl"
+    assert (
+        caught.value.message
+        == "bin/activate is in activation and, with different content, in one-1.0-py3-none-any.whl"
+    )
 
 
 # -- damage in the store ---------------------------------------------------------------------------
@@ -337,7 +311,7 @@ def test_a_flipped_bit_in_a_wheel_with_its_segment(small: Small, fraction: float
     assert file_sha256(again.archive) == first.sha256
     spliced = 0.1 <= fraction <= 0.9  # the rest of it goes into no archive
     assert notes.notes == (
-        ["alpha-1.0-py3-none-any.whl in the store was damaged: fetched again"] if spliced else []
+        ["alpha-1.0-py3-none-any.whl in the store was damaged; fetching it again"] if spliced else []
     )
     assert not spliced or file_sha256(path) == small.lock.artifacts[0].sha256
 
@@ -372,7 +346,7 @@ def test_a_flipped_bit_in_a_wheel_that_is_assembled(small: Small, where: str) ->
     notes = Notes()
     again = small.build(reporter=notes, store=fresh)
     assert file_sha256(again.archive) == first.sha256
-    assert notes.notes == ["alpha-1.0-py3-none-any.whl in the store was damaged: fetched again"]
+    assert notes.notes == ["alpha-1.0-py3-none-any.whl in the store was damaged; fetching it again"]
     assert file_sha256(path) == small.lock.artifacts[0].sha256
 
 
@@ -391,7 +365,7 @@ def test_a_flipped_bit_in_a_segment(small: Small, label: str, name: str, fractio
     assert file_sha256(again.archive) == first.sha256
     assert path.read_bytes() == whole
     what = f" ({folder.name[:12]}: the list of pieces has changed)" if name == "segment.json" else ""
-    assert notes.notes == [f"the segment of {label} in the store was damaged{what}: made again"]
+    assert notes.notes == [f"the segment of {label} in the store was damaged{what}; rebuilding it"]
 
 
 def test_what_is_damaged_and_not_to_be_had_again(small: Small) -> None:
@@ -406,11 +380,11 @@ def test_what_is_damaged_and_not_to_be_had_again(small: Small) -> None:
 
 
 def test_a_disk_that_is_not_sound(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module._Sink, "copy", lambda *_: -1)  # noqa: SLF001  # the disk
+    monkeypatch.setattr(archive_module.HashedFile, "copy", lambda *_: -1)  # the disk
     with pytest.raises(IntegrityError) as caught:
         small.build()
-    assert caught.value.message == "base: its bytes in the store change while they are read"
-    assert caught.value.hint == f"is the disk under {small.folder / 'store'} sound?"
+    assert caught.value.message == "base: its content in the store changed while it was being read"
+    assert caught.value.hint == f"check the disk under {small.folder / 'store'}"
     assert caught.value.exit_code == 5
 
 
@@ -420,7 +394,7 @@ def test_a_wheel_that_changes_while_it_is_read(
 ) -> None:
     artifact = small.lock.artifacts[0]
     place = small.folder / "store" / "artifacts" / artifact.sha256[:2] / artifact.sha256
-    bytecode = Assembler._bytecode  # noqa: SLF001  # where another process steps in
+    bytecode = Assembler.bytecode  # where another process steps in
     changed: list[Path] = []
 
     def change(self: Assembler, entries: list[object], wheel: object) -> object:
@@ -432,11 +406,11 @@ def test_a_wheel_that_changes_while_it_is_read(
                 flip(place, artifact.size // 2)
         return bytecode(self, entries, wheel)  # type: ignore[arg-type]  # passed on as it came
 
-    monkeypatch.setattr(Assembler, "_bytecode", change)
+    monkeypatch.setattr(Assembler, "bytecode", change)
     notes = Notes()
     report = small.build(reporter=notes)
     assert changed
-    assert notes.notes == ["alpha-1.0-py3-none-any.whl in the store was damaged: fetched again"]
+    assert notes.notes == ["alpha-1.0-py3-none-any.whl in the store was damaged; fetching it again"]
     monkeypatch.undo()
     assert small.build(store=small.store("other"), output=small.folder / "other").sha256 == report.sha256
 
@@ -445,7 +419,7 @@ def test_the_store_is_deleted_while_an_archive_is_packed(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = small.build(output=small.folder / "first")
-    write = archive_module._write_segment  # noqa: SLF001  # where another process steps in
+    write = archive_module.write_segment  # where another process steps in
     deleted: list[Segment] = []
 
     def delete(segment: Segment, *rest: object) -> None:
@@ -456,7 +430,7 @@ def test_the_store_is_deleted_while_an_archive_is_packed(
             shutil.rmtree(gone)
         write(segment, *rest)  # type: ignore[arg-type]  # passed on as it came
 
-    monkeypatch.setattr(archive_module, "_write_segment", delete)
+    monkeypatch.setattr(archive_module, "write_segment", delete)
     notes = Notes()
     report = small.build(reporter=notes)
     assert deleted
@@ -485,7 +459,7 @@ def test_a_read_only_store_is_built_from(small: Small, monkeypatch: pytest.Monke
     notes = Notes()
     store = Store(root=small.folder / "store", readonly=True, overflow=overflow)
     assert small.build(store=store, output=small.folder / "third", reporter=notes).sha256 == first.sha256
-    assert notes.notes == ["the segment of base in the store was damaged: made again"]
+    assert notes.notes == ["the segment of base in the store was damaged; rebuilding it"]
     assert sorted((small.folder / "store").rglob("*")) == before
 
 
@@ -504,13 +478,13 @@ def test_another_interpreter_than_the_locked_one(small: Small, python311: Interp
     )
     assert caught.value.message == text
     assert caught.value.hint == (
-        "install the locked one, or take this one with --interpreter-change, or lock again"
+        "install the locked one, or use this one with --interpreter-change, or lock again"
     )
     assert caught.value.exit_code == 5
     assert not small.output.exists()
     notes = Notes()
     report = other.build(interpreter_change=True, reporter=notes)
-    assert notes.notes == [f"{text}: taken, as --interpreter-change allows"]
+    assert notes.notes == [f"{text}: used, as --interpreter-change allows"]
     assert report.manifest.interpreter.digest == here.digest
     assert report.manifest.interpreter.locked_digest == "ab" * 32
 
@@ -525,7 +499,7 @@ def test_a_wheel_whose_directory_lies(small: Small) -> None:
     with pytest.raises(AssembleError) as caught:
         dataclasses.replace(small, lock=lock).build()
     assert caught.value.message == (
-        "liar-1.0-py3-none-any.whl is not a sound zip: x: its own header and the central directory differ"
+        "liar-1.0-py3-none-any.whl is not a valid zip: x: its own header and the central directory differ"
     )
     assert not small.output.exists()
     assert list((small.folder / "store" / "tmp").iterdir()) == []
@@ -542,14 +516,14 @@ def test_an_empty_wheel_and_one_of_empty_files(small: Small) -> None:
 
 
 @pytest.mark.slow
-def test_a_wheel_of_100000_tiny_files(small: Small) -> None:
+def test_a_wheel_of_20000_tiny_files(small: Small) -> None:
     many = write_wheel(
-        small.wheelhouse, "many", files={f"many/{n % 97}/{n}.txt": b"%d" % n for n in range(100_000)}
+        small.wheelhouse, "many", files={f"many/{n % 97}/{n}.txt": b"%d" % n for n in range(20_000)}
     )
     lock = small_lock(small.recipe, [many], small.lock.interpreter)
     report = dataclasses.replace(small, lock=lock).build()
     with tarfile.open(report.archive) as tar:
-        assert sum("/many/" in name for name in tar.getnames()) == 100_000
+        assert sum("/many/" in name for name in tar.getnames()) == 20_000
 
 
 # -- folders and disks -----------------------------------------------------------------------------
@@ -559,25 +533,8 @@ def test_an_output_folder_that_is_a_file(small: Small) -> None:
     small.output.write_text("")
     with pytest.raises(AssembleError) as caught:
         small.build()
-    assert caught.value.message == f"the folder {small.output} cannot be made: File exists"
+    assert caught.value.message == f"the folder {small.output} cannot be created: File exists"
     assert caught.value.exit_code == 6
-
-
-@pytest.fixture
-def tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Return a function that mounts a small file system of its own."""
-    mounted: list[Path] = []
-
-    def mount(name: str, options: str) -> Path:
-        place = tmp_path / name
-        place.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def test_an_output_folder_that_cannot_be_written(small: Small, tmpfs: Callable[..., Path]) -> None:
@@ -602,8 +559,8 @@ def test_no_space_for_the_archive(small: Small, tmpfs: Callable[..., Path]) -> N
     with pytest.raises(AssembleError) as caught:
         small.build(output=output)
     store = small.folder / "store"
-    assert caught.value.message.startswith("no space left to build small: free are ")
-    assert caught.value.message.endswith(f" MiB in {store}")
+    assert caught.value.message.startswith(f"no space left to build small: 0 MiB in {output} and ")
+    assert caught.value.message.endswith(f" MiB in {store} free")
     assert caught.value.hint == (
         "`envbuilder store prune` or ENVBUILDER_CACHE for the store, --output for archives"
     )

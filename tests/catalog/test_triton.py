@@ -65,6 +65,6 @@ def test_another_name_is_refused_with_the_nearest(name: str, near: str) -> None:
     with pytest.raises(RecipeError) as raised:
         find_release(name)
     assert raised.value.message == (
-        f"no Triton release {name!r}: known are YY.MM from 23.08 on, and pytriton-0.7.0"
+        f"unknown Triton release {name!r}; expected YY.MM from 23.08 on, or pytriton-0.7.0"
     )
     assert str(raised.value.hint).partition(": ")[2].startswith(near)

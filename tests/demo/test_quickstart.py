@@ -13,7 +13,6 @@ from envbuilder.errors import VerifyError
 from envbuilder.progress import SILENT
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from envbuilder.util.resources import sample_model, shipped_recipes
 from envbuilder.verification.verify import Check
 
 
@@ -31,39 +30,6 @@ class Listener:
         return SILENT.task(text, total, unit)
 
 
-def expected_answer() -> np.ndarray[Any, Any]:
-    """What the sample model answers to quickstart's question, computed here."""
-    import runpy
-
-    import torch
-
-    model = runpy.run_path(str(sample_model() / "1" / "model.py"))["MLP"]()
-    rows = np.random.default_rng(0).standard_normal((3, 128), dtype=np.float32)
-    with torch.no_grad():
-        answer: np.ndarray[Any, Any] = model(torch.from_numpy(rows)).numpy()
-    return answer
-
-
-@pytest.mark.server
-@pytest.mark.torch
-@pytest.mark.slow
-@pytest.mark.usefixtures("cpu_archive", "server")
-def test_all_the_way(tmp_path: Path, store: Store) -> None:
-    listener = Listener()
-    done = quickstart(Session.open(store=store, reporter=listener), keep=tmp_path / "kept")
-    assert np.allclose(np.array(done.answer), expected_answer(), rtol=1e-3, atol=1e-4)
-    assert done.recipe == shipped_recipes() / "cpu.yaml"
-    assert done.compiled
-    assert int(done.verified.split()[0]) > 25
-    assert done.archive.stat().st_size == done.archive_size
-    assert done.repository == tmp_path / "kept" / "repository"
-    assert (done.repository / "mlp" / "config.pbtxt").is_file()
-    assert [text for text in listener.said if text in ("Deploying the sample model", "Asking it")] != []
-    assert (not done.locked_interpreter) == any(
-        "the lock was made with CPython" in text for text in listener.said
-    )
-
-
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.usefixtures("cpu_archive", "server")
@@ -72,6 +38,7 @@ def test_without_a_compiler(tmp_path: Path, store: Store, monkeypatch: pytest.Mo
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(module, "_SERVER_PATH", str(tmp_path))
+    monkeypatch.setattr(module, "verified", lambda *_: "none checked")  # it is, in test_release.py
     listener = Listener()
     done = quickstart(Session.open(store=store, reporter=listener))
     assert not done.compiled
@@ -96,7 +63,7 @@ def test_a_wrong_answer_is_an_error(
 ) -> None:
     answers = iter([together, alone])
     monkeypatch.setattr(module, "_infer", lambda running, rows: next(answers))
-    with pytest.raises(VerifyError, match=r"the server answered \(\d, 16\) for 3 rows, and "):
+    with pytest.raises(VerifyError, match=r"the server returned shape \(\d, 16\) for 3 rows, and "):
         module.ask(None)  # type: ignore[arg-type]  # nobody asks it
 
 

@@ -88,7 +88,7 @@ class StandIn:
             )
         ]
         self.refused = [
-            "/usr/bin/python3.12: the distribution's own Python, whose library is spread over /usr"
+            "/usr/bin/python3.12: the distribution's own Python, whose library is spread across /usr"
         ]
         self.described = LOCKED
         self.free = 10**12
@@ -158,7 +158,7 @@ def test_a_machine_with_everything_can_do_everything(stand_in: StandIn) -> None:
     ]
     assert [(found.usable, found.detail) for found in diagnosis.interpreters] == [
         (True, "host"),
-        (False, "the distribution's own Python, whose library is spread over /usr"),
+        (False, "the distribution's own Python, whose library is spread across /usr"),
     ]
     assert [disk.use for disk in diagnosis.disks] == ["store", "archives"]
 
@@ -412,7 +412,7 @@ def test_a_channel_that_is_none(stand_in: StandIn, tmp_path: Path, index: Index)
     (one,) = stand_in.diagnose(recipe).recipes
     assert one.abilities[0].missing == (
         f"channel empty does not answer ({(tmp_path / 'empty').as_uri()}: no channel: it has no noarch/repodata.json)",
-        f"channel gone does not answer ({index.base}/files/gone: not there)",
+        f"channel gone does not answer ({index.base}/files/gone: not found)",
     )
 
 

@@ -183,7 +183,7 @@ def test_no_index_is_asked_where_none_may_be() -> None:
 def test_a_store_elsewhere_is_a_source(tmp_path: Path) -> None:
     settings = Settings(no_index=True, store=f"file://{tmp_path}/elsewhere")
     (route,) = check_routes(settings, [])
-    assert (route.kind, route.place, route.answers) == ("store elsewhere", settings.store, True)
+    assert (route.kind, route.place, route.answers) == ("remote store", settings.store, True)
     assert route.detail.endswith(" ms, holds nothing yet")
     (tmp_path / "elsewhere" / "artifacts").mkdir(parents=True)
     (route,) = check_routes(settings, [])
