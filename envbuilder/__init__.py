@@ -1,6 +1,6 @@
 """Locked, reproducible, verified Python environments for PyTorch models behind Triton's Python backend.
 
-The verbs of the command line are functions here, the nouns are classes::
+The commands of the command line are functions here; what they work on are classes::
 
     from envbuilder import DeployOptions, build, deploy, load_recipe, lock, verify
 
@@ -24,6 +24,7 @@ from envbuilder.util.version import VERSION as __version__
 if TYPE_CHECKING:
     from envbuilder.api import (
         alias,
+        apply,
         attest,
         audit,
         bench_start,
@@ -33,41 +34,50 @@ if TYPE_CHECKING:
         deploy,
         diff,
         doctor,
+        image,
         import_recipe,
         init,
         licences,
         load_recipe,
         load_recipes,
         lock,
+        patch,
         plot_sizes,
         plot_starts,
         pull,
         push,
         quickstart,
+        report,
         sbom,
         size,
+        status,
         verify,
     )
     from envbuilder.archive.names import Archive
     from envbuilder.deployment.options import DeployOptions
     from envbuilder.errors import EnvbuilderError
-    from envbuilder.fleet.build_many import FleetOptions
+    from envbuilder.fleet.options import FleetOptions
+    from envbuilder.fleet.patching.patch import PatchOptions
+    from envbuilder.fleet.repository.apply import ApplyOptions
     from envbuilder.lockfile.model import Lock
     from envbuilder.recipe.model import Recipe
     from envbuilder.store.session import Session
     from envbuilder.verification.report import Report
 
 __all__ = [
+    "ApplyOptions",
     "Archive",
     "DeployOptions",
     "EnvbuilderError",
     "FleetOptions",
     "Lock",
+    "PatchOptions",
     "Recipe",
     "Report",
     "Session",
     "__version__",
     "alias",
+    "apply",
     "attest",
     "audit",
     "bench_start",
@@ -77,28 +87,34 @@ __all__ = [
     "deploy",
     "diff",
     "doctor",
+    "image",
     "import_recipe",
     "init",
     "licences",
     "load_recipe",
     "load_recipes",
     "lock",
+    "patch",
     "plot_sizes",
     "plot_starts",
     "pull",
     "push",
     "quickstart",
+    "report",
     "sbom",
     "size",
+    "status",
     "verify",
 ]
 
 _NOUNS: Final = {
+    "ApplyOptions": "envbuilder.fleet.repository.apply",
     "Archive": "envbuilder.archive.names",
     "DeployOptions": "envbuilder.deployment.options",
     "EnvbuilderError": "envbuilder.errors",
-    "FleetOptions": "envbuilder.fleet.build_many",
+    "FleetOptions": "envbuilder.fleet.options",
     "Lock": "envbuilder.lockfile.model",
+    "PatchOptions": "envbuilder.fleet.patching.patch",
     "Recipe": "envbuilder.recipe.model",
     "Report": "envbuilder.verification.report",
     "Session": "envbuilder.store.session",

@@ -1,6 +1,6 @@
 """From a fresh clone to a running command, with nothing but this Python's standard library.
 
-    python3 envbuilder/bootstrap.py quickstart     any verb of `envbuilder`, in an environment of its own
+    python3 envbuilder/bootstrap.py quickstart     any command of `envbuilder`, in its own environment
     python3 envbuilder/bootstrap.py --test         the checks and tests, with what they need
 
 The environment is ``.venv`` in the checkout: made once, and again when pyproject.toml or Python is another.
@@ -22,7 +22,7 @@ PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 
 
 def main(arguments: list[str]) -> int:
-    """Set up what *arguments* need and run them; return the exit code."""
+    """Install what *arguments* need and run them; return the exit code."""
     if sys.version_info < (3, 10):  # noqa: UP036 - this file is for whatever Python a machine has
         return fail(
             f"envbuilder needs Python 3.10 or later; this is {sys.version.split()[0]} ({sys.executable})"
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 
 def prepare(*, test: bool) -> None:
-    """Make the environment, unless it is there with everything in it."""
+    """Create the environment, unless it is there and complete."""
     stamp = VENV / ".envbuilder-stamp"
     project = (ROOT / "pyproject.toml").read_bytes()
     wanted = f"{sys.version.split()[0]} {sys.executable} {hashlib.sha256(project).hexdigest()}"
@@ -90,17 +90,17 @@ def pip(*arguments: str) -> None:
 
 
 def call(command: list[str]) -> None:
-    """Run *command* and fail with it."""
+    """Run *command*; raise if it fails."""
     subprocess.run(command, check=True)
 
 
 def say(text: str) -> None:
-    """Tell what happens: results go to stdout, this does not."""
+    """Print progress to standard error; results go to standard output."""
     print(f"• {text}", file=sys.stderr, flush=True)
 
 
 def fail(text: str) -> int:
-    """Tell what went wrong; return the exit code."""
+    """Print an error; return the exit code."""
     print(f"error: {text}", file=sys.stderr)
     return 1
 

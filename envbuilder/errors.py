@@ -1,10 +1,10 @@
-"""Every error a user can meet, with the exit code of the command line."""
+"""Errors of envbuilder, each with the exit code of the command line."""
 
 from __future__ import annotations
 
 
 class EnvbuilderError(Exception):
-    """An error with a message for a person: what was found, where, and (``hint``) what to do."""
+    """An error for the user: what was found, where, and (``hint``) what to do."""
 
     exit_code = 1
 
@@ -18,37 +18,37 @@ class EnvbuilderError(Exception):
 
 
 class RecipeError(EnvbuilderError):
-    """A recipe, a setting or a command-line value cannot be understood."""
+    """A recipe, a setting or a command-line value is invalid."""
 
     exit_code = 2
 
 
 class StaleLockError(EnvbuilderError):
-    """The lock no longer belongs to its recipe."""
+    """The lock is out of date with its recipe."""
 
     exit_code = 3
 
 
 class ResolveError(EnvbuilderError):
-    """No set of artifacts fulfils the recipe."""
+    """No set of artifacts satisfies the recipe."""
 
     exit_code = 4
 
 
 class FetchError(EnvbuilderError):
-    """A locked artifact could not be had."""
+    """A locked artifact could not be downloaded."""
 
     exit_code = 4
 
 
 class IntegrityError(EnvbuilderError):
-    """Bytes differ from what a lock, a manifest or the store says of them."""
+    """Content does not match its checksum in a lock, a manifest or the store."""
 
     exit_code = 5
 
 
 class AssembleError(EnvbuilderError):
-    """Artifacts do not make an environment."""
+    """The artifacts cannot be assembled into an environment."""
 
     exit_code = 6
 
@@ -66,18 +66,18 @@ class DeployError(EnvbuilderError):
 
 
 class StoreError(EnvbuilderError):
-    """A store elsewhere cannot be read or written."""
+    """A remote store cannot be read or written."""
 
     exit_code = 4
 
 
 class PluginError(EnvbuilderError):
-    """What another distribution adds to this tool cannot be used."""
+    """A plugin cannot be used."""
 
     exit_code = 1
 
 
 class ClusterError(EnvbuilderError):
-    """A cluster cannot be used, or went away."""
+    """A cluster cannot be used, or was lost."""
 
     exit_code = 1

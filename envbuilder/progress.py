@@ -1,4 +1,4 @@
-"""How work tells what it is doing, without knowing who listens."""
+"""Progress reporting: the interface for code that reports, independent of the display."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One piece of work under way, measured in bytes (or in items, where ``unit`` says so)."""
+    """A running task, measured in bytes (or in items, see ``unit``)."""
 
     def advance(self, amount: int, *, from_store: bool = False) -> None:
-        """Count *amount* more done; *from_store* where the store already had it."""
+        """Add *amount* to the progress; *from_store* if the store already had it."""
 
 
 class Reporter(Protocol):
-    """Where progress goes. Thread-safe."""
+    """Receives progress. Thread-safe."""
 
     def step(self, text: str) -> None:
-        """A new phase begins: one short line in words."""
+        """Report the start of a phase, in one short line."""
 
     def note(self, text: str) -> None:
-        """Something worth knowing that is no error (a substitute used, a store entry made again)."""
+        """Report something worth knowing that is not an error (a substitute used, a store entry rebuilt)."""
 
     def task(self, text: str, total: int | None, unit: str = "bytes") -> AbstractContextManager[Task]:
-        """A measured piece of work: *total* in *unit*, or None where it is not known."""
+        """Start a measured task: *total* in *unit*, or None if unknown."""
 
 
 class _Silent:
@@ -32,16 +32,16 @@ class _Silent:
 
 
 class SilentReporter:
-    """Tells nobody. The default of every function."""
+    """Discards all progress. The default of every function."""
 
     def step(self, text: str) -> None:
-        """Drop *text*."""
+        """Discard *text*."""
 
     def note(self, text: str) -> None:
-        """Drop *text*."""
+        """Discard *text*."""
 
     def task(self, text: str, total: int | None, unit: str = "bytes") -> AbstractContextManager[Task]:
-        """Count nothing."""
+        """Discard the progress of the task."""
         return nullcontext(_Silent())
 
 

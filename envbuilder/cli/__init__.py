@@ -1,7 +1,7 @@
 """The command line. Nothing outside this package prints, exits or knows click.
 
-In: arguments. Out: text or JSON, and an exit code. A module holds a group of verbs; the group they belong to, and what
-becomes of an error, is here.
+In: arguments. Out: text or JSON, and an exit code. Each module holds a group of commands; their common group and
+the error handling are here.
 """
 
 from __future__ import annotations
@@ -12,23 +12,15 @@ from typing import Any, NoReturn
 
 import click
 
-from envbuilder.cli.bench import bench
-from envbuilder.cli.build import build, size, verify
-from envbuilder.cli.deploy import compile_model, deploy, doctor, quickstart
-from envbuilder.cli.diff import diff
-from envbuilder.cli.inventory import audit, licences, sbom
-from envbuilder.cli.lock import import_recipe, init, lock
-from envbuilder.cli.provenance import attest
-from envbuilder.cli.store import store
-from envbuilder.cli.streams import guard_streams
-from envbuilder.cli.transfer import alias, pull, push
+from envbuilder.cli.commands import LazyGroup
+from envbuilder.cli.streams import OutputError, guard_streams
 from envbuilder.errors import EnvbuilderError
 from envbuilder.util.interruption import handled
 from envbuilder.util.version import VERSION
 
 
-class _Group(click.Group):
-    """Makes text and an exit code of every error, in one place."""
+class _Group(LazyGroup):
+    """Converts every error into a message and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,9 +32,11 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 where = f" under {error.filename}" if error.filename else ""
-                hint = "\n  hint: `envbuilder store prune --limit 5G` frees some"
+                hint = "\n  hint: `envbuilder store prune --limit 5G` frees space"
                 _fail(f"no space left on the disk{where}{hint}", 1)
-            if error.filename is None:  # a broken pipe, which click handles, or a bug, to be seen whole
+            if (
+                error.filename is None
+            ):  # a broken pipe, which click handles, or a bug, shown with its traceback
                 raise
             _fail(f"{error.filename}: {error.strerror}", 1)
 
@@ -53,23 +47,26 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line; where a signal ends it, clean up and say so in a line."""
+    """Run the command line; on a signal, clean up and print one line."""
     with handled():
         run()
 
 
 def run() -> None:
-    """Run the command line; nothing that a terminal obeys leaves it."""
+    """Run the command line; terminal control sequences in its output are escaped."""
     guard_streams()
-    cli()
+    try:
+        cli()
+    except OutputError as error:  # of --help, for example, which is not a command
+        _fail(str(error), error.exit_code)
 
 
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""Exit codes: 0 done; 2 a recipe or an argument is wrong; 3 a lock is stale; 4 nothing resolves, or a
-    download fails; 5 bytes are not what they should be; 6 artifacts make no environment; 7 verification failed;
-    8 a model cannot be deployed; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM; 1 anything else.""",
+    epilog="""Exit codes: 0 success; 2 invalid recipe or argument; 3 stale lock; 4 resolution or
+    download failed; 5 integrity check failed; 6 assembly failed; 7 verification failed;
+    8 deployment failed; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM; 1 any other error.""",
 )
 @click.version_option(VERSION)
 def cli() -> None:
@@ -80,30 +77,5 @@ def cli() -> None:
                                         \\--deploy--> model repository
 
     A recipe is a short YAML file in recipes/; `envbuilder init` writes one. Results go to standard output,
-    progress to standard error. `envbuilder quickstart` does all of it once, on a sample model.
+    progress to standard error. `envbuilder quickstart` runs the whole pipeline on a sample model.
     """
-
-
-for _command in (
-    init,
-    import_recipe,
-    lock,
-    build,
-    verify,
-    size,
-    sbom,
-    licences,
-    audit,
-    attest,
-    diff,
-    deploy,
-    compile_model,
-    push,
-    pull,
-    alias,
-    quickstart,
-    doctor,
-    bench,
-    store,
-):
-    cli.add_command(_command)

@@ -1,4 +1,4 @@
-"""The verbs that measure."""
+"""Commands that measure: ``bench``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 from envbuilder import api
 from envbuilder.cli.options import archive_argument, open_session, shared_options, sources_option
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import show_table
+from envbuilder.cli.tables import show_table
 
 
 @click.group()
 def bench() -> None:
-    """Measure on this machine.
+    """Run benchmarks on this machine.
 
-    What a deployment costs where it runs: in figures, for machines with --json, and drawn with --plot.
+    The cost of a deployment on the machine that serves it: as a table, as JSON (--json), or as a chart (--plot).
     """
 
 
@@ -30,23 +30,34 @@ def bench() -> None:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="A model directory. May be given several times. Default: three samples.",
+    help="A model directory. Repeatable. Default: three sample models.",
 )
-@click.option("--precompiled-only", is_flag=True, help="Leave out what is compiled when it is served.")
+@click.option("--precompiled-only", is_flag=True, help="Skip models that are compiled while serving.")
 @click.option(
-    "--rounds", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Starts of each kind."
+    "--rounds",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How often to start each configuration.",
 )
 @click.option(
     "--tritonserver",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The server to start. Default: one on PATH, or the one in the nvidia-pytriton wheel.",
+    help="The server to start. Default: tritonserver on PATH, else the one in the nvidia-pytriton wheel.",
+)
+@click.option(
+    "--mounted-at",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the archive's image is mounted: measure it from there, too.",
 )
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw it: FILE.svg, or FILE.png (with Pillow).",
+    help="Write a chart: FILE.svg, or FILE.png (requires Pillow).",
 )
 @sources_option
 @shared_options
@@ -60,11 +71,12 @@ def bench_start(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Measure from the start of a server to the first right answer.
+    """Measure the time from starting a server to its first correct answer.
 
-    A real server is started, and started again, on a baseline (the same environment packed by conda-pack without
-    bytecode, and a model file that imports torch at its top and compiles at the first request), on the archive, and
-    on the archive unpacked; compiled ahead of time and not. The time is split, and every run of a compiler counted.
+    A real server is started and restarted with a baseline (the same environment packed by conda-pack without
+    bytecode, and a model file that imports torch at its top and compiles at the first request), with the archive, and
+    with the unpacked archive; each compiled ahead of time and not. The time is broken down by phase, and compiler runs
+    are counted.
     """
     from envbuilder.bench.start import HEADINGS
 

@@ -16,8 +16,8 @@ from envbuilder.cli.options import (
     shared_options,
     sources_option,
 )
-from envbuilder.cli.output import out
-from envbuilder.cli.terminal import show_table
+from envbuilder.cli.output import out, suggest
+from envbuilder.cli.tables import show_table
 from envbuilder.deployment.options import DeployOptions
 
 
@@ -28,56 +28,72 @@ from envbuilder.deployment.options import DeployOptions
     "--repository",
     required=True,
     metavar="DIR|URL",
-    help="The model repository: a folder, which is made if it is not there, or an object store (s3://bucket/folder).",
+    help="The model repository: a directory, created if missing, or an object store (s3://bucket/folder).",
 )
 @click.option(
     "--layout",
-    metavar="model|shared|backend|NAME",
+    metavar="model|shared|backend|image|NAME",
     default="model",
     show_default=True,
-    help="Where the environment goes: into the model's folder, into one folder for many models, with the runtime into "
-    "a Python-based backend, or as a plugin of that name does it.",
+    help="Where to put the environment: in the model's folder, in a folder shared by many models, in a Python-based "
+    "backend together with the runtime, in an image that the cluster mounts, or as the plugin of that name defines.",
 )
-@click.option("--unpacked", is_flag=True, help="A folder instead of an archive: nothing to extract at start.")
+@click.option(
+    "--unpacked",
+    is_flag=True,
+    help="Deploy a directory instead of an archive, so that the server extracts nothing at start.",
+)
 @click.option(
     "--store",
     "pool",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The folder that unpacked environments share their files with. Default: environments beside the repository.",
+    help="The directory in which unpacked environments share files. Default: environments, next to the repository.",
 )
-@click.option("--name", help="The model's name, where it is not the directory's.")
+@click.option("--name", help="The model's name. Default: the directory's name.")
 @click.option(
     "--shared",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The folder of --layout shared. Default: environments beside the repository.",
+    help="The directory for --layout shared. Default: environments, next to the repository.",
 )
-@click.option("--shared-as", metavar="PATH", help="What the server calls that folder.")
+@click.option("--shared-as", metavar="PATH", help="The path of that directory as the server sees it.")
 @click.option(
-    "--backends", type=click.Path(path_type=Path), metavar="DIR", help="The folder of --layout backend."
+    "--backends", type=click.Path(path_type=Path), metavar="DIR", help="The directory for --layout backend."
 )
 @click.option("--backend", metavar="NAME", help="The backend's name.")
 @click.option(
+    "--image",
+    metavar="oci://HOST/REPOSITORY[:TAG][@DIGEST]",
+    help="The image for --layout image. A tag is resolved to its digest, which is what gets written.",
+)
+@click.option("--mounted-at", metavar="PATH", help="The path where the server sees that image: /envs/NAME.")
+@click.option(
+    "--manifests",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder for the Pod and InferenceService of --layout image. Default: kubernetes, next to the repository.",
+)
+@click.option(
     "--prune",
     is_flag=True,
-    help="Delete environments that deployments placed and no model names any more.",
+    help="Delete environments that were placed by deployments and are no longer referenced by any model.",
 )
 @click.option(
     "--replace",
     is_flag=True,
-    help="Replace an EXECUTION_ENV_PATH, and delete files in the model's folder, that no deployment put there.",
+    help="Also replace an EXECUTION_ENV_PATH, and delete files in the model's directory, that no deployment wrote.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would be deployed and deleted, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deployed and deleted; write nothing.")
 @click.option(
     "--precompile",
     is_flag=True,
-    help="Compile the model now, on this kind of machine: the server starts without a compiler.",
+    help="Compile the model ahead of time for this kind of machine, so that the server needs no compiler.",
 )
 @click.option(
     "--complete",
     is_flag=True,
-    help="Fill what config.pbtxt lacks (outputs, instance_group; inputs of a model.pt2) from the model itself.",
+    help="Complete config.pbtxt (outputs, instance_group; inputs of a model.pt2) from the model itself.",
 )
 @shared_options
 def deploy(
@@ -92,11 +108,12 @@ def deploy(
 ) -> None:
     """Put a model, an archive and the runtime into a repository.
 
-    MODEL_DIR is a model directory as Triton has it: config.pbtxt and version folders with model.py, model.pt,
-    model.safetensors or model.pt2. It is only read. In the repository, config.pbtxt keeps its comments and order and
-    gets what the environment needs. A server that polls the repository never sees half a model; deploying twice
-    changes nothing. On an object store, where a server that polls may, the archive goes first and config.pbtxt last.
+    MODEL_DIR is a Triton model directory: config.pbtxt and version folders with model.py, model.pt, model.safetensors
+    or model.pt2. It is only read. In the repository, config.pbtxt keeps its comments and order, and the settings for
+    the environment are added. A server that polls the repository never sees a partial model; deploying twice changes
+    nothing. An object store has no such guarantee: there the archive is written first and config.pbtxt last.
     """
+    session = open_session(quiet=quiet or as_json)
     deployment = api.deploy(
         archive,
         model_dir,
@@ -104,13 +121,16 @@ def deploy(
         DeployOptions(**options),
         precompile=precompile,
         complete=complete,
-        session=open_session(quiet=quiet or as_json),
+        session=session,
     )
     if as_json:
         out(deployment, True)
     else:
         for line in deployment.lines():
             click.echo(line)
+    if not options["dry_run"]:
+        place = repository if "://" in repository else Path(repository).absolute()
+        suggest("tritonserver", "--model-repository", place, quiet=quiet or as_json)
 
 
 @click.command("compile")
@@ -119,16 +139,17 @@ def deploy(
     "--environment",
     type=click.Path(path_type=Path, exists=True),
     metavar="PATH",
-    help="Its archive, or the unpacked folder. Default: what its config.pbtxt names.",
+    help="Its archive, or the unpacked directory. Default: the one in its config.pbtxt.",
 )
 @shared_options
 def compile_model(model: Path, environment: Path | None, as_json: bool, quiet: bool) -> None:
     """Compile a deployed model ahead of time.
 
-    Inside its environment, as its release would launch it, each version is exported with its batch and every dim of
-    -1 dynamic, compiled by AOTInductor, and compared with eager over a sweep of sizes. What is right is put beside
-    the model's file, in one step: servers that fit (torch, CUDA, device, model, configuration) answer from it without
-    a compiler. Where a model cannot be exported, the reason is told, and Inductor's caches are put there.
+    Inside its environment, launched the way its release would, each version is exported with its batch and every -1
+    dim dynamic, compiled by AOTInductor, and compared with eager over a range of sizes. If the outputs match, the
+    package is written next to the model's file atomically: compatible servers (torch, CUDA, device, model,
+    configuration) load it and need no compiler. If a model cannot be exported, the reason is printed and Inductor's
+    caches are written instead.
     """
     compiled = api.compile_model(model, environment=environment, session=open_session(quiet=quiet or as_json))
     if as_json:
@@ -143,15 +164,15 @@ def compile_model(model: Path, environment: Path | None, as_json: bool, quiet: b
     "--keep",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Keep what it makes in this folder. Default: it is removed at the end.",
+    help="Keep the results in this directory. Default: remove them at the end.",
 )
 @sources_option
 @shared_options
 def quickstart(keep: Path | None, find_links: Sequence[str], as_json: bool, quiet: bool) -> None:
-    """Do all of it once, on a sample model.
+    """Run the whole pipeline once, on a sample model.
 
-    Builds and verifies the recipe `cpu` that comes with the tool, deploys a small model with it, starts a real
-    tritonserver, asks it, and prints the answer.
+    Builds and verifies the bundled recipe `cpu`, deploys a small model with it, starts a real tritonserver, sends it
+    a request, and prints the response.
     """
     made = api.quickstart(keep=keep, session=open_session(quiet=quiet or as_json, find_links=find_links))
     if as_json:
@@ -166,10 +187,10 @@ def quickstart(keep: Path | None, find_links: Sequence[str], as_json: bool, quie
 @sources_option
 @shared_options
 def doctor(recipes: Sequence[str], find_links: Sequence[str], as_json: bool, quiet: bool) -> None:
-    """Say what this machine can do, and what is missing.
+    """Diagnose this machine: what it can do and what is missing.
 
-    Interpreters, compilers, server, GPU and driver, free disk, package indexes; and of each RECIPE (a name in
-    recipes/ or a path; none means all) whether this machine can lock, build and verify it.
+    Interpreters, compilers, server, GPU and driver, free disk space, package indexes; and whether this machine can
+    lock, build and verify each RECIPE (a name in recipes/ or a path; default: all).
     """
     diagnosis = api.doctor(recipes, session=open_session(quiet=quiet or as_json, find_links=find_links))
     if as_json:
@@ -179,3 +200,6 @@ def doctor(recipes: Sequence[str], find_links: Sequence[str], as_json: bool, qui
         click.echo(title)
         show_table(headings, rows)
         click.echo()
+    if not diagnosis.recipes:
+        release = ("--triton", "RELEASE", "--torch", "VERSION", "--cuda", "CUDA")
+        suggest("envbuilder", "init", "NAME", *release, quiet=quiet)

@@ -7,7 +7,8 @@ import click
 from envbuilder import api
 from envbuilder.cli.options import shared_options
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import make_reporter, show_table
+from envbuilder.cli.tables import show_table
+from envbuilder.cli.terminal import make_reporter
 
 
 @click.command()
@@ -16,14 +17,14 @@ from envbuilder.cli.terminal import make_reporter, show_table
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
 @shared_options
 def diff(before: str, after: str, markdown: bool, as_json: bool, quiet: bool) -> None:
-    """Say what changed from A to B.
+    """Show what changed from A to B.
 
-    Both are recipes (a name in recipes/ or a path), or locks (.toml), or archives: packages added, removed and changed,
-    sizes, files, and what is demanded of the machine: glibc, GLIBCXX, NVIDIA's driver. Of an archive, its manifest is
-    read.
+    Both are recipes (a name in recipes/ or a path), or locks (.toml), or archives. Shows packages added, removed and
+    changed, sizes, files, and the requirements on the machine: glibc, GLIBCXX, NVIDIA driver. For an archive, its
+    manifest is read.
     """
     if markdown and as_json:
-        raise click.UsageError("--markdown or --json, not both")
+        raise click.UsageError("--markdown cannot be combined with --json")
     difference = api.diff(before, after, reporter=make_reporter(quiet=quiet or as_json))
     if as_json:
         out(difference, True)

@@ -10,7 +10,8 @@ import click
 from envbuilder import api
 from envbuilder.cli.options import archive_argument, shared_options
 from envbuilder.cli.output import out, write_file
-from envbuilder.cli.terminal import make_reporter, show_table
+from envbuilder.cli.tables import show_table
+from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import VerifyError
 from envbuilder.util.text import counted
 
@@ -18,15 +19,19 @@ from envbuilder.util.text import counted
 @click.command()
 @archive_argument
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write it there, not to stdout."
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to this file instead of standard output.",
 )
 @shared_options
 def sbom(archive: Path, output: Path | None, as_json: bool, quiet: bool) -> None:
-    """Say what an archive is made of, in CycloneDX.
+    """Write an SBOM of an archive in CycloneDX format.
 
-    A CycloneDX 1.6 document (JSON), checked against CycloneDX's schema: the interpreter, each wheel and conda package,
-    and the packages that lie inside others, with purl, sha256 and licence. All of it is read from the archive. The same
-    archive gives the same document.
+    A CycloneDX 1.6 document (JSON), validated against CycloneDX's schema: the interpreter, each wheel and conda
+    package, and their embedded components (vendored packages, components of their own SBOMs, shared libraries), with
+    purl, sha256 and licence. Everything is read from the archive. The same archive gives the same document.
     """
     text = api.sbom(archive, reporter=make_reporter(quiet=quiet or as_json))
     if output is None:
@@ -39,17 +44,18 @@ def sbom(archive: Path, output: Path | None, as_json: bool, quiet: bool) -> None
 @click.command()
 @archive_argument
 @click.option(
-    "--allow", multiple=True, metavar="SPDX", help="Nothing but this may be in it; GPL-* means every GPL."
+    "--allow",
+    multiple=True,
+    metavar="SPDX",
+    help="An allowed licence; all others are rejected. GPL-* matches every GPL. Repeatable.",
 )
-@click.option(
-    "--deny", multiple=True, metavar="SPDX", help="This may not be in it. Both may be given several times."
-)
+@click.option("--deny", multiple=True, metavar="SPDX", help="A rejected licence. Repeatable.")
 @click.option(
     "--package",
     "packages",
     multiple=True,
     metavar="NAME=SPDX",
-    help="What a person decided of a package that says no licence, or a wrong one.",
+    help="Set the licence of a package that declares none or a wrong one. Repeatable.",
 )
 @shared_options
 def licences(
@@ -60,16 +66,16 @@ def licences(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Say which licences are in an archive, and refuse some.
+    """List the licences in an archive and check them against a policy.
 
-    As the packages' own METADATA and licence files say, in SPDX expressions; NVIDIA's own terms are named
-    LicenseRef-NVIDIA-…. Of A OR B one must be allowed, of A AND B both. A package without a licence that is one is
-    refused where --allow is given. Exit code 7 where one is refused.
+    Licences come from the packages' METADATA and licence files, as SPDX expressions; NVIDIA's proprietary terms are
+    named LicenseRef-NVIDIA-…. For A OR B, one must be allowed; for A AND B, both. With --allow, a package without a
+    valid licence is rejected. Exits with code 7 if any licence is rejected.
     """
     from envbuilder.inventory.policy import Policy
 
     if wrong := [one for one in packages if not all(one.partition("="))]:
-        raise click.UsageError(f"--package {wrong[0]}: NAME=SPDX is meant, for instance alpha=MIT")
+        raise click.UsageError(f"--package {wrong[0]}: expected NAME=SPDX, for instance alpha=MIT")
     decided = dict(one.split("=", 1) for one in packages)
     policy = Policy(allow=tuple(allow), deny=tuple(deny), packages=decided)
     found = api.licences(archive, policy, reporter=make_reporter(quiet=quiet or as_json))
@@ -88,8 +94,8 @@ def licences(
     if refused:
         names = ", ".join(dict.fromkeys(one.component.name for one in refused))
         raise VerifyError(
-            f"{counted(len(refused), 'licence')} refused: {names}",
-            hint="leave the package out, or say with --package NAME=SPDX what was decided of it",
+            f"{counted(len(refused), 'licence')} rejected: {names}",
+            hint="remove the package, or set its licence with --package NAME=SPDX",
         )
 
 
@@ -100,18 +106,17 @@ def licences(
     type=click.Path(path_type=Path),
     required=True,
     metavar="PATH",
-    help="A folder or an archive of OSV records, for instance OSV's PyPI/all.zip.",
+    help="A directory or an archive of OSV records, for instance OSV's PyPI/all.zip.",
 )
-@click.option(
-    "--ignore", multiple=True, metavar="ID", help="An advisory that does not count here. May be repeated."
-)
+@click.option("--ignore", multiple=True, metavar="ID", help="Ignore this advisory. Repeatable.")
 @shared_options
 def audit(archive: Path, advisories: Path, ignore: Sequence[str], as_json: bool, quiet: bool) -> None:
-    """Say what is known against what is in an archive.
+    """Check the packages in an archive against known advisories.
 
-    Its Python packages, also those that lie inside others, and the interpreter are held against advisories as OSV
-    publishes them, which lie on this machine: no network is asked. Records of one thing under several names are one
-    finding. Exit code 7 where there is any.
+    The interpreter, its packages, and their embedded components (Python packages, crates and C libraries named by their
+    SBOMs, bundled libraries) are matched by package URL against a local copy of OSV advisories, of any ecosystem;
+    nothing is sent over the network. Aliases of the same advisory are one finding. Components that could not be matched
+    are listed. Exits with code 7 if there is any finding.
     """
     found = api.audit(archive, advisories, ignore=ignore, reporter=make_reporter(quiet=quiet or as_json))
     if as_json:
@@ -130,7 +135,13 @@ def audit(archive: Path, advisories: Path, ignore: Sequence[str], as_json: bool,
             for one in found.findings
         ]
         if rows:
-            show_table(["package", "version", "advisory", "also", "mended in", "severity", ""], rows)
+            show_table(["package", "version", "advisory", "also", "fixed in", "severity", ""], rows)
+        for one in found.unmatched:
+            inside = f" in {one.component.inside}" if one.component.inside else ""
+            version = f" {one.component.version}" if one.component.version else ""
+            click.echo(f"not matched: {one.component.name}{version}{inside}: {one.reason}")
+        for path in found.unread:
+            click.echo(f"not read: {path}: an SBOM that is neither CycloneDX nor SPDX 2 in JSON")
         read = counted(found.advisories, "advisory", "advisories")
         changed = f", the newest of {found.newest[:10]}" if found.newest else ""
         click.echo(f"{found.archive}: {counted(len(found.counting), 'finding')} in {read}{changed}")
@@ -138,5 +149,5 @@ def audit(archive: Path, advisories: Path, ignore: Sequence[str], as_json: bool,
         names = ", ".join(dict.fromkeys(one.component.name for one in found.counting))
         raise VerifyError(
             f"{counted(len(found.counting), 'advisory', 'advisories')} against {names}",
-            hint="take a version that mends it, or say with --ignore ID that it does not count here",
+            hint="upgrade to a fixed version, or pass --ignore ID if it does not apply",
         )

@@ -11,10 +11,12 @@ import click
 
 from envbuilder import api
 from envbuilder.cli.options import open_session, recipes_argument, shared_options, sources_option
-from envbuilder.cli.output import out
+from envbuilder.cli.output import out, short, suggest
+from envbuilder.cli.tables import show_table
+from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import EnvbuilderError
 from envbuilder.recipe.importing.convert import Choices
-from envbuilder.recipe.importing.remark import Fate
+from envbuilder.recipe.importing.remark import Fate, Remark
 from envbuilder.recipe.matrix import Cell, load_matrix
 from envbuilder.util.text import counted
 
@@ -27,17 +29,36 @@ if TYPE_CHECKING:
 @click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
 @click.option("--torch", metavar="VERSION", help="torch version, for instance 2.7.1.")
 @click.option("--cuda", metavar="CUDA", help="cpu, cu126, …, or pypi: the build on the package index.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FOLDER|MODULE:NAME",
+    help="A folder that save_pretrained wrote, or a class such as torchvision.models:resnet50: "
+    "writes the model directory models/NAME, too.",
+)
 @shared_options
 def init(
-    name: str, triton: str | None, torch: str | None, cuda: str | None, as_json: bool, quiet: bool
+    name: str,
+    triton: str | None,
+    torch: str | None,
+    cuda: str | None,
+    source: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Write a recipe to start from, with comments.
+    """Write a commented recipe to start from.
 
-    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml. A recipe that is there
-    is left alone. Impossible pairs of Triton, torch and CUDA are refused, naming the nearest possible ones.
+    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml. An existing recipe is not
+    overwritten. Unsupported combinations of Triton, torch and CUDA are rejected, and the nearest supported ones
+    suggested.
     """
-    path = api.init(name, triton=triton, torch=torch, cuda=cuda)
-    out({"recipe": path}, as_json, f"wrote {path}; next: envbuilder lock {name}")
+    path = api.init(name, triton=triton, torch=torch, cuda=cuda, source=source)
+    if source is None:
+        out({"recipe": path}, as_json, f"wrote {short(path)}")
+    else:
+        model = Path("models") / path.stem
+        out({"recipe": path, "model": model}, as_json, f"wrote {short(path)} and {model}")
+    suggest("envbuilder", "lock", name, quiet=quiet or as_json)
 
 
 @click.command("import")
@@ -48,7 +69,7 @@ def init(
     "groups",
     multiple=True,
     metavar="NAME",
-    help="Take this extra or dependency group of a pyproject.toml, too. May be given several times.",
+    help="Also include this extra or dependency group of a pyproject.toml. Repeatable.",
 )
 @click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
 @click.option("--torch", metavar="VERSION", help="torch version, in place of the file's.")
@@ -63,42 +84,56 @@ def import_recipe(
     quiet: bool,
     **choices: str | None,
 ) -> None:
-    """Make a recipe of a file that another tool wrote.
+    """Convert another tool's file to a recipe.
 
     FILE is a conda environment file, requirements.txt, pyproject.toml, uv.lock, poetry.lock, Pipfile, Pipfile.lock,
-    pylock.toml, MLmodel, bentofile.yaml, cog.yaml or a truss's config.yaml, told by its content; FOLDER is a project
-    or model with one of them.
+    pylock.toml, MLmodel, bentofile.yaml, cog.yaml or a truss's config.yaml, detected by its content; FOLDER is a
+    project or model that contains one of them. Either may also be an existing environment: a conda-pack archive, a tar
+    of a prefix or a venv, a conda prefix, a venv.
 
-    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml; without it the recipe is
-    called as the environment or project is. Versions that were locked stay. What became of each line is printed:
-    carried over, changed (to what), or left out (why); what was left out stands in the recipe, too. Nothing is
-    solved: `envbuilder lock` does that.
+    NAME is the recipe's name, which gives recipes/NAME.yaml, or a path that ends in .yaml; by default the name of the
+    environment or project. Locked versions are kept. For each line the output says whether it was carried over, changed
+    (to what), or left out (why); the recipe also lists what was left out. Nothing is resolved: `envbuilder lock` does
+    that.
     """
+    make_reporter(quiet=quiet or as_json)  # an archive is read whole: show that this takes time
     made = api.import_recipe(file, name, choices=Choices(**choices), groups=groups)
-    lines = [f"wrote {made.recipe} from {made.kind}; next: envbuilder lock {name or made.recipe.stem}"]
-    for fate in get_args(Fate):
-        remarks = [f"  {remark}" for remark in made.remarks if remark.fate == fate]
-        lines += [f"{fate}:", *remarks] if remarks else []
-    out(made, as_json, "\n".join(lines))
+    out(made, as_json, f"wrote {short(made.recipe)} from {made.kind}")
+    if not as_json:
+        ordered = sorted(made.remarks, key=lambda remark: get_args(Fate).index(remark.fate))
+        rows = [(one.fate, one.text, one.why, _line(one, file)) for one in ordered]
+        show_table(["", "found", "became, or why not", "line"], rows)
+    suggest("envbuilder", "lock", name or made.recipe.stem, quiet=quiet or as_json)
+
+
+def _line(remark: Remark, file: Path) -> str:
+    """Return where in *file*, which was named, something stands; nothing of a file inside an archive."""
+    for known in (f"{file}:", f"{file.name}:"):
+        if remark.place.startswith(known):
+            rest = remark.place.removeprefix(known).strip()
+            return "" if "/" in rest else rest
+    return "" if remark.place in (str(file), file.name) else remark.place
 
 
 @click.command()
 @recipes_argument
-@click.option("--check", is_flag=True, help="Write nothing, say whether locks are current.")
-@click.option("--resolve", is_flag=True, help="With --check: solve again and compare.")
-@click.option("--upgrade", "-U", is_flag=True, help="Take the newest of everything the recipe allows.")
+@click.option("--check", is_flag=True, help="Write nothing; check that locks are up to date.")
+@click.option("--resolve", is_flag=True, help="With --check: resolve again and compare.")
+@click.option("--upgrade", "-U", is_flag=True, help="Upgrade all packages as far as the recipe allows.")
 @click.option(
     "--upgrade-package",
     "-P",
     "upgrade_packages",
     multiple=True,
     metavar="NAME",
-    help="Take the newest NAME (`python`: this machine's interpreter). May be given several times.",
+    help="Upgrade NAME (`python`: this machine's interpreter). Repeatable.",
 )
 @click.option(
-    "--fetch", is_flag=True, help="Fill wheelhouse/ beside the lock, for builds that have no network."
+    "--fetch",
+    is_flag=True,
+    help="Download every artifact into wheelhouse/ next to the lock, for offline builds.",
 )
-@click.option("--matrix", is_flag=True, help="Lock every combination of a recipe with lists.")
+@click.option("--matrix", is_flag=True, help="Lock every combination of a matrix recipe.")
 @sources_option
 @shared_options
 def lock(
@@ -112,17 +147,17 @@ def lock(
 ) -> None:
     """Write locks: every artifact by version and sha256.
 
-    RECIPE is a name in recipes/ or a path; none means all. The lock, pylock.RECIPE.toml, lies beside its recipe and
-    belongs into version control. What a lock already holds is kept for as long as the recipe allows it: use
-    --upgrade or --upgrade-package for newer versions.
+    RECIPE is a name in recipes/ or a path. Default: all recipes. The lock, pylock.RECIPE.toml, is written next to
+    its recipe and belongs in version control. Locked versions are kept as long as the recipe allows them: use --upgrade
+    or --upgrade-package for newer ones.
 
-    --check needs no network: it compares digests. It looks at every recipe before it ends, and ends with exit code 3
-    where a lock is missing or stale.
+    --check needs no network: it compares digests. It checks every recipe, and exits with code 3 if any lock is missing
+    or stale.
     """
     if options["resolve"] and not check:
-        raise click.UsageError("--resolve goes with --check")
+        raise click.UsageError("--resolve requires --check")
     if check and (options["upgrade"] or options["upgrade_packages"] or options["fetch"]):
-        raise click.UsageError("--check changes nothing: no --upgrade, --upgrade-package or --fetch with it")
+        raise click.UsageError("--check cannot be combined with --upgrade, --upgrade-package or --fetch")
     session = open_session(quiet=quiet or as_json, find_links=find_links)
     results: list[object] = []
     errors: list[EnvbuilderError] = []
@@ -145,17 +180,19 @@ def lock(
         out(results, True)
     if errors:
         sys.exit(errors[0].exit_code)
+    if not check and loaded:
+        suggest("envbuilder", "build", *recipes, *["--matrix"] * matrix, quiet=quiet or as_json)
 
 
 def _print_lock(result: LockResult, check: bool) -> None:
     lock = result.lock
     done = "current" if check else "written" if result.changed else "unchanged"
     click.echo(
-        f"{result.path}: {done}, {counted(len(lock.artifacts), 'package')}, torch {lock.torch}, "
-        f"CPython {lock.interpreter.version} for Triton {lock.release}"
+        f"{short(result.path)}: {done}, {counted(len(lock.artifacts), 'package')}\n"
+        f"  CPython {lock.interpreter.version}, torch {lock.torch}, Triton {lock.release}"
     )
     if lock.demands:
-        click.echo(f"  demanded by Triton {lock.release}: {', '.join(lock.demands)}")
+        click.echo(f"  required by Triton {lock.release}: {', '.join(lock.demands)}")
     for difference in result.differences:
         click.echo(f"  {difference}")
     if result.wheelhouse is not None:

@@ -1,10 +1,11 @@
-"""How a verb says its result: text, JSON, or a file."""
+"""How a command returns its result: text, JSON, or a file."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import enum
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,32 @@ from typing import Any
 import click
 
 from envbuilder.errors import RecipeError
-from envbuilder.util.files import write_whole
+from envbuilder.util.files import atomic_write
 from envbuilder.util.printable import json_text
 from envbuilder.util.tempdirs import output_folder
 
 
 def out(result: object, as_json: bool, text: str = "") -> None:
-    """Print *result* as JSON, or *text* in place of it."""
+    """Print *result* as JSON, or *text* instead."""
     click.echo(json_text(plain(result)) if as_json else text)
 
 
+def suggest(*words: object, quiet: bool) -> None:
+    """Say which command comes next, where progress is told: one line, however long, to be copied."""
+    if not quiet:
+        click.echo(f"next: {shlex.join(map(str, words))}", err=True)
+
+
+def short(path: Path) -> str:
+    """Return *path* as it is called from the current directory, where it lies below."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
 def plain(value: Any) -> Any:
-    """Make JSON of dataclasses and what is in them."""
+    """Convert dataclasses, and the values in them, to JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -36,9 +51,9 @@ def plain(value: Any) -> Any:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write what an option names; the file changes at once or not at all."""
+    """Write the file that an option names, atomically."""
     try:
         with output_folder(path.parent):
-            write_whole(path, text.encode())
+            atomic_write(path, text.encode())
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error

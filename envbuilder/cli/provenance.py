@@ -17,19 +17,19 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @archive_argument
-@click.option("--key", type=_PATH, metavar="FILE", help="The private key that signs (PEM).")
+@click.option("--key", type=_PATH, metavar="FILE", help="The private key to sign with (PEM).")
 @click.option(
     "--certificate",
     type=_PATH,
     metavar="FILE",
-    help="The certificate of that key, for signing code, and its issuers', to go with it (PEM).",
+    help="The code-signing certificate of that key and its issuers' certificates (PEM), to include.",
 )
 @click.option(
-    "--report", type=_PATH, metavar="FILE", help="State this report of `envbuilder verify --report` too."
+    "--report", type=_PATH, metavar="FILE", help="Include this report of `envbuilder verify --report`."
 )
-@click.option("--builder", metavar="URI", help="Who built: what SLSA calls builder.id.")
+@click.option("--builder", metavar="URI", help="The builder: builder.id in SLSA.")
 @click.option(
-    "--timestamp", metavar="URL", help="With --key: have this authority say when it was signed (RFC 3161)."
+    "--timestamp", metavar="URL", help="With --key: get a timestamp from this authority (RFC 3161)."
 )
 @shared_options
 def attest(
@@ -41,17 +41,17 @@ def attest(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """State of what an archive was made, and sign that.
+    """Create and sign SLSA provenance.
 
-    An in-toto statement with SLSA's provenance v1: recipe, lock, artifacts with their sha256, tools, verification
-    report. With --key it is signed, and lies beside the archive as NAME-DIGEST.provenance.json (a DSSE envelope), where
-    `envbuilder verify --provenance` looks for it. The passphrase of a key comes from ENVBUILDER_KEY_PASSPHRASE. Without
-    --key it is NAME-DIGEST.statement.json, for cosign to sign.
+    An in-toto statement with SLSA provenance v1: recipe, lock, artifacts with their sha256, tools, verification report.
+    With --key it is signed and written next to the archive as NAME-DIGEST.provenance.json (a DSSE envelope), where
+    `envbuilder verify --provenance` looks for it. The passphrase of the key is read from ENVBUILDER_KEY_PASSPHRASE.
+    Without --key it is written as NAME-DIGEST.statement.json, for cosign to sign.
     """
     if certificate is not None and key is None:
-        raise click.UsageError("--certificate goes with --key")
+        raise click.UsageError("--certificate requires --key")
     if timestamp is not None and key is None:
-        raise click.UsageError("--timestamp goes with --key")
+        raise click.UsageError("--timestamp requires --key")
     path = api.attest(
         archive,
         key=key,

@@ -1,4 +1,4 @@
-"""The files that ``--report`` and ``--junit`` name: written whatever ends a verification."""
+"""The files of ``--report``, ``--junit`` and ``--html``: written even if a verification fails or is interrupted."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from pathlib import Path
 
 from envbuilder.cli.output import write_file
 from envbuilder.errors import RecipeError
+from envbuilder.verification.failures import UNFINISHED
 from envbuilder.verification.report import Report
 from envbuilder.verification.verify import unfinished
 
 
 class ReportFiles:
-    """Where a report goes: *report* is its JSON file, *junit* its XML file, where they are wanted."""
+    """Where to write the report of *archive*: the JSON file, the JUnit file and the page, each optional."""
 
-    def __init__(self, report: Path | None, junit: Path | None) -> None:
+    def __init__(self, archive: Path, report: Path | None, junit: Path | None, html: Path | None) -> None:
+        self._archive = archive
         self._report = report
         self._junit = junit
+        self._html = html
         self._written = False
 
     def write(self, found: Report) -> None:
-        """Write both files; where one cannot be written the other is.
+        """Write the files; a failure with one does not prevent the others.
 
         Raises:
             RecipeError: one cannot be written.
         """
         self._written = True
         failure: RecipeError | None = None
-        for path, text in ((self._report, found.json), (self._junit, found.junit)):
+        for path, text in (
+            (self._report, found.json),
+            (self._junit, found.junit),
+            (self._html, lambda: self._page(found)),
+        ):
             try:
                 if path is not None:
                     write_file(path, text())
@@ -37,12 +44,22 @@ class ReportFiles:
         if failure is not None:
             raise failure
 
+    def _page(self, found: Report) -> str:
+        from envbuilder.html_report.content import Content, Sources
+        from envbuilder.html_report.render import html_report, render
+
+        if any(
+            check.id == UNFINISHED for check in found.checks
+        ):  # delay signals: the archive is not read again
+            return render(Content(archive=self._archive.name, report=found))
+        return html_report(self._archive, Sources(report=found))
+
     @contextmanager
-    def whatever_happens(self, archive: Path) -> Iterator[None]:
-        """Write a report of what ends the block, if none was written in it."""
+    def report_failures(self) -> Iterator[None]:
+        """Write a report of an error that ends the block, unless a report was already written."""
         try:
             yield
         except BaseException as error:
             if not self._written:
-                self.write(unfinished(archive, error))
+                self.write(unfinished(self._archive, error))
             raise

@@ -8,24 +8,24 @@ import click
 
 from envbuilder.cli.options import shared_options
 from envbuilder.cli.output import out
-from envbuilder.cli.terminal import show_table
+from envbuilder.cli.tables import show_table
 from envbuilder.store.local import Store, StoreEntry, parse_size
 from envbuilder.util.text import counted, human
 
 
 @click.group()
 def store() -> None:
-    """Look after the folder of artifacts and segments.
+    """Manage the local store of artifacts and segments.
 
-    What is fetched and assembled is kept there and never made twice. Its place: ENVBUILDER_CACHE, or where this
-    platform keeps caches; its limit: ENVBUILDER_CACHE_LIMIT (40G, or none).
+    Fetched and assembled files are kept there and reused. Its path is ENVBUILDER_CACHE, by default in the
+    platform's cache directory; its limit is ENVBUILDER_CACHE_LIMIT (for instance 40G, or none).
     """
 
 
 @store.command("info")
 @shared_options
 def store_info(as_json: bool, quiet: bool) -> None:
-    """Say where the store is, and what it holds."""
+    """Show the path and the contents of the store."""
     opened = Store.open()
     entries = opened.entries()
     rows = []
@@ -49,11 +49,11 @@ def store_info(as_json: bool, quiet: bool) -> None:
 @click.option(
     "--limit",
     metavar="SIZE",
-    help="Evict until it holds at most this, for instance 20G. Default: the store's own limit.",
+    help="Evict until the store is at most this large, for instance 20G. Default: the configured limit.",
 )
 @shared_options
 def store_prune(limit: str | None, as_json: bool, quiet: bool) -> None:
-    """Evict what was not used for longest."""
+    """Evict the least recently used entries."""
     bound = parse_size(limit, where="--limit") if limit else None
     _print_evicted(Store.open().prune(bound), as_json)
 

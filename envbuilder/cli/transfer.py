@@ -1,41 +1,32 @@
-"""The store elsewhere: ``push``, ``pull`` and ``alias``."""
+"""The remote store: ``push``, ``pull`` and ``alias``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from envbuilder import api
 from envbuilder.api.stores import find_pushed
-from envbuilder.cli.options import open_session, shared_options, sources_option
-from envbuilder.cli.output import out
-from envbuilder.cli.terminal import show_table
+from envbuilder.cli.options import open_session, output_option, shared_options, sources_option
+from envbuilder.cli.output import out, suggest
+from envbuilder.cli.tables import show_table
 from envbuilder.util.text import counted, human
 
 if TYPE_CHECKING:
     from envbuilder.transfer.archives import Transfer
 
-_output_option = click.option(
-    "--output",
-    "-o",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    default=Path("envs"),
-    show_default=True,
-    help="Where archives go.",
-)
-
 
 @click.command()
 @click.argument("what", metavar="RECIPE|ARCHIVE")
-@_output_option
+@click.argument("to", metavar="[oci://HOST/REPOSITORY:TAG]", required=False)
+@output_option
 @click.option(
     "--interpreter-change",
     is_flag=True,
-    help="Take this machine's CPython where it is not the locked one; the archive's bytes are others then.",
+    help="Use this machine's CPython even if it is not the locked one; the archive will not be byte-identical.",
 )
 @click.option(
     "--report",
@@ -43,52 +34,62 @@ _output_option = click.option(
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keep this report of `envbuilder verify --report FILE` with the archive. May be given several times.",
+    help="Attach this report of `envbuilder verify --report FILE` to the archive. Repeatable.",
 )
 @sources_option
 @shared_options
 def push(
     what: str,
     output: Path,
-    interpreter_change: bool,
-    reports: Sequence[Path],
     find_links: Sequence[str],
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
-    """Upload an archive, or a recipe's, to the store elsewhere.
+    """Upload an archive to the remote store.
 
-    The store is `store = "s3://…"` in envbuilder.toml, or ENVBUILDER_STORE. Of an ARCHIVE (a file, or the name or
-    digest of one in DIR) its manifest and the provenance beside it go along; a RECIPE (a name in recipes/, or a path)
-    is built where it is not, and its artifacts and segments go along, so that other machines build from them without a
-    package index. What is there already is not uploaded again. What is uploaded is signed with the private key in the
-    file that ENVBUILDER_STORE_KEY names: others take it where `store-trust` names its public key.
+    The store is `store = "s3://…"` in envbuilder.toml, or ENVBUILDER_STORE. An ARCHIVE (a file, or the name or digest
+    of one in DIR) is uploaded with its manifest and provenance. A RECIPE (a name in recipes/, or a path) is built first
+    if needed and uploaded with its artifacts and segments, so that other machines can build without a package index.
+    Existing objects are not uploaded again. Uploads are signed with the private key in the file named by
+    ENVBUILDER_STORE_KEY: other machines accept them if their `store-trust` names the public key.
+
+    With oci://HOST/REPOSITORY:TAG the image of the archive is pushed to that registry, with its SBOM, its provenance
+    and the given reports; WHAT may then be an image layout. Credentials are docker's: `docker login HOST`.
     """
     transfer = api.push(
         find_pushed(what, output),
         output=output,
-        interpreter_change=interpreter_change,
-        reports=reports,
+        **options,
         session=open_session(quiet=quiet or as_json, find_links=find_links),
     )
     done = f"{counted(len(transfer.sent), 'object')} uploaded, {transfer.there} already there"
     _print_transfer(transfer, as_json, done)
+    if transfer.image is None:
+        suggest("envbuilder", "pull", Path(transfer.archive).name, quiet=quiet or as_json)
+    elif transfer.archive.name.endswith(".gz"):
+        command = ("envbuilder", "deploy", transfer.archive, "MODEL", "--repository", "REPOSITORY")
+        suggest(*command, "--layout", "image", "--image", transfer.image, quiet=quiet or as_json)
 
 
 @click.command()
 @click.argument("what", metavar="RECIPE|ARCHIVE")
-@_output_option
+@output_option
 @shared_options
 def pull(what: str, output: Path, as_json: bool, quiet: bool) -> None:
-    """Bring an archive from the store elsewhere.
+    """Download an archive from the remote store.
 
     WHAT is an archive's name (resnet-0123456789ab.tar.gz), the first twelve or more characters of its sha256, an alias
-    (resnet:stable), or a RECIPE: the archive that was built of its lock. Its manifest, its reports and its provenance
-    come along. Only what one of the public keys in `store-trust` of envbuilder.toml signed is taken, and only where it
-    is of the recipe, the lock and the release that were asked for.
+    (resnet:stable), or a RECIPE, for the archive built from its lock. Its manifest, reports and provenance are
+    downloaded too. An archive is accepted only if it is signed by one of the public keys in `store-trust` in
+    envbuilder.toml and matches the requested recipe, lock and release.
+
+    oci://HOST/REPOSITORY:TAG, or …@sha256:DIGEST, is an image in a registry: its archive is rebuilt from the layers,
+    and layers that another archive in DIR already contains are not downloaded.
     """
     transfer = api.pull(what, output=output, session=open_session(quiet=quiet or as_json))
-    _print_transfer(transfer, as_json, "brought here" if transfer.sent else "already here")
+    _print_transfer(transfer, as_json, "downloaded" if transfer.sent else "already present")
+    suggest("envbuilder", "verify", transfer.archive, quiet=quiet or as_json)
 
 
 def _print_transfer(transfer: Transfer, as_json: bool, done: str) -> None:
@@ -98,6 +99,8 @@ def _print_transfer(transfer: Transfer, as_json: bool, done: str) -> None:
     click.echo(f"{transfer.archive}: {done}")
     click.echo(f"  {human(transfer.size)}, sha256 {transfer.sha256}")
     click.echo(f"  store {transfer.store}")
+    if transfer.image is not None:
+        click.echo(f"  image {transfer.image}, {human(transfer.moved or 0)} of layers moved")
     for report in transfer.reports:
         click.echo(f"  report {report}")
     for provenance in transfer.provenances:
@@ -107,17 +110,19 @@ def _print_transfer(transfer: Transfer, as_json: bool, done: str) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("archive", required=False)
-@click.option("--back", is_flag=True, help="Point it to the archive that it pointed to before.")
+@click.option("--back", is_flag=True, help="Point the alias to its previous archive.")
 @shared_options
 def alias(name: str, archive: str | None, back: bool, as_json: bool, quiet: bool) -> None:
     """Show or move an alias.
 
-    NAME is RECIPE:WORD, for instance resnet:stable. ARCHIVE is the name of an archive in the store elsewhere, its
-    digest, or another alias; without it, the moves of the alias are shown, the last one first. An alias moves in one
-    step, and of two who move it at the same time one is refused.
+    NAME is RECIPE:WORD, for instance resnet:stable. ARCHIVE is the name of an archive in the remote store, its
+    digest, or another alias; without it, the history of the alias is shown, newest first. An alias moves atomically: of
+    two concurrent moves, one is rejected.
+
+    oci://HOST/REPOSITORY:TAG is a tag in a registry; ARCHIVE is another tag or a digest of the same repository.
     """
     if back and archive is not None:
-        raise click.UsageError("--back names the archive: no ARCHIVE with it")
+        raise click.UsageError("--back cannot be combined with ARCHIVE")
     found = api.alias(name, archive, back=back, session=open_session(quiet=quiet or as_json))
     if as_json:
         out(found, True)

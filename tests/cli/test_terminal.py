@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-import io
 import threading
 
+import click
 import pytest
-from rich.console import Console
+from click.testing import CliRunner
 
-from envbuilder.cli import terminal
-from envbuilder.cli.terminal import BarReporter, LineReporter, make_reporter, show_table
+from envbuilder.cli import counted
+from envbuilder.cli.bars import BarReporter
+from envbuilder.cli.tables import show_table
+from envbuilder.cli.terminal import LineReporter, make_reporter
 from envbuilder.progress import SILENT, Task
 from envbuilder.util.text import human
+from tests.cli.conftest import lines_of
 
 
 class Clock:
@@ -23,13 +26,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(terminal, "time", clock)
+    monkeypatch.setattr(counted, "time", clock)
     return clock
-
-
-def lines_of(*, terminal: bool = False, width: int = 200) -> tuple[Console, io.StringIO]:
-    out = io.StringIO()
-    return Console(file=out, force_terminal=terminal, width=width, highlight=False, color_system=None), out
 
 
 def test_steps_and_notes_are_lines() -> None:
@@ -94,36 +92,41 @@ def test_threads_count_together(clock: Clock) -> None:
     assert out.getvalue() == "Fetching: 4.0 kB in 0.0 s, 100 % from the store\n"
 
 
-def test_bars_show_bytes_and_the_share_of_the_store() -> None:
-    console, out = lines_of(terminal=True)
-    reporter = BarReporter(console)
-    reporter.step("A [step]")
-    with reporter.task("Fetching", 4_000_000) as one:
-        one.advance(1_000_000, from_store=True)
-        with reporter.task("Packing", None) as other:
-            other.advance(5)
-            reporter.note("a note [meanwhile]")
-        one.advance(3_000_000)
-    text = out.getvalue()
-    assert "A [step]\n" in text
-    assert "note: a note [meanwhile]" in text
-    assert "4.0/4.0 MB" in text
-    assert "25 % from the store" in text
-    assert text.count("Packing") >= 1
+def test_a_task_counts_in_its_own_unit(clock: Clock) -> None:
+    console, out = lines_of()
+    with LineReporter(console).task("Checking", 9000, "files") as task:
+        clock.now += 6
+        task.advance(600)
+    assert out.getvalue() == (
+        "Checking: 600 of 9000 files, 100/s, 84 s left\nChecking: 600 files in 6.0 s, 100/s\n"
+    )
 
 
-def test_bars_end_with_the_last_task_and_begin_again() -> None:
-    console, out = lines_of(terminal=True)
-    reporter = BarReporter(console)
-    with reporter.task("One", 10) as task:
-        task.advance(10)
-    with pytest.raises(ValueError, match="broken"), reporter.task("Two", 10):
-        raise ValueError("broken")
-    before = len(out.getvalue())
-    with reporter.task("Three", 10) as task:
-        task.advance(10)
-    assert "Three" in out.getvalue()[before:]
-    assert "One" not in out.getvalue()[before:]
+def test_a_verb_shows_that_time_passes_until_it_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the start, and after each step and task; nothing of it stays on the screen."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    shown: list[bool] = []
+
+    @click.command()
+    def verb() -> None:
+        reporter = make_reporter(quiet=False)
+        assert isinstance(reporter, BarReporter)
+        shown.append(reporter.waiting)
+        with reporter.task("a task", 10):
+            shown.append(reporter.waiting)
+        shown.append(reporter.waiting)
+        show_table(["what"], [["printed"]])
+        shown.append(reporter.waiting)
+        reporter.step("a step")
+        shown.append(reporter.waiting)
+        verb_reporters.append(reporter)
+
+    verb_reporters: list[BarReporter] = []
+    result = CliRunner().invoke(verb)
+    assert result.exit_code == 0, result.output
+    assert shown == [True, False, True, False, True]
+    assert [reporter.waiting for reporter in verb_reporters] == [False]
+    assert "0:00:00" in result.stderr
 
 
 def test_the_reporter_fits_where_stderr_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,32 +135,6 @@ def test_the_reporter_fits_where_stderr_goes(monkeypatch: pytest.MonkeyPatch) ->
     assert isinstance(make_reporter(quiet=False), LineReporter)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert isinstance(make_reporter(quiet=False), BarReporter)
-
-
-def test_a_table_has_a_line_for_each_row_where_there_is_no_terminal(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    show_table(["what", "size", "where"], [("[a]", "1 B", "x" * 300), ("bb", "10 B", ""), ("c", "", "y")])
-    assert capsys.readouterr().out == (
-        f"what  size  where\n[a]    1 B  {'x' * 300}\nbb    10 B\nc           y\n"
-    )
-
-
-def test_a_table_without_rows_is_its_headings(capsys: pytest.CaptureFixture[str]) -> None:
-    show_table(["what", "size"], [])
-    assert capsys.readouterr().out == "what  size\n"
-
-
-def test_a_table_folds_on_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "20")
-    show_table(["what", "where"], [("a", "x" * 30)])
-    lines = capsys.readouterr().out.splitlines()
-    assert sum(line.count("x") for line in lines) == 30
-    assert len(lines) == 4
 
 
 @pytest.mark.parametrize(
