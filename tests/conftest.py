@@ -15,9 +15,13 @@ import pytest
 from filelock import FileLock
 
 from envbuilder import api
-from envbuilder.base.interpreter import Interpreter, find_interpreter
+from envbuilder.base.interpreter import Interpreter, describe, find_interpreter
+from envbuilder.building.build import build
 from envbuilder.config.settings import Settings, load_settings
+from envbuilder.lockfile.model import Lock, LockedInterpreter
+from envbuilder.lockfile.pylock import read_lock
 from envbuilder.recipe.load import load_recipe
+from envbuilder.recipe.model import PackOptions, Recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.session import Session
@@ -26,15 +30,21 @@ from tests.helpers.channels import make_channel
 from tests.helpers.conda_parts import greeting_cut, interpreter_cuts
 from tests.helpers.conda_project import Project, make_project
 from tests.helpers.s3 import make_bucket, s3_server, use_server
+from tests.helpers.small import Small, make_small
 from tests.helpers.trust import Team
+from tests.helpers.wheels import small_lock, small_recipe
 
-# A shell that starts this in the background lets it ignore SIGINT, and so would every program that a test interrupts.
+# A shell that starts this in the background lets it ignore SIGINT, and nohup lets it ignore SIGHUP; so would every
+# program that a test signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Where nobody looks on, the same examples each time: new ones are for those who can follow them up.
 hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
+# A store of an earlier run to begin with: a copy saves a minute of fetching and building in each run of one file.
+SEED_VARIABLE = "ENVBUILDER_TEST_STORE"
 REPOSITORY = Path(__file__).resolve().parent.parent
 _NUMBERS = itertools.count()
 
@@ -69,6 +79,10 @@ def once(shared: Path) -> Callable[[str, Callable[[Path], None]], Path]:
 def _own_cache(shared: Path) -> Iterator[None]:
     """No test reads or writes the user's own store."""
     before = os.environ.get(CACHE_VARIABLE)
+    seed = os.environ.get(SEED_VARIABLE)
+    with FileLock(shared / "seed.lock"):
+        if seed and not (shared / "store").exists():
+            shutil.copytree(seed, shared / "store", symlinks=True)
     os.environ[CACHE_VARIABLE] = str(shared / "store")
     yield
     if before is None:
@@ -115,6 +129,38 @@ def cpu_environment(once: Callable[[str, Callable[[Path], None]], Path], cpu_arc
         subprocess.run(["tar", "-xzf", cpu_archive, "-C", folder], check=True)
 
     return once("cpu-environment", fill)
+
+
+def numpy_lock(folder: Path, interpreter: LockedInterpreter) -> tuple[Recipe, Lock]:
+    """A recipe in *folder*, and its lock of the NumPy that the recipe ``cpu`` is locked to."""
+    lock = read_lock(REPOSITORY / "recipes" / "pylock.cpu.toml")
+    recipe = small_recipe(folder, "numpy", PackOptions(level=1))
+    return recipe, small_lock(recipe, [one for one in lock.artifacts if one.name == "numpy"], interpreter)
+
+
+@pytest.fixture(scope="session")
+def numpy_archive(
+    once: Callable[[str, Callable[[Path], None]], Path],
+    settings: Settings,
+    store: Store,
+    python311: Interpreter,
+) -> Path:
+    """A whole Python with NumPy, really built: for what is about servers and trees and not about torch."""
+
+    def fill(folder: Path) -> None:
+        recipe, lock = numpy_lock(folder, describe(python311))
+        build(recipe, lock, Session(settings=settings, store=store), output=folder / "envs")
+
+    (archive,) = once("numpy", fill).glob("envs/numpy-*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="session")
+def built_small(tmp_path_factory: pytest.TempPathFactory, python311: Interpreter) -> Small:
+    """A small environment, built in the store beside it. Not to be written to: :func:`copy_small` copies it."""
+    small = make_small(tmp_path_factory.mktemp("small"), python311)
+    small.build()
+    return small
 
 
 @pytest.fixture(scope="session")
@@ -183,3 +229,20 @@ def team(tmp_path: Path) -> Team:
 def remote(url: str, team: Team) -> RemoteStore:
     """An empty remote store, of each kind, as the team sees it."""
     return team.writes(url)
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Return a function that mounts a small file system of its own."""
+    mounted: list[Path] = []
+
+    def mount(name: str, options: str) -> Path:
+        place = tmp_path / name
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "--lazy", place], check=True)

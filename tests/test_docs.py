@@ -19,7 +19,7 @@ from tests.helpers.plugins import install
 from tests.helpers.small import little
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 
 
 def blocks(page: str) -> list[str]:
@@ -43,7 +43,7 @@ def test_a_page_that_is_linked_is_there(page: Path) -> None:
 
 
 def test_the_rooms_of_the_picture_are_those_of_the_contract() -> None:
-    picture = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
+    picture = (ROOT / "docs" / "architecture.md").read_text().split("```")[1].removeprefix("text\n")
     shown = {word for line in picture.splitlines() for word in re.split(r"\s{3,}", line)[0].split()}
     rooms = {path.parent.name for path in (ROOT / "envbuilder").glob("*/__init__.py")}
     assert shown - {"the", "stages:"} == rooms | {"errors", "progress"}

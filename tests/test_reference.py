@@ -19,7 +19,7 @@ from envbuilder import api
 from envbuilder.archive.exclude import PackRules
 from envbuilder.base.interpreter import find_interpreter
 from envbuilder.config.settings import Settings
-from envbuilder.fetch.download import fetch_into_wheelhouse
+from envbuilder.fetch.artifacts import fetch_into_wheelhouse
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import WHEELHOUSE
 from envbuilder.lockfile.pylock import lock_path, write_lock

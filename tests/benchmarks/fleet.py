@@ -22,9 +22,9 @@ from pathlib import Path
 from envbuilder.assemble.packing import tools
 from envbuilder.base.interpreter import describe, find_interpreter
 from envbuilder.building.build import build
-from envbuilder.cli.terminal import show_table
+from envbuilder.cli.tables import show_table
 from envbuilder.config.settings import Settings, load_settings
-from envbuilder.fetch.download import fetch_into_wheelhouse
+from envbuilder.fetch.artifacts import fetch_into_wheelhouse
 from envbuilder.fleet.build_many import build_many
 from envbuilder.fleet.dask import run_on_cluster
 from envbuilder.fleet.plan import Job, plan
@@ -33,7 +33,7 @@ from envbuilder.lockfile.check import check_lock
 from envbuilder.recipe.load import find_recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.session import Session
-from envbuilder.transfer.archives import bring_archive
+from envbuilder.transfer.archives import download_archive
 from envbuilder.util.malloc import keep_freed_memory
 from tests.helpers.dask import cluster_in
 from tests.helpers.trust import Team
@@ -150,7 +150,7 @@ def _many(count: int, folder: Path) -> dict[str, float]:
 
 
 def _on_cluster(workers: int, count: int, folder: Path) -> dict[str, float]:
-    """Build on workers that begin with nothing, until every archive is in the store elsewhere."""
+    """Build on workers that begin with nothing, until every archive is in the remote store."""
     jobs = _jobs(count, folder, store=f"file://{folder}/elsewhere")
     team = Team(folder / "team")
     nodes = plan(jobs, Terms(tools=tools(), sharing=True, key=team.private.read_text()), None)
@@ -165,7 +165,7 @@ def _on_cluster(workers: int, count: int, folder: Path) -> dict[str, float]:
     packs = [done for key, done in results.items() if nodes[key].work is pack]
     others = {key: done.seconds for key, done in results.items() if nodes[key].work is not pack}
     (last, *_) = (done.report for done in packs if done.report is not None)
-    bring_archive(team.is_trusted(f"file://{folder}/elsewhere"), last.sha256, folder / "envs")
+    download_archive(team.is_trusted(f"file://{folder}/elsewhere"), last.sha256, folder / "envs")
     return {
         "seconds": ended - began,
         "the longest task": max(others.values()),

@@ -30,9 +30,9 @@ from uv import find_uv_bin
 
 from envbuilder.base.interpreter import find_interpreter
 from envbuilder.building.build import build
-from envbuilder.cli.terminal import show_table
+from envbuilder.cli.tables import show_table
 from envbuilder.config.settings import Settings, load_settings
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.pylock import lock_path
 from envbuilder.recipe.load import find_recipe

@@ -40,7 +40,7 @@ from envbuilder import api
 from envbuilder.config.settings import Settings, load_settings
 from envbuilder.deployment.runtime_files import runtime_files
 from envbuilder.errors import EnvbuilderError
-from envbuilder.fetch.download import fetch
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.model import Artifact
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store

@@ -1,7 +1,7 @@
 """Fuzz the reader of certificates: ``python -m tests.fuzz.certificate --seconds 60``.
 
-Any bytes in a certificate's place are refused with a VerifyError, or are one that its authority issued. Needs atheris,
-see :mod:`tests.fuzz.common`.
+Any bytes in a certificate's place are refused with a VerifyError, or are one that its authority issued. See
+:mod:`tests.fuzz.common`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped]  # it ships no types
 from cryptography.hazmat.primitives.serialization import Encoding
 
-with atheris.instrument_imports(include=["envbuilder.signing"]):
+from tests.fuzz.common import fuzz, instrumented
+
+with instrumented(include=["envbuilder.signing"]):
     from envbuilder.signing.certificates import certified_by, parse_certificates, parse_der_certificates
 from envbuilder.errors import VerifyError
 from envbuilder.util import clock
-from tests.fuzz.common import fuzz
 from tests.helpers.authority import write_certificate, write_key
 
 

@@ -2,22 +2,21 @@
 
 Any bytes as config.pbtxt are either refused with a DeployError, or edited so that protobuf reads what was asked for,
 and edited again without a change. Any bytes beside an environment are no record, or one that is written as it was read.
-Needs atheris, see :mod:`tests.fuzz.common`.
+See :mod:`tests.fuzz.common`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped]  # it ships no types
+from tests.fuzz.common import fuzz, instrumented
 
-with atheris.instrument_imports(include=["envbuilder.deployment.pbtxt", "envbuilder.deployment.record"]):
+with instrumented(include=["envbuilder.deployment.pbtxt", "envbuilder.deployment.record"]):
     from envbuilder.deployment.config import Serving, edit_config, parse_config
     from envbuilder.deployment.record import Record, parse_record
     from envbuilder.deployment.references import reference
 from envbuilder.errors import DeployError
 from tests.deployment.conftest import CONFIG
-from tests.fuzz.common import fuzz
 
 NAME = "tiny-0123456789ab.tar.gz"
 PATH = Path("/repository/net/config.pbtxt")
@@ -44,6 +43,7 @@ def read_both(data: bytes) -> None:
 
 SEEDS = [
     CONFIG.encode(),
+    b"input [ { data_type: " + b"9" * 50 + b" } ]",
     b'parameters [ { key: "EXECUTION_ENV_PATH" value { string_value: "/opt/x" } }, { key: "a" } ]',
     b"platform: 'pytorch' input < name: 'x' > ; instance_group [{count: - 1}] # end",
     Record(

@@ -1,18 +1,17 @@
 """Fuzz the reader of manifests: ``python -m tests.fuzz.manifest --seconds 60``.
 
-Any bytes are either refused with an IntegrityError, or are a manifest that is written and read again as the same. Needs
-atheris, see :mod:`tests.fuzz.common`.
+Any bytes are either refused with an IntegrityError, or are a manifest that is written and read again as the same. See
+:mod:`tests.fuzz.common`.
 """
 
 from __future__ import annotations
 
-import atheris  # type: ignore[import-untyped]  # it ships no types
+from tests.fuzz.common import fuzz, instrumented
 
-with atheris.instrument_imports(include=["envbuilder.archive.manifest", "envbuilder.util.strict_json"]):
+with instrumented(include=["envbuilder.archive.manifest", "envbuilder.util.strict_json"]):
     from envbuilder.archive.manifest import parse_manifest
 from envbuilder.errors import IntegrityError
 from tests.deployment.conftest import make_manifest
-from tests.fuzz.common import fuzz
 from tests.hostile.test_manifest import ROWS, changed
 
 

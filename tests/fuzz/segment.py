@@ -1,7 +1,7 @@
 """Fuzz the reader of a segment's facts: ``python -m tests.fuzz.segment --seconds 60``.
 
 Any facts with a right checksum are refused with a DamagedSegmentError, or are those of a segment of which nothing is
-negative and no file lies outside. Needs atheris, see :mod:`tests.fuzz.common`.
+negative and no file lies outside. See :mod:`tests.fuzz.common`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped]  # it ships no types
+from tests.fuzz.common import fuzz, instrumented
 
-with atheris.instrument_imports(include=["envbuilder.archive.segment", "envbuilder.util"]):
+with instrumented(include=["envbuilder.archive.segment", "envbuilder.util"]):
     from envbuilder.archive.elf import ElfFacts
     from envbuilder.archive.segment import DamagedSegmentError, FileFacts, Piece, Segment, load_segment
 from envbuilder.util.documents import is_inside
-from tests.fuzz.common import fuzz
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="envbuilder-fuzz-")
 _LITERALS = b"literals"

@@ -1,7 +1,7 @@
 """Fuzz the writer of segments and archives: ``python -m tests.fuzz.writer --seconds 60``.
 
-What ``tarfile`` and ``gzip`` read of an archive is what went in, whatever the names, sizes and contents. Needs atheris,
-see :mod:`tests.fuzz.common`.
+What ``tarfile`` and ``gzip`` read of an archive is what went in, whatever the names, sizes and contents. See
+:mod:`tests.fuzz.common`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped]  # it ships no types
+from tests.fuzz.common import Choices, fuzz, instrumented
 
-with atheris.instrument_imports(include=["envbuilder.assemble.writer", "envbuilder.archive"]):
+with instrumented(include=["envbuilder.assemble.writer", "envbuilder.archive"]):
     from envbuilder.archive.entry import Entry
     from envbuilder.archive.write import write_archive
     from envbuilder.archive.zipdir import ZipDirectory
     from envbuilder.assemble.writer import SegmentWriter
-from tests.fuzz.common import fuzz
 from tests.helpers.wheels import Zipped, zip_bytes
 
 _EXECUTOR = ThreadPoolExecutor(2)
@@ -28,19 +27,19 @@ _EXECUTOR = ThreadPoolExecutor(2)
 
 def write_and_read(data: bytes) -> None:
     """Make files of *data*, pack them, and read them back."""
-    given = atheris.FuzzedDataProvider(data)
+    given = Choices(data)
     files: dict[bytes, bytes] = {}
-    for number in range(given.ConsumeIntInRange(0, 6)):
-        length = given.ConsumeIntInRange(1, 300)
-        name = given.ConsumeBytes(length).replace(b"\0", b"_").strip(b"/").replace(b"//", b"/-")
+    for number in range(given.integer(0, 6)):
+        length = given.integer(1, 300)
+        name = given.take(length).replace(b"\0", b"_").strip(b"/").replace(b"//", b"/-")
         # A number of its own keeps a name from being another's folder, and from being a dot.
         path = b"/".join(b"%d" % number + part for part in name.split(b"/"))
-        repeat = given.ConsumeIntInRange(0, 40_000)
-        files[path] = given.ConsumeBytes(given.ConsumeIntInRange(0, 200)) * repeat
-    level = given.ConsumeIntInRange(0, 9)
-    method = given.PickValueInList([0, 8])
-    with tempfile.TemporaryDirectory(prefix="envbuilder-fuzz-") as name:
-        folder = Path(name)
+        repeat = given.integer(0, 40_000)
+        files[path] = given.take(given.integer(0, 200)) * repeat
+    level = given.integer(0, 9)
+    method = 8 * given.integer(0, 1)
+    with tempfile.TemporaryDirectory(prefix="envbuilder-fuzz-") as scratch:
+        folder = Path(scratch)
         wheel = folder / "wheel"
         content = list(files.values())
         wheel.write_bytes(

@@ -1,6 +1,6 @@
 """Fuzz the reader of zip directories: ``python -m tests.fuzz.zipdir --seconds 60``.
 
-Any bytes are either refused with an AssembleError, or mean to it what they mean to ``zipfile``. Needs atheris, see
+Any bytes are either refused with an AssembleError, or mean to it what they mean to ``zipfile``. See
 :mod:`tests.fuzz.common`.
 """
 
@@ -10,13 +10,12 @@ import io
 import os
 import zipfile
 
-import atheris  # type: ignore[import-untyped]  # it ships no types
+from tests.fuzz.common import fuzz, instrumented
 
-with atheris.instrument_imports(include=["envbuilder.archive.zipdir"]):
+with instrumented(include=["envbuilder.archive.zipdir"]):
     from envbuilder.archive.member_file import MemberFile
     from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError
-from tests.fuzz.common import fuzz
 from tests.helpers.wheels import Zipped, wheel_members, zip_bytes
 
 _FILE = os.memfd_create("zip")

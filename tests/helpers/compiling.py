@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from envbuilder.verification.live.guest_process import guest_files
@@ -127,3 +128,17 @@ def rewrite_key(package: Path, **changes: Any) -> None:
                 data = json.dumps({**json.loads(data), **changes}).encode()
             new.writestr(member, data)
     draft.replace(package)
+
+
+def eager(folder: Path, **inputs: Any) -> np.ndarray[Any, Any]:
+    """Return what the model itself answers."""
+    import torch
+
+    scope: dict[str, Any] = {"__name__": "net"}
+    exec(NET, scope)
+    model = scope["Net"]().eval()
+    model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+    with torch.no_grad():
+        answer = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})["y"]
+    array: np.ndarray[Any, Any] = answer.numpy()
+    return array

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
-import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -93,27 +91,6 @@ def greeting_cut() -> Cut:
             f"{info}/METADATA": b"Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n",
         },
         entry_points=["greeting = greeting:main"],
-    )
-
-
-def wheel_cut(
-    wheel: Path, minor: str, *, name: str | None = None, build: str = "0", depends: Sequence[str] = ()
-) -> Cut:
-    """Cut a package for Python *minor* of a wheel, as conda packages of Python projects are."""
-    project, version, *_ = wheel.name.split("-")
-    files: dict[str, bytes | Path | Link] = {}
-    site_packages = f"lib/python{minor}/site-packages"
-    with zipfile.ZipFile(wheel) as archive:
-        for member in archive.namelist():
-            if member.endswith("/") or ".data/" in member:
-                continue
-            files[f"{site_packages}/{member}"] = archive.read(member)
-    return Cut(
-        name=name or project.lower(),
-        version=version.partition("+")[0],
-        build=build,
-        depends=[f"python {minor}.*", *depends],
-        files=files,
     )
 
 

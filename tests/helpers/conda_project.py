@@ -7,7 +7,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from envbuilder.building.build import build
 from envbuilder.building.record import BuildReport
@@ -20,6 +20,19 @@ from envbuilder.store.session import Session
 from tests.helpers.channels import Cut, index, write_package
 from tests.helpers.indexes import LINUX, Sources
 from tests.helpers.notes import Notes
+
+# What takes long to compile and compress, and nothing that runs in these tests imports.
+LEFT_OUT: Final = (
+    "include/**",
+    "lib/python3.11/config-*/**",
+    *(
+        f"lib/python3.11/{name}/**"
+        for name in (
+            "asyncio", "curses", "dbm", "distutils", "ensurepip", "idlelib", "lib2to3", "msilib", "multiprocessing",
+            "pydoc_data", "tkinter", "tomllib", "turtledemo", "unittest", "venv", "wsgiref", "xml", "xmlrpc",
+        )
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +59,7 @@ class Project:
             "cuda": "cpu",
             "provider": "conda",
             "channels": [str(self.folder / "own"), str(self.channel)],
-            "pack": {"level": 1},
+            "pack": {"level": 1, "exclude": LEFT_OUT},
         }
         path = self.folder / "mine.yaml"
         values = {**own, **{key.replace("_", "-"): value for key, value in keys.items()}}

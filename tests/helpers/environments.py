@@ -23,7 +23,7 @@ from envbuilder.archive.manifest import (
     ManifestInterpreter,
     ManifestPackage,
 )
-from envbuilder.base.relocate import patchelf, without_places
+from envbuilder.base.relocate import mask_paths, patchelf
 from envbuilder.catalog.system import is_base_library
 from envbuilder.catalog.triton import find_release
 from envbuilder.progress import SILENT
@@ -48,7 +48,7 @@ def some_elf() -> bytes:
     else:
         raise AssertionError(f"no module in {folder} that needs glibc only")
     with tempfile.TemporaryDirectory() as scratch:
-        return without_places(patched(path.read_bytes(), Path(scratch), "--remove-rpath"), [sys.base_prefix])
+        return mask_paths(patched(path.read_bytes(), Path(scratch), "--remove-rpath"), [sys.base_prefix])
 
 
 def patched(data: bytes, tmp_path: Path, *options: str) -> bytes:

@@ -29,5 +29,5 @@ def make_fleet(folder: Path, interpreter: Interpreter, count: int, *, store: str
 
 
 def on(jobs: list[Job], store: str) -> list[Job]:
-    """Return *jobs* with another store elsewhere."""
+    """Return *jobs* with another remote store."""
     return [dataclasses.replace(job, settings=dataclasses.replace(job.settings, store=store)) for job in jobs]

@@ -181,8 +181,12 @@ class Room:
         memory: int | None = MEMORY,
         seconds: float = SECONDS,
         moment: tuple[int, int] | None = None,
+        closed: Sequence[int] = (),
+        somebody: bool = False,
     ) -> Outcome:
         """Run ``envbuilder *arguments*`` here; *memory* in bytes of address space, None for no limit.
+
+        *closed* are standard streams that it finds closed. *somebody*: a user that is not root, and in no database.
 
         *moment* is a step and the signal that comes before it; step 0 never comes, and :meth:`steps` says how many
         there were.
@@ -200,6 +204,8 @@ class Room:
             "stdout": str(out),
             "stderr": str(err),
             "grace": _GRACE if moment is None else _GRACE_WHEN_KILLED,
+            "closed": list(closed),
+            "somebody": somebody,
             "moment": moment and {"step": moment[0], "number": moment[1], "record": str(self._steps)},
         }
         answer = self.zygote.run(request)

@@ -79,7 +79,7 @@ class Signers:
 
 
 OF = r"the certificate of CN=signer "
-NONE = r"it is no envelope of a statement \(DSSE\): "
+NONE = r"it is not a DSSE envelope of a statement: "
 SIGNED = r"is signed by CN=signer, certified by CN=authority"
 
 

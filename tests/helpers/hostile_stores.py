@@ -33,8 +33,3 @@ def strange(project: RemoteProject) -> Team:
 def by_team(project: RemoteProject) -> Team:
     """Return whom the project trusts."""
     return project.team
-
-
-def written(kind: str, name: str, body: bytes) -> Change:
-    """Put *body* in the place of an object."""
-    return lambda project: project.write(kind, name, body)

@@ -48,7 +48,7 @@ dependencies:
         "carried over: 3: conda-forge",
         "carried over: 5: python=3.11",
         "carried over: 6: ffmpeg>=6",
-        "left out: 7: pip: wheels get into an archive without pip; `conda: [pip]` takes it along",
+        "left out: 7: pip: wheels are installed without pip; add it with `conda: [pip]`",
         'changed: 9: torch==2.7.1: torch: "2.7.1", cuda: pypi',
         "carried over: 10: einops",
     ],
@@ -83,7 +83,7 @@ urllib3 @ https://example.org/urllib3-1.26.8-py2.py3-none-any.whl
     },
     fates=[
         "changed: 2: --extra-index-url https://download.pytorch.org/whl/cu126: cuda: cu126",
-        "changed: 3: -c constraints.txt: its lines stand in the recipe",
+        "changed: 3: -c constraints.txt: its lines are in the recipe",
         'changed: 4: torch==2.7.1: torch: "2.7.1", cuda: cu126',
         "carried over: 5: docopt == 0.6.1             # Version Matching. Must be version 0.6.1",
         'left out: 6: requests [security] >= 2.8.1, == 2.8.* ; python_version < "2.7": not for CPython 3.12 on '
@@ -189,7 +189,7 @@ priority = "explicit"
         "changed: 7: pendulum ~2.1: pendulum>=2.1,<2.2",
         "carried over: 8: fast version, extras, markers",
         "carried over: 9: flask git, tag",
-        "left out: 10: maybe version, optional: optional: name it among the dependencies",
+        "left out: 10: maybe version, optional: optional: add it to the dependencies",
         "left out: 11: either 1.0 || 2.0: alternatives (||) have no PEP 508 form: choose one",
         "left out: 12: test (dependency group): a dependency group: --group test takes it",
     ],
@@ -252,7 +252,7 @@ source = { git = "https://example.org/helper.git?tag=v1#012345678901234567890123
     },
     fates=[
         'changed: 2: >=3.11: python: "3.12"; the lock names the whole version',
-        "left out: 5: demo 0.1.0: the project itself: NAME @ ./folder has it built",
+        "left out: 5: demo 0.1.0: the project itself: build it with NAME @ ./folder",
         "carried over: 15: numpy 1.26.4",
         'changed: 20: torch 2.7.1+cpu: torch: "2.7.1", cuda: cpu',
         "changed: 32: sympy 1.14.0: constraints: sympy==1.14.0",
@@ -414,8 +414,8 @@ hashes = {sha256 = "00"}
     },
     recipe={"torch": "2.13.0", "cuda": "cpu", "python": "3.12", "dependencies": ["numpy==1.26.4"]},
     fates=[
-        'changed: says nothing of torch: torch: "2.13.0"; --torch says another',
-        "changed: does not say a CUDA: cuda: cpu; --cuda says another",
+        'changed: does not mention torch: torch: "2.13.0"; choose another with --torch',
+        "changed: sets no CUDA version: cuda: cpu; choose another with --cuda",
         'changed: 3: >=3.11: python: "3.12"; the lock names the whole version',
         "carried over: 6: numpy 1.26.4",
     ],
@@ -451,12 +451,14 @@ dependencies:
         "dependencies": ["mlflow==2.9.2", "scikit-learn==1.3.2"],
     },
     fates=[
-        'changed: says nothing of torch: torch: "2.13.0"; --torch says another',
-        "changed: does not say a CUDA: cuda: cpu; --cuda says another",
+        'changed: does not mention torch: torch: "2.13.0"; choose another with --torch',
+        "changed: sets no CUDA version: cuda: cpu; choose another with --cuda",
+        "left out: 5: conda: conda.yaml: python_env.yaml describes the environment; "
+        "import conda.yaml itself to use that one",
         'changed: 1: 3.10.12: python: "3.10"; the lock names the whole version',
-        "left out: 3: pip==23.1.2: what builds needed, not the model",
-        "left out: 4: setuptools: what builds needed, not the model",
-        "changed: 6: -r requirements.txt: its lines stand in the recipe",
+        "left out: 3: pip==23.1.2: needed by builds, not by the model",
+        "left out: 4: setuptools: needed by builds, not by the model",
+        "changed: 6: -r requirements.txt: its lines are in the recipe",
         "carried over: 1: mlflow==2.9.2",
         "carried over: 2: scikit-learn==1.3.2",
     ],
@@ -488,11 +490,11 @@ docker:
         "left out: 1: service: not part of a Python environment",
         "left out: 2: labels: not part of a Python environment",
         "left out: 4: include: not part of a Python environment",
-        "changed: 7: -r ./requirements.txt: its lines stand in the recipe",
+        "changed: 7: -r ./requirements.txt: its lines are in the recipe",
         "carried over: 9: transformers",
         "carried over: 11: 3.11",
-        "left out: 12: cuda_version: 12.1: the CUDA of the image; pip takes torch with its own: --cuda takes another "
-        "build",
+        "left out: 12: cuda_version: 12.1: the CUDA of the image; torch from pip contains its own: choose another "
+        "build with --cuda",
         "left out: 14: libblas-dev: a package of the image, not of the environment: the server's image must have it",
         'changed: 1: torch==2.7.1: torch: "2.7.1", cuda: pypi',
     ],
@@ -518,6 +520,7 @@ predict: "predict.py:Predictor"
     },
     recipe={"torch": "2.7.1", "cuda": "cu126", "python": "3.11", "dependencies": ["pillow==10.4.0"]},
     fates=[
+        "left out: 2: gpu: true: part of the image: the wheels contain their own",
         "changed: 3: 12.6: cuda: cu126",
         "carried over: 4: 3.11",
         "carried over: 6: pillow==10.4.0",
@@ -551,6 +554,209 @@ resources:
     ],
 )
 
+SOURCES = Example(
+    name="sources by platform",
+    path="pyproject.toml",
+    files={
+        "pyproject.toml": """[project]
+name = "x"
+requires-python = "==3.11.*"
+dependencies = ["torch==2.5.1", "mylib"]
+
+[tool.uv.sources]
+torch = [
+  { index = "cu121", marker = "sys_platform == 'linux'" },
+  { index = "cpu", marker = "sys_platform != 'linux'" },
+]
+mylib = { git = "https://github.com/example/mylib", tag = "v1", subdirectory = "py" }
+
+[[tool.uv.index]]
+name = "cpu"
+url = "https://download.pytorch.org/whl/cpu"
+explicit = true
+
+[[tool.uv.index]]
+name = "cu121"
+url = "https://download.pytorch.org/whl/cu121"
+explicit = true
+"""
+    },
+    recipe={
+        "torch": "2.5.1",
+        "cuda": "cu121",
+        "python": "3.11",
+        "dependencies": ["mylib @ git+https://github.com/example/mylib@v1#subdirectory=py"],
+    },
+    fates=[
+        "carried over: 3: ==3.11.*",
+        "left out: 4: torch==2.5.1: its source cpu: not for Linux, x86-64",
+        'changed: 4: torch==2.5.1: torch: "2.5.1", cuda: cu121',
+        "changed: 11: mylib: with its source: git+https://github.com/example/mylib@v1#subdirectory=py",
+    ],
+)
+
+SUBFOLDER = Example(
+    name="a folder of a repository",
+    path="uv.lock",
+    files={
+        "uv.lock": """version = 1
+
+[[package]]
+name = "torch"
+version = "2.7.1"
+source = { registry = "https://download.pytorch.org/whl/cpu" }
+
+[[package]]
+name = "mylib"
+version = "1.0"
+source = { git = "https://github.com/example/mylib?tag=v1&subdirectory=py#abcdef0123456789abcdef0123456789abcdef01" }
+"""
+    },
+    recipe={
+        "torch": "2.7.1",
+        "cuda": "cpu",
+        "dependencies": [
+            "mylib @ git+https://github.com/example/mylib@abcdef0123456789abcdef0123456789abcdef01#subdirectory=py"
+        ],
+    },
+    fates=['changed: 4: torch 2.7.1: torch: "2.7.1", cuda: cpu', "carried over: 9: mylib 1.0"],
+)
+
+GROUPS = Example(
+    name="groups of a lock",
+    path="pylock.toml",
+    files={
+        "pylock.toml": """lock-version = "1.0"
+created-by = "x"
+extras = ["fast"]
+dependency-groups = ["main", "test"]
+default-groups = ["main"]
+
+[[packages]]
+name = "torch"
+version = "2.7.1"
+wheels = [{url = "https://example.org/torch-2.7.1-py3-none-any.whl", hashes = {sha256 = "00"}}]
+
+[[packages]]
+name = "main"
+version = "1.0"
+marker = "'main' in dependency_groups"
+wheels = [{url = "https://example.org/main-1.0-py3-none-any.whl", hashes = {sha256 = "00"}}]
+
+[[packages]]
+name = "fast"
+version = "1.0"
+marker = "'fast' in extras"
+wheels = [{url = "https://example.org/fast-1.0-py3-none-any.whl", hashes = {sha256 = "00"}}]
+"""
+    },
+    recipe={"torch": "2.7.1", "cuda": "pypi", "dependencies": ["main==1.0"]},
+    fates=[
+        'changed: 8: torch 2.7.1: torch: "2.7.1", cuda: pypi',
+        "carried over: 13: main 1.0",
+        "left out: 19: fast 1.0: of an extra or a group that is not taken by default",
+    ],
+)
+
+TWICE = Example(
+    name="the same package twice",
+    path="environment.yml",
+    files={
+        "environment.yml": """channels: [conda-forge]
+dependencies:
+  - python=3.11
+  - numpy>=1.24,<2
+  - scipy=1.13.0
+  - tqdm
+  - ffmpeg
+  - pip:
+    - torch==2.7.1
+    - Numpy==1.26.0
+    - scipy<2
+    - tqdm
+    - pytorch
+"""
+    },
+    recipe={
+        "torch": "2.7.1",
+        "cuda": "pypi",
+        "python": "3.11",
+        "provider": "conda",
+        "channels": ["conda-forge"],
+        "conda": ["scipy=1.13.0", "tqdm", "ffmpeg"],
+        "dependencies": ["Numpy==1.26.0"],
+    },
+    fates=[
+        "carried over: 1: conda-forge",
+        "carried over: 3: python=3.11",
+        "left out: 4: numpy>=1.24,<2: clash: pip replaces it by Numpy==1.26.0, "
+        "which is what that environment ended with",
+        "carried over: 5: scipy=1.13.0",
+        "carried over: 6: tqdm",
+        "carried over: 7: ffmpeg",
+        'changed: 9: torch==2.7.1: torch: "2.7.1", cuda: pypi',
+        "carried over: 10: Numpy==1.26.0",
+        "left out: 11: scipy<2: clash: pip leaves conda's scipy=1.13.0 in place, which satisfies it",
+        "left out: 12: tqdm: clash: pip leaves conda's tqdm in place, which satisfies it",
+        "left out: 13: pytorch: pip's pytorch is a placeholder that cannot be installed: use torch",
+    ],
+)
+
+BENTO_OPTIONS = Example(
+    name="options of a bentofile",
+    path="bentofile.yaml",
+    files={
+        "bentofile.yaml": """service: "service:svc"
+python:
+  packages: ["torch==2.7.1"]
+  lock_packages: false
+  no_index: true
+  find_links: ["./w"]
+  pip_args: "--pre"
+conda:
+  environment_yml: ./env.yml
+"""
+    },
+    recipe={"torch": "2.7.1", "cuda": "pypi", "prereleases": True},
+    fates=[
+        "left out: 1: service: not part of a Python environment",
+        'changed: 3: torch==2.7.1: torch: "2.7.1", cuda: pypi',
+        "left out: 4: lock_packages: false: a recipe is always locked",
+        "left out: 5: --no-index: set package sources in envbuilder.toml, not in a recipe: no-index = true",
+        "left out: 6: --find-links ./w: set package sources in envbuilder.toml, not in a recipe: "
+        'find-links = ["…"]',
+        "changed: 7: --pre: prereleases: true",
+        "left out: 9: conda: environment_yml: conda's part: import ./env.yml by itself, and add what is Python's here",
+    ],
+)
+
+PIPFILE_SECTIONS = Example(
+    name="sections of a Pipfile",
+    path="Pipfile",
+    files={
+        "Pipfile": """[[source]]
+url = "https://download.pytorch.org/whl/cpu"
+name = "pt"
+
+[packages]
+torch = {version = "==2.7.1", index = "pt"}
+
+[docs]
+sphinx = "*"
+
+[scripts]
+serve = "python serve.py"
+"""
+    },
+    recipe={"torch": "2.7.1", "cuda": "cpu"},
+    fates=[
+        'changed: 6: torch ==2.7.1: torch: "2.7.1", cuda: cpu',
+        "left out: 8: [docs]: a custom category: not for serving",
+        "left out: 11: [scripts]: not part of a Python environment",
+    ],
+)
+
+
 FILES = (
     CONDA,
     REQUIREMENTS,
@@ -565,4 +771,10 @@ FILES = (
     BENTOML,
     COG,
     TRUSS,
+    SOURCES,
+    SUBFOLDER,
+    GROUPS,
+    TWICE,
+    BENTO_OPTIONS,
+    PIPFILE_SECTIONS,
 )

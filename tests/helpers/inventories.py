@@ -89,9 +89,14 @@ def manifest_of(*packages: Package, python: str = "3.11.7", **values: Any) -> Ma
         "pack": {"level": 4},
         "tools": {"envbuilder": "0.1.0"},
         "unpacked_size": 10,
-        "files": (ManifestFile(path="lib/libssl.so.3", mode=0o755, size=10, sha256="4" * 64),),
+        "files": (),
     }
     return Manifest(**{**known, **values})
+
+
+def files_at(*paths: str) -> tuple[ManifestFile, ...]:
+    """Return what a manifest says of files at *paths*."""
+    return tuple(ManifestFile(path=path, mode=0o755, size=10, sha256="4" * 64) for path in paths)
 
 
 def texts_of(*packages: Package, more: Mapping[str, bytes] | None = None, **values: Any) -> Texts:
@@ -109,7 +114,7 @@ def inventory(*packages: Package, more: Mapping[str, bytes] | None = None, **val
 
 def component(package: Package, **values: Any) -> Component:
     """The only package of an archive."""
-    (found,) = (one for one in inventory(package, **values).components if one.kind != "interpreter")
+    (found,) = (one for one in inventory(package, **values).components if one.kind in ("conda", "wheel"))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def fitting(serve: Serve, described: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     module, folder = load_runtime().runtime_module, str(serve.folder())
-    files = module("source").find_files(folder, "torch_runtime.py", str(RUNTIME))
+    found = module("source").find_files(folder, "torch_runtime.py", str(RUNTIME))
+    weights = tuple(os.path.join(folder, path) for one in found.sets for path in one.files)
+    files = found._replace(weights=weights)  # as once it is loaded
     key: dict[str, Any] = module("package_key").fitting_key(folder, files, described, torch.device("cpu"))
     return key

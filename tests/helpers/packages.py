@@ -10,7 +10,7 @@ from pathlib import Path
 
 from envbuilder.archive.manifest import MANIFEST_PATH
 from envbuilder.progress import SILENT
-from envbuilder.verification.live.launch import Place
+from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.static.extracted import Archive, open_archive
 from tests.helpers.environments import SITE, Tree, environment, manifest, pack
 
@@ -43,7 +43,7 @@ def opened(
     *,
     exclude: tuple[str, ...] = (),
     system_libraries: tuple[str, ...] = (),
-) -> tuple[Archive, Place]:
+) -> tuple[Archive, Sandbox]:
     """The archive of *tree* and a little more, extracted in a place where its packages can be imported."""
     python = Path(sys.executable).resolve()
     # The library that stands for libpython there would be loaded.
@@ -56,5 +56,5 @@ def opened(
         manifest(whole), pack={"exclude": list(exclude)}, system_libraries=system_libraries
     )
     whole[MANIFEST_PATH] = listed.text().encode()
-    place = Place.make(folder / "root", isolate=False)
-    return open_archive(pack(whole, folder), place.environment, lambda _: [], SILENT), place
+    sandbox = Sandbox.make(folder / "root", isolate=False)
+    return open_archive(pack(whole, folder), sandbox.environment, lambda _: [], SILENT), sandbox

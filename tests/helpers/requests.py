@@ -19,7 +19,11 @@ def ask(serve: Serve, *inputs: dict[str, Any], outputs: tuple[str, ...] = ()) ->
     """Ask several requests at once of the model that was loaded last; errors come as their text."""
     pb = serve.pb
     requests = [
-        pb.InferenceRequest([pb.Tensor(name, data) for name, data in values.items()], outputs)
+        pb.InferenceRequest(
+            inputs=[pb.Tensor(name, data) for name, data in values.items()],
+            requested_output_names=outputs,
+            model_name="m",
+        )
         for values in inputs
     ]
     answers = []

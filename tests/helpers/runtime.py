@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,18 @@ def simple(max_batch_size: int = 8, /, **parameters: str) -> dict[str, Any]:
         max_batch_size=max_batch_size,
         parameters={**UNCOMPILED, **parameters},
     )
+
+
+def compiled(**options: Any) -> dict[str, Any]:
+    """Return the same, compiled by a backend that needs no compiler."""
+    return simple(**{SEED: json.dumps({"backend": "aot_eager", **options})})
+
+
+def graphs() -> int:
+    """Return how many graphs Dynamo has made in this process."""
+    import torch
+
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 LINEAR = """

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from envbuilder.deployment.config import RUNTIME_FILE
+from envbuilder.guest.answers import as_saved
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.launch import Place
-from envbuilder.verification.live.run_probe import Subject
-from envbuilder.verification.server.ask import Interview
+from envbuilder.verification.live.deployed import DeployedModel
+from envbuilder.verification.live.inputs import Questions
+from envbuilder.verification.live.launch import Sandbox
+from envbuilder.verification.server.ask import ServerChecks, Subject
 from envbuilder.verification.server.servers import Server
 from tests.helpers.environments import environment, manifest
 
@@ -22,21 +26,42 @@ input [ { name: "x" data_type: TYPE_FP32 dims: [ 2 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] } ]
 """
 
+_COMPILED: dict[str, Any] = {"own": False, "compiled": True, "varying": [], "empty": []}
 
-def interview(
-    folder: Path, server: Server, *, release: str = "pytriton-0.7.0", numpy: str = "1.26.4"
-) -> Interview:
-    """Return what *server* is asked, of a model whose every answer is 3."""
+
+def checks_of_server(
+    folder: Path,
+    server: Server,
+    *,
+    release: str = "pytriton-0.7.0",
+    numpy: str = "1.26.4",
+    own: bool = False,
+    probed: dict[str, Any] | None = _COMPILED,
+    questions: Questions | None = None,
+) -> ServerChecks:
+    """Return what *server* is asked, of a model whose every answer is 3; *own*: of a TritonPythonModel."""
     config = text_format.Parse(CONFIG, model_config_pb2.ModelConfig())
-    expected = {size: {"y": np.full((size, 2), 3, np.float32)} for size in sample.batch_sizes(config)}
-    sample.save(folder / "outputs.npz", expected)
-    subject = Subject(
-        place=Place.make(folder / "root", isolate=False),
-        deployment=None,  # type: ignore[arg-type]  # not asked
+    config.default_model_filename = "model.py" if own else RUNTIME_FILE
+    if own:
+        config.dynamic_batching.SetInParent()
+    deployed = DeployedModel(
+        sandbox=Sandbox.make(folder / "root", isolate=False),
+        deployment=None,
+        folder=folder / "root" / "models" / "m",
         config=config,
         version="1",
-        inputs=folder / "inputs.npz",
-        outputs=folder / "outputs.npz",
+        questions=questions or sample.made_up(config),
     )
-    given = replace(manifest(environment()), release=release)
-    return Interview(server=server, subject=subject, manifest=given, python="3.11", numpy=numpy)
+    if probed is not None:
+        answers = {
+            case.label: [{"y": np.full((len(case.inputs["x"]), 2), 3, np.float32)}]
+            for case in deployed.questions.cases
+        }
+        np.savez(deployed.outputs, **as_saved(answers))
+    return ServerChecks(
+        server=server,
+        models=[deployed],
+        subjects=lambda: [Subject(deployed=deployed, probed=probed, numpy=numpy)],
+        manifest=replace(manifest(environment()), release=release),
+        python="3.11",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Small:
 
     @property
     def output(self) -> Path:
-        """Where archives go."""
+        """Directory for archives."""
         return self.folder / "envs"
 
     @property
@@ -108,6 +109,13 @@ def make_small(folder: Path, interpreter: Interpreter) -> Small:
     ]
     recipe = small_recipe(folder, pack=little(interpreter))
     return Small(folder=folder, recipe=recipe, lock=small_lock(recipe, wheels, describe(interpreter)))
+
+
+def copy_small(made: Small, folder: Path) -> Small:
+    """Copy one that is built, with its store, into *folder*: a test then builds it in no time."""
+    shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+    recipe = dataclasses.replace(made.recipe, path=folder / made.recipe.path.name)
+    return dataclasses.replace(made, folder=folder, recipe=recipe)
 
 
 def save(small: Small) -> None:

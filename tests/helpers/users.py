@@ -52,7 +52,7 @@ def _answer(
     action: Callable[[], _T], env: Mapping[str, str] | None
 ) -> tuple[BaseException | None, _T | None]:
     try:
-        _become_somebody()
+        become_somebody()
         if env is not None:
             os.environ.clear()
             os.environ.update(env)
@@ -65,7 +65,8 @@ def _answer(
         return error, None
 
 
-def _become_somebody() -> None:
+def become_somebody() -> None:
+    """Make this process, which has one thread, one of nobody in particular, as :func:`as_somebody` says."""
     user, group = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWUSER):

@@ -1,4 +1,4 @@
-"""A project as a user has it: a recipe, its lock, its wheels, a model, a store elsewhere; for the command line."""
+"""A project as a user has it: a recipe, its lock, its wheels, a model, a remote store; for the command line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Workspace:
 
     @property
     def remote(self) -> Path:
-        """The folder that is the store elsewhere."""
+        """The folder that is the remote store."""
         return self.folder / "remote"
 
     @property

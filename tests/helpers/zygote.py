@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
+import importlib.util
 import itertools
 import json
 import os
+import pathlib
 import pkgutil
 import resource
 import select
@@ -88,6 +89,8 @@ def _become_the_command_line(request: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if request["file_size"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"], request["file_size"]))
+    if request["somebody"]:
+        _become_somebody()
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None  # it was found out with another environment
@@ -99,11 +102,27 @@ def _become_the_command_line(request: dict[str, Any]) -> None:
         opened = os.open(name, flags, 0o600)
         os.dup2(opened, descriptor)
         os.close(opened)
+    for descriptor in request["closed"]:
+        os.close(descriptor)
     # As a new interpreter would have them in a UTF-8 locale: what cannot be encoded is an error on standard output.
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115  # they live as long as the process
-    sys.stdout = open(1, "w", encoding="utf-8", errors="strict", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdin = None if 0 in request["closed"] else open(0, closefd=False)  # noqa: SIM115  # they live on
+    sys.stdout, sys.stderr = (
+        None
+        if descriptor in request["closed"]
+        else open(descriptor, "w", encoding="utf-8", errors=errors, buffering=buffering, closefd=False)  # noqa: SIM115
+        for descriptor, errors, buffering in ((1, "strict", -1), (2, "backslashreplace", 1))
+    )
     sys.argv = ["envbuilder", *request["arguments"]]
+
+
+def _become_somebody() -> None:
+    """Give up what root may do: a user whom nobody knows, and whom permission bits stop."""
+    found = importlib.util.spec_from_file_location("users", pathlib.Path(__file__).with_name("users.py"))
+    assert found is not None
+    assert found.loader is not None
+    users = importlib.util.module_from_spec(found)
+    found.loader.exec_module(users)
+    users.become_somebody()
 
 
 def _await(step: int, number: int, record: str) -> None:

@@ -142,7 +142,7 @@ CERTIFICATES = [
     Case(
         name="no-usage",
         arrange=certified(without=[x509.KeyUsage]),
-        found=OF + "is not for signatures: its key usage does not name digitalSignature",
+        found=OF + "is not for signatures: its key usage does not include digitalSignature",
     ),
     Case(
         name="usage-encipherment",
@@ -162,7 +162,7 @@ CERTIFICATES = [
     Case(
         name="an-authority-s",
         arrange=certified(extensions=[(x509.BasicConstraints(ca=True, path_length=None), True)]),
-        found=OF + "is an authority's, not a signer's",
+        found=OF + "belongs to an authority, not to a signer",
     ),
     Case(
         name="expired",
@@ -209,12 +209,13 @@ CERTIFICATES = [
         name="impostor",
         whole=True,
         arrange=impostor,
-        found="the certificate of CN=authority was not issued by CN=authority: its signature is not that authority's",
+        found="the certificate of CN=authority was not issued by CN=authority: "
+        "its signature is not from that authority",
     ),
     Case(
         name="by-itself",
         arrange=alone,
-        found=OF + "was issued by CN=signer, not by CN=authority or by whom that certified",
+        found=OF + "was issued by CN=signer, not by CN=authority or an authority below it",
     ),
     Case(
         name="authority-signs",
@@ -243,7 +244,7 @@ CHAINS = [
     Case(
         name="between-missing",
         arrange=through(chain=("signer",)),
-        found=OF + "was issued by CN=middle, not by CN=authority or by whom that certified",
+        found=OF + "was issued by CN=middle, not by CN=authority or an authority below it",
     ),
     Case(
         name="signer-last",
@@ -253,22 +254,22 @@ CHAINS = [
     Case(
         name="between-no-authority",
         arrange=through(authority=False),
-        found="the certificate of CN=middle is not an authority's, and not the signer's",
+        found="the certificate of CN=middle belongs neither to an authority nor to the signer",
     ),
     Case(
         name="between-no-constraints",
         arrange=through(without=[x509.BasicConstraints]),
-        found="the certificate of CN=middle is not an authority's, and not the signer's",
+        found="the certificate of CN=middle belongs neither to an authority nor to the signer",
     ),
     Case(
         name="between-may-not-issue",
         arrange=through(extensions=[(usage("digital_signature"), True)]),
-        found="the authority CN=middle may not issue: its key usage does not name keyCertSign",
+        found="the authority CN=middle must not issue certificates: its key usage does not include keyCertSign",
     ),
     Case(
         name="between-of-servers",
         arrange=through(extensions=[(x509.ExtendedKeyUsage([Purpose.SERVER_AUTH]), False)]),
-        found="the authority CN=middle is not one of code signing: it is for serverAuth",
+        found="the authority CN=middle is not valid for code signing: it is for serverAuth",
     ),
     Case(
         name="between-of-code",
@@ -304,7 +305,7 @@ CHAINS = [
     Case(
         name="circle",
         arrange=circle,
-        found="the certificate of CN=two was issued by CN=one, not by CN=authority or by whom that certified",
+        found="the certificate of CN=two was issued by CN=one, not by CN=authority or an authority below it",
     ),
 ]
 
@@ -319,9 +320,9 @@ def test_who_signed_is_told_as_it_is(signers: Signers, room: Room, case: Case) -
     [
         (
             ("authority.pub", "--identity", "x"),
-            "authority.pub is a public key, which has no name: nobody can be 'x'",
+            "authority.pub is a public key, which has no name: the identity 'x' cannot be checked",
         ),
-        (("authority.pem",), r"authority.pem is a private key: it signs, and belongs to nobody else"),
+        (("authority.pem",), r"authority.pem is a private key; expected a public key"),
         (("gone.crt",), "the key gone.crt cannot be read: No such file or directory"),
         (("noise.crt",), "noise.crt is neither a public key nor a certificate"),
         (("cut.crt",), "cut.crt: the certificate cannot be read: .*"),

@@ -20,16 +20,18 @@ from pathlib import Path
 import pytest
 
 from envbuilder.base.interpreter import Interpreter
-from envbuilder.util.guard import remove
+from envbuilder.util.watchdog import remove
 from tests.helpers.hostile import Outcome, Room, Zygote
+from tests.helpers.wheels import write_wheel
 from tests.helpers.workspace import Workspace, make_workspace
 
+pytestmark = pytest.mark.xdist_group("kills")  # a worker needs a scene and its references
 STEPS = os.environ.get("ENVBUILDER_STEPS")
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _TEMPORARY = re.compile(r"-[0-9a-f]{16}(/|$)|(^|/)\.[^/]*deploying")
-_OF_OTHERS = re.compile(r"tmp/(TmP[^/]*|[a-z0-9_]{8})$")
+_OF_OTHERS = re.compile(r"tmp/(TmP[^/]*|[a-z0-9_]{8})$|store/proofs")
 """What python-discovery and virtualenv make to find out how file systems take capital letters, and Python where it may
-write temporary files: killed just then, they leave it."""
+write temporary files: killed just then, they leave it. And what was proven, which says when."""
 _UV = "store/tools/uv"
 """uv's own cache, which uv looks after."""
 
@@ -42,6 +44,8 @@ class Verb:
     arguments: tuple[str, ...]
     steps: int = 3
     """How many are tried by default."""
+    journal: str = ""
+    """A file that says how far it has come: in between it is another than before and after, and whole."""
 
 
 BUILD = ("build", "small", "-q")
@@ -66,6 +70,15 @@ VERBS = {
     ),
     "push": Verb(before=(BUILD,), arguments=("push", "small")),
     "pull": Verb(before=(BUILD, ("push", "small")), arguments=("pull", "small", "-o", "pulled")),
+    "image": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "images.oci"), steps=1),
+    "image-tar": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "small.oci.tar"), steps=1),
+    "apply": Verb(before=(BUILD,), arguments=("apply", "served", "--no-verify"), steps=1),
+    "patch": Verb(
+        before=(BUILD,),
+        arguments=("patch", "beta==1.0", "--no-verify"),
+        steps=1,
+        journal="work/envs/patched.json",
+    ),
     "prune": Verb(before=(BUILD,), arguments=("store", "prune", "--limit", "1K")),
 }
 
@@ -144,6 +157,10 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
 def scene(tmp_path_factory: pytest.TempPathFactory, warm: Zygote, python311: Interpreter) -> Iterator[Scene]:
     room = Room(folder=tmp_path_factory.mktemp("kills"), zygote=warm)
     workspace = make_workspace(room.work, python311)
+    write_wheel(workspace.folder / "wheels", "beta", "1.1", files={"beta.py": b"mended = True\n"})
+    shutil.copytree(workspace.model, workspace.folder / "served" / "net")
+    with (workspace.folder / "envbuilder.toml").open("a") as settings:
+        settings.write('[models]\nnet = "small"\n')
     made = Scene(room=room, workspace=workspace)
     done = made.run(BUILD)  # so that the base, which takes the longest, is in the store
     assert done.code == 0, str(done)
@@ -175,7 +192,7 @@ def test_killed_at_any_step_and_the_same_again(scene: Scene, name: str) -> None:
         assert killed.code in (-signal.SIGKILL, 0), f"{step}: {killed}"
         assert killed.running == (), f"{step}: {killed}"
         for path, what in scene.listing().items():
-            if not _TEMPORARY.search(path) and not what.endswith("folder"):
+            if not _TEMPORARY.search(path) and not what.endswith("folder") and path != verb.journal:
                 assert what in (before.get(path), after.get(path)), f"{step}: {path} is half made"
         again = scene.run(verb.arguments)
         assert again.code == 0, f"{step}: {again}"
@@ -199,7 +216,8 @@ def test_told_to_end_at_any_step(scene: Scene, name: str) -> None:
         assert ended.running == (), f"{step}: {ended}"
         left = scene.listing()
         for path, what in left.items():
-            assert path.startswith("store") or what in (before.get(path), after.get(path)), f"{step}: {path}"
+            whole = path.startswith("store") or what in (before.get(path), after.get(path))
+            assert whole or path == verb.journal, f"{step}: {path}"
             assert not path.startswith(("store/tmp/", "tmp/")), f"{step}: {path}"
         # A folder of results is there only with a result in it.
         for path, what in left.items():

@@ -36,9 +36,9 @@ class Case:
     """Files that are extracted all the same, by their real path."""
 
 
-OUT = "links that lead out: "
-THROUGH = "members written through a link out of the environment: "
-NO_FOLDER = "members below what is no folder: "
+OUT = "links that point outside the environment: "
+THROUGH = "members written through a link that points outside the environment: "
+NO_FOLDER = "members below a path that is not a folder: "
 CASES: dict[str, Case] = {
     # -- links
     "out-through-a-link-to-itself": Case(
@@ -60,9 +60,9 @@ CASES: dict[str, Case] = {
         tree={"l": "/etc/passwd"}, links=f"{OUT}l -> /etc/passwd", deploy="outside: l -> /etc/passwd"
     ),
     "absolute-to-the-server": Case(
-        tree={"l": "/proc/self/root/etc"},
-        links=f"{OUT}l -> /proc/self/root/etc",
-        deploy="outside: l -> /proc/self/root/etc",
+        tree={"l": "/proc/self/cwd/etc"},
+        links=f"{OUT}l -> /proc/self/cwd/etc",
+        deploy="outside: l -> /proc/self/cwd/etc",
     ),
     "out": Case(tree={"l": ".."}, links=f"{OUT}l -> ..", deploy="outside: l -> .."),
     "out-and-back": Case(
@@ -148,23 +148,23 @@ CASES: dict[str, Case] = {
     ),
     "member-over-a-link": Case(
         tree={"l": "bin/activate", "m": member("l")},
-        members="members that are in it twice: l",
+        members="duplicate members: l",
         deploy="twice: l",
     ),
     "folder-over-a-link": Case(
         tree={"l": "bin", "m": member("l", tarfile.DIRTYPE)},
-        members="members that are in it twice: l",
+        members="duplicate members: l",
         deploy="twice: l",
     ),
     "link-over-a-file": Case(
         tree={"f": b"1", "m": member("f", tarfile.SYMTYPE, "/etc/passwd")},
-        members="members that are in it twice: f",
+        members="duplicate members: f",
         deploy="twice: f",
         written=("f",),
     ),
     "link-over-a-folder": Case(
         tree={"d/x": b"1", "m": member("d", tarfile.SYMTYPE, "/etc")},
-        members="members that are in it twice: d",
+        members="duplicate members: d",
         deploy="twice: d",
         written=("d/x",),
     ),
@@ -189,7 +189,7 @@ CASES: dict[str, Case] = {
     # -- names
     "link-without-a-target": Case(
         tree={"m": member("l", tarfile.SYMTYPE, "")},
-        members="members without a name, or a target: l (a link to nothing)",
+        members="members without a name, or links without a target: l (a link to nothing)",
         deploy="name: l (a link to nothing)",
     ),
     "dots-in-a-name": Case(tree={"m": member("a/./b//x")}, written=("a/b/x",)),
@@ -202,15 +202,24 @@ def test_verify(room: Room, name: str) -> None:
     archive = pack({**environment(), **case.tree}, room.work)
     report = room.work / "report.json"
     outcome = room.run("verify", archive, "--no-server", "--quiet", "--report", report)
-    found = {"archive.members": case.members, "paths.links": case.links, "manifest.present": "…"}
+    # Nobody says who packed it; its Python is run where nothing is wrong with the members, and ends at once.
+    # What a link out leads to on a server is not known here: no failure, and nothing follows it.
+    found = {
+        "archive.members": case.members,
+        "contract.launch": None if case.members else "it exited with 3",
+    }
     wrong = [id for id, text in found.items() if text is not None]
     line = f"error: {len(wrong)} check{'s' if len(wrong) > 1 else ''} failed: {', '.join(wrong)}"
     refused(outcome, 7, line, may_write=["work/report.json"], report=report)
-    told = {check["id"]: check["found"] for check in json.loads(report.read_text())["checks"]}
-    assert told["archive.members"] == (
-        case.members or "no member leaves the environment; no hard links, no devices"
+    told = {check["id"]: check for check in json.loads(report.read_text())["checks"]}
+    assert told["archive.members"]["found"] == (
+        case.members or "every member stays inside the environment; no hard links, no devices"
     )
-    assert told["paths.links"] == (case.links or "no link leads out")
+    links = told["paths.links"]
+    unknown = f"{case.links}; whether their targets exist on a server is not known"
+    assert (links["status"], links["found"]) == (
+        ("passed", "no link points outside the environment") if case.links is None else ("unknown", unknown)
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -170,7 +170,7 @@ ROWS = [
     Row("conda[0].subdir", "../noarch", "expected 'linux-64' or 'noarch', found "),
     Row("conda[0].channel", "x\x1b[0m", LINE),
     Row("provides", {"a/b": "1"}, "expected a project name (PEP 508) as a key, found 'a/b'"),
-    Row("conda", [], "is only said of conda packages, of which there are none"),
+    Row("conda", [], "is only said of conda packages, but there are none"),
     # versions and options
     Row("python", "3.12; rm", "expected a Python version as in 3.12.3, found "),
     Row("torch", "2.7\n1", VERSION),
@@ -236,9 +236,9 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     ),
     "a long number": (b'{"format": ' + b"9" * 10**6 + b"}", "has an integer of 1000000 digits"),
     "not a number": (b'{"format": NaN}', "has NaN, which is not JSON"),
-    "a key twice": (b'{"format": 1, "format": 1}', "has the key 'format' twice in one object"),
+    "a key twice": (b'{"format": 1, "format": 1}', "has the key 'format' more than once in one object"),
     "of the future": (b'{"format": 2}', "manifest format 2, this envbuilder reads up to 1"),
-    "too large": (b" " * (64 * 2**20 + 1), "is larger than 67.1 MB, the most that is read of its kind"),
+    "too large": (b" " * (64 * 2**20 + 1), "is larger than 67.1 MB, the limit for this kind of document"),
 }
 
 

@@ -129,8 +129,12 @@ CASES: dict[str, Case] = {
     "size to it": ("out.svg", lambda room, path: run(room, "size", good(room), "--plot", path.name), 2,
         "out.svg cannot be written: is {}, not a file"),
 }  # fmt: skip
-_BY_CLICK = {"verify", "size", "sbom", "licences", "attest", "deploy"}
-"""Verbs whose argument click itself looks at: a folder is a wrong argument to it."""
+_OF_FOLDERS = {
+    "verify": "a.tar.gz is not an environment",
+    "sbom": "a.tar.gz: the archive has no share/envbuilder/manifest.json",
+    "deploy": "a.tar.gz is not an environment",
+}
+"""Verbs that take a folder, too, if it is an environment; and what they say of one that is none."""
 
 
 _IN_DEPTH = ("verify", "sbom", "deploy", "diff of manifests", "lock of a path", "lock over it", "attest with a key",
@@ -151,8 +155,8 @@ def test_what_is_no_file_is_named(room: Room, case: str, kind: str) -> None:
     model(room)
     path = put(kind, Path(os.path.normpath(room.work / where)))
     outcome = act(room, path)
-    if kind == "folder" and case in _BY_CLICK:
-        refused(outcome, 2, "Error: Invalid value for 'ARCHIVE': File 'a.tar.gz' is a directory.")
+    if kind == "folder" and case in _OF_FOLDERS:
+        refused(outcome, 5, f"error: {_OF_FOLDERS[case]}")
     else:
         text = message.replace("{path}", str(path)).replace("{}", KINDS[kind])
         refused(outcome, code, f"error: {text}")

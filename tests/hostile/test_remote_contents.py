@@ -200,7 +200,7 @@ CONTENTS = [
     Case(
         name="manifest-changed",
         change=manifest_blob(lambda data: data[:-2] + b" }"),
-        line=r"blobs/.* is not what its name says: sha256 .*",
+        line=r"blobs/.* does not match its name: sha256 .*",
     ),
     Case(name="one-subject", change=one_subject, line=rf"{MANIFEST}: subject: does not name the archive .*"),
     Case(

@@ -48,16 +48,16 @@ KEYS = [
         change=key_file(None),
         line=TRUST + r": .*team\.pub cannot be read: is a FIFO, not a file",
     ),
-    Case(name="nothing", change=key_file(b""), line=TRUST + r": .*team\.pub is no public key"),
+    Case(name="nothing", change=key_file(b""), line=TRUST + r": .*team\.pub is not a public key"),
     Case(
         name="noise",
         change=key_file(bytes(range(256)) * 9000),
-        line=TRUST + r": .*team\.pub is no public key",
+        line=TRUST + r": .*team\.pub is not a public key",
     ),
     Case(
         name="private",
         change=key_file(PEM % (b"PRIVATE KEY", b"PRIVATE KEY")),
-        line=TRUST + r": .*team\.pub is a private key: it signs, and belongs to nobody else",
+        line=TRUST + r": .*team\.pub is a private key; expected a public key",
     ),
     Case(
         name="certificate",
@@ -67,7 +67,7 @@ KEYS = [
     Case(
         name="broken",
         change=key_file(PEM % (b"PUBLIC KEY", b"PUBLIC KEY")),
-        line=r".*/team\.pub is no public key",
+        line=r".*/team\.pub is not a public key",
     ),
     Case(name="number", change=trusts("7"), line=TRUST + " must be text, found 7"),
     Case(name="lists", change=trusts("[[]]"), line=TRUST + r" must be text, found \[\]"),
@@ -75,7 +75,9 @@ KEYS = [
     Case(
         name="address", change=trusts('"https://example.org/key"'), line=TRUST + " must be a file, found .*"
     ),
-    Case(name="inline", change=trusts("'''-----BEGIN PUBLIC KEY-----'''"), line=TRUST + " is no public key"),
+    Case(
+        name="inline", change=trusts("'''-----BEGIN PUBLIC KEY-----'''"), line=TRUST + " is not a public key"
+    ),
 ]
 
 
@@ -88,11 +90,11 @@ def test_keys_that_are_none(project: RemoteProject, room: Room, case: Case) -> N
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (None, "what goes to a remote store is signed, and no key is named"),
+        (None, "uploads to a remote store must be signed, but no key is configured"),
         (b"", r"the key .*/gone\.pem cannot be read: No such file or directory"),
-        (b"x", r".*/own\.pem is no private key"),
-        (PEM % (b"PRIVATE KEY", b"PRIVATE KEY"), r".*/own\.pem is no private key"),
-        (b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----", r".*/own\.pem is a key of cosign's own"),
+        (b"x", r".*/own\.pem is not a private key"),
+        (PEM % (b"PRIVATE KEY", b"PRIVATE KEY"), r".*/own\.pem is not a private key"),
+        (b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----", r".*/own\.pem is in cosign's own key format"),
     ],
 )
 def test_nothing_is_pushed_without_a_key(

@@ -135,11 +135,11 @@ def test_without_a_trusted_key_artifacts_alone_are_taken(project: RemoteProject,
     assert (report["sha256"], report["segments_made"]) == (project.sha256, KEYS), str(outcome)
     told = room.run("build", "small", "-o", "again", env={"ENVBUILDER_CACHE": str(room.store / "fresh")})
     accepted(told, may_write=["work/again"])
-    note = f"{project.url}: artifacts alone are taken from it, and everything else is made here, for no key is trusted"
-    assert told.stderr.count(note) == 1, str(told)
-    line = (
-        f"error: of {project.url} artifacts alone are taken: no key is trusted to have signed anything else"
+    note = (
+        f"{project.url}: only artifacts are downloaded from it; everything else is built here, because no key"
     )
+    assert told.stderr.count(note) == 1, str(told)
+    line = f"error: only artifacts are accepted from {project.url}: no key is trusted for anything else"
     for name in ("small", "small:stable", f"small-{project.sha256[:12]}.tar.gz", project.sha256[:12]):
         refused(room.run("pull", name), 2, line)
 

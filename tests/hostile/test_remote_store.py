@@ -71,7 +71,7 @@ def moved(kind: SignedKind, name: Callable[[RemoteProject], str]) -> Change:
     return change
 
 
-NO_OBJECT = rf"{RECORD} is not a signed object: it is no envelope of a statement \(DSSE\): "
+NO_OBJECT = rf"{RECORD} is not a signed object: it is not a DSSE envelope of a statement: "
 OBJECTS = [
     Case(name="empty", change=text(b""), line=NO_OBJECT + r"is not JSON: .*"),
     Case(name="zeros", change=text(bytes(1000)), line=NO_OBJECT + r"is not JSON: .*"),
@@ -225,7 +225,7 @@ STATEMENTS = [
     Case(
         name="content-other",
         change=stated(predicate={"content": "{}"}),
-        line=rf"{RECORD}: predicate\.content: is not what its sha256 says",
+        line=rf"{RECORD}: predicate\.content: does not match its sha256",
     ),
     Case(
         name="content-long",

@@ -182,7 +182,7 @@ TEXTS = [
     Case(
         name="no-signatures",
         arrange=changed(signatures=[]),
-        found="it was signed by nobody, not by .*",
+        found="it is not signed; expected a signature by .*",
     ),
     Case(
         name="many",
@@ -241,7 +241,7 @@ MIXED = [
         name="none-good",
         whole=True,
         arrange=several("stranger", "expired", "mail", "bare"),
-        found="none of its 4 signatures is good: 1. the certificate of CN=stranger was issued by CN=stranger, .*; "
+        found="none of its 4 signatures is valid: 1. the certificate of CN=stranger was issued by CN=stranger, .*; "
         "2. the certificate of CN=expired expired on .*; 3. the certificate of CN=mail is not for signing code: .*; "
         r"4. it was signed by [0-9a-f]{12}, not by authority\.crt .*",
     ),
@@ -250,17 +250,6 @@ MIXED = [
 
 EMAIL = x509.RFC822Name("ci@example.org")
 URI = x509.UniformResourceIdentifier("https://ci.example.org/build")
-OTHERS = (
-    "authority",
-    "CN=authority",
-    "Signer",
-    "sign",
-    "signer ",
-    "example.org",
-    "CI@example.org",
-    "*",
-    ".*",
-)
 IDENTITIES = [
     Case(name="its-subject", arrange=named(EMAIL), found=SIGNED, good=True, identity="CN=signer"),
     Case(name="its-common-name", arrange=named(EMAIL), found=SIGNED, good=True, identity="signer"),

@@ -20,7 +20,7 @@ from tests.hostile.projects import build, fill_store, write_project
 INFO = "alpha-1.0.dist-info"
 SITE = "lib/python3.11/site-packages"
 WHEEL = "alpha-1.0-py3-none-any.whl"
-ZIP = f"{WHEEL} is not a sound zip: "
+ZIP = f"{WHEEL} is not a valid zip: "
 STAYS = ZIP + "the name {} is not a relative path that stays inside"
 Make = Callable[[], bytes]
 
@@ -87,19 +87,19 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "a newline in a name": (
         added("a\nb.py"),
-        rf"{WHEEL}: '{SITE}/a\nb.py' has a control character in it, as no file of a package has",
+        rf"{WHEEL}: '{SITE}/a\nb.py' contains a control character",
     ),
     "an escape code in a name": (
         added("a\x1b[2J.py"),
-        rf"{WHEEL}: '{SITE}/a\u001b[2J.py' has a control character in it, as no file of a package has",
+        rf"{WHEEL}: '{SITE}/a\u001b[2J.py' contains a control character",
     ),
     "a part of a name of 303 bytes": (
         added("a" * 300 + ".py"),
-        f"{WHEEL}: '{SITE}/{'a' * 31}'… is longer than a path of Linux may be",
+        f"{WHEEL}: '{SITE}/{'a' * 31}'… is longer than PATH_MAX",
     ),
     "a name of 6 kB": (
         added("a/" * 3000 + "x.py"),
-        f"{WHEEL}: '{SITE}/{('a/' * 16)[:31]}'… is longer than a path of Linux may be",
+        f"{WHEEL}: '{SITE}/{('a/' * 16)[:31]}'… is longer than PATH_MAX",
     ),
     "a name of two members": (
         lambda: zip_bytes([*wheel_members("alpha", "1.0", {"x.py": b"1"}), Zipped(name="x.py", data=b"2")]),
@@ -107,19 +107,19 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "a file that is a folder": (
         files({"a": b"1", "a/b": b"2"}),
-        f"{WHEEL}: {SITE}/a is a file, and a folder that holds {SITE}/a/b",
+        f"{WHEEL}: {SITE}/a is both a file and the folder of {SITE}/a/b",
     ),
     "a file for the manifest": (
         files({"alpha-1.0.data/data/share/envbuilder/manifest.json": b"{}"}),
-        f"{WHEEL}: a file of it belongs at share/envbuilder/manifest.json, which is envbuilder's own",
+        f"{WHEEL}: one of its files has the path share/envbuilder/manifest.json, which is reserved for envbuilder",
     ),
     "another interpreter": (
         files({"alpha-1.0.data/scripts/python3.11": b"x"}),
-        f"bin/python3.11 is in base and, different, in {WHEEL}",
+        f"bin/python3.11 is in base and, with different content, in {WHEEL}",
     ),
     "another activation": (
         files({"alpha-1.0.data/data/bin/activate": b"x"}),
-        f"bin/activate is in activation and, different, in {WHEEL}",
+        f"bin/activate is in activation and, with different content, in {WHEEL}",
     ),
     "data that goes up": (
         added("alpha-1.0.data/data/../../x"),
@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "data of an unknown scheme": (
         added("alpha-1.0.data/x/y"),
-        f"{WHEEL}: alpha-1.0.data/x/y is of no known scheme",
+        f"{WHEEL}: alpha-1.0.data/x/y has an unknown scheme",
     ),
     # -- kinds of members
     "a symbolic link": (added("x", b"/etc/passwd", mode=0o120777), ZIP + "x: neither a file nor a folder"),
@@ -180,13 +180,13 @@ REFUSED: dict[str, tuple[Make, str]] = {
         ZIP + "its central directory ends at {}, the record that names it begins at {}",
     ),
     "something after it": (
-        changed(lambda data: data + b"x"), ZIP + "no end of central directory: it is cut off, or no zip",
+        changed(lambda data: data + b"x"), ZIP + "no end of central directory: it is truncated or not a zip",
     ),
     "half of it": (
-        changed(lambda data: data[: len(data) // 2]), ZIP + "no end of central directory: it is cut off, or no zip",
+        changed(lambda data: data[: len(data) // 2]), ZIP + "no end of central directory: it is truncated or not a zip",
     ),
-    "nothing": (lambda: b"", ZIP + "no end of central directory: it is cut off, or no zip"),
-    "a page of an index": (lambda: b"<html></html>", ZIP + "no end of central directory: it is cut off, or no zip"),
+    "nothing": (lambda: b"", ZIP + "no end of central directory: it is truncated or not a zip"),
+    "a page of an index": (lambda: b"<html></html>", ZIP + "no end of central directory: it is truncated or not a zip"),
     "another end in its comment": (
         lambda: zip_bytes(wheel_members("alpha", "1.0", {}), comment=b"PK\x05\x06" + bytes(18)),
         ZIP + "its central directory ends at 0, the record that names it begins at {}",
@@ -200,15 +200,15 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "a RECORD of 900 MB": (
         zeros(f"{INFO}/RECORD", 900 << 20),
-        f"{WHEEL}: {INFO}/RECORD has 943.7 MB, more than 67.1 MB, the most that is read",
+        f"{WHEEL}: {INFO}/RECORD has 943.7 MB, more than 67.1 MB, the limit",
     ),
     "a WHEEL of 900 MB": (
         zeros(f"{INFO}/WHEEL", 900 << 20),
-        f"{WHEEL}: {INFO}/WHEEL has 943.7 MB, more than 67.1 MB, the most that is read",
+        f"{WHEEL}: {INFO}/WHEEL has 943.7 MB, more than 67.1 MB, the limit",
     ),
     "entry points of 900 MB": (
         zeros(f"{INFO}/entry_points.txt", 900 << 20),
-        f"{WHEEL}: {INFO}/entry_points.txt has 943.7 MB, more than 67.1 MB, the most that is read",
+        f"{WHEEL}: {INFO}/entry_points.txt has 943.7 MB, more than 67.1 MB, the limit",
     ),
     "a source of 900 MB": (
         zeros("x.py", 900 << 20),
@@ -216,7 +216,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "a script of 900 MB": (
         zeros("alpha-1.0.data/scripts/x", 900 << 20, head=b"#!python"),
-        f"{WHEEL}: alpha-1.0.data/scripts/x has 943.7 MB, more than 67.1 MB, the most that is read",
+        f"{WHEEL}: alpha-1.0.data/scripts/x has 943.7 MB, more than 67.1 MB, the limit",
     ),
     # -- what it says of itself
     "a RECORD in no rows": (
@@ -230,19 +230,19 @@ REFUSED: dict[str, tuple[Make, str]] = {
         replaced("RECORD", b'"a' * 100_000), f"{WHEEL}: {INFO}/RECORD: field larger than field limit (131072)",
     ),
     "a format of tomorrow": (
-        replaced("WHEEL", b"Wheel-Version: 2.0\n"), f"{WHEEL}: wheel format '2.0', where only 1.x is known",
+        replaced("WHEEL", b"Wheel-Version: 2.0\n"), f"{WHEEL}: wheel format '2.0', expected 1.x",
     ),
-    "a script that goes up": (scripts("../x = a:b"), f"{WHEEL}: entry_points.txt: '../x' is no name of a script"),
-    "a script in a folder": (scripts("a/b = a:b"), f"{WHEEL}: entry_points.txt: 'a/b' is no name of a script"),
+    "a script that goes up": (scripts("../x = a:b"), f"{WHEEL}: entry_points.txt: '../x' is not a valid script name"),
+    "a script in a folder": (scripts("a/b = a:b"), f"{WHEEL}: entry_points.txt: 'a/b' is not a valid script name"),
     "a script with code in it": (
-        scripts("x = a:b; import os"), f"{WHEEL}: entry_points.txt: an entry point is none",
+        scripts("x = a:b; import os"), f"{WHEEL}: entry_points.txt: invalid entry point",
     ),
     "a script called python": (
-        scripts("python3.11 = a:b"), f"bin/python3.11 is in base and, different, in {WHEEL}",
+        scripts("python3.11 = a:b"), f"bin/python3.11 is in base and, with different content, in {WHEEL}",
     ),
     "a script with an escape code": (
         scripts("a\x1b[2J = a:b"),
-        rf"{WHEEL}: 'bin/a\u001b[2J' has a control character in it, as no file of a package has",
+        rf"{WHEEL}: 'bin/a\u001b[2J' contains a control character",
     ),
 }  # fmt: skip
 

@@ -1,0 +1,298 @@
+"""Small models of a user's own, as public examples have them: each does one thing of Triton's Python backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HEAD = (
+    "import json, os, threading, time\nimport numpy as np\nimport triton_python_backend_utils as pb_utils\n"
+)
+ONE = """
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+"""
+FLOATS = """
+backend: "python" max_batch_size: 4
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 3 ] } ]
+output [ { name: "Y" data_type: TYPE_FP32 dims: [ 3 ] } ]
+"""
+NUMBERS = FLOATS.replace("max_batch_size: 4", "max_batch_size: 0").replace("[ 3 ]", "[ 1 ]")
+
+ROUTER = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X")
+        inner = pb_utils.InferenceRequest(model_name="helper", requested_output_names=["Y"], inputs=[x])
+        answer = inner.exec()
+        if answer.has_error():
+            raise pb_utils.TritonModelException(answer.error().message())
+        y = pb_utils.get_output_tensor_by_name(answer, "Y").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", y + 1)])
+"""
+)
+HELPER = (
+    HEAD
+    + "from .scaling import double\n"
+    + ONE
+    + """
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", double(x))])
+"""
+)
+SCALING = "def double(array):\n    return array * 2\n"
+TICKER = (
+    HEAD
+    + """
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            threading.Thread(target=self.tick, args=(request, request.get_response_sender())).start()
+
+    def tick(self, request, sender):
+        count = int(pb_utils.get_input_tensor_by_name(request, "COUNT").as_numpy()[0])
+        for number in range(count + 2):
+            tick = pb_utils.Tensor("TICK", np.array([number], dtype=np.int32))
+            sender.send(pb_utils.InferenceResponse([tick]))
+        sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+)
+TICKS = """
+backend: "python" max_batch_size: 0
+input [ { name: "COUNT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+output [ { name: "TICK" data_type: TYPE_INT32 dims: [ 1 ] } ]
+model_transaction_policy { decoupled: true }
+"""
+CONDUCTOR = (
+    HEAD
+    + """
+class TritonPythonModel:
+    async def execute(self, requests):
+        return [await self.answer(request) for request in requests]
+
+    async def answer(self, request):
+        count = pb_utils.Tensor("COUNT", np.array([2], np.int32))
+        ticks = pb_utils.InferenceRequest(model_name="ticker", requested_output_names=["TICK"], inputs=[count])
+        total = 0
+        for response in await ticks.async_exec(decoupled=True):
+            if response.has_error():
+                raise pb_utils.TritonModelException(response.error().message())
+            tick = pb_utils.get_output_tensor_by_name(response, "TICK")
+            total += 0 if tick is None else int(tick.as_numpy()[0])
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", x + np.float32(total))])
+"""
+)
+SHOUT = (
+    HEAD
+    + ONE
+    + """
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        self.dtype = pb_utils.triton_string_to_numpy(pb_utils.get_output_config_by_name(config, "LOUD")["data_type"])
+        self.family = pb_utils.MetricFamily("shouts", "how often", pb_utils.MetricFamily.COUNTER)
+        self.count = self.family.Metric(labels={"model": args["model_name"]})
+
+    def answer(self, request):
+        self.count.increment(1)
+        pb_utils.Logger.log_verbose(f"{request.request_id()} {request.correlation_id()} {request.parameters()}")
+        text = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
+        loud = [[cell.decode("utf-8").upper() + "!" for cell in row] for row in text]
+        return pb_utils.InferenceResponse([pb_utils.Tensor("LOUD", np.array(loud, dtype=self.dtype))])
+"""
+)
+SHOUTS = """
+backend: "python" max_batch_size: 8
+input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "LOUD" data_type: TYPE_STRING dims: [ 1 ] } ]
+"""
+TWICE = """
+platform: "ensemble" max_batch_size: 8
+input [ { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "LOUD" data_type: TYPE_STRING dims: [ 1 ] } ]
+ensemble_scheduling { step [
+  { model_name: "shout" model_version: -1
+    input_map { key: "TEXT" value: "once" } output_map { key: "LOUD" value: "LOUD" } },
+  { model_name: "shout" model_version: -1
+    input_map { key: "TEXT" value: "TEXT" } output_map { key: "LOUD" value: "once" } } ] }
+"""
+PICTURE = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        data = pb_utils.get_input_tensor_by_name(request, "PGM").as_numpy().tobytes()
+        if data[:3] != b"P5 ":
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError("no picture"))
+        _, width, height, _, pixels = data.split(b" ", 4)
+        pixels = np.frombuffer(pixels, np.uint8).reshape(int(height), int(width)).astype(np.float32)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", pixels)])
+"""
+)
+PICTURES = """
+backend: "python" max_batch_size: 0
+input [ { name: "PGM" data_type: TYPE_UINT8 dims: [ -1 ] } ]
+output [ { name: "PIXELS" data_type: TYPE_FP32 dims: [ -1, -1 ] } ]
+"""
+PGM = b"P5 3 2 255 \x00\x01\x02\x03\x04\x05"
+WARM_UP = f"""
+model_warmup [ {{ name: "a picture" batch_size: 1
+  inputs {{ key: "PGM" value: {{ data_type: TYPE_UINT8 dims: [ {len(PGM)} ] input_data_file: "small" }} }} }} ]
+"""
+COMPLETED = (
+    HEAD
+    + ONE
+    + """
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config):
+        auto_complete_model_config.set_max_batch_size(2)
+        auto_complete_model_config.add_input({"name": "X", "data_type": "TYPE_FP32", "dims": [3]})
+        auto_complete_model_config.add_output({"name": "Y", "data_type": "TYPE_FP32", "dims": [3]})
+        auto_complete_model_config.set_dynamic_batching()
+        return auto_complete_model_config
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        assert config["max_batch_size"] == 2 and config["output"][0]["dims"] == [3], config
+        assert config["dynamic_batching"]["preferred_batch_size"] == [2], config
+        assert set(args) == {"model_config", "model_instance_kind", "model_instance_name",
+                             "model_instance_device_id", "model_repository", "model_version", "model_name"}, args
+
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", x * 3)])
+"""
+)
+VARYING = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", np.array([{value}], np.float32))])
+"""
+)
+BROKEN = HEAD + ONE + '    def initialize(self, args):\n        raise OSError("no licence")\n'
+FOREIGN = FLOATS.replace('"python"', '"onnxruntime"')
+
+
+LOADER = ROUTER.replace('"helper"', '"spare"').replace(
+    "        inner =",
+    '        pb_utils.unload_model("spare")\n        pb_utils.load_model("spare")\n        inner =',
+)
+COUNTING = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        def value(name):
+            return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+
+        assert value("ID").reshape(-1)[0] == request.correlation_id().encode()
+        assert value("START").reshape(-1)[0] == 1 and value("END").all()
+        total = value("TOTAL") + value("X")
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", total + 1), pb_utils.Tensor("KEPT", total)])
+"""
+)
+SEQUENCES = (
+    FLOATS
+    + """
+sequence_batching {
+  control_input [
+    { name: "START" control [ { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } ] },
+    { name: "END" control [ { kind: CONTROL_SEQUENCE_END bool_false_true: [ false, true ] } ] },
+    { name: "ID" control [ { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_STRING } ] } ]
+  state [ { input_name: "TOTAL" output_name: "KEPT" data_type: TYPE_FP32 dims: [ 3 ]
+    initial_state { name: "zero" data_type: TYPE_FP32 dims: [ 3 ] zero_data: true } } ] }
+"""
+)
+RESHAPING = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        assert x.ndim == 1, x.shape
+        scale = pb_utils.get_input_tensor_by_name(request, "SCALE")
+        x = x if scale is None else x * scale.as_numpy().reshape(-1)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", x + 1)])
+"""
+)
+RESHAPED = """
+backend: "python" max_batch_size: 4
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] reshape: { shape: [ ] } },
+        { name: "SCALE" data_type: TYPE_FP32 dims: [ 1 ] optional: true } ]
+output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] reshape: { shape: [ ] } } ]
+"""
+
+
+LOOSE = (
+    HEAD
+    + """
+class TritonPythonModel:
+    def execute(self, requests):
+        (request,) = requests  # two at once come to a model with dynamic batching only
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        x *= 2  # the request's own memory
+        tensors = {"Y": x, "NONE": x[:, :0], "WIDE": x.astype(np.float64), "UNKNOWN": x}
+        return [pb_utils.InferenceResponse([pb_utils.Tensor(name, data) for name, data in tensors.items()])]
+
+    def finalize(self):
+        raise OSError("too late")
+"""
+)
+CROWDED = (
+    HEAD
+    + """
+class TritonPythonModel:
+    def execute(self, requests):
+        time.sleep(0.02)
+        x = pb_utils.get_input_tensor_by_name(requests[0], "X").as_numpy()
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("Y", x)])]
+"""
+)
+LOOSELY = FLOATS.replace(
+    "output [",
+    """output [ { name: "NONE" data_type: TYPE_FP32 dims: [ -1 ] },
+         { name: "WIDE" data_type: TYPE_FP32 dims: [ 3 ] },""",
+)
+
+
+def write(
+    repository: Path, name: str, source: str | None, config: str, files: dict[str, bytes] | None = None
+) -> Path:
+    """Write a model directory; *files* by their paths in it."""
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(config)
+    if source is not None:
+        (folder / "1" / "model.py").write_text(source)
+    for path, data in (files or {}).items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def write_repository(repository: Path) -> Path:
+    """Write all of them but those that fail."""
+    write(repository, "router", ROUTER, FLOATS)
+    write(repository, "helper", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
+    write(repository, "ticker", TICKER, TICKS)
+    write(repository, "loader", LOADER, FLOATS)
+    write(repository, "spare", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
+    write(repository, "reshaping", RESHAPING, RESHAPED)
+    write(repository, "counting", COUNTING, SEQUENCES)
+    write(repository, "loose", LOOSE, LOOSELY)
+    write(repository, "conductor", CONDUCTOR, NUMBERS)
+    write(repository, "shout", SHOUT, SHOUTS)
+    write(repository, "twice", None, TWICE)
+    write(repository, "picture", PICTURE, PICTURES + WARM_UP, {"warmup/small": PGM})
+    write(repository, "refusing", PICTURE, PICTURES)
+    write(repository, "completed", COMPLETED, 'backend: "python"\n')
+    write(repository, "process", VARYING.format(value="os.getpid()"), NUMBERS)
+    write(repository, "dice", VARYING.format(value="float(int.from_bytes(os.urandom(2), 'big'))"), NUMBERS)
+    write(repository, "foreign", None, FOREIGN, {"1/model.onnx": b"no model"})
+    return repository
