@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import ssl
 from pathlib import Path
 
@@ -12,8 +13,26 @@ from envbuilder.errors import RecipeError
 HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 
 
-def test_those_of_the_system_where_none_are_named() -> None:
-    assert trusted_certificates(Settings()) is True
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The file that OpenSSL takes for the system's authorities."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    path = tmp_path / "cert.pem"
+    paths = ssl.get_default_verify_paths()._replace(openssl_cafile=str(path), openssl_capath=str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    return path
+
+
+def test_those_of_the_system_where_none_are_named(system: Path) -> None:
+    shutil.copyfile(HELPERS / "authority.pem", system)
+    assert len(trusted_certificates(Settings()).get_ca_certs()) == 1
+
+
+def test_those_of_the_system_in_the_midst_of_an_update(system: Path) -> None:
+    system.write_text((HELPERS / "authority.pem").read_text()[:-100])
+    with pytest.raises(RecipeError, match=rf"^the certificates of this system \({system}\) cannot be read: "):
+        trusted_certificates(Settings())
 
 
 def test_a_file_of_authorities() -> None:

@@ -103,7 +103,7 @@ def test_a_recipe_asks(tmp_path: Path) -> None:
             "licences: {alow: [MIT]}",
             "6: unknown key `verify.licences.alow`, did you mean `verify.licences.allow`?",
         ),
-        ("licences: {packages: {alpha: 1}}", "6: `verify.licences.packages.alpha` is no text"),
+        ("licences: {packages: {alpha: 1}}", "6: `verify.licences.packages.alpha` is not a text"),
         ("audit: {ignore: [CVE-1]}", "6: missing key `verify.audit.advisories`"),
         ("sbom: maybe", "6: `verify.sbom` is"),
     ],
