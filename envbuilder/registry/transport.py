@@ -95,13 +95,11 @@ class Transport:
 
 
 def _open_client(settings: Settings, host: str) -> httpx2.Client:
-    verify = trusted_certificates(settings)
-    if host in settings.trusted_hosts or host.partition(":")[0] in settings.trusted_hosts:
-        verify = False
+    trusted = host in settings.trusted_hosts or host.partition(":")[0] in settings.trusted_hosts
     seconds = settings.timeout
     options: dict[str, Any] = {"cert": str(settings.client_cert)} if settings.client_cert else {}
     return httpx2.Client(
-        verify=verify,
+        verify=False if trusted else trusted_certificates(settings),
         proxy=None if is_loopback(host) else settings.proxy,
         trust_env=not is_loopback(host),
         timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), pool=None),

@@ -119,7 +119,9 @@ def test_a_listing_without_an_end(
     with pytest.raises(ResolveError) as caught:
         solve_conda(load_recipe(path), Session(settings=Settings(), store=store))
     message, hint = caught.value.message, caught.value.hint or ""
-    too_much = rf"recipe mine: py-rattler took more than %s to read the listing of team \({re.escape(address)}\)"
+    too_much = (
+        rf"recipe mine: py-rattler took more than %s to read the listing of team \({re.escape(address)}\)"
+    )
     # Short of memory, py-rattler sometimes hangs instead of aborting: then the time limit ends it.
     if case == "slow" or re.fullmatch(too_much % "(160.0 MB of memory|1 minute)", message):
         assert case != "zst"
