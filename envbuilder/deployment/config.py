@@ -25,7 +25,7 @@ MAX_BYTES = 2**20
 """Largest configuration, in bytes: ten times the largest known, which lists a warm-up for each of many inputs."""
 _MAX_SAID = 300
 """Characters of what protobuf says of a text."""
-_TORCH_PLATFORMS = ("pytorch", "pytorch_libtorch", "libtorch", "torch_aoti")
+TORCH_PLATFORMS = ("pytorch", "pytorch_libtorch", "libtorch", "torch_aoti")
 """The platform handler of 23.08 and 23.09, and what Triton's PyTorch backend serves."""
 _FOREIGN_HINT = 'envbuilder serves PyTorch models: set backend: "python", or omit backend'
 
@@ -155,7 +155,7 @@ def migrated_from(config: ModelConfig) -> str | None:
         raise DeployError(f"{config.path} is an ensemble, which runs no Python code", hint=_FOREIGN_HINT)
     if message.runtime != PYTHON_BASED and message.backend not in ("", "python", "pytorch"):
         raise DeployError(f'{config.path} says backend: "{message.backend}"', hint=_FOREIGN_HINT)
-    if message.platform not in ("", *_TORCH_PLATFORMS):
+    if message.platform not in ("", *TORCH_PLATFORMS):
         raise DeployError(f'{config.path} says platform: "{message.platform}"', hint=_FOREIGN_HINT)
     if message.platform:
         return f'platform: "{message.platform}"'

@@ -178,12 +178,13 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
             hint="put the model's files into a folder named 1",
         )
         return
-    wanted = message.version_policy.specific.versions
-    if missing := sorted(set(wanted) - versions):
+    wanted = set(message.version_policy.specific.versions)
+    if missing := sorted(wanted - versions):
         yield Finding(
             id="version-missing",
-            level="error",
+            level="warning" if wanted & versions else "error",  # Triton serves those that are there
             message=f"version_policy asks for version {missing[0]}, but {model} has no such folder",
+            hint="correct `specific` in config.pbtxt, or add the folder",
         )
     for path in sorted(model.iterdir()):
         if path.is_dir() and not _VERSION.fullmatch(path.name) and _STARTS_LIKE_A_VERSION.match(path.name):

@@ -113,13 +113,12 @@ def fits(dims: Sequence[int], shape: Sequence[int]) -> bool:
 
 
 def as_saved(answers: Mapping[str, Answer]) -> dict[str, Any]:
-    """Return the arrays of *answers*, by the label of their request, as a file of NumPy has them, nothing pickled."""
-    return {
-        f"{label}#{number}/{name}": plain(array)
-        for label, answer in answers.items()
-        for number, response in enumerate(answer)
-        for name, array in response.items()
-    }
+    """Return *answers* as a file of NumPy has them, nothing pickled: the number of responses by label, and arrays."""
+    saved: dict[str, Any] = {f"{label}#": np.array(len(answer)) for label, answer in answers.items()}
+    for label, answer in answers.items():
+        for number, response in enumerate(answer):
+            saved.update({f"{label}#{number}/{name}": plain(array) for name, array in response.items()})
+    return saved
 
 
 def as_read(arrays: Mapping[str, Any]) -> dict[str, Answer]:
@@ -129,8 +128,10 @@ def as_read(arrays: Mapping[str, Any]) -> dict[str, Answer]:
         place, _, name = key.partition("/")
         label, _, number = place.rpartition("#")
         answer = answers.setdefault(label, [])
-        answer.extend({} for _ in range(int(number) + 1 - len(answer)))
-        answer[int(number)][name] = array
+        count = int(number) + 1 if number else int(array)
+        answer.extend({} for _ in range(count - len(answer)))
+        if number:
+            answer[int(number)][name] = array
     return answers
 
 

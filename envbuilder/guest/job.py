@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import locale
 import os
@@ -57,7 +58,9 @@ def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
         write(job, {**found, "failed": {"stage": "ended", "text": text}})
     try:
         if job["task"] == "probe":
-            Probe(host, found, outside=FOLDER).run()
+            probe = Probe(host, found, outside=FOLDER, keep=functools.partial(write, job, found))
+            probe.run()
+            probe.finish()
         elif job["task"] == "complete":
             found["config"] = host.complete_config()
         else:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from .host import Host, words
@@ -18,9 +19,15 @@ from .serving import Ensemble, OwnModel, RuntimeModel, StageError
 class Probe:
     """One run: each stage writes what it found."""
 
-    def __init__(self, host: Host, found: dict[str, Any], *, outside: str) -> None:
-        """Keep what is found in *found*; what is loaded from the folder *outside* is no part of the environment."""
-        self.host, self.job, self.found = host, host.job, found
+    def __init__(
+        self, host: Host, found: dict[str, Any], *, outside: str, keep: Callable[[], None] | None = None
+    ) -> None:
+        """Note what is found in *found*, and let *keep* write it before what may end this process.
+
+        What is loaded from the folder *outside* is no part of the environment.
+        """
+        self.host, self.job, self.found, self.keep = host, host.job, found, keep
+        self.own: OwnModel | None = None
         self.neighbours = Neighbours(self.job)
         self.folders = [sys.prefix, self.job["model"], outside, *self.job["caches"]]
 
@@ -33,8 +40,11 @@ class Probe:
                 self.look_around(needs_torch=not self.job.get("own"))
             if not hasattr(runtime, "runtime_module"):  # a TritonPythonModel of the user's
                 self.found["CPU"] = {}
-                served = Ensemble if ensemble else OwnModel
-                return served(self.host, self.stage, self.neighbours).serve(self.found["CPU"])
+                kind_of = Ensemble if ensemble else OwnModel
+                own = kind_of(self.host, self.stage, self.neighbours)
+                own.serve(self.found["CPU"])
+                self.own = own
+                return
             for kind in ["CPU", "GPU"] if self.gpu() else ["CPU"]:
                 self.found[kind] = {}
                 RuntimeModel(self.host, self.stage, kind).serve(self.found[kind])
@@ -45,6 +55,15 @@ class Probe:
             self.found["unknown"] = list(dict.fromkeys(self.neighbours.unknown))
             self.found["modules"] = outside_modules(self.folders)
             self.found["libraries"] = outside_libraries([sys.prefix, *self.job["caches"]])
+
+    def finish(self) -> None:
+        """Unload a model of the user's, whose ``finalize`` may end this process: what was found is kept before."""
+        if self.own is None:
+            return
+        self.found["CPU"]["finalize"] = "its process exited, or exceeded the time limit"
+        if self.keep is not None:
+            self.keep()
+        self.own.finish(self.found["CPU"])
 
     def look_around(self, *, needs_torch: bool) -> None:
         """Import torch, which a model of the user's own may do without, and start a child."""

@@ -107,6 +107,7 @@ class OwnModel(_Served):
     def __init__(self, host: Host, stage: Stage, neighbours: Neighbours) -> None:
         super().__init__(host, stage)
         self.neighbours = neighbours
+        self.model: Any = None
 
     def serve(self, found: Dict[str, Any]) -> None:
         """Load the model and ask it, some things twice."""
@@ -126,10 +127,15 @@ class OwnModel(_Served):
         found["missing"] = missing_outputs(self.host.config, answers.values())
         found["undescribed"] = undescribed_outputs(self.host.config, answers)
         self.save(answers)
+        self.model = model
+
+    def finish(self, found: Dict[str, Any]) -> None:
+        """Unload the model, and note what its ``finalize`` raises: no client meets it."""
         try:
-            if model is not None:
-                model.finalize()
-        except Exception as error:  # no client meets it
+            if self.model is not None:
+                self.model.finalize()
+            del found["finalize"]
+        except Exception as error:
             found["finalize"] = words(error)
 
     def load(self) -> Any:

@@ -116,6 +116,9 @@ def test_version_policy(model: Path) -> None:
     (model / "config.pbtxt").write_text(f"{CONFIG}version_policy {{ specific {{ versions: [1, 3] }} }}\n")
     found = problems(model)["version-missing"]
     assert found.message == f"version_policy asks for version 3, but {model} has no such folder"
+    assert found.level == "warning"  # a server serves version 1
+    (model / "config.pbtxt").write_text(f"{CONFIG}version_policy {{ specific {{ versions: [3] }} }}\n")
+    assert problems(model)["version-missing"].level == "error"
 
 
 def test_an_empty_version(model: Path) -> None:

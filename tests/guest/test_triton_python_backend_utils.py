@@ -403,6 +403,25 @@ def test_a_sender_refuses_what_triton_refuses(pb: Any, tmp_path: Path) -> None:
         sender.send(flags=1)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "return [None]",
+            "returned no response to a request, and took no response sender for it within 0.1 s",
+        ),
+        ("return None", "returned no response to a request, and took no response sender for it within 0.1 s"),
+        ("[r.get_response_sender() for r in requests]", "sent no final response "),
+    ],
+)
+def test_a_response_that_nobody_sends(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    monkeypatch.setattr("triton_python_backend_utils._hosted.UNCLAIMED_TIMEOUT", 0.1)
+    monkeypatch.setattr("triton_python_backend_utils._hosted.FINAL_TIMEOUT", 0.1)
+    assert refused(pb, tmp_path, body).startswith(f"model 'm' {said}")
+
+
 def test_a_coroutine_and_a_request_that_comes_again(pb: Any, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     source = MODEL.format(body="return [await self.one(r) for r in requests]").replace(

@@ -177,6 +177,7 @@ VARYING = (
 )
 BROKEN = HEAD + ONE + '    def initialize(self, args):\n        raise OSError("no licence")\n'
 FOREIGN = FLOATS.replace('"python"', '"onnxruntime"')
+OLDER = FLOATS.replace('backend: "python"', 'platform: "onnxruntime_onnx"')
 
 
 LOADER = ROUTER.replace('"helper"', '"spare"').replace(
@@ -244,6 +245,18 @@ class TritonPythonModel:
         raise OSError("too late")
 """
 )
+SILENT = (
+    HEAD
+    + """
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            request.get_response_sender().send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def finalize(self):
+        os._exit(3)
+"""
+)
 CROWDED = (
     HEAD
     + """
@@ -281,6 +294,7 @@ def write_repository(repository: Path) -> Path:
     write(repository, "router", ROUTER, FLOATS)
     write(repository, "helper", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
     write(repository, "ticker", TICKER, TICKS)
+    write(repository, "silent", SILENT, TICKS)
     write(repository, "loader", LOADER, FLOATS)
     write(repository, "spare", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
     write(repository, "reshaping", RESHAPING, RESHAPED)
@@ -295,4 +309,5 @@ def write_repository(repository: Path) -> Path:
     write(repository, "process", VARYING.format(value="os.getpid()"), NUMBERS)
     write(repository, "dice", VARYING.format(value="float(int.from_bytes(os.urandom(2), 'big'))"), NUMBERS)
     write(repository, "foreign", None, FOREIGN, {"1/model.onnx": b"no model"})
+    write(repository, "older", None, OLDER, {"1/model.onnx": b"no model"})
     return repository

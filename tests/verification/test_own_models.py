@@ -51,6 +51,7 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     environment.mkdir()
     subprocess.run(["tar", "-xf", plain_archive, "-C", environment], check=True)
     write(repository, "broken", BROKEN, FLOATS)
+    write(repository, "unfiled", None, FLOATS, {"1/modle.py": HELPER.encode()})
     write(repository, "crowded", CROWDED, FLOATS + "dynamic_batching { }")
     own = f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{environment}" }} }}\n'
     write(repository, "apart", HELPER, FLOATS + own, {"1/scaling.py": SCALING.encode()})
@@ -88,6 +89,12 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "answers by grpc for batches of 1, the same as in the probe",
     )
 
+    # No response is an answer, too; and what finalize does to its process loses nothing that was found.
+    assert found["probe.answers", "silent"][0] == "passed"
+    assert found["server.grpc", "silent"] == found["server.grpc", "ticker"]
+    exited = "its finalize fails: its process exited, or exceeded the time limit"
+    assert found["probe.model", "silent"] == ("warning", f"the model answers: nothing; {exited}")
+
     # An answer that depends on the process is no failure, and is told.
     assert found["probe.answers", "process"][0] == "passed"
     assert found["server.grpc", "process"][0] == "warning"
@@ -116,14 +123,15 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     # Other environments and other backends.
     assert found["probe.model", "apart"][0] == "omitted"
     assert found["server.grpc", "apart"][0] == "passed"
-    assert found["server.model", "foreign"][0] == "omitted"
-    assert "onnxruntime" in found["server.model", "foreign"][1]
+    for name in ("foreign", "older"):
+        assert found["server.model", name][0] == "omitted"
+        assert "onnxruntime" in found["server.model", name][1]
 
     # What a server gets wrong fails, and nothing else does; the probe had its doubts.
     assert found["probe.model", "broken"][0] == "warning"
     assert "no licence" in found["server.model", "broken"][1]
     failed = [(check.id, check.found.partition(":")[0]) for check in report.failures]
-    assert failed == [("server.model", "broken"), ("server.grpc", "crowded")]
+    assert failed == [("model.deployed", "unfiled"), ("server.model", "broken"), ("server.grpc", "crowded")]
     (crowded,) = [check.found for check in report.failures if check.id == "server.grpc"]
     assert "simultaneous requests fail: " in crowded
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
-from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, read_config
+from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, TORCH_PLATFORMS, read_config
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
@@ -152,7 +152,50 @@ def _measured_once(path: Path, *_: int) -> MeasuredManifest:
 
 
 def latest_version(folder: Path, config: model_config_pb2.ModelConfig) -> str:
-    """Return the latest version that Triton serves of the model in *folder*; ``1`` where there is none yet."""
+    """Return the latest version that Triton serves of the model in *folder*; ``1`` where it serves none."""
+    return max(served_versions(folder, config), key=int, default="1")
+
+
+def served_versions(folder: Path, config: model_config_pb2.ModelConfig) -> list[str]:
+    """Return the versions that Triton serves of the model in *folder*, by its version policy, in order."""
     versions = [path.name for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
-    served = config.version_policy.specific.versions
-    return max([one for one in versions if not served or int(one) in served], key=int, default="1")
+    versions.sort(key=int)
+    policy = config.version_policy
+    if policy.HasField("specific"):
+        return [one for one in versions if int(one) in policy.specific.versions]
+    if policy.HasField("all"):
+        return versions
+    return versions[-(policy.latest.num_versions or 1) :]
+
+
+def other_backend(message: model_config_pb2.ModelConfig) -> str:
+    """Return which backend or platform other than Python serves a model; empty: none.
+
+    A ``platform`` is the older way to name a backend: ``onnxruntime_onnx`` for ``onnxruntime``.
+    """
+    if message.runtime:
+        return ""
+    if message.platform in TORCH_PLATFORMS:
+        return "pytorch"
+    return str(message.platform or (message.backend if message.backend != "python" else ""))
+
+
+def find_obstacle(deployed: DeployedModel) -> tuple[str, str] | None:
+    """Return why no server can load a version that it would serve, and what to do; None: nothing is in the way."""
+    config, folder = deployed.config, deployed.folder
+    versions = served_versions(folder, config)
+    if not versions:
+        return (
+            "none of its version folders is served: version_policy asks for others",
+            "correct version_policy in config.pbtxt, or add the version folder that it asks for",
+        )
+    if config.HasField("ensemble_scheduling") or config.runtime or other_backend(config):
+        return None
+    for version in versions:
+        if not (folder / version / deployed.file).is_file():
+            named = "default_model_filename" if config.default_model_filename else "Triton's default"
+            return (
+                f"version {version} has no file {deployed.file} ({named})",
+                "put the file into the version folder, or correct default_model_filename in config.pbtxt",
+            )
+    return None

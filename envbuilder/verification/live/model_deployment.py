@@ -85,7 +85,7 @@ class ModelDeployment:
                 compiler=self.compiler,
                 reporter=self.reporter,
             )
-            found = deploy_models(
+            found, refused = deploy_models(
                 wanted,
                 self.archive,
                 self.sandbox,
@@ -96,6 +96,9 @@ class ModelDeployment:
             yield Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
             return
         self.many = len(wanted.models) + len(wanted.others) > 1
+        for name, refusal in refused.items():
+            text = f"{name}: {refusal.message}" if asked.repository is not None else refusal.message
+            yield Check(id="model.deployed", status="failed", found=text, fix=refusal.hint)
         for deployed in found:
             if deployed.deployment is not None:
                 self.environments.add(deployed.deployment.environment)

@@ -25,7 +25,12 @@ from envbuilder.errors import DeployError, VerifyError
 from envbuilder.util.files import file_sha256
 from envbuilder.util.text import listed
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.deployed import DeployedModel, latest_version
+from envbuilder.verification.live.deployed import (
+    DeployedModel,
+    find_obstacle,
+    latest_version,
+    other_backend,
+)
 from envbuilder.verification.live.launch import Sandbox
 
 _MOST_SOURCE: Final = 2**20
@@ -117,62 +122,73 @@ def _texts(source: bytes) -> set[str]:
 
 def deploy_models(
     wanted: Wanted, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep_environments: bool
-) -> list[DeployedModel]:
+) -> tuple[list[DeployedModel], dict[str, DeployError]]:
     """Put the models that are *wanted* into *sandbox*; return those to be verified, which know the others.
 
-    With *keep_environments* a model that names an environment of its own keeps it.
-
-    Raises:
-        DeployError: a model to be verified cannot be deployed.
+    With *keep_environments* a model that names an environment of its own keeps it. The second value says by name why
+    models to be verified cannot be deployed.
     """
     made: dict[str, DeployedModel] = {}
     known: dict[str, dict[str, Any]] = {}
+    refused: dict[str, DeployError] = {}
     for path in (*wanted.models, *wanted.others):
         judged = path in wanted.models
-        keep = keep_environments or not judged
-        deployed, entry = _deploy(path, archive, sandbox, prepare, keep=keep, must=judged)
-        if deployed is not None and judged:
+        try:
+            deployed, entry = _deploy(path, archive, sandbox, prepare, keep=keep_environments or not judged)
+        except _NotDeployedError as error:
+            known[path.name] = {"reason": error.reason}
+            if judged:
+                refused[path.name] = error.cause
+            else:
+                _copy(path, sandbox)
+            continue
+        obstacle = find_obstacle(deployed)
+        if obstacle is not None:
+            shutil.rmtree(deployed.folder)  # a server may wait for it without end
+            known[deployed.name] = {"reason": f"which no server can load: {obstacle[0]}"}
+            if judged:
+                refused[deployed.name] = DeployError(obstacle[0], hint=obstacle[1])
+            continue
+        if judged:
             made[deployed.name] = deployed
-        known[path.name if deployed is None else deployed.name] = entry
-    return [replace(deployed, neighbours=_others(known, name)) for name, deployed in made.items()]
+        known[deployed.name] = entry
+    return [replace(deployed, neighbours=_others(known, name)) for name, deployed in made.items()], refused
 
 
 def _others(known: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapping[str, Any]]:
     return {other: entry for other, entry in known.items() if other != name}
 
 
+class _NotDeployedError(Exception):
+    """A model cannot be deployed; *reason* is what others are to know of it."""
+
+    def __init__(self, cause: DeployError, reason: str) -> None:
+        super().__init__(cause.message)
+        self.cause, self.reason = cause, reason
+
+
 def _deploy(
-    path: Path, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep: bool, must: bool
-) -> tuple[DeployedModel | None, dict[str, Any]]:
+    path: Path, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep: bool
+) -> tuple[DeployedModel, dict[str, Any]]:
     """Deploy one model; return it, and what others are to know of it."""
     try:
         config = read_config(path)
-    except DeployError:
-        if must:
-            raise
-        _copy(path, sandbox)
-        return None, {"reason": f"whose {CONFIG} cannot be read"}
+    except DeployError as error:
+        raise _NotDeployedError(error, f"whose {CONFIG} cannot be read") from error
     message = config.message
     environment = _own_environment(config, path, archive) if keep else None
     ensemble = message.HasField("ensemble_scheduling")
-    foreign = message.backend not in ("", "python") and not message.runtime
-    if environment is None and not ensemble and not (foreign and (keep or message.backend != "pytorch")):
+    foreign = other_backend(message)
+    if environment is None and not ensemble and not (foreign and (keep or foreign != "pytorch")):
         try:
             deployed = prepare(path)
-        except DeployError:
-            if must:
-                raise
-            _copy(path, sandbox)
-            return None, {"reason": "which cannot be deployed with the archive"}
+        except DeployError as error:
+            raise _NotDeployedError(error, "which cannot be deployed with the archive") from error
         return deployed, deployed.job()
     deployed = _as_it_is(path, message, sandbox, environment)
     if ensemble:
         return deployed, deployed.job()
-    what = (
-        f"runs in its own environment, {environment}"
-        if environment
-        else f"is for the backend {message.backend!r}"
-    )
+    what = f"runs in its own environment, {environment}" if environment else f"is for the backend {foreign!r}"
     return replace(deployed, apart=what), {"reason": f"which {what}", "config": deployed.job()["config"]}
 
 

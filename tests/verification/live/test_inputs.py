@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from envbuilder.guest.answers import Answer, as_saved
 from envbuilder.guest.cases import read_cases
 from envbuilder.verification.live import inputs as sample
 
@@ -80,3 +81,14 @@ def test_the_configuration_as_a_stub_gets_it() -> None:
     assert data["input"][0]["reshape"]["shape"] == [3]
     assert data["input"][0]["data_type"] == "TYPE_FP32"
     assert data["parameters"] == {"K": {"string_value": "V"}}
+
+
+def test_answers_are_read_as_they_were_saved(tmp_path: Path) -> None:
+    words = np.array([b"a", "é"], dtype=object)
+    answers: dict[str, Answer] = {"none": [], "1": [{"Y": np.ones(2)}, {}, {"Y": words}], "empty": [{}]}
+    np.savez(tmp_path / "outputs.npz", **as_saved(answers))
+    read = sample.load(tmp_path / "outputs.npz")
+    assert {label: len(answer) for label, answer in read.items()} == {"none": 0, "1": 3, "empty": 1}
+    assert read["1"][0]["Y"].tolist() == [1.0, 1.0]
+    assert read["1"][2]["Y"].tolist() == [b"a", "é".encode()]
+    assert read["1"][1] == read["empty"][0] == {}

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from envbuilder.errors import VerifyError
-from envbuilder.verification.live.repository import wanted_models, with_those_it_names
-from tests.helpers.own_models import FLOATS, ROUTER, SHOUT, SHOUTS, TWICE, write, write_repository
+from envbuilder.deployment.config import read_config
+from envbuilder.errors import DeployError, VerifyError
+from envbuilder.verification.live import inputs as sample
+from envbuilder.verification.live.deployed import DeployedModel, latest_version, served_versions
+from envbuilder.verification.live.launch import Sandbox
+from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
+from tests.helpers.own_models import (
+    FLOATS,
+    HELPER,
+    OLDER,
+    ROUTER,
+    SHOUT,
+    SHOUTS,
+    TWICE,
+    write,
+    write_repository,
+)
 
 
 def names(paths: tuple[Path, ...]) -> list[str]:
@@ -54,3 +69,108 @@ def test_all_models_or_those_that_are_named(tmp_path: Path) -> None:
         wanted_models(tmp_path / "no-model", ())
     with pytest.raises(VerifyError, match="cannot be read"):
         wanted_models(tmp_path / "nowhere", ())
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox.make(tmp_path / "sandbox", isolate=False)
+
+
+def deployed(model: Path, sandbox: Sandbox) -> DeployedModel:
+    """Copy a model as it is, as if it had been deployed with an archive."""
+    folder = sandbox.root / "models" / model.name
+    shutil.copytree(model, folder)
+    config = read_config(folder).message
+    if config.platform:
+        raise DeployError(f"platform {config.platform}")
+    config.name = model.name
+    return DeployedModel(
+        sandbox=sandbox,
+        deployment=None,
+        folder=folder,
+        config=config,
+        version=latest_version(folder, config),
+        questions=sample.made_up(config),
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "served"),
+    [
+        ("", ["10"]),
+        ("version_policy { latest { num_versions: 2 } }", ["2", "10"]),
+        ("version_policy { latest { } }", ["10"]),
+        ("version_policy { all { } }", ["1", "2", "10"]),
+        ("version_policy { specific { versions: [ 1, 3 ] } }", ["1"]),
+        ("version_policy { specific { versions: [ 3 ] } }", []),
+    ],
+)
+def test_versions_that_are_served(tmp_path: Path, policy: str, served: list[str]) -> None:
+    model = write(tmp_path, "m", HELPER, f"{FLOATS}{policy}\n", {"2/model.py": b"", "10/model.py": b""})
+    config = read_config(model).message
+    assert served_versions(model, config) == served
+    assert latest_version(model, config) == (served[-1] if served else "1")
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "said"),
+    [
+        ("", {"1/model.py": b""}, None),
+        ("", {"1/modle.py": b""}, "version 1 has no file model.py (Triton's default)"),
+        ('default_model_filename: "own.py"', {"1/model.py": b""}, "version 1 has no file own.py"),
+        ('default_model_filename: "own.py"', {"1/own.py": b""}, None),
+        ("version_policy { all { } }", {"1/model.py": b"", "2/x": b""}, "version 2 has no file model.py"),
+        ("", {"1/x": b"", "2/model.py": b""}, None),
+        (
+            "version_policy { specific { versions: [ 3 ] } }",
+            {"1/model.py": b""},
+            "none of its version folders",
+        ),
+    ],
+)
+def test_what_no_server_can_load(
+    tmp_path: Path, sandbox: Sandbox, config: str, files: dict[str, bytes], said: str | None
+) -> None:
+    model = write(tmp_path, "m", None, f"{FLOATS}{config}\n", files)
+    other = write(tmp_path, "other", HELPER, FLOATS)
+    for wanted in (Wanted(models=(other, model)), Wanted(models=(other,), others=(model,))):
+        models, refused = deploy_models(
+            wanted,
+            tmp_path / "archive",
+            sandbox,
+            lambda path: deployed(path, sandbox),
+            keep_environments=True,
+        )
+        judged = [one.name for one in models]
+        entry = {one.name: one for one in models}["other"].neighbours["m"]
+        if said is None:
+            assert refused == {}
+            assert judged == ["other", "m"][: len(wanted.models)]
+            assert "reason" not in entry
+        else:
+            assert judged == ["other"]
+            assert [error.message.startswith(said) for error in refused.values()] == [True] * len(
+                wanted.models[1:]
+            )
+            assert entry["reason"].startswith(f"which no server can load: {said}")
+            assert not (sandbox.root / "models" / "m").exists()  # a server would wait for it
+        shutil.rmtree(sandbox.root / "models")
+        (sandbox.root / "models").mkdir()
+
+
+def test_one_that_cannot_be_deployed_leaves_the_others(tmp_path: Path, sandbox: Sandbox) -> None:
+    wanted = Wanted(
+        models=(
+            write(tmp_path, "broken", HELPER, "no: configuration"),
+            write(tmp_path, "older", None, OLDER, {"1/model.onnx": b""}),
+            write(tmp_path, "good", HELPER, FLOATS),
+        )
+    )
+    archive = tmp_path / "archive"
+    models, refused = deploy_models(
+        wanted, archive, sandbox, lambda path: deployed(path, sandbox), keep_environments=True
+    )
+    assert list(refused) == ["broken"]
+    assert [one.name for one in models] == ["older", "good"]
+    assert models[0].apart == "is for the backend 'onnxruntime_onnx'"
+    assert models[1].neighbours["broken"] == {"reason": "whose config.pbtxt cannot be read"}

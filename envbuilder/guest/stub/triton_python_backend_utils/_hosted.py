@@ -26,7 +26,9 @@ from ._tensor import Tensor
 
 _model_dir = ""
 FINAL_TIMEOUT = 300.0
-"""Seconds until a decoupled model has sent its last response."""
+"""Seconds until a model that took a response sender has sent its last response."""
+UNCLAIMED_TIMEOUT = 60.0
+"""Seconds after ``execute`` returned until the model has at least taken the response sender."""
 _RESCHEDULES = 10_000
 """Times that a request comes again."""
 
@@ -175,7 +177,8 @@ class Model:
                 "Expected an 'InferenceResponse' object in the execute function return list, found type "
                 f"'{type(response)}'."
             )
-        request.get_response_sender().send(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        assert request.sender is not None
+        request.sender.send(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _sender(self, request: InferenceRequest) -> InferenceResponseSender:
         def sent(response: InferenceResponse) -> InferenceResponse:
@@ -184,7 +187,13 @@ class Model:
         return InferenceResponseSender(self.decoupled, request.is_cancelled, sent)
 
     def _collected(self, request: InferenceRequest) -> List[InferenceResponse]:
-        sender = request.get_response_sender()
+        sender = request.sender
+        assert sender is not None
+        if not sender.closed.wait(UNCLAIMED_TIMEOUT) and not request.sender_taken:
+            raise TritonModelException(
+                f"model '{self.name}' returned no response to a request, and took no response sender for it within "
+                f"{UNCLAIMED_TIMEOUT:g} s: its client waits forever"
+            )
         if not sender.closed.wait(FINAL_TIMEOUT):
             raise TritonModelException(
                 f"model '{self.name}' sent no final response (TRITONSERVER_RESPONSE_COMPLETE_FINAL) within "

@@ -71,6 +71,8 @@ class InferenceRequest:
         """What the model says of it once ``execute`` has returned."""
         self.sender: InferenceResponseSender | None = None
         """Set where the server handed it over."""
+        self.sender_taken = False
+        """Whether the model has asked for it."""
         self.cancelled = False
         """Whether the client has gone."""
 
@@ -132,6 +134,7 @@ class InferenceRequest:
             raise TritonModelException(
                 "Response sender is not available for a request that a model has made."
             )
+        self.sender_taken = True
         return self.sender
 
     def set_release_flags(self, flags: int) -> None:
