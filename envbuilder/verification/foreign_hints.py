@@ -1,4 +1,4 @@
-"""What cures what was found in an environment that another tool packed: each hint in the words of that tool."""
+"""How to repair an environment that another tool packed: each hint names that tool's own commands."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from envbuilder.catalog.system import remedy
 from envbuilder.catalog.triton import first_gcc
 
 ACTIVATE = 'export PATH="$(dirname "$(readlink -f "${BASH_SOURCE[0]}")"):$PATH"'
-"""All that Triton wants of a ``bin/activate``: the environment's own Python comes first."""
-IMPORT = "or let `envbuilder import` make a recipe of it, and `envbuilder build` an archive that fits"
+"""All that Triton needs of ``bin/activate``: the environment's own Python comes first on PATH."""
+IMPORT = "or create a recipe from it with `envbuilder import`, and a suitable archive with `envbuilder build`"
 
 
 def pack_again(conda: bool, folder: str = "ENV") -> str:
     """Say how an environment is packed as Triton takes it."""
     if conda:
         return f"pack it with conda-pack: `conda-pack --prefix {folder} --output NAME.tar.gz`"
-    return f"pack what is in its folder: `tar -C {folder} -czf NAME.tar.gz .`"
+    return f"pack the contents of its folder: `tar -C {folder} -czf NAME.tar.gz .`"
 
 
 def write_activate(conda: bool) -> str:
@@ -38,11 +38,11 @@ def other_python(pythons: Sequence[str], conda: bool, others: Sequence[str] = ()
     wanted = " or ".join(pythons)
     if conda:
         how = (
-            f"make the environment with Python {wanted} (`conda create --name NAME python={pythons[-1]} …`) and pack "
+            f"create the environment with Python {wanted} (`conda create --name NAME python={pythons[-1]} …`) and pack "
             "it again with conda-pack"
         )
     else:
-        how = f"make it with Python {wanted}, by conda-pack: a venv holds no libpython"
+        how = f"create it with Python {wanted}, using conda-pack: a venv contains no libpython"
     return f"{how}{_or_another(others)}; {IMPORT}"
 
 
@@ -57,13 +57,15 @@ def newer_libstdcxx(wanted: str, package: str | None, *, image: bool) -> str:
     if package is not None:
         ways.append(f"`conda install --channel conda-forge '{package}>={least}'`, and pack it again")
     elif not image:
-        ways.append(
-            f"put the libstdc++.so.6 of GCC {least}, or of a later one, into its lib/, and pack it again"
-        )
+        ways.append(f"copy the libstdc++.so.6 of GCC {least} or later into its lib/, and pack it again")
     if image and package is not None:
-        ways.append(f"`conda remove --force {package}`, and pack it again: the server's own is new enough")
+        ways.append(
+            f"`conda remove --force {package}`, and pack it again: the server's own version is new enough"
+        )
     elif image:
-        ways.append("delete lib/libstdc++.so.6* in it, and pack it again: the server's own is new enough")
+        ways.append(
+            "delete lib/libstdc++.so.6* in it, and pack it again: the server's own version is new enough"
+        )
     return "; or ".join(ways)
 
 
@@ -80,7 +82,7 @@ def fit_libstdcxx(
     elif name is not None and not of_conda:
         how = f"install a version of {name} whose wheel is for {_manylinux(glibc)} or older"
     else:
-        how = f"put the libstdc++.so.6 of GCC {first_gcc(wanted)}, or of a later one, into its lib/"
+        how = f"copy the libstdc++.so.6 of GCC {first_gcc(wanted)} or later into its lib/"
     return f"{how}, and pack it again{_or_another(others)}"
 
 
@@ -113,11 +115,11 @@ def fit_glibc(file: tuple[str | None, bool], glibc: str, others: Sequence[str]) 
     name, of_conda = file
     if name is None:
         how = (
-            f"make the environment where glibc is {glibc} or older, or with conda-forge's python, which runs "
-            "everywhere"
+            f"create the environment on a system with glibc {glibc} or older, or with conda-forge's python, which "
+            "runs everywhere"
         )
     elif of_conda:
-        how = f"`CONDA_OVERRIDE_GLIBC={glibc} conda install {name}` chooses a build that runs there"
+        how = f"`CONDA_OVERRIDE_GLIBC={glibc} conda install {name}` selects a build that runs there"
     else:
         how = f"install a version of {name} whose wheel is for {_manylinux(glibc)} or older"
     return f"{how}, and pack it again{_or_another(others)}"
@@ -129,34 +131,34 @@ def other_folder(*, scripts: bool, conda: bool, unpack: bool) -> str:
     *unpack* says whether there is a ``bin/conda-unpack``, which was not run.
     """
     when = (
-        "nothing, unless a model starts such a script"
+        "nothing to do, unless a model runs such a script"
         if scripts
-        else "nothing, unless a model compiles extensions"
+        else "nothing to do, unless a model compiles extensions"
     )
     if unpack:
         how = (
-            "extract it to where it is to stay, run `bin/python3 bin/conda-unpack` there, and name the folder as "
-            "EXECUTION_ENV_PATH"
+            "extract it to its final folder, run `bin/python3 bin/conda-unpack` there, and set EXECUTION_ENV_PATH to "
+            "that folder"
         )
     elif conda and scripts:
         how = pack_again(True) + ", which rewrites scripts"
     elif scripts:
-        how = "have it start `python3 -m MODULE` instead, or make the venv by `uv venv --relocatable`"
+        how = "let it run `python3 -m MODULE` instead, or create the venv with `uv venv --relocatable`"
     else:
-        how = "name the folder as EXECUTION_ENV_PATH where it was made"
-    return f"{when}: then {how}"
+        how = "set EXECUTION_ENV_PATH to the folder where it was created"
+    return f"{when}; in that case {how}"
 
 
 def links_out() -> str:
     """Say what is to be done about links that lead out of an environment."""
     return (
-        "put what they lead to into the environment (`tar --dereference` does), and pack it again; or ask a real "
-        "server: `envbuilder verify ARCHIVE --server`"
+        "copy the files that they point to into the environment (`tar --dereference` does), and pack it again; or "
+        "test it on a real server: `envbuilder verify ARCHIVE --server`"
     )
 
 
 def _or_another(releases: Sequence[str]) -> str:
-    return f"; or serve it by {' or '.join(releases)}, which takes it as it is" if releases else ""
+    return f"; or serve it with {' or '.join(releases)}, which accepts it as it is" if releases else ""
 
 
 def _manylinux(glibc: str) -> str:

@@ -149,7 +149,9 @@ def test_libstdcxx_that_a_package_needs_is_not_to_be_removed(tmp_path: Path) -> 
 def test_libstdcxx_of_nobody_too_old_for_the_stub(tmp_path: Path) -> None:
     tree = environment() | old_libstdcxx()
     hint = failed(tree, tmp_path / "a", "pytriton-0.7.0", "system.libstdcxx")
-    assert hint == "delete lib/libstdc++.so.6* in it, and pack it again: the server's own is new enough"
+    assert (
+        hint == "delete lib/libstdc++.so.6* in it, and pack it again: the server's own version is new enough"
+    )
     assert_cured(without(tree, r"^lib/libstdc\+\+\.so\.6"), tmp_path / "b", "pytriton-0.7.0")
 
 
@@ -187,7 +189,7 @@ def test_a_wheel_for_a_newer_system(tmp_path: Path, asks: tuple[str, str], id: s
         r"install a version of (\w+) whose wheel is for (\w+) or older, and pack it again", hint
     ).groups()  # type: ignore[union-attr]
     assert (version, wheel) == ("native", "manylinux_2_35")
-    other = re.search(r"; or serve it by (\S+) \S+ (\S+) or ", hint)
+    other = re.search(r"; or serve it with (\S+) \S+ (\S+) or ", hint)
     assert other is not None
     for number, release in enumerate(other.groups()):  # as the hint says, too
         assert_cured(tree, tmp_path / f"b{number}", release)
@@ -204,7 +206,9 @@ def test_an_interpreter_for_a_newer_system(tmp_path: Path) -> None:
     library = shared_library(soname="libpython3.10.so.1.0", asks=("libc.so.6", "GLIBC_2.38"))
     tree = with_python("3.10", environment()) | {"lib/libpython3.10.so.1.0": library}
     hint = failed(tree, tmp_path / "a", "24.10", "system.glibc")
-    assert hint.startswith("make the environment where glibc is 2.35 or older, or with conda-forge's python")
+    assert hint.startswith(
+        "create the environment on a system with glibc 2.35 or older, or with conda-forge's python"
+    )
 
 
 @pytest.mark.parametrize("by_conda", [True, False])
@@ -224,7 +228,7 @@ def test_numpy(tmp_path: Path, by_conda: bool, there: bool) -> None:
 def test_another_release_is_named_where_one_takes_it(tmp_path: Path) -> None:
     tree = with_python("3.12", without(environment(), "numpy-") | package("numpy", "2.1.0"))
     hint = failed(tree, tmp_path / "a", "pytriton-0.7.0", "system.demands")
-    assert "; or serve it by 24.11 \N{EN DASH} 25.07 or " in hint
+    assert "; or serve it with 24.11 \N{EN DASH} 25.07 or " in hint
     assert_cured(tree, tmp_path / "b", "25.07")
     none = failed(
         with_python("3.11", without(environment(), "numpy-")),
@@ -232,7 +236,7 @@ def test_another_release_is_named_where_one_takes_it(tmp_path: Path) -> None:
         "pytriton-0.7.0",
         "system.demands",
     )
-    assert "serve it by" not in none
+    assert "serve it with" not in none
 
 
 @pytest.mark.parametrize("conda", [True, False])
@@ -244,11 +248,11 @@ def test_another_python(tmp_path: Path, conda: bool) -> None:
     wanted = (
         command(hint, "conda create")[-2]
         if conda
-        else re.findall(r"with Python (\S+), by conda-pack", hint)[0]
+        else re.findall(r"with Python (\S+), using conda-pack", hint)[0]
     )
     assert_cured(tree(wanted.removeprefix("python=")), tmp_path / "b", "24.10")
     other = failed(tree("3.10"), tmp_path / "c", "26.06", "layout.libpython")
-    assert "; or serve it by 23.08 \N{EN DASH} 24.10, which takes it as it is; " in other
+    assert "; or serve it with 23.08 \N{EN DASH} 24.10, which accepts it as it is; " in other
     assert_cured(tree("3.10"), tmp_path / "d", "24.10")
 
 

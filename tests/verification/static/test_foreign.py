@@ -154,7 +154,9 @@ def test_no_hint_names_what_this_tool_alone_has(tmp_path: Path) -> None:
         folder.mkdir()
         checks += verdicts(archive, folder, release=release)
     for one in checks:
-        assert "recipe" not in (one.fix or "").replace("`envbuilder import` make a recipe", ""), one
+        assert "recipe" not in (one.fix or "").replace(
+            "create a recipe from it with `envbuilder import`", ""
+        ), one
 
 
 def test_a_lock_cannot_be_compared(tmp_path: Path) -> None:
