@@ -55,7 +55,8 @@ def push(
     ENVBUILDER_STORE_KEY: other machines accept them if their `store-trust` names the public key.
 
     With oci://HOST/REPOSITORY:TAG the image of the archive is pushed to that registry, with its SBOM, its provenance
-    and the given reports; WHAT may then be an image layout. Credentials are docker's: `docker login HOST`.
+    and the given reports. The first argument may then also be an image layout. Credentials are docker's: `docker login
+    HOST`.
     """
     transfer = api.push(
         find_pushed(what, output),
@@ -79,9 +80,9 @@ def push(
 def pull(what: str, output: Path, as_json: bool, quiet: bool) -> None:
     """Download an archive from the remote store.
 
-    WHAT is an archive's name (resnet-0123456789ab.tar.gz), the first twelve or more characters of its sha256, an alias
-    (resnet:stable), or a RECIPE, for the archive built from its lock. Its manifest, reports and provenance are
-    downloaded too. An archive is accepted only if it is signed by one of the public keys in `store-trust` in
+    An archive is given by its name (resnet-0123456789ab.tar.gz), by the first twelve or more characters of its sha256,
+    or by an alias (resnet:stable); a RECIPE stands for the archive built from its lock. Its manifest, reports and
+    provenance are downloaded too. An archive is accepted only if it is signed by one of the public keys in `store-trust` in
     envbuilder.toml and matches the requested recipe, lock and release.
 
     oci://HOST/REPOSITORY:TAG, or …@sha256:DIGEST, is an image in a registry: its archive is rebuilt from the layers,

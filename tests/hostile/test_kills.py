@@ -22,6 +22,7 @@ import pytest
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.util.watchdog import remove
 from tests.helpers.hostile import Outcome, Room, Zygote
+from tests.helpers.registries import docker_registry
 from tests.helpers.wheels import write_wheel
 from tests.helpers.workspace import Workspace, make_workspace
 
@@ -32,6 +33,7 @@ _TEMPORARY = re.compile(r"-[0-9a-f]{16}(/|$)|(^|/)\.[^/]*deploying")
 _OF_OTHERS = re.compile(r"tmp/(TmP[^/]*|[a-z0-9_]{8})$|store/proofs")
 """What python-discovery and virtualenv make to find out how file systems take capital letters, and Python where it may
 write temporary files: killed just then, they leave it. And what was proven, which says when."""
+REGISTRY = "registry"
 _UV = "store/tools/uv"
 """uv's own cache, which uv looks after."""
 
@@ -72,6 +74,11 @@ VERBS = {
     "pull": Verb(before=(BUILD, ("push", "small")), arguments=("pull", "small", "-o", "pulled")),
     "image": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "images.oci"), steps=1),
     "image-tar": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "small.oci.tar"), steps=1),
+    "image-push": Verb(before=(BUILD,), arguments=("push", "{archive}", "oci://{registry}/small:one"), steps=2),
+    "image-pull": Verb(
+        before=(BUILD, ("push", "{archive}", "oci://{registry}/small:one")),
+        arguments=("pull", "oci://{registry}/small:one", "-o", "pulled"),
+    ),
     "apply": Verb(before=(BUILD,), arguments=("apply", "served", "--no-verify"), steps=1),
     "patch": Verb(
         before=(BUILD,),
@@ -89,12 +96,14 @@ class Scene:
 
     room: Room
     workspace: Workspace
+    registry: str
+    """The host of a registry, whose data are in the room, too."""
     saved: dict[str, Path] = field(default_factory=dict)
     references: dict[str, tuple[dict[str, str], dict[str, str], list[str]]] = field(default_factory=dict)
 
     def run(self, arguments: tuple[str, ...], moment: tuple[int, int] | None = None) -> Outcome:
         archive = self.workspace.archive() if "{archive}" in arguments else ""
-        given = [argument.format(archive=archive) for argument in arguments]
+        given = [argument.format(archive=archive, registry=self.registry) for argument in arguments]
         return self.room.run(*given, moment=moment, env=self.workspace.variables)
 
     def set_back(self, before: tuple[tuple[str, ...], ...]) -> None:
@@ -130,11 +139,13 @@ class Scene:
         return self.references[name]
 
     def listing(self) -> dict[str, str]:
-        """Return what lies in the room, but for uv's cache: kind, mode and content by path."""
+        """Return what lies in the room, but for uv's cache and the registry: kind, mode and content by path."""
         found: dict[str, str] = {}
         for part in ("work", "store", "tmp", "home"):
             for root, folders, files in os.walk(self.room.folder / part):
-                folders[:] = [name for name in folders if not f"{root}/{name}".endswith(_UV)]
+                folders[:] = [
+                    name for name in folders if name != REGISTRY and not f"{root}/{name}".endswith(_UV)
+                ]
                 for name in (*folders, *files):
                     path = Path(root, name)
                     mode = f"{path.lstat().st_mode:o}"
@@ -161,16 +172,17 @@ def scene(tmp_path_factory: pytest.TempPathFactory, warm: Zygote, python311: Int
     shutil.copytree(workspace.model, workspace.folder / "served" / "net")
     with (workspace.folder / "envbuilder.toml").open("a") as settings:
         settings.write('[models]\nnet = "small"\n')
-    made = Scene(room=room, workspace=workspace)
-    done = made.run(BUILD)  # so that the base, which takes the longest, is in the store
-    assert done.code == 0, str(done)
-    shutil.rmtree(room.work / "envs")
-    shutil.rmtree(room.store / "builds")
-    for kind in ("artifacts", "listings", "segments"):
-        for entry in (room.store / kind).glob("*/*"):
-            if kind != "segments" or b"alpha" in b"".join(f.read_bytes() for f in entry.iterdir()):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    yield made
+    with docker_registry(room.work / REGISTRY) as registry:
+        made = Scene(room=room, workspace=workspace, registry=registry)
+        done = made.run(BUILD)  # so that the base, which takes the longest, is in the store
+        assert done.code == 0, str(done)
+        shutil.rmtree(room.work / "envs")
+        shutil.rmtree(room.store / "builds")
+        for kind in ("artifacts", "listings", "segments"):
+            for entry in (room.store / kind).glob("*/*"):
+                if kind != "segments" or b"alpha" in b"".join(f.read_bytes() for f in entry.iterdir()):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        yield made
     shutil.rmtree(room.folder)
 
 
