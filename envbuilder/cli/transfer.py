@@ -82,8 +82,8 @@ def pull(what: str, output: Path, as_json: bool, quiet: bool) -> None:
 
     An archive is given by its name (resnet-0123456789ab.tar.gz), by the first twelve or more characters of its sha256,
     or by an alias (resnet:stable); a RECIPE stands for the archive built from its lock. Its manifest, reports and
-    provenance are downloaded too. An archive is accepted only if it is signed by one of the public keys in `store-trust` in
-    envbuilder.toml and matches the requested recipe, lock and release.
+    provenance are downloaded too. An archive is accepted only if it is signed by one of the public keys in
+    `store-trust` in envbuilder.toml and matches the requested recipe, lock and release.
 
     oci://HOST/REPOSITORY:TAG, or …@sha256:DIGEST, is an image in a registry: its archive is rebuilt from the layers,
     and layers that another archive in DIR already contains are not downloaded.

@@ -15,9 +15,10 @@ from unearth.link import Link
 
 from envbuilder.config.certificates import trusted_certificates
 from envbuilder.config.settings import Settings
-from envbuilder.fetch.stream import PAGE, TooLargeError, TooSlowError, open_stream, read_body
+from envbuilder.fetch.stream import PAGE, TooLargeError, open_stream, read_body
 from envbuilder.util.documents import LISTING, DocumentError, parse_json
 from envbuilder.util.files import read_regular
+from envbuilder.util.patience import TooSlowError
 from envbuilder.util.text import human
 from envbuilder.util.version import VERSION
 

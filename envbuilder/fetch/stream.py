@@ -1,14 +1,12 @@
 """Answers of servers, with an end: what is read in time and in size, whatever a server sends, or does not.
 
-A client's timeouts count from byte to byte, in headers as in the body: a server that sends one each few seconds holds
-it for days. So a thread reads, and who waits for it looks at the clock.
+A thread reads, and who waits for it looks at the clock.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,22 +15,15 @@ from typing import Final
 import httpx2
 from unearth.fetchers import PyPIClient
 
+from envbuilder.util.patience import Patience
 from envbuilder.util.text import human
 
-GRACE: Final = 4.0
-"""How many of the client's timeouts an answer may take however slow it is: a minute, where nothing else is set."""
-SLOWEST: Final = 10_000
-"""Bytes a second from then on: a modem's, and torch takes a day at that."""
 PAGE: Final = 32 * 2**20
 """Bytes of a page of an index, unpacked: the longest that PyPI has are some 20 MB, and six are read at a time."""
 _AHEAD: Final = 16
 """Chunks that reading may be ahead: bounds the memory."""
 _POLL_SECONDS: Final = 0.5
 """How soon a thread that nobody waits for any more notices it."""
-
-
-class TooSlowError(httpx2.HTTPError):
-    """A server sends, but so slowly that nobody would wait for it."""
 
 
 class TooLargeError(httpx2.HTTPError):
@@ -47,8 +38,7 @@ class Stream:
     ) -> None:
         self._arrived: queue.Queue[httpx2.Response | bytes | BaseException | None] = queue.Queue(_AHEAD)
         self._given_up = threading.Event()
-        self._began = time.monotonic()
-        self._grace = GRACE * (client.timeout.read or 15.0)
+        self._patience = Patience(client.timeout.read)
         self._received = 0
         thread = threading.Thread(target=self._read, args=(client, url, headers, content), daemon=True)
         thread.start()
@@ -73,12 +63,10 @@ class Stream:
         self._given_up.set()
 
     def _next(self) -> httpx2.Response | bytes | None:
-        deadline = self._began + self._grace + self._received / SLOWEST
         try:
-            found = self._arrived.get(timeout=max(deadline - time.monotonic(), 0.0))
+            found = self._arrived.get(timeout=self._patience.left(self._received))
         except queue.Empty:
-            seconds = time.monotonic() - self._began
-            raise TooSlowError(f"too slow: {human(self._received)} in {seconds:.0f} s") from None
+            raise self._patience.over(self._received) from None
         if isinstance(found, BaseException):
             raise found
         return found

@@ -24,6 +24,7 @@ from envbuilder.registry.credentials import Credentials, find_credentials
 from envbuilder.registry.reference import Reference
 from envbuilder.registry.transport import Transport
 from envbuilder.util.documents import DOCUMENT, DocumentError, parse_json
+from envbuilder.util.patience import Patience
 from envbuilder.util.printable import printable_line
 
 PULL: Final = "pull"
@@ -136,6 +137,10 @@ class Connection:
             if answer.status_code not in PASSING or waited >= tries:
                 raise self.refused(answer, path)
             sleep(self.wait(answer, waited))
+
+    def patience(self) -> Patience:
+        """Return the time that something may take which begins now."""
+        return self._transport.patience()
 
     def whole(self, answer: httpx2.Response) -> httpx2.Response:
         """Return an answer whose body was not read yet with its body."""

@@ -33,6 +33,7 @@ CHUNK: Final = 8 * 2**20
 """Bytes sent at a time: what is lost where a connection breaks."""
 _ACCEPT: Final = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 _RANGE: Final = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
+_PART: Final = re.compile(r"bytes ([0-9]{1,18})-")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _BUSY: Final = (429, 503)
 _MOST_CHUNK: Final = 2**28
@@ -86,6 +87,7 @@ class Repository:
 
     def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
         path, done, failures, ranges = f"blobs/{wanted.digest}", 0, 0, True
+        patience = self._connection.patience()
         while done < wanted.size:
             before, error, pause = done, "it ended early", min(0.5 * 2**failures, 5.0)
             headers = {"Accept-Encoding": "identity"}
@@ -98,6 +100,8 @@ class Repository:
                     elif answer.status_code not in (200, 206):
                         pause = self._passing(answer, path, failures)
                         error = f"answered {answer.status_code}"
+                    elif answer.status_code == 206 and not _begins_at(answer, done):
+                        ranges, error = False, "answered with another range than was asked for"
                     else:
                         # With 200 it gives all of it, and not the rest.
                         skip = done if answer.status_code == 200 else 0
@@ -112,6 +116,8 @@ class Repository:
             if done >= wanted.size:
                 return
             failures = 1 if done > before else failures + 1
+            if not patience.left(done):
+                failures, error = TRIES, str(patience.over(done))
             if failures >= TRIES:
                 raise StoreError(
                     f"{self.place}: the blob {wanted.digest[:19]} broke off after {human(done)} "
@@ -119,6 +125,7 @@ class Repository:
                     hint="try again: what was received in full is kept",
                 )
             connection.sleep(pause)
+            patience.extend(pause)
 
     def read_range(self, blob: Descriptor, start: int, end: int) -> bytes:
         """Return the bytes from *start* to *end* of a blob; whether they are right is not known.
@@ -343,6 +350,12 @@ class Repository:
             )
             path = answer.links.get("next", {}).get("url")
         return sorted(found)
+
+
+def _begins_at(answer: httpx2.Response, offset: int) -> bool:
+    """Say whether a partial answer begins at *offset*, as it was asked to; not all registries say where it does."""
+    found = _PART.match(answer.headers.get("Content-Range", ""))
+    return int(found[1]) == offset if found else offset > 0
 
 
 def _location(answer: httpx2.Response, place: str, default: str = "") -> str:

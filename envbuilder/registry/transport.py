@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx2
@@ -10,6 +11,7 @@ from envbuilder.config.certificates import trusted_certificates
 from envbuilder.config.settings import Settings
 from envbuilder.errors import StoreError
 from envbuilder.registry.reference import is_loopback
+from envbuilder.util.patience import Errand, Patience
 from envbuilder.util.printable import printable_line
 from envbuilder.util.text import human
 from envbuilder.util.version import VERSION
@@ -20,6 +22,24 @@ MOST_ANSWER: Final = 32 * 2**20
 _MOST_REDIRECTS: Final = 10
 _LONGEST_HOST: Final = 80
 """Characters of a host's name in an error."""
+
+
+class _InTime(httpx2.SyncByteStream):
+    """The body of an answer: each of its chunks may take the client's timeout, and all together have an end."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, patience: Patience) -> None:
+        self._stream, self._patience = stream, patience
+
+    def __iter__(self) -> Iterator[bytes]:
+        received = 0
+        for chunk in self._stream:
+            received += len(chunk)
+            if not self._patience.left(received):
+                raise self._patience.over(received)
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 class Transport:
@@ -34,12 +54,22 @@ class Transport:
         self._place = place
         self._settings = settings
 
+    def patience(self) -> Patience:
+        """Return the time that something may take which begins now."""
+        return Patience(self._settings.timeout)
+
     def may_be_plain(self, host: str) -> bool:
         """Whether plain HTTP may be spoken with *host*."""
         return is_loopback(host) or host in self._settings.insecure_registries
 
     def _check_request(self, request: httpx2.Request) -> None:
         host = request.url.netloc.decode("ascii", "replace")
+        if request.url.scheme not in ("http", "https"):
+            raise StoreError(
+                f"{self._place}: the registry redirects to {printable_line(str(request.url))[:100]!r}, "
+                "which is not a valid address",
+                hint="ask its owner",
+            )
         if request.url.scheme == "https" or (not self.secure and self.may_be_plain(host)):
             return
         raise StoreError(
@@ -83,7 +113,7 @@ class Transport:
         """Return the answer before its body is read; a redirect's own body is never read."""
         for _ in range(_MOST_REDIRECTS):
             try:
-                answer = self.client.send(request, stream=True, follow_redirects=False)
+                answer = self._begin(request)
             except UnicodeError as error:  # of a name that no host has, which the standard library encodes
                 host = request.url.host[:_LONGEST_HOST]
                 raise httpx2.UnsupportedProtocol(f"{printable_line(host)!r} is not a host name") from error
@@ -92,6 +122,17 @@ class Transport:
             answer.close()
             request = answer.next_request  # without credentials, where that is another origin
         raise StoreError(f"{self._place}: the registry redirects too often", hint="ask its owner")
+
+    def _begin(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the answer before its body is read, which then comes in time or ends in a ``TooSlowError``."""
+        patience = self.patience()
+        errand = Errand(
+            lambda: self.client.send(request, stream=True, follow_redirects=False), httpx2.Response.close
+        )
+        answer = errand.result(patience)
+        assert isinstance(answer.stream, httpx2.SyncByteStream)
+        answer.stream = _InTime(answer.stream, patience)
+        return answer
 
 
 def _open_client(settings: Settings, host: str) -> httpx2.Client:

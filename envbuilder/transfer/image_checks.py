@@ -15,7 +15,7 @@ from envbuilder.images.restore import restore_archive
 from envbuilder.images.unpack import compare_tree, some_of, tree_manifest, unpack
 from envbuilder.registry.reference import is_reference, parse_reference
 from envbuilder.store.session import Session
-from envbuilder.transfer.images import bring_about, machine_platform, open_remote_image
+from envbuilder.transfer.images import fetch_referrers, machine_platform, open_remote_image, place_beside
 from envbuilder.util.text import counted, human
 from envbuilder.verification.live.mounted import check_mounted, check_readable
 from envbuilder.verification.report import Check, Report, failed, passed
@@ -59,8 +59,9 @@ def open_subject(what: str, session: Session) -> Iterator[Subject]:
     with session.store.scratch("verify-image") as scratch:
         if is_reference(what):
             with open_remote_image(parse_reference(what), session) as (repository, image):
+                about = fetch_referrers(repository, image, scratch)
                 subject = _subject(what, repository, image, scratch, session)
-                bring_about(repository, image, subject.archive)
+                place_beside(subject.archive, about)
                 yield subject
             return
         with open_layout(Path(what)) as layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -295,9 +295,13 @@ def pull_image(reference: Reference, output: Path, session: Session) -> Transfer
         IntegrityError: it is no image of an environment, of another platform, or not what its digests say.
     """
     session.reporter.step(f"Pulling {reference}")
-    with open_remote_image(reference, session) as (repository, image):
+    with (
+        open_remote_image(reference, session) as (repository, image),
+        session.store.scratch("referrers") as folder,
+    ):
+        about = fetch_referrers(repository, image, folder)
         restored = restore_archive(repository, image, output, session)
-        reports, provenances = bring_about(repository, image, restored.archive)
+        reports, provenances = place_beside(restored.archive, about)
         return Transfer(
             archive=restored.archive,
             store=str(reference),
@@ -312,29 +316,38 @@ def pull_image(reference: Reference, output: Path, session: Session) -> Transfer
         )
 
 
-def bring_about(
-    repository: Repository, image: Image, archive: Path
-) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Write beside an archive what refers to its image; return the reports and the provenances.
+def fetch_referrers(repository: Repository, image: Image, folder: Path) -> list[tuple[str, Path]]:
+    """Download what refers to an image into *folder*; return each file with its type.
 
     Raises:
         StoreError, IntegrityError: it cannot be downloaded, or does not match its digest.
     """
+    fetched = []
+    for number, one in enumerate(referrers(repository, image.descriptor.digest)[:_MOST_REFERRERS]):
+        if one.artifact_type in (SBOM, PROVENANCE, REPORT):
+            limit = LISTING if one.artifact_type == SBOM else DOCUMENT
+            path = folder / str(number)
+            path.write_bytes(read_referrer(repository, one, limit.size))
+            fetched.append((one.artifact_type, path))
+    return fetched
+
+
+def place_beside(
+    archive: Path, about: Iterable[tuple[str, Path]]
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Write beside an archive what refers to its image; return the reports and the provenances."""
     reports, provenances = [], []
-    for one in referrers(repository, image.descriptor.digest)[:_MOST_REFERRERS]:
-        if one.artifact_type == SBOM:
-            text = read_referrer(repository, one, LISTING.size)
-            atomic_write(archive.with_name(f"{archive.name}.cdx.json"), text)
-        elif one.artifact_type == PROVENANCE:
-            text = read_referrer(repository, one, DOCUMENT.size)
+    for kind, fetched in about:
+        text = fetched.read_bytes()
+        if kind == SBOM:
+            path = archive.with_name(f"{archive.name}.cdx.json")
+        elif kind == PROVENANCE:
             path = another_beside(archive, text)
-            atomic_write(path, text)
             provenances.append(path)
-        elif one.artifact_type == REPORT:
-            text = read_referrer(repository, one, DOCUMENT.size)
+        else:
             path = report_beside(archive, text)
-            atomic_write(path, text)
             reports.append(path)
+        atomic_write(path, text)
     return tuple(reports), tuple(provenances)
 
 

@@ -74,7 +74,9 @@ VERBS = {
     "pull": Verb(before=(BUILD, ("push", "small")), arguments=("pull", "small", "-o", "pulled")),
     "image": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "images.oci"), steps=1),
     "image-tar": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "small.oci.tar"), steps=1),
-    "image-push": Verb(before=(BUILD,), arguments=("push", "{archive}", "oci://{registry}/small:one"), steps=2),
+    "image-push": Verb(
+        before=(BUILD,), arguments=("push", "{archive}", "oci://{registry}/small:one"), steps=2
+    ),
     "image-pull": Verb(
         before=(BUILD, ("push", "{archive}", "oci://{registry}/small:one")),
         arguments=("pull", "oci://{registry}/small:one", "-o", "pulled"),
