@@ -21,7 +21,7 @@ from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.foreign.measured import MeasuredManifest, read_measured
 from envbuilder.progress import Reporter
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.inputs import Questions
+from envbuilder.verification.live.inputs import NOT_ASKED, Questions
 from envbuilder.verification.live.launch import Sandbox, host_compilers
 
 _COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
@@ -45,7 +45,7 @@ class DeployedModel:
     """Its folder in the sandbox's repository."""
     config: model_config_pb2.ModelConfig
     version: str
-    questions: Questions
+    questions: Questions = NOT_ASKED
     compiler: str | None = None
     """The path in the environment of the C++ compiler that it brings along."""
     apart: str | None = None
@@ -103,7 +103,7 @@ def prepare(
     compiler: str | None = None,
     reporter: Reporter,
 ) -> DeployedModel:
-    """Deploy *model* with *archive* into *sandbox*, and make its inputs.
+    """Deploy *model* with *archive* into *sandbox*.
 
     It is torch.compile that serves it, even where the runtime would have another way, with the options *compile* if
     there are any, else with the model's own: that it works is what the environment has to prove.
@@ -135,7 +135,6 @@ def prepare(
         folder=deployment.folder,
         config=config,
         version=latest_version(deployment.folder, config),
-        questions=sample.made_up(config),
         compiler=compiler,
     )
 

@@ -77,6 +77,10 @@ class Questions:
         return tuple(case for case in self.cases if case.label in few or not case.label.isdigit())
 
 
+NOT_ASKED: Final = Questions(cases=(), source="")
+"""Of a model whose configuration may be incomplete yet: what it is asked is made up once that is complete."""
+
+
 def labels_in_words(labels: Sequence[str]) -> str:
     """Return the requests of *labels* in words: ``batches of 1, 8``."""
     sizes, others = [one for one in labels if one.isdigit()], [one for one in labels if not one.isdigit()]

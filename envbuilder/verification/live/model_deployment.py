@@ -134,7 +134,8 @@ class ModelDeployment:
                 tolerance=asked.tolerance,
             )
         except VerifyError as error:
-            yield failed("model.inputs", error.message, error.hint or "give other inputs: `--inputs FILE`")
+            text = f"{deployed.name}: {error.message}" if self.many else error.message
+            yield failed("model.inputs", text, error.hint or "give other inputs: `--inputs FILE`")
             return
         if not deployed.config.input:
             text = f"{deployed.name}: its configuration has no inputs, so no request can be sent"

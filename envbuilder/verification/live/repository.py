@@ -24,7 +24,6 @@ from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import DeployError, VerifyError
 from envbuilder.util.files import file_sha256
 from envbuilder.util.text import listed
-from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.deployed import (
     DeployedModel,
     find_obstacle,
@@ -206,7 +205,6 @@ def _as_it_is(
         folder=folder,
         config=message,
         version=latest_version(folder, message),
-        questions=sample.made_up(message),
     )
 
 

@@ -69,8 +69,7 @@ def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_
         config = sample.config_of(done.answer.record("config").value)
     except (DocumentError, json_format.ParseError) as error:
         raise VerifyError(f"auto_complete_config of {path.name}: {error}") from None
-    questions = sample.made_up(config) if deployed.questions.made_up else deployed.questions
-    return replace(deployed, config=config, questions=questions)
+    return replace(deployed, config=config)
 
 
 def run_probe(

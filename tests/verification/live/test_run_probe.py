@@ -74,7 +74,7 @@ def probe(
     made = Sandbox.make(folder / "root", isolate=False)
     sandbox = Sandbox(root=made.root, environment=environment, isolated=False)
     subject = prepare(archive, directory, sandbox, folder / "envs", compile=compile, reporter=SILENT)
-    return run_probe(subject, launch)
+    return run_probe(replace(subject, questions=made_up(subject.config)), launch)
 
 
 def judged(probed: Probed, manifest: Manifest, **known: Any) -> dict[str, Check]:
