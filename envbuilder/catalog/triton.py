@@ -49,6 +49,11 @@ class Release:
         """The glibc that wheels may require: the image's, or the minimum of the host's server itself (2.34)."""
         return self.glibc or "2.34"
 
+    @property
+    def response_parameters(self) -> bool:
+        """Whether ``pb_utils.InferenceResponse`` takes ``parameters``: pull request 394 of the Python backend."""
+        return self.name != PYTRITON and self.name >= "25.02"
+
     def conda_requirements(self, python: str) -> tuple[str, ...]:
         """Match specs of conda packages that go into every base for this release with Python *python*."""
         return (f"python {python}.*", f"libstdcxx >={first_gcc(self.stub_glibcxx)}")

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .answers import Answer
+from .bfloat16 import from_bits, to_bits
 
 if TYPE_CHECKING:
     from _torch_runtime.engine import Engine
@@ -18,6 +19,24 @@ BFLOAT16 = 14
 TEXT_ID = "1" * 128
 """A sequence id that is a text: a server up to 24.10 pads a shorter one to this length, and then refuses its tensor."""
 COMPILE = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
+GROUP: dict[str, Any] = {
+    "count": 1,
+    "kind": "KIND_AUTO",
+    "gpus": [],
+    "secondary_devices": [],
+    "profile": [],
+    "passive": False,
+    "host_policy": "",
+}
+"""Of ``instance_group``, where nothing else is said."""
+OPTIMIZATION: dict[str, Any] = {
+    "priority": "PRIORITY_DEFAULT",
+    "input_pinned_memory": {"enable": True},
+    "output_pinned_memory": {"enable": True},
+    "gather_kernel_buffer_threshold": 0,
+    "eager_batching": False,
+}
+"""Where nothing else is said."""
 STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stub")
 """The folder of the stand-in for Triton's module, which is the only thing in it."""
 
@@ -87,22 +106,9 @@ class Host:
 
     def load_own(self) -> Any:
         """Initialize a ``TritonPythonModel`` of the user's, on the device that its configuration names."""
-        groups = [dict(group) for group in self.config.get("instance_group") or [{}]]
-        gpu = os.path.exists("/dev/nvidia0")
-        for number, group in enumerate(groups):  # completed as the server does
-            if group.get("kind", "KIND_AUTO") == "KIND_AUTO":
-                group["kind"] = "KIND_GPU" if gpu else "KIND_CPU"
-            group["name"] = group.get("name") or f"{self.config['name']}_{number}"
-            group["count"] = group.get("count") or 1
-            if group["kind"] == "KIND_GPU" and not group.get("gpus"):
-                group["gpus"] = [0]
-        device = str((groups[0].get("gpus") or [0])[0])
-        kind = groups[0]["kind"].replace("KIND_", "")
-        config = {**self.config, "instance_group": groups}
-        batching = config.get("dynamic_batching")
-        if batching is not None and not batching.get("preferred_batch_size") and self.max_batch > 0:
-            config["dynamic_batching"] = {**batching, "preferred_batch_size": [self.max_batch]}
-        return self._model(kind, config, device)
+        config = completed(self.config)
+        (group, *_) = config["instance_group"]
+        return self._model(group["kind"].replace("KIND_", ""), config, str((group["gpus"] or [0])[0]))
 
     def _model(self, kind: str, config: dict[str, Any], device: str = "0") -> Any:
         module = self.module if self.module is not None else self.import_file()
@@ -135,7 +141,8 @@ class Host:
                 if len(sent) < len(response.output_tensors()):
                     raise RuntimeError("two outputs of a response have one name")
                 answer.append({name: self._shaped(name, array, "dims") for name, array in sent.items()})
-            answers.append(answer if final or answer[-1:] != [{}] else answer[:-1])
+            flag = model.decoupled and not final and answer[-1:] == [{}]
+            answers.append(answer[:-1] if flag else answer)
         return answers
 
     def _request(self, model: Any, arrays: dict[str, Any]) -> Any:
@@ -149,13 +156,8 @@ class Host:
 
     def _tensor(self, name: str, array: Any) -> Any:
         """Return an input as Triton hands it over."""
-        pb_utils = stand_in()
         array = self._shaped(name, array, "shape").copy()  # a model may write into it
-        if name in self.half_inputs:
-            import torch
-
-            return pb_utils.Tensor.from_dlpack(name, torch.from_numpy(array).bfloat16())
-        return pb_utils.Tensor(name, array)
+        return tensor_of(name, array, half=name in self.half_inputs)
 
     def _shaped(self, name: str, array: Any, to: str) -> Any:
         """Return *array* in the ``shape`` that the model has for what its clients have as ``dims``, or back."""
@@ -174,8 +176,28 @@ class Host:
         initial = (state.get("initial_state") or [{}])[0]
         dims = [1 if dim == -1 else dim for dim in initial.get("dims") or state["dims"]]
         shape = [1, *dims] if self.max_batch > 0 else dims
+        if initial.get("data_file"):
+            return self._stored_state(state, initial["data_file"], shape)
+        if state["data_type"] == "TYPE_BF16":
+            return tensor_of(state["input_name"], np.zeros(shape, np.float32), half=True)
         kind = pb_utils.triton_string_to_numpy(state["data_type"])
         return pb_utils.Tensor(state["input_name"], np.full(shape, b"" if kind is np.object_ else 0, kind))
+
+    def _stored_state(self, state: dict[str, Any], name: str, shape: list[int]) -> Any:
+        """Return the state whose bytes are in a file of the model directory."""
+        import numpy as np
+
+        pb_utils = stand_in()
+        with open(os.path.join(self.job["model"], "initial_state", name), "rb") as file:
+            data = file.read()
+        if state["data_type"] == "TYPE_STRING":
+            return pb_utils.Tensor(
+                state["input_name"], pb_utils.deserialize_bytes_tensor(data).reshape(shape)
+            )
+        half = state["data_type"] == "TYPE_BF16"
+        kind = np.uint16 if half else pb_utils.triton_string_to_numpy(state["data_type"])
+        array = np.frombuffer(data, kind, count=int(np.prod(shape))).reshape(shape)
+        return tensor_of(state["input_name"], from_bits(array) if half else array, half=half)
 
     def _control(self, control: dict[str, Any]) -> Any:
         """Return what the sequence batcher adds to the one request of a sequence."""
@@ -196,6 +218,45 @@ class Host:
 
 def _is_text_id(control: dict[str, Any]) -> bool:
     return control.get("kind") == "CONTROL_SEQUENCE_CORRID" and control.get("data_type") == "TYPE_STRING"
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the *config* of a user's own model with what a server adds to it."""
+    most, gpu = int(config.get("max_batch_size", 0)), os.path.exists("/dev/nvidia0")
+    made = {
+        "version_policy": {"latest": {"num_versions": 1}},
+        **config,
+        "default_model_filename": config.get("default_model_filename") or "model.py",
+        "optimization": {**OPTIMIZATION, **(config.get("optimization") or {})},
+        "instance_group": [],
+    }
+    named = [
+        {"name": f"{config['name']}_{number}"} for number, _ in enumerate(config.get("instance_group") or ())
+    ]
+    for name, group in zip(named or [{"name": config["name"]}], config.get("instance_group") or [{}]):
+        said = {key: value for key, value in group.items() if value}
+        one = {**GROUP, **name, **said}
+        if one["kind"] == "KIND_AUTO":
+            one["kind"] = "KIND_GPU" if gpu else "KIND_CPU"
+        if one["kind"] == "KIND_GPU" and not one["gpus"]:
+            one["gpus"] = [0]
+        made["instance_group"].append(one)
+    batching, sequence = config.get("dynamic_batching"), config.get("sequence_batching")
+    if batching is not None:
+        made["dynamic_batching"] = _preferring(batching, most)
+    if sequence is not None:
+        idle = sequence.get("max_sequence_idle_microseconds") or 1_000_000
+        made["sequence_batching"] = {**sequence, "max_sequence_idle_microseconds": idle}
+        if "oldest" in sequence:
+            made["sequence_batching"]["oldest"] = _preferring(sequence["oldest"], most)
+    return made
+
+
+def _preferring(batching: dict[str, Any], most: int) -> dict[str, Any]:
+    """Return what says how to batch, with the size that a server prefers where none is named."""
+    if batching.get("preferred_batch_size") or most <= 0:
+        return batching
+    return {**batching, "preferred_batch_size": [most]}
 
 
 def add_paths(job: dict[str, Any]) -> None:
@@ -238,11 +299,17 @@ def words(error: BaseException) -> str:
     return (str(error) if name == "TritonModelException" else f"{name}: {error}")[:2000]
 
 
+def tensor_of(name: str, array: Any, *, half: bool) -> Any:
+    """Return an array as Triton hands it over; *half*: its values as BF16."""
+    kind = stand_in().Tensor
+    return kind.from_bits(name, to_bits(array)) if half else kind(name, array)
+
+
 def as_array(tensor: Any) -> Any:
     """Return a Triton tensor as an array that NumPy can compare, wherever it lies."""
-    if tensor.is_cpu() and tensor.triton_dtype() != BFLOAT16:
-        return tensor.as_numpy()
+    if tensor.is_cpu():
+        return from_bits(tensor.bits()) if tensor.number() == BFLOAT16 else tensor.as_numpy()
     from torch.utils.dlpack import from_dlpack
 
     value = from_dlpack(tensor.to_dlpack()).cpu()
-    return value.float().numpy() if tensor.triton_dtype() == BFLOAT16 else value.numpy()
+    return value.float().numpy() if tensor.number() == BFLOAT16 else value.numpy()

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Dict, List
 
 from .answers import Answer
 from .ensemble import run_ensemble
-from .host import Host, as_array, stand_in, words
+from .host import Host, as_array, stand_in, tensor_of, words
 
 
 class Neighbours:
@@ -48,7 +48,7 @@ class Neighbours:
         answer = self.answer(name, inputs, request.requested_output_names())
         half = {one["name"] for one in config.get("output") or [] if one["data_type"] == "TYPE_BF16"}
         return [
-            pb_utils.InferenceResponse([_tensor(pb_utils, k, v, k in half) for k, v in one.items()])
+            pb_utils.InferenceResponse([tensor_of(k, v, half=k in half) for k, v in one.items()])
             for one in answer or [{}]
         ]
 
@@ -202,11 +202,3 @@ def serve(job: dict[str, Any], read: int, write: int) -> None:
 def _send(writer: BinaryIO, found: dict[str, Any]) -> None:
     pickle.dump(found, writer)
     writer.flush()
-
-
-def _tensor(pb_utils: Any, name: str, array: Any, half: bool) -> Any:
-    if half:
-        import torch
-
-        return pb_utils.Tensor.from_dlpack(name, torch.from_numpy(array).bfloat16())
-    return pb_utils.Tensor(name, array)

@@ -126,6 +126,7 @@ class OwnModel(_Served):
         self.compare(found, answers, answers, varying, "alone it")
         found["missing"] = missing_outputs(self.host.config, answers.values())
         found["undescribed"] = undescribed_outputs(self.host.config, answers)
+        found["response_parameters"] = stand_in().InferenceResponse.any_parameters
         self.save(answers)
         self.model = model
 

@@ -130,11 +130,16 @@ def test_arrays_are_made_contiguous(pb: Any) -> None:
 def test_strings_become_bytes(pb: Any) -> None:
     tensor = pb.Tensor("x", np.array([["é", b"\xff"], ["", "a"]], dtype=object))
     assert tensor.as_numpy().tolist() == [["é".encode(), b"\xff"], [b"", b"a"]]
-    assert tensor.triton_dtype() == 13
+    assert tensor.number() == 13
     with pytest.raises(
         pb.TritonModelException, match=r"^TYPE_BYTES tensors cannot be converted to DLPack\.$"
     ):
         tensor.to_dlpack()
+
+
+def test_a_type_has_no_number_for_a_model(pb: Any) -> None:
+    with pytest.raises(TypeError, match="Unable to convert function return value to a Python type!"):
+        pb.Tensor("x", np.zeros(1, np.float32)).triton_dtype()
 
 
 @pytest.mark.torch
@@ -144,7 +149,7 @@ def test_dlpack(pb: Any) -> None:
     tensor = pb.Tensor.from_dlpack("x", torch.arange(3.0))
     assert tensor.as_numpy().tolist() == [0.0, 1.0, 2.0]
     assert torch.utils.dlpack.from_dlpack(tensor.to_dlpack()).tolist() == [0.0, 1.0, 2.0]
-    assert (tensor.name(), tensor.shape(), tensor.triton_dtype(), tensor.is_cpu()) == ("x", [3], 11, True)
+    assert (tensor.name(), tensor.shape(), tensor.number(), tensor.is_cpu()) == ("x", [3], 11, True)
 
 
 @pytest.mark.torch
@@ -163,6 +168,9 @@ def test_bfloat16_is_no_array(pb: Any) -> None:
     import torch
 
     tensor = pb.Tensor.from_dlpack("x", torch.ones(2, dtype=torch.bfloat16))
+    assert tensor.bits().tolist() == [0x3F80, 0x3F80]
+    sent = pb.Tensor.from_bits("x", tensor.bits()).to_dlpack()
+    assert torch.equal(torch.utils.dlpack.from_dlpack(sent), torch.ones(2, dtype=torch.bfloat16))
     with pytest.raises(pb.TritonModelException) as caught:
         tensor.as_numpy()
     assert str(caught.value) == (
@@ -515,6 +523,9 @@ assert again.as_numpy().tolist() == [0, 1, 2] and tensor.__dlpack_device__() == 
 assert pb.Tensor.from_dlpack("y", tensor.to_dlpack()).as_numpy().tolist() == [0, 1, 2]
 frozen = np.arange(3, dtype=np.int64); frozen.flags.writeable = False
 assert pb.Tensor("x", frozen).to_dlpack() is not None
+half = pb.Tensor.from_bits("x", np.array([[0x3F80, 0xC020]], np.uint16))
+for again in (pb.Tensor.from_dlpack("y", half), pb.Tensor.from_dlpack("y", half.to_dlpack())):
+    assert (again.number(), again.shape(), again.bits().tolist()) == (14, [1, 2], [[0x3F80, 0xC020]])
 assert "torch" not in sys.modules
 request = pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="z")
 try:

@@ -159,6 +159,11 @@ COMPLETED = (
         config = json.loads(args["model_config"])
         assert config["max_batch_size"] == 2 and config["output"][0]["dims"] == [3], config
         assert config["dynamic_batching"]["preferred_batch_size"] == [2], config
+        assert config["optimization"]["input_pinned_memory"] == {"enable": True}, config
+        assert config["version_policy"] == {"latest": {"num_versions": 1}}, config
+        assert config["default_model_filename"] == "model.py", config
+        (group,) = config["instance_group"]
+        assert (group["name"], group["host_policy"], args["model_instance_name"]) == ("completed", "", "completed_0")
         assert set(args) == {"model_config", "model_instance_kind", "model_instance_name",
                              "model_instance_device_id", "model_repository", "model_version", "model_name"}, args
 
@@ -175,6 +180,8 @@ VARYING = (
         return pb_utils.InferenceResponse([pb_utils.Tensor("Y", np.array([{value}], np.float32))])
 """
 )
+UNTYPED = 'backend: "python"\ninput [ { name: "X" } ]\n'
+UNCOMPLETED = COMPLETED.replace("set_max_batch_size(2)", "set_max_batch_size(-1)")
 BROKEN = HEAD + ONE + '    def initialize(self, args):\n        raise OSError("no licence")\n'
 FOREIGN = FLOATS.replace('"python"', '"onnxruntime"')
 OLDER = FLOATS.replace('backend: "python"', 'platform: "onnxruntime_onnx"')
@@ -230,6 +237,47 @@ output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] reshape: { shape: [ ] } } 
 """
 
 
+# BF16 without torch: neither Triton nor the probe needs it.
+HALF = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X")
+        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("Y", x.to_dlpack())])
+"""
+)
+HALVES = FLOATS.replace("TYPE_FP32", "TYPE_BF16")
+MUTE = FLOATS.partition("output")[0]
+STORED = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        total = sum(pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("X", "TOTAL"))
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", total), pb_utils.Tensor("KEPT", total)])
+"""
+)
+STATES = (
+    FLOATS
+    + """
+sequence_batching {
+  oldest { max_candidate_sequences: 4 }
+  state [ { input_name: "TOTAL" output_name: "KEPT" data_type: TYPE_FP32 dims: [ 3 ]
+    initial_state { name: "first" data_type: TYPE_FP32 dims: [ 3 ] data_file: "first" } } ] }
+"""
+)
+FIRST = {"initial_state/first": b"\0\0\x80\x3f" * 3}
+QUEUED = "dynamic_batching { default_queue_policy { max_queue_size: 1 } }\n"
+PARAMETRIC = (
+    HEAD
+    + ONE
+    + """
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", x)], parameters={"took": 1})
+"""
+)
 LOOSE = (
     HEAD
     + """
@@ -305,7 +353,16 @@ def write_repository(repository: Path) -> Path:
     write(repository, "twice", None, TWICE)
     write(repository, "picture", PICTURE, PICTURES + WARM_UP, {"warmup/small": PGM})
     write(repository, "refusing", PICTURE, PICTURES)
-    write(repository, "completed", COMPLETED, 'backend: "python"\n')
+    write(repository, "completed", COMPLETED, UNTYPED)
+    write(repository, "half", HALF, HALVES)
+    write(repository, "mute", CROWDED, MUTE)
+    write(repository, "stored", STORED, STATES, FIRST)
+    write(
+        repository,
+        "queued",
+        RESHAPING.replace("assert x.ndim == 1, x.shape", "time.sleep(0.02)"),
+        FLOATS + QUEUED,
+    )
     write(repository, "process", VARYING.format(value="os.getpid()"), NUMBERS)
     write(repository, "dice", VARYING.format(value="float(int.from_bytes(os.urandom(2), 'big'))"), NUMBERS)
     write(repository, "foreign", None, FOREIGN, {"1/model.onnx": b"no model"})

@@ -21,11 +21,13 @@ from tests.helpers.own_models import (
     CROWDED,
     FLOATS,
     HELPER,
+    PARAMETRIC,
     PGM,
     PICTURE,
     PICTURES,
     ROUTER,
     SCALING,
+    UNCOMPLETED,
     write,
     write_repository,
 )
@@ -53,6 +55,14 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     write(repository, "broken", BROKEN, FLOATS)
     write(repository, "unfiled", None, FLOATS, {"1/modle.py": HELPER.encode()})
     write(repository, "crowded", CROWDED, FLOATS + "dynamic_batching { }")
+    write(repository, "zero", HELPER, FLOATS.replace("[ 3 ]", "[ 0 ]"))
+    write(repository, "parametric", PARAMETRIC, FLOATS)
+    write(
+        repository,
+        "uncompleted",
+        UNCOMPLETED,
+        'backend: "python" max_batch_size: 2\n' + FLOATS.partition("4")[2],
+    )
     own = f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{environment}" }} }}\n'
     write(repository, "apart", HELPER, FLOATS + own, {"1/scaling.py": SCALING.encode()})
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
@@ -72,6 +82,10 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "dice",
         "reshaping",
         "loader",
+        "half",
+        "mute",
+        "stored",
+        "queued",
     )
     for name in whole:
         of_it = {id: status for (id, model), (status, _) in found.items() if model == name}
@@ -130,8 +144,17 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     # What a server gets wrong fails, and nothing else does; the probe had its doubts.
     assert found["probe.model", "broken"][0] == "warning"
     assert "no licence" in found["server.model", "broken"][1]
+    assert found["probe.answers", "parametric"][0] == found["probe.config", "uncompleted"][0] == "warning"
     failed = [(check.id, check.found.partition(":")[0]) for check in report.failures]
-    assert failed == [("model.deployed", "unfiled"), ("server.model", "broken"), ("server.grpc", "crowded")]
+    assert failed == [
+        ("model.deployed", "unfiled"),
+        ("model.deployed", "zero"),
+        ("server.model", "broken"),
+        ("server.grpc", "crowded"),
+        ("server.http", "parametric"),
+        ("server.grpc", "parametric"),
+        ("server.model", "uncompleted"),
+    ]
     (crowded,) = [check.found for check in report.failures if check.id == "server.grpc"]
     assert "simultaneous requests fail: " in crowded
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before

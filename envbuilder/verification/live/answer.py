@@ -56,7 +56,7 @@ def _check_torch(torch: Record) -> None:
 
 def _check_served(served: Record) -> None:
     """Check what is known of a device; ``cases`` comes with all that is known once the model has answered."""
-    for key in ("own", "constructed"):
+    for key in ("own", "constructed", "response_parameters"):
         if key in served:
             served.boolean(key)
     if "cases" not in served:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from envbuilder.catalog.triton import Release
 from envbuilder.util.text import counted
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.inputs import Questions, labels_in_words
@@ -37,15 +38,18 @@ class Subject:
     """The path in the environment of the C++ compiler that it brings along."""
     unexpected: tuple[str, ...] = ()
     """Where its answers are not those that were expected."""
+    response_parameters: bool = True
+    """Whether the release takes parameters of responses."""
 
 
-def subject_of(deployed: DeployedModel, probed: Probed, compiler: str | None) -> Subject:
+def subject_of(deployed: DeployedModel, probed: Probed, compiler: str | None, release: Release) -> Subject:
     """Return what is known of a model that was deployed and probed."""
     return Subject(
         own=deployed.own,
         questions=deployed.questions,
         compiler=compiler,
         unexpected=probed.unexpected,
+        response_parameters=release.response_parameters,
     )
 
 
@@ -199,6 +203,12 @@ class ModelEvaluator:
     def _answers(self, found: Mapping[str, Any], id: str, where: str) -> Check:
         wrong = [*found["differs"], *found.get("together", [])]
         bad: Status = "unknown" if self.subject.own else "failed"
+        if found.get("response_parameters") and not self.subject.response_parameters:
+            text = (
+                "it gives a response parameters, which pb_utils.InferenceResponse takes since release 25.02"
+            )
+            fix = "target release 25.02 or later, or send what they say as an output"
+            return self.make(id, bad, text, fix)
         if found.get("missing"):
             return self.make(id, bad, *not_sent(found["missing"]))
         if found.get("undescribed") and not wrong:

@@ -22,6 +22,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import triton_to_np_dtype
 
 from envbuilder.errors import VerifyError
+from envbuilder.guest.bfloat16 import from_bits
 from envbuilder.util.documents import DocumentError, load_json
 from envbuilder.util.files import open_regular
 from envbuilder.util.text import human, listed
@@ -203,8 +204,8 @@ def _of_bytes(data: bytes, kind: str, dims: list[int]) -> np.ndarray[Any, Any]:
             items = [data]  # one text as it is
         return _objects(items, _sized(dims, len(items)))
     if kind == "BF16":
-        words = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
-        return words.view(np.float32).reshape(_sized(dims, words.size))
+        values = from_bits(np.frombuffer(data, np.uint16))
+        return np.asarray(values).reshape(_sized(dims, values.size))
     array = np.frombuffer(data, np.dtype(triton_to_np_dtype(kind)).newbyteorder("<"))
     return array.astype(triton_to_np_dtype(kind)).reshape(_sized(dims, array.size))
 

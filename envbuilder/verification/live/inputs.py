@@ -16,6 +16,7 @@ from tritonclient.utils import triton_to_np_dtype
 from envbuilder.deployment.config import CONFIG
 from envbuilder.errors import VerifyError
 from envbuilder.guest.answers import Answer, as_read
+from envbuilder.guest.bfloat16 import from_bits, to_bits
 from envbuilder.guest.cases import packed, titled
 from envbuilder.util.text import human
 
@@ -207,7 +208,7 @@ def random_values(random: np.random.Generator, kind: str, shape: list[int]) -> n
     if kind == "BOOL":
         return random.random(shape) < 0.5
     if kind == "BF16":
-        return random.standard_normal(shape).astype(np.float32)
+        return from_bits(to_bits(random.standard_normal(shape)))
     dtype = np.dtype(triton_to_np_dtype(kind))
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)

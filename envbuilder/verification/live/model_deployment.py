@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from envbuilder.progress import Reporter
 from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.live.deployed import DeployedModel, prepare
+from envbuilder.verification.live.described import find_fault
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.questions import questions_for
 from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
@@ -123,8 +125,14 @@ class ModelDeployment:
             if launch is not None and deployed.apart is None:
                 deployed = complete(deployed, launch)
         except VerifyError as error:
-            fix = "without it, a server uses config.pbtxt as it is, or rejects the model"
-            yield Check(id="probe.config", status="unknown", found=f"not known: {error.message}", fix=fix)
+            fix = "correct it: a server loads no model where it fails; or describe all in config.pbtxt, without it"
+            made = Check(id="probe.config", status="unknown", found=f"not known: {error.message}", fix=fix)
+            yield made.of_model(deployed.name) if self.many else made
+        fault = find_fault(deployed.config, deployed.folder) if deployed.own else None
+        if fault is not None:
+            shutil.rmtree(deployed.folder)  # it may keep others from being served
+            yield failed("model.deployed", f"{deployed.name}: no server takes it: {fault[0]}", fault[1])
+            return
         try:
             questions = questions_for(
                 deployed.config,

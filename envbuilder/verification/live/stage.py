@@ -123,7 +123,7 @@ class LiveStage:
             )
             brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
             self.probes[key] = run_probe(deployed, release.launch, brief=brief)
-        subject = subject_of(deployed, self.probes[key], self.extracted.compiler)
+        subject = subject_of(deployed, self.probes[key], self.extracted.compiler, release)
         made = list(
             check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
         )

@@ -10,9 +10,10 @@ import numpy as np
 import tritonclient.grpc
 import tritonclient.http
 from tritonclient.grpc import model_config_pb2
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from envbuilder.guest.answers import Answer
+from envbuilder.guest.bfloat16 import from_bits, to_bits
 from envbuilder.guest.host import TEXT_ID
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.deployed import DeployedModel
@@ -72,7 +73,11 @@ def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
         if "array of size 0 into shape" not in str(error):
             raise
         array = None
-    return LOST if array is None else array
+    if array is None:
+        return LOST
+    return (
+        array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    )  # as clients had it before 26.06
 
 
 def lost_outputs(answers: Iterable[Answer]) -> list[str]:
@@ -134,9 +139,15 @@ def _tensors(module: Any, deployed: DeployedModel, inputs: sample.Inputs) -> lis
         if field.name in inputs:  # else it is optional
             array = inputs[field.name]
             tensor = module.InferInput(field.name, list(array.shape), sample.data_type(field))
-            tensor.set_data_from_numpy(array)
+            tensor.set_data_from_numpy(_as_bfloat16(array) if sample.data_type(field) == "BF16" else array)
             sent.append(tensor)
     return sent
+
+
+def _as_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return values of float32 that are BF16's, in the type that this client takes: before 26.06 it cut float32."""
+    exact: np.ndarray[Any, Any] = from_bits(to_bits(array)).astype(triton_to_np_dtype("BF16"))
+    return exact
 
 
 def _version(deployed: DeployedModel) -> str:

@@ -343,6 +343,18 @@ def test_what_a_server_sends_as_it_is_fails_no_model_of_the_users_own() -> None:
     assert found.found.endswith("its finalize fails: OSError: x")
 
 
+@pytest.mark.parametrize(
+    ("release", "takes"), [("24.10", False), ("pytriton-0.7.0", False), ("25.01", False), ("25.02", True)]
+)
+def test_parameters_of_a_response_need_a_release_that_takes_them(release: str, takes: bool) -> None:
+    assert find_release(release).response_parameters is takes
+    answer = served(own=True, response_parameters=True)
+    found = {c.id: c for c in judged(answer, own=True, response_parameters=takes)}["probe.answers"]
+    assert (found.status, "takes since release 25.02" in found.found) == (
+        ("passed", False) if takes else ("unknown", True)
+    )
+
+
 def test_a_file_that_the_version_folder_lacks_is_no_package() -> None:
     failed = {"stage": "runtime", "text": "No module named '1.helper'", "missing": "1.helper"}
     (check,) = [c for c in judged({**GOOD, "CPU": {}, "failed": failed}, own=True) if c.status == "failed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from envbuilder.deployment.config import read_config
 from envbuilder.progress import SILENT
 from envbuilder.verification.live.evaluate import check_probe
 from envbuilder.verification.live.evaluate_model import Subject
+from envbuilder.verification.live.inputs import made_up
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.run_probe import Probed, prepare, run_probe
 from envbuilder.verification.report import Check

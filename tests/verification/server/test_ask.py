@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,28 @@ def test_requests_at_once_until_the_batcher_takes_two(
     left = list(said)
     checks = hold(tmp_path, monkeypatch, right, own=True, probed=None, together=lambda *_: left.pop(0))
     assert (checks[-1].id, checks[-1].status, len(said) - len(left)) == ("server.grpc", status, rounds)
+
+
+@pytest.mark.parametrize("said", ["Exceeds maximum queue size", "Request timeout expired"])
+def test_what_a_queue_policy_refuses_is_no_word_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    policies: list[Callable[[Any], None]] = [
+        lambda batching: None,
+        lambda batching: batching.default_queue_policy.SetInParent(),
+        lambda batching: batching.priority_queue_policy[1].SetInParent(),
+    ]
+    found = []
+    for number, set_policy in enumerate(policies):
+        monkeypatch.setattr(client, "ask_together", lambda *_: ([said], 1))
+        monkeypatch.setattr(client, "ask_http", lambda *_: [{"y": right(len(_[2]["x"]))}])
+        monkeypatch.setattr(client, "ask_grpc", lambda *_: [{"y": right(len(_[2]["x"]))}])
+        server = Quiet(binary=Path("/x"), backends=tmp_path, stubs={}, release="pytriton-0.7.0")
+        (tmp_path / str(number)).mkdir()
+        checks = checks_of_server(tmp_path / str(number), server, own=True)
+        set_policy(checks.models[0].config.dynamic_batching)
+        found.append(checks.run(tmp_path / f"log-{number}", 1).checks[-1].status)
+    assert found == ["failed", "passed", "passed"]
 
 
 RAISED = "Failed to process the request(s) for model 'm_0_0', message: ValueError: "

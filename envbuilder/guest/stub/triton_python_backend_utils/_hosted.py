@@ -70,7 +70,7 @@ class Model:
                 {
                     "model_config": json.dumps(config),
                     "model_instance_kind": kind,
-                    "model_instance_name": self.name + "_0_0",
+                    "model_instance_name": _first_group(config).get("name", self.name + "_0") + "_0",
                     "model_instance_device_id": device,
                     "model_repository": model_directory,
                     "model_version": version,
@@ -207,6 +207,11 @@ class Model:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
         return self._loop
+
+
+def _first_group(config: Dict[str, Any]) -> Dict[str, Any]:
+    group: Dict[str, Any] = (config.get("instance_group") or [{}])[0]
+    return group
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -28,6 +28,9 @@ def parameters_text(parameters: Dict[str, Any] | None) -> str:
 class InferenceResponse:
     """The answer to one request: tensors, or an error."""
 
+    any_parameters = False
+    """Whether one was made with parameters, which Triton's module takes since release 25.02."""
+
     def __init__(
         self,
         output_tensors: Sequence[Tensor] = (),
@@ -43,6 +46,8 @@ class InferenceResponse:
         self._tensors = list(output_tensors)
         self._error = error
         self._parameters = parameters_text(parameters)
+        if parameters is not None:
+            type(self).any_parameters = True
 
     def output_tensors(self) -> List[Tensor]:
         """Return its tensors."""

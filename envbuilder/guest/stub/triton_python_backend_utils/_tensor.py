@@ -3,6 +3,7 @@
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
 
+import ctypes
 import sys
 from typing import Any, List, Tuple
 
@@ -13,10 +14,14 @@ from ._types import BF16, NUMBERED, numpy_to_triton_type
 
 _CPU, _CUDA = 1, 2
 """``DLDeviceType``."""
+_UNSIGNED, _BFLOAT = 1, 4
+"""``DLDataTypeCode``."""
+_CODE_AT = 20
+"""Where the code of the type is in a ``DLManagedTensor``: after a pointer, the device, and the number of dims."""
 
 
 class Tensor:
-    """A named tensor: an array, or (BF16, or on a GPU) a tensor of torch."""
+    """A named tensor: an array, which holds the bits of BF16 as uint16, or (on a GPU, or BF16) a tensor of torch."""
 
     def __init__(self, name: str, data: np.ndarray[Any, Any]) -> None:
         if name == "":
@@ -37,7 +42,7 @@ class Tensor:
         """Take over a DLPack capsule, or an object that can make one."""
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
-        data = _from_dlpack(source)
+        data, kind = _from_dlpack(source)
         contiguous = data.flags.c_contiguous if isinstance(data, np.ndarray) else data.is_contiguous()
         if not contiguous:
             raise TritonModelException(
@@ -45,11 +50,26 @@ class Tensor:
                 "are supported."
             )
         tensor = cls.__new__(cls)
-        tensor._name, tensor._data = name, data
-        tensor._dtype = _number_of(data.dtype)
+        tensor._name, tensor._data, tensor._dtype = name, data, kind
         if tensor._dtype != BF16 and tensor.is_cpu() and not isinstance(data, np.ndarray):
             tensor._data = data.numpy()
         return tensor
+
+    @classmethod
+    def from_bits(cls, name: str, bits: np.ndarray[Any, Any]) -> Tensor:
+        """Return a tensor of BF16, given its bits as uint16. Triton has no such function: it is for the host."""
+        tensor = cls.__new__(cls)
+        tensor._name, tensor._data, tensor._dtype = name, bits, BF16
+        return tensor
+
+    def bits(self) -> np.ndarray[Any, Any]:
+        """Return the bits of BF16 in the host's memory, for the host."""
+        if isinstance(self._data, np.ndarray):
+            return self._data
+        import torch
+
+        bits: np.ndarray[Any, Any] = self._data.view(torch.int16).numpy().view(np.uint16)
+        return bits
 
     def name(self) -> str:
         """Return its name."""
@@ -60,7 +80,14 @@ class Tensor:
         return [int(size) for size in self._data.shape]
 
     def triton_dtype(self) -> int:
-        """Return the number of its data type in Triton's enumeration."""
+        """Raise TypeError, as Triton's does: its module has no name for the enumeration."""
+        raise TypeError(
+            "Unable to convert function return value to a Python type! The signature was\n"
+            "\t(self: c_python_backend_utils.Tensor) -> TRITONSERVER_datatype_enum"
+        )
+
+    def number(self) -> int:
+        """Return the number of its data type in Triton's enumeration, for the host."""
         return self._dtype
 
     def is_cpu(self) -> bool:
@@ -82,6 +109,10 @@ class Tensor:
         """Return it as a DLPack capsule."""
         if self._dtype == 13:
             raise TritonModelException("TYPE_BYTES tensors cannot be converted to DLPack.")
+        if self._dtype == BF16 and isinstance(self._data, np.ndarray):
+            capsule = self._data.__dlpack__()
+            _code_of(capsule).value = _BFLOAT
+            return capsule
         if isinstance(self._data, np.ndarray) and "torch" not in sys.modules:
             data = self._data if self._data.flags.writeable else self._data.copy()  # NumPy lends no other
             return data.__dlpack__()
@@ -119,17 +150,41 @@ class _Capsule:
         return (_CPU, 0)
 
 
-def _from_dlpack(source: Any) -> Any:
-    """Return a NumPy array, or a torch tensor if torch is available or NumPy cannot convert *source*."""
+def _code_of(capsule: Any) -> ctypes.c_uint8:
+    """Return the code of the type in a DLPack capsule, which can be set."""
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.c_uint8.from_address(pointer_of(capsule, b"dltensor") + _CODE_AT)
+
+
+def _bits_of(source: Any) -> Any:
+    """Return the bits of BF16 in *source*, a capsule or what makes one; None where it is of another type."""
+    try:
+        capsule = source if type(source).__name__ == "PyCapsule" else source.__dlpack__()
+        code = _code_of(capsule)
+        if code.value != _BFLOAT:
+            return None
+        code.value = _UNSIGNED
+        return np.from_dlpack(_Capsule(capsule))
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _from_dlpack(source: Any) -> Tuple[Any, int]:
+    """Return a NumPy array, or a torch tensor if torch is available or NumPy cannot convert *source*; and its type."""
     if not hasattr(source, "__dlpack_device__"):
         lent = _Capsule(source) if type(source).__name__ == "PyCapsule" else None
     else:
         lent = source if source.__dlpack_device__()[0] == _CPU else None
     if lent is not None and "torch" not in sys.modules:
         try:
-            return np.from_dlpack(lent)
+            array = np.from_dlpack(lent)
+            return array, _number_of(array.dtype)
         except (AttributeError, BufferError, RuntimeError, TypeError):
             pass  # an old NumPy, or what it cannot hold
+        bits = _bits_of(source)
+        if bits is not None:
+            return bits, BF16
     try:
         import torch.utils.dlpack
     except ImportError:
@@ -137,7 +192,8 @@ def _from_dlpack(source: Any) -> Any:
             "a DLPack tensor that NumPy cannot take: without torch it is not known here"
         ) from None
 
-    return torch.utils.dlpack.from_dlpack(source)
+    data = torch.utils.dlpack.from_dlpack(source)
+    return data, _number_of(data.dtype)
 
 
 def _as_bytes(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
