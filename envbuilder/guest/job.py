@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import locale
 import os
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -36,6 +38,17 @@ def main(job_path: str, *pipe: str) -> None:
     else:
         use_model(job, found)
     write(job, found)
+    if job.get("own"):
+        leave()
+
+
+def leave() -> None:
+    """End this process where a model of the user's has left threads that keep it: a server ends its stub, too."""
+    if any(not one.daemon and one is not threading.main_thread() for one in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # whatever the model put in its place
+                stream.flush()
+        os._exit(0)
 
 
 def write(job: dict[str, Any], found: dict[str, Any]) -> None:

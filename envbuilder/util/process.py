@@ -24,6 +24,8 @@ from envbuilder.util.watchdog import kill_sessions
 
 _LAST_LINES = 30
 _LINE = 2000
+_LOOK = 0.2
+"""Seconds without a word of a program until one looks whether it has ended."""
 _LAST_BYTES = 2**20
 MOST_OUTPUT: Final = 64 * 2**20
 """Bytes of each stream of a program that is run: the longest, uv's account of a failure, has some hundred kilobytes."""
@@ -153,18 +155,25 @@ def capture(
 ) -> str | None:
     """Read both streams of *process* until it has ended; return why it must be stopped before, or None.
 
-    *streams* take what it writes, at most :data:`MOST_OUTPUT` of each; *timeout* is in seconds.
+    *streams* take what it writes, at most :data:`MOST_OUTPUT` of each; *timeout* is in seconds. What it started and left
+    behind with its streams is killed: they would not end.
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:
         for pipe, said in zip((process.stdout, process.stderr), streams, strict=True):
             assert pipe is not None
             selector.register(pipe, selectors.EVENT_READ, said)
+        ended = False
         while selector.get_map():
             left = deadline - time.monotonic()
-            ready = selector.select(None if left == math.inf else max(left, 0))
+            ready = selector.select(0 if ended else max(min(left, _LOOK), 0))
+            if not ready and ended:
+                break
             if not ready and left <= 0:
                 return "ran out of time"
+            if not ready and _has_ended(process):
+                ended = True
+                kill_sessions([process.pid])
             for key, _ in ready:
                 chunk = os.read(key.fd, 2**16)
                 key.data.extend(chunk)
@@ -177,6 +186,11 @@ def capture(
     except subprocess.TimeoutExpired:
         return "ran out of time"
     return None
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Say whether *process* has ended, and leave it to be waited for: until then no other has its id."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def tethered(args: Sequence[str]) -> list[str]:

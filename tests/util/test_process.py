@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,24 @@ def test_a_program_that_closes_its_streams_and_stays() -> None:
     code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
     with pytest.raises(CommandError, match=r"` ran out of time$"):
         run([PYTHON, "-I", "-c", code], env={}, timeout=1)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["its own session", "another session"])
+def test_what_a_program_leaves_behind_with_its_streams_is_not_waited_for(apart: bool) -> None:
+    script = (
+        "import subprocess, sys; left = subprocess.Popen(['sleep', '30'], start_new_session=sys.argv[1] == 'True'); "
+        "print(left.pid)"
+    )
+    began = time.monotonic()
+    done = run([sys.executable, "-c", script, str(apart)], env={"PATH": os.environ["PATH"]}, timeout=20)
+    assert time.monotonic() - began < 15
+    assert done.returncode == 0
+    if apart:  # nothing says any more whose it was
+        os.kill(int(done.stdout), signal.SIGKILL)
+    with pytest.raises(ProcessLookupError):
+        for _ in range(200):
+            os.kill(int(done.stdout), 0)
+            time.sleep(0.05)
 
 
 def test_both_streams_at_once() -> None:
