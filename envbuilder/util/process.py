@@ -155,8 +155,8 @@ def capture(
 ) -> str | None:
     """Read both streams of *process* until it has ended; return why it must be stopped before, or None.
 
-    *streams* take what it writes, at most :data:`MOST_OUTPUT` of each; *timeout* is in seconds. What it started and left
-    behind with its streams is killed: they would not end.
+    *streams* take what it writes, at most :data:`MOST_OUTPUT` of each; *timeout* is in seconds. What it started and
+    left behind with its streams is killed: they would not end.
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:

@@ -155,8 +155,13 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         ("server.grpc", "parametric"),
         ("server.model", "uncompleted"),
     ]
-    (crowded,) = [check.found for check in report.failures if check.id == "server.grpc"]
+    (crowded,) = [check.found for check in report.failures if check.found.startswith("crowded: ")]
     assert "simultaneous requests fail: " in crowded
+    (zero,) = [check.found for check in report.failures if check.found.startswith("zero: ")]
+    assert (
+        zero
+        == "zero: no server takes it: input 'X' has the dimension 0: a server takes 1 and more, and -1 for any"
+    )
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
 
 

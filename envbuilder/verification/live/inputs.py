@@ -208,7 +208,7 @@ def random_values(random: np.random.Generator, kind: str, shape: list[int]) -> n
     if kind == "BOOL":
         return random.random(shape) < 0.5
     if kind == "BF16":
-        return from_bits(to_bits(random.standard_normal(shape)))
+        return np.asarray(from_bits(to_bits(random.standard_normal(shape))))
     dtype = np.dtype(triton_to_np_dtype(kind))
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)

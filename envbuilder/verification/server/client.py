@@ -73,11 +73,9 @@ def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
         if "array of size 0 into shape" not in str(error):
             raise
         array = None
-    if array is None:
-        return LOST
-    return (
-        array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-    )  # as clients had it before 26.06
+    found: np.ndarray[Any, Any] = LOST if array is None else array
+    # Clients before 26.06 have BF16 as float32, and so have answers.
+    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
 
 
 def lost_outputs(answers: Iterable[Answer]) -> list[str]:
