@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .answers import Answer
@@ -71,7 +73,8 @@ class Host:
         if not os.path.isfile(self.path):
             raise stand_in().TritonModelException(f"Python model file not found in '{self.path}'")
         stem = os.path.splitext(os.path.basename(self.path))[0]
-        module = importlib.import_module(f"{self.job['version']}.{stem}")
+        with _imported_first():
+            module = importlib.import_module(f"{self.job['version']}.{stem}")
         if hasattr(module, "runtime_module"):
             module.runtime_module("process").prepare_process(1)
         self.module = module
@@ -214,6 +217,20 @@ class Host:
             if values:
                 return pb_utils.Tensor(control["name"], np.full(shape, values[1], kind))
         return pb_utils.Tensor(control["name"], np.ones(shape, np.int32))
+
+
+@contextlib.contextmanager
+def _imported_first() -> Iterator[None]:
+    """Take from Triton's module what it lacks where a server first imports a model, to complete its configuration."""
+    stand_in()
+    module = sys.modules["triton_python_backend_utils"]
+    name = "get_model_dir"
+    taken = getattr(module, name)
+    delattr(module, name)
+    try:
+        yield
+    finally:
+        setattr(module, name, taken)
 
 
 def _is_text_id(control: dict[str, Any]) -> bool:

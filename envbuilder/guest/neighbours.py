@@ -37,7 +37,7 @@ class Neighbours:
         """Return the responses to a request; see the stand-in's ``Router``."""
         pb_utils = stand_in()
         inputs = {tensor.name(): as_array(tensor) for tensor in request.inputs()}
-        name = request.model_name()
+        name = request.asked_model()
         config = self._config(name)
         if not decoupled and (config.get("model_transaction_policy") or {}).get("decoupled"):
             raise pb_utils.TritonModelException(
@@ -45,7 +45,7 @@ class Neighbours:
                 "the decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' "
                 "calls for decoupled models."
             )
-        answer = self.answer(name, inputs, request.requested_output_names())
+        answer = self.answer(name, inputs, sorted(request.requested_output_names()))
         half = {one["name"] for one in config.get("output") or [] if one["data_type"] == "TYPE_BF16"}
         return [
             pb_utils.InferenceResponse([tensor_of(k, v, half=k in half) for k, v in one.items()])

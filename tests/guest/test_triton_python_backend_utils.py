@@ -82,7 +82,7 @@ def test_an_unknown_requested_output(pb: Any, tmp_path: Path) -> None:
 def test_all_outputs_are_requested_where_none_is_named(pb: Any, tmp_path: Path) -> None:
     body = "return [pb.InferenceResponse(error=pb.TritonError(str(r.requested_output_names()))) for r in requests]"
     model = load(pb, tmp_path, body)
-    with pytest.raises(pb.TritonModelException, match=r"^\['y'\]$"):
+    with pytest.raises(pb.TritonModelException, match=r"^\{'y'\}$"):
         model.infer(x=ONE)
 
 
@@ -473,6 +473,9 @@ def test_a_request_says_all_that_a_client_said(pb: Any) -> None:
         7,
     )
     assert json.loads(request.parameters()) == {"k": True, "n": 1.5}
+    assert [hasattr(request, name) for name in ("model_name", "model_version", "preferred_memory")] == [
+        False
+    ] * 3
     assert request.trace().get_context() is None
     assert not request.is_cancelled()
     with pytest.raises(pb.TritonModelException, match="values to have type bool, int, float or str"):
@@ -481,6 +484,26 @@ def test_a_request_says_all_that_a_client_said(pb: Any) -> None:
         pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="m", correlation_id=1.5)
     with pytest.raises(TypeError, match="no requested_output_names, model_name"):
         pb.InferenceRequest(inputs=[])
+
+
+def test_a_client_that_gave_no_parameters_gave_an_empty_object(pb: Any, tmp_path: Path) -> None:
+    model = load(
+        pb, tmp_path, "return [pb.InferenceResponse(error=pb.TritonError(r.parameters())) for r in requests]"
+    )
+    with pytest.raises(pb.TritonModelException, match=r"^\{\}$"):
+        model.infer(x=ONE)
+
+
+def test_no_number_stands_for_a_kind(pb: Any) -> None:
+    for make in (lambda: pb.TritonError("text", 1), lambda: pb.MetricFamily("k", "text", 0)):
+        with pytest.raises(TypeError, match=r"incompatible constructor arguments: int"):
+            make()
+    assert pb.TritonError("text").code() is pb.TritonError.INTERNAL
+
+
+def test_an_array_by_dlpack_ends_a_stub(pb: Any) -> None:
+    with pytest.raises(pb.TritonModelException, match="it ends the stub"):
+        pb.Tensor.from_dlpack("x", ONE)
 
 
 def test_histograms_observe(pb: Any) -> None:

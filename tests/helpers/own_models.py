@@ -183,6 +183,8 @@ VARYING = (
 UNTYPED = 'backend: "python"\ninput [ { name: "X" } ]\n'
 UNCOMPLETED = COMPLETED.replace("set_max_batch_size(2)", "set_max_batch_size(-1)")
 BROKEN = HEAD + ONE + '    def initialize(self, args):\n        raise OSError("no licence")\n'
+# Where a server imports a model to complete its configuration, there is no such function yet.
+EARLY = HELPER.replace("from .scaling", "pb_utils.get_model_dir()\nfrom .scaling")
 FOREIGN = FLOATS.replace('"python"', '"onnxruntime"')
 OLDER = FLOATS.replace('backend: "python"', 'platform: "onnxruntime_onnx"')
 
@@ -340,7 +342,14 @@ def write(
 def write_repository(repository: Path) -> Path:
     """Write all of them but those that fail."""
     write(repository, "router", ROUTER, FLOATS)
-    write(repository, "helper", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
+    # A version folder with a zero before it is none.
+    write(
+        repository,
+        "helper",
+        HELPER,
+        FLOATS,
+        {"1/scaling.py": SCALING.encode(), "03/model.py": BROKEN.encode()},
+    )
     write(repository, "ticker", TICKER, TICKS)
     write(repository, "silent", SILENT, TICKS)
     write(repository, "loader", LOADER, FLOATS)

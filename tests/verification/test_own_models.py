@@ -19,6 +19,7 @@ from envbuilder.verification.verify import VerifyRequest, verify
 from tests.helpers.own_models import (
     BROKEN,
     CROWDED,
+    EARLY,
     FLOATS,
     HELPER,
     PARAMETRIC,
@@ -57,6 +58,9 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     write(repository, "crowded", CROWDED, FLOATS + "dynamic_batching { }")
     write(repository, "zero", HELPER, FLOATS.replace("[ 3 ]", "[ 0 ]"))
     write(repository, "parametric", PARAMETRIC, FLOATS)
+    write(repository, "early", EARLY, FLOATS, {"1/scaling.py": SCALING.encode()})
+    both = FLOATS + "version_policy { all { } }\n"
+    write(repository, "aged", BROKEN, both, {"2/model.py": CROWDED.encode()})
     write(
         repository,
         "uncompleted",
@@ -144,13 +148,17 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     # What a server gets wrong fails, and nothing else does; the probe had its doubts.
     assert found["probe.model", "broken"][0] == "warning"
     assert "no licence" in found["server.model", "broken"][1]
+    assert "no licence" in found["server.model", "aged"][1]
+    assert found["probe.model", "early"][0] == "warning"
     assert found["probe.answers", "parametric"][0] == found["probe.config", "uncompleted"][0] == "warning"
     failed = [(check.id, check.found.partition(":")[0]) for check in report.failures]
     assert failed == [
         ("model.deployed", "unfiled"),
         ("model.deployed", "zero"),
+        ("server.model", "aged"),
         ("server.model", "broken"),
         ("server.grpc", "crowded"),
+        ("server.model", "early"),
         ("server.http", "parametric"),
         ("server.grpc", "parametric"),
         ("server.model", "uncompleted"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.inputs import NOT_ASKED, Questions
 from envbuilder.verification.live.launch import Sandbox, host_compilers
 
+_VERSION: Final = re.compile(r"0|[1-9][0-9]*")
+"""A version folder; one with a zero before it a server leaves out."""
 _COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 
 
@@ -157,7 +160,8 @@ def latest_version(folder: Path, config: model_config_pb2.ModelConfig) -> str:
 
 def served_versions(folder: Path, config: model_config_pb2.ModelConfig) -> list[str]:
     """Return the versions that Triton serves of the model in *folder*, by its version policy, in order."""
-    versions = [path.name for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
+    found = (path.name for path in folder.iterdir() if path.is_dir())
+    versions = [name for name in found if _VERSION.fullmatch(name)]
     versions.sort(key=int)
     policy = config.version_policy
     if policy.HasField("specific"):

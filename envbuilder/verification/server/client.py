@@ -23,6 +23,8 @@ CLIENT_TIMEOUT: Final = 120.0
 """Seconds for one request, and between two responses."""
 LOST: Final = np.empty(0, np.void)
 """An output whose values were lost on the way. One that is meant to be empty has a shape and a type."""
+_UNLOADED: Final = "unloaded"
+"""What a server says of a version that it loads and drops, because another one does not load."""
 _SEQUENCE: Final = {"sequence_start": True, "sequence_end": True}
 _Control: Final = model_config_pb2.ModelSequenceBatching.Control
 
@@ -59,7 +61,7 @@ def not_ready(running: RunningServer, name: str) -> str | None:
         if client.is_model_ready(name):
             return None
         index = [entry for entry in client.get_model_repository_index() if entry.get("name") == name]
-        reasons = [entry["reason"] for entry in index if entry.get("reason")]
+        reasons = [entry["reason"] for entry in index if entry.get("reason") not in (None, "", _UNLOADED)]
         log = running.log.read_text(errors="replace").splitlines()
         reasons += [line for line in log if line.startswith("E") and name in line] if not reasons else []
         return str(reasons[-1]) if reasons else "it does not say why"

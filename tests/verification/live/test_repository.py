@@ -106,7 +106,8 @@ def deployed(model: Path, sandbox: Sandbox) -> DeployedModel:
     ],
 )
 def test_versions_that_are_served(tmp_path: Path, policy: str, served: list[str]) -> None:
-    model = write(tmp_path, "m", HELPER, f"{FLOATS}{policy}\n", {"2/model.py": b"", "10/model.py": b""})
+    others = {f"{version}/model.py": b"" for version in ("2", "10", "011", "-1", "latest")}
+    model = write(tmp_path, "m", HELPER, f"{FLOATS}{policy}\n", others)
     config = read_config(model).message
     assert served_versions(model, config) == served
     assert latest_version(model, config) == (served[-1] if served else "1")

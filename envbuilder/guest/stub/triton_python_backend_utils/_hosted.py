@@ -88,7 +88,7 @@ class Model:
             TritonModelException: the server would refuse the answer, or ``execute`` raises.
         """
         for request in requests:
-            request.want(request.requested_output_names() or list(self._outputs))
+            request.want(sorted(request.requested_output_names()) or self._outputs)
             for wanted in request.requested_output_names():
                 if wanted not in self._outputs:
                     raise TritonModelException(
@@ -182,7 +182,9 @@ class Model:
 
     def _sender(self, request: InferenceRequest) -> InferenceResponseSender:
         def sent(response: InferenceResponse) -> InferenceResponse:
-            return response.keep(request.requested_output_names())  # as the stub: it leaves out all others
+            return response.keep(
+                sorted(request.requested_output_names())
+            )  # as the stub: it leaves out all others
 
         return InferenceResponseSender(self.decoupled, request.is_cancelled, sent)
 

@@ -3,6 +3,7 @@
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
 
+import enum
 import weakref
 from typing import Any, Dict, List, Sequence
 
@@ -50,11 +51,21 @@ class Logger:
         cls.log(message, cls.VERBOSE)
 
 
+class MetricKind(enum.Enum):
+    """The kind of a family; as in Triton, no number stands for it."""
+
+    COUNTER, GAUGE, HISTOGRAM = range(3)
+
+
 class Metric:
     """One series of a family, which must live as long."""
 
     def __init__(
-        self, family: MetricFamily, kind: int, buckets: Sequence[float] = (), before: Metric | None = None
+        self,
+        family: MetricFamily,
+        kind: MetricKind,
+        buckets: Sequence[float] = (),
+        before: Metric | None = None,
     ) -> None:
         self._family = weakref.ref(family)
         self._kind, self._buckets = kind, list(buckets)
@@ -113,10 +124,12 @@ class Metric:
 class MetricFamily:
     """Series of one name; ``families`` holds those of this process, each with its series."""
 
-    COUNTER, GAUGE, HISTOGRAM = range(3)
+    COUNTER, GAUGE, HISTOGRAM = MetricKind
     families: Dict[str, Dict[Any, Metric]] = {}  # noqa: RUF012 - one registry for the process, as in Triton
 
-    def __init__(self, name: str, description: str, kind: int) -> None:
+    def __init__(self, name: str, description: str, kind: MetricKind) -> None:
+        if not isinstance(kind, MetricKind):
+            raise TypeError(f"__init__(): incompatible constructor arguments: {type(kind).__name__}")
         self._series = self.families.setdefault(name, {})
         self._kind = kind
 

@@ -28,7 +28,7 @@ class _Alone:
     """No other model is known."""
 
     def infer(self, request: Any, decoupled: bool) -> List[Any]:
-        raise self._refusal(request.model_name())
+        raise self._refusal(request.asked_model())
 
     def load(self, name: str, config: str, files: Dict[str, bytes]) -> None:
         raise self._refusal(name)

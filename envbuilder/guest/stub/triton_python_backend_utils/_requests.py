@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any, Awaitable, Dict, List, Sequence
+from typing import Any, Awaitable, Dict, List, Sequence, Set
 
 from . import _models
 from ._errors import TritonError, TritonModelException
@@ -62,11 +62,10 @@ class InferenceRequest:
         self._inputs = list(inputs or ())
         self._requested = list(dict.fromkeys(requested_output_names or ()))
         self._id, self._correlation_id = request_id, correlation_id
-        self._model, self._version = str(model_name), model_version
+        self._model = str(model_name)
         self._flags, self._timeout = flags, timeout
         self._trace = trace or InferenceTrace()
         self._parameters = parameters_text(parameters)
-        self.preferred_memory = preferred_memory
         self.release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
         """What the model says of it once ``execute`` has returned."""
         self.sender: InferenceResponseSender | None = None
@@ -80,9 +79,9 @@ class InferenceRequest:
         """Return its tensors."""
         return self._inputs
 
-    def requested_output_names(self) -> List[str]:
-        """Return the outputs that the client wants."""
-        return self._requested
+    def requested_output_names(self) -> Set[str]:
+        """Return the outputs that the client wants: in no order, as in Triton."""
+        return set(self._requested)
 
     def want(self, names: Sequence[str]) -> None:
         """Set the outputs that the client wants, as the server does where it named none."""
@@ -109,20 +108,16 @@ class InferenceRequest:
         return self._timeout
 
     def parameters(self) -> str:
-        """Return its parameters as JSON; an empty text where there are none."""
-        return self._parameters
+        """Return its parameters as JSON: ``{}`` where a client gave none, an empty text where a model did."""
+        return self._parameters or ("" if self.sender is None else "{}")
 
     def trace(self) -> InferenceTrace:
         """Return its trace."""
         return self._trace
 
-    def model_name(self) -> str:
-        """Return the name of the model that is asked."""
+    def asked_model(self) -> str:
+        """Return the name of the model that is asked. Triton's has no such method: it is for the host."""
         return self._model
-
-    def model_version(self) -> int:
-        """Return the version that is asked, -1 for whichever the server chooses."""
-        return self._version
 
     def is_cancelled(self) -> bool:
         """Say whether the client has gone."""

@@ -42,6 +42,8 @@ class Tensor:
         """Take over a DLPack capsule, or an object that can make one."""
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
+        if isinstance(source, np.ndarray):
+            raise TritonModelException("from_dlpack of a NumPy array: it ends the stub of Triton 24.10")
         data, kind = _from_dlpack(source)
         contiguous = data.flags.c_contiguous if isinstance(data, np.ndarray) else data.is_contiguous()
         if not contiguous:
