@@ -495,9 +495,9 @@ def test_a_client_that_gave_no_parameters_gave_an_empty_object(pb: Any, tmp_path
 
 
 def test_no_number_stands_for_a_kind(pb: Any) -> None:
-    for make in (lambda: pb.TritonError("text", 1), lambda: pb.MetricFamily("k", "text", 0)):
+    for kind, args in ((pb.TritonError, ("text", 1)), (pb.MetricFamily, ("k", "text", 0))):
         with pytest.raises(TypeError, match=r"incompatible constructor arguments: int"):
-            make()
+            kind(*args)
     assert pb.TritonError("text").code() is pb.TritonError.INTERNAL
 
 
