@@ -25,7 +25,7 @@ from envbuilder.util.watchdog import kill_sessions
 _LAST_LINES = 30
 _LINE = 2000
 _LOOK = 0.2
-"""Seconds without a word of a program until one looks whether it has ended."""
+"""Seconds until one looks again whether a program has ended that says nothing."""
 _LAST_BYTES = 2**20
 MOST_OUTPUT: Final = 64 * 2**20
 """Bytes of each stream of a program that is run: the longest, uv's account of a failure, has some hundred kilobytes."""
@@ -116,8 +116,11 @@ def run(
     cwd: Path | None = None,
     timeout: float | None = None,
     check: bool = True,
+    until_exit: bool = False,
 ) -> Completed:
     """Run *args* with exactly *env*, its output captured, no standard input; *timeout* in seconds.
+
+    With *until_exit* what it started and left behind with its streams is killed, and not waited for.
 
     Raises:
         CommandError: it could not be started, ran out of time, wrote more than :data:`MOST_OUTPUT`, or (with *check*)
@@ -133,7 +136,7 @@ def run(
             stderr=subprocess.PIPE,
         ) as process:
             stdout, stderr = bytearray(), bytearray()
-            stopped = capture(process, (stdout, stderr), timeout)
+            stopped = capture(process, (stdout, stderr), timeout, until_exit=until_exit)
             if stopped is not None:
                 kill_sessions([process.pid])
                 said = (stdout[-_LAST_BYTES:] + stderr[-_LAST_BYTES:]).decode(errors="replace")
@@ -151,12 +154,16 @@ def run(
 
 
 def capture(
-    process: subprocess.Popen[bytes], streams: tuple[bytearray, bytearray], timeout: float | None
+    process: subprocess.Popen[bytes],
+    streams: tuple[bytearray, bytearray],
+    timeout: float | None,
+    *,
+    until_exit: bool = False,
 ) -> str | None:
     """Read both streams of *process* until it has ended; return why it must be stopped before, or None.
 
-    *streams* take what it writes, at most :data:`MOST_OUTPUT` of each; *timeout* is in seconds. What it started and
-    left behind with its streams is killed: they would not end.
+    *streams* take what it writes, at most :data:`MOST_OUTPUT` of each; *timeout* is in seconds; *until_exit* as in
+    :func:`run`.
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:
@@ -166,12 +173,13 @@ def capture(
         ended = False
         while selector.get_map():
             left = deadline - time.monotonic()
-            ready = selector.select(0 if ended else max(min(left, _LOOK), 0))
+            wait = min(left, _LOOK) if until_exit else left
+            ready = selector.select(0 if ended else None if wait == math.inf else max(wait, 0))
             if not ready and ended:
                 break
             if not ready and left <= 0:
                 return "ran out of time"
-            if not ready and _has_ended(process):
+            if until_exit and not ended and _has_ended(process):
                 ended = True
                 kill_sessions([process.pid])
             for key, _ in ready:

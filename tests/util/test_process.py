@@ -93,7 +93,8 @@ def test_what_a_program_leaves_behind_with_its_streams_is_not_waited_for(apart: 
         "print(left.pid)"
     )
     began = time.monotonic()
-    done = run([sys.executable, "-c", script, str(apart)], env={"PATH": os.environ["PATH"]}, timeout=20)
+    command, env = [sys.executable, "-c", script, str(apart)], {"PATH": os.environ["PATH"]}
+    done = run(command, env=env, timeout=20, until_exit=True)
     assert time.monotonic() - began < 15
     assert done.returncode == 0
     if apart:  # nothing says any more whose it was

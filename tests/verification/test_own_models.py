@@ -149,6 +149,10 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     assert found["probe.model", "broken"][0] == "warning"
     assert "no licence" in found["server.model", "broken"][1]
     assert "no licence" in found["server.model", "aged"][1]
+    (aged,) = [check.found for check in report.checks if check.found.startswith("aged: deployed ")]
+    assert aged.endswith(
+        "(version 2, model.py); also serves 1: only a server loads what is not the latest version"
+    )
     assert found["probe.model", "early"][0] == "warning"
     assert found["probe.answers", "parametric"][0] == found["probe.config", "uncompleted"][0] == "warning"
     failed = [(check.id, check.found.partition(":")[0]) for check in report.failures]

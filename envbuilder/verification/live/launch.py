@@ -144,7 +144,8 @@ class Sandbox:
         python = [f"{environment}/bin/python3", "-I", "-X", "utf8=0", *args]
         env = {"PATH": _PATH, "LC_ALL": "C", **(variables or {})}
         command, env = self.inside(*launched(launch, environment, python, env), hidden=hidden)
-        return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"))
+        # A model may start programs that stay: whatever becomes of them, the model has been asked.
+        return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"), until_exit=True)
 
     def inside(
         self, command: Sequence[str], env: Mapping[str, str], *, hidden: Sequence[str] = ()

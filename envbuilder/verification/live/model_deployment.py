@@ -14,7 +14,7 @@ from envbuilder.errors import DeployError, VerifyError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.live.deployed import DeployedModel, prepare
+from envbuilder.verification.live.deployed import DeployedModel, prepare, served_versions
 from envbuilder.verification.live.described import find_fault
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.questions import questions_for
@@ -106,6 +106,12 @@ class ModelDeployment:
                 self.environments.add(deployed.deployment.environment)
             name = deployed.name if asked.repository is not None else asked.path.name
             text = f"{name}: deployed to a test repository (version {deployed.version}, {deployed.file})"
+            served = served_versions(deployed.folder, deployed.config)
+            others = [version for version in served if version != deployed.version]
+            if others:
+                text += (
+                    f"; also serves {', '.join(others)}: only a server loads what is not the latest version"
+                )
             yield passed("model.deployed", text)
         if wanted.others:
             beside = ", ".join(path.name for path in wanted.others)
