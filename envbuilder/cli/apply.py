@@ -10,7 +10,7 @@ import click
 
 from envbuilder import api
 from envbuilder.cli.options import interpreter_option, open_session, shared_options, sources_option
-from envbuilder.cli.output import out, suggest
+from envbuilder.cli.output import out, suggest, this_command
 from envbuilder.cli.tables import show_table
 from envbuilder.util.text import counted
 
@@ -87,12 +87,12 @@ def apply(repository: Path, find_links: tuple[str, ...], as_json: bool, quiet: b
         show_table(["model", "", "environment now" if done.planned else "before", "then", "why"], table)
         said = [
             f"{count} {states.get(state, state)}"
-            for state in ("change", "current", "left", "refused")
+            for state in ("change", "current", "untouched", "refused")
             if (count := sum(row.state == state for row in done.rows))
         ]
         click.echo(f"{counted(len(done.rows), 'model')}: {', '.join(said)}")
     if done.planned and done.changes:
-        suggest("envbuilder", "apply", repository, quiet=quiet or as_json)
+        suggest(*this_command(without={"plan"}), quiet=quiet or as_json)
         sys.exit(CHANGES)
     failed = next((row.error for row in done.failures if row.error is not None), None)
     if failed is not None:

@@ -20,7 +20,7 @@ from envbuilder.cli.options import (
     shared_options,
     sources_option,
 )
-from envbuilder.cli.output import out, plain, suggest
+from envbuilder.cli.output import out, plain, short, suggest
 from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import VerifyError
 from envbuilder.inventory.kept import kept_for
@@ -332,7 +332,7 @@ def verify(
         names = ", ".join(dict.fromkeys(check.id for check in found.failures))
         raise VerifyError(f"{counted(len(found.failures), 'check')} failed: {names}")
     if repository is None:
-        model = models.model or "MODEL"
+        model = "MODEL" if request.model is None else short(request.model)
         suggest("envbuilder", "deploy", archive, model, "--repository", "REPOSITORY", quiet=quiet or as_json)
 
 

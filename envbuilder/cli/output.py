@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import enum
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,29 @@ def suggest(*words: object, quiet: bool) -> None:
     """Say which command comes next, where progress is told: one line, however long, to be copied."""
     if not quiet:
         click.echo(f"next: {shlex.join(map(str, words))}", err=True)
+
+
+def this_command(*, without: Collection[str]) -> list[str]:
+    """Return the words of the running command with the arguments and options it was given, except those *without*.
+
+    A suggestion that forgot one would do something else: deploy in place what was planned for another folder.
+    """
+    context = click.get_current_context()
+    arguments, options = [], []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.params.get(name)
+        from_line = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if name in without or not from_line or given is None:
+            continue
+        values = [str(value) for value in (given if isinstance(given, tuple) else (given,))]
+        if isinstance(parameter, click.Argument):
+            arguments += values
+        elif isinstance(parameter, click.Option) and parameter.is_flag:
+            options.append(max(parameter.opts if given else parameter.secondary_opts, key=len))
+        else:
+            options += [word for value in values for word in (max(parameter.opts, key=len), value)]
+    return ["envbuilder", str(context.info_name), *arguments, *options]
 
 
 def short(path: Path) -> str:

@@ -11,7 +11,7 @@ import click
 from envbuilder import api
 from envbuilder.cli.apply import CHANGES, archives_option
 from envbuilder.cli.options import interpreter_option, open_session, shared_options, sources_option
-from envbuilder.cli.output import out, suggest, write_file
+from envbuilder.cli.output import out, suggest, this_command, write_file
 from envbuilder.cli.tables import show_table
 from envbuilder.util.text import counted
 
@@ -92,15 +92,14 @@ def patch(
     else:
         if rows:
             show_table(
-                ["recipe", "", "holds", "changed", "archive", "aliases", "models"],
+                ["recipe", "", "contains", "changed, or why not", "archive", "aliases", "models"],
                 [row.cells() for row in rows],
             )
         states = [row.state for row in rows]
         said = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         click.echo(f"{counted(len(rows), 'recipe')}: {', '.join(said)}" if rows else "nothing is affected")
-    if any(row.state == "holds it" for row in rows):
-        chosen = [word for repository in repositories for word in ("--repository", repository)]
-        suggest("envbuilder", "patch", advisory, *chosen, quiet=quiet or as_json)
+    if any(row.state == "affected" for row in rows):
+        suggest(*this_command(without={"plan"}), quiet=quiet or as_json)
         sys.exit(CHANGES)
     failed = next((row.error for row in rows if row.error is not None), None)
     if failed is not None:

@@ -26,7 +26,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table to standard output; numbers are right-aligned.
 
     On a terminal, text folds within its column, between words; where columns are too narrow for words, each row is a
-    list of its cells by heading. Without a terminal each row is one line, however long.
+    list of its cells by heading, without the empty ones. Without a terminal each row is one line, however long.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     stream = beneath(sys.stdout)
@@ -66,7 +66,7 @@ def _print_lists(console: Console, headings: Sequence[str], cells: Sequence[Sequ
         made.add_column(no_wrap=True, width=max(map(cell_len, headings)), style="bold")
         made.add_column(overflow="fold")
         for heading, cell in zip(headings, row, strict=True):
-            if cell:
+            if cell not in ("", "-"):
                 made.add_row(heading, Text(cell))
         console.print(made)
 

@@ -70,7 +70,9 @@ def push(
         suggest("envbuilder", "pull", Path(transfer.archive).name, quiet=quiet or as_json)
     elif transfer.archive.name.endswith(".gz"):
         command = ("envbuilder", "deploy", transfer.archive, "MODEL", "--repository", "REPOSITORY")
-        suggest(*command, "--layout", "image", "--image", transfer.image, quiet=quiet or as_json)
+        image = ("--layout", "image", "--image", transfer.image)
+        name = transfer.archive.name.rpartition("-")[0]
+        suggest(*command, *image, "--mounted-at", f"/envs/{name}", quiet=quiet or as_json)
 
 
 @click.command()

@@ -43,6 +43,12 @@ def test_a_plan_with_something_to_do_is_exit_code_9(monkeypatch: pytest.MonkeyPa
     assert done.exit_code == 9
 
 
+def test_after_a_plan_comes_the_same_command_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, True, row("change"))
+    done = call("apply", "--plan", "models", "-o", "s3://b/m", "--no-server", "--interpreter-change")
+    assert done.stderr == "next: envbuilder apply models --output s3://b/m --no-server --interpreter-change\n"
+
+
 def test_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, False, row("change"), row("refused", errors.DeployError("no")))
     done = call("apply", "models")

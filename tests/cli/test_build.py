@@ -4,11 +4,13 @@ import dataclasses
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envbuilder.cli.output import short
 from envbuilder.lockfile.pylock import write_lock
+from envbuilder.verification import options
 from envbuilder.verification.report import Check
 from envbuilder.verification.verify import VerifyRequest
 from tests.cli.conftest import Workspace, call, report_of, start, verified
@@ -100,6 +102,7 @@ def test_verify_shows_checks_and_writes_reports(monkeypatch: pytest.MonkeyPatch)
     assert result.exit_code == 0
     (request,) = asked
     assert (request.releases, request.server.ask, request.model) == (("25.06", "26.06"), False, Path("m"))
+    assert result.stderr == "next: envbuilder deploy a.tar.gz m --repository REPOSITORY\n"
     assert Path("out/r.json").read_text() == good.json()
     assert Path("out/r.xml").read_text() == good.junit()
     assert call("verify", "a.tar.gz", "--json").stdout == good.json()
@@ -138,6 +141,20 @@ def test_verify_takes_a_repository_and_inputs(monkeypatch: pytest.MonkeyPatch) -
         result = call("verify", "a.tar.gz", *wrong)
         assert result.exit_code == 2
         assert told in result.stderr
+
+
+def test_the_model_of_the_recipe_is_the_one_to_deploy(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified(monkeypatch, report_of(), [])
+    completed = options.complete_request
+
+    def with_model(*args: Any, **named: Any) -> Any:
+        request, session = completed(*args, **named)
+        return dataclasses.replace(request, model=Path.cwd() / "models" / "a"), session
+
+    monkeypatch.setattr(options, "complete_request", with_model)
+    Path("a.tar.gz").write_text("")
+    told = call("verify", "a.tar.gz").stderr
+    assert told == "next: envbuilder deploy a.tar.gz models/a --repository REPOSITORY\n"
 
 
 def test_what_is_not_known_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,22 @@ def answer(monkeypatch: pytest.MonkeyPatch, *rows: PatchedRecipe) -> None:
 
 
 def test_who_holds_it_is_exit_code_9(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, PatchedRecipe(recipe="a", state="holds it", found=("beta 1.0",)))
+    answer(monkeypatch, PatchedRecipe(recipe="a", state="affected", found=("beta 1.0",)))
     done = call("patch", "CVE-1", "--plan")
-    assert done.stdout.splitlines()[-1] == "1 recipe: 1 holds it"
+    assert done.stdout.splitlines()[-1] == "1 recipe: 1 affected"
     assert "beta 1.0" in done.stdout
     assert done.exit_code == 9
+
+
+def test_after_a_plan_comes_the_same_command_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, PatchedRecipe(recipe="a", state="affected", found=("beta 1.0",)))
+    for name in ("advisories", "one", "two"):
+        Path(name).mkdir()
+    options = ["--repository", "one", "--repository", "two", "--advisories", "advisories"]
+    assert (
+        call("patch", "CVE-1", *options, "--plan").stderr
+        == f"next: envbuilder patch CVE-1 {' '.join(options)}\n"
+    )
 
 
 def test_what_went_wrong_decides_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

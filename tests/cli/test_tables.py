@@ -41,7 +41,7 @@ def test_columns_too_narrow_for_their_words_become_lists(
     )  # no bold text, and its width counts only where its height is given, too
     monkeypatch.setenv("LINES", "25")
     monkeypatch.setenv("COLUMNS", "24")
-    rows = [("contract.libpython", "25.06", ""), ("probe.compile", "25.06", "a model is compiled")]
+    rows = [("contract.libpython", "25.06", "-"), ("probe.compile", "25.06", "a model is compiled")]
     show_table(["check", "release", "found"], rows)
     assert capsys.readouterr().out == (
         "check    contract.libpyt\n         hon\nrelease  25.06\n\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def test_push_says_what_was_uploaded(monkeypatch: pytest.MonkeyPatch) -> None:
         "  store s3://bucket",
         "  report a.report.json",
     ]
+    image = replace(DONE, image="oci://host/a@sha256:b")
+    monkeypatch.setattr(api, "push", lambda *_, **__: image)
+    assert call("push", "a-0123456789ab.tar.gz", "oci://host/a:1").stderr == (
+        "next: envbuilder deploy envs/a-0123456789ab.tar.gz MODEL --repository REPOSITORY"
+        " --layout image --image oci://host/a@sha256:b --mounted-at /envs/a\n"
+    )
     assert (asked["to"], asked["reports"], asked["output"]) == (
         "oci://host/a:1",
         (Path("r.json"),),

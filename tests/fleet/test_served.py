@@ -135,8 +135,8 @@ def test_applied_patched_and_rolled_back(
         "own": {"change"},
         "runtime": set(),
         "bls": {"change"},
-        "ensemble": {"left"},
-        "onnx": {"left"},
+        "ensemble": {"untouched"},
+        "onnx": {"untouched"},
         "broken": {"refused"},
     }
     expected = {name: number for number, name in enumerate(names["own"])}

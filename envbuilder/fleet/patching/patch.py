@@ -31,7 +31,7 @@ from envbuilder.transfer.aliases import aliases_of, move_alias
 from envbuilder.transfer.push_pull import push_archive
 from envbuilder.util.files import atomic_write, read_text
 
-State = Literal["holds it", "patched", "rolled back", "refused"]
+State = Literal["affected", "patched", "rolled back", "refused"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class PatchOptions:
     """A database to look an id up in; None: the one that envbuilder.toml names."""
     archives: Path = Path("envs")
     plan: bool = False
-    """Say who holds it, and change nothing."""
+    """Report which recipes are affected, and change nothing."""
     verify: bool = True
     interpreter_change: bool = False
     """Whether another CPython may stand in for the locked one."""
@@ -112,7 +112,7 @@ def patch(
     }
     journal = _Journal(options.archives, subject.name, options.repositories, write=not options.plan)
     if options.plan:
-        rows |= {one.job.recipe.name: _row(one, "holds it") for one in holdings}
+        rows |= {one.job.recipe.name: _row(one, "affected") for one in holdings}
         return [rows[name] for name in sorted(rows)]
     jobs, kept = _relock(subject, holdings, journal, here)
     rows |= kept
@@ -212,7 +212,7 @@ def _relock(
                 recipe=str(one.job.recipe.path),
                 lock=str(lock_path(one.job.recipe)),
                 before=read_text(lock_path(one.job.recipe)),
-                found=_row(one, "holds it").found,
+                found=_row(one, "affected").found,
                 archive=None if one.archive is None else str(one.archive.absolute()),
             )
             for one in holdings

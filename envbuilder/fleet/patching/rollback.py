@@ -25,7 +25,8 @@ def roll_back(session: Session, options: PatchOptions) -> list[PatchedRecipe]:
     journal = read_journal(options.archives)
     if not journal:
         raise RecipeError(
-            f"{options.archives} knows of no patch", hint="`--archives DIR` names the folder of archives"
+            f"no patch is recorded in {options.archives}",
+            hint="name the folder of archives with --archives DIR, as when patching",
         )
     last = journal[-1]
     rows = [_restored(entry, session) for entry in last.entries]

@@ -95,8 +95,8 @@ def read_subject(said: str, database: Path | None) -> Subject:
         return Subject(name=said, project=canonicalize_name(pinned["name"]), version=pinned["version"])
     if database is None:
         raise RecipeError(
-            f"{said} is no file and no package==version, and no database of advisories is named",
-            hint="--advisories PATH, or `advisories` in envbuilder.toml, names one to look an id up in",
+            f"{said} is neither a file nor PACKAGE==VERSION, and there is no database of advisories to look it up in",
+            hint="name a folder or archive of OSV records with --advisories PATH, or with `advisories` in envbuilder.toml",
         )
     return Subject(name=said, advisories=_by_id(said, database))
 

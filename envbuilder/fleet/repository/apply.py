@@ -141,7 +141,7 @@ def by_name(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 def _applied(row: Row, target: Target, session: Session, options: ApplyOptions, verifier: Verifier) -> Row:
     try:
-        if row.state == "left" and target.output is not None:
+        if row.state == "untouched" and target.output is not None:
             return _copied(row, target, session)
         if row.state != "change":
             return row

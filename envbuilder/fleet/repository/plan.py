@@ -21,7 +21,7 @@ from envbuilder.store.session import Session
 from envbuilder.util.documents import DocumentError
 from envbuilder.util.files import read_regular
 
-State = Literal["current", "change", "left", "refused"]
+State = Literal["current", "change", "untouched", "refused"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +109,7 @@ def _row(
     archives: Mapping[Path, Path | None],
 ) -> Row:
     now = model.environment if target.output is None else _environment_there(model, target)
-    row = Row(model=model, state="left", now=now, then=now, why=model.left or "")
+    row = Row(model=model, state="untouched", now=now, then=now, why=model.left or "")
     if model.error is not None:
         return refused(row, model.error)
     if model.recipe is None:

@@ -167,7 +167,7 @@ def _status(
         said = " ".join(model.error.message.split())
         return ModelStatus(model=model.name, state="broken", reason=said, own_size=own)
     if place is None:
-        state = "left" if model.left else "not deployed"
+        state = "untouched" if model.left else "not deployed"
         return ModelStatus(model=model.name, state=state, reason=model.left, recipe=recipe, own_size=own)
     if isinstance(place, EnvbuilderError):
         return ModelStatus(

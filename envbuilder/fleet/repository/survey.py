@@ -84,7 +84,7 @@ def _model(folder: Path, rules: Rules, recipes: dict[str, Recipe | EnvbuilderErr
     left = _not_ours(config.message)
     named = str(folder / OWN_RECIPE) if (folder / OWN_RECIPE).is_file() else choice.recipe
     if left is None and named is None:
-        left = f"no recipe: neither {OWN_RECIPE} in its folder nor [models] names one"
+        left = f"no recipe: its folder has no {OWN_RECIPE}, and no line of [models] in envbuilder.toml matches its name"
     if left is not None or named is None:
         return Model(name=folder.name, folder=folder, choice=choice, config=config, left=left)
     if named not in recipes:

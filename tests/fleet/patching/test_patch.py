@@ -104,7 +104,7 @@ def test_who_holds_it_changes_nothing(workspace: Workspace) -> None:
     done = call("patch", "osv.json", "--plan", "--json")
     assert done.exit_code == 9
     assert {name: (row["state"], row["found"]) for name, row in rows(done).items()} == {
-        name: ("holds it", ["beta 1.0"]) for name in ("held", "other", "pinned", "small")
+        name: ("affected", ["beta 1.0"]) for name in ("held", "other", "pinned", "small")
     }
     assert {path: path.read_bytes() for path in workspace.folder.rglob("*") if path.is_file()} == before
 
@@ -266,7 +266,7 @@ def test_what_cannot_be_built_leaves_the_lock(workspace: Workspace) -> None:
     [
         (["CVE-1"], 2, "no database of advisories is named"),
         (["gone.json"], 2, "no such database"),
-        (["--rollback"], 2, "knows of no patch"),
+        (["--rollback"], 2, "no patch is recorded in"),
         ([], 2, "expected either an advisory or --rollback"),
         (["x==1", "--rollback"], 2, "expected either an advisory or --rollback"),
     ],

@@ -35,7 +35,7 @@ def test_what_a_killed_deployment_had_set_aside_is_back(tmp_path: Path) -> None:
     session = Session(store=Store(root=tmp_path / "store"))
     assert apply(repository, session, ApplyOptions(plan=True)).rows == ()
     (row,) = apply(repository, session, ApplyOptions(archives=tmp_path / "envs")).rows
-    assert (row.state, (repository / "net" / "config.pbtxt").exists()) == ("left", True)
+    assert (row.state, (repository / "net" / "config.pbtxt").exists()) == ("untouched", True)
     assert not aside.parent.exists()
 
 
@@ -51,7 +51,7 @@ def test_planned_applied_and_nothing_to_do(workspace: Workspace) -> None:
     assert rows["own1"]["then"] == "other (to be built)"
     assert rows["ensemble0"] == {
         "model": "ensemble0",
-        "state": "left",
+        "state": "untouched",
         "now": None,
         "then": None,
         "why": "an ensemble: it has no environment of its own",
@@ -63,7 +63,7 @@ def test_planned_applied_and_nothing_to_do(workspace: Workspace) -> None:
     done = apply(repository, Session.open(), verifier=verifying)
     expected = {
         **dict.fromkeys(["own0", "own1", "runtime0", "runtime1", "bls0"], "change"),
-        **dict.fromkeys(["ensemble0", "onnx0"], "left"),
+        **dict.fromkeys(["ensemble0", "onnx0"], "untouched"),
         "broken0": "refused",
     }
     assert states(done) == expected
@@ -88,7 +88,7 @@ def test_planned_applied_and_nothing_to_do(workspace: Workspace) -> None:
     shutil.rmtree(repository / "broken0")
     assert call("apply", repository, "--plan").exit_code == 0
     assert states(apply(repository, Session.open(), verifier=Verifying())) == {
-        name: "left" if state == "left" else "current"
+        name: "untouched" if state == "untouched" else "current"
         for name, state in expected.items()
         if state != "refused"
     }
@@ -177,8 +177,8 @@ def test_into_another_folder_and_an_object_store(workspace: Workspace, bucket: s
     options = ApplyOptions(output=str(output), verify=False)
     assert states(apply(repository, Session.open(), options)) == {
         "own0": "change",
-        "ensemble0": "left",
-        "onnx0": "left",
+        "ensemble0": "untouched",
+        "onnx0": "untouched",
     }
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
     assert read_config(output / "own0").environment is not None
@@ -193,7 +193,7 @@ def test_into_another_folder_and_an_object_store(workspace: Workspace, bucket: s
     remote = ApplyOptions(output=f"{bucket}/models", verify=False)
     first = apply(repository, Session.open(), remote)
     assert states(first)["own0"] == "change"
-    whys = {row.model.name: row.why for row in first.rows if row.state == "left"}
+    whys = {row.model.name: row.why for row in first.rows if row.state == "untouched"}
     assert {name: why.endswith("; copied as it is") for name, why in whys.items()} == {
         "ensemble0": True,
         "onnx0": True,

@@ -36,7 +36,7 @@ def test_status_of_each_model(workspace: Workspace) -> None:
     assert (own["shared_size"], runtime["shared_size"] > 10_000) == (0, True)
     assert len(own["sha256"]) == 64
     assert own["own_size"] > runtime["shared_size"]  # its archive lies in its own folder
-    assert (rows["ensemble0"]["state"], rows["broken0"]["state"]) == ("left", "broken")
+    assert (rows["ensemble0"]["state"], rows["broken0"]["state"]) == ("untouched", "broken")
     workspace.recipe.write_text(workspace.recipe.read_text().replace("[alpha, beta]", "[alpha]"))
     assert {one.model: one.lock for one in api.status(repository)}["own0"] == "stale"
     text = call("status", repository).stdout
