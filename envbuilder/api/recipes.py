@@ -72,7 +72,7 @@ def init(
 
     model, target = describe_source(source), root / "models" / path.stem
     if target.exists():
-        raise DeployError(f"{target} already exists", hint="choose another name")
+        raise DeployError(f"{target} already exists", hint="delete it, or choose another name")
     write_recipe(path, recipe_for(model, text, Path(os.path.relpath(target, path.parent))))
     try:
         write_model(model, target)

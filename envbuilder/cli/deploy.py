@@ -128,7 +128,7 @@ def deploy(
     else:
         for line in deployment.lines():
             click.echo(line)
-    if not options["dry_run"]:
+    if not (options["dry_run"] or getattr(deployment, "is_for_a_container", False)):
         place = repository if "://" in repository else Path(repository).absolute()
         suggest("tritonserver", "--model-repository", place, quiet=quiet or as_json)
 

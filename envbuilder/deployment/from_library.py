@@ -128,7 +128,7 @@ def write_model(model: LibraryModel, target: Path) -> None:
                 _copy(model.folder, version)
             (draft / "model" / CONFIG).write_text(model.config())
             if target.exists():
-                raise DeployError(f"{target} already exists", hint="choose another name")
+                raise DeployError(f"{target} already exists", hint="delete it, or choose another name")
             (draft / "model").rename(target)
     except OSError as error:
         raise DeployError(f"{target} cannot be written: {error.strerror}") from error

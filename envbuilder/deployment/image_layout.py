@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from envbuilder.archive.manifest import Manifest
+from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.deployment import lint
-from envbuilder.deployment.kubernetes import MODELS, inference_service, object_name, pod
+from envbuilder.deployment.kubernetes import MODELS, PYTRITON_IMAGE, inference_service, object_name, pod
 from envbuilder.deployment.model_directory import absolute
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
@@ -97,6 +99,21 @@ class ImageLayout:
             return bool(changed)
 
         work = begin(job, job.python_serving(options.mounted_at), {}, folders=[folder], reporter=reporter)
-        return finish(
+        done = finish(
             work, environment=job.environment.archive, path=options.mounted_at, place=place, reporter=reporter
         )
+        findings = (
+            (*done.findings, _no_image(job.manifest)) if job.manifest.release == PYTRITON else done.findings
+        )
+        return replace(done, findings=findings, manifests=tuple(files))
+
+
+def _no_image(manifest: Manifest) -> lint.Finding:
+    server = find_release(PYTRITON_IMAGE)
+    return lint.Finding(
+        id="no-image",
+        level="warning",
+        message=f"{PYTRITON} has no container image: the manifests name that of {server.name}, which loads Python "
+        f"{', '.join(server.pythons)} and has glibc {server.glibc}; this environment has Python {manifest.python}",
+        hint=f'for a cluster, build it with `triton: "{server.name}"` or later in the recipe',
+    )

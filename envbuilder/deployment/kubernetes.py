@@ -16,12 +16,14 @@ from ruamel.yaml import YAML
 from envbuilder.catalog.triton import PYTRITON
 
 MODELS: Final = "/models"
+PYTRITON_IMAGE: Final = "24.10"
+"""The release of the server in the wheel, which has no image of its own."""
 _CLAIM: Final = "models"
 _HEAD: Final = """\
 # Written by `envbuilder deploy --layout image`: {what}.
 # The environment is the image {image}, mounted read-only at {path}.
 # It needs Kubernetes 1.35 or later (image volumes), a runtime that has them, and no `noexec` on the mount.
-# `{claim}` stands for where your model repository is: name your own claim.
+# Replace the claim `{claim}` by the one that holds your model repository.
 """
 
 
@@ -81,7 +83,7 @@ def object_name(model: str) -> str:
 
 
 def _server(release: str) -> str:
-    return f"nvcr.io/nvidia/tritonserver:{'24.10' if release == PYTRITON else release}-py3"
+    return f"nvcr.io/nvidia/tritonserver:{PYTRITON_IMAGE if release == PYTRITON else release}-py3"
 
 
 def _metadata(model: str) -> dict[str, Any]:
@@ -97,11 +99,17 @@ def _resources(cuda: str) -> dict[str, Any]:
 
 
 def _mounts(path: str) -> list[dict[str, Any]]:
-    return [{"name": "environment", "mountPath": path, "readOnly": True}]
+    return [
+        {"name": "environment", "mountPath": path, "readOnly": True},
+        {"name": "shm", "mountPath": "/dev/shm"},  # tensors pass through it, and a container has 64 MiB
+    ]
 
 
 def _volumes(image: str) -> list[dict[str, Any]]:
-    return [{"name": "environment", "image": {"reference": image, "pullPolicy": "IfNotPresent"}}]
+    return [
+        {"name": "environment", "image": {"reference": image, "pullPolicy": "IfNotPresent"}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+    ]
 
 
 def _head(what: str, image: str, path: str) -> str:

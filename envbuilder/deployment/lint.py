@@ -222,6 +222,13 @@ def _loadable(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[F
             level="error",
             message=f"{where} contains no model.py, model.pt, model.safetensors or model.pt2",
         )
+    elif not (sets or wanted or "MODEL_CLASS" in config.parameters or (version / "modules.json").is_file()):
+        yield Finding(
+            id="config-without-weights",
+            level="warning",
+            message=f"{where} contains a config.json but no weights: a server will not load it",
+            hint="copy all files that save_pretrained wrote, model.safetensors among them, into the version folder",
+        )
     elif len(sets) > 1:
         yield _unclear(sets, where)
     elif sets and not (defined or sets[0].is_program or _is_torchscript(version / sets[0].name)):

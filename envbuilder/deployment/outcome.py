@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,21 @@ class Deployment:
     """Environments that no model names, and that ``prune`` left alone all the same."""
     replaced: str | None = None
     """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    manifests: tuple[Path, ...] = ()
+    """What a cluster needs to serve it, of the layout ``image``: a Pod, and an InferenceService."""
     dry_run: bool = False
     """Nothing was written or deleted: this is what would be."""
+
+    @property
+    def is_for_a_container(self) -> bool:
+        """Whether only a server in a container, where the environment is mounted, finds it."""
+        return bool(self.manifests or self._mounts())
+
+    def _mounts(self) -> list[str]:
+        seen = self.environment_path
+        if self.layout != "shared" or seen is None or seen == str(self.environment):
+            return []
+        return [f"mount: {self.environment.parent} at {posixpath.dirname(seen)} in the server's container"]
 
     def lines(self) -> list[str]:
         """Return the lines to print."""
@@ -57,6 +71,11 @@ class Deployment:
         lines = [
             f"{self.model}: {self.folder}" + (" (dry run: nothing is written)" if self.dry_run else note),
             f"environment: {where}",
+            *self._mounts(),
+            *(
+                f"manifest: {path} (put your volume claim into it, then kubectl apply)"
+                for path in self.manifests
+            ),
             *(compiled.line() for compiled in self.compiled),
             *([f"{would}replaced: the {ENVIRONMENT} {shown(self.replaced)}"] if self.replaced else []),
             *(f"{would}removed: {path}" for path in self.removed),

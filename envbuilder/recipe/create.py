@@ -41,6 +41,8 @@ def write_recipe(path: Path, text: str) -> None:
     except FileExistsError as error:
         if not path.exists():  # what is there is a file where the folder should be
             raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
-        raise RecipeError(f"{path} already exists", hint="choose another name, or edit it") from None
+        raise RecipeError(
+            f"{path} already exists", hint="edit it, delete it, or choose another name"
+        ) from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be written: {error.strerror}") from error

@@ -39,3 +39,10 @@ def test_deploy_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "precompile": False,
         "complete": False,
     }
+    result = call("deploy", "a.tar.gz", "m", "--repository", "r")
+    assert result.stderr == f"next: tritonserver --model-repository {Path.cwd() / 'r'}\n"
+    in_container = SimpleNamespace(
+        lines=lambda: [], is_for_a_container=True
+    )  # no server of this machine finds it
+    monkeypatch.setattr(api, "deploy", lambda *_, **__: in_container)
+    assert call("deploy", "a.tar.gz", "m", "--repository", "r").stderr == ""

@@ -23,7 +23,9 @@ def test_init_writes_a_recipe_that_loads(tmp_path: Path) -> None:
     assert load_recipe(path).torch_version == "2.7.1+cu126"
 
     again = call("init", "mine")
-    assert again.stderr == f"error: {path} already exists\n  hint: choose another name, or edit it\n"
+    assert (
+        again.stderr == f"error: {path} already exists\n  hint: edit it, delete it, or choose another name\n"
+    )
     assert again.exit_code == 2
 
 

@@ -26,6 +26,11 @@ def test_a_model_and_what_a_cluster_needs(archive: Path, model: Path, repository
     assert len(written) == 2
     texts = [(folder / name).read_text() for name in written]
     assert all(IMAGE in text for text in texts)
+    assert done.manifests == tuple(folder / name for name in reversed(written))
+    assert (
+        f"manifest: {folder / 'net.pod.yaml'} (put your volume claim into it, then kubectl apply)"
+        in done.lines()
+    )
     before = [(path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()]
     assert not deploy(archive, model, repository, OPTIONS).changed
     assert [(path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()] == before

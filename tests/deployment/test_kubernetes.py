@@ -25,6 +25,7 @@ def test_the_pod_follows_kubernetes_s_schema(version: str, cuda: str) -> None:
     assert {"name": "environment", "mountPath": "/envs/resnet", "readOnly": True} in container["volumeMounts"]
     assert found["spec"]["volumes"][0]["image"]["reference"] == IMAGE
     assert found["metadata"]["name"] == "my-model-v2"
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     assert ("resources" in container) == (cuda != "cpu")
     # And a schema that has no image volumes refuses it: the check can fail.
     found["spec"]["volumes"][0]["image"]["digest"] = "x"

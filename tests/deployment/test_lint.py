@@ -287,7 +287,10 @@ def test_models_that_a_library_defines(model: Path) -> None:
     write_torch(model / "1" / "model.safetensors")
     assert "weights-without-code" in problems(model)
     (model / "1" / "config.json").write_text('{"model_type": "bert"}')
-    assert "weights-without-code" not in problems(model)
+    assert not {"weights-without-code", "config-without-weights"} & set(problems(model))
+    (model / "1" / "model.safetensors").rename(model / "weights")
+    assert "config-without-weights" in problems(model)
+    (model / "weights").rename(model / "1" / "model.safetensors")
     (model / "1" / "config.json").unlink()
     text = 'parameters { key: "MODEL_CLASS" value { string_value: "timm:create_model" } }\n'
     (model / "config.pbtxt").write_text(CONFIG + text)

@@ -26,6 +26,7 @@ def test_what_was_done() -> None:
     assert DONE.lines() == [
         "m: r/m",
         "environment: /envs/a.tar.gz",
+        "mount: envs at /envs in the server's container",
         "removed: old",
         "no longer used by any model: envs/b.tar.gz (--prune deletes it)",
         "warning: slow",

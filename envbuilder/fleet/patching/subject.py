@@ -96,7 +96,7 @@ def read_subject(said: str, database: Path | None) -> Subject:
     if database is None:
         raise RecipeError(
             f"{said} is neither a file nor PACKAGE==VERSION, and there is no database of advisories to look it up in",
-            hint="name a folder or archive of OSV records with --advisories PATH, or with `advisories` in envbuilder.toml",
+            hint="name OSV records with --advisories PATH, or with `advisories` in envbuilder.toml",
         )
     return Subject(name=said, advisories=_by_id(said, database))
 
