@@ -167,7 +167,7 @@ class Report:
 
 
 def _told(check: Check) -> str:
-    found = check.found if check.proven is None else f"{check.found} (proven {check.proven})"
+    found = check.found if check.proven is None else f"{check.found} (proven {check.proven[:10]})"
     return found if check.fix is None or check.status == "passed" else f"{found}\n→ {check.fix}"
 
 

@@ -100,6 +100,11 @@ def test_rows_and_summary() -> None:
     )
 
 
+def test_what_was_proven_before_is_marked_with_its_day() -> None:
+    check = Check(id="a", status="passed", found="f", proven="2026-11-30T12:36:00+00:00")
+    assert report(check).rows() == [("a", "", "passed", "f (proven 2026-11-30)")]
+
+
 def test_passed_unless_a_check_failed() -> None:
     assert report(*CHECKS[2:]).passed
     assert not report(*CHECKS).passed
