@@ -66,7 +66,8 @@ def run() -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""Exit codes: 0 success; 2 invalid recipe or argument; 3 stale lock; 4 resolution or
     download failed; 5 integrity check failed; 6 assembly failed; 7 verification failed;
-    8 deployment failed; 9 `--plan` found something to do; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM; 1 any other error.""",
+    8 deployment failed; 9 `--plan` found something to do; 129, 130, 143 ended by SIGHUP,
+    SIGINT, SIGTERM; 1 any other error.""",
 )
 @click.version_option(VERSION)
 def cli() -> None:
