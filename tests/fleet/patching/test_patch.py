@@ -264,7 +264,7 @@ def test_what_cannot_be_built_leaves_the_lock(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["CVE-1"], 2, "no database of advisories is named"),
+        (["CVE-1"], 2, "there is no database of advisories to look it up in"),
         (["gone.json"], 2, "no such database"),
         (["--rollback"], 2, "no patch is recorded in"),
         ([], 2, "expected either an advisory or --rollback"),
