@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ class Rules:
             layout=next((rule.layout for rule in fitting if rule.layout is not None), "model"),
             precompile=next((rule.precompile for rule in fitting if rule.precompile is not None), False),
         )
+
+    def unmatched(self, models: Collection[str]) -> list[str]:
+        """Return the globs that match none of *models*: a name that was mistyped, perhaps."""
+        return [rule.pattern for rule in self.rules if not fnmatch.filter(models, rule.pattern)]
 
 
 def read_rules(*folders: Path) -> Rules:

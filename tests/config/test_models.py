@@ -24,6 +24,13 @@ def test_the_first_line_that_says_it(tmp_path: Path) -> None:
     assert rules.of("bert") == Choice(recipe="cpu", layout="model", precompile=False)
 
 
+def test_lines_that_match_no_model(tmp_path: Path) -> None:
+    (tmp_path / "envbuilder.toml").write_text(TABLE)
+    rules = read_rules(tmp_path)
+    assert rules.unmatched(["resnet-50", "bert"]) == ["resnet-old"]
+    assert rules.unmatched([]) == ["resnet-old", "resnet-*", "*"]
+
+
 def test_the_first_folder_whose_file_has_the_table(tmp_path: Path) -> None:
     for name, text in (("a", "timeout = 5\n"), ("b", TABLE)):
         (tmp_path / name).mkdir()

@@ -91,6 +91,8 @@ def apply(
     if not options.plan and not target.is_remote and target.folder.is_dir():
         tidy(target.folder, here.reporter)  # a model that was being replaced is not in its place
     models = survey(repository, rules)
+    for pattern in rules.unmatched([model.name for model in models]):
+        here.reporter.note(f"[models] of envbuilder.toml: {pattern!r} matches no model in {repository}")
     if options.only is not None:
         models = [one for one in models if one.recipe is not None and one.recipe.path in options.only]
     rows = plan_models(models, target, here, options.archives)

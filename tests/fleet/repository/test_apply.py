@@ -18,6 +18,7 @@ from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.objects import Elsewhere
 from envbuilder.store.session import Session
 from tests.fleet.repository.conftest import Verifying, call
+from tests.helpers.notes import Notes
 from tests.helpers.repositories import make_repository, write_own
 from tests.helpers.workspace import Workspace
 
@@ -220,7 +221,10 @@ def test_what_cannot_be_said_in_the_table(workspace: Workspace) -> None:
         done = call("apply", repository)
         assert done.exit_code == 2
         assert said.split(":")[0] in done.stderr
-    settings.write_text(settings.read_text().partition("[models]")[0] + '[models]\n"*" = "smal"\n')
+    settings.write_text(settings.read_text().partition("[models]")[0] + '[models]\n"*" = "smal"\nonw = "x"\n')
     done = call("apply", repository)
     assert done.exit_code == 2
     assert "did you mean `small`?" in done.stdout.replace("\n", " ")
+    notes = Notes()
+    apply(repository, Session.open(reporter=notes), ApplyOptions(plan=True))
+    assert notes.notes == [f"[models] of envbuilder.toml: 'onw' matches no model in {repository}"]
