@@ -36,7 +36,8 @@ def test_scripts_are_rewritten_by_conda_pack_and_the_rest_by_conda_unpack(
     assert after.found.startswith(
         "files that contain the path of another folder: lib/python3.11/_sysconfigdata"
     )
-    assert str(after.fix).startswith("nothing, unless a model compiles extensions: then extract it")
+    said = "nothing to do, unless a model compiles extensions; in that case extract it to its final folder"
+    assert str(after.fix).startswith(said)
 
     folder = tmp_path / "served"
     folder.mkdir()
