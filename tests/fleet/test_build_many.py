@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from envbuilder.assemble.packing import tools
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.building.build import build
 from envbuilder.config.settings import Settings
+from envbuilder.deployment.config import read_config
 from envbuilder.errors import ClusterError
 from envbuilder.fleet.build_many import build_many, upload_wheelhouses
 from envbuilder.fleet.local import run_here
 from envbuilder.fleet.options import FleetOptions
 from envbuilder.fleet.plan import Job, Node, plan
+from envbuilder.fleet.repository.apply import ApplyOptions, apply
 from envbuilder.fleet.tasks import Terms, assemble_base, assemble_wheel, pack
 from envbuilder.lockfile.check import check_lock
 from envbuilder.recipe.load import load_recipe
@@ -27,10 +30,12 @@ from envbuilder.recipe.model import VerifyOptions
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.session import Session
+from envbuilder.util.resources import sample_model
 from tests.conftest import REPOSITORY
 from tests.helpers.conda_project import Project
 from tests.helpers.fleets import make_fleet
 from tests.helpers.notes import Notes
+from tests.helpers.repositories import write_own
 from tests.helpers.trust import Team
 
 
@@ -145,7 +150,7 @@ def test_an_archive_is_verified_too(
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(shared / "store"))
     recipe = load_recipe(REPOSITORY / "recipes" / "cpu.yaml")
-    recipe = dataclasses.replace(recipe, verify=VerifyOptions(server=False))
+    recipe = dataclasses.replace(recipe, verify=dataclasses.replace(recipe.verify, server=False))
     job = Job(recipe=recipe, lock=check_lock(recipe), settings=settings)
     envs = tmp_path / "envs"
     envs.mkdir()
@@ -161,6 +166,27 @@ def test_an_archive_is_verified_too(
     assert " passed" in outcome.verified
     (report,) = envs.glob("*.report-*.json")
     assert json.loads(report.read_bytes())["sha256"] == outcome.sha256
+
+    # The same by way of `apply`, which finds proven what was proven just now; and a model that it does not serve.
+    repository = tmp_path / "repository"
+    shutil.copytree(sample_model(), repository / "mlp")
+    write_own(repository, "own")
+    source = repository / "own" / "1" / "model.py"
+    source.write_text(f"import not_there\n{source.read_text()}")
+    before = (repository / "own" / "config.pbtxt").read_bytes()
+    (tmp_path / "envbuilder.toml").write_text(f'[models]\n"*" = "{recipe.path}"\n')
+    monkeypatch.chdir(tmp_path)
+    done = apply(
+        repository, Session.open(), ApplyOptions(archives=envs, server=False, interpreter_change=True)
+    )
+    rows = {row.model.name: row for row in done.rows}
+    assert (rows["mlp"].state, rows["own"].state) == ("change", "refused")
+    assert rows["own"].why.startswith("its environment does not serve it: probe.model ")
+    environment = read_config(repository / "mlp").environment
+    assert environment is not None
+    assert environment.endswith(cpu_archive.name)
+    assert (repository / "own" / "config.pbtxt").read_bytes() == before
+
     nowhere = dataclasses.replace(recipe, verify=VerifyOptions(model=tmp_path / "nowhere"))
     job = dataclasses.replace(job, recipe=nowhere)
     (outcome,) = build_many([job], output=envs, options=FleetOptions(verify=True, interpreter_change=True))

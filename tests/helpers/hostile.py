@@ -95,6 +95,8 @@ class Outcome:
     stdout: str
     stderr: str
     seconds: float
+    seconds_to_end: float
+    """From the signal of its moment to its end; 0.0 where there was none."""
     memory: int
     """Bytes resident at most, of it or of a program that it ran; what the warm process had counts."""
     late: bool
@@ -210,12 +212,14 @@ class Room:
         }
         answer = self.zygote.run(request)
         after = _snapshot(self.folder)
+        told = _text(self.streams / "steps-when") if moment is not None else ""
         return Outcome(
             arguments=given,
             code=answer["code"],
             stdout=_text(out),
             stderr=_text(err),
             seconds=answer["seconds"],
+            seconds_to_end=answer["ended"] - float(told) if told else 0.0,
             memory=answer["memory"],
             late=answer["late"],
             running=tuple(answer["running"]),

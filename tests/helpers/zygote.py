@@ -131,6 +131,7 @@ def _await(step: int, number: int, record: str) -> None:
     A step is what changes files or starts a program: between two of them nothing changes for anybody else.
     """
     lines = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    when = os.open(f"{record}-when", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     counter = itertools.count(1)
 
     def look(event: str, given: tuple[Any, ...]) -> None:
@@ -138,6 +139,7 @@ def _await(step: int, number: int, record: str) -> None:
             here = next(counter)
             os.write(lines, f"{here} {event} {given[0] if given else ''}\n".encode(errors="replace"))
             if here == step:
+                os.write(when, str(time.monotonic()).encode())  # of the machine, not of this process
                 os.kill(os.getpid(), number)
 
     sys.addaudithook(look)
@@ -156,10 +158,12 @@ def _wait(pid: int, seconds: float, grace: float) -> dict[str, Any]:
     finally:
         os.close(handle)
     _, status, usage = os.wait4(pid, 0)
+    ended = time.monotonic()
     return {
         "code": os.waitstatus_to_exitcode(status),
         "late": late,
-        "seconds": time.monotonic() - begun,
+        "seconds": ended - begun,
+        "ended": ended,
         "memory": usage.ru_maxrss * 1024,
         "running": _end_descendants(grace),
     }

@@ -43,6 +43,7 @@ _QUIET = Outcome(
     stdout="",
     stderr="",
     seconds=0.1,
+    seconds_to_end=0.0,
     memory=1,
     late=False,
     running=(),

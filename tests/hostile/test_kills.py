@@ -219,8 +219,12 @@ def test_told_to_end_at_any_step(scene: Scene, name: str) -> None:
     before, after, steps = scene.reference(verb)
     for turn, step in enumerate(moments(name, "told", len(steps))):
         number = list(SAID)[(turn + len(name)) % len(SAID)]
-        scene.set_back(verb.before)
-        ended = scene.run(verb.arguments, moment=(step, number))
+        for last in (False, True):  # once more where it took long: the machine may have been busy
+            scene.set_back(verb.before)
+            ended = scene.run(verb.arguments, moment=(step, number))
+            if ended.seconds_to_end < 2 or last:
+                break
+        assert ended.seconds_to_end < 2, f"{step}: {ended}"
         if ended.code == 0:  # it came when all was done, or in a run with fewer steps
             continue
         assert (ended.code, ended.stderr.splitlines()[-1:]) == (128 + number, [SAID[number]]), (
