@@ -197,7 +197,8 @@ class ModelEvaluator:
             yield self.make(f"probe.recompiles{suffix}", "warning", text, fix)
         elif found["compiled"]:
             graphs = counted(found["graphs"], "graph serves", "graphs serve")
-            text = f"{graphs} every batch size: {labels.removeprefix('batches of ')}"
+            sizes = labels_in_words([label for label in found["cases"] if label.isdigit()])
+            text = f"{graphs} every batch size: {(sizes or labels).removeprefix('batches of ')}"
             yield self.make(f"probe.recompiles{suffix}", "passed", text, None)
 
     def _answers(self, found: Mapping[str, Any], id: str, where: str) -> Check:

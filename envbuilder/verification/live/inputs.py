@@ -23,6 +23,8 @@ from envbuilder.util.text import human
 Inputs = dict[str, np.ndarray[Any, Any]]
 MOST: Final = 2**30
 """Bytes of a request: this process and the one that is asked hold it in memory."""
+WITHOUT_OPTIONAL: Final = "a request without the optional inputs"
+"""What a client may leave out, it will."""
 _SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 32, 64, 128)
 """Batch sizes of a sweep, up to ``max_batch_size``, which is swept too."""
 
@@ -111,13 +113,19 @@ def made_up(config: model_config_pb2.ModelConfig) -> Questions:
             hint="correct dims there, or give smaller inputs with --inputs FILE",
         )
     cases = [Case(label=str(size), inputs=make_inputs(config, size)) for size in sizes]
+    names = [field.name for field in config.input]
+    # No request is empty: of inputs that are all optional, the first is sent.
+    sent = [field.name for field in config.input if not field.optional] or names[:1]
+    if len(sent) < len(names):  # the first of the batches stays the first
+        inputs = {name: array for name, array in cases[0].inputs.items() if name in sent}
+        cases.insert(1, Case(label=WITHOUT_OPTIONAL, inputs=inputs))
     kinds = {data_type(field) for field in config.input}
     return Questions(
         cases=tuple(cases),
         source=f"made up from {CONFIG}",
         narrow=any(kind not in ("FP16", "FP32", "FP64", "BF16", "BOOL") for kind in kinds)
         or any(-1 in field.dims for field in config.input),
-        names=tuple(field.name for field in config.input),
+        names=tuple(names),
     )
 
 

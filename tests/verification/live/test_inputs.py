@@ -83,6 +83,22 @@ def test_the_configuration_as_a_stub_gets_it() -> None:
     assert data["parameters"] == {"K": {"string_value": "V"}}
 
 
+@pytest.mark.parametrize(("optional", "sent"), [((), None), ((1,), ["a"]), ((0, 1), ["a"]), ((0,), ["b"])])
+def test_what_a_client_may_leave_out(optional: tuple[int, ...], sent: list[str] | None) -> None:
+    fields = [
+        f'{{ name: "{name}" data_type: TYPE_FP32 dims: [ 2 ] optional: {str(number in optional).lower()} }}'
+        for number, name in enumerate("ab")
+    ]
+    questions = sample.made_up(config(f"max_batch_size: 8 input [ {', '.join(fields)} ]"))
+    labels = [case.label for case in questions.cases]
+    if sent is None:
+        assert labels == ["1", "2", "3", "5", "8"]
+    else:
+        assert labels == ["1", sample.WITHOUT_OPTIONAL, "2", "3", "5", "8"]
+        assert list(questions.cases[1].inputs) == sent
+    assert sample.made_up(config("max_batch_size: 8")).cases[0].inputs == {}
+
+
 def test_answers_are_read_as_they_were_saved(tmp_path: Path) -> None:
     words = np.array([b"a", "é"], dtype=object)
     answers: dict[str, Answer] = {"none": [], "1": [{"Y": np.ones(2)}, {}, {"Y": words}], "empty": [{}]}
