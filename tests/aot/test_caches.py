@@ -39,7 +39,8 @@ def command(model: Path) -> list[str]:
 
 def environment(caches: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return {**kept, "TORCHINDUCTOR_CACHE_DIR": str(caches)}
+    # Where the caches cannot be written, others are made among temporary files.
+    return {**kept, "TORCHINDUCTOR_CACHE_DIR": str(caches), "TMPDIR": str(caches.parent)}
 
 
 def mounted(model: Path, caches: Path, options: str) -> list[Any]:
