@@ -19,9 +19,7 @@ from .serving import Ensemble, OwnModel, RuntimeModel, StageError
 class Probe:
     """One run: each stage writes what it found."""
 
-    def __init__(
-        self, host: Host, found: dict[str, Any], *, outside: str, keep: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, host: Host, found: dict[str, Any], *, outside: str, keep: Callable[[], None]) -> None:
         """Note what is found in *found*, and let *keep* write it before what may end this process.
 
         What is loaded from the folder *outside* is no part of the environment.
@@ -60,10 +58,13 @@ class Probe:
         """Unload a model of the user's, whose ``finalize`` may end this process: what was found is kept before."""
         if self.own is None:
             return
-        self.found["CPU"]["finalize"] = "its process exited, or exceeded the time limit"
-        if self.keep is not None:
-            self.keep()
-        self.own.finish(self.found["CPU"])
+        served = self.found["CPU"]
+        served["finalize"] = "its process exited, or exceeded the time limit"
+        self.keep()
+        del served["finalize"]
+        failed = self.own.finish()
+        if failed is not None:
+            served["finalize"] = failed
 
     def look_around(self, *, needs_torch: bool) -> None:
         """Import torch, which a model of the user's own may do without, and start a child."""

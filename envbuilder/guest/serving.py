@@ -130,14 +130,14 @@ class OwnModel(_Served):
         self.save(answers)
         self.model = model
 
-    def finish(self, found: Dict[str, Any]) -> None:
-        """Unload the model, and note what its ``finalize`` raises: no client meets it."""
+    def finish(self) -> str | None:
+        """Unload the model; return what its ``finalize`` raises, if anything: no client meets it."""
         try:
             if self.model is not None:
                 self.model.finalize()
-            del found["finalize"]
         except Exception as error:
-            found["finalize"] = words(error)
+            return words(error)
+        return None
 
     def load(self) -> Any:
         """Initialize the model."""

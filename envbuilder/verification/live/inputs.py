@@ -24,7 +24,7 @@ Inputs = dict[str, np.ndarray[Any, Any]]
 MOST: Final = 2**30
 """Bytes of a request: this process and the one that is asked hold it in memory."""
 WITHOUT_OPTIONAL: Final = "a request without the optional inputs"
-"""What a client may leave out, it will."""
+"""Clients may leave them out."""
 _SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 32, 64, 128)
 """Batch sizes of a sweep, up to ``max_batch_size``, which is swept too."""
 
