@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
@@ -14,8 +16,11 @@ from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError, VerifyError
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from envbuilder.verification.live.repository import deploy_models
+from envbuilder.verification.server.servers import ServerChoice
 from envbuilder.verification.verify import VerifyRequest, report_schema, verify
 from tests.helpers.environments import assert_all_passed, environment, failures, pack
+from tests.helpers.own_models import FLOATS, HELPER, SCALING, write
 
 
 @pytest.mark.torch
@@ -41,6 +46,30 @@ def test_an_archive_that_moved(tmp_path: Path, cpu_archive: Path, settings: Sett
     jsonschema.validate(json.loads(report.json()), report_schema())
     assert [path.name for path in archive.parent.iterdir()] == [archive.name]
     assert list((tmp_path / "overflow" / "tmp").iterdir()) == []
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_an_archive_that_is_exchanged_after_it_was_read(
+    tmp_path: Path, plain_archive: Path, settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "e.tar.gz"
+    shutil.copyfile(plain_archive, archive)
+
+    def exchanged(*args: Any, **options: Any) -> Any:
+        other = tmp_path / "other.tar.gz"
+        other.write_bytes(gzip.compress(archive.read_bytes(), 1))
+        other.replace(archive)
+        return deploy_models(*args, **options)
+
+    monkeypatch.setattr("envbuilder.verification.live.model_deployment.deploy_models", exchanged)
+    model = write(tmp_path / "models", "own", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
+    request = VerifyRequest(model=model, server=ServerChoice(ask=False))
+    report = verify(archive, Session(settings=settings, store=store), request)
+    found = {check.id: check for check in report.checks}
+    assert found["archive.unchanged"].status == "failed"
+    assert found["archive.unchanged"].found == "e.tar.gz was replaced by another archive during verification"
+    assert not any(check.id.startswith("probe.model") for check in report.checks)
 
 
 @pytest.mark.torch
