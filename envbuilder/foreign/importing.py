@@ -18,7 +18,6 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from envbuilder.errors import RecipeError
@@ -29,7 +28,7 @@ from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.importing.convert import Choices
 from envbuilder.recipe.importing.environment_yml import Environment
 from envbuilder.recipe.importing.remark import Remark, Said
-from envbuilder.recipe.importing.wanted import Imported, Wanted, holds
+from envbuilder.recipe.importing.wanted import Imported, Wanted, holds, parse
 from envbuilder.util.files import open_regular
 from envbuilder.util.text import counted
 
@@ -277,9 +276,8 @@ def _requires(texts: Mapping[str, bytes], packages: Packages) -> dict[str, froze
         message = BytesHeaderParser().parsebytes(fields)
         names: set[str] = set()
         for text in message.get_all("Requires-Dist", []):
-            try:
-                requirement = Requirement(str(text))
-            except InvalidRequirement:
+            requirement = parse(str(text))
+            if isinstance(requirement, str):
                 continue
             if "extra" not in str(requirement.marker or "") and holds(requirement.marker, "3.12"):
                 names.add(canonicalize_name(requirement.name))

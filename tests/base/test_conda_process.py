@@ -122,9 +122,9 @@ def test_a_listing_without_an_end(
     too_much = (
         rf"recipe mine: py-rattler took more than %s to read the listing of team \({re.escape(address)}\)"
     )
-    # Short of memory, py-rattler sometimes hangs instead of aborting: then the time limit ends it.
+    # Short of memory, py-rattler sometimes hangs instead of aborting: then the time limit ends it. Of a listing that
+    # is unpacked while it arrives, a busy machine meets any of the three limits first.
     if case == "slow" or re.fullmatch(too_much % "(160.0 MB of memory|1 minute)", message):
-        assert case != "zst"
         assert case != "slow" or re.fullmatch(too_much % "0 minutes", message), message
         assert "leave that channel out" in hint
     else:

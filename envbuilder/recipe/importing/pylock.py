@@ -21,10 +21,10 @@ def read_pylock(path: Path) -> Imported:
     document = read_toml(path)
     try:
         lock = Pylock.from_dict(document.root.value)
+        taken = [package for package in lock.packages if _is_taken(package, lock)]
     except (PylockValidationError, ValueError, TypeError) as error:
         raise RecipeError(f"{path} is not a pylock.toml (PEP 751): {error}") from error
     name = path.name.removeprefix("pylock.").removesuffix("toml").strip(".") or path.resolve().parent.name
-    taken = [package for package in lock.packages if _is_taken(package, lock)]
     imported = Locked(
         path=path,
         kind="a pylock.toml",

@@ -14,7 +14,7 @@ from envbuilder.recipe.importing.documents import Document, read_toml, tables
 from envbuilder.recipe.importing.poetry import read_poetry
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.requirements import ELSEWHERE, read_requirement, variant_of
-from envbuilder.recipe.importing.wanted import Imported, Wanted, holds, with_marker
+from envbuilder.recipe.importing.wanted import Imported, Wanted, holds, read_marker, with_marker
 from envbuilder.util.documents import Record
 
 _NEWEST_PYTHON: Final = "3.12"
@@ -150,7 +150,8 @@ class _Reader:
         if not sources:
             self.found.requirements.append((said, requirement))
         for source in sources:
-            if not holds(str(source.get("marker", "")) or None, _NEWEST_PYTHON):
+            where = f"{self.document.path}, tool.uv.sources.{requirement.name}"
+            if not holds(read_marker(str(source.get("marker", "")), where), _NEWEST_PYTHON):
                 place = next(
                     (str(source[key]) for key in ("index", "git", "url", "path") if key in source), ""
                 )

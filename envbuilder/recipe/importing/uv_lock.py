@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from envbuilder.recipe.importing.documents import Document, read_toml, tables
 from envbuilder.recipe.importing.locked import Locked, LockedPackage
 from envbuilder.recipe.importing.remark import Said
-from envbuilder.recipe.importing.wanted import Imported, holds, parse, with_marker
+from envbuilder.recipe.importing.wanted import Imported, holds, parse, read_marker, with_marker
 from envbuilder.util.documents import Record
 
 _NEWEST_PYTHON = "3.12"
@@ -25,12 +25,12 @@ def read_uv_lock(path: Path) -> Imported:
         RecipeError: it cannot be read.
     """
     document = read_toml(path)
-    entries = [entry for entry in document.root.records("package") if _is_for_linux(entry)]
+    entries = [entry for entry in document.root.records("package") if _is_for_linux(entry, path)]
     roots: dict[str, Requirement] = {}
     members = [entry for entry in entries if _is_member(entry)]
     for member in members:
         for dependency in tables(member.value.get("dependencies")):
-            requirement = _requirement(dependency)
+            requirement = _requirement(dependency, path)
             if requirement is not None:
                 roots[canonicalize_name(requirement.name)] = requirement
     root = document.root
@@ -51,16 +51,15 @@ def _is_member(entry: Record) -> bool:
     return isinstance(source, dict) and ("virtual" in source or source.get("editable") == ".")
 
 
-def _is_for_linux(entry: Record) -> bool:
+def _is_for_linux(entry: Record, path: Path) -> bool:
     markers = entry.texts("resolution-markers") if "resolution-markers" in entry else ()
-    return not markers or any(holds(marker, _NEWEST_PYTHON) for marker in markers)
+    return not markers or any(holds(read_marker(marker, str(path)), _NEWEST_PYTHON) for marker in markers)
 
 
-def _requirement(dependency: object) -> Requirement | None:
+def _requirement(dependency: object, path: Path) -> Requirement | None:
     if not isinstance(dependency, dict) or not isinstance(dependency.get("name"), str):
         return None
-    marker = str(dependency.get("marker", ""))
-    if marker and not holds(marker, _NEWEST_PYTHON):
+    if not holds(read_marker(str(dependency.get("marker", "")), str(path)), _NEWEST_PYTHON):
         return None
     extras = f"[{','.join(map(str, dependency['extra']))}]" if dependency.get("extra") else ""
     found = parse(with_marker(f"{dependency['name']}{extras}", []))

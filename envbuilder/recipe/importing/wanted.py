@@ -11,6 +11,7 @@ from packaging.markers import Marker, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.environment_yml import Environment
 from envbuilder.recipe.importing.remark import Remark, Said
 
@@ -82,13 +83,38 @@ def parse(text: str) -> Requirement | str:
     try:
         requirement = Requirement(text)
         urlsplit(requirement.url or "")
-    except (InvalidRequirement, ValueError) as error:  # of an address that is none
+        holds(requirement.marker, "3.12")
+    except (
+        InvalidRequirement,
+        ValueError,
+    ) as error:  # of an address that is none, or a marker without an answer
         return f"not a requirement (PEP 508): {str(error).splitlines()[0]}"
     return requirement
 
 
-def holds(marker: Marker | str | None, python: str) -> bool:
-    """Say whether *marker* is true on a Triton server: CPython *python* on Linux, x86-64."""
+def read_marker(text: str, place: str) -> Marker | None:
+    """Return the marker that *text* is; None where it is empty.
+
+    Raises:
+        RecipeError: it is none, or none that has an answer; *place* says where it stands.
+    """
+    if not text:
+        return None
+    try:
+        marker = Marker(text)
+        holds(marker, "3.12")
+    except ValueError as error:
+        why = str(error).splitlines()[0]
+        raise RecipeError(f"{place}: {text!r} is not a marker (PEP 508): {why}") from error
+    return marker
+
+
+def holds(marker: Marker | None, python: str) -> bool:
+    """Say whether *marker* is true on a Triton server: CPython *python* on Linux, x86-64.
+
+    Raises:
+        UndefinedComparison: it compares what has no order (``sys_platform ~= "linux"``).
+    """
     if marker is None:
         return True
     environment = {
@@ -106,8 +132,7 @@ def holds(marker: Marker | str | None, python: str) -> bool:
         "extra": "",
     }
     try:
-        parsed = Marker(marker) if isinstance(marker, str) else marker
-        return parsed.evaluate(environment)
+        return marker.evaluate(environment)
     except UndefinedEnvironmentName:
         return True
 
