@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from email.parser import BytesParser
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,7 +121,7 @@ def _metadata(data: bytes) -> None:
     path = next(name for name in texts.files if name.endswith("/METADATA"))
     files = {**texts.files, path: data, path.replace("METADATA", "LICENSE"): data[:2000]}
     inventory_of(Texts(sha256=texts.sha256, size=texts.size, files=files), Path("x"))
-    licence_of(parse_email(BytesParser().parsebytes(data[:2000]).as_bytes())[0], {})
+    licence_of(parse_email(data[:2000])[0], {})
 
 
 def _globs(data: bytes) -> None:

@@ -113,6 +113,8 @@ def read_text(path: Path) -> str:
         raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text") from error
+    except ValueError as error:  # a NUL byte in the name
+        raise RecipeError(f"{path} cannot be read: {error}") from error
 
 
 def variant_of(url: str) -> str | None:
@@ -197,14 +199,14 @@ class _Reader:
                 line.left_out("a file at an address may change: download it and name that")
             )
             return
-        real = path.resolve()
-        if real in self.inside or len(self.inside) > _DEEPEST:
-            self.found.remarks.append(line.left_out("that file includes itself"))
-            return
         try:
             lines = read_lines(path)
         except RecipeError as error:
             self.found.remarks.append(line.left_out(error.message))
+            return
+        real = path.resolve()
+        if real in self.inside or len(self.inside) > _DEEPEST:
+            self.found.remarks.append(line.left_out("that file includes itself"))
             return
         inner = _Reader(
             found=self.found, inside=(*self.inside, real), constrains=constrains or self.constrains

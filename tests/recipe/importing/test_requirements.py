@@ -83,9 +83,12 @@ PLACE = "set package sources in envbuilder.toml, not in a recipe: "
         ("-f ./wheels", PLACE + 'find-links = ["…"]'),
         ("--extra-index-url https://example.org/simple", PLACE + 'extra-index-urls = ["…"]'),
         ("--no-index", PLACE + "no-index = true"),
+        ("-r a\0b.txt", ""),
+        ("-r circle.txt", ""),
     ],
 )
 def test_what_is_left_out(tmp_path: Path, line: str, why: str) -> None:
+    (tmp_path / "circle.txt").symlink_to("circle.txt")
     found = read(tmp_path, line)
     assert found.requirements == []
     (remark,) = found.remarks
