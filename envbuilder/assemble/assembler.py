@@ -9,10 +9,10 @@ import json
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
@@ -26,13 +26,15 @@ from envbuilder.assemble.writer import SegmentWriter
 from envbuilder.base.provider import Provider
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import Artifact
-from envbuilder.progress import SILENT, Reporter
+from envbuilder.progress import SILENT, Reporter, Task
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
 from envbuilder.store.proofs import Proofs
 from envbuilder.store.segments import download_segment, share_segment
 
 BASE_LABEL = "base"
+_LARGE: Final = 32 * 2**20
+"""Bytes of a wheel from which its progress is shown by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,8 +145,18 @@ class Assembler:
             )
             entries = [entry for entry in files.entries if entry.path not in omit]
             omitted = [_facts_of(entry, wheel) for entry in files.entries if entry.path in omit]
-            writer = SegmentWriter(folder, level=self._rules.level, executor=self._executor, wheel=wheel)
-            with closing(writer):
+            with (
+                self._task(artifact) as task,
+                closing(
+                    SegmentWriter(
+                        folder,
+                        level=self._rules.level,
+                        executor=self._executor,
+                        wheel=wheel,
+                        progress=task.advance,
+                    )
+                ) as writer,
+            ):
                 # RECORD lists all installed files, whichever wheel contributes them.
                 writer.write(
                     [*entries, *self.bytecode(entries, wheel)],
@@ -198,6 +210,11 @@ class Assembler:
         return segment
 
     # -- parts -------------------------------------------------------------------------------------
+
+    def _task(self, artifact: Artifact) -> AbstractContextManager[Task]:
+        """Show the progress of a large wheel: it takes seconds, and the archive shows nothing until then."""
+        reporter = self._reporter if artifact.size >= _LARGE else SILENT
+        return reporter.task(f"Assembling {artifact.filename}", artifact.size)
 
     @contextlib.contextmanager
     def _open(self, artifact: Artifact, path: Path) -> Iterator[BinaryIO]:

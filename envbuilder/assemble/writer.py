@@ -52,16 +52,23 @@ class _Made:
 class SegmentWriter:
     """Writes one segment into *folder*; members are read from *wheel*.
 
-    *executor* runs the work; results are written in order.
+    *executor* runs the work; results are written in order. *progress* is called with the bytes of each piece.
     """
 
     def __init__(
-        self, folder: Path, *, level: int, executor: Executor, wheel: ZipDirectory | None = None
+        self,
+        folder: Path,
+        *,
+        level: int,
+        executor: Executor,
+        wheel: ZipDirectory | None = None,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._level = level
         self._executor = executor
         self._wheel = wheel
+        self._progress = progress
         self._pieces: list[Piece] = []
         self._facts: list[FileFacts] = []
         self._under_way: deque[Future[_Made]] = deque()
@@ -265,6 +272,7 @@ class SegmentWriter:
         self._literals.write(data)
         self._pieces.append(Piece(len(data), zlib_ng.crc32(data), *splice))
         self._size += len(data) + splice[1]
+        self._progress(len(data) + splice[1])
 
 
 def _is_splice(entry: Entry) -> bool:

@@ -10,6 +10,8 @@ from envbuilder.util.text import counted, human
 
 LINE_EVERY = 5.0
 """Seconds between two lines of one task without a terminal."""
+_TELLING = 0.1
+"""Share of a task that must be done before its rate says when it ends: its parts differ (small wheels, torch)."""
 
 
 class Counted:
@@ -49,7 +51,7 @@ class Counted:
             done = line if self._unit == "bytes" else str(self._done)
             line = f"{done} of {_amount(self._total, self._unit)}"
         line += self._rate(seconds)
-        if self._ended is None and self._total and 0 < self._done < self._total:
+        if self._ended is None and self._total and self._total * _TELLING <= self._done < self._total:
             line += f", {_duration(seconds * (self._total - self._done) / self._done)} left"
         return line + (self._share() if share else "")
 

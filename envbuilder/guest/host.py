@@ -319,13 +319,13 @@ def words(error: BaseException) -> str:
 def tensor_of(name: str, array: Any, *, half: bool) -> Any:
     """Return an array as Triton hands it over; *half*: its values as BF16."""
     kind = stand_in().Tensor
-    return kind.from_bits(name, to_bits(array)) if half else kind(name, array)
+    return kind.from_bits(name, to_bits(array)) if half else kind(name, array).sent()
 
 
 def as_array(tensor: Any) -> Any:
     """Return a Triton tensor as an array that NumPy can compare, wherever it lies."""
     if tensor.is_cpu():
-        return from_bits(tensor.bits()) if tensor.number() == BFLOAT16 else tensor.as_numpy()
+        return from_bits(tensor.bits()) if tensor.number() == BFLOAT16 else tensor.content()
     from torch.utils.dlpack import from_dlpack
 
     value = from_dlpack(tensor.to_dlpack()).cpu()

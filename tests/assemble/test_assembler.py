@@ -4,7 +4,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -91,6 +91,27 @@ def test_a_wheel_is_made_once(make: MakeAssembler, wheel: tuple[Artifact, Path])
         "bin/tool.py",
         *(f"{SITE}/alpha-1.0.dist-info/{name}" for name in ("INSTALLER", "METADATA", "RECORD", "WHEEL")),
     }
+
+
+def test_a_large_wheel_shows_its_progress(
+    make: MakeAssembler, wheel: tuple[Artifact, Path], notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, int] = {}
+
+    class Shown:
+        def __init__(self, text: str) -> None:
+            self._text = text
+
+        def advance(self, amount: int, *, from_store: bool = False) -> None:
+            shown[self._text] = shown.get(self._text, 0) + amount
+
+    monkeypatch.setattr(notes, "task", lambda text, total, unit="bytes": nullcontext(Shown(text)))
+    monkeypatch.setattr("envbuilder.assemble.assembler._LARGE", wheel[0].size + 1)
+    make(PackRules(level=5)).wheel(*wheel)
+    assert shown == {}
+    monkeypatch.setattr("envbuilder.assemble.assembler._LARGE", wheel[0].size)
+    segment = make(PackRules(level=6)).wheel(*wheel)
+    assert shown == {f"Assembling {wheel[0].filename}": segment.size}
 
 
 @pytest.mark.parametrize(

@@ -28,3 +28,12 @@ def test_it_tells_every_few_seconds_and_at_the_end(clock: list[float]) -> None:
     assert all(line.startswith("Reading: ") for line in told)
     assert "50" in told[0]
     assert "100" in told[-1]
+
+
+def test_the_time_left_waits_for_a_tenth(clock: list[float]) -> None:
+    task = Counted("Packing", 1000, "bytes", lambda _: None)
+    clock[0] = 10.0
+    task.advance(99)
+    assert "left" not in task.figures()
+    task.advance(1)
+    assert task.figures().endswith(", 90 s left")

@@ -94,11 +94,11 @@ def test_threads_count_together(clock: Clock) -> None:
 
 def test_a_task_counts_in_its_own_unit(clock: Clock) -> None:
     console, out = lines_of()
-    with LineReporter(console).task("Checking", 9000, "files") as task:
+    with LineReporter(console).task("Checking", 6000, "files") as task:
         clock.now += 6
         task.advance(600)
     assert out.getvalue() == (
-        "Checking: 600 of 9000 files, 100/s, 84 s left\nChecking: 600 files in 6.0 s, 100/s\n"
+        "Checking: 600 of 6000 files, 100/s, 54 s left\nChecking: 600 files in 6.0 s, 100/s\n"
     )
 
 

@@ -128,13 +128,24 @@ def test_arrays_are_made_contiguous(pb: Any) -> None:
 
 
 def test_strings_become_bytes(pb: Any) -> None:
-    tensor = pb.Tensor("x", np.array([["é", b"\xff"], ["", "a"]], dtype=object))
-    assert tensor.as_numpy().tolist() == [["é".encode(), b"\xff"], [b"", b"a"]]
+    given = np.array([["é", b"\xff"], ["", np.bytes_(b"a")]], dtype=object)
+    tensor = pb.Tensor("x", given)
+    assert tensor.as_numpy() is given  # for who made it; who gets it has bytes
+    given[0, 0] = "later"
+    got = [["é".encode(), b"\xff"], [b"", b"b'a'"]]
+    assert tensor.content().tolist() == tensor.sent().as_numpy().tolist() == got
+    assert pb.Tensor("x", np.array([b"ab", b""])).content().tolist() == [b"ab", b""]
     assert tensor.number() == 13
     with pytest.raises(
         pb.TritonModelException, match=r"^TYPE_BYTES tensors cannot be converted to DLPack\.$"
     ):
         tensor.to_dlpack()
+
+
+def test_a_masked_array_is_sent_whole(pb: Any) -> None:
+    masked = np.ma.masked_greater(np.array([1.0, 5.0], np.float32), 2)
+    sent = pb.Tensor("x", masked).sent().as_numpy()
+    assert (type(sent), sent.tolist()) == (np.ndarray, [1.0, 5.0])
 
 
 def test_a_type_has_no_number_for_a_model(pb: Any) -> None:

@@ -116,11 +116,13 @@ class Model:
         Raises:
             TritonModelException: the model answered with an error, which is the message.
         """
-        (response,) = self.execute([self.request([Tensor(name, data) for name, data in inputs.items()])])
+        (response,) = self.execute(
+            [self.request([Tensor(name, data).sent() for name, data in inputs.items()])]
+        )
         error = response.error()
         if error is not None:
             raise TritonModelException(error.message())
-        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+        return {tensor.name(): tensor.content() for tensor in response.output_tensors()}
 
     def request(self, tensors: Sequence[Tensor], **rest: Any) -> InferenceRequest:
         """Return a request of this model, as the server hands it over; *rest* as the constructor takes it."""

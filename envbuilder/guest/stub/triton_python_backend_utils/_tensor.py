@@ -10,7 +10,7 @@ from typing import Any, List, Tuple
 import numpy as np
 
 from ._errors import TritonModelException
-from ._types import BF16, NUMBERED, numpy_to_triton_type
+from ._types import BF16, NUMBERED, elements, numpy_to_triton_type
 
 _CPU, _CUDA = 1, 2
 """``DLDeviceType``."""
@@ -23,6 +23,9 @@ _CODE_AT = 20
 class Tensor:
     """A named tensor: an array, which holds the bits of BF16 as uint16, or (on a GPU, or BF16) a tensor of torch."""
 
+    _given: np.ndarray[Any, Any] | None = None
+    """What it was made of: strings are serialized when a tensor is made, and its maker still reads the given ones."""
+
     def __init__(self, name: str, data: np.ndarray[Any, Any]) -> None:
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
@@ -33,9 +36,8 @@ class Tensor:
         if number is None:
             raise TritonModelException("NumPy dtype is not supported.")
         self._name, self._dtype = name, number
-        self._data: Any = _as_bytes(data) if kind == np.object_ else data
-        if not data.flags.c_contiguous:
-            self._data = np.ascontiguousarray(data)
+        self._given = data if data.flags.c_contiguous else np.ascontiguousarray(data)
+        self._data: Any = _as_bytes(self._given) if kind == np.object_ else self._given
 
     @classmethod
     def from_dlpack(cls, name: str, source: Any) -> Tensor:
@@ -104,6 +106,10 @@ class Tensor:
             raise TritonModelException(
                 "Tensor dtype is BF16 and cannot be converted to NumPy. Use to_dlpack() and from_dlpack() instead."
             )
+        return self.content() if self._given is None else self._given
+
+    def content(self) -> np.ndarray[Any, Any]:
+        """Return it as the server has it, strings as bytes. Triton has no such function: it is for the host."""
         array: np.ndarray[Any, Any] = self._data
         return array
 
@@ -135,7 +141,8 @@ class Tensor:
         """Return a copy: the server copies what is sent, so later changes of a buffer do not reach the client."""
         copy = type(self).__new__(type(self))
         copy._name, copy._dtype = self._name, self._dtype
-        copy._data = self._data.copy() if isinstance(self._data, np.ndarray) else self._data.clone()
+        # Of a masked array, or a matrix, its elements.
+        copy._data = np.array(self._data) if isinstance(self._data, np.ndarray) else self._data.clone()
         return copy
 
 
@@ -200,7 +207,7 @@ def _from_dlpack(source: Any) -> Tuple[Any, int]:
 
 def _as_bytes(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return *data* as it comes out of Triton's serialization: every element is bytes."""
-    items = [item if isinstance(item, bytes) else str(item).encode("utf-8") for item in data.reshape(-1)]
+    items = elements(data)
     result = np.empty(len(items), dtype=np.object_)
     result[:] = items
     return result.reshape(data.shape)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import numpy as np
 
@@ -58,11 +58,17 @@ def serialize_byte_tensor(input_tensor: np.ndarray[Any, Any]) -> Any:
         return ()
     if input_tensor.dtype != np.object_ and input_tensor.dtype.type != np.bytes_:
         return None
-    parts = []
-    for item in input_tensor.ravel():
-        data = bytes(item) if isinstance(item, bytes) else str(item).encode("utf-8")
-        parts += [struct.pack("<I", len(data)), data]
-    return b"".join(parts)
+    return b"".join(struct.pack("<I", len(data)) + data for data in elements(input_tensor))
+
+
+def elements(array: np.ndarray[Any, Any]) -> List[bytes]:
+    """Return what Triton's module serializes of an array of strings, in order. Only the host needs it by itself.
+
+    Of an array of objects, ``bytes`` as they are, and the text of all else, that of a ``numpy.bytes_`` (``b'x'``) too.
+    """
+    if array.dtype.type == np.bytes_:
+        return [bytes(item) for item in array.ravel()]
+    return [item if type(item) is bytes else str(item).encode("utf-8") for item in array.ravel()]
 
 
 def deserialize_bytes_tensor(encoded_tensor: bytes) -> np.ndarray[Any, Any]:
