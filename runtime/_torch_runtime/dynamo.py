@@ -61,6 +61,11 @@ class Compiler:
         """Compile nothing any more: what is compiled serves, the model itself does for the rest."""
         self._seal = Seal()
 
+    def close(self) -> None:
+        """Let Dynamo compile again: this process may load another model."""
+        if self._seal is not None:
+            self._seal.open()
+
     def forward(self, tensors: list[Any]) -> list[Any]:
         """Return the outputs for *tensors*, each in the order of the configuration."""
         if self._seal is not None:

@@ -168,6 +168,8 @@ class Engine:
     def close(self) -> None:
         """Let go of the model and of what the device holds for it."""
         self.metrics.tell(at_once=True)
+        if self.compiler:
+            self.compiler.close()
         self.form, self.compiler = self.model, None
         self.model.close()
         gc.unfreeze()

@@ -13,21 +13,33 @@ MOST_SHAPES = 4096
 
 
 class Seal:
-    """Lets compiled code run, and Dynamo compile nothing.
+    """Lets compiled code run, and Dynamo compile nothing, until it is opened.
 
-    torch 2.6 and later run what is compiled, and the rest as it is, function by function
-    (``torch.compiler.set_stance("eager_on_recompile")``). Whether a shape needs the rest is found out once for each, in
-    the stance that raises an error. Before, Dynamo can only be told to raise one.
+    torch 2.6 and later run what is compiled, and the rest as it is, function by function: they have a stance for that
+    (``torch.compiler.set_stance("eager_on_recompile")``), taken here once, as to take it for each call costs 10 to 20
+    microseconds. Whether a shape needs the rest is found out once for each, in the stance that raises an error. Before,
+    Dynamo can only be told to raise one.
     """
 
     def __init__(self) -> None:
         self._stance: Any = getattr(torch.compiler, "set_stance", None)
         self._denied: dict[Any, bool] = {}
         self._last = False
-        if self._stance is None:
+        if self._stance is not None:
+            self._stance("eager_on_recompile")
+        else:
             import torch._dynamo.config as settings
 
             settings.error_on_recompile = True
+
+    def open(self) -> None:
+        """Let Dynamo compile again."""
+        if self._stance is not None:
+            self._stance("default")
+        else:
+            import torch._dynamo.config as settings
+
+            settings.error_on_recompile = False
 
     def call(self, compiled: Callable[[], Any], tensors: list[Any]) -> Any:
         """Return what *compiled* returns for *tensors*; UNCOMPILED: the model itself has to answer."""
@@ -38,10 +50,7 @@ class Seal:
                 self._denied.clear()
             return self._try(compiled, shapes)
         self._last = denied
-        if self._stance is None:
-            return UNCOMPILED if denied else compiled()
-        with self._stance("eager_on_recompile"):
-            return compiled()
+        return UNCOMPILED if denied and self._stance is None else compiled()
 
     def _try(self, compiled: Callable[[], Any], shapes: Any) -> Any:
         try:

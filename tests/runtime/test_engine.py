@@ -175,6 +175,10 @@ def test_nothing_is_compiled_in_a_request_unless_that_is_allowed(serve: Serve) -
     model.instance.engine.metrics.tell(at_once=True)
     (series,) = serve.pb.MetricFamily.families["pytorch_runtime_uncompiled_calls"].values()
     assert series.value() == 3
+    model.finalize()
+    again: Any = torch.compile(module, dynamic=False)
+    again(torch.from_numpy(x(7)))  # another model of this process may compile
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before
 
 
 def test_an_error_of_a_model_that_is_compiled_is_its_own(serve: Serve) -> None:
