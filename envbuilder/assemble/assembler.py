@@ -31,6 +31,7 @@ from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
 from envbuilder.store.proofs import Proofs
 from envbuilder.store.segments import download_segment, share_segment
+from envbuilder.util.documents import LISTING, DocumentError, parse_json
 
 BASE_LABEL = "base"
 _LARGE: Final = 32 * 2**20
@@ -80,8 +81,8 @@ class Assembler:
         known = self._store.find("listings", key)
         if known is not None:
             # Damaged, or just evicted: list it again.
-            with contextlib.suppress(ValueError, OSError, KeyError, TypeError, AttributeError):
-                return _listing(json.loads(known.read_bytes()))
+            with contextlib.suppress(DocumentError, ValueError, OSError, KeyError, TypeError, AttributeError):
+                return _listing(parse_json(known.read_bytes(), where=str(known), cap=LISTING).value)
         with self._open(artifact, path) as file:
             wheel = ZipDirectory(file, artifact.filename)
             files = wheel_files(wheel, artifact.filename, minor=self._base.minor, rules=self._rules)

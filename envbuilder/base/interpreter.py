@@ -21,6 +21,7 @@ from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import LockedInterpreter
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.local import Store
+from envbuilder.util.documents import LISTING, DocumentError, parse_json
 from envbuilder.util.process import CommandError, run
 
 __all__ = [
@@ -162,11 +163,11 @@ def recall(minor: str, locked: LockedInterpreter, store: Store) -> Interpreter |
     if record is None:
         return None
     try:
-        known = json.loads(record.read_bytes())
+        known = parse_json(record.read_bytes(), where=str(record), cap=LISTING).value
         interpreter = Interpreter(**{name: _typed(name, known["interpreter"][name]) for name in _FIELDS})
         libraries = {name: tuple(map(Path, found)) for name, found in known["libraries"].items()}
         same = "origins" in known and known["fingerprint"] == _fingerprint(interpreter, libraries)
-    except (OSError, ValueError, KeyError, TypeError, AssembleError):
+    except (OSError, DocumentError, ValueError, KeyError, TypeError, AttributeError, AssembleError):
         return None  # nothing that is sure: find it again
     if not same or interpreter.minor != minor:
         return None
@@ -178,9 +179,11 @@ def recall_origins(digest: str, store: Store) -> dict[str, LibraryOrigin]:
     """Return where the libraries of the interpreter with this *digest* came from, as far as *store* remembers."""
     record = store.find("interpreters", digest)
     try:
-        known = json.loads(record.read_bytes())["origins"] if record is not None else {}
+        if record is None:
+            return {}
+        known = parse_json(record.read_bytes(), where=str(record), cap=LISTING).value["origins"]
         return {name: LibraryOrigin(**one) for name, one in known.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, DocumentError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

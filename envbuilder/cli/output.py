@@ -73,8 +73,39 @@ def plain(value: Any) -> Any:
     return value
 
 
+def check_output(path: Path) -> None:
+    """Refuse to write an option's file over what the command reads, or over another of its outputs.
+
+    Raises:
+        RecipeError: *path* is named twice on the command line, or is the manifest of an archive that is named.
+    """
+    context = click.get_current_context(silent=True)
+    given = [
+        Path(one)
+        for value in (context.params.values() if context is not None else ())
+        for one in (value if isinstance(value, tuple) else (value,))
+        if isinstance(one, (str, Path)) and one
+    ]
+    real = os.path.realpath(path)
+    if sum(os.path.realpath(one) == real for one in given) > 1:
+        raise RecipeError(
+            f"{path} is named twice: it would be overwritten", hint="choose another file for the output"
+        )
+    if any(os.path.realpath(manifest_beside(one)) == real for one in given if one.is_file()):
+        raise RecipeError(
+            f"{path} is the manifest of the archive: it would be overwritten",
+            hint="choose another file for the output",
+        )
+
+
 def write_file(path: Path, text: str) -> None:
-    """Write the file that an option names, atomically."""
+    """Write the file that an option names, atomically, through a link to where it leads.
+
+    Raises:
+        RecipeError: it is one of the command's inputs, or cannot be written.
+    """
+    check_output(path)
+    path = path.resolve() if path.is_symlink() else path
     try:
         with output_folder(path.parent):
             atomic_write(path, text.encode())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from envbuilder.cli.output import write_file
+from envbuilder.cli.output import check_output, write_file
 from envbuilder.errors import RecipeError
 from envbuilder.verification.failures import UNFINISHED
 from envbuilder.verification.report import Report
@@ -22,6 +22,9 @@ class ReportFiles:
         self._junit = junit
         self._html = html
         self._written = False
+        for path in (report, junit, html):
+            if path is not None:
+                check_output(path)
 
     def write(self, found: Report) -> None:
         """Write the files; a failure with one does not prevent the others.

@@ -27,13 +27,13 @@ def is_runtime_file(path: str) -> bool:
 
 def is_runtime(file: Path) -> bool:
     """Whether *file* is the runtime that Triton loads, of this envbuilder."""
-    return file.is_file() and file.read_bytes() == runtime_file().read_bytes()
+    return file.is_file() and has_bytes(file, runtime_file().read_bytes())
 
 
 def foreign_name(version: Path) -> str | None:
     """Return what in a version folder has a name of the runtime's and is not the runtime's, if anything is."""
     file, folder = version / RUNTIME_FILE, version / RUNTIME_FOLDER
-    if file.exists() and (not file.is_file() or b"TritonPythonModel" not in file.read_bytes()):
+    if file.exists() and (not file.is_file() or b"TritonPythonModel" not in read_regular(file, most=_MOST)):
         return RUNTIME_FILE
     if folder.exists() and not (folder / "engine.py").is_file():
         return RUNTIME_FOLDER

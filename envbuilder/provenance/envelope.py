@@ -13,6 +13,7 @@ from envbuilder.signing.dsse import PAYLOAD_TYPE, Envelope, Signer, check_envelo
 from envbuilder.signing.timestamps import Stamp
 from envbuilder.signing.verifier import Verifier
 from envbuilder.util.documents import DocumentError, Record, parse_json
+from envbuilder.util.files import NotRegularError, has_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +41,12 @@ def another_beside(archive: Path, text: bytes) -> Path:
     """Return the path for a provenance with this text: the usual one, or another if that has different content."""
     path = provenance_beside(archive)
     try:
-        if path.read_bytes() == text:
+        if has_bytes(path, text):
             return path
     except FileNotFoundError:
         return path
+    except NotRegularError:  # something of the user's is called so
+        pass
     return path.with_name(f"{path.stem}-{hashlib.sha256(text).hexdigest()[:12]}{path.suffix}")
 
 

@@ -25,7 +25,8 @@ from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.built_wheels import place_in_wheelhouse
 from envbuilder.resolve.wheels import resolve as resolve_wheels
 from envbuilder.store.session import Session
-from envbuilder.util.files import kind_of_file
+from envbuilder.util.documents import DOCUMENT, DocumentError, parse_toml
+from envbuilder.util.files import kind_of_file, read_regular
 from envbuilder.util.tempdirs import DRAFT, remove_stale
 
 
@@ -122,8 +123,23 @@ def _previous(path: Path, reporter: Reporter) -> Lock | None:
     except StaleLockError:
         return None
     except IntegrityError as error:  # a merge conflict, or an edit: this is the command that mends it
+        _check_author(path)
         reporter.note(f"{error.message}; writing a new lock without its versions")
         return None
+
+
+def _check_author(path: Path) -> None:
+    """Refuse to overwrite a lock that another tool wrote: all of them call theirs ``pylock.NAME.toml`` (PEP 751)."""
+    try:
+        author = parse_toml(read_regular(path, most=DOCUMENT.size), where=str(path)).text("created-by")
+    except (DocumentError, OSError):
+        return
+    if author != "envbuilder":
+        raise RecipeError(
+            f"{path} is a lock of {author}, not of envbuilder",
+            hint="move it, or rename the recipe, whose lock is pylock.NAME.toml; `envbuilder import` makes a recipe "
+            "of such a lock",
+        )
 
 
 def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: Path) -> None:

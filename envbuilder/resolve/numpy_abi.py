@@ -37,6 +37,7 @@ from envbuilder.lockfile.model import Artifact
 from envbuilder.resolve.target import Target
 from envbuilder.resolve.wheel_size import size_of
 from envbuilder.store.session import Session
+from envbuilder.util.documents import DocumentError, parse_json
 from envbuilder.util.zips import BadZipError, opened_zip, read_member
 
 _FLOOR: Final = re.compile(rb"NumPy C-API version 0x%x \(NumPy (\d+\.\d+)\)")
@@ -119,9 +120,9 @@ def _abi(name: str, version: str, wheel: PackageWheel, undeclared: bool, session
     known = session.store.find("listings", key)
     if known is not None:
         try:
-            data = json.loads(known.read_bytes())
+            data = parse_json(known.read_bytes(), where=str(known)).value
             return _Abi(floor=data["floor"], only_1=data["only_1"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, DocumentError, ValueError, KeyError, TypeError):
             pass  # damaged, or just evicted: read again
     abi = _read(name, version, wheel, sha256, undeclared, session)
     if abi is not None:

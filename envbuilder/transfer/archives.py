@@ -23,7 +23,7 @@ from envbuilder.store.remote import RemoteStore
 from envbuilder.store.signed import UntrustedError
 from envbuilder.transfer.expected import ANYTHING, Wanted
 from envbuilder.util.documents import DOCUMENT, LISTING, DocumentError, parse_json
-from envbuilder.util.files import atomic_write, file_sha256, read_regular
+from envbuilder.util.files import atomic_write, file_sha256, has_bytes, read_regular
 from envbuilder.util.interruption import shielded
 from envbuilder.util.tempdirs import draft_folder, output_folder
 from envbuilder.util.text import human
@@ -221,7 +221,7 @@ def download_archive(
             else:
                 _download(remote, sha256, size, archive, text, reporter)
                 stats.sent.append("archive")
-            if not (manifest_beside(archive).is_file() and manifest_beside(archive).read_bytes() == text):
+            if not (manifest_beside(archive).is_file() and has_bytes(manifest_beside(archive), text)):
                 atomic_write(manifest_beside(archive), text)
             reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
             provenances = _bring(

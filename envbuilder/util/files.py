@@ -21,10 +21,13 @@ StrPath = str | os.PathLike[str]
 def atomic_write(path: Path, data: bytes) -> None:
     """Write *data* to a temporary file beside *path* and rename it: a killed run leaves the old file.
 
+    A file that is there keeps its mode. A link is replaced, and what it leads to stays as it is.
+
     Raises:
         NotRegularError: it exists and is not a file: a device, say, which must not be replaced.
         OSError: it cannot be written.
     """
+    mode = None
     with contextlib.suppress(FileNotFoundError):
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -32,6 +35,8 @@ def atomic_write(path: Path, data: bytes) -> None:
     with draft_folder(path.parent, path.name) as folder:
         draft = folder / "draft"
         draft.write_bytes(data)
+        if mode is not None:
+            draft.chmod(stat.S_IMODE(mode))
         draft.replace(path)
 
 
@@ -97,6 +102,28 @@ def read_regular(path: Path, *, most: int) -> bytes:
     """Return at most *most* bytes from the beginning of a file, opened as :func:`open_regular` does."""
     with open_regular(path) as file:
         return file.read(most)
+
+
+def has_bytes(path: Path, data: bytes) -> bool:
+    """Whether the file *path* holds *data*; one of another size is not read, however large it claims to be.
+
+    Raises:
+        NotRegularError: it exists and is not a file.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        return os.fstat(file.fileno()).st_size == len(data) and file.read(len(data) + 1) == data
+
+
+def read_ends(path: Path, most: int) -> str:
+    """Return the text of a log, of a longer one the first and the last *most* bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= 2 * most:
+            return file.read(2 * most).decode(errors="replace")
+        begin = file.read(most)
+        file.seek(size - most)
+        return f"{begin.decode(errors='replace')}\n{file.read(most).decode(errors='replace')}"
 
 
 def read_text(path: Path, *, most: int = 16 * 2**20) -> str:

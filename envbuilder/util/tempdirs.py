@@ -132,7 +132,10 @@ def temporary_name(prefix: str) -> str:
 
 
 def remove_stale(parent: Path, begins: str = "") -> None:
-    """Remove unlocked temporary folders in *parent* whose names begin with *begins*: killed processes left them."""
+    """Remove this user's unlocked temporary folders in *parent* whose names begin with *begins*.
+
+    Killed processes left them. Those of others stay, whoever runs this: what is in them is not this user's to judge.
+    """
     try:
         names = os.listdir(parent)
     except OSError:
@@ -143,6 +146,7 @@ def remove_stale(parent: Path, begins: str = "") -> None:
                 descriptor = os.open(parent / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove(parent / name)
+                    if os.fstat(descriptor).st_uid == os.geteuid():
+                        remove(parent / name)
                 finally:
                     os.close(descriptor)

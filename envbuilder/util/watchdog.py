@@ -76,13 +76,19 @@ def _remove_bit_by_bit(top: str) -> None:
     folders = [top]
     for folder in folders:  # it grows
         with contextlib.suppress(OSError):
-            os.chmod(folder, 0o700)
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        os.unlink(entry.path)
+            # By its descriptor: a link that somebody puts in its place leads nowhere.
+            descriptor = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+            try:
+                opened = f"/proc/self/fd/{descriptor}"
+                os.chmod(opened, 0o700)
+                with os.scandir(opened) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(os.path.join(folder, entry.name))
+                        else:
+                            os.unlink(entry.name, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
     for folder in reversed(folders):
         with contextlib.suppress(OSError):
             os.rmdir(folder)

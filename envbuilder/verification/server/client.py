@@ -15,9 +15,10 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from envbuilder.guest.answers import Answer
 from envbuilder.guest.bfloat16 import from_bits, to_bits
 from envbuilder.guest.host import TEXT_ID
+from envbuilder.util.files import read_ends
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.deployed import DeployedModel
-from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.process import MOST_LOG, RunningServer
 
 CLIENT_TIMEOUT: Final = 120.0
 """Seconds for one request, and between two responses."""
@@ -62,7 +63,7 @@ def not_ready(running: RunningServer, name: str) -> str | None:
             return None
         index = [entry for entry in client.get_model_repository_index() if entry.get("name") == name]
         reasons = [entry["reason"] for entry in index if entry.get("reason") not in (None, "", _UNLOADED)]
-        log = running.log.read_text(errors="replace").splitlines()
+        log = read_ends(running.log, MOST_LOG).splitlines()
         reasons += [line for line in log if line.startswith("E") and name in line] if not reasons else []
         return str(reasons[-1]) if reasons else "it does not say why"
 

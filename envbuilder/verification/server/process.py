@@ -15,10 +15,13 @@ from typing import Final
 
 from envbuilder.errors import VerifyError
 from envbuilder.util.documents import DocumentError, parse_json
+from envbuilder.util.files import read_ends
 from envbuilder.util.interruption import shielded
 from envbuilder.util.process import announce
 from envbuilder.verification.server.cleanup import TERMINATE_AFTER, Leftovers, extractions, guarded
 
+MOST_LOG: Final = 2**22
+"""Bytes of a log's beginning and of its end that are read: what a model prints has no limit."""
 _LAST_LINES: Final = 20
 _MOST_ANSWER: Final = 2**20
 """Largest answer in bytes: another program may have the port."""
@@ -179,7 +182,7 @@ class ServerProcess:
 def _last_lines(log: Path, count: int = _LAST_LINES) -> str:
     """Return the end of a log without the server's tables, and before it the errors further up."""
     try:
-        lines = log.read_text(errors="replace").splitlines()
+        lines = read_ends(log, MOST_LOG).splitlines()
     except OSError:
         lines = []
     told = [line[:_LINE_LENGTH] for line in lines if line.strip() and not _TABLE.match(line)]
