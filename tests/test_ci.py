@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from envbuilder.cli import cli
 from envbuilder.deployment.options import ENVIRONMENTS
-from tests.helpers.pages import ROOT
+from tests.helpers.pages import ROOT, action_steps
 
 CI = ROOT / "ci"
 
@@ -24,15 +24,7 @@ def loaded(path: Path) -> Any:
 
 def github() -> str:
     """What the action runs, with the defaults of its inputs."""
-    action = loaded(CI / "github" / "action.yml")
-    texts = []
-    for step in action["runs"]["steps"]:
-        text = step.get("run", "")
-        for name, value in step.get("env", {}).items():
-            (given,) = re.findall(r"inputs\.([\w-]+)", value)
-            text = text.replace(f"${name}", action["inputs"][given].get("default", "X"))
-        texts.append(text)
-    return "\n".join(texts)
+    return "\n".join(action_steps(CI / "github", {"envbuilder": "X"}))
 
 
 def gitlab() -> str:

@@ -221,6 +221,7 @@ def report_schema() -> dict[str, Any]:
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:envbuilder:schema:report:{FORMAT}",
         "title": "envbuilder verification report",
         **_record(properties),
     }

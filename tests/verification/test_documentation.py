@@ -13,7 +13,7 @@ from envbuilder.html_report.content import GROUPS as TITLES
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 FOLDER = Path(envbuilder.verification.__file__).parent
 SOURCES = [*FOLDER.rglob("*.py"), Path(envbuilder.transfer.image_checks.__file__)]
-GROUPS = "archive|contents|contract|image|layout|linking|live|manifest|model|paths|probe|provenance|server|system|verification"
+GROUPS = "|".join(TITLES)
 NOT_CHECKS = {"model.py", "server.log"}
 PARTS = {"suffix": ("", "-gpu"), "protocol": ("http", "grpc")}
 
