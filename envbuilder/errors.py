@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class EnvbuilderError(Exception):
-    """An error for the user: what was found, where, and (``hint``) what to do."""
+    """Any other error.
+
+    The base class of the errors below: ``message`` says what was found and where, ``hint`` what to do about it.
+    """
 
     exit_code = 1
 

@@ -30,6 +30,9 @@ PROGRAMS = {
     "g++": "g++",
     "bsdtar": "libarchive-tools",
     "qemu-x86_64": "qemu-user",
+    # Each shell reads its completion script.
+    "zsh": "zsh",
+    "fish": "fish",
     # Peers of images: registry, copies, unpacking, mounting.
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +18,9 @@ from ruamel.yaml import YAML
 
 from envbuilder.cli import cli
 from envbuilder.deployment.options import ENVIRONMENTS
-from tests.helpers.pages import ROOT
+from envbuilder.store.local import CACHE_VARIABLE
+from tests.helpers.images import skopeo, umoci
+from tests.helpers.pages import ROOT, action_steps
 
 CI = ROOT / "ci"
 
@@ -24,15 +31,7 @@ def loaded(path: Path) -> Any:
 
 def github() -> str:
     """What the action runs, with the defaults of its inputs."""
-    action = loaded(CI / "github" / "action.yml")
-    texts = []
-    for step in action["runs"]["steps"]:
-        text = step.get("run", "")
-        for name, value in step.get("env", {}).items():
-            (given,) = re.findall(r"inputs\.([\w-]+)", value)
-            text = text.replace(f"${name}", action["inputs"][given].get("default", "X"))
-        texts.append(text)
-    return "\n".join(texts)
+    return "\n".join(action_steps(CI / "github", {"envbuilder": "X"}))
 
 
 def gitlab() -> str:
@@ -86,3 +85,49 @@ def test_the_image_holds_what_a_shared_deployment_places() -> None:
     page = (ROOT / "docs" / "how-to" / "dockerfile.md").read_text()
     assert f"--shared-as {place}" in text
     assert f"--layout shared --shared-as {place}" in page
+
+
+def test_the_image_is_built(tmp_path: Path) -> None:
+    """With nothing in place of Triton's image, which is not here: what is copied where, and what is started."""
+    (tmp_path / "repository" / "net").mkdir(parents=True)
+    (tmp_path / "repository" / "net" / "config.pbtxt").write_text("max_batch_size: 8\n")
+    (tmp_path / ENVIRONMENTS / "net-0123456789ab").mkdir(parents=True)
+    (tmp_path / ENVIRONMENTS / "net-0123456789ab" / "python3").write_text("")
+    places = ["--storage-driver", "vfs", "--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run")]
+    build = ["bud", "--from", "scratch", "--build-arg", "TRITON=25.06", "-f", str(CI / "Dockerfile")]
+    command = ["buildah", *places, *build, "-t", f"oci:{tmp_path / 'image'}:made", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tree = umoci(tmp_path / "image", "made", tmp_path / "bundle", rootless=os.geteuid() != 0)
+    assert {name for name, (kind, _, _) in tree.items() if kind == "file"} == {
+        "models/repository/net/config.pbtxt",
+        "models/environments/net-0123456789ab/python3",
+    }
+    config = json.loads(skopeo("inspect", "--config", f"oci:{tmp_path / 'image'}:made"))["config"]
+    assert config["Cmd"] == ["tritonserver", "--model-repository=/models/repository"]
+    assert set(config["ExposedPorts"]) == {"8000/tcp", "8001/tcp", "8002/tcp"}
+
+
+def test_the_hook_of_pre_commit_refuses_a_stale_lock(tmp_path: Path) -> None:
+    """As pre-commit runs it: in the repository's folder, if one of its files changed, without their names."""
+    (one,) = loaded(ROOT / ".pre-commit-hooks.yaml")
+    assert one["pass_filenames"] is False
+    assert [
+        bool(re.search(one["files"], name)) for name in ("recipes/cpu.yaml", "envbuilder.toml", "a.py")
+    ] == [True, True, False]
+    recipe = tmp_path / "recipes" / "cpu.yaml"
+    recipe.parent.mkdir()
+    for name in ("cpu.yaml", "pylock.cpu.toml"):
+        shutil.copy(ROOT / "recipes" / name, recipe.parent)
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    program = Path(sys.executable).with_name("envbuilder")
+    words = shlex.split(one["entry"])
+    assert words[0] == program.name
+
+    def run() -> int:
+        env = {**os.environ, "HOME": str(tmp_path), CACHE_VARIABLE: str(tmp_path / "store")}
+        return subprocess.run([program, *words[1:]], cwd=tmp_path, env=env, check=False).returncode
+
+    assert run() == 0
+    recipe.write_text(recipe.read_text() + "prereleases: true\n")
+    assert run() == 3

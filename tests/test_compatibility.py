@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from uv import find_uv_bin
 
 from envbuilder.base.interpreter import find_interpreters
 from tests.helpers.pages import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -28,13 +34,38 @@ print(len(names))
 NEEDS_THE_EXTRA_CLUSTER = ("envbuilder.fleet.dask",)
 
 
-@pytest.mark.parametrize(("which", "resolution"), [(0, "lowest-direct"), (-1, "highest")])
-def test_what_is_allowed_works(tmp_path: Path, which: int, resolution: str) -> None:
-    """With the oldest, and the newest, of the Pythons that this machine has."""
-    here = [find_interpreters(f"3.{minor}")[0] for minor in range(10, 15)]
-    found = [of_one_minor for of_one_minor in here if of_one_minor][which]
+MINORS = [f"3.{minor}" for minor in range(10, 15)]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What uv keeps between the tests: most wheels are the same for each Python."""
+    return tmp_path_factory.mktemp("uv")
+
+
+def oldest() -> str:
+    """The first of the minors that this machine has."""
+    return next(minor for minor in MINORS if find_interpreters(minor)[0])
+
+
+def test_the_minors_are_those_that_are_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [one.rpartition(" ")[2] for one in project["classifiers"] if "Python :: 3." in one]
+    assert declared == MINORS
+    assert project["requires-python"] == f">={MINORS[0]}"
+
+
+@pytest.mark.parametrize(
+    ("minor", "resolution"), [("oldest", "lowest-direct"), *((minor, "highest") for minor in MINORS)]
+)
+def test_what_is_allowed_works(tmp_path: Path, cache: Path, minor: str, resolution: str) -> None:
+    """With each minor of Python that this machine has; the oldest one with the oldest dependencies, too."""
+    minor = oldest() if minor == "oldest" else minor
+    found = find_interpreters(minor)[0]
+    if not found:
+        pytest.skip(f"this machine has no CPython {minor}")
     venv = tmp_path / "venv"
-    uv = [find_uv_bin(), "--quiet", "--cache-dir", str(tmp_path / "cache")]
+    uv = [find_uv_bin(), "--quiet", "--cache-dir", str(cache)]
     subprocess.run([*uv, "venv", "--python", str(found[0].executable), str(venv)], check=True)
     install = ["pip", "install", "--python", str(venv / "bin" / "python"), "--resolution", resolution]
     subprocess.run([*uv, *install, f"{ROOT}[conda,proof]"], check=True)

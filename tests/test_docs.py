@@ -42,17 +42,17 @@ def test_a_page_that_is_linked_is_there(page: Path) -> None:
     assert [link for link in linked if not (page.parent / link).exists()] == []
 
 
-def test_the_rooms_of_the_picture_are_those_of_the_contract() -> None:
+def test_the_packages_of_the_picture_are_those_of_the_contract() -> None:
     picture = (ROOT / "docs" / "architecture.md").read_text().split("```")[1].removeprefix("text\n")
     shown = {word for line in picture.splitlines() for word in re.split(r"\s{3,}", line)[0].split()}
-    rooms = {path.parent.name for path in (ROOT / "envbuilder").glob("*/__init__.py")}
-    assert shown - {"the", "stages:"} == rooms | {"errors", "progress"}
+    packages = {path.parent.name for path in (ROOT / "envbuilder").glob("*/__init__.py")}
+    assert shown - {"the", "stages:"} == packages | {"errors", "progress"}
 
 
 def test_every_verb_is_in_the_table() -> None:
     text = (ROOT / "docs" / "python-api.md").read_text()
     verbs = {name for name in envbuilder.__all__ if name[0].islower() and not name.startswith("plot_")}
-    assert verbs == set(re.findall(r"`(\w+)`", text.split("| verbs | |")[1].split("\n\n")[0]))
+    assert verbs == set(re.findall(r"`(\w+)`", text.split("| functions | |")[1].split("\n\n")[0]))
 
 
 @pytest.fixture

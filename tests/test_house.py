@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 400
 """Lines of a module: what is longer does more than one thing."""
 LOOSE = {"__init__", "__main__", "bootstrap", "errors", "progress"}
-"""The modules at the top of the package: all else has a room."""
+"""The modules at the top of the package: all else has a package."""
 
 SHARED = {"deployment/weight_files.py": "weight_files.py", "guest/equality.py": "equality.py"}
 """Links to modules of the runtime, which imports nothing of the package."""
@@ -104,12 +104,12 @@ def test_nothing_lies_loose() -> None:
 
 
 @pytest.mark.parametrize(
-    "room",
+    "package",
     sorted(path.parent for path in (ROOT / "envbuilder").glob("*/__init__.py")),
     ids=lambda path: path.name,
 )
-def test_a_room_says_what_it_is_for(room: Path) -> None:
-    text = (room / "__init__.py").read_text()
+def test_a_package_says_what_it_is_for(package: Path) -> None:
+    text = (package / "__init__.py").read_text()
     assert text.startswith('"""')
     said = text[3 : text.index('"""', 3)]
     assert said.splitlines()[0].endswith("."), "one sentence, then what goes in and out"

@@ -15,10 +15,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from envbuilder.cli import cli
-from envbuilder.config.settings import load_settings
+from envbuilder.config.settings import ENVIRONMENT, MODELS, load_settings
 from envbuilder.deployment.config import read_config
+from envbuilder.errors import RecipeError
 from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.matrix import load_matrix
+from envbuilder.recipe.schema import schema_text
+from envbuilder.verification.report import FORMAT, report_schema
 from tests.helpers import reference
 from tests.helpers.pages import DOCS, PAGES, ROOT, blocks, commands, name_of, steps
 from tests.helpers.trust import Team
@@ -42,6 +45,7 @@ def context_of(group: click.Group) -> click.Context:
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 60
     assert len({page for page, _ in COMMANDS}) > 12
+    assert ("docs/trust.md", ["push", "resnet"]) in COMMANDS  # which sets a variable before it
 
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=as_text)
@@ -117,6 +121,41 @@ def test_a_piece_of_python(page: str, text: str) -> None:
 @pytest.mark.parametrize(("page", "text"), of_language("json"))
 def test_a_piece_of_json(page: str, text: str) -> None:
     json.loads(text)
+
+
+def test_the_settings_are_those_that_are_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    (first, *_) = text.partition("| `envbuilder.toml` |")[2].split("\n\n")
+    cells = [line.split(" | ")[0] for line in first.splitlines() if line.startswith("| `")]
+    shown = [key for cell in cells for key in re.findall(r"`([^`]+)`", cell)]
+    (tmp_path / "envbuilder.toml").write_text("zzzzzz = 1\n")
+    with pytest.raises(RecipeError) as caught:
+        load_settings(tmp_path, environ={})
+    known = str(caught.value.hint).removeprefix("known keys: ").split(", ")
+    assert sorted(shown) == sorted([*known, f"[{MODELS}]"])
+    own = {name for name in ENVIRONMENT if name.startswith("ENVBUILDER_")}
+    assert own <= set(re.findall(r"`(ENVBUILDER_\w+)`", text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "identifier"),
+    [
+        ("recipe.schema.json", schema_text(), "urn:envbuilder:schema:recipe:1"),
+        (
+            "report.schema.json",
+            json.dumps(report_schema(), indent=1) + "\n",
+            f"urn:envbuilder:schema:report:{FORMAT}",
+        ),
+    ],
+    ids=["recipe", "report"],
+)
+def test_a_schema_is_that_of_the_code(name: str, text: str, identifier: str) -> None:
+    """The site has it under the same name; it is the file that an installed envbuilder has."""
+    shown = ROOT / "docs" / "schemas" / name
+    assert shown.is_symlink()
+    assert shown.resolve() in (ROOT / "recipes" / name, ROOT / "envbuilder" / "verification" / name)
+    assert shown.read_text() == text
+    assert json.loads(text)["$id"] == identifier
 
 
 def test_every_language_is_one_that_is_tested() -> None:

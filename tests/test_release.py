@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -52,9 +54,30 @@ def test_an_index_takes_them(distributions: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+def test_what_the_wheel_says_of_itself(distributions: Path) -> None:
+    (wheel,) = distributions.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        (name,) = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]
+        metadata = message_from_bytes(archive.read(name))
+        assert name.replace("METADATA", "licenses/LICENSE") in archive.namelist()
+    assert (metadata["License-Expression"], metadata["Requires-Python"]) == ("BSD-3-Clause", ">=3.10")
+    assert metadata.get_all("Project-URL") == [
+        "Triton Python backend, https://github.com/triton-inference-server/python_backend"
+    ]
+    assert set(metadata["Keywords"].split(",")) >= {"triton", "pytorch", "reproducible-builds"}
+    minors = re.findall(r"Python :: (3\.\d+)", " ".join(metadata.get_all("Classifier") or []))
+    assert minors == [f"3.{minor}" for minor in range(10, 15)]
+
+
 def test_the_command_of_a_release_is_documented() -> None:
     (command,) = [text for text in blocks(ROOT / "CONTRIBUTING.md", "sh") if "upload" in text]
-    assert command.startswith("python -m build && python -m twine check --strict dist/* && ")
+    steps = [step.strip() for step in command.replace("\\\n", " ").split("&&")]
+    assert steps == [
+        "rm -rf dist",
+        "python -m build",
+        "python -m twine check --strict dist/*",
+        "python -m twine upload --repository-url URL dist/*",  # never the default: the name is another's there
+    ]
 
 
 @pytest.mark.torch

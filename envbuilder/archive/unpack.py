@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, Literal, Protocol
 
 from envbuilder.archive.limits import MEMBERS, PATH
 from envbuilder.archive.reader import StreamError
+from envbuilder.util.extras import installing
 from envbuilder.util.files import open_regular
 from envbuilder.util.printable import shown
 from envbuilder.util.zips import check_directory
@@ -94,7 +95,7 @@ def _zstd(file: BinaryIO) -> Iterator[bytes]:
         import zstandard
     except ImportError:
         raise StreamError(
-            "it is compressed with zstd, which requires `pip install 'envbuilder[conda]'`"
+            f"it is compressed with zstd, which requires zstandard; {installing('conda')}"
         ) from None
     try:
         with zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(

@@ -21,6 +21,7 @@ from envbuilder.archive.reader import BoundedTar, StreamError
 from envbuilder.archive.zipdir import ZipDirectory
 from envbuilder.errors import AssembleError, ResolveError
 from envbuilder.util.documents import LISTING
+from envbuilder.util.extras import installing
 from envbuilder.util.files import open_regular
 from envbuilder.util.text import human
 
@@ -157,7 +158,7 @@ def _zstd(file: BinaryIO, size: int) -> Iterator[_Unpacked]:
     except ImportError as error:
         raise ResolveError(
             f"`provider: conda` requires zstandard, which is not installed ({error})",
-            hint='pip install "envbuilder[conda]"',
+            hint=installing("conda"),
         ) from error
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     with decompressor.stream_reader(_Part(file, size), read_across_frames=True, closefd=False) as source:

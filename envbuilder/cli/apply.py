@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import interpreter_option, open_session, shared_options, sources_option
 from envbuilder.cli.output import out, suggest, this_command
 from envbuilder.cli.tables import show_table
@@ -64,6 +63,7 @@ def apply(repository: Path, find_links: tuple[str, ...], as_json: bool, quiet: b
     deployed one after another. The failure of one does not stop the others; the exit code is that of the first
     failure. Running it again resumes where it was interrupted.
     """
+    from envbuilder import api
     from envbuilder.fleet.repository.apply import ApplyOptions
 
     session = open_session(quiet=quiet or as_json, find_links=find_links)
@@ -115,6 +115,8 @@ def status(repository: Path, archives: Path, advisories: Path | None, as_json: b
     For each model: its environment and recipe, whether the environment matches the current lock, the compatible
     releases, when and how it was verified, known advisories, and how many bytes it shares with other models.
     """
+    from envbuilder import api
+
     found = api.status(
         repository, archives=archives, advisories=advisories, session=open_session(quiet=quiet or as_json)
     )

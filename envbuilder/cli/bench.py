@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import archive_argument, open_session, shared_options, sources_option
 from envbuilder.cli.output import out
 from envbuilder.cli.tables import show_table
@@ -78,6 +77,7 @@ def bench_start(
     with the unpacked archive; each compiled ahead of time and not. The time is broken down by phase, and compiler runs
     are counted.
     """
+    from envbuilder import api
     from envbuilder.bench.start import HEADINGS
 
     starts = api.bench_start(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import (
     archive_argument,
     image_argument,
@@ -23,9 +22,6 @@ from envbuilder.cli.options import (
 from envbuilder.cli.output import out, plain, short, suggest
 from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import VerifyError
-from envbuilder.inventory.kept import kept_for
-from envbuilder.inventory.sizes import savings
-from envbuilder.recipe.matrix import Cell, load_matrix
 from envbuilder.util.text import counted, human
 
 if TYPE_CHECKING:
@@ -84,7 +80,9 @@ def build(
     Several recipes are built as one task graph: common parts are fetched and assembled once. Failures are listed in a
     table at the end; the exit code is that of the first failure.
     """
+    from envbuilder import api
     from envbuilder.fleet.options import FleetOptions
+    from envbuilder.recipe.matrix import Cell, load_matrix
     from envbuilder.util.malloc import keep_freed_memory
 
     fleet = FleetOptions(pull=not options.pop("no_pull"), **options)
@@ -137,6 +135,9 @@ def _print_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
 
 
 def _print_build(report: BuildReport, check: bool) -> None:
+    from envbuilder.inventory.kept import kept_for
+    from envbuilder.inventory.sizes import savings
+
     manifest = report.manifest
     state = "already there" if report.already_there else "built"
     if check:
@@ -363,6 +364,8 @@ def size(archive: Path, plot: Path | None, as_json: bool, quiet: bool) -> None:
     By package and by kind: GPU code, host code, Python, bytecode, headers, data; compressed, as in the archive, and
     unpacked. Then what each rule of `pack: {exclude: …}` excluded from the archive.
     """
+    from envbuilder import api
+
     sizes = api.size(archive, reporter=make_reporter(quiet=quiet or as_json))
     if plot is not None:
         api.plot_sizes(sizes, plot)

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import (
     archive_argument,
     open_session,
@@ -18,7 +17,6 @@ from envbuilder.cli.options import (
 )
 from envbuilder.cli.output import out, suggest
 from envbuilder.cli.tables import show_table
-from envbuilder.deployment.options import DeployOptions
 
 
 @click.command()
@@ -113,6 +111,9 @@ def deploy(
     the environment are added. A server that polls the repository never sees a partial model; deploying twice changes
     nothing. An object store has no such guarantee: there the archive is written first and config.pbtxt last.
     """
+    from envbuilder import api
+    from envbuilder.deployment.options import DeployOptions
+
     session = open_session(quiet=quiet or as_json)
     deployment = api.deploy(
         archive,
@@ -151,6 +152,8 @@ def compile_model(model: Path, environment: Path | None, as_json: bool, quiet: b
     configuration) load it and need no compiler. If a model cannot be exported, the reason is printed and Inductor's
     caches are written instead.
     """
+    from envbuilder import api
+
     compiled = api.compile_model(model, environment=environment, session=open_session(quiet=quiet or as_json))
     if as_json:
         out(compiled, True)
@@ -174,6 +177,8 @@ def quickstart(keep: Path | None, find_links: Sequence[str], as_json: bool, quie
     Builds and verifies the bundled recipe `cpu`, deploys a small model with it, starts a real tritonserver, sends it
     a request, and prints the response.
     """
+    from envbuilder import api
+
     made = api.quickstart(keep=keep, session=open_session(quiet=quiet or as_json, find_links=find_links))
     if as_json:
         out(made, True)
@@ -192,6 +197,8 @@ def doctor(recipes: Sequence[str], find_links: Sequence[str], as_json: bool, qui
     Interpreters, compilers, server, GPU and driver, free disk space, package indexes; and whether this machine can
     lock, build and verify each RECIPE (a name in recipes/ or a path; default: all).
     """
+    from envbuilder import api
+
     diagnosis = api.doctor(recipes, session=open_session(quiet=quiet or as_json, find_links=find_links))
     if as_json:
         out(diagnosis, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import shared_options
 from envbuilder.cli.output import out
 from envbuilder.cli.tables import show_table
@@ -23,6 +22,8 @@ def diff(before: str, after: str, markdown: bool, as_json: bool, quiet: bool) ->
     changed, sizes, files, and the requirements on the machine: glibc, GLIBCXX, NVIDIA driver. For an archive, its
     manifest is read.
     """
+    from envbuilder import api
+
     if markdown and as_json:
         raise click.UsageError("--markdown cannot be combined with --json")
     difference = api.diff(before, after, reporter=make_reporter(quiet=quiet or as_json))

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import click
 
-from envbuilder import api
-from envbuilder.api.stores import find_pushed
-from envbuilder.archive.called import ENVS
 from envbuilder.cli.options import open_session, shared_options, sources_option
 from envbuilder.cli.output import out, suggest
 from envbuilder.util.text import counted, human
@@ -48,6 +45,10 @@ def image(
     gives the same digest on every machine, and environments share identical layers. A RECIPE is built first if needed.
     Several archives make a multi-platform image with an index.
     """
+    from envbuilder import api
+    from envbuilder.api.stores import find_pushed
+    from envbuilder.archive.called import ENVS
+
     report = api.image(
         [find_pushed(one, ENVS) for one in what],
         output=output,

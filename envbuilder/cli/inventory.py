@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import archive_argument, shared_options
 from envbuilder.cli.output import out, write_file
 from envbuilder.cli.tables import show_table
@@ -33,6 +32,8 @@ def sbom(archive: Path, output: Path | None, as_json: bool, quiet: bool) -> None
     package, and their embedded components (vendored packages, components of their own SBOMs, shared libraries), with
     purl, sha256 and licence. Everything is read from the archive. The same archive gives the same document.
     """
+    from envbuilder import api
+
     text = api.sbom(archive, reporter=make_reporter(quiet=quiet or as_json))
     if output is None:
         click.echo(text, nl=False)
@@ -72,6 +73,7 @@ def licences(
     named LicenseRef-NVIDIA-…. For A OR B, one must be allowed; for A AND B, both. With --allow, a package without a
     valid licence is rejected. Exits with code 7 if any licence is rejected.
     """
+    from envbuilder import api
     from envbuilder.inventory.policy import Policy
 
     if wrong := [one for one in packages if not all(one.partition("="))]:
@@ -118,6 +120,8 @@ def audit(archive: Path, advisories: Path, ignore: Sequence[str], as_json: bool,
     nothing is sent over the network. Aliases of the same advisory are one finding. Components that could not be matched
     are listed. Exits with code 7 if there is any finding.
     """
+    from envbuilder import api
+
     found = api.audit(archive, advisories, ignore=ignore, reporter=make_reporter(quiet=quiet or as_json))
     if as_json:
         out(found, True)

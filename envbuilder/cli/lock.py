@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import open_session, recipes_argument, shared_options, sources_option
 from envbuilder.cli.output import out, short, suggest
 from envbuilder.cli.tables import show_table
 from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import EnvbuilderError
-from envbuilder.recipe.importing.convert import Choices
-from envbuilder.recipe.importing.remark import Fate, Remark
-from envbuilder.recipe.matrix import Cell, load_matrix
 from envbuilder.util.text import counted
 
 if TYPE_CHECKING:
+    from envbuilder.recipe.importing.remark import Remark
     from envbuilder.resolve.lock import LockResult
 
 
@@ -52,6 +49,8 @@ def init(
     overwritten. Unsupported combinations of Triton, torch and CUDA are rejected, and the nearest supported ones
     suggested.
     """
+    from envbuilder import api
+
     path = api.init(name, triton=triton, torch=torch, cuda=cuda, source=source)
     if source is None:
         out({"recipe": path}, as_json, f"wrote {short(path)}")
@@ -96,6 +95,10 @@ def import_recipe(
     (to what), or left out (why); the recipe also lists what was left out. Nothing is resolved: `envbuilder lock` does
     that.
     """
+    from envbuilder import api
+    from envbuilder.recipe.importing.convert import Choices
+    from envbuilder.recipe.importing.remark import Fate
+
     make_reporter(quiet=quiet or as_json)  # an archive is read whole: show that this takes time
     made = api.import_recipe(file, name, choices=Choices(**choices), groups=groups)
     out(made, as_json, f"wrote {short(made.recipe)} from {made.kind}")
@@ -154,6 +157,9 @@ def lock(
     --check needs no network: it compares digests. It checks every recipe, and exits with code 3 if any lock is missing
     or stale.
     """
+    from envbuilder import api
+    from envbuilder.recipe.matrix import Cell, load_matrix
+
     if options["resolve"] and not check:
         raise click.UsageError("--resolve requires --check")
     if check and (options["upgrade"] or options["upgrade_packages"] or options["fetch"]):

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from envbuilder.cli.terminal import make_reporter
-from envbuilder.store.session import Session
+
+if TYPE_CHECKING:
+    from envbuilder.store.session import Session
 
 _CREDENTIALS: Final = re.compile(r"(\b\w[\w+.-]*://)[^/@\s]+@")
 """User and password in a URL that is passed to uv as an argument."""
@@ -79,6 +81,8 @@ def output_option(command: _F) -> _F:
 
 def open_session(*, quiet: bool, find_links: Sequence[str] = ()) -> Session:
     """Open the session of one command: its progress goes to standard error, unless *quiet*."""
+    from envbuilder.store.session import Session
+
     return Session.open(find_links=find_links, reporter=make_reporter(quiet=quiet))
 
 

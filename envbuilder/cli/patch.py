@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.apply import CHANGES, archives_option
 from envbuilder.cli.options import interpreter_option, open_session, shared_options, sources_option
 from envbuilder.cli.output import out, suggest, this_command, write_file
@@ -62,6 +61,7 @@ def patch(
     archive is built and verified, the models of each --repository are redeployed, and aliases of the previous archive
     are moved. If a pin prevents the upgrade, the table names the pin and that lock is left unchanged.
     """
+    from envbuilder import api
     from envbuilder.fleet.patching.patch import PatchOptions
 
     if rollback == (advisory is not None):

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import archive_argument, shared_options
 from envbuilder.cli.output import out
 from envbuilder.cli.terminal import make_reporter
@@ -48,6 +47,8 @@ def attest(
     `envbuilder verify --provenance` looks for it. The passphrase of the key is read from ENVBUILDER_KEY_PASSPHRASE.
     Without --key it is written as NAME-DIGEST.statement.json, for cosign to sign.
     """
+    from envbuilder import api
+
     if certificate is not None and key is None:
         raise click.UsageError("--certificate requires --key")
     if timestamp is not None and key is None:

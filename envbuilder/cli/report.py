@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from envbuilder import api
 from envbuilder.cli.options import archive_argument, shared_options
 from envbuilder.cli.output import out, write_file
 from envbuilder.cli.terminal import make_reporter
@@ -50,6 +49,8 @@ def report(
     One self-contained HTML file without scripts: result and checks of a verification, sizes as a clickable treemap,
     packages with licence, advisories and origin, what was excluded, and what changed.
     """
+    from envbuilder import api
+
     page = api.report(
         archive,
         verification=report,

@@ -52,7 +52,7 @@ def completion(ctx: click.Context, shell: str) -> None:
 def man(ctx: click.Context, output: Path, as_json: bool, quiet: bool) -> None:
     """Write the manual pages.
 
-    One page for envbuilder and one for each command, in the format of man(1).
+    One page for envbuilder and one for each command, in the format of man(1). Requires the extra `docs`.
     """
     with needs_extra("docs", "envbuilder man"):
         from click_man.core import write_man_pages

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from envbuilder.cli.options import shared_options
 from envbuilder.cli.output import out
 from envbuilder.cli.tables import show_table
-from envbuilder.store.local import Store, StoreEntry, parse_size
 from envbuilder.util.text import counted, human
+
+if TYPE_CHECKING:
+    from envbuilder.store.local import StoreEntry
 
 
 @click.group()
@@ -26,6 +29,8 @@ def store() -> None:
 @shared_options
 def store_info(as_json: bool, quiet: bool) -> None:
     """Show the path and the contents of the store."""
+    from envbuilder.store.local import Store
+
     opened = Store.open()
     entries = opened.entries()
     rows = []
@@ -54,6 +59,8 @@ def store_info(as_json: bool, quiet: bool) -> None:
 @shared_options
 def store_prune(limit: str | None, as_json: bool, quiet: bool) -> None:
     """Evict the least recently used entries."""
+    from envbuilder.store.local import Store, parse_size
+
     bound = parse_size(limit, where="--limit") if limit else None
     _print_evicted(Store.open().prune(bound), as_json)
 
@@ -62,6 +69,8 @@ def store_prune(limit: str | None, as_json: bool, quiet: bool) -> None:
 @shared_options
 def store_clear(as_json: bool, quiet: bool) -> None:
     """Evict everything."""
+    from envbuilder.store.local import Store
+
     _print_evicted(Store.open().clear(), as_json)
 
 

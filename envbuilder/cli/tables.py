@@ -1,17 +1,16 @@
-"""Tables on standard output, laid out by rich."""
+"""Tables on standard output, laid out by rich, which a command that prints none does not wait for."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from envbuilder.cli.streams import beneath, make_way
 from envbuilder.util.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _WIDE = 10_000
 """Width in columns without a terminal."""
@@ -28,6 +27,8 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     On a terminal, text folds within its column, between words; where columns are too narrow for words, each row is a
     list of its cells by heading, without the empty ones. Without a terminal each row is one line, however long.
     """
+    from rich.console import Console
+
     cells = [[printable(cell) for cell in row] for row in rows]
     stream = beneath(sys.stdout)
     console = Console(file=stream, highlight=False)
@@ -47,6 +48,9 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def _print_table(
     console: Console, headings: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[int | None]
 ) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     made = Table(box=None, pad_edge=False, show_edge=False)
     for number, (heading, width) in enumerate(zip(headings, widths, strict=True)):
         numeric = all(row[number][:1].isdigit() or not row[number] for row in cells)
@@ -59,6 +63,10 @@ def _print_table(
 
 
 def _print_lists(console: Console, headings: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
     for number, row in enumerate(cells):
         if number:
             console.print()
@@ -73,6 +81,8 @@ def _print_lists(console: Console, headings: Sequence[str], cells: Sequence[Sequ
 
 def _widths(headings: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> list[int | None] | None:
     """Return a width for each column, in *room* columns of a terminal; None where words would break."""
+    from rich.cells import cell_len
+
     columns = [[heading, *(row[number] for row in cells)] for number, heading in enumerate(headings)]
     whole = [max(map(cell_len, column)) for column in columns]
     room -= _GAP * (len(columns) - 1)
@@ -97,4 +107,6 @@ def _widths(headings: Sequence[str], cells: Sequence[Sequence[str]], room: int) 
 
 def _parts(cell: str) -> list[str]:
     """Return the parts of a cell that must not be broken: the words, or the whole cell if it is short."""
+    from rich.cells import cell_len
+
     return [cell] if cell_len(cell) <= _SHORT else cell.split()

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envbuilder import api
-from envbuilder.api.stores import find_pushed
 from envbuilder.cli.options import open_session, output_option, shared_options, sources_option
 from envbuilder.cli.output import out, suggest
 from envbuilder.cli.tables import show_table
@@ -58,6 +56,9 @@ def push(
     and the given reports. The first argument may then also be an image layout. Credentials are docker's: `docker login
     HOST`.
     """
+    from envbuilder import api
+    from envbuilder.api.stores import find_pushed
+
     transfer = api.push(
         find_pushed(what, output),
         output=output,
@@ -90,6 +91,8 @@ def pull(what: str, output: Path, as_json: bool, quiet: bool) -> None:
     oci://HOST/REPOSITORY:TAG, or …@sha256:DIGEST, is an image in a registry: its archive is rebuilt from the layers,
     and layers that another archive in DIR already contains are not downloaded.
     """
+    from envbuilder import api
+
     transfer = api.pull(what, output=output, session=open_session(quiet=quiet or as_json))
     _print_transfer(transfer, as_json, "downloaded" if transfer.sent else "already present")
     suggest("envbuilder", "verify", transfer.archive, quiet=quiet or as_json)
@@ -124,6 +127,8 @@ def alias(name: str, archive: str | None, back: bool, as_json: bool, quiet: bool
 
     oci://HOST/REPOSITORY:TAG is a tag in a registry; ARCHIVE is another tag or a digest of the same repository.
     """
+    from envbuilder import api
+
     if back and archive is not None:
         raise click.UsageError("--back cannot be combined with ARCHIVE")
     found = api.alias(name, archive, back=back, session=open_session(quiet=quiet or as_json))

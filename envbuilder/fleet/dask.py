@@ -12,6 +12,7 @@ from envbuilder.assemble.packing import tools
 from envbuilder.errors import ClusterError, IntegrityError, RecipeError
 from envbuilder.fleet.plan import Node
 from envbuilder.fleet.tasks import Done, Failure, check_tools
+from envbuilder.util.extras import installing
 
 CONNECT_SECONDS = 30.0
 PATIENCE_SECONDS = 60.0
@@ -34,9 +35,7 @@ def run_on_cluster(
     try:
         from distributed import Client
     except ImportError as error:
-        raise RecipeError(
-            "--cluster needs Dask's distributed", hint="pip install 'envbuilder[cluster]'"
-        ) from error
+        raise RecipeError("--cluster needs Dask's distributed", hint=installing("cluster")) from error
     try:
         client: Any = _untyped(Client)(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError, asyncio.TimeoutError) as error:

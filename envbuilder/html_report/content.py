@@ -15,7 +15,7 @@ from envbuilder.inventory.components import Component, Inventory, take_inventory
 from envbuilder.inventory.kept import kept_for
 from envbuilder.inventory.sizes import Sizes, measure, savings
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.verification.report import Check, Report
+from envbuilder.verification.report import Check, Report, Status
 
 GROUPS: Final = {
     "archive": "The archive",
@@ -32,9 +32,13 @@ GROUPS: Final = {
     "live": "While it runs",
     "repository": "The repository",
     "server": "A real tritonserver",
+    "image": "The image",
     "verification": "The verification itself",
 }
 """Titles of groups of checks, by the first part of their ids, in the order of a page."""
+
+ORDER: Final[tuple[Status, ...]] = ("failed", "warning", "unknown", "omitted", "passed")
+"""What the checks of a group are sorted by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,13 +86,12 @@ class Content:
         """Return the checks by title of their group, what failed first in each."""
         if self.report is None:
             return []
-        order = ("failed", "warning", "omitted", "passed")
         found: dict[str, list[Check]] = {}
         for check in self.report.checks:
             found.setdefault(check.id.partition(".")[0], []).append(check)
         names = [*GROUPS, *(name for name in found if name not in GROUPS)]
         return [
-            (GROUPS.get(name, name), sorted(found[name], key=lambda check: order.index(check.status)))
+            (GROUPS.get(name, name), sorted(found[name], key=lambda check: ORDER.index(check.status)))
             for name in names
             if name in found
         ]

@@ -22,9 +22,9 @@ PROVIDERS: Final = "envbuilder.providers"
 """The entry-point group of base providers, see :class:`envbuilder.base.providers.BaseProvider`."""
 
 _COMPILE_KEYS = {
-    "fullgraph": Key(kind="boolean", doc="the whole model is one graph, or an error"),
-    "dynamic": Key(kind="boolean", doc="sizes of tensors are symbols from the start"),
-    "backend": Key(kind="text", doc="who compiles", examples=("inductor",)),
+    "fullgraph": Key(kind="boolean", doc="fail if the model has graph breaks"),
+    "dynamic": Key(kind="boolean", doc="use dynamic shapes from the start"),
+    "backend": Key(kind="text", doc="the compiler backend", examples=("inductor",)),
     "mode": Key(kind="text", doc="a set of options by name", examples=("reduce-overhead", "max-autotune")),
     "options": Key(kind="mapping", doc="options of the backend; not together with mode"),
     "disable": Key(kind="boolean", doc="torch.compile does nothing"),
@@ -181,6 +181,7 @@ def schema() -> dict[str, Any]:
     """Return the JSON schema of a recipe, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:envbuilder:schema:recipe:1",
         "title": "envbuilder recipe",
         "description": "One recipe: a Triton release, a torch version, a CUDA variant, dependencies",
     } | schema_of(KEYS)

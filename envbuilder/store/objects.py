@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from envbuilder.config.settings import Settings
 from envbuilder.errors import RecipeError, StoreError
 from envbuilder.registry.reference import is_reference, parse_reference
+from envbuilder.util.extras import installing
 from envbuilder.util.files import open_regular
 from envbuilder.util.tempdirs import DRAFT, draft_folder, output_folder, remove_stale
 
@@ -257,7 +258,7 @@ def _file_system(url: str, timeout: float, settings: Settings | None) -> tuple[A
     try:
         system, root = url_to_fs(url, **options)
     except (ImportError, ValueError) as error:
-        hint = f"pip install 'envbuilder[{extra}]'" if extra else None
+        hint = installing(extra) if extra else None
         raise RecipeError(f"the store {url} cannot be used: {error}", hint=hint) from error
     if extra == "s3":
         system.retries = TRIES

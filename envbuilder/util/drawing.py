@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from envbuilder.errors import RecipeError
+from envbuilder.util.extras import installing
 from envbuilder.util.files import atomic_write
 from envbuilder.util.printable import printable_line, valid_xml
 from envbuilder.util.tempdirs import output_folder
@@ -90,7 +91,7 @@ def _png(boxes: Sequence[Box], width: float, height: float) -> bytes:
     except ImportError:
         raise RecipeError(
             "drawing a PNG requires Pillow, which is not installed",
-            hint="pip install 'envbuilder[plot]', or write an .svg",
+            hint=f"write an .svg, or {installing('plot')}",
         ) from None
     image = Image.new("RGB", (round(width * _SCALE), round(height * _SCALE)))
     pen = ImageDraw.Draw(image)

@@ -8,6 +8,14 @@ from contextlib import contextmanager
 from envbuilder.errors import RecipeError
 
 
+def installing(extra: str) -> str:
+    """Say how *extra* is installed.
+
+    Not by the name alone: on the public package index, ``envbuilder`` is another project.
+    """
+    return f"in the checkout that envbuilder was installed from: pip install '.[{extra}]'"
+
+
 @contextmanager
 def needs_extra(extra: str, verb: str) -> Iterator[None]:
     """Import optional dependencies in this block: the extra *extra* installs them, *verb* needs them.
@@ -20,5 +28,5 @@ def needs_extra(extra: str, verb: str) -> Iterator[None]:
     except ImportError as error:
         missing = error.name or str(error)
         raise RecipeError(
-            f"{verb} requires {missing}, which is not installed", hint=f"pip install 'envbuilder[{extra}]'"
+            f"{verb} requires {missing}, which is not installed", hint=installing(extra)
         ) from error

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from envbuilder.errors import ResolveError
+from envbuilder.util.extras import installing
 from envbuilder.util.interruption import Interrupted
 from envbuilder.util.urls import public
 
@@ -34,7 +35,7 @@ def rattler() -> ModuleType:
     except ImportError as error:
         raise ResolveError(
             f"`provider: conda` requires py-rattler, which is not installed ({error})",
-            hint='pip install "envbuilder[conda]"',
+            hint=installing("conda"),
         ) from error
 
 

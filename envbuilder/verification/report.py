@@ -34,6 +34,11 @@ class Check:
     proven: str | None = None
     """When it was proven, where that was before: ISO 8601, UTC. None: now, and a report has no such key."""
 
+    @property
+    def result(self) -> str:
+        """The status as people read it."""
+        return "not known" if self.status == "unknown" else self.status
+
     def of_model(self, name: str) -> Check:
         """Return it with the *name* of the model that it is about, where there are several."""
         about = self.id.startswith(("probe.", "server.")) and self.id not in (
@@ -155,15 +160,7 @@ class Report:
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return a row of a table for each check: check, release, status, what was found and what to change."""
-        return [
-            (
-                check.id,
-                check.release or "",
-                "not known" if check.status == "unknown" else check.status,
-                _told(check),
-            )
-            for check in self.checks
-        ]
+        return [(check.id, check.release or "", check.result, _told(check)) for check in self.checks]
 
 
 def _told(check: Check) -> str:
@@ -224,6 +221,7 @@ def report_schema() -> dict[str, Any]:
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:envbuilder:schema:report:{FORMAT}",
         "title": "envbuilder verification report",
         **_record(properties),
     }

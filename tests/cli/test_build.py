@@ -62,7 +62,9 @@ def test_build_says_where_what_and_how_large(workspace: Workspace) -> None:
     assert lines[2].startswith("  sha256 " + archive.name[6:18])
     assert lines[4] == "  4 segments made, 0 reused"
     assert [line for line in lines if line.startswith("  excluded ")]
-    assert result.stderr.splitlines()[0] == "Fetching, assembling and packing 2 wheels"
+    told = result.stderr.splitlines()
+    assert told[0] == "Fetching, assembling and packing 2 wheels"
+    assert told[-1] == f"next: envbuilder verify {archive}"
 
     again = workspace.build("--quiet")
     assert again.stdout.splitlines()[0] == f"{archive}: already there"

@@ -44,6 +44,33 @@ def test_help_imports_no_verb() -> None:
     assert result.stdout.splitlines()[-1] == "imported"
 
 
+def test_help_of_a_command_imports_nothing_that_only_its_work_needs() -> None:
+    """Of each command, and of each command of a group: the first that imports something is named."""
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "import click\n"
+        "from envbuilder.cli import cli\n"
+        "from envbuilder.cli.commands import VERBS\n"
+        f"heavy, asked = {(*HEAVY, 'envbuilder.config', 'envbuilder.recipe', 'packaging')}, 0\n"
+        "def ask(*words):\n"
+        "    global asked\n"
+        "    result = CliRunner().invoke(cli, [*words, '--help'])\n"
+        "    assert result.exit_code == 0 and result.stdout.startswith('Usage:'), result.output\n"
+        "    asked += 1\n"
+        "    assert not set(sys.modules) & set(heavy), (words, sorted(set(sys.modules) & set(heavy)))\n"
+        "for name in VERBS:\n"
+        "    ask(name)\n"
+        "    command = cli.get_command(click.Context(cli), name)\n"
+        "    for inner in getattr(command, 'commands', ()):\n"
+        "        ask(name, inner)\n"
+        "print(asked)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > len(VERBS) + 2
+
+
 DOWNLOADS = ("asyncio", "fsspec", "httpx2", "rattler", "requests", "unearth", "urllib3")
 """What only a download, or conda packages, need: half of what a build would import."""
 REST = (

@@ -44,6 +44,9 @@ def test_what_was_written(asked: dict[str, Any]) -> None:
     ]
     assert (asked["name"], asked["estargz"], asked["output"]) == ("small", True, Path("a.oci"))
     assert [Path(one).name for one in asked["what"]] == ["a-0123456789ab.tar.gz"]
+    assert done.stderr == ""
+    told = call("image", "a-0123456789ab.tar.gz").stderr
+    assert told.splitlines()[-1] == "next: envbuilder push a.oci oci://HOST/REPOSITORY:TAG"
 
 
 def test_as_json(asked: dict[str, Any]) -> None:

@@ -88,6 +88,21 @@ def test_lock_check_ends_with_the_first_errors_code(workspace: Workspace) -> Non
     assert result.exit_code == 5
 
 
+def test_lock_names_the_next_command(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = LockResult(
+        lock=workspace.lock,
+        path=Path("recipes/pylock.small.toml"),
+        changed=True,
+        demands=(),
+        differences=(),
+        wheelhouse=None,
+    )
+    monkeypatch.setattr(api, "lock", lambda *_, **__: done)
+    assert call("lock", "small").stderr == "next: envbuilder build small\n"
+    assert call("lock").stderr == "next: envbuilder build\n"
+    assert call("lock", "small", "--quiet").stderr == ""
+
+
 def test_lock_says_what_changed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 

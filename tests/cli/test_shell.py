@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +17,11 @@ def test_a_shell_reads_its_script(shell: str) -> None:
     result = CliRunner().invoke(cli, ["completion", shell])
     assert result.exit_code == 0
     assert "_ENVBUILDER_COMPLETE" in result.stdout
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=result.stdout, text=True, check=True)
+    subprocess.run([shell, "-n"], input=result.stdout, text=True, check=True)
+    broken = subprocess.run(
+        [shell, "-n"], input=result.stdout + "\n(\n", text=True, check=False, capture_output=True
+    )
+    assert broken.returncode != 0
 
 
 def complete(*words: str) -> list[str]:

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import pty
+import re
+import subprocess
+import sys
 import threading
 
 import click
@@ -28,6 +33,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(counted, "time", clock)
     return clock
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colours_are_those_that_are_wanted(variables: dict[str, str], coloured: bool) -> None:
+    """On a terminal that has them, notes and bars are coloured, unless NO_COLOR is set."""
+    code = (
+        "from envbuilder.cli.terminal import make_reporter\n"
+        "reporter = make_reporter(quiet=False)\n"
+        "reporter.note('a note')\n"
+        "with reporter.task('Packing', 10) as task: task.advance(10)\n"
+    )
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "120", **variables}
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, env=environment, check=True)
+    os.close(theirs)
+    text = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "note: a note" in text
+    assert "Packing" in text
+    colours = re.findall(r"\x1b\[[\d;]*(?:3[0-7]|38;5;\d+|9[0-7])[\d;]*m", text)
+    assert bool(colours) is coloured
 
 
 def test_steps_and_notes_are_lines() -> None:

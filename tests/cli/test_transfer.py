@@ -59,8 +59,10 @@ def test_pull_says_whether_it_was_here(
         archive=Path("a"), store="s3://b", sha256="a", size=1, sent=sent, image="oci://h/a@x", moved=9
     )
     monkeypatch.setattr(api, "pull", lambda *_, **__: found)
-    lines = call("pull", "a:stable").stdout.splitlines()
+    done = call("pull", "a:stable")
+    lines = done.stdout.splitlines()
     assert (lines[0], lines[-1]) == (f"a: {said}", "  image oci://h/a@x, 9 B of layers moved")
+    assert done.stderr == "next: envbuilder verify a\n"
 
 
 def test_an_alias_with_its_moves(monkeypatch: pytest.MonkeyPatch) -> None:

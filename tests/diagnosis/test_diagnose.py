@@ -24,6 +24,7 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
+from envbuilder.util.extras import installing
 from envbuilder.verification.server.tritonserver import SERVER_WHEEL
 from tests.helpers.index_server import Index, Trouble
 
@@ -428,10 +429,10 @@ def test_channels_that_the_conda_configuration_does_not_allow(
 
 def test_without_py_rattler(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
-        raise ResolveError("not there", hint='pip install "envbuilder[conda]"')
+        raise ResolveError("not there", hint=installing("conda"))
 
     monkeypatch.setattr(requirements, "rattler", missing)
     (tmp_path / "noarch").mkdir()
     (tmp_path / "noarch" / "repodata.json").write_text("{}")
     (one,) = stand_in.diagnose(conda_recipe(tmp_path, str(tmp_path))).recipes
-    assert one.abilities[0].missing == ('py-rattler, which reads channels: pip install "envbuilder[conda]"',)
+    assert one.abilities[0].missing == (f"py-rattler, which reads channels: {installing('conda')}",)

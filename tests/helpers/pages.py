@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 
 _BLOCK = re.compile(r"^( *)```([\w-]+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_VARIABLES = re.compile(r"^(?:[A-Z_]+=\S* )+")
+"""Set for one command, before it."""
 _TITLED = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -46,9 +48,31 @@ def workflows(page: Path) -> list[dict[str, Any]]:
 
 
 def steps(page: Path) -> list[str]:
-    """What the steps of the workflows on *page* run."""
+    """What the steps of the workflows on *page* run, and those of the actions in this repository that they use."""
     jobs = [job for workflow in workflows(page) for job in workflow["jobs"].values()]
-    return [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    texts = []
+    for step in (step for job in jobs for step in job["steps"]):
+        if "run" in step:
+            texts.append(step["run"])
+        elif step["uses"].startswith("./"):
+            texts += action_steps(ROOT / step["uses"], step.get("with", {}))
+    return texts
+
+
+def action_steps(folder: Path, given: Mapping[str, str]) -> list[str]:
+    """What the steps of the action in *folder* run, with the inputs *given* and the defaults of the others."""
+    action = YAML(typ="safe").load((folder / "action.yml").read_text())
+    inputs = action["inputs"]
+    assert set(given) <= set(inputs)
+    assert {name for name, one in inputs.items() if one.get("required")} <= set(given)
+    texts = []
+    for step in action["runs"]["steps"]:
+        text = step.get("run", "")
+        for name, value in step.get("env", {}).items():
+            (asked,) = re.findall(r"inputs\.([\w-]+)", value)
+            text = text.replace(f"${name}", given.get(asked, inputs[asked].get("default", "")))
+        texts += [text] if text else []
+    return texts
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -64,5 +88,6 @@ def commands(page: Path) -> Iterator[list[str]]:
         if "…" not in text and "COMMAND" not in text
     ]
     for line in shown:
+        line = _VARIABLES.sub("", line)
         if line.startswith("envbuilder "):
             yield shlex.split(line.split(" > ")[0])[1:]

@@ -57,7 +57,7 @@ def exit_codes_page() -> Iterator[str]:
     found = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     kinds = [kind for kind in found if issubclass(kind, errors.EnvbuilderError)]
     for kind in sorted(kinds, key=lambda kind: (kind.exit_code, kind.__name__)):
-        yield f"| {kind.exit_code} | {_cell(inspect.getdoc(kind) or '')} | `{kind.__name__}` |"
+        yield f"| {kind.exit_code} | {_cell((inspect.getdoc(kind) or '').partition(chr(10))[0])} | `{kind.__name__}` |"
     yield "| 9 | With `--plan`, `apply` and `patch` found something to do. | |"
     yield "| 129, 130, 143 | ended by SIGHUP, SIGINT, SIGTERM | `KeyboardInterrupt` |"
 

@@ -44,7 +44,7 @@ PASSED = Check(
 @pytest.fixture
 def content() -> Content:
     """A page that has every section; each text that is foreign is hostile."""
-    found = inventory(Made(name="torch"), Made(name="numpy"))
+    found = inventory(Made(name="torch", headers=["License-Expression: BSD-3-Clause"]), Made(name="numpy"))
     torch = next(one for one in found.components if one.name == "torch")
     hostile = dataclasses.replace(torch, version=HOSTILE, filename=HOSTILE)
     finding = Finding(
@@ -68,6 +68,7 @@ def content() -> Content:
             PASSED,
             FAILED,
             Check(id="server.grpc", status="warning", found=HOSTILE, fix=HOSTILE),
+            Check(id="probe.model", status="unknown", found="was sent random ids", fix="give --inputs FILE"),
             Check(id="strange.check", status="omitted", found="not known here"),
         ),
         manifest=dataclasses.replace(

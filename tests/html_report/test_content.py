@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from envbuilder.errors import IntegrityError, RecipeError
-from envbuilder.html_report.content import GROUPS, Content, Sources, gather
+from envbuilder.html_report.content import GROUPS, ORDER, Content, Sources, gather
 from envbuilder.util.files import file_sha256
-from envbuilder.verification.report import Check
+from envbuilder.verification.report import Check, Status
 from tests.helpers.inventories import Package, write_archive
 from tests.html_report.conftest import FAILED, PASSED, report_of
 
@@ -76,6 +77,14 @@ def test_checks_are_in_groups_with_what_failed_first() -> None:
         (GROUPS["system"], ["system.glibc", "system.libstdcxx"]),
         ("strange", ["strange.check"]),
     ]
+
+
+def test_every_result_has_its_place() -> None:
+    assert set(ORDER) == set(get_args(Status))
+    assert len(ORDER) == len(set(ORDER))
+    checks = [Check(id="system.glibc", status=status, found="") for status in reversed(ORDER)]
+    ((_, found),) = Content(archive="a", report=report_of(*checks)).groups()
+    assert tuple(check.status for check in found) == ORDER
 
 
 def test_the_timeline_has_what_took_time() -> None:

@@ -14,6 +14,7 @@ from envbuilder import api
 from envbuilder.archive.manifest import Manifest, manifest_beside, read_manifest
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.inventory.sbom import sbom
+from envbuilder.util.extras import installing
 from envbuilder.util.files import file_sha256
 from tests.helpers.inventories import CUDA_EULA, MIT, SITE, Package, inventory
 
@@ -107,7 +108,7 @@ def test_without_the_extra_it_is_said_how_to_install_it(monkeypatch: pytest.Monk
     with pytest.raises(RecipeError) as caught:
         sbom(inventory())
     assert str(caught.value) == (
-        "envbuilder sbom requires cyclonedx, which is not installed\n  hint: pip install 'envbuilder[proof]'"
+        f"envbuilder sbom requires cyclonedx, which is not installed\n  hint: {installing('proof')}"
     )
 
 

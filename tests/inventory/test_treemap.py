@@ -11,6 +11,7 @@ from envbuilder.errors import RecipeError
 from envbuilder.inventory import treemap
 from envbuilder.inventory.sizes import Cell
 from envbuilder.util.drawing import Box
+from envbuilder.util.extras import installing
 from tests.inventory.conftest import small_sizes
 
 
@@ -94,7 +95,7 @@ def test_without_pillow_a_png_is_refused_with_the_way_out(tmp_path: Path) -> Non
             treemap.plot(small_sizes(), tmp_path / "sizes.png")
     assert str(raised.value) == (
         "drawing a PNG requires Pillow, which is not installed\n"
-        "  hint: pip install 'envbuilder[plot]', or write an .svg"
+        f"  hint: write an .svg, or {installing('plot')}"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -9,6 +9,7 @@ from envbuilder.config.values import StoreKey
 from envbuilder.errors import RecipeError
 from envbuilder.signing.dsse import Envelope
 from envbuilder.store.trust import KEY_VARIABLE, Trust, open_trust
+from envbuilder.util.extras import installing
 from tests.helpers.trust import Team
 
 
@@ -26,7 +27,7 @@ def test_signatures_need_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             monkeypatch.setitem(sys.modules, name, None)
     said = (
         "a signed remote store requires cryptography.exceptions, which is not installed\n"
-        "  hint: pip install 'envbuilder[proof]'"
+        f"  hint: {installing('proof')}"
     )
     with pytest.raises(RecipeError) as raised:
         Trust([StoreKey(origin="key.pub", pem=team.public.read_text())]).objection(Envelope(payload=b""))

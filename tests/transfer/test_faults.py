@@ -25,6 +25,7 @@ from envbuilder.store.session import Session
 from envbuilder.store.trust import Trust
 from envbuilder.transfer.archives import Transfer
 from envbuilder.transfer.push_pull import pull_archive, push_archive, push_build
+from envbuilder.util.extras import installing
 from tests.helpers.notes import Notes
 from tests.helpers.s3 import CREDENTIALS, use_server
 from tests.helpers.sessions import with_remote
@@ -284,7 +285,7 @@ def test_a_kind_of_store_that_nothing_here_knows(
     with pytest.raises(RecipeError) as raised:
         RemoteStore(url)
     assert raised.value.message.startswith(said)
-    assert raised.value.hint == ("pip install 'envbuilder[gs]'" if url.startswith("gs") else None)
+    assert raised.value.hint == (installing("gs") if url.startswith("gs") else None)
 
 
 def test_a_store_that_is_a_file(small: Small, team: Team, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def test_what_is_not_installed_is_said_with_the_extra() -> None:
         needs_extra("proof", "audit"),
     ):
         raise ModuleNotFoundError("No module named 'no_such_library'", name="no_such_library")
-    assert caught.value.hint == "pip install 'envbuilder[proof]'"
+    assert caught.value.hint == "in the checkout that envbuilder was installed from: pip install '.[proof]'"
 
 
 def test_another_error_stays() -> None:

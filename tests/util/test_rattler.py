@@ -10,6 +10,7 @@ import time
 import pytest
 
 from envbuilder.errors import ResolveError
+from envbuilder.util.extras import installing
 from envbuilder.util.rattler import rattler, rattler_version, said, wait
 
 
@@ -18,7 +19,7 @@ def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ResolveError) as caught:
         rattler()
     assert caught.value.message.startswith("`provider: conda` requires py-rattler, which is not installed (")
-    assert (caught.value.hint, caught.value.exit_code) == ('pip install "envbuilder[conda]"', 4)
+    assert (caught.value.hint, caught.value.exit_code) == (installing("conda"), 4)
 
 
 def test_its_version_is_known() -> None:
