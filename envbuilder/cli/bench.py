@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from envbuilder.cli.options import archive_argument, open_session, shared_options, sources_option
-from envbuilder.cli.output import out
+from envbuilder.cli.output import check_output, out
 from envbuilder.cli.tables import show_table
 
 
@@ -88,6 +88,7 @@ def bench_start(
         **options,
     )
     if plot is not None:
+        check_output(plot)
         api.plot_starts(starts, plot)
     if as_json:
         out(starts, True)

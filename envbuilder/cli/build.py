@@ -19,7 +19,7 @@ from envbuilder.cli.options import (
     shared_options,
     sources_option,
 )
-from envbuilder.cli.output import out, plain, short, suggest
+from envbuilder.cli.output import check_output, out, plain, short, suggest
 from envbuilder.cli.terminal import make_reporter
 from envbuilder.errors import VerifyError
 from envbuilder.util.text import counted, human
@@ -368,6 +368,7 @@ def size(archive: Path, plot: Path | None, as_json: bool, quiet: bool) -> None:
 
     sizes = api.size(archive, reporter=make_reporter(quiet=quiet or as_json))
     if plot is not None:
+        check_output(plot)
         api.plot_sizes(sizes, plot)
     if as_json:
         out(sizes, True)

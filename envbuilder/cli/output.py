@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import os
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -79,6 +80,8 @@ def check_output(path: Path) -> None:
     Raises:
         RecipeError: *path* is named twice on the command line, or is the manifest of an archive that is named.
     """
+    from envbuilder.archive.manifest import manifest_beside
+
     context = click.get_current_context(silent=True)
     given = [
         Path(one)

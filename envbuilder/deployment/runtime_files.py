@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 from envbuilder.deployment.config import RUNTIME_FILE
+from envbuilder.util.files import has_bytes, read_regular
 from envbuilder.util.resources import runtime_file, runtime_package
 
 RUNTIME_FOLDER = "_torch_runtime"
 """The folder of its modules, in every layout."""
+_MOST = 2**20
+"""Bytes of a file called so that are read: more than any runtime's first file has had."""
 PYCACHE = "__pycache__"
 """Where Python keeps what it compiles, once a server has loaded the modules."""
 _IN_VERSION = re.compile(rf"[0-9]+/({re.escape(RUNTIME_FILE)}|{RUNTIME_FOLDER}/.*)")

@@ -235,6 +235,15 @@ def test_lock_mends_what_was_edited(bench: Bench) -> None:
     assert note.endswith("; writing a new lock without its versions")
 
 
+def test_a_lock_of_another_tool_is_not_overwritten(bench: Bench) -> None:
+    theirs = 'lock-version = "1.0"\ncreated-by = "pdm"\npackages = []\n'
+    bench.path.write_text(theirs)
+    with pytest.raises(RecipeError, match="is a lock of pdm, not of envbuilder") as caught:
+        bench.lock()
+    assert "envbuilder import" in (caught.value.hint or "")
+    assert bench.path.read_text() == theirs
+
+
 def test_a_lock_of_a_newer_format_is_not_overwritten(bench: Bench) -> None:
     bench.lock()
     newer = bench.path.read_text().replace("format = 1", "format = 3")

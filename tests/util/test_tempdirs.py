@@ -81,6 +81,14 @@ def test_what_nobody_holds_is_swept_and_only_what_has_such_a_name(tmp_path: Path
         assert sorted(tmp_path.iterdir()) == sorted([held, link, *others[1:]])
 
 
+def test_another_user_s_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = tmp_path / temporary_name("x")
+    theirs.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: theirs.stat().st_uid + 1)
+    remove_stale(tmp_path)
+    assert theirs.is_dir()
+
+
 @pytest.mark.parametrize("before_it_is_opened", [True, False])
 def test_one_that_is_swept_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before_it_is_opened: bool

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from envbuilder.util import watchdog
 
 
@@ -18,6 +20,31 @@ def test_a_tree_is_removed_whatever_its_modes(tmp_path: Path) -> None:
     watchdog.remove(tree)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
     watchdog.remove(tree)  # not there: nothing to do
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, other = tmp_path / "tree", tmp_path / "other"
+    (tree / "inner").mkdir(parents=True)
+    other.mkdir(mode=0o755)
+    (other / "precious").touch()
+
+    def fail(path: object) -> None:
+        raise OSError(39, "Directory not empty")
+
+    def exchanged(path: str) -> str:
+        if path == str(tree / "inner"):
+            (tree / "inner").rmdir()
+            (tree / "inner").symlink_to(other)
+        return path
+
+    opened = os.open
+    monkeypatch.setattr("shutil.rmtree", fail)
+    monkeypatch.setattr(os, "open", lambda path, *rest, **named: opened(exchanged(path), *rest, **named))
+    watchdog.remove(tree)
+    assert (other / "precious").exists()
+    assert other.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_session_is_killed_with_all_its_processes() -> None:
