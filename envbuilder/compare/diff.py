@@ -221,8 +221,9 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return *text* so that none of it is taken for a table, markup or a mention."""
-    return re.sub(r"([\\`*_|<>@\[\]~#&$:])", r"\\\1", printable_line(" ".join(text.split())))
+    """Return *text* so that none of it is taken for a table, markup, a mention or a link."""
+    text = re.sub(r"([\\`*_|<>@\[\]~#&$:])", r"\\\1", printable_line(" ".join(text.split())))
+    return re.sub(r"(?i)\b(www)\.", r"\1\\.", text)  # GitHub makes a link of what begins so
 
 
 def _code(text: str) -> str:

@@ -57,7 +57,12 @@ def load_verifier(
                 hint="give the certificate of the signer or of its authority",
             )
         return Verifier(path=path, key=key)
-    certificate = _certificates(data, path)[0]
+    certificate, *more = _certificates(data, path)
+    if more:
+        raise RecipeError(
+            f"{path} holds {1 + len(more)} certificates: which of them is trusted is not clear",
+            hint="name a file with one: the signer's own, or that of its authority",
+        )
     authorities = (
         ()
         if timestamp_authority is None
