@@ -53,6 +53,19 @@ def mismatches(
     return texts
 
 
+def unexpected(
+    found: Answer,
+    expected: Answer,
+    *,
+    rough: Iterable[str] = (),
+    tolerance: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Say in which of the outputs that *expected* names *found* is another answer; see :func:`mismatches`."""
+    named = {name for response in expected for name in response}
+    found = [_only(response, named) for response in found]
+    return mismatches(found, expected, rough=rough, against="expected", tolerance=tolerance)
+
+
 def varying_outputs(first: Answer, second: Answer, rough: Iterable[str] = ()) -> list[str]:
     """Return the outputs in which two answers to the same request differ."""
     names = {RESPONSES} if len(first) != len(second) else set()
@@ -70,11 +83,15 @@ def empty_outputs(answers: Iterable[Answer]) -> list[str]:
 
 
 def missing_outputs(config: Mapping[str, Any], answers: Iterable[Answer]) -> list[str]:
-    """Return the outputs of *config* that an answer lacks; a decoupled model may send them in any response, or none."""
+    """Return the outputs of *config* that no answer has; one that has all it needs may leave some out.
+
+    A decoupled model may send them in any response, or none.
+    """
     if (config.get("model_transaction_policy") or {}).get("decoupled"):
         return []
     names = [one["name"] for one in config.get("output") or []]
-    return [name for name in names if any(name not in response for answer in answers for response in answer)]
+    sent = {name for answer in answers for response in answer for name in response}
+    return [name for name in names if name not in sent]
 
 
 def undescribed_outputs(config: Mapping[str, Any], answers: Mapping[str, Answer]) -> list[str]:

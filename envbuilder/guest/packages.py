@@ -9,12 +9,16 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import select
 import signal
 import sys
 import time
 import traceback
 from typing import Any
+
+LIBRARY = re.compile(r"\.so(\.[0-9]+)*( \(deleted\))?$")
+"""The end of a shared library's path in ``/proc/self/maps``; data files are mapped, too."""
 
 _OUTPUT = 2000
 """Bytes of what a child printed that are kept."""
@@ -130,7 +134,7 @@ def child(modules: list[str], pipe: int, output: str) -> None:
             say(module=module, **described(error))
         else:
             say(module=module, seconds=time.perf_counter() - began)
-    say(libraries=outside_libraries())
+    say(libraries=outside_libraries([sys.prefix]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
@@ -157,12 +161,12 @@ def described(error: BaseException) -> dict[str, Any]:
     }
 
 
-def outside_libraries() -> list[str]:
-    """List shared libraries loaded from outside the environment."""
-    root = os.path.realpath(sys.prefix) + os.sep
+def outside_libraries(folders: list[str]) -> list[str]:
+    """List shared libraries loaded from none of *folders*."""
+    roots = tuple(os.path.realpath(path) + os.sep for path in folders)
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
         paths = {line.split(None, 5)[5].strip() for line in file if len(line.split(None, 5)) == 6}
-    return sorted(path for path in paths if ".so" in path and not path.startswith(root))
+    return sorted(path for path in paths if LIBRARY.search(path) and not path.startswith(roots))
 
 
 def tail(path: str) -> str:

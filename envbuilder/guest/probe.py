@@ -13,6 +13,7 @@ from typing import Any
 
 from .host import Host, words
 from .neighbours import Neighbours
+from .packages import outside_libraries
 from .serving import Ensemble, OwnModel, RuntimeModel, StageError
 
 
@@ -52,7 +53,7 @@ class Probe:
             self.neighbours.close()
             self.found["unknown"] = list(dict.fromkeys(self.neighbours.unknown))
             self.found["modules"] = outside_modules(self.folders)
-            self.found["libraries"] = outside_libraries([sys.prefix, *self.job["caches"]])
+            self.found["libraries"] = outside_libraries(self.folders)
 
     def finish(self) -> None:
         """Unload a model of the user's, whose ``finalize`` may end this process: what was found is kept before."""
@@ -138,11 +139,3 @@ def outside_modules(folders: list[str]) -> list[str]:
         if path and os.path.isabs(path) and not os.path.realpath(path).startswith(inside):
             found.append(f"{name} ({path})")
     return found
-
-
-def outside_libraries(folders: list[str]) -> list[str]:
-    """List shared libraries loaded from none of *folders*."""
-    roots = tuple(os.path.realpath(path) + os.sep for path in folders)
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-        paths = {line.split(None, 5)[5].strip() for line in file if len(line.split(None, 5)) == 6}
-    return sorted(path for path in paths if ".so" in path and not path.startswith(roots))

@@ -18,6 +18,8 @@ from envbuilder.verification.report import Check, Status, some
 from envbuilder.verification.static.loader import SYSTEM_FOLDERS, System
 
 _PLAIN: Final = Subject()
+_EMPTY_BEFORE: Final = ("/tmp/", "/var/tmp/", "/dev/shm/")
+"""Folders that a model finds empty where it is isolated, but for the environment and its own files."""
 
 
 def check_probe(
@@ -120,14 +122,19 @@ class _Evaluator:
         else:
             yield self.passed("probe.import", text)
 
+    def _was_made(self, path: str) -> bool:
+        """Whether the model itself put the file there: where it is isolated, these folders were empty before."""
+        return self.isolated and path.startswith(_EMPTY_BEFORE)
+
     def outside(self, answer: Mapping[str, Any]) -> Iterator[Check]:
-        found = list(answer.get("modules", []))
+        modules = [one for one in answer.get("modules", []) if not self._was_made(one.partition(" (")[2])]
+        found = list(modules)
         lacking: list[str] = []
         unknown: list[str] = []
         lent: list[str] = []
         for path in answer.get("libraries", []):
             names = soname_candidates(os.path.basename(path))
-            if any(map(DRIVER.fullmatch, names)):
+            if any(map(DRIVER.fullmatch, names)) or self._was_made(path):
                 continue
             known = [self.system.has(name) for name in names]
             if not f"{os.path.dirname(path)}/".startswith(SYSTEM_FOLDERS):
@@ -141,7 +148,7 @@ class _Evaluator:
         if found:
             fix = (
                 "the environment must contain what it imports; a .pth file or PYTHONPATH may point outside it"
-                if answer.get("modules")
+                if modules
                 else "the environment must contain what it loads; a RUNPATH or LD_LIBRARY_PATH points outside it"
             )
             yield self.failed("probe.outside", f"loaded from outside the environment: {some(found)}", fix)

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 
 from envbuilder.catalog.triton import Launch
 from envbuilder.errors import VerifyError
-from envbuilder.guest.answers import mismatches
+from envbuilder.guest.answers import unexpected
 from envbuilder.guest.equality import rough_outputs
 from envbuilder.util.documents import DocumentError
 from envbuilder.verification.live import inputs as sample
@@ -123,11 +123,10 @@ def _unexpected(deployed: DeployedModel) -> tuple[str, ...]:
     return tuple(
         f"{case.title}: {text}"
         for case in expected
-        for text in mismatches(
+        for text in unexpected(
             answers.get(case.label, []),
             [dict(one) for one in case.expected],
             rough=rough,
-            against="expected",
             tolerance=questions.tolerance,
         )
     )

@@ -20,6 +20,7 @@ from envbuilder.guest.answers import (
     mismatches,
     missing_outputs,
     undescribed_outputs,
+    unexpected,
     varying_outputs,
 )
 from envbuilder.guest.equality import rough_outputs
@@ -253,7 +254,7 @@ class ServerChecks:
         if deployed.own:  # what varies with the process, the time or the host the probe cannot have seen
             again = ask(running, deployed, cases[0].inputs)
             varying |= set(varying_outputs(answers[cases[0].label], again, rough))
-        wrong, unexpected = [], []
+        wrong, surprising = [], []
         for case in cases:
             answer = answers[case.label]
             if case.label in known:
@@ -263,17 +264,15 @@ class ServerChecks:
                 wrong += [f"{case.title}: {text}" for text in found]
             if case.expected:
                 tolerance = deployed.questions.tolerance
-                found = mismatches(
-                    answer, list(case.expected), rough=rough, against="expected", tolerance=tolerance
-                )
-                unexpected += [f"{case.title}: {text}" for text in found]
+                found = unexpected(answer, list(case.expected), rough=rough, tolerance=tolerance)
+                surprising += [f"{case.title}: {text}" for text in found]
         return _Heard(
             labels=[case.label for case in cases],
             lost=client.lost_outputs(answers.values()),
             missing=missing_outputs(config, answers.values()),
             undescribed=undescribed_outputs(config, answers) if deployed.own else (),
             wrong=wrong,
-            unexpected=unexpected,
+            unexpected=surprising,
             varying=sorted(varying),
             compared=all(case.label in known for case in cases),
         )

@@ -418,6 +418,11 @@ def test_a_library_that_came_from_outside() -> None:
 LENT = ["/usr/lib/x86_64-linux-gnu/libgomp.so.1.0.0", "/usr/lib/x86_64-linux-gnu/libGL.so.1.7.0"]
 
 
+def test_what_a_model_makes_comes_from_itself() -> None:
+    made = ["/tmp/tmpx/libtwo.so", "/dev/shm/a.so.1"]
+    assert outside("pytriton-0.7.0", made).status == "passed"
+
+
 def outside(release: str, libraries: list[str], system_libraries: tuple[str, ...] = ()) -> Check:
     probed = Probed(launch="sourced", answer={**GOOD, "libraries": libraries}, ended="", seconds=1.0)
     listed = dataclasses.replace(MANIFEST, system_libraries=system_libraries)
