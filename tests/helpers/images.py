@@ -17,6 +17,7 @@ from envbuilder.registry.documents import (
     CONFIG,
     LAYER_GZIP,
     MANIFEST,
+    REF_NAME,
     Descriptor,
     Manifest,
     canonical,
@@ -114,6 +115,24 @@ def read(layout: Path) -> tuple[Layout, Image]:
     opened = Layout(layout)
     (top,) = opened.index().manifests
     return opened, read_image(opened, top)
+
+
+def missing_blobs(layout: Path) -> list[str]:
+    """The sha256 of what the index of a layout leads to and that is not there, or is another one."""
+    opened = Layout(layout)
+    return [
+        one
+        for one in sorted(opened.used())
+        if not opened.blob(one).is_file() or hashlib.sha256(opened.blob(one).read_bytes()).hexdigest() != one
+    ]
+
+
+def write_named(folder: Path, layers: Iterable[bytes], name: str) -> Descriptor:
+    """The same, called *name*."""
+    top = write_layers(folder, layers)
+    index = folder / "index.json"
+    index.write_text(index.read_text().replace(f'{REF_NAME}":"image"', f'{REF_NAME}":"{name}"'))
+    return top
 
 
 def write_layers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import itertools
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.archive import stream
-from envbuilder.errors import IntegrityError
+from envbuilder.errors import IntegrityError, VerifyError
 from envbuilder.images.unpack import Unpacked, compare_tree, tree_manifest, unpack
 from envbuilder.images.write import write_image
 from envbuilder.store.session import Session
@@ -177,12 +178,37 @@ def test_a_whiteout_through_a_link_removes_nothing(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "y").write_text("mine")
-    upper = link("l", str(outside))
-    found = unpacked(tmp_path, upper, tars.file(".wh...") + tars.file(".wh..") + tars.file(".wh.l"))
+    lower = link("l", str(outside)) + tars.file("kept", b"1") + folder("a") + tars.file("a/kept", b"2")
+    found = unpacked(tmp_path, lower, tars.file("l/.wh.y"), tars.file("a/.wh.gone"))
     assert (outside / "y").read_text() == "mine"
-    assert tmp_path.is_dir()
-    assert (tmp_path / "scratch").is_dir()
-    assert not os.path.lexists(found.tree / "l")
+    assert (found.tree / "kept").read_bytes() == b"1"
+    assert (found.tree / "a/kept").read_bytes() == b"2"
+    gone = unpacked(tmp_path / "gone", lower, tars.file(".wh.l"))
+    assert (outside / "y").read_text() == "mine"
+    assert not os.path.lexists(gone.tree / "l")
+    assert (gone.tree / "kept").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("where", ["", "a/", "a/b/"])
+@pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh..."])
+def test_a_whiteout_of_no_file_removes_nothing(name: str, where: str, tmp_path: Path) -> None:
+    lower = tars.file("kept", b"1") + tars.file("a/kept", b"2") + tars.file("a/b/kept", b"3")
+    found = unpacked(tmp_path, lower, tars.file(f"{where}{name}") + tars.file("a/b/more", b"4"))
+    files = {path for path, (kind, _, _) in tree_of(found.tree).items() if kind == "file"}
+    assert files == {"kept", "a/kept", "a/b/kept", "a/b/more"}
+    (problem,) = found.problems
+    assert problem.endswith(f"has a whiteout of no file, {where}{name}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "scratch"]
+
+
+def test_a_layer_that_cannot_be_laid_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a\x1b[2J")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(VerifyError, match=r"^layer 1 .* cannot be laid over .*No space left") as raised:
+        unpacked(tmp_path, tars.file("a", b"1"))
+    assert "\x1b" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -304,9 +304,9 @@ def test_an_upload_goes_on_where_it_broke_off(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from envbuilder.registry import repository
+    from envbuilder.registry import upload
 
-    monkeypatch.setattr(repository, "CHUNK", 100_000)
+    monkeypatch.setattr(upload, "CHUNK", 100_000)
 
     def half(handler: Handler) -> None:
         upload = handler.registry.uploads[handler.path.rpartition("/")[2]]
@@ -405,7 +405,7 @@ def test_a_manifest_of_other_bytes(faulty: Faulty, archive: Path, session: Sessi
             b'{"schemaVersion": 2, "mediaType": "application/json"}',
             "media type is application/json",
         ),
-        ("text/html", b"<html>hush</html>", "not JSON|no JSON|is no"),
+        ("text/html", b"<html>hush</html>", "media type is text/html"),
         ("application/vnd.oci.image.manifest.v1+json", b'{"schemaVersion": 1}', "schemaVersion 1"),
         (
             "application/vnd.oci.image.manifest.v1+json",
