@@ -138,7 +138,7 @@ def alias(
     """Return the alias *name* (``resnet:stable``), moved to *archive*, or with *back* to the previous one.
 
     ``oci://HOST/REPOSITORY:TAG`` is a tag in a registry, which keeps no history; *archive* is then another tag or a
-    digest (``sha256:…``) of the same repository.
+    digest (``sha256:…``, also without that, as this prints it) of the same repository, or the reference of either.
 
     Raises:
         RecipeError: no store is configured, or the alias has no previous archive.
@@ -161,7 +161,7 @@ def alias(
 def _tag(name: str, wanted: str | None, back: bool, session: Session) -> Alias:
     from envbuilder.registry.reference import parse_reference
     from envbuilder.transfer.aliases import Alias, Move
-    from envbuilder.transfer.images import move_tag, resolve_tag
+    from envbuilder.transfer.tags import move_tag, resolve_tag
 
     if back:
         raise RecipeError(

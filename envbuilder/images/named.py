@@ -57,5 +57,5 @@ def _is_called(one: Descriptor, name: str) -> bool:
 
 
 def _names(manifests: Sequence[Descriptor]) -> str:
-    names = (printable_line(one.annotations.get(REF_NAME, one.digest[:19]))[:100] for one in manifests[:8])
-    return ", ".join(names) or "none"
+    names = sorted(printable_line(one.annotations.get(REF_NAME, one.digest[:19]))[:100] for one in manifests)
+    return ", ".join(names[:8]) or "none"

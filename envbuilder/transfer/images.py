@@ -19,7 +19,7 @@ from envbuilder.images.restore import restore_archive
 from envbuilder.images.write import write_image
 from envbuilder.progress import Task
 from envbuilder.registry.connection import PUSH, MissingError
-from envbuilder.registry.documents import INDEXES, MANIFESTS, Descriptor, Index, Manifest, parse_manifest
+from envbuilder.registry.documents import INDEXES, MANIFESTS, Descriptor, Index, Manifest
 from envbuilder.registry.reference import Reference
 from envbuilder.registry.repository import Repository
 from envbuilder.store.local import Store
@@ -276,40 +276,3 @@ def pull_image(reference: Reference, output: Path, session: Session) -> Transfer
             image=str(reference.at(image.descriptor.digest)),
             moved=restored.fetched,
         )
-
-
-# -- tags ------------------------------------------------------------------------------------------
-
-
-def resolve_tag(reference: Reference, session: Session) -> str:
-    """Return the digest that *reference* stands for now.
-
-    Raises:
-        StoreError: there is none, or the registry does not answer.
-    """
-    with Repository(reference, session.settings) as repository:
-        found = repository.manifest(reference.wanted)
-        if found is None:
-            raise StoreError(f"{reference.image} is not in the registry", hint="push an image first")
-        return found[0].digest
-
-
-def move_tag(reference: Reference, wanted: str, session: Session) -> str:
-    """Have the tag of *reference* stand for what *wanted*, a tag or a digest of its repository, stands for now.
-
-    Returns: the digest. A reader sees the tag before or after, nothing between.
-
-    Raises:
-        RecipeError: *reference* has no tag.
-        StoreError: there is no such image, or the registry refuses.
-    """
-    if reference.tag is None or reference.digest is not None:
-        raise RecipeError(f"{reference} has no tag", hint="for instance oci://HOST/REPOSITORY:stable")
-    with Repository(reference, session.settings) as repository:
-        found = repository.manifest(wanted)
-        if found is None:
-            raise StoreError(f"{repository.place} has no image {wanted}", hint="push it first")
-        # What the registry calls it is its claim: the document says what it is.
-        kind = parse_manifest(found[1], where=f"{repository.place}: {found[0].digest[:19]}").media_type
-        repository.put_manifest(found[1], kind, reference.tag)
-        return found[0].digest

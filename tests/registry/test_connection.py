@@ -473,8 +473,8 @@ def test_a_document_that_is_both(kind: str | None) -> None:
 def test_every_page_is_read_but_not_for_ever(faulty: Faulty) -> None:
     def page(handler: Handler) -> None:
         number = int(parse_qs(urlsplit(handler.path).query).get("page", ["0"])[0])
-        more = {"Link": f'</v2/a/referrers/x?page={number + 1}>; rel="next"'} if number != 3 else {}
-        handler.reply(200, str(number).encode(), **more)
+        link = f'</v2/a/referrers/x?page={number + 1}>; rel="{"last" if number == 3 else "next"}"'
+        handler.reply(200, str(number).encode(), Link=link)
 
     faulty.faults.append(on("GET .*/referrers/.*", page))
     with of(faulty.host) as there:

@@ -36,7 +36,8 @@ from envbuilder.registry.repository import Repository
 from envbuilder.store.session import Session
 from envbuilder.transfer.archives import Transfer
 from envbuilder.transfer.image_documents import PROVENANCE, REPORT, SBOM
-from envbuilder.transfer.images import move_tag, pull_image, push_image
+from envbuilder.transfer.images import pull_image, push_image
+from envbuilder.transfer.tags import move_tag
 from envbuilder.util.files import file_sha256
 from tests.helpers import tars
 from tests.helpers.images import write_layers

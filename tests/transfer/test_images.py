@@ -31,7 +31,8 @@ from envbuilder.registry.repository import Repository
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.transfer.image_checks import open_subject
-from envbuilder.transfer.images import move_tag, open_remote_image, pull_image, push_image, resolve_tag
+from envbuilder.transfer.images import open_remote_image, pull_image, push_image
+from envbuilder.transfer.tags import move_tag, resolve_tag
 from envbuilder.util.files import file_sha256
 from tests.helpers import tars
 from tests.helpers.images import extracted, skopeo, umoci, write_layers
