@@ -1,7 +1,7 @@
 """What a cluster needs to serve a model from a mounted image: a Pod, and an InferenceService of KServe, as YAML.
 
-Sources: Kubernetes's API (``ImageVolumeSource``, stable in 1.36, on by default since 1.35) and KServe's
-``serving.kserve.io/v1beta1``, whose predictor is a PodSpec with a model.
+Sources: Kubernetes's API (``ImageVolumeSource``, stable in 1.36, on by default since 1.35, until then documented as
+``noexec``) and KServe's ``serving.kserve.io/v1beta1``, whose predictor is a PodSpec with a model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _LONGEST: Final = 50
 _HEAD: Final = """\
 # Written by `envbuilder deploy --layout image`: {what}.
 # The environment is the image {image}, mounted read-only at {path}.
-# It needs Kubernetes 1.35 or later (image volumes), a runtime that has them, and no `noexec` on the mount.
+# It needs Kubernetes 1.35 or later (image volumes), a runtime that has them, and no `noexec` on the mount, which
+# versions before 1.36 document: `kubectl exec POD -- grep {path} /proc/mounts` shows it.
 # Replace the claim `{claim}` by the one that holds your model repository.
 """
 

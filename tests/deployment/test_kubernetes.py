@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -32,6 +33,15 @@ def test_the_pod_follows_kubernetes_s_schema(version: str, cuda: str) -> None:
     found["spec"]["volumes"][0]["image"]["digest"] = "x"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize(("version", "noexec"), [("1.33.0", True), ("1.35.0", True), ("1.36.0", False)])
+def test_until_which_version_kubernetes_documents_noexec(version: str, noexec: bool) -> None:
+    """What the page and the manifests say of versions."""
+    schemas = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    text = (schemas / f"v{version}-local-strict" / "volume-v1.json").read_text()
+    (said,) = set(re.findall(r"The volume will be mounted read-only \(ro\)([^.]*)\.", text))
+    assert ("noexec" in said) is noexec
 
 
 @pytest.mark.parametrize("cuda", ["cpu", "cu126"])
