@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.errors import AssembleError, RecipeError
+from envbuilder.errors import AssembleError, IntegrityError, RecipeError
 from envbuilder.images import write
-from envbuilder.images.layout import Layout
+from envbuilder.images.layout import Layout, open_layout
 from envbuilder.images.target import extending
 from envbuilder.images.write import write_image
 from envbuilder.progress import SILENT
@@ -25,6 +25,7 @@ from envbuilder.util.interruption import Interrupted
 from tests.helpers import tars
 from tests.helpers.images import missing_blobs, tree_of, write_layers, write_named
 from tests.helpers.small import Small
+from tests.hostile import test_odd_files
 
 END = bytes(1024)
 
@@ -258,3 +259,26 @@ def test_a_disk_that_is_full_is_told_from_other_errors(
     with pytest.raises(AssembleError, match="No space left") as raised:
         write_image([archive], tmp_path / "image", session)
     assert raised.value.hint == "--output names another place, with room for a second copy of the archive"
+
+
+# -- odd files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", test_odd_files.KINDS)
+@pytest.mark.parametrize("what", ["oci-layout", "index.json", "blob"])
+def test_something_else_where_a_file_of_a_layout_should_be(kind: str, what: str, tmp_path: Path) -> None:
+    """Nobody waits for it."""
+    out = tmp_path / "image"
+    top = write_layers(out, [tars.file("a", b"1") + END])
+    place = Layout(out).blob(top.sha256) if what == "blob" else out / what
+    place.unlink()
+    test_odd_files.put(kind, place)
+    with pytest.raises(IntegrityError):
+        Layout(out).used()
+
+
+@pytest.mark.parametrize("kind", test_odd_files.KINDS)
+def test_something_else_that_is_called_like_a_tar_of_a_layout(kind: str, tmp_path: Path) -> None:
+    place = test_odd_files.put(kind, tmp_path / "x.oci.tar")
+    with pytest.raises(IntegrityError), open_layout(place) as layout:
+        layout.index()

@@ -7,20 +7,23 @@ import gzip
 import hashlib
 import itertools
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from envbuilder.archive import stream
+from envbuilder.archive.manifest import MANIFEST_PATH
 from envbuilder.errors import IntegrityError, VerifyError
-from envbuilder.images.unpack import Unpacked, compare_tree, tree_manifest, unpack
+from envbuilder.images.unpack import Unpacked, compare_tree, some_of, tree_manifest, unpack
 from envbuilder.images.write import write_image
 from envbuilder.store.session import Session
+from tests.deployment.conftest import make_manifest
 from tests.helpers import tars
 from tests.helpers.environments import environment, pack
 from tests.helpers.images import extracted, read, tree_of, umoci, write_layers
 from tests.helpers.small import Small
-from tests.hostile import test_limits, test_links
+from tests.hostile import test_escape_codes, test_limits, test_links, test_manifest
 
 END = bytes(1024)
 
@@ -151,6 +154,32 @@ def test_each_archive_that_would_take_too_much_as_a_layer(name: str, tmp_path: P
         sum(path.lstat().st_blocks for path in (tmp_path / "scratch").rglob("*")) * 512
         < 2 * len(blob) + 10**6
     )
+
+
+@pytest.mark.parametrize("name", test_escape_codes.MEMBERS)
+def test_each_hostile_name_in_a_layer(name: str, tmp_path: Path) -> None:
+    try:
+        found = unpacked(tmp_path, b"".join(test_escape_codes.MEMBERS[name]))
+        wrong = compare_tree(found.tree, make_manifest())
+        said = some_of([*found.problems, *wrong], 100)
+    except IntegrityError as error:
+        said = str(error)
+    assert [char for char in said.replace("\n  hint: ", "") if not char.isprintable()] == []
+
+
+@pytest.mark.parametrize("number", range(len(test_manifest.ROWS)))
+def test_each_hostile_field_of_a_manifest_in_a_layer(number: int, tmp_path: Path) -> None:
+    row = test_manifest.ROWS[number]
+    found = unpacked(tmp_path, tars.file(MANIFEST_PATH, test_manifest.changed(row)))
+    said = re.escape(f"{MANIFEST_PATH}: {test_manifest.path_said(row)}: {row.said}")
+    with pytest.raises(IntegrityError, match=said):
+        tree_manifest(found.tree)
+
+
+def test_a_folder_where_the_manifest_should_be(tmp_path: Path) -> None:
+    found = unpacked(tmp_path, folder(MANIFEST_PATH) + tars.file(f"{MANIFEST_PATH}/x"))
+    with pytest.raises(IntegrityError, match="the image is not an environment"):
+        tree_manifest(found.tree)
 
 
 def test_layers_of_nothing(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def test_the_same_image_on_every_machine(small: Small, session: Session, tmp_pat
     finally:
         os.umask(old)
     assert first.digest == second.digest
+    lazy = write_image([archive], tmp_path / "lazy", session, estargz=True)
+    assert lazy.digest != first.digest
+    assert write_image([archive], tmp_path / "lazy 2", elsewhere, estargz=True).digest == lazy.digest
     assert second.hashed == second.size
     assert tree_of(tmp_path / "first").keys() == tree_of(tmp_path / "second").keys()
 
