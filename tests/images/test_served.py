@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -56,7 +55,6 @@ def test_a_server_serves_from_the_mounted_image(
     said = log.read_text(errors="replace")
     assert "Extracting Python execution env" not in said
     assert "uncompiled" not in said
-    assert re.search(r"compiled [1-9][0-9]* graphs in ", said)
 
 
 def _eager(rows: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
