@@ -71,7 +71,7 @@ TOGETHER = {
     "transfer/test_images": (
         "registry/referrers",
         "registry/repository",
-        "registry/transport",
+        *("registry/transport", "registry/upload"),
         "transfer/image_checks",
     ),
     "transfer/test_push_pull": ("store/segments", "transfer/archives", "transfer/records"),

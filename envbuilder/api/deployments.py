@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder.archive.called import ENVS
 from envbuilder.deployment.options import DeployOptions
-from envbuilder.errors import DeployError
+from envbuilder.errors import DeployError, StoreError
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
 
@@ -80,29 +80,42 @@ def deploy(
 
 
 def _pinned(options: DeployOptions, archive: Path, session: Session) -> DeployOptions:
-    """Pin the image of a deployment by digest: a tag is resolved by the registry.
+    """Pin the image of a deployment by digest, and see that it is one of *archive*: a tag is resolved by the registry.
+
+    A digest needs no registry: where that does not answer, or asks for a login, only the check is left out.
 
     Raises:
         DeployError: the image was made from another archive.
-        StoreError: the registry does not answer, or the image is not found.
+        StoreError: the image is not found; of a tag, also that the registry does not answer.
     """
     if options.image is None or options.layout != "image":
         return options
     from envbuilder.archive.names import read_archive
+    from envbuilder.archive.plan import about
+    from envbuilder.registry.connection import MissingError
     from envbuilder.registry.reference import parse_reference
     from envbuilder.transfer.images import open_remote_image
 
     reference = parse_reference(options.image)
-    if reference.digest is not None:
+    manifest, sha256 = read_archive(archive)
+    platform = f"linux/{about(manifest).architecture}"
+    there = session.at(Path.cwd(), remote=False)
+    try:
+        with open_remote_image(reference, there, platform=platform) as (_, image):
+            if image.archive != sha256:
+                tag = replace(reference, tag=reference.tag or "TAG", digest=None)
+                raise DeployError(
+                    f"{reference} is the image of the archive {image.archive[:12]}, not of {archive.name}",
+                    hint=f"`envbuilder push {archive} {tag}`, and --image as it prints it",
+                )
+            return replace(options, image=str(reference.at(image.descriptor.digest)))
+    except MissingError:
+        raise
+    except StoreError as error:
+        if reference.digest is None:
+            raise
+        session.reporter.note(f"not checked that the image is one of {archive.name}: {error.message}")
         return options
-    with open_remote_image(reference, session.at(Path.cwd(), remote=False)) as (_, image):
-        sha256 = read_archive(archive)[1]
-        if image.archive != sha256:
-            raise DeployError(
-                f"{reference} is the image of the archive {image.archive[:12]}, not of {archive.name}",
-                hint=f"envbuilder push {archive} {reference}",
-            )
-        return replace(options, image=str(reference.at(image.descriptor.digest)))
 
 
 def compile_model(

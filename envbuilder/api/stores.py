@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ def push(
 
     See :func:`envbuilder.transfer.push_pull.push_archive` and :func:`~envbuilder.transfer.push_pull.push_recipe`. With
     *to*, ``oci://HOST/REPOSITORY:TAG``, the image is pushed to that registry, see
-    :func:`envbuilder.transfer.images.push_image`; *what* may then be an image layout.
+    :func:`envbuilder.transfer.images.push_image`; *what* may then be an image layout, ``PATH`` or ``PATH:NAME``.
 
     Raises:
         RecipeError: no store is configured.
@@ -60,6 +61,7 @@ def _push_image(
     session: Session,
 ) -> Transfer:
     from envbuilder.api.archives import build
+    from envbuilder.images.named import split_name
     from envbuilder.registry.reference import parse_reference
     from envbuilder.transfer.images import push_image
 
@@ -67,7 +69,8 @@ def _push_image(
     if isinstance(what, Recipe):
         session = session.at(what.path.parent)
         what = build(what, output=output, interpreter_change=interpreter_change, session=session).archive
-    return push_image(Path(what), reference, session.at(Path.cwd(), remote=False), reports=reports)
+    path, name = split_name(os.fspath(what)) or (Path(what), None)
+    return push_image(path, reference, session.at(Path.cwd(), remote=False), reports=reports, name=name)
 
 
 def pull(name: str, *, output: StrPath = ENVS, session: Session | None = None) -> Transfer:
@@ -102,13 +105,17 @@ def pull(name: str, *, output: StrPath = ENVS, session: Session | None = None) -
 def find_pushed(name: str, output: Path) -> Recipe | Path:
     """Resolve the NAME of ``push NAME``: an archive by its path, or by its name or digest in *output*, else a recipe.
 
+    An image layout is its path, or ``PATH:NAME`` where it has several images.
+
     Raises:
         RecipeError: the recipe does not exist.
     """
-    from envbuilder.images.layout import is_layout
+    from envbuilder.images.named import split_name
 
     path = Path(name)
-    if is_layout(path) or (ARCHIVE.fullmatch(path.name) and path.is_file() and not _is_recipe(name)):
+    if split_name(name) is not None or (
+        ARCHIVE.fullmatch(path.name) and path.is_file() and not _is_recipe(name)
+    ):
         return path
     from envbuilder.transfer.lookup import find_local
 
@@ -131,7 +138,7 @@ def alias(
     """Return the alias *name* (``resnet:stable``), moved to *archive*, or with *back* to the previous one.
 
     ``oci://HOST/REPOSITORY:TAG`` is a tag in a registry, which keeps no history; *archive* is then another tag or a
-    digest (``sha256:…``) of the same repository.
+    digest (``sha256:…``, also without that, as this prints it) of the same repository, or the reference of either.
 
     Raises:
         RecipeError: no store is configured, or the alias has no previous archive.
@@ -154,7 +161,7 @@ def alias(
 def _tag(name: str, wanted: str | None, back: bool, session: Session) -> Alias:
     from envbuilder.registry.reference import parse_reference
     from envbuilder.transfer.aliases import Alias, Move
-    from envbuilder.transfer.images import move_tag, resolve_tag
+    from envbuilder.transfer.tags import move_tag, resolve_tag
 
     if back:
         raise RecipeError(

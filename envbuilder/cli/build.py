@@ -271,8 +271,9 @@ def verify(
     the way the release starts Python, isolated from the files the archive was built from. Every check has an id and
     reports what it found and what to change. Exits with code 7 if any check failed.
 
-    oci://HOST/REPOSITORY:TAG and an image layout (a folder or FILE.oci.tar) are images: they are unpacked as a
-    container runtime would, compared with their manifest, mounted read-only, and verified on that mount.
+    oci://HOST/REPOSITORY:TAG and an image layout (a folder or FILE.oci.tar, PATH:NAME if it has several images) are
+    images: they are unpacked as a container runtime would, compared with their manifest, mounted read-only, and
+    verified on that mount.
     """
     from envbuilder.cli.reports import ReportFiles
     from envbuilder.signing.verifier import load_verifier

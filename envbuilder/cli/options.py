@@ -103,8 +103,12 @@ class _ArchiveOrImage(_Text):
     name = "archive"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from envbuilder.images.named import split_name
+
         if not value.startswith("oci://"):
-            click.Path(exists=True, dir_okay=Path(value).is_dir()).convert(value, param, ctx)
+            local = split_name(value)
+            value_on_disk = value if local is None else str(local[0])
+            click.Path(exists=True, dir_okay=Path(value_on_disk).is_dir()).convert(value_on_disk, param, ctx)
         return value
 
 

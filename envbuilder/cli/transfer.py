@@ -53,8 +53,8 @@ def push(
     ENVBUILDER_STORE_KEY: other machines accept them if their `store-trust` names the public key.
 
     With oci://HOST/REPOSITORY:TAG the image of the archive is pushed to that registry, with its SBOM, its provenance
-    and the given reports. The first argument may then also be an image layout. Credentials are docker's: `docker login
-    HOST`.
+    and the given reports. The first argument may then also be an image layout, or PATH:NAME, an image of one with
+    several. Credentials are docker's: `docker login HOST`.
     """
     from envbuilder import api
     from envbuilder.api.stores import find_pushed
@@ -125,7 +125,8 @@ def alias(name: str, archive: str | None, back: bool, as_json: bool, quiet: bool
     digest, or another alias; without it, the history of the alias is shown, newest first. An alias moves atomically: of
     two concurrent moves, one is rejected.
 
-    oci://HOST/REPOSITORY:TAG is a tag in a registry; ARCHIVE is another tag or a digest of the same repository.
+    oci://HOST/REPOSITORY:TAG is a tag in a registry; ARCHIVE is another tag or a digest of the same repository, or the
+    reference of either.
     """
     from envbuilder import api
 

@@ -28,13 +28,14 @@ _TAKEN: Final = (
     "/opt/tritonserver",
     "/mnt/models",
     "/usr",
-    "/lib",
-    "/lib64",
-    "/bin",
+    *("/lib", "/lib32", "/lib64", "/libx32"),
+    *("/bin", "/sbin"),
     "/etc",
-    "/proc",
-    "/sys",
+    *("/dev", "/proc", "/sys"),
 )
+"""What a mount hides if it lies in it, or above it."""
+_NEEDED: Final = ("/home", "/root", "/run", "/tmp", "/var")
+"""Folders that a server writes to; a mount in one of them does no harm."""
 
 
 class ImageLayout:
@@ -65,11 +66,14 @@ class ImageLayout:
             raise DeployError(
                 f"{path!r} is not a valid mount path", hint="use an absolute path such as /envs/NAME"
             )
+        hint = "--mounted-at /envs/NAME"
         for taken in _TAKEN:
             if path == taken or path.startswith(f"{taken}/"):
-                raise DeployError(
-                    f"{path} lies in {taken}, which the server's image has", hint="--mounted-at /envs/NAME"
-                )
+                raise DeployError(f"{path} lies in {taken}, which the server's image has", hint=hint)
+            if taken.startswith(f"{path}/"):
+                raise DeployError(f"{path} would hide {taken}, which the server's image has", hint=hint)
+        if path in _NEEDED:
+            raise DeployError(f"{path} would be read-only, and the server writes to it", hint=hint)
         return absolute(options.manifests or repository.parent / MANIFESTS)
 
     def deploy(self, job: Job, folder: Path | None, reporter: Reporter) -> Deployment:

@@ -1,12 +1,14 @@
 """What a cluster needs to serve a model from a mounted image: a Pod, and an InferenceService of KServe, as YAML.
 
-Sources: Kubernetes's API (``ImageVolumeSource``, stable in 1.36, on by default since 1.35) and KServe's
-``serving.kserve.io/v1beta1``, whose predictor is a PodSpec with a model.
+Sources: Kubernetes's API (``ImageVolumeSource``, stable in 1.36, on by default since 1.35, until then documented as
+``noexec``) and KServe's ``serving.kserve.io/v1beta1``, whose predictor is a PodSpec with a model.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,10 +21,13 @@ MODELS: Final = "/models"
 PYTRITON_IMAGE: Final = "24.10"
 """The release of the server in the wheel, which has no image of its own."""
 _CLAIM: Final = "models"
+_LONGEST: Final = 50
+"""Characters of a name."""
 _HEAD: Final = """\
 # Written by `envbuilder deploy --layout image`: {what}.
 # The environment is the image {image}, mounted read-only at {path}.
-# It needs Kubernetes 1.35 or later (image volumes), a runtime that has them, and no `noexec` on the mount.
+# It needs Kubernetes 1.35 or later (image volumes), a runtime that has them, and no `noexec` on the mount, which
+# versions before 1.36 document: `kubectl exec POD -- grep {path} /proc/mounts` shows it.
 # Replace the claim `{claim}` by the one that holds your model repository.
 """
 
@@ -77,9 +82,17 @@ def inference_service(model: str, release: str, cuda: str, image: str, path: str
 
 
 def object_name(model: str) -> str:
-    """Return a model's name as Kubernetes has names: at most 63 letters, digits and ``-`` (RFC 1123)."""
-    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:63].strip("-")
-    return name or "model"
+    """Return a model's name as KServe takes names: letters, digits and ``-``, the first a letter (RFC 1035).
+
+    KServe appends ``-predictor`` and more, within the 63 characters of a label. What is lost of a model's name becomes
+    a few digits of its hash: two models never get the same name.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"m-{name}".strip("-")
+    if name == model and len(name) <= _LONGEST:
+        return name
+    digits = hashlib.sha256(os.fsencode(model)).hexdigest()[:6]
+    return f"{name[: _LONGEST - len(digits) - 1].strip('-')}-{digits}"
 
 
 def _server(release: str) -> str:

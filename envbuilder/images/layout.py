@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from envbuilder.archive.tar import END_OF_ARCHIVE, padding, tar_header
 from envbuilder.errors import IntegrityError
 from envbuilder.registry.checked import checked
 from envbuilder.registry.documents import (
+    INDEXES,
     LONGEST,
+    MANIFESTS,
     REF_NAME,
     Descriptor,
     Index,
     canonical,
     parse_manifest,
 )
-from envbuilder.util.documents import DocumentError, load_json
+from envbuilder.util.documents import DocumentError, load_json, parse_json
 from envbuilder.util.files import atomic_write, open_regular, read_regular
-from envbuilder.util.printable import printable_line
 
 MARK: Final = "oci-layout"
+IMAGE_COMMAND: Final = "envbuilder image ARCHIVE -o"
 _VERSION: Final = "1.0.0"
 _CHUNK: Final = 2**20
 _BLOB: Final = re.compile(r"(\./)?blobs/sha256/[0-9a-f]{64}")
@@ -67,6 +71,8 @@ class Layout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.made: set[str] = set()
+        """sha256 of each blob that was written by this object."""
 
     @property
     def place(self) -> str:
@@ -79,7 +85,11 @@ class Layout:
 
     def read(self, wanted: Descriptor) -> Iterator[bytes]:
         """Yield the bytes of a blob, see :meth:`Blobs.read`."""
-        return checked(self._chunks(wanted), wanted, self.place)
+        return checked(self._chunks(wanted), wanted, self.place, self._remedy(wanted))
+
+    def _remedy(self, wanted: Descriptor) -> str:
+        """Say what brings a blob back that is missing or damaged: one of the right size is not written again."""
+        return f"remove {self.blob(wanted.sha256)}, then `{IMAGE_COMMAND} {self.place}` writes it again"
 
     def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
         try:
@@ -89,7 +99,7 @@ class Layout:
         except OSError as error:
             raise IntegrityError(
                 f"{self.place}: the blob {wanted.digest[:19]} cannot be read: {error.strerror}",
-                hint="write the image again",
+                hint=self._remedy(wanted),
             ) from error
 
     @contextmanager
@@ -115,10 +125,7 @@ class Layout:
                 f"{self.place} is not an OCI image layout: {error.filename}: {error.strerror}",
                 hint="`envbuilder image` writes one",
             ) from error
-        found = parse_manifest(data, where=f"{self.place}/index.json")
-        if not isinstance(found, Index):
-            raise IntegrityError(f"{self.place}/index.json is not an index", hint="write the image again")
-        return found
+        return _index(data, f"{self.place}/index.json", self.place)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -136,23 +143,51 @@ class Layout:
     def put(self, data: bytes, described: Descriptor) -> Descriptor:
         """Write a document; return its descriptor."""
         if not self.holds(described):
+            self.made.add(described.sha256)
             atomic_write(self.blob(described.sha256), data)
         return described
 
+    def take(self, draft: Path, sha256: str) -> None:
+        """Move a blob in that was written beside it."""
+        self.made.add(sha256)
+        draft.replace(self.blob(sha256))
+
     def name(self, image: Descriptor, name: str) -> None:
-        """List *image* in the index as *name*, in place of what had that name."""
-        there = self.index().manifests if (self.folder / "index.json").exists() else ()
-        kept = [one for one in there if one.annotations.get(REF_NAME) != name]
-        named = Descriptor(
-            media_type=image.media_type,
-            digest=image.digest,
-            size=image.size,
-            annotations={**image.annotations, REF_NAME: name},
-            platform=image.platform,
-        )
-        both = sorted([*kept, named], key=lambda one: (one.annotations.get(REF_NAME, ""), one.digest))
+        """List *image* in the index as *name*, in place of what had that name.
+
+        Everything else in the index is kept as it is, also what this tool has no field for.
+        """
+        document: dict[str, Any] = json.loads(Index(manifests=()).text())
+        if (self.folder / "index.json").exists():
+            self.index()  # raises what is wrong with it
+            data = read_regular(self.folder / "index.json", most=LONGEST.size)
+            document = dict(parse_json(data, where=f"{self.place}/index.json", cap=LONGEST).value)
+        kept = [one for one in document["manifests"] if _ref_name(one) != name]
+        named = replace(image, annotations={**image.annotations, REF_NAME: name}).json()
+        document["manifests"] = sorted([*kept, named], key=lambda one: (_ref_name(one) or "", one["digest"]))
         atomic_write(self.folder / MARK, canonical({"imageLayoutVersion": _VERSION}))
-        atomic_write(self.folder / "index.json", Index(manifests=tuple(both)).text())
+        atomic_write(self.folder / "index.json", canonical(document))
+
+    def used(self) -> set[str]:
+        """Return the sha256 of everything that the index leads to.
+
+        Raises:
+            IntegrityError: the index, or what it lists, is damaged.
+        """
+        found: set[str] = set()
+        waiting = list(self.index().manifests)
+        while waiting:
+            one = waiting.pop()
+            if one.sha256 in found:
+                continue
+            found.add(one.sha256)
+            if one.media_type in (*MANIFESTS, *INDEXES):
+                inner = parse_manifest(read_small(self, one), where=f"{self.place}: {one.digest[:19]}")
+                if isinstance(inner, Index):
+                    waiting += inner.manifests
+                else:
+                    found |= {blob.sha256 for blob in (inner.config, *inner.layers)}
+        return found
 
 
 def write_tar(layout: Layout, out: Path) -> None:
@@ -178,6 +213,9 @@ class TarLayout(Layout):
         self._file = file
         self._members = members
 
+    def _remedy(self, wanted: Descriptor) -> str:
+        return f"remove {self.place}, then `{IMAGE_COMMAND} {self.place}` writes it again, or copy it again"
+
     def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
         return self._member(f"blobs/sha256/{wanted.sha256}")
 
@@ -189,7 +227,10 @@ class TarLayout(Layout):
 
     def _member(self, name: str) -> Iterator[bytes]:
         if name not in self._members:
-            raise IntegrityError(f"{self.place} has no {name}", hint="write the image again")
+            raise IntegrityError(
+                f"{self.place} has no {name}",
+                hint=f"remove it, then `{IMAGE_COMMAND} {self.place}` writes it again",
+            )
         offset, left = self._members[name]
         while left:
             data = os.pread(self._file.fileno(), min(_CHUNK, left), offset)
@@ -212,10 +253,22 @@ class TarLayout(Layout):
                 f"{self.place} is not a tar of an OCI image layout",
                 hint="`envbuilder image -o FILE.oci.tar` writes one",
             )
-        found = parse_manifest(b"".join(self._member("index.json")), where=f"{self.place}: index.json")
-        if not isinstance(found, Index):
-            raise IntegrityError(f"{self.place}: index.json is not an index", hint="write the image again")
-        return found
+        return _index(b"".join(self._member("index.json")), f"{self.place}: index.json", self.place)
+
+
+def _index(data: bytes, where: str, place: str) -> Index:
+    found = parse_manifest(data, where=where)
+    if not isinstance(found, Index):
+        raise IntegrityError(
+            f"{where} is not an index", hint=f"remove {place}, then `{IMAGE_COMMAND} {place}` writes it again"
+        )
+    return found
+
+
+def _ref_name(entry: Mapping[str, Any]) -> str | None:
+    """Return what an entry of an index, which was read before, is called."""
+    found: str | None = (entry.get("annotations") or {}).get(REF_NAME)
+    return found
 
 
 @contextmanager
@@ -252,32 +305,3 @@ def _members(path: Path, file: BinaryIO) -> dict[str, tuple[int, int]]:
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
         raise IntegrityError(f"{path} is not a tar: {error}", hint="copy it again") from error
     return found
-
-
-def is_layout(path: Path) -> bool:
-    """Whether *path* is a layout in a folder, or is called like the tar of one."""
-    return (
-        path.name.endswith(".oci.tar") or (path / MARK).is_file() or (path.is_dir() and path.suffix == ".oci")
-    )
-
-
-def only_image(index: Index, name: str | None, place: str) -> Descriptor:
-    """Return the image that is called *name* in a layout; without a name, the only one.
-
-    Raises:
-        IntegrityError: there is none, or more than one.
-    """
-    found = [one for one in index.manifests if name is None or one.annotations.get(REF_NAME) == name]
-    if len({one.digest for one in found}) == 1:
-        return found[0]
-    names = _names(index.manifests)
-    if name is not None:
-        raise IntegrityError(f"{place} has no image {name}", hint=f"it has {names}")
-    raise IntegrityError(
-        f"{place} has {len(found)} images", hint=f"name one, {place}:NAME: {names}" if found else None
-    )
-
-
-def _names(manifests: Sequence[Descriptor]) -> str:
-    names = (printable_line(one.annotations.get(REF_NAME, one.digest[:19]))[:100] for one in manifests[:8])
-    return ", ".join(names) or "none"

@@ -84,10 +84,10 @@ def read_image(blobs: Blobs, top: Descriptor, *, platform: str = PLATFORM) -> Im
         StoreError: its documents cannot be downloaded.
     """
     where = f"{blobs.place}: {top.digest[:19]}"
-    found = _parse(blobs, top, where)
+    found = read_document(blobs, top, where)
     if isinstance(found, Index):
         top = _choose(found, platform, where)
-        found = _parse(blobs, top, where)
+        found = read_document(blobs, top, where)
         if isinstance(found, Index):
             raise IntegrityError(f"{where} is an index of indexes", hint="name the image by its digest")
     for layer in found.layers:
@@ -112,13 +112,25 @@ def read_image(blobs: Blobs, top: Descriptor, *, platform: str = PLATFORM) -> Im
     return Image(descriptor=top, manifest=found, platform=platform, diff_ids=diff_ids)
 
 
-def _parse(blobs: Blobs, wanted: Descriptor, where: str) -> Manifest | Index:
+def read_document(blobs: Blobs, wanted: Descriptor, where: str) -> Manifest | Index:
+    """Return the manifest or the index *wanted*.
+
+    Raises:
+        IntegrityError: it is neither, or not what it is called.
+        StoreError: it cannot be downloaded.
+    """
     if wanted.media_type not in (*MANIFESTS, *INDEXES):
         raise IntegrityError(
             f"{where}: its media type is {wanted.media_type}, which is neither an image's manifest nor an index",
             hint="check that it is an image",
         )
-    return parse_manifest(read_small(blobs, wanted), where=where)
+    found = parse_manifest(read_small(blobs, wanted), where=where)
+    if found.media_type != wanted.media_type:  # CVE-2021-41190: what names a document must not say what it is
+        raise IntegrityError(
+            f"{where} is called {wanted.media_type}, and it is {found.media_type}",
+            hint="push the image again; if it persists, ask the registry's owner",
+        )
+    return found
 
 
 def _choose(index: Index, platform: str, where: str) -> Descriptor:

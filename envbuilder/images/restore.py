@@ -40,8 +40,17 @@ class Restored:
     """Bytes of layers that another archive in the folder has, or that were not needed."""
 
 
-def restore_archive(blobs: Blobs, image: Image, output: Path, session: Session) -> Restored:
+def restore_archive(
+    blobs: Blobs,
+    image: Image,
+    output: Path,
+    session: Session,
+    *,
+    elsewhere: str = "--output names another folder",
+) -> Restored:
     """Write the archive that *image* was made of into the folder *output*, with its manifest beside it.
+
+    *elsewhere* is the hint where *output* cannot be written.
 
     Raises:
         IntegrityError: the image contains no environment, or its layers do not make that archive.
@@ -61,7 +70,7 @@ def restore_archive(blobs: Blobs, image: Image, output: Path, session: Session) 
             if size > free:
                 raise StoreError(
                     f"no space left in {output}: {human(size)} are needed, {human(free)} are free",
-                    hint="--output names another folder",
+                    hint=elsewhere,
                 )
             fetched = _write(blobs, image, draft, session, output, reuse=True)
             if file_sha256(draft) != sha256:
@@ -71,7 +80,7 @@ def restore_archive(blobs: Blobs, image: Image, output: Path, session: Session) 
                     raise IntegrityError(
                         f"{blobs.place}: the layers of {image.descriptor.digest[:19]} do not make the archive "
                         f"{sha256[:12]} that it names",
-                        hint="push the image again from where it was written",
+                        hint="it is not as `envbuilder image` wrote it: write it again, and push that",
                     )
             text = _inside(draft)
             manifest = parse_manifest(text, where=f"{blobs.place}: manifest")
@@ -81,7 +90,10 @@ def restore_archive(blobs: Blobs, image: Image, output: Path, session: Session) 
                 atomic_write(manifest_beside(archive), text)  # first: an archive never stands without it
                 draft.replace(archive)
     except OSError as error:
-        raise StoreError(f"the archive cannot be written to {output}: {error.strerror or error}") from error
+        raise StoreError(
+            f"the archive cannot be written to {output}: {error.strerror or error}",
+            hint=elsewhere,
+        ) from error
     _remember(session.store, sha256, image, runs)
     return _done(archive, sha256, text, fetched, size - fetched)
 

@@ -80,7 +80,13 @@ def unpack(blobs: Blobs, image: Image, folder: Path, *, reporter: Reporter = SIL
         if contents.damage is not None:
             raise IntegrityError(f"{name}: {contents.damage}", hint="write the image again")
         problems += [f"{name}: {text} ({kind})" for kind, text in contents.problems]
-        problems += _lay_over(tree, place, contents, name, seen, number)
+        try:
+            problems += _lay_over(tree, place, contents, name, seen, number)
+        except OSError as error:
+            raise VerifyError(
+                f"{name} cannot be laid over those below: {printable_line(str(error))[:200]}",
+                hint="free some disk; if there is room, the image is damaged",
+            ) from error
         remove(place)
     return Unpacked(tree=tree, problems=tuple(problems), layers=len(image.manifest.layers))
 
@@ -121,16 +127,8 @@ def _lay_over(
     """Move what was unpacked in *place* over *tree*; return what no environment has."""
     problems = []
     for path in sorted(contents.members):
-        folder, base = posixpath.split(path)
-        if not base.startswith(_WHITEOUT):
-            continue
-        problems.append(f"{name} has a whiteout, {printable_line(path)}: it hides files of layers below")
-        hidden = tree / folder
-        if base == _OPAQUE:
-            for inner in _inside(tree, hidden):
-                _remove(inner)
-        elif _is_real(tree, hidden):
-            _remove(hidden / base.removeprefix(_WHITEOUT))
+        if posixpath.basename(path).startswith(_WHITEOUT):
+            problems.append(f"{name} {_hide(tree, path)}")
     for folder in sorted(contents.folders):
         target = tree / folder
         if target.is_symlink() or (target.exists() and not target.is_dir()):
@@ -150,6 +148,20 @@ def _lay_over(
             _remove(target)
         (place / path).rename(target)
     return problems
+
+
+def _hide(tree: Path, whiteout: str) -> str:
+    """Remove what a whiteout hides; return what is wrong with it, as no environment has one."""
+    folder, base = posixpath.split(whiteout)
+    hidden, hides = tree / folder, base.removeprefix(_WHITEOUT)
+    if hides in ("", ".", ".."):  # the folder itself, or one above it
+        return f"has a whiteout of no file, {printable_line(whiteout)}"
+    if base == _OPAQUE:
+        for inner in _inside(tree, hidden):
+            _remove(inner)
+    elif _is_real(tree, hidden):
+        _remove(hidden / hides)
+    return f"has a whiteout, {printable_line(whiteout)}: it hides files of layers below"
 
 
 def _is_real(tree: Path, folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from envbuilder.archive.tar import END_OF_ARCHIVE, MTIME, gzip_member
 from envbuilder.errors import AssembleError, IntegrityError, RecipeError
 from envbuilder.images.annotations import ARCHIVE, OURS, SEGMENTS, TAIL, TOC_DIGEST, UNCOMPRESSED
 from envbuilder.images.layers import MOST_LAYERS, Layer, LayerMaker, group_parts
-from envbuilder.images.layout import MARK, Layout, is_layout, write_tar
+from envbuilder.images.layout import MARK, Layout, write_tar
 from envbuilder.images.local import note_layer
+from envbuilder.images.target import check_target, extending
 from envbuilder.registry.documents import (
     CONFIG,
     INDEX,
@@ -33,7 +35,7 @@ from envbuilder.registry.documents import (
 from envbuilder.registry.documents import Manifest as ImageManifest
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from envbuilder.util.files import open_regular
+from envbuilder.util.files import FULL, open_regular
 from envbuilder.util.interruption import shielded
 from envbuilder.util.tempdirs import draft_folder, output_folder
 
@@ -71,57 +73,54 @@ def write_image(
     *,
     name: str | None = None,
     estargz: bool = False,
+    elsewhere: str = "--output names another place",
 ) -> ImageReport:
     """Write the image of an archive, or of one for each of several platforms, into the layout *out*.
 
     *out* is a folder, to which it is added where it is a layout already, or a file ``….oci.tar``, which is replaced.
     *name* is what the image is called there; default: its recipe. With *estargz* each layer has a table of contents:
-    :mod:`envbuilder.images.estargz`.
+    :mod:`envbuilder.images.estargz`. *elsewhere* is the hint where *out* cannot be
+    written.
 
     Raises:
         DeployError, IntegrityError: an archive is none, or not what its name says.
         RecipeError: *out* is something else, or two archives are for one platform.
         AssembleError: it cannot be written.
     """
-    if out.exists() and not _may_write(out):
-        raise RecipeError(f"{out} exists and is not an image layout", hint="--output names another place")
+    check_target(out)
     try:
-        if (out / MARK).is_file():
-            return _add(archives, out, session, name, estargz)
-        with output_folder(out.parent), draft_folder(out.parent, out.name) as folder:
-            draft = folder / "draft"
-            report = _write(archives, Layout(draft), out, session, name, estargz)
-            if out.name.endswith(".tar"):
-                write_tar(Layout(draft), folder / "tar")
-                draft = folder / "tar"
-            with shielded():
-                draft.replace(out)
+        report = None if (out / MARK).is_file() else _write_new(archives, out, session, name, estargz)
+        if report is not None:
             return report
+        with extending(out, session.reporter) as layout:
+            return _write(archives, layout, out, session, name, estargz)
     except OSError as error:
         raise AssembleError(
             f"the image {out} cannot be written: {error.strerror or error}",
-            hint="--output names another place, with room for a second copy of the archive",
+            hint=f"{elsewhere}, with room for a second copy of the archive"
+            if error.errno in FULL
+            else elsewhere,
         ) from error
 
 
-def _may_write(out: Path) -> bool:
-    return is_layout(out) or not any(out.iterdir()) if out.is_dir() else out.name.endswith(".tar")
-
-
-def _add(
+def _write_new(
     archives: Sequence[Path], out: Path, session: Session, name: str | None, estargz: bool
-) -> ImageReport:
-    """Write into a layout that is there; where that fails, it is as it was."""
-    layout = Layout(out)
-    before = {path.name for path in (out / "blobs" / "sha256").iterdir()}
-    try:
-        return _write(archives, layout, out, session, name, estargz)
-    except BaseException:
-        used = {one.sha256 for one in layout.index().manifests}
-        for path in (out / "blobs" / "sha256").iterdir():
-            if path.name not in before | used:
-                path.unlink(missing_ok=True)
-        raise
+) -> ImageReport | None:
+    """Write a new layout, or replace the tar of one; None: another process wrote a layout there meanwhile."""
+    with output_folder(out.parent), draft_folder(out.parent, out.name) as folder:
+        draft = folder / "draft"
+        report = _write(archives, Layout(draft), out, session, name, estargz)
+        if out.name.endswith(".tar"):
+            write_tar(Layout(draft), folder / "tar")
+            draft = folder / "tar"
+        try:
+            with shielded():
+                draft.replace(out)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not (out / MARK).is_file():
+                raise
+            return None
+        return report
 
 
 def _write(
@@ -136,8 +135,10 @@ def _write(
     made = [_write_one(archive, layout, session, estargz) for archive in archives]
     described = {str(one.platform): one.descriptor for one in made}
     if len(described) != len(made):
+        platforms = [str(one.platform) for one in made]
+        twice = next(one for one in platforms if platforms.count(one) > 1)
         raise RecipeError(
-            f"two of the archives are for {made[0].platform}: an index has one image for each platform",
+            f"two of the archives are for {twice}: an index has one image for each platform",
             hint="write an image of each, or give archives of different platforms",
         )
     name = name or made[0].recipe
@@ -208,7 +209,7 @@ def _write_one(archive: Path, layout: Layout, session: Session, estargz: bool) -
                     layer = known
                 else:
                     layer = maker.make(group, folder / "blob")
-                (folder / "blob").replace(layout.blob(layer.facts.sha256))
+                layout.take(folder / "blob", layer.facts.sha256)
             task.advance(size)
             note_layer(
                 store, layer.facts.sha256, plan.archive, [(part.offset, part.size) for part in group.parts]
@@ -314,7 +315,6 @@ def _annotations(plan: Plan) -> dict[str, str]:
         "org.opencontainers.image.title": it.recipe,
         "org.opencontainers.image.version": plan.archive[:12],
         "org.opencontainers.image.revision": it.lock_digest,
-        "org.opencontainers.image.base.name": "scratch",
         "org.opencontainers.image.description": f"Python {it.python} with torch {it.torch} for Triton {it.release}: "
         "mount it and name the mount in EXECUTION_ENV_PATH",
         ARCHIVE: plan.archive,

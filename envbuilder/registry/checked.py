@@ -9,8 +9,8 @@ from envbuilder.errors import IntegrityError
 from envbuilder.registry.documents import Descriptor
 
 
-def checked(chunks: Iterator[bytes], wanted: Descriptor, place: str) -> Iterator[bytes]:
-    """Yield *chunks*, and look at their size and sha256 while they pass.
+def checked(chunks: Iterator[bytes], wanted: Descriptor, place: str, hint: str) -> Iterator[bytes]:
+    """Yield *chunks*, and look at their size and sha256 while they pass; *hint* says what mends a damaged blob.
 
     Raises:
         IntegrityError: they are not those of *wanted*.
@@ -27,5 +27,5 @@ def checked(chunks: Iterator[bytes], wanted: Descriptor, place: str) -> Iterator
         raise IntegrityError(
             f"{place}: the blob {wanted.digest[:19]} does not match its name: "
             f"{what} of sha256 {digest.hexdigest()[:12]}, {wanted.size} were announced",
-            hint="write or push the image again from where it was made",
+            hint=hint,
         )

@@ -46,6 +46,10 @@ class MissingError(StoreError):
     """The registry has no such repository, manifest or blob."""
 
 
+class RefusedError(StoreError):
+    """The registry, or its token service, refuses: 401 or 403, or no token for what is asked."""
+
+
 class Connection:
     """Requests to one repository. Thread-safe."""
 
@@ -256,7 +260,7 @@ class Connection:
             answer = self._transport.send(request, follow=False)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise StoreError(f"{where} does not answer", hint="ask the registry's owner") from error
-        if answer.status_code in (400, 401, 403):
+        if answer.status_code in (400, 401, 403, 404):
             raise self._unwelcome(answer.status_code)
         try:
             body = parse_json(answer.content, where="token service", cap=DOCUMENT)
@@ -289,14 +293,14 @@ class Connection:
             f"{self.place}: {what}: the registry answered {code} {answer.reason_phrase}".rstrip() + said
         )
 
-    def _unwelcome(self, code: int, said: str = "") -> StoreError:
+    def _unwelcome(self, code: int, said: str = "") -> RefusedError:
         host = self.reference.host
         if self._credentials is None:
-            return StoreError(
+            return RefusedError(
                 f"{self.place}: the registry refuses ({code}){said}: not logged in to {host}",
                 hint=f"`docker login {host}`, `podman login {host}` or `skopeo login {host}`",
             )
-        return StoreError(
+        return RefusedError(
             f"{self.place}: the registry refuses the login of {host} ({code}){said}",
             hint="log in with an account that has access, or ask the repository's owner",
         )

@@ -112,12 +112,13 @@ class Index:
 
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = INDEX
 
     def text(self) -> bytes:
         """Return its bytes."""
         found: dict[str, Any] = {
             "schemaVersion": 2,
-            "mediaType": INDEX,
+            "mediaType": self.media_type,
             "manifests": [one.json() for one in self.manifests],
         }
         if self.annotations:
@@ -154,9 +155,15 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest | Index:
                 hint="push the image again with a tool that writes OCI images",
             )
         kind = found.text("mediaType", _MEDIA_TYPE) if "mediaType" in found else _guess(found)
+        other = "manifests" if kind in MANIFESTS else "layers" if kind in INDEXES else None
+        if other is not None and other in found:  # to another tool it would be something else: CVE-2021-41190
+            raise IntegrityError(
+                f"{where} is ambiguous: {kind} has no `{other}`",
+                hint="push the image again with a tool that writes OCI images",
+            )
         if kind in INDEXES:
             manifests = tuple(_descriptor(one) for one in found.records("manifests", most=1000))
-            return Index(manifests=manifests, annotations=_annotations(found))
+            return Index(manifests=manifests, annotations=_annotations(found), media_type=kind)
         if kind in MANIFESTS:
             return _manifest(found, kind)
     except DocumentError as error:

@@ -18,6 +18,7 @@ from fsspec.spec import AbstractFileSystem
 
 from envbuilder.config.settings import Settings
 from envbuilder.errors import StoreError
+from envbuilder.registry.connection import PUSH
 from envbuilder.registry.documents import (
     EMPTY,
     MANIFEST,
@@ -114,9 +115,9 @@ class RegistryFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
             media_type=_BLOB, digest=f"sha256:{file_sha256(source)}", size=source.stat().st_size
         )
         empty = describe(_EMPTY, EMPTY)
-        if not self._repository.holds(empty.digest):
+        if not self._repository.holds(empty.digest, access=PUSH):
             self._repository.upload(empty, reading(_EMPTY))
-        if not self._repository.holds(blob.digest):
+        if not self._repository.holds(blob.digest, access=PUSH):
             with source.open("rb") as file:
                 self._repository.upload(blob, lambda offset, count: os.pread(file.fileno(), count, offset))
         text = Manifest(

@@ -1,12 +1,14 @@
 """What refers to an image: SBOM, provenances, reports, each an artifact whose ``subject`` is the image.
 
 OCI 1.1 has registries list them; where one cannot, an index under a tag that the digest gives does (distribution
-specification, *Referrers Tag Schema*).
+specification, *Referrers Tag Schema*). Registries have no conditional writes: of two who write that index at the same
+moment, one may undo the other's entry. Each looks again after every write, and :func:`keep_listed` once more at the end
+of a push; what is undone after that is listed again by the next push.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +30,10 @@ _EMPTY: Final = b"{}"
 _TRIES: Final = 5
 
 
+class ForeignReferrerError(IntegrityError):
+    """What refers to an image is not a document about it, as this tool attaches one."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Referrer:
     """A document about an image."""
@@ -42,12 +48,11 @@ def attach(
     repository: Repository,
     subject: Descriptor,
     data: bytes,
-    artifact_type: str,
-    *,
     media_type: str,
+    *,
     annotations: Mapping[str, str],
-) -> bool:
-    """Put a document about *subject* beside it; return whether it was not there.
+) -> tuple[Descriptor, bool]:
+    """Put a document about *subject* beside it; return the descriptor of its manifest, and whether it was not there.
 
     Raises:
         StoreError: it cannot be written.
@@ -58,19 +63,32 @@ def attach(
         config=empty,
         layers=(body,),
         subject=subject,
-        artifact_type=artifact_type,
+        artifact_type=media_type,
         annotations=annotations,
     ).text()
-    described = describe(manifest, MANIFEST, artifact_type=artifact_type, annotations=annotations)
+    described = describe(manifest, MANIFEST, artifact_type=media_type, annotations=annotations)
     if any(one.descriptor.digest == described.digest for one in referrers(repository, subject.digest)):
-        return False
+        return described, False
     for one, content in ((empty, _EMPTY), (body, data)):
         if not repository.holds(one.digest):
             repository.upload(one, reading(content))
     answer = repository.put_manifest(manifest, MANIFEST)
     if "OCI-Subject" not in answer.headers:
-        _list_by_tag(repository, subject.digest, described)
-    return True
+        _list_by_tag(repository, subject.digest, (described,))
+    return described, True
+
+
+def keep_listed(repository: Repository, digest: str, described: Sequence[Descriptor]) -> None:
+    """List again what was attached to the manifest *digest*, where another process has undone that meanwhile.
+
+    Raises:
+        StoreError: the registry does not answer, or refuses.
+        IntegrityError: what the registry lists is damaged.
+    """
+    listed = {one.descriptor.digest for one in referrers(repository, digest)}
+    undone = tuple(one for one in described if one.digest not in listed)
+    if undone:
+        _list_by_tag(repository, digest, undone)
 
 
 def reading(content: bytes) -> Callable[[int, int], bytes]:
@@ -85,10 +103,9 @@ def referrers(repository: Repository, digest: str, artifact_type: str | None = N
         StoreError: the registry does not answer, or refuses.
         IntegrityError: what it lists is not an index.
     """
-    found = repository.ask_json(f"referrers/{digest}")
     listed: list[Descriptor] = []
-    if found is not None:
-        index = parse_manifest(found.content, where=f"{repository.place}: referrers")
+    for page in repository.pages(f"referrers/{digest}"):
+        index = parse_manifest(page, where=f"{repository.place}: referrers")
         if isinstance(index, Index):
             listed += index.manifests
     listed += _by_tag(repository, digest)
@@ -100,21 +117,23 @@ def referrers(repository: Repository, digest: str, artifact_type: str | None = N
     ]
 
 
-def read_referrer(repository: Repository, referrer: Referrer, most: int) -> bytes:
-    """Return the document of a referrer.
+def read_referrer(repository: Repository, referrer: Referrer, subject: str, most: int) -> bytes:
+    """Return the document of a referrer of the manifest *subject*.
 
     Raises:
         StoreError: it is not there.
-        IntegrityError: it is not what its digest says, not one document, or larger than *most*.
+        ForeignReferrerError: it is not one document, larger than *most*, or about something else.
+        IntegrityError: it is not what its digest says.
     """
+    where = f"{repository.place}: {referrer.descriptor.digest[:19]}"
     found = repository.manifest(referrer.descriptor.digest)
     if found is None:
         raise StoreError(f"{repository.place} lists {referrer.descriptor.digest[:19]} but does not have it")
-    manifest = parse_manifest(found[1], where=f"{repository.place}: {referrer.descriptor.digest[:19]}")
+    manifest = parse_manifest(found[1], where=where)
     if not isinstance(manifest, Manifest) or len(manifest.layers) != 1 or manifest.layers[0].size > most:
-        raise IntegrityError(
-            f"{repository.place}: {referrer.descriptor.digest[:19]} is not a single document"
-        )
+        raise ForeignReferrerError(f"{where} is not a single document")
+    if manifest.subject is None or manifest.subject.digest != subject:
+        raise ForeignReferrerError(f"{where} does not refer to {subject[:19]}")
     return b"".join(repository.read(manifest.layers[0]))
 
 
@@ -130,14 +149,14 @@ def _by_tag(repository: Repository, digest: str) -> tuple[Descriptor, ...]:
     return index.manifests if isinstance(index, Index) else ()
 
 
-def _list_by_tag(repository: Repository, digest: str, described: Descriptor) -> None:
+def _list_by_tag(repository: Repository, digest: str, described: Sequence[Descriptor]) -> None:
     """Add to the index under the subject's tag; of two who do that at once, the second sees it and does it again."""
     for _ in range(_TRIES):
-        there = _by_tag(repository, digest)
-        if any(one.digest == described.digest for one in there):
+        there = {one.digest: one for one in _by_tag(repository, digest)}
+        both = {**there, **{one.digest: one for one in described if one.digest not in there}}
+        if len(both) == len(there):
             return
-        both = tuple(sorted((*there, described), key=lambda one: one.digest))
-        text = Index(manifests=both).text()
+        text = Index(manifests=tuple(both[one] for one in sorted(both))).text()
         repository.put_manifest(text, INDEX, _tag(digest))
         after = repository.manifest(_tag(digest))
         if after is not None and after[0].digest == digest_of(text):

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import httpx2
 
@@ -14,7 +14,7 @@ from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, StoreError
 from envbuilder.registry import connection
 from envbuilder.registry.checked import checked
-from envbuilder.registry.connection import PASSING, PUSH, TRIES, Connection, MissingError
+from envbuilder.registry.connection import PASSING, PULL, PUSH, TRIES, Connection, MissingError, RefusedError
 from envbuilder.registry.documents import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -23,34 +23,40 @@ from envbuilder.registry.documents import (
     MANIFEST,
     Descriptor,
     digest_of,
+    parse_manifest,
 )
 from envbuilder.registry.reference import Reference
+from envbuilder.registry.upload import upload
 from envbuilder.util.documents import parse_json
 from envbuilder.util.printable import printable_line
 from envbuilder.util.text import human
 
-CHUNK: Final = 8 * 2**20
-"""Bytes sent at a time: what is lost where a connection breaks."""
 _ACCEPT: Final = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
-_RANGE: Final = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 _PART: Final = re.compile(r"bytes ([0-9]{1,18})-")
-_NUMBER: Final = re.compile(r"[0-9]{1,18}")
-_BUSY: Final = (429, 503)
-_MOST_CHUNK: Final = 2**28
-_OCTETS: Final = {"Content-Type": "application/octet-stream"}
+_MOUNTS: Final = (201, 202, 400, 401, 403, 404, 405)
+"""Answers to the wish to mount a blob: all but the first mean that it is to be uploaded."""
+_MOST_PAGES: Final = 100
+"""Of one answer: more are not read."""
+_DAMAGED: Final = (
+    "try again; if it persists, the registry's storage is damaged: its owner must delete the blob, then push again "
+    "(a push does not replace what the registry has)"
+)
 
 
 class Repository:
     """A repository. Thread-safe."""
 
-    def __init__(self, reference: Reference, settings: Settings) -> None:
-        """Name it; nothing is asked yet.
+    def __init__(self, reference: Reference, settings: Settings, *, access: str = PULL) -> None:
+        """Name it; nothing is asked yet. *access* is what a login is asked for to read: whoever pushes says PUSH.
+
+        A token for reading may be refused where there is no such repository yet, or to who may only write.
 
         Raises:
             RecipeError: the settings' certificates cannot be used.
         """
         self.reference = reference
         self._connection = Connection(reference, settings)
+        self._access = access
 
     def __enter__(self) -> Repository:
         return self
@@ -65,14 +71,14 @@ class Repository:
 
     # -- blobs -----------------------------------------------------------------------------------------
 
-    def holds(self, digest: str) -> bool:
+    def holds(self, digest: str, *, access: str | None = None) -> bool:
         """Whether there is such a blob.
 
         Raises:
             StoreError: the registry does not answer, or refuses.
         """
         with contextlib.suppress(MissingError):
-            self._connection.ask("HEAD", f"blobs/{digest}", expect=(200,))
+            self._connection.ask("HEAD", f"blobs/{digest}", expect=(200,), access=access or self._access)
             return True
         return False
 
@@ -83,7 +89,7 @@ class Repository:
             IntegrityError: they are not those of its digest; known at the end.
             StoreError: it is not there, or does not come whole.
         """
-        return checked(self._chunks(wanted), wanted, self.place)
+        return checked(self._chunks(wanted), wanted, self.place, _DAMAGED)
 
     def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
         path, done, failures, ranges = f"blobs/{wanted.digest}", 0, 0, True
@@ -148,12 +154,13 @@ class Repository:
         """Have a blob of the repository *source* of the same registry here, too; return whether that was done.
 
         Raises:
-            StoreError: the registry does not answer, or refuses to write.
+            StoreError: the registry does not answer.
         """
         path = f"blobs/uploads/?mount={digest}&from={quote(source, safe='/')}"
-        answer = self._connection.ask(
-            "POST", path, expect=(201, 202, 401, 403, 404), access=f"{PUSH} {source}"
-        )
+        try:
+            answer = self._connection.ask("POST", path, expect=_MOUNTS, access=f"{PUSH} {source}")
+        except RefusedError:  # no token for two repositories: what may be written is seen by the upload
+            return False
         if answer.status_code == 202:  # an upload was begun instead
             with contextlib.suppress(StoreError):
                 location = answer.headers.get("Location", "")
@@ -166,95 +173,13 @@ class Repository:
         read: Callable[[int, int], bytes],
         advance: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Send a blob in chunks; where one fails, go on from what the registry has.
-
-        *read* gives bytes of it by offset and count; *advance* is told how many more there are.
+        """Send a blob in chunks, see :func:`envbuilder.registry.upload.upload`.
 
         Raises:
             StoreError: it cannot be written.
-            IntegrityError: the registry got other bytes than the digest's.
+            IntegrityError: the registry got other bytes than the digest's, or *read* ends early.
         """
-        location, size = self._begin_upload()
-        done, furthest, failures = 0, 0, 0
-        while done < described.size:
-            data = read(done, min(size, described.size - done))
-            answer, pause = self._patch(location, done, data, failures)
-            if not isinstance(answer, StoreError):
-                location, done = _location(answer, self.place), done + len(data)
-            else:
-                failures += 1
-                if failures >= TRIES:
-                    raise answer
-                connection.sleep(pause)
-                location, done = self._resume(location, described, answer)
-            if done > furthest:
-                advance(done - furthest)
-                furthest, failures = done, 0
-        self._finish(location, described)
-
-    def _patch(
-        self, location: str, offset: int, data: bytes, failures: int
-    ) -> tuple[httpx2.Response | StoreError, float]:
-        """Send a chunk; return the answer, or what went wrong, and how many seconds to wait after that."""
-        headers = {**_OCTETS, "Content-Range": f"{offset}-{offset + len(data) - 1}"}
-        try:
-            answer = self._connection.ask(
-                "PATCH",
-                location,
-                expect=(202, 204, *_BUSY),
-                headers=headers,
-                content=data,
-                access=PUSH,
-                tries=1,
-            )
-        except StoreError as error:
-            return error, min(0.5 * 2**failures, 5.0)
-        if answer.status_code in _BUSY:
-            return self._connection.refused(answer, location), self._connection.wait(answer, failures + 1)
-        return answer, 0.0
-
-    def _begin_upload(self) -> tuple[str, int]:
-        """Begin an upload; return where it goes on, and how many bytes to send at a time."""
-        begun = self._connection.ask("POST", "blobs/uploads/", expect=(202,), content=b"", access=PUSH)
-        least = begun.headers.get("OCI-Chunk-Min-Length", "")
-        wanted = int(least) if _NUMBER.fullmatch(least) else 0
-        if wanted > _MOST_CHUNK:
-            raise StoreError(
-                f"{self.place}: the registry wants chunks of {human(wanted)} at least", hint="ask its owner"
-            )
-        return _location(begun, self.place), max(CHUNK, wanted)
-
-    def _resume(self, location: str, described: Descriptor, error: StoreError) -> tuple[str, int]:
-        """Return where an upload goes on that failed with *error*, and how far it is; it may have to start over."""
-        try:
-            location, done = self._progress(location)
-        except MissingError:  # the registry was started again, or has thrown it away
-            return self._begin_upload()[0], 0
-        if done > described.size:
-            raise error
-        return location, done
-
-    def _progress(self, location: str) -> tuple[str, int]:
-        """Return how far an upload has come."""
-        answer = self._connection.ask("GET", location, expect=(204,), access=PUSH)
-        found = _RANGE.fullmatch(answer.headers.get("Range", ""))
-        count = int(found[1]) + 1 if found else 0
-        return _location(answer, self.place, location), 0 if count == 1 else count
-
-    def _finish(self, location: str, described: Descriptor) -> None:
-        path = f"{location}{'&' if '?' in location else '?'}digest={quote(described.digest)}"
-        answer = self._connection.ask(
-            "PUT", path, expect=(201, 204, 400, 404), headers=_OCTETS, content=b"", access=PUSH
-        )
-        if answer.status_code in (201, 204):
-            return
-        if self.holds(described.digest):  # the answer to an earlier try was lost
-            return
-        raise IntegrityError(
-            f"{self.place}: the registry does not take the blob {described.digest[:19]} ({answer.status_code}): "
-            "the content received does not match the digest",
-            hint="push again; if it persists, something between here and the registry changes bytes",
-        )
+        upload(self._connection, described, read, advance)
 
     # -- manifests -------------------------------------------------------------------------------------
 
@@ -277,7 +202,11 @@ class Repository:
         """
         try:
             answer = self._connection.ask(
-                "GET", f"manifests/{wanted}", expect=(200,), headers={"Accept": _ACCEPT}
+                "GET",
+                f"manifests/{wanted}",
+                expect=(200,),
+                headers={"Accept": _ACCEPT},
+                access=self._access,
             )
         except MissingError:
             return None
@@ -290,10 +219,12 @@ class Repository:
         if digest != (wanted if ":" in wanted else said):
             raise IntegrityError(
                 f"{where} has sha256 {digest[7:19]}, not what its name says",
-                hint="push it again; if it persists, something between here and the registry changes bytes",
+                hint="try again; if it persists, something on the way changes bytes, or the registry's storage is "
+                "damaged: its owner must delete the manifest, then push again",
             )
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Descriptor(media_type=kind or MANIFEST, digest=digest, size=len(data)), data
+        kind = kind or parse_manifest(data, where=where).media_type
+        return Descriptor(media_type=kind, digest=digest, size=len(data)), data
 
     def put_manifest(self, data: bytes, media_type: str, name: str | None = None) -> httpx2.Response:
         """Write a manifest under its digest, or under the tag *name*, in one step.
@@ -321,12 +252,27 @@ class Repository:
         )
         return answer.status_code in (200, 202)
 
-    def ask_json(self, path: str) -> httpx2.Response | None:
-        """Return the answer to a question that registries may not know; None: this one does not."""
-        answer = self._connection.ask(
-            "GET", path, expect=(200, 400, 404, 405, 501), headers={"Accept": INDEX}
-        )
-        return answer if answer.status_code == 200 else None
+    def pages(self, path: str) -> Iterator[bytes]:
+        """Yield the pages of an answer to a question that registries may not know; none: this one does not.
+
+        Raises:
+            StoreError: the registry does not answer, or refuses.
+        """
+        following: str | None = path
+        for _ in range(_MOST_PAGES):
+            if following is None:
+                return
+            answer = self._connection.ask(
+                "GET",
+                following,
+                expect=(200, 400, 404, 405, 501),
+                headers={"Accept": INDEX},
+                access=self._access,
+            )
+            if answer.status_code != 200:
+                return
+            yield answer.content
+            following = answer.links.get("next", {}).get("url")
 
     def tags(self, prefix: str = "") -> list[str]:
         """List the tags that begin with *prefix*, sorted.
@@ -356,16 +302,3 @@ def _begins_at(answer: httpx2.Response, offset: int) -> bool:
     """Say whether a partial answer begins at *offset*, as it was asked to; not all registries say where it does."""
     found = _PART.match(answer.headers.get("Content-Range", ""))
     return int(found[1]) == offset if found else offset > 0
-
-
-def _location(answer: httpx2.Response, place: str, default: str = "") -> str:
-    """Return the address at which an upload goes on; one that is relative is so to the one that was asked."""
-    location = answer.headers.get("Location", default)
-    if not location:
-        raise StoreError(
-            f"{place}: the registry started an upload without saying where", hint="ask its owner"
-        )
-    try:
-        return urljoin(str(answer.request.url), location)
-    except ValueError:
-        return location  # nor is it an address for who asks next

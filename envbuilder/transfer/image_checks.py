@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envbuilder.errors import IntegrityError
-from envbuilder.images.layout import Blobs, is_layout, only_image, open_layout
+from envbuilder.images.layout import Blobs, open_layout
+from envbuilder.images.named import only_image, split_name
 from envbuilder.images.read import Image, read_image
 from envbuilder.images.repack import pack_tree
 from envbuilder.images.restore import restore_archive
 from envbuilder.images.unpack import compare_tree, some_of, tree_manifest, unpack
 from envbuilder.registry.reference import is_reference, parse_reference
 from envbuilder.store.session import Session
-from envbuilder.transfer.images import fetch_referrers, machine_platform, open_remote_image, place_beside
+from envbuilder.transfer.image_documents import fetch_referrers, place_beside
+from envbuilder.transfer.images import ANOTHER_STORE, machine_platform, open_remote_image
 from envbuilder.util.text import counted, human
 from envbuilder.verification.live.mounted import check_mounted, check_readable
 from envbuilder.verification.report import Check, Report, failed, passed
@@ -48,24 +50,28 @@ class Subject:
 def open_subject(what: str, session: Session) -> Iterator[Subject]:
     """Give the archive *what*; where it is an image (``oci://…``, a layout), the one in it, and what its checks found.
 
+    Of a layout with several images, ``PATH:NAME`` is one.
+
     Raises:
         StoreError: the image cannot be downloaded.
         IntegrityError: it contains no environment, or a layer is not what its digest says.
         VerifyError: it cannot be unpacked.
     """
-    if not is_reference(what) and not is_layout(Path(what)):
+    local = split_name(what)
+    if not is_reference(what) and local is None:
         yield Subject(name=what, archive=Path(what))
         return
     with session.store.scratch("verify-image") as scratch:
-        if is_reference(what):
+        if local is None:
             with open_remote_image(parse_reference(what), session) as (repository, image):
-                about = fetch_referrers(repository, image, scratch)
+                about = fetch_referrers(repository, image, scratch, session.reporter)
                 subject = _subject(what, repository, image, scratch, session)
                 place_beside(subject.archive, about)
                 yield subject
             return
-        with open_layout(Path(what)) as layout:
-            top = only_image(layout.index(), None, layout.place)
+        path, name = local
+        with open_layout(path) as layout:
+            top = only_image(layout.index(), name, layout.place)
             yield _subject(
                 what, layout, read_image(layout, top, platform=machine_platform()), scratch, session
             )
@@ -92,7 +98,7 @@ def _subject(name: str, blobs: Blobs, image: Image, scratch: Path, session: Sess
     checks += [check_readable(unpacked.tree), check_mounted(unpacked.tree)]
     (scratch / "envs").mkdir()
     try:
-        archive = restore_archive(blobs, image, scratch / "envs", session).archive
+        archive = restore_archive(blobs, image, scratch / "envs", session, elsewhere=ANOTHER_STORE).archive
         checks.append(
             passed("image.archive", f"its layers make the archive {image.archive[:12]}, byte for byte")
         )

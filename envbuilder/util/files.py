@@ -14,6 +14,8 @@ from typing import BinaryIO, Final
 from envbuilder.util.tempdirs import draft_folder
 from envbuilder.util.text import human
 
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""The error numbers of a disk, or a quota, that is full."""
 StrPath = str | os.PathLike[str]
 """A path, or an object that represents one, such as :class:`envbuilder.Archive`."""
 

@@ -132,7 +132,14 @@ class Run:
                 else:
                     probe.stop()
                 probe.result()
-                live.append(watched.check(self.extracted.contents.members, foreign=self.extracted.is_foreign))
+                live.append(
+                    watched.check(
+                        self.extracted.contents.members,
+                        foreign=self.extracted.is_foreign,
+                        readonly=self.sandbox.readonly,
+                        ran=live,
+                    )
+                )
         if not proof.result() and not broken:
             live[:] = [omitted("contract.launch", "what was run was stopped: manifest.origin failed")]
             served.clear()

@@ -42,6 +42,21 @@ def test_a_dry_run_writes_nothing(archive: Path, model: Path, repository: Path) 
     assert not (repository.parent / "kubernetes").exists()
 
 
+def test_models_whose_names_are_alike(archive: Path, model: Path, repository: Path) -> None:
+    names = ("a.b", "a_b")
+    for name in names:
+        deploy(archive, model, repository, dataclasses.replace(OPTIONS, name=name))
+    files = list((repository.parent / "kubernetes").glob("*.pod.yaml"))
+    assert len(files) == 2
+
+
+@pytest.mark.parametrize("path", ["/opt/envs", "/mnt/envs", "/tmp/envs", "/sbin2", "/envs"])
+def test_places_that_are_free(path: str, archive: Path, model: Path, repository: Path) -> None:
+    assert deploy(
+        archive, model, repository, dataclasses.replace(OPTIONS, mounted_at=path)
+    ).environment_path == (path)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -55,6 +70,11 @@ def test_a_dry_run_writes_nothing(archive: Path, model: Path, repository: Path) 
         ({"mounted_at": "/"}, "is not a valid mount path"),
         ({"mounted_at": "/models/env"}, "lies in /models"),
         ({"mounted_at": "/usr/lib"}, "lies in /usr"),
+        ({"mounted_at": "/opt"}, "/opt would hide /opt/tritonserver"),
+        ({"mounted_at": "/mnt"}, "/mnt would hide /mnt/models"),
+        ({"mounted_at": "/dev/shm"}, "lies in /dev"),
+        ({"mounted_at": "/sbin"}, "lies in /sbin"),
+        ({"mounted_at": "/tmp"}, "/tmp would be read-only, and the server writes to it"),
         ({"mounted_at": "/a\nb"}, "control characters"),
         ({"unpacked": True}, "nothing is unpacked"),
     ],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -24,13 +26,22 @@ def test_the_pod_follows_kubernetes_s_schema(version: str, cuda: str) -> None:
     (container,) = found["spec"]["containers"]
     assert {"name": "environment", "mountPath": "/envs/resnet", "readOnly": True} in container["volumeMounts"]
     assert found["spec"]["volumes"][0]["image"]["reference"] == IMAGE
-    assert found["metadata"]["name"] == "my-model-v2"
+    assert found["metadata"]["name"] == object_name("My_Model.v2")
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     assert ("resources" in container) == (cuda != "cpu")
     # And a schema that has no image volumes refuses it: the check can fail.
     found["spec"]["volumes"][0]["image"]["digest"] = "x"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize(("version", "noexec"), [("1.33.0", True), ("1.35.0", True), ("1.36.0", False)])
+def test_until_which_version_kubernetes_documents_noexec(version: str, noexec: bool) -> None:
+    """What the page and the manifests say of versions."""
+    schemas = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    text = (schemas / f"v{version}-local-strict" / "volume-v1.json").read_text()
+    (said,) = set(re.findall(r"The volume will be mounted read-only \(ro\)([^.]*)\.", text))
+    assert ("noexec" in said) is noexec
 
 
 @pytest.mark.parametrize("cuda", ["cpu", "cu126"])
@@ -54,7 +65,28 @@ def test_the_inference_service_is_a_pod_s_spec_with_a_model(cuda: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [("A_b.C", "a-b-c"), ("__", "model"), ("x" * 80, "x" * 63), ("é1", "1")]
+    ("model", "name"),
+    [
+        ("resnet", "resnet"),
+        ("a-b1", "a-b1"),
+        ("A_b.C", "a-b-c-[0-9a-f]{6}"),
+        ("__", "m-[0-9a-f]{6}"),
+        ("x" * 50, "x" * 50),
+        ("x" * 51, "x{43}-[0-9a-f]{6}"),
+        ("x" * 42 + "-" * 20 + "y", "x{42}-[0-9a-f]{6}"),
+        ("3dunet", "m-3dunet-[0-9a-f]{6}"),
+        ("é1", "m-1-[0-9a-f]{6}"),
+        ("ünet", "net-[0-9a-f]{6}"),
+        ("\udce9", "m-[0-9a-f]{6}"),
+    ],
 )
 def test_names(model: str, name: str) -> None:
-    assert object_name(model) == name
+    found = object_name(model)
+    assert re.fullmatch(name, found)
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", found), "what KServe's webhook demands"
+    assert len(f"{found}-predictor") <= 63
+
+
+def test_two_models_have_two_names() -> None:
+    models = ["a.b", "a_b", "a-b", "A-b", "a--b", "m-3d", "3d", "x" * 60, "x" * 61]
+    assert len({object_name(model) for model in models}) == len(models)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from envbuilder.registry.documents import (
     CONFIG,
     LAYER_GZIP,
     MANIFEST,
+    REF_NAME,
     Descriptor,
     Manifest,
     canonical,
@@ -49,17 +52,27 @@ def extracted(archive: Path, into: Path) -> Tree:
 
 
 def umoci(layout: Path, name: str, into: Path, *, rootless: bool = False) -> Tree:
-    """What umoci unpacks of an image."""
-    command = [
-        "umoci",
-        "unpack",
-        "--image",
-        f"{layout}:{name}",
-        *(["--rootless"] if rootless else []),
-        str(into),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, umask=0o022, check=False)
-    assert done.returncode == 0, done.stderr
+    """What umoci unpacks of an image; *rootless*: as another user, where this one is root."""
+    command = ["umoci", "unpack", "--image", f"{layout}:{name}", str(into)]
+    if not rootless:
+        done = subprocess.run(command, capture_output=True, text=True, umask=0o022, check=False)
+        assert done.returncode == 0, done.stderr
+        return tree_of(into / "rootfs")
+    with tempfile.TemporaryDirectory() as place:  # a test's own folder can be entered by its user only
+        become: list[str] = []
+        if os.geteuid() == 0:
+            become = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+            os.chown(place, 65534, 65534)
+        shutil.copytree(layout, f"{place}/image")
+        command = [
+            *become,
+            *("umoci", "unpack", "--rootless", "--image", f"{place}/image:{name}", f"{place}/bundle"),
+        ]
+        env = {**os.environ, "HOME": place}
+        done = subprocess.run(command, capture_output=True, text=True, umask=0o022, check=False, env=env)
+        assert done.returncode == 0, done.stderr
+        assert os.geteuid() != 0 or Path(f"{place}/bundle/rootfs").stat().st_uid == 65534
+        shutil.copytree(f"{place}/bundle", into, symlinks=True)
     return tree_of(into / "rootfs")
 
 
@@ -114,6 +127,24 @@ def read(layout: Path) -> tuple[Layout, Image]:
     opened = Layout(layout)
     (top,) = opened.index().manifests
     return opened, read_image(opened, top)
+
+
+def missing_blobs(layout: Path) -> list[str]:
+    """The sha256 of what the index of a layout leads to and that is not there, or is another one."""
+    opened = Layout(layout)
+    return [
+        one
+        for one in sorted(opened.used())
+        if not opened.blob(one).is_file() or hashlib.sha256(opened.blob(one).read_bytes()).hexdigest() != one
+    ]
+
+
+def write_named(folder: Path, layers: Iterable[bytes], name: str) -> Descriptor:
+    """The same, called *name*."""
+    top = write_layers(folder, layers)
+    index = folder / "index.json"
+    index.write_text(index.read_text().replace(f'{REF_NAME}":"image"', f'{REF_NAME}":"{name}"'))
+    return top
 
 
 def write_layers(

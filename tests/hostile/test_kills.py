@@ -22,6 +22,7 @@ import pytest
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.util.watchdog import remove
 from tests.helpers.hostile import Outcome, Room, Zygote
+from tests.helpers.images import missing_blobs
 from tests.helpers.registries import docker_registry
 from tests.helpers.wheels import write_wheel
 from tests.helpers.workspace import Workspace, make_workspace
@@ -74,6 +75,11 @@ VERBS = {
     "pull": Verb(before=(BUILD, ("push", "small")), arguments=("pull", "small", "-o", "pulled")),
     "image": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "images.oci"), steps=1),
     "image-tar": Verb(before=(BUILD,), arguments=("image", "{archive}", "-o", "small.oci.tar"), steps=1),
+    "image-add": Verb(  # with --estargz every layer is another one
+        before=(BUILD, ("image", "{archive}", "-o", "images.oci")),
+        arguments=("image", "{archive}", "-o", "images.oci", "--name", "lazy", "--estargz"),
+        steps=2,
+    ),
     "image-push": Verb(
         before=(BUILD,), arguments=("push", "{archive}", "oci://{registry}/small:one"), steps=2
     ),
@@ -196,6 +202,13 @@ def moments(name: str, what: str, steps: int) -> list[int]:
     return sorted(random.Random(f"{name}-{what}").sample(range(1, steps + 1), min(count, steps)))
 
 
+def assert_whole_layout(scene: Scene, moment: str) -> None:
+    """What the index of a layout leads to is there, whenever the verb ended."""
+    layout = scene.room.work / "images.oci"
+    if layout.exists():
+        assert missing_blobs(layout) == [], moment
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_killed_at_any_step_and_the_same_again(scene: Scene, name: str) -> None:
     verb = VERBS[name]
@@ -208,6 +221,7 @@ def test_killed_at_any_step_and_the_same_again(scene: Scene, name: str) -> None:
         for path, what in scene.listing().items():
             if not _TEMPORARY.search(path) and not what.endswith("folder") and path != verb.journal:
                 assert what in (before.get(path), after.get(path)), f"{step}: {path} is half made"
+        assert_whole_layout(scene, f"{step}: {steps[step - 1]}")
         again = scene.run(verb.arguments)
         assert again.code == 0, f"{step}: {again}"
         assert changes(after, scene.listing()) == [], f"{step}: {steps[step - 1]}"
@@ -232,6 +246,7 @@ def test_told_to_end_at_any_step(scene: Scene, name: str) -> None:
         )
         assert "Traceback" not in ended.stderr, f"{step}: {ended}"
         assert ended.running == (), f"{step}: {ended}"
+        assert_whole_layout(scene, f"{step}: {steps[step - 1]}")
         left = scene.listing()
         for path, what in left.items():
             whole = path.startswith("store") or what in (before.get(path), after.get(path))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from envbuilder.errors import IntegrityError
-from envbuilder.images.layout import Layout, only_image
+from envbuilder.images.layout import Layout
+from envbuilder.images.named import only_image
 from envbuilder.images.read import read_image
 from envbuilder.images.restore import restore_archive
 from envbuilder.images.write import write_image

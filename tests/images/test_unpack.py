@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import itertools
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from envbuilder.archive import stream
-from envbuilder.errors import IntegrityError
-from envbuilder.images.unpack import Unpacked, compare_tree, tree_manifest, unpack
+from envbuilder.archive.manifest import MANIFEST_PATH
+from envbuilder.errors import IntegrityError, VerifyError
+from envbuilder.images.unpack import Unpacked, compare_tree, some_of, tree_manifest, unpack
 from envbuilder.images.write import write_image
 from envbuilder.store.session import Session
+from tests.deployment.conftest import make_manifest
 from tests.helpers import tars
 from tests.helpers.environments import environment, pack
 from tests.helpers.images import extracted, read, tree_of, umoci, write_layers
 from tests.helpers.small import Small
-from tests.hostile import test_limits, test_links
+from tests.hostile import test_escape_codes, test_limits, test_links, test_manifest
 
 END = bytes(1024)
 
@@ -152,6 +156,32 @@ def test_each_archive_that_would_take_too_much_as_a_layer(name: str, tmp_path: P
     )
 
 
+@pytest.mark.parametrize("name", test_escape_codes.MEMBERS)
+def test_each_hostile_name_in_a_layer(name: str, tmp_path: Path) -> None:
+    try:
+        found = unpacked(tmp_path, b"".join(test_escape_codes.MEMBERS[name]))
+        wrong = compare_tree(found.tree, make_manifest())
+        said = some_of([*found.problems, *wrong], 100)
+    except IntegrityError as error:
+        said = str(error)
+    assert [char for char in said.replace("\n  hint: ", "") if not char.isprintable()] == []
+
+
+@pytest.mark.parametrize("number", range(len(test_manifest.ROWS)))
+def test_each_hostile_field_of_a_manifest_in_a_layer(number: int, tmp_path: Path) -> None:
+    row = test_manifest.ROWS[number]
+    found = unpacked(tmp_path, tars.file(MANIFEST_PATH, test_manifest.changed(row)))
+    said = re.escape(f"{MANIFEST_PATH}: {test_manifest.path_said(row)}: {row.said}")
+    with pytest.raises(IntegrityError, match=said):
+        tree_manifest(found.tree)
+
+
+def test_a_folder_where_the_manifest_should_be(tmp_path: Path) -> None:
+    found = unpacked(tmp_path, folder(MANIFEST_PATH) + tars.file(f"{MANIFEST_PATH}/x"))
+    with pytest.raises(IntegrityError, match="the image is not an environment"):
+        tree_manifest(found.tree)
+
+
 def test_layers_of_nothing(tmp_path: Path) -> None:
     """Docker writes a layer without a member for each step that changes no file."""
     found = unpacked(tmp_path, b"", tars.file("a", b"1"), b"")
@@ -177,12 +207,37 @@ def test_a_whiteout_through_a_link_removes_nothing(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "y").write_text("mine")
-    upper = link("l", str(outside))
-    found = unpacked(tmp_path, upper, tars.file(".wh...") + tars.file(".wh..") + tars.file(".wh.l"))
+    lower = link("l", str(outside)) + tars.file("kept", b"1") + folder("a") + tars.file("a/kept", b"2")
+    found = unpacked(tmp_path, lower, tars.file("l/.wh.y"), tars.file("a/.wh.gone"))
     assert (outside / "y").read_text() == "mine"
-    assert tmp_path.is_dir()
-    assert (tmp_path / "scratch").is_dir()
-    assert not os.path.lexists(found.tree / "l")
+    assert (found.tree / "kept").read_bytes() == b"1"
+    assert (found.tree / "a/kept").read_bytes() == b"2"
+    gone = unpacked(tmp_path / "gone", lower, tars.file(".wh.l"))
+    assert (outside / "y").read_text() == "mine"
+    assert not os.path.lexists(gone.tree / "l")
+    assert (gone.tree / "kept").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("where", ["", "a/", "a/b/"])
+@pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh..."])
+def test_a_whiteout_of_no_file_removes_nothing(name: str, where: str, tmp_path: Path) -> None:
+    lower = tars.file("kept", b"1") + tars.file("a/kept", b"2") + tars.file("a/b/kept", b"3")
+    found = unpacked(tmp_path, lower, tars.file(f"{where}{name}") + tars.file("a/b/more", b"4"))
+    files = {path for path, (kind, _, _) in tree_of(found.tree).items() if kind == "file"}
+    assert files == {"kept", "a/kept", "a/b/kept", "a/b/more"}
+    (problem,) = found.problems
+    assert problem.endswith(f"has a whiteout of no file, {where}{name}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "scratch"]
+
+
+def test_a_layer_that_cannot_be_laid_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a\x1b[2J")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(VerifyError, match=r"^layer 1 .* cannot be laid over .*No space left") as raised:
+        unpacked(tmp_path, tars.file("a", b"1"))
+    assert "\x1b" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ def test_the_same_image_on_every_machine(small: Small, session: Session, tmp_pat
     finally:
         os.umask(old)
     assert first.digest == second.digest
+    lazy = write_image([archive], tmp_path / "lazy", session, estargz=True)
+    assert lazy.digest != first.digest
+    assert write_image([archive], tmp_path / "lazy 2", elsewhere, estargz=True).digest == lazy.digest
     assert second.hashed == second.size
     assert tree_of(tmp_path / "first").keys() == tree_of(tmp_path / "second").keys()
 
@@ -157,7 +160,8 @@ def test_bytes_that_changed(small: Small, session: Session, tmp_path: Path) -> N
     (tmp_path / "image" / "blobs" / "sha256").mkdir(parents=True)
     with pytest.raises(IntegrityError, match="have changed since it was built"):
         write_image([archive], tmp_path / "image", session)
-    assert len(before) > len(tree_of(tmp_path / "image")) == 4
+    # Its blobs may be what the manifest leads to that is gone: they are kept, and nothing else is there.
+    assert before.items() > tree_of(tmp_path / "image").items()
     elsewhere = Session(settings=small.settings, store=Store.open(tmp_path / "other store"))
     with pytest.raises(IntegrityError, match="its sha256 begins with"):
         write_image([archive], tmp_path / "other", elsewhere)

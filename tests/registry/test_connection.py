@@ -6,13 +6,16 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, StoreError
-from envbuilder.registry import connection, repository, transport
-from envbuilder.registry.documents import LAYER_GZIP, MANIFEST, Descriptor, describe
+from envbuilder.registry import connection, transport
+from envbuilder.registry import upload as uploading
+from envbuilder.registry.connection import PUSH
+from envbuilder.registry.documents import INDEX, LAYER_GZIP, MANIFEST, Descriptor, describe, parse_manifest
 from envbuilder.registry.reference import parse_reference
 from envbuilder.registry.referrers import reading
 from envbuilder.registry.repository import Repository
@@ -58,7 +61,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
     """What was waited for, instead of waiting. Nobody is logged in."""
     found: list[float] = []
     monkeypatch.setattr(connection, "sleep", found.append)
-    monkeypatch.setattr(repository, "CHUNK", 1000)
+    monkeypatch.setattr(uploading, "CHUNK", 1000)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -221,7 +224,10 @@ def test_answers_without_an_end(faulty: Faulty, monkeypatch: pytest.MonkeyPatch)
 def test_a_digest_that_is_not_that_of_the_bytes(faulty: Faulty) -> None:
     body = b'{"schemaVersion": 2}'
     lie = f"sha256:{'0' * 64}"
-    answer = on(".*manifests.*", lambda handler: handler.reply(200, body, Docker_Content_Digest=lie))
+    answer = on(
+        ".*manifests.*",
+        lambda handler: handler.reply(200, body, Docker_Content_Digest=lie, Content_Type=MANIFEST),
+    )
     faulty.faults.append(answer)
     with of(faulty.host) as there:
         for wanted in ("v1", lie):
@@ -380,3 +386,97 @@ def test_what_a_registry_says_is_shown_as_text(faulty: Faulty, login: Path) -> N
     assert not {"\x1b", "\x9b"} & set(str(raised.value))
     assert USER not in str(raised.value)
     assert PASSWORD not in str(raised.value)
+
+
+def test_a_file_that_became_shorter_ends_the_upload(faulty: Faulty) -> None:
+    with of(faulty.host) as there, pytest.raises(IntegrityError, match=r"ends after 2\.0 kB of 10\.2 kB"):
+        there.upload(BLOB, reading(DATA[:2000]))
+    assert faulty.blobs == {}
+
+
+# -- what is asked for -------------------------------------------------------------------------------
+
+
+def with_tokens(faulty: Faulty, allowed: Callable[[list[str]], bool]) -> list[list[str]]:
+    """Want tokens, and give them for scopes that are *allowed*; return the scopes that were asked for."""
+    asked: list[list[str]] = []
+
+    def bearer(handler: Handler) -> bool:
+        if handler.path.startswith("/token"):
+            scopes = parse_qs(urlsplit(handler.path).query)["scope"]
+            asked.append(scopes)
+            if allowed(scopes):
+                handler.reply(200, json.dumps({"token": "x".join(map(str, range(len(asked) + 1)))}).encode())
+            else:
+                handler.error(403)
+            return True
+        if handler.headers.get("Authorization") or handler.path == "/v2/":
+            return False
+        handler.error(401, WWW_Authenticate=f'Bearer realm="http://{faulty.host}/token",service="tests"')
+        return True
+
+    faulty.faults.append(bearer)
+    return asked
+
+
+def test_a_mount_that_is_refused_is_an_upload(faulty: Faulty) -> None:
+    asked = with_tokens(faulty, lambda scopes: len(scopes) == 1)
+    with of(faulty.host) as there:
+        assert not there.mount(BLOB.digest, "another")
+    assert asked == [["repository:a:pull,push", "repository:another:pull"]]
+    upload(faulty)
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 405])
+def test_a_registry_that_does_not_mount(code: int, faulty: Faulty) -> None:
+    faulty.faults.append(on(r"POST .*mount=.*", lambda handler: handler.error(code)))
+    with of(faulty.host) as there:
+        assert not there.mount(BLOB.digest, "another")
+
+
+def test_who_pushes_asks_for_nothing_less(faulty: Faulty) -> None:
+    asked = with_tokens(faulty, lambda scopes: "push" in scopes[0])
+    with Repository(parse_reference(f"oci://{faulty.host}/a"), Settings(), access=PUSH) as there:
+        assert not there.holds(BLOB.digest)
+        assert there.manifest("v1") is None
+        assert list(there.pages(f"referrers/{BLOB.digest}")) != []
+        there.upload(BLOB, reading(DATA))
+    assert asked == [["repository:a:pull,push"]], "one token is enough"
+
+
+# -- what a manifest is called -----------------------------------------------------------------------
+
+
+def test_a_manifest_without_a_content_type_is_what_it_says(faulty: Faulty) -> None:
+    body = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).encode()
+    faulty.faults.append(on("GET .*/manifests/v1", lambda handler: handler.reply(200, body)))
+    with of(faulty.host) as there:
+        found = there.manifest("v1")
+    assert found is not None
+    assert found[0].media_type == INDEX
+
+
+@pytest.mark.parametrize("kind", [MANIFEST, INDEX, None])
+def test_a_document_that_is_both(kind: str | None) -> None:
+    """CVE-2021-41190: by what it is called, it would be the one or the other."""
+    config = describe(b"{}", "a/b").json()
+    document = {"schemaVersion": 2, "config": config, "layers": [], "manifests": []}
+    if kind is not None:
+        document["mediaType"] = kind
+    with pytest.raises(IntegrityError, match="here is ambiguous"):
+        parse_manifest(json.dumps(document).encode(), where="here")
+
+
+# -- answers of several pages ------------------------------------------------------------------------
+
+
+def test_every_page_is_read_but_not_for_ever(faulty: Faulty) -> None:
+    def page(handler: Handler) -> None:
+        number = int(parse_qs(urlsplit(handler.path).query).get("page", ["0"])[0])
+        link = f'</v2/a/referrers/x?page={number + 1}>; rel="{"last" if number == 3 else "next"}"'
+        handler.reply(200, str(number).encode(), Link=link)
+
+    faulty.faults.append(on("GET .*/referrers/.*", page))
+    with of(faulty.host) as there:
+        assert list(there.pages("referrers/x")) == [b"0", b"1", b"2", b"3"]
+        assert len(list(there.pages("referrers/x?page=4"))) == 100

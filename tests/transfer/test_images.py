@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,16 +23,19 @@ from envbuilder.errors import (
     StoreError,
     VerifyError,
 )
+from envbuilder.images.layout import Layout
 from envbuilder.images.write import write_image
 from envbuilder.lockfile.pylock import lock_path, write_lock
 from envbuilder.provenance.envelope import provenance_beside
 from envbuilder.registry import connection
+from envbuilder.registry.documents import CONFIG, LAYER_GZIP, MANIFEST, describe
 from envbuilder.registry.reference import Reference, parse_reference
 from envbuilder.registry.repository import Repository
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.transfer.image_checks import open_subject
-from envbuilder.transfer.images import move_tag, open_remote_image, pull_image, push_image, resolve_tag
+from envbuilder.transfer.images import open_remote_image, pull_image, push_image
+from envbuilder.transfer.tags import move_tag, resolve_tag
 from envbuilder.util.files import file_sha256
 from tests.helpers import tars
 from tests.helpers.images import extracted, skopeo, umoci, write_layers
@@ -304,9 +308,9 @@ def test_an_upload_goes_on_where_it_broke_off(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from envbuilder.registry import repository
+    from envbuilder.registry import upload
 
-    monkeypatch.setattr(repository, "CHUNK", 100_000)
+    monkeypatch.setattr(upload, "CHUNK", 100_000)
 
     def half(handler: Handler) -> None:
         upload = handler.registry.uploads[handler.path.rpartition("/")[2]]
@@ -405,7 +409,7 @@ def test_a_manifest_of_other_bytes(faulty: Faulty, archive: Path, session: Sessi
             b'{"schemaVersion": 2, "mediaType": "application/json"}',
             "media type is application/json",
         ),
-        ("text/html", b"<html>hush</html>", "not JSON|no JSON|is no"),
+        ("text/html", b"<html>hush</html>", "media type is text/html"),
         ("application/vnd.oci.image.manifest.v1+json", b'{"schemaVersion": 1}', "schemaVersion 1"),
         (
             "application/vnd.oci.image.manifest.v1+json",
@@ -576,6 +580,125 @@ def test_tokens(
     assert any("pull%2Cpush" in one or "pull,push" in one for one in given)
     assert len(given) < 6, "a token is used again"
     assert pull_image(target, tmp_path / "pulled", session).archive.read_bytes() == archive.read_bytes()
+
+
+def test_a_login_that_ends_while_it_is_pulled(
+    faulty: Faulty, archive: Path, session: Session, tmp_path: Path
+) -> None:
+    """A token is valid for some minutes, and a download may take longer."""
+    target = reference(faulty.host, "a", tag="v1")
+    push_image(archive, target, session)
+    given: list[str] = []
+
+    def bearer(handler: Handler) -> bool:
+        if handler.path.startswith("/token"):
+            given.append(f"t{len(given)}")
+            handler.reply(200, json.dumps({"token": given[-1]}).encode())
+            return True
+        said = handler.headers.get("Authorization")
+        if handler.path == "/v2/" or (said == "Bearer t1" and "/blobs/" in handler.path):
+            return False
+        if said == "Bearer t0" and "/blobs/" not in handler.path:
+            return False
+        if said == "Bearer t1":
+            return False
+        handler.error(401, WWW_Authenticate=f'Bearer realm="http://{faulty.host}/token",service="tests"')
+        return True
+
+    faulty.faults.append(bearer)
+    pulled = pull_image(target, tmp_path / "pulled", elsewhere(session, tmp_path))
+    assert pulled.archive.read_bytes() == archive.read_bytes()
+    assert given == ["t0", "t1"], "one for all threads"
+
+
+def test_a_blob_that_is_gone(faulty: Faulty, archive: Path, session: Session, tmp_path: Path) -> None:
+    target = reference(faulty.host, "a", tag="v1")
+    push_image(archive, target, session)
+    longest = max(faulty.blobs, key=lambda digest: len(faulty.blobs[digest]))
+    del faulty.blobs[longest]
+    with pytest.raises(StoreError, match=f"has no blobs/{longest[:19]}"):
+        pull_image(target, tmp_path / "pulled", elsewhere(session, tmp_path))
+    assert not (tmp_path / "pulled").exists()
+
+
+def test_a_manifest_that_is_taken_at_the_second_try(
+    faulty: Faulty, archive: Path, session: Session, waits: list[float]
+) -> None:
+    faulty.faults.append(times(1, on("PUT .*/manifests/v1", lambda handler: handler.error(500))))
+    push_image(archive, reference(faulty.host, "a", tag="v1"), session)
+    assert faulty.count("PUT .*/manifests/v1") == 2
+    assert "v1" in faulty.manifests
+    assert len(waits) == 1
+
+
+def test_two_pushes_of_two_images_to_one_tag(faulty: Faulty, session: Session, tmp_path: Path) -> None:
+    """The tag is one of both, and each is whole under its digest."""
+    target = reference(faulty.host, "a", tag="v1")
+    layouts = [tmp_path / name for name in ("one", "two")]
+    for layout in layouts:
+        write_layers(layout, [tars.file("a", layout.name.encode()) + bytes(1024)])
+    both = threading.Barrier(2, timeout=30)
+
+    def wait(handler: Handler) -> bool:
+        if handler.command == "PUT" and handler.path.endswith("/manifests/v1"):
+            both.wait()
+        return False
+
+    faulty.faults.append(wait)
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda layout: push_image(layout, target, session), layouts))
+    digests = {str(one.image).partition("@")[2] for one in done}
+    assert len(digests) == 2
+    assert digests <= faulty.manifests.keys()
+    assert f"sha256:{hashlib.sha256(faulty.manifests['v1'][1]).hexdigest()}" in digests
+
+
+# -- verify ----------------------------------------------------------------------------------------
+
+
+def changed_image(archive: Path, out: Path, session: Session, change: Callable[[list[Any]], object]) -> None:
+    """Write the image of an archive with other layers: pairs of a descriptor and a diff id."""
+    write_image([archive], out, session)
+    layout = Layout(out)
+    (top,) = layout.index().manifests
+    manifest = json.loads(layout.blob(top.sha256).read_bytes())
+    config = json.loads(layout.blob(manifest["config"]["digest"][7:]).read_bytes())
+    layers = list(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True))
+    change(layers)
+    manifest["layers"] = [layer for layer, _ in layers]
+    config["rootfs"]["diff_ids"] = [diff_id for _, diff_id in layers]
+    text = json.dumps(config).encode()
+    manifest["config"] = layout.put(text, describe(text, CONFIG)).json()
+    text = json.dumps(manifest).encode()
+    layout.name(layout.put(text, describe(text, MANIFEST)), "small")
+
+
+def test_an_image_with_its_layers_in_another_order_is_the_same_tree(
+    archive: Path, session: Session, tmp_path: Path
+) -> None:
+    changed_image(archive, tmp_path / "image.oci", session, lambda layers: layers.reverse())
+    with open_subject(str(tmp_path / "image.oci"), session) as subject:
+        status = {check.id: check.status for check in subject.checks}
+        assert subject.archive.read_bytes() == archive.read_bytes()
+    assert status["image.layers"] == status["image.tree"] == status["image.archive"] == "passed"
+
+
+def test_an_image_that_is_not_what_its_manifest_says(archive: Path, session: Session, tmp_path: Path) -> None:
+    tar = tars.file("more", b"x") + tars.file("bin/.wh.python3") + bytes(1024)
+    blob = tars.zipped(tar)
+
+    def add(layers: list[Any]) -> None:
+        layer = Layout(tmp_path / "image.oci").put(blob, describe(blob, LAYER_GZIP)).json()
+        layers.append((layer, f"sha256:{hashlib.sha256(tar).hexdigest()}"))
+
+    changed_image(archive, tmp_path / "image.oci", session, add)
+    with open_subject(str(tmp_path / "image.oci"), session) as subject:
+        found = {check.id: check for check in subject.checks}
+        assert subject.archive.name.endswith(".tar"), "the tree that a runtime would mount is verified"
+    assert found["image.layers"].status == "passed"
+    assert found["image.tree"].status == found["image.archive"].status == "failed"
+    for said in ("has a whiteout, bin/.wh.python3", "more is not in the manifest", "bin/python3 is missing"):
+        assert said in found["image.tree"].found
 
 
 # -- what refers to an image ---------------------------------------------------------------------------

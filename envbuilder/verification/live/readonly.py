@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from envbuilder.verification.report import Check, passed, some
+from envbuilder.verification.report import Check, omitted, passed, some
 
 ID: Final = "live.readonly"
 _COMPILE: Final = "`ENV/bin/python3 -m compileall -q ENV/lib`, and pack it again"
+_ELSEWHERE: Final = (
+    "have it write elsewhere: caches respect XDG_CACHE_HOME, NUMBA_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR"
+)
+_DENIED: Final = re.compile(r"Read-only file system(?:: '([^']{1,300})')?")  # as Python says EROFS
 _State = tuple[int, int, int]
 
 
@@ -31,23 +36,45 @@ class Watched:
         inner = {os.path.dirname(path) for path in (*changed, *gone)}
         return sorted(path for path in (*changed, *gone) if path not in inner)
 
-    def check(self, paths: Iterable[str], *, foreign: bool = False) -> Check:
-        """Return the check, of an environment with the files *paths*; *foreign*: another tool made it."""
+    def check(
+        self,
+        paths: Iterable[str],
+        *,
+        foreign: bool = False,
+        readonly: bool = False,
+        ran: Sequence[Check] = (),
+    ) -> Check:
+        """Return the check, of an environment with the files *paths*, in which the checks *ran* were made.
+
+        *foreign*: another tool made it. *readonly*: it was mounted so. Then nothing can have been written, and what is
+        proven is that everything works all the same; of what was tried, what failed for it is named.
+        """
+        denied = {found[1] or one.id: None for one in ran for found in _DENIED.finditer(one.found)}
+        if readonly and denied:
+            text = f"mounted read-only, writing into the environment failed: {some(list(denied))}"
+            return Check(id=ID, status="warning", found=text, fix=_ELSEWHERE)
         changes = self.changes()
         compiled = [path for path in changes if foreign and _is_bytecode(path)]
         written = [path for path in changes if path not in compiled]
         if written:
             text = f"written into the environment: {some(written)}; on a read-only mount that fails"
-            fix = "have it write elsewhere: caches respect XDG_CACHE_HOME, NUMBA_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR"
-            return Check(id=ID, status="warning", found=text, fix=fix)
+            return Check(id=ID, status="warning", found=text, fix=_ELSEWHERE)
         if compiled:
             text = f"modules were compiled on import, which a read-only mount repeats on every start: {some(compiled)}"
             return Check(id=ID, status="warning", found=text, fix=_COMPILE)
         bare = _without_bytecode(paths)
         if bare:
-            text = f"{len(bare)} modules have no bytecode, so Python writes it beside them on import: {some(bare)}"
+            then = "compiles them on every start" if readonly else "writes it beside them on import"
+            text = f"{len(bare)} modules have no bytecode, so Python {then}: {some(bare)}"
             fix = _COMPILE if foreign else "pack: {bytecode: true}"
             return Check(id=ID, status="warning", found=text, fix=fix)
+        broken = list(dict.fromkeys(one.id for one in ran if one.status == "failed"))
+        if broken:
+            return omitted(
+                ID, f"not everything ran that might write into the environment: {some(broken)} failed"
+            )
+        if readonly:
+            return passed(ID, "models were loaded, compiled and called while it was mounted read-only")
         return passed(
             ID, "nothing was written into the environment while models were loaded, compiled and called"
         )

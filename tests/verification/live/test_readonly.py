@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.verification.live.readonly import Watched
+from envbuilder.verification.report import failed, passed
 
 
 def test_nothing_was_written(environment: Path) -> None:
@@ -35,11 +36,45 @@ def test_what_was_written_is_named(what: str, environment: Path) -> None:
     assert found.found == f"written into the environment: {named}; on a read-only mount that fails"
 
 
+def test_a_read_only_mount_is_not_said_to_have_been_watched(environment: Path) -> None:
+    ran = [passed("live.python", "it ran")]
+    found = Watched(environment).check(["a.pyc"], readonly=True, ran=ran)
+    assert (found.status, found.found) == (
+        "passed",
+        "models were loaded, compiled and called while it was mounted read-only",
+    )
+
+
+def test_what_failed_to_write_on_a_read_only_mount_is_named(environment: Path) -> None:
+    ran = [
+        failed(
+            "live.load", "OSError: [Errno 30] Read-only file system: '/tmp/python_env_1/0/lib/cache'", "x"
+        ),
+        failed("live.compile", "cp: cannot create regular file: Read-only file system", "x"),
+    ]
+    found = Watched(environment).check(["a.pyc"], readonly=True, ran=ran)
+    assert found.status == "warning"
+    assert found.found == (
+        "mounted read-only, writing into the environment failed: /tmp/python_env_1/0/lib/cache, live.compile"
+    )
+    assert found.fix is not None
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_nothing_is_said_of_what_did_not_run(readonly: bool, environment: Path) -> None:
+    ran = [failed("live.load", "it has no forward", "x")]
+    found = Watched(environment).check(["a.pyc"], readonly=readonly, ran=ran)
+    assert found.status == "omitted"
+    assert "live.load failed" in found.found
+
+
 def test_modules_without_bytecode_are_named(environment: Path) -> None:
     found = Watched(environment).check(["lib/python3.11/a.py", "bin/b.py"])
     assert (found.status, found.fix) == ("warning", "pack: {bytecode: true}")
     assert "1 modules have no bytecode" in found.found
     assert "lib/python3.11/a.py" in found.found
+    mounted = Watched(environment).check(["lib/python3.11/a.py"], readonly=True)
+    assert "so Python compiles them on every start" in mounted.found
 
 
 def test_what_another_tool_left_to_be_compiled(environment: Path) -> None:
