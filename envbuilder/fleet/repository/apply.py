@@ -94,7 +94,8 @@ def apply(
     for pattern in rules.unmatched([model.name for model in models]):
         here.reporter.note(f"[models] of envbuilder.toml: {pattern!r} matches no model in {repository}")
     if options.only is not None:
-        models = [one for one in models if one.recipe is not None and one.recipe.path in options.only]
+        only = {path.resolve() for path in options.only}
+        models = [one for one in models if one.recipe is not None and one.recipe.path.resolve() in only]
     rows = plan_models(models, target, here, options.archives)
     if options.plan:
         return Applied(rows=tuple(rows), planned=True)

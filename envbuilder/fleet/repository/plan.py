@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from envbuilder.building.record import parse_record
 from envbuilder.deployment.config import read_config
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.object_store import check_options, deploy_to_objects
@@ -15,11 +14,10 @@ from envbuilder.deployment.options import DeployOptions
 from envbuilder.errors import EnvbuilderError
 from envbuilder.fetch.beside import with_files_beside
 from envbuilder.fleet.plan import Job
+from envbuilder.fleet.repository.built import find_built
 from envbuilder.fleet.repository.survey import Model
 from envbuilder.lockfile.check import check_lock
 from envbuilder.store.session import Session
-from envbuilder.util.documents import DocumentError
-from envbuilder.util.files import read_regular
 
 State = Literal["current", "change", "untouched", "refused"]
 
@@ -86,19 +84,6 @@ def plan_models(models: list[Model], target: Target, session: Session, output: P
         except EnvbuilderError as error:
             jobs[recipe.path] = error
     return [_row(model, target, session, jobs, archives) for model in models]
-
-
-def find_built(job: Job, session: Session, output: Path) -> Path | None:
-    """Return the archive of *job* in *output*, if this machine knows that it has been built there."""
-    known = session.store.find("builds", job.key)
-    if known is None:
-        return None
-    try:
-        record = parse_record(read_regular(known, most=2**16), where=str(known))
-        archive = output / record.archive
-        return archive if archive.is_file() and archive.stat().st_size == record.size else None
-    except (OSError, DocumentError):
-        return None
 
 
 def _row(
