@@ -18,7 +18,7 @@ from envbuilder.deployment.model_directory import model_files
 from envbuilder.errors import DeployError
 from envbuilder.fleet.repository.apply import Applied, ApplyOptions, apply
 from envbuilder.store.local import CACHE_VARIABLE, Store
-from envbuilder.store.objects import Elsewhere
+from envbuilder.store.objects import RemoteObjects
 from envbuilder.store.session import Session
 from tests.fleet.repository.conftest import Verifying, call
 from tests.helpers.notes import Notes
@@ -202,7 +202,7 @@ def test_into_another_folder_and_an_object_store(workspace: Workspace, bucket: s
         "ensemble0": True,
         "onnx0": True,
     }
-    there = Elsewhere(f"{bucket}/models", timeout=60)
+    there = RemoteObjects(f"{bucket}/models", timeout=60)
     copied = {path: there.read_small(f"ensemble0/{path}", 2**16) for path in there.walk("ensemble0")}
     folder = repository / "ensemble0"
     assert copied == {path: (folder / path).read_bytes() for path in model_files(folder)}
