@@ -80,7 +80,7 @@ def project(tmp_path: Path, python311: Interpreter, monkeypatch: pytest.MonkeyPa
 def test_a_build_from_python(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    build, proof, session, _ = blocks("python-api.md")
+    build, proof, guarded, session, _ = blocks("python-api.md")
     assert len([line for line in build.splitlines() if line]) <= 10
     names: dict[str, Any] = {}
     exec(build, names)
@@ -96,12 +96,13 @@ def test_a_build_from_python(
     )
     exec(proof, names)
     assert names["proof"].request.releases == ("24.10", "25.06")
+    exec(guarded, names)  # it is not the program here
     exec(session, names)
     assert names["air_gapped"].store.root == project / "store"
 
 
 def test_the_layout_that_is_shown(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build, _, _, layout = blocks("python-api.md")
+    build, _, _, _, layout = blocks("python-api.md")
     team = str(project / "team")
     source = layout.replace("/srv/team/environments", team)
     places = {"envbuilder.layouts/team": "TeamLayout"}

@@ -38,8 +38,11 @@ TOGETHER = {
     "fetch/test_http": ("fetch/stream",),
     "fetch/test_sources": ("fetch/beside",),
     "fleet/patching/test_patch": (
-        *("fleet/patching/holdings", "fleet/patching/relock", "fleet/patching/shared_relock"),
+        *("fleet/patching/relock", "fleet/patching/shared_relock"),
         *("fleet/patching/rollback", "fleet/patching/subject"),
+    ),
+    "fleet/patching/test_search": (
+        *("fleet/patching/finish", "fleet/patching/images", "fleet/patching/pointing", "fleet/patching/rows"),
     ),
     "fleet/repository/test_apply": (
         *("fleet/repository/plan", "fleet/repository/releases", "fleet/repository/survey"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
+from typing import Final
 
 from envbuilder.aot.complete_config import complete_model
+from envbuilder.aot.precompile import look
 from envbuilder.aot.precompile import precompile as compile_ahead
 from envbuilder.archive.names import read_archive
 from envbuilder.deployment.compiled import Compiled
@@ -16,6 +19,9 @@ from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.foreign.deployable import describe_foreign
 from envbuilder.store.session import Session
+
+_TRIED: Final = "uncompiled"
+"""Entries of the store: what a version was made of that could not be compiled ahead of time."""
 
 
 def deploy_prepared(
@@ -42,9 +48,29 @@ def deploy_prepared(
             manifest, _ = read_archive(archive, describe=describe_foreign)
             model = complete_model(archive, manifest, model, scratch / "complete", reporter=reporter)
         if precompile:
-            (scratch / "compile").mkdir()
+            for name in ("look", "compile"):
+                (scratch / name).mkdir()
+            pending = look(archive, model, scratch / "look", present=present).pending
             compiled = compile_ahead(archive, model, scratch / "compile", present=present, reporter=reporter)
+            made = {one.version for one in compiled if one.file is not None}
+            for version in pending.keys() - made:
+                with contextlib.suppress(OSError):  # it is tried again
+                    session.store.write_entry(_TRIED, pending[version], b"")
         return deploy(archive, model, repository, options, compiled=compiled, reporter=reporter)
+
+
+def look_at_compiled(
+    archive: Path, model: Path, repository: Path, session: Session
+) -> tuple[tuple[Compiled, ...], bool]:
+    """Return what of *model* is compiled in *repository*, and whether more is to be: not what cannot be compiled.
+
+    Raises:
+        DeployError: the model cannot be compiled ahead of time at all, or cannot be used.
+    """
+    with session.store.scratch("compile") as scratch:
+        outlook = look(archive, model, scratch, present=model_folder(model, repository, None))
+        pending = any(session.store.find(_TRIED, digest) is None for digest in outlook.pending.values())
+        return outlook.kept, pending
 
 
 def compile_deployed(model: Path, session: Session, environment: Path | None = None) -> tuple[Compiled, ...]:

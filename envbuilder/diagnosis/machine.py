@@ -188,11 +188,11 @@ def _ask(client: PyPIClient, kind: str, location: str, variant: str) -> Route:
 
 
 def _look_into_store(url: str) -> str:
-    from envbuilder.store.objects import Elsewhere
+    from envbuilder.store.objects import RemoteObjects
 
     began = monotonic()
     try:
-        kinds = Elsewhere(url, timeout=ROUTE_SECONDS).folders()
+        kinds = RemoteObjects(url, timeout=ROUTE_SECONDS).folders()
     except (StoreError, RecipeError) as error:
         raise Unavailable(
             error.message if error.hint is None else f"{error.message} ({error.hint})"

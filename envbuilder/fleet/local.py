@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_end
+from pathlib import Path
 from typing import NoReturn
 
 from envbuilder.base.interpreter import look_once
@@ -47,14 +49,31 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator
                 results[key] = future.result()
                 yield key, results[key]
     except BrokenProcessPool as error:
-        raise ClusterError(
-            "a process that built died", hint="is there memory enough? --threads 1 needs less"
-        ) from error
+        raise _died() from error
     finally:
         # A caller that stops early, or is interrupted, does not wait for a running task.
         for process in set(multiprocessing.active_children()) - before if running else ():
             process.terminate()
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _died() -> ClusterError:
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and not _is_guarded(Path(script)):
+        return ClusterError(
+            "a process that was to build ended as it began",
+            hint=f'put what {Path(script).name} does below `if __name__ == "__main__":`; '
+            "each process that builds imports it, and would build itself",
+        )
+    return ClusterError("a process that built died", hint="is there memory enough? --threads 1 needs less")
+
+
+def _is_guarded(script: Path) -> bool:
+    """Whether *script* asks if it is the program; what cannot be read is taken to."""
+    try:
+        return "__name__" in script.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
 
 
 def _prepare_worker() -> None:

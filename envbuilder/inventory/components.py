@@ -78,6 +78,8 @@ class Component:
     """purls of the components that it depends on."""
     requires: tuple[str, ...] = ()
     """Of a Python package: its ``Requires-Dist``, as written."""
+    depends: tuple[str, ...] = ()
+    """Of a conda package: its ``depends``, as written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,10 +248,12 @@ def _described_by(distribution: Distribution) -> tuple[str, ...]:
 
 
 def _conda_needs(package: ManifestPackage, purls: Mapping[str, str], files: Mapping[str, bytes]) -> set[str]:
-    record = _conda_record(package, files)
-    specs = record.texts("depends") if record is not None and "depends" in record else ()
-    names = {spec.partition(" ")[0] for spec in specs}
+    names = {spec.partition(" ")[0] for spec in _depends(_conda_record(package, files))}
     return {purls[name] for name in names if name in purls}
+
+
+def _depends(record: Record | None) -> tuple[str, ...]:
+    return record.texts("depends") if record is not None and "depends" in record else ()
 
 
 def _distributions(files: Mapping[str, bytes]) -> Iterator[Distribution]:
@@ -323,6 +327,7 @@ def _package(
         summary=distribution.metadata.get("summary", "") if distribution else "",
         needs=tuple(sorted(needs)),
         requires=tuple(distribution.metadata.get("requires_dist", ())) if distribution else (),
+        depends=_depends(conda),
     )
 
 

@@ -33,7 +33,7 @@ class Unreachable(StoreError):
     """The store is unreachable; retrying is useless."""
 
 
-class Elsewhere:
+class RemoteObjects:
     """A folder of objects at a URL that fsspec supports. Thread-safe."""
 
     def __init__(self, url: str, *, timeout: float = 60.0, settings: Settings | None = None) -> None:
@@ -51,7 +51,7 @@ class Elsewhere:
             remove_stale(self._local, DRAFT)
 
     def __repr__(self) -> str:
-        return f"Elsewhere({self.url!r})"
+        return f"RemoteObjects({self.url!r})"
 
     def place(self, path: str) -> str:
         """Return an object's name for messages."""

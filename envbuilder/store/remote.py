@@ -17,7 +17,7 @@ from typing import Final, Literal
 from envbuilder.config.settings import Settings
 from envbuilder.errors import IntegrityError, RecipeError, StoreError, VerifyError
 from envbuilder.signing.dsse import Envelope, parse_envelope
-from envbuilder.store.objects import Elsewhere
+from envbuilder.store.objects import RemoteObjects
 from envbuilder.store.signed import OBJECT, SignedKind, Statement, open_object, state
 from envbuilder.store.trust import Trust, open_trust
 from envbuilder.util.text import human
@@ -44,9 +44,9 @@ class RemoteStore:
         """Open the store with the trusted keys (default: none), without contacting it.
 
         Raises:
-            RecipeError: see :class:`Elsewhere`.
+            RecipeError: see :class:`RemoteObjects`.
         """
-        self._files = Elsewhere(url, timeout=timeout, settings=settings)
+        self._files = RemoteObjects(url, timeout=timeout, settings=settings)
         self.trust = trust if trust is not None else Trust()
         self._seen: set[str] = set()
         """Objects known to exist; objects are never changed."""

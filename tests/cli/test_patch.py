@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder import api, errors
-from envbuilder.fleet.patching.patch import PatchedRecipe
+from envbuilder.fleet.patching.rows import PatchedRecipe
 from tests.cli.conftest import call
 
 

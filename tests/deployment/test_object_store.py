@@ -13,7 +13,7 @@ from envbuilder.deployment.object_store import NOT_AT_ONCE, deploy_to_objects
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, StoreError
-from envbuilder.store.objects import Elsewhere
+from envbuilder.store.objects import RemoteObjects
 from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer
 from tests.deployment.conftest import MODEL, uncompiled, write_archive
@@ -25,7 +25,7 @@ def test_the_repository_holds_what_a_folder_would(
 ) -> None:
     local = deploy(archive, model, tmp_path / "repository")
     done = deploy_to_objects(archive, model, url)
-    there = Elsewhere(url)
+    there = RemoteObjects(url)
     held = there.walk("net")
     assert set(held) == {
         path.relative_to(local.folder).as_posix() for path in local.folder.rglob("*") if path.is_file()
@@ -49,10 +49,10 @@ def test_another_archive_and_another_model(url: str, archive: Path, model: Path,
     done = deploy_to_objects(other, model, url)
     assert done.uploaded == (other.name, "1/model.py", "config.pbtxt")
     assert (done.removed, done.old_archives) == (("notes.txt",), (archive.name,))
-    assert archive.name in Elsewhere(url).walk("net")
+    assert archive.name in RemoteObjects(url).walk("net")
     pruned = deploy_to_objects(other, model, url, DeployOptions(prune=True))
     assert (pruned.removed, pruned.old_archives, pruned.deleted) == ((), (), (archive.name,))
-    assert {path for path in Elsewhere(url).walk("net") if "/_torch_runtime/" not in path} == {
+    assert {path for path in RemoteObjects(url).walk("net") if "/_torch_runtime/" not in path} == {
         "1/model.py",
         "1/torch_runtime.py",
         "config.pbtxt",
@@ -97,7 +97,7 @@ def test_a_bucket_that_is_not_there(bucket: str, archive: Path, model: Path) -> 
 def put(url: str, path: str, data: bytes, tmp_path: Path) -> None:
     source = tmp_path / "object"
     source.write_bytes(data)
-    Elsewhere(url).replace(path, source)
+    RemoteObjects(url).replace(path, source)
 
 
 def named(value: str) -> bytes:
@@ -110,13 +110,13 @@ PRUNE = DeployOptions(prune=True)
 
 def test_a_dry_run_writes_nothing(url: str, archive: Path, model: Path, tmp_path: Path) -> None:
     dry = deploy_to_objects(archive, model, url, DeployOptions(dry_run=True))
-    assert Elsewhere(url).walk("") == {}
+    assert RemoteObjects(url).walk("") == {}
     done = deploy_to_objects(archive, model, url)
     assert dataclasses.replace(dry, dry_run=False) == done
     other = write_archive(tmp_path / "other", torch="2.8.0")
-    before = Elsewhere(url).walk("net")
+    before = RemoteObjects(url).walk("net")
     dry = deploy_to_objects(other, model, url, DeployOptions(prune=True, dry_run=True))
-    assert Elsewhere(url).walk("net") == before
+    assert RemoteObjects(url).walk("net") == before
     assert dry.lines()[0] == f"net: {url}/net (dry run: nothing is written)"
     assert f"would be deleted: {archive.name}" in dry.lines()
     assert dataclasses.replace(dry, dry_run=False) == deploy_to_objects(other, model, url, PRUNE)
@@ -142,7 +142,7 @@ def test_an_environment_that_is_named_is_kept(
         put(url, path, named(value.format(name=archive.name)), tmp_path)
     other = write_archive(tmp_path / "other", torch="2.8.0")
     assert deploy_to_objects(other, model, url, PRUNE).deleted == ()
-    assert archive.name in Elsewhere(url).walk("net")
+    assert archive.name in RemoteObjects(url).walk("net")
 
 
 def test_another_models_own_environment_is_not_this_one(archive: Path, model: Path, tmp_path: Path) -> None:
@@ -167,11 +167,11 @@ def test_a_configuration_that_cannot_be_read_stops_a_prune(
     deploy_to_objects(archive, model, url)
     put(url, "theirs/config.pbtxt", data, tmp_path)
     other = write_archive(tmp_path / "other", torch="2.8.0")
-    before = Elsewhere(url).walk("")
+    before = RemoteObjects(url).walk("")
     with pytest.raises(DeployError) as raised:
         deploy_to_objects(other, model, url, PRUNE)
     assert raised.value.message.startswith(f"{url}/theirs/config.pbtxt{said}")
-    assert Elsewhere(url).walk("") == before
+    assert RemoteObjects(url).walk("") == before
     done = deploy_to_objects(other, model, url)
     assert done.old_archives == ()
     assert "unknown-use" in [finding.id for finding in done.findings]
@@ -189,7 +189,7 @@ def test_what_no_deployment_placed_is_kept_there(
         put(url, f"net/{theirs}.deployed.json", record, tmp_path)
     other = write_archive(tmp_path / "other", torch="2.8.0")
     assert deploy_to_objects(other, model, url, PRUNE).deleted == (archive.name,)
-    assert theirs in Elsewhere(url).walk("net")
+    assert theirs in RemoteObjects(url).walk("net")
 
 
 def test_an_environment_of_somebody_elses_there(url: str, archive: Path, model: Path, tmp_path: Path) -> None:
@@ -201,10 +201,10 @@ def test_an_environment_of_somebody_elses_there(url: str, archive: Path, model: 
         f"{url}/net/config.pbtxt has an EXECUTION_ENV_PATH that was not written by a deployment: "
         "'$$TRITON_MODEL_DIRECTORY/env/theirs.tar.gz'"
     )
-    assert set(Elsewhere(url).walk("net")) == {"config.pbtxt", "env/theirs.tar.gz"}
+    assert set(RemoteObjects(url).walk("net")) == {"config.pbtxt", "env/theirs.tar.gz"}
     done = deploy_to_objects(archive, model, url, DeployOptions(replace=True, prune=True))
     assert done.replaced == "$$TRITON_MODEL_DIRECTORY/env/theirs.tar.gz"
-    assert "env/theirs.tar.gz" in Elsewhere(url).walk("net")
+    assert "env/theirs.tar.gz" in RemoteObjects(url).walk("net")
     assert deploy_to_objects(archive, model, url).replaced is None
 
 
@@ -216,7 +216,7 @@ def test_files_of_somebody_elses_there(url: str, archive: Path, model: Path, tmp
         f"{url}/net was not deployed by envbuilder, and contains files that the model directory does not: "
         "'1/weights.pt'"
     )
-    assert set(Elsewhere(url).walk("net")) == {"1/weights.pt"}
+    assert set(RemoteObjects(url).walk("net")) == {"1/weights.pt"}
     done = deploy_to_objects(archive, model, url, DeployOptions(replace=True))
     assert done.removed == ("1/weights.pt",)
 
@@ -225,16 +225,16 @@ def test_two_deployments_at_once_are_seen(
     url: str, archive: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another one comes by while this one uploads: half of each would be there, and somebody is told."""
-    real = Elsewhere.replace
+    real = RemoteObjects.replace
 
-    def replace(self: Elsewhere, path: str, source: Path) -> None:
+    def replace(self: RemoteObjects, path: str, source: Path) -> None:
         real(self, path, source)
         if path.endswith("/config.pbtxt"):
             other = tmp_path / "other"
             other.write_text(MODEL + "# of another\n")
             real(self, "net/1/model.py", other)
 
-    monkeypatch.setattr(Elsewhere, "replace", replace)
+    monkeypatch.setattr(RemoteObjects, "replace", replace)
     with pytest.raises(DeployError) as raised:
         deploy_to_objects(archive, model, url)
     assert raised.value.message == (

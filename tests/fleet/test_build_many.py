@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,25 @@ def test_a_process_that_dies_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(ClusterError) as raised:
         list(run_here({"die": node}))
     assert raised.value.message == "a process that built died"
+
+
+@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__":\n    '])
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path, guard: str) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "from envbuilder.config.settings import Settings\n"
+        "from envbuilder.fleet.local import run_here\n"
+        "from envbuilder.fleet.plan import Node\n"
+        "given = {'key': 'a', 'weight': 0, 'work': len, 'args': ('abc',), 'settings': Settings()}\n"
+        f"{guard}print(list(run_here({{'a': Node(**given)}})))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    if guard:
+        assert (done.returncode, done.stdout) == (0, "[('a', 3)]\n")
+    else:
+        said = done.stderr.splitlines()
+        assert said[-2].endswith("ClusterError: a process that was to build ended as it began")
+        assert said[-1].startswith('  hint: put what mine.py does below `if __name__ == "__main__":`; ')
 
 
 @pytest.mark.slow

@@ -23,13 +23,13 @@ from envbuilder.verification.server.process import RunningServer
 from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer
 from tests.conftest import REPOSITORY
-from tests.helpers.repositories import make_repository
+from tests.helpers.repositories import TENSORS, make_repository
 from tests.helpers.wheels import write_wheel
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-COUNTS = (8, 0, 2, 23, 23, 4)
-"""Own, runtime (torch takes minutes to load in so many), BLS, ensemble, ONNX, broken: sixty."""
+COUNTS = (8, 2, 2, 22, 22, 4)
+"""Own, runtime (torch takes minutes to load in more), BLS, ensemble, ONNX, broken: sixty."""
 OWN = """\
 import numpy as np
 import triton_python_backend_utils as pb
@@ -44,6 +44,21 @@ class TritonPythonModel:
             answers.append(pb.InferenceResponse([pb.Tensor("y", (x + {number} + VALUE).astype(np.float32))]))
         return answers
 """
+RUNTIME = """\
+import torch
+from beta import VALUE
+
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return {{"y": x + {number} + VALUE}}
+"""
+EAGER = """\
+parameters {
+  key: "TORCH_COMPILE_OPTIONAL_PARAMETERS"
+  value { string_value: '{"disable": true}' }
+}
+"""
 OLD, NEW = 100, 200
 """What the wheel that is patched makes of every answer."""
 
@@ -52,27 +67,38 @@ OLD, NEW = 100, 200
 def project(
     tmp_path: Path, cpu_archive: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, dict[str, list[str]]]:
-    """A recipe of NumPy and a small wheel, locked; and the repository."""
+    """A recipe of NumPy and a small wheel, one of torch and that wheel, both locked; and the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    wheels = tmp_path / "wheels"
+    wheels, real = tmp_path / "wheels", tmp_path / "real"
     for name, version, value in (("torch", "2.13.0+cpu", 0), ("beta", "1.0", OLD)):
         write_wheel(wheels, name, version, files={f"{name}.py": f"VALUE = {value}\n".encode()})
-    locked = read_lock(REPOSITORY / "recipes" / "pylock.cpu.toml").artifacts
-    numpy = next(one for one in locked if one.name == "numpy")
-    shutil.copy(store.artifact_path(numpy.sha256), wheels / numpy.filename)
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "served.yaml").write_text(
-        'triton: pytriton-0.7.0\npython: "3.11"\ntorch: "2.13.0"\ncuda: cpu\ndependencies: [beta]\n'
-    )
+    real.mkdir()
+    for one in read_lock(REPOSITORY / "recipes" / "pylock.cpu.toml").artifacts:
+        for folder in [real, *([wheels] if one.name == "numpy" else [])]:
+            (folder / one.filename).symlink_to(store.artifact_path(one.sha256))
+    for place, name, links in (("recipes", "served", "../wheels"), ("torched", "torched", "../real")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / f"{name}.yaml").write_text(
+            'triton: pytriton-0.7.0\npython: "3.11"\ntorch: "2.13.0"\ncuda: cpu\ndependencies: [beta]\n'
+        )
+        (tmp_path / place / "envbuilder.toml").write_text(
+            f'find-links = ["{links}", "../beta"]\nno-index = true\n'
+        )
+    (tmp_path / "beta").mkdir()
+    (wheels / "beta-1.0-py3-none-any.whl").rename(tmp_path / "beta" / "beta-1.0-py3-none-any.whl")
     (tmp_path / "envbuilder.toml").write_text(
-        'find-links = ["wheels"]\nno-index = true\n[models]\n"*" = {recipe = "served", layout = "shared"}\n'
+        '[models]\n"runtime*" = "torched/torched.yaml"\n"*" = {recipe = "served", layout = "shared"}\n'
     )
-    api.lock(api.load_recipe(tmp_path / "recipes" / "served.yaml"))
+    for path in (tmp_path / "recipes" / "served.yaml", tmp_path / "torched" / "torched.yaml"):
+        api.lock(api.load_recipe(path))
     repository = tmp_path / "repository"
     names = make_repository(repository, COUNTS)
     for number, name in enumerate(names["own"]):
         (repository / name / "1" / "model.py").write_text(OWN.format(number=number))
+    for number, name in enumerate(names["runtime"]):
+        (repository / name / "1" / "model.py").write_text(RUNTIME.format(number=number))
+        (repository / name / "config.pbtxt").write_text(f'backend: "python"\n{TENSORS}{EAGER}')
     assert sum(map(len, names.values())) == 60
     write_wheel(tmp_path / "served-later", "beta", "1.1", files={"beta.py": f"VALUE = {NEW}\n".encode()})
     return repository, names
@@ -133,13 +159,13 @@ def test_applied_patched_and_rolled_back(
     states = {kind: {row.state for row in done.rows if row.model.name in names[kind]} for kind in names}
     assert states == {
         "own": {"change"},
-        "runtime": set(),
+        "runtime": {"change"},
         "bls": {"change"},
         "ensemble": {"untouched"},
         "onnx": {"untouched"},
         "broken": {"refused"},
     }
-    expected = {name: number for number, name in enumerate(names["own"])}
+    expected = {name: number for kind in ("own", "runtime") for number, name in enumerate(names[kind])}
     expected |= dict.fromkeys([*names["bls"], *names["ensemble"][:3]], 0)
     arguments = [f"--model-control-mode={mode}", "--exit-on-error=false", "--strict-readiness=false"]
     arguments += (
@@ -153,20 +179,22 @@ def test_applied_patched_and_rolled_back(
             """Tell a server that waits to be told."""
             if mode == "explicit":
                 with http.InferenceServerClient(running.http) as admin:
-                    for name in [*names["own"], *names["bls"]]:
+                    for name in [*names["own"], *names["runtime"], *names["bls"]]:
                         admin.load_model(name)
 
         with client.asking():
             client.wait_for(OLD)
             client.problems.clear()  # of models that were still to be loaded
-            shutil.copytree(tmp_path / "served-later", tmp_path / "wheels", dirs_exist_ok=True)
+            shutil.copytree(tmp_path / "served-later", tmp_path / "beta", dirs_exist_ok=True)
             asked = PatchOptions(repositories=(repository,), verify=False, interpreter_change=True)
-            (row,) = api.patch("beta==1.0", asked)
-            assert (row.state, row.changes, len(row.models)) == ("patched", ("beta 1.0 -> 1.1",), 10)
+            rows = api.patch("beta==1.0", asked)
+            assert [(row.recipe, row.state, row.changes, len(row.models)) for row in rows if row.found] == [
+                ("served", "patched", ("beta 1.0 -> 1.1",), 10),
+                ("torched/torched.yaml", "patched", ("beta 1.0 -> 1.1",), 2),
+            ]
             load()
             client.wait_for(NEW)
-            (row,) = api.patch(None, asked)
-            assert row.state == "rolled back"
+            assert [row.state for row in api.patch(None, asked)] == ["rolled back"] * 2
             load()
             client.wait_for(OLD)
         assert client.problems == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 
 from envbuilder import guest
-from envbuilder.base.interpreter import find_interpreters
 from envbuilder.verification.live.guest_process import guest_files
 from tests.helpers.compiling import Inside
+from tests.helpers.interpreters import errors_of_every_python
 from tests.helpers.runtime import SEED, add_helpers, config, field
 
 FOLDER = Path(guest.__file__).parent
@@ -110,13 +109,7 @@ def test_every_python_that_triton_serves_with_can_read_it() -> None:
     """By those that are on this machine, 3.8 and later."""
     files = [str(path) for path in guest_files().values()]
     script = "import sys\nfor path in sys.argv[1:]:\n    compile(open(path, encoding='utf-8').read(), path, 'exec')"
-    found = {}
-    for minor in ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13"):
-        for interpreter in find_interpreters(minor)[0][:1]:
-            command = [str(interpreter.executable), "-I", "-c", script, *files]
-            found[minor] = subprocess.run(command, capture_output=True, text=True, check=False).stderr
-    assert found
-    assert {minor: error for minor, error in found.items() if error} == {}
+    errors_of_every_python(script, *files)
 
 
 def test_the_rule_of_the_runtime_is_the_guests() -> None:

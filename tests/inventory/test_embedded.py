@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from envbuilder import api
+from envbuilder.archive.manifest import manifest_beside, read_manifest
 from envbuilder.errors import IntegrityError
 from envbuilder.inventory.components import Component, Inventory
 from envbuilder.inventory.embedded import MOST
@@ -158,15 +159,27 @@ def test_one_that_is_broken_is_not_passed_over(broken: str) -> None:
         with_sboms(x=broken)
 
 
+def is_library(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return folder == "lib" and name.startswith("lib") and ".so" in name and not name.startswith("libpython")
+
+
 @pytest.mark.torch
 def test_those_of_the_real_archive(cpu_archive: Any) -> None:
     parts = json.loads(api.sbom(cpu_archive))["components"]
     kinds: dict[str, set[str]] = {}
+    libraries = []
     for one in parts:
         said = {entry["name"]: entry["value"] for entry in one["properties"]}
         kinds.setdefault(said["envbuilder:kind"], set()).add(one["purl"].partition("@")[0])
         if said.get("envbuilder:inside") == "cpython":
-            assert one.get("licenses"), one["name"]
+            libraries.append(one["name"])
+            # A name alone would also be `unknown, from the interpreter`.
+            (licence,) = one["licenses"]
+            assert licence.get("expression") or licence["license"].get("id"), (one["name"], licence)
+    files = read_manifest(manifest_beside(cpu_archive)).files
+    brought = [file.path for file in files if file.link is None and is_library(file.path)]
+    assert len(libraries) == len(brought) > 0, (libraries, brought)
     assert "pkg:cargo/serde" in kinds["embedded"]
     assert "pkg:generic/openblas" in kinds["library"]
     assert "openssl" in {one["name"] for one in parts}  # by the package that owns it, where one does

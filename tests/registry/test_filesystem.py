@@ -15,7 +15,7 @@ from envbuilder.errors import IntegrityError, StoreError
 from envbuilder.registry.filesystem import RegistryFileSystem
 from envbuilder.registry.reference import parse_reference
 from envbuilder.store.local import Store
-from envbuilder.store.objects import Elsewhere
+from envbuilder.store.objects import RemoteObjects
 from envbuilder.store.session import Session
 from envbuilder.store.signed import UntrustedError
 from envbuilder.transfer.aliases import move_alias, read_alias
@@ -49,7 +49,7 @@ def session(small: Small, team: Team, address: str, name: str) -> Session:
 
 
 def test_objects(address: str, tmp_path: Path) -> None:
-    files = Elsewhere(address)
+    files = RemoteObjects(address)
     draft = tmp_path / "draft"
     draft.write_bytes(b"one")
     name = f"{'a' * 64}/{'b' * 64}"
@@ -115,4 +115,4 @@ def test_what_is_no_store(host: str, address: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         system.info("archives/aa/two")
     with pytest.raises(StoreError, match="does not answer"):
-        Elsewhere("oci://127.0.0.1:1/a").size("archives/aa/one")
+        RemoteObjects("oci://127.0.0.1:1/a").size("archives/aa/one")

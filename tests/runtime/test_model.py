@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from envbuilder.base.interpreter import find_interpreters
 from envbuilder.util.resources import runtime_file, runtime_package
+from tests.helpers.interpreters import errors_of_every_python
 from tests.helpers.runtime import LINEAR, RUNTIME, copy_runtime, load_runtime, simple
 from tests.runtime.conftest import STANDIN, Serve
 
@@ -187,25 +187,14 @@ def test_every_python_that_triton_serves_with_can_read_it(tmp_path: Path) -> Non
     """By those that are on this machine: all of it is compiled, and what needs no torch is imported."""
     for name in ("numpy", "triton_python_backend_utils"):
         (tmp_path / f"{name}.py").write_text("")
-    found = {}
-    for minor in ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13"):
-        for interpreter in find_interpreters(minor)[0][:1]:
-            script = (
-                f"import sys; sys.path[:0] = {[str(tmp_path), str(RUNTIME.parent)]!r}; import model\n"
-                "for name in ('errors', 'fields', 'parameters', 'process', 'log', 'metrics'):\n"
-                "    model.runtime_module(name)\n"
-                "import glob\n"
-                "for path in glob.glob(model.FOLDER + '/*.py'):\n"
-                "    compile(open(path, encoding='utf-8').read(), path, 'exec')"
-            )
-            found[minor] = subprocess.run(
-                [interpreter.executable, "-I", "-B", "-c", script],
-                capture_output=True,
-                text=True,
-                check=False,
-            ).stderr
-    assert found
-    assert {minor: error for minor, error in found.items() if error} == {}
+    errors_of_every_python(
+        f"import sys; sys.path[:0] = {[str(tmp_path), str(RUNTIME.parent)]!r}; import model\n"
+        "for name in ('errors', 'fields', 'parameters', 'process', 'log', 'metrics'):\n"
+        "    model.runtime_module(name)\n"
+        "import glob\n"
+        "for path in glob.glob(model.FOLDER + '/*.py'):\n"
+        "    compile(open(path, encoding='utf-8').read(), path, 'exec')"
+    )
 
 
 def test_no_module_and_no_class_is_long() -> None:

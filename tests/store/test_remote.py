@@ -8,7 +8,7 @@ import pytest
 from fsspec.core import url_to_fs
 
 from envbuilder.errors import IntegrityError, RecipeError, StoreError
-from envbuilder.store.objects import Elsewhere
+from envbuilder.store.objects import RemoteObjects
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.signed import UntrustedError
 from envbuilder.store.trust import Trust
@@ -43,14 +43,14 @@ def test_what_is_put_is_read(remote: RemoteStore, wheel: Path) -> None:
 
 
 def test_an_upload_is_read_back(remote: RemoteStore, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create = Elsewhere.create
+    create = RemoteObjects.create
 
-    def damage(files: Elsewhere, path: str, source: Path) -> bool:
+    def damage(files: RemoteObjects, path: str, source: Path) -> bool:
         damaged = source.with_name("damaged")
         damaged.write_bytes(DATA[:-1] + b"?")
         return create(files, path, damaged)
 
-    monkeypatch.setattr(Elsewhere, "create", damage)
+    monkeypatch.setattr(RemoteObjects, "create", damage)
     with pytest.raises(IntegrityError) as raised:
         remote.put("artifacts", NAME, wheel)
     assert raised.value.message.startswith(f"{remote.url}/artifacts/{NAME[:2]}/{NAME}: sha256 ")
@@ -72,13 +72,13 @@ def test_two_who_put_the_same_at_once(
     """Each sees that it is not there, and then uploads it."""
     both = threading.Barrier(2, timeout=30)
     done: list[bool] = []
-    create = Elsewhere.create
+    create = RemoteObjects.create
 
-    def wait(files: Elsewhere, path: str, source: Path) -> bool:
+    def wait(files: RemoteObjects, path: str, source: Path) -> bool:
         both.wait()
         return create(files, path, source)
 
-    monkeypatch.setattr(Elsewhere, "create", wait)
+    monkeypatch.setattr(RemoteObjects, "create", wait)
 
     def put(one: RemoteStore) -> None:
         done.append(one.put("artifacts", NAME, wheel))

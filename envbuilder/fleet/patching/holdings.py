@@ -1,24 +1,19 @@
-"""Who holds what is to be patched: locks, archives, aliases, deployed models; also inside other packages."""
+"""Who holds what is to be patched: locks, and archives and environments, also inside their packages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from envbuilder.archive.manifest import ManifestPackage
-from envbuilder.errors import EnvbuilderError
-from envbuilder.fetch.beside import with_files_beside
-from envbuilder.fleet.patching.subject import Subject, component_of
+from envbuilder.fleet.patching.subject import Subject, components_of
 from envbuilder.fleet.plan import Job
-from envbuilder.fleet.repository.plan import find_built
 from envbuilder.fleet.repository.survey import Model
-from envbuilder.inventory.components import Component, Inventory, take_inventory
-from envbuilder.lockfile.check import check_lock
-from envbuilder.recipe.model import Recipe
-from envbuilder.store.session import Session
+from envbuilder.inventory.components import Component, Inventory
+from envbuilder.inventory.owners import Owners, find_owners
+from envbuilder.lockfile.model import Lock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,79 +27,124 @@ class Held:
 
     def said(self) -> str:
         """Return it in words."""
-        inside = (
-            f" in {self.package}"
-            if self.package not in (None, canonicalize_name(self.component.name))
-            else ""
-        )
+        owner = self.package or self.component.inside
+        inside = f" in {owner}" if owner not in (None, canonicalize_name(self.component.name)) else ""
         return f"{self.component.name} {self.component.version}".rstrip() + inside
+
+    @property
+    def is_of_interpreter(self) -> bool:
+        """Whether a newer interpreter is what mends it."""
+        return self.component.kind == "interpreter" or self.component.inside == "cpython"
+
+
+def said_of(held: Sequence[Held]) -> tuple[str, ...]:
+    """Return all of it in words, each once."""
+    return tuple(dict.fromkeys(one.said() for one in held))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pointing:
+    """An alias, or a tag of a registry, and the archive that it stands for, which holds it."""
+
+    name: str
+    sha256: str
+    lock_digest: str
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outdated:
+    """A model whose environment holds it."""
+
+    model: Model
+    environment: str
+    """Its file or folder."""
+    held: tuple[Held, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holding:
-    """A recipe whose lock, or whose archive, holds it."""
+    """A recipe whose lock or archive holds it, or the archive that one of its models, aliases or images is of."""
 
     job: Job
-    held: tuple[Held, ...]
-    archive: Path | None
+    held: tuple[Held, ...] = ()
+    """What the lock holds, and the archive of it. Empty: only what follows holds it, of an earlier lock."""
+    archive: Path | None = None
     """Of the lock as it is; None: it is not built here."""
-    inventory: Inventory | None
+    inventory: Inventory | None = None
     models: tuple[Model, ...] = ()
     """Models of the repositories that are deployed with it, or get it."""
-    images: tuple[str, ...] = ()
-    """Images of the environment, if any were made."""
+    outdated: tuple[Outdated, ...] = ()
+    """Those of them whose environment holds it."""
+    aliases: tuple[Pointing, ...] = ()
+    images: tuple[Pointing, ...] = ()
+    """Images in registries."""
+    layouts: tuple[str, ...] = ()
+    """Image layouts beside the archives."""
+    notes: tuple[str, ...] = ()
 
     @property
     def packages(self) -> tuple[str, ...]:
         """Names of the locked packages to take newer versions of."""
         return tuple(sorted({one.package for one in self.held if one.package is not None}))
 
-
-def find_holdings(
-    subject: Subject, recipes: Iterable[Recipe], models: Sequence[Model], session: Session, archives: Path
-) -> tuple[list[Holding], dict[str, EnvbuilderError]]:
-    """Return the recipes that hold *subject*, and those of which it cannot be told, with why."""
-    found, problems = [], {}
-    for recipe in recipes:
-        try:
-            there = with_files_beside(recipe, session.at(recipe.path.parent))
-            job = Job(recipe=recipe, lock=check_lock(recipe), settings=there.settings)
-            archive = find_built(job, there, archives)
-            inventory = None if archive is None else take_inventory(archive)
-        except EnvbuilderError as error:
-            problems[recipe.name] = error
-            continue
-        held = held_by(subject, job, inventory)
-        if held:
-            own = tuple(one for one in models if one.recipe is not None and one.recipe.path == recipe.path)
-            found.append(Holding(job=job, held=held, archive=archive, inventory=inventory, models=own))
-    return found, problems
+    @property
+    def found(self) -> tuple[str, ...]:
+        """All that was found, in words."""
+        others: list[Outdated | Pointing] = [*self.outdated, *self.aliases, *self.images]
+        return said_of([*self.held, *(one for other in others for one in other.held)])
 
 
-def held_by(subject: Subject, job: Job, inventory: Inventory | None) -> tuple[Held, ...]:
-    """Return what of a lock, and of the archive that was built of it, *subject* is about."""
-    names: set[str] = {canonicalize_name(one.name) for one in job.lock.artifacts}
+def held_by(
+    subject: Subject, lock: Lock, inventory: Inventory | None, place: Path | None = None
+) -> tuple[Held, ...]:
+    """Return what of a lock, and of the archive at *place* that was built of it, *subject* is about.
+
+    Raises:
+        IntegrityError: the archive cannot be read.
+    """
     if inventory is None:
-        components = [component_of(one) for one in job.lock.artifacts]
-        return tuple(Held(component=one, package=one.project) for one in components if subject.hits(one))
+        return tuple(
+            Held(component=one, package=package) for one, package in components_of(lock) if subject.hits(one)
+        )
+    hits = [one for one in inventory.components if subject.hits(one)]
+    names = {one.name for one in lock.all_artifacts}
+    owners = Owners()
+    unsaid = [
+        one for one in hits if one.kind in ("bundled", "library") and one.inside not in (*names, "cpython")
+    ]
+    if place is not None and unsaid:
+        # A second reading, which most archives never need: a folder's name is not its package's.
+        owners = find_owners(place, {one.place for one in unsaid if one.place is not None})
+    return tuple(Held(component=one, package=_package(one, names, owners)) for one in hits)
+
+
+def held_in(subject: Subject, inventory: Inventory) -> tuple[Held, ...]:
+    """Return what of an environment *subject* is about, whatever lock it is of."""
     return tuple(
-        Held(component=one, package=_package(one, names, inventory.manifest.all_packages))
+        Held(component=one, package=one.inside if one.inside != "cpython" else None)
         for one in inventory.components
         if subject.hits(one)
     )
 
 
-def _package(component: Component, names: set[str], packages: Sequence[ManifestPackage]) -> str | None:
+def _package(component: Component, names: set[str], owners: Owners) -> str | None:
     """Return the locked package that brought *component*."""
+    found: str | None
     if component.kind == "interpreter":
-        return None
-    own = component.project or canonicalize_name(component.name)
-    if component.kind == "wheel":
-        return own
-    if component.kind == "conda":
-        return component.name
-    if component.inside is not None:
-        return component.inside if component.inside in names else None
-    # A package inside another one lies below a folder of its name.
-    top = (component.place or "").partition("/site-packages/")[2].split("/")[0]
-    return canonicalize_name(top) if canonicalize_name(top) in names else (own if own in names else None)
+        found = "python"  # a conda package, where the base is of such
+    elif component.kind == "wheel":
+        found = component.project or canonicalize_name(component.name)
+    elif component.kind == "conda":
+        found = component.name
+    else:
+        found = owners.of(component) or component.inside
+    return found if found in names else None
+
+
+def changed_between(before: Lock, after: Lock) -> Iterator[str]:
+    """Yield the names of the packages whose bytes are others in *after*."""
+    known = {one.name: one.sha256 for one in before.all_artifacts}
+    for one in after.all_artifacts:
+        if known.get(one.name) != one.sha256:
+            yield one.name

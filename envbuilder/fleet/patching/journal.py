@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -111,3 +111,42 @@ def write_journal(folder: Path, patches: tuple[Patched, ...]) -> None:
         atomic_write(path, f"{text}\n".encode())
     except OSError as error:
         raise IntegrityError(f"{path} cannot be written: {error.strerror}") from error
+
+
+class Journal:
+    """The journal of one patch, kept as it goes on."""
+
+    def __init__(self, folder: Path, subject: str, repositories: Sequence[Path]) -> None:
+        self._folder = folder
+        self._earlier = read_journal(folder)
+        last = self._earlier[-1] if self._earlier else None
+        if last is not None and last.subject == subject and not last.finished:
+            self._earlier, self.patched = self._earlier[:-1], last  # it was interrupted
+        else:
+            self.patched = Patched(subject=subject)
+        named = dict.fromkeys([*self.patched.repositories, *(str(one.absolute()) for one in repositories)])
+        self.patched = replace(self.patched, repositories=tuple(named))
+        self._written = last is not None
+
+    def entry(self, recipe: Path) -> Entry | None:
+        """Return what is noted of a recipe."""
+        return self.patched.entry(recipe)
+
+    def note(self, *entries: Entry) -> None:
+        """Write it down, with *entries* in the place of those of their recipes."""
+        for entry in entries:
+            self.patched = self.patched.with_entry(entry)
+        patches = (*self._earlier, *([self.patched] if self.patched.entries else []))
+        if patches or self._written:
+            write_journal(self._folder, patches)
+            self._written = True
+
+    def forget(self, recipe: Path) -> None:
+        """Drop what is noted of a recipe: its lock is as it was."""
+        others = tuple(one for one in self.patched.entries if one.recipe != str(recipe))
+        self.patched = replace(self.patched, entries=others)
+
+    def finish(self) -> None:
+        """Note that the patch is done."""
+        self.patched = replace(self.patched, finished=True)
+        self.note()

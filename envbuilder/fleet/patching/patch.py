@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from envbuilder.compare.diff import compare
-from envbuilder.compare.sides import read_side
 from envbuilder.config.models import read_rules
 from envbuilder.errors import EnvbuilderError, RecipeError
 from envbuilder.fetch.beside import with_files_beside
-from envbuilder.fleet.build_many import build_many
-from envbuilder.fleet.options import FleetOptions
-from envbuilder.fleet.patching.holdings import Holding, find_holdings
-from envbuilder.fleet.patching.journal import Entry, Patched, read_journal, write_journal
+from envbuilder.fleet.patching.build import Work, build
+from envbuilder.fleet.patching.finish import finish
+from envbuilder.fleet.patching.holdings import Holding, said_of
+from envbuilder.fleet.patching.journal import Entry, Journal
 from envbuilder.fleet.patching.relock import relock
+from envbuilder.fleet.patching.rows import PatchedRecipe, State, label
+from envbuilder.fleet.patching.search import Scope, search
 from envbuilder.fleet.patching.subject import Subject, read_subject
 from envbuilder.fleet.plan import Job
-from envbuilder.fleet.repository.apply import ApplyOptions, Verifier, apply, by_name
+from envbuilder.fleet.repository.apply import ApplyOptions, Verifier, apply
 from envbuilder.fleet.repository.survey import Model, survey
-from envbuilder.inventory.components import take_inventory
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.pylock import lock_path
 from envbuilder.recipe.load import load_recipes
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
-from envbuilder.transfer.aliases import aliases_of, move_alias
-from envbuilder.transfer.push_pull import push_archive
 from envbuilder.util.files import atomic_write, read_text
-
-State = Literal["affected", "patched", "rolled back", "refused"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +35,8 @@ class PatchOptions:
 
     repositories: tuple[Path, ...] = ()
     """Model repositories whose models are redeployed."""
+    images: tuple[str, ...] = ()
+    """Images to search: ``oci://HOST/REPOSITORY``, all of its tags, or ``oci://HOST/REPOSITORY:TAG``."""
     advisories: Path | None = None
     """A database to look an id up in; None: the one that envbuilder.toml names."""
     archives: Path = Path("envs")
@@ -48,44 +45,6 @@ class PatchOptions:
     verify: bool = True
     interpreter_change: bool = False
     """Whether another CPython may stand in for the locked one."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PatchedRecipe:
-    """What became of one recipe."""
-
-    recipe: str
-    state: State
-    found: tuple[str, ...] = ()
-    """What it holds: ``beta 1.0``, ``zlib 1.2.11 in pillow``."""
-    changes: tuple[str, ...] = ()
-    """What moved in the lock: ``beta 1.0 -> 1.1``."""
-    before: Path | None = None
-    archive: Path | None = None
-    """The new archive."""
-    aliases: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    markdown: str = ""
-    """What changed, for a pull request."""
-    error: EnvbuilderError | None = None
-    path: Path = field(default_factory=Path)
-
-    def cells(self) -> tuple[str, ...]:
-        """Return it as a row of a table."""
-        what = "; ".join(self.changes)
-        if self.error is not None:
-            said = " ".join(self.error.message.split())
-            what = f"{said} ({self.error.hint})" if self.error.hint else said
-        archive = (self.archive or self.before or Path("-")).name
-        return (
-            self.recipe,
-            self.state,
-            ", ".join(self.found),
-            what,
-            archive,
-            ", ".join(self.aliases),
-            ", ".join(self.models),
-        )
 
 
 def patch(
@@ -105,31 +64,54 @@ def patch(
     models = [
         model for one in options.repositories for model in survey(one, read_rules(Path.cwd(), one.absolute()))
     ]
-    recipes = _recipes(models)
-    holdings, problems = find_holdings(subject, recipes, models, here, options.archives)
-    rows = {
-        name: PatchedRecipe(recipe=name, state="refused", error=error) for name, error in problems.items()
-    }
-    journal = _Journal(options.archives, subject.name, options.repositories, write=not options.plan)
+    recipes, models = _recipes(models)
+    scope = Scope(recipes=recipes, models=models, archives=options.archives, images=options.images)
+    found = search(subject, scope, here)
+    rows = {row.path: row for row in found.rows}
+    holdings = {one.job.recipe.path: one for one in found.holdings}
     if options.plan:
-        rows |= {one.job.recipe.name: _row(one, "affected") for one in holdings}
-        return [rows[name] for name in sorted(rows)]
-    jobs, kept = _relock(subject, holdings, journal, here)
+        rows |= {path: row_of(one, "affected") for path, one in holdings.items()}
+        rows |= {
+            path: replace(row, state="affected") for path, row in rows.items() if row.found and row.error
+        }
+        return _sorted(rows)
+    journal = Journal(options.archives, subject.name, options.repositories)
+    jobs, kept = _relock(subject, [one for one in found.holdings if one.held], journal, here)
     rows |= kept
-    jobs += _unfinished(journal, recipes, {one.job.recipe.path for one in holdings}, here)
-    rows |= _build(jobs, holdings, models, journal, here, options)
-    done = [row for row in rows.values() if row.state == "patched"]
-    for row in deploy_again(done, options, here, verifier):
-        rows[row.recipe] = row
-    for name, row in rows.items():
-        if row.state == "patched":
-            rows[name] = _move_aliases(row, journal, session)
-    if not any(row.state == "refused" and journal.patched.entry(row.path) for row in rows.values()):
+    jobs += _unfinished(journal, recipes, {job.recipe.path for job in jobs} | kept.keys(), here)
+    again = {job.recipe.path for job in jobs} | kept.keys()
+    jobs += [one.job for path, one in holdings.items() if one.outdated and path not in again]
+    rows |= {path: row_of(one, "patched") for path, one in holdings.items() if path not in rows}
+    served = frozenset(one.recipe.path for one in models if one.recipe is not None)
+    work = Work(
+        jobs=jobs,
+        rows={job.recipe.path: _row_of_job(job, holdings, journal, models) for job in jobs},
+        holdings={path: one for path, one in holdings.items() if one.held},
+        served=served,
+        output=options.archives,
+        verify=options.verify,
+        interpreter_change=options.interpreter_change,
+    )
+    built = build(work, subject, journal, found.inventories, here)
+    rows |= built.rows
+    rows |= {row.path: row for row in deploy_again(_done(rows), options, here, verifier)}
+    for row in _done(rows):
+        rows[row.path] = finish(row, holdings.get(row.path), built.left.get(row.path, ()), journal, session)
+    if not any(row.state == "refused" and journal.entry(row.path) for row in rows.values()):
         journal.finish()  # else it goes on when it is run again
-    return [rows[name] for name in sorted(rows)]
+    return _sorted(rows)
 
 
-def _recipes(models: Sequence[Model]) -> list[Recipe]:
+def _sorted(rows: Mapping[Path, PatchedRecipe]) -> list[PatchedRecipe]:
+    return sorted(rows.values(), key=lambda row: (row.recipe, str(row.path)))
+
+
+def _done(rows: Mapping[Path, PatchedRecipe]) -> list[PatchedRecipe]:
+    return [row for row in rows.values() if row.state == "patched"]
+
+
+def _recipes(models: Sequence[Model]) -> tuple[list[Recipe], list[Model]]:
+    """Return each recipe once, and the models with these, however their paths are written."""
     try:
         found = load_recipes((), Path.cwd())
     except RecipeError:
@@ -137,82 +119,71 @@ def _recipes(models: Sequence[Model]) -> list[Recipe]:
             raise
         found = []
     known = {recipe.path.resolve(): recipe for recipe in found}
+    same = []
     for model in models:
         if model.recipe is not None:
-            known.setdefault(model.recipe.path.resolve(), model.recipe)
-    return list(known.values())
+            recipe = known.setdefault(model.recipe.path.resolve(), model.recipe)
+            model = replace(model, recipe=recipe)
+        same.append(model)
+    return list(known.values()), same
 
 
-def _row(holding: Holding, state: State) -> PatchedRecipe:
+def row_of(holding: Holding, state: State) -> PatchedRecipe:
+    """Return the row of a recipe of which something holds it."""
+    outdated = tuple(
+        f"{one.model.name} is deployed with {one.environment}"
+        for one in holding.outdated
+        if not holding.held  # else all of its models are listed
+    )
     return PatchedRecipe(
-        recipe=holding.job.recipe.name,
+        recipe=label(holding.job.recipe.path),
         state=state,
-        found=tuple(dict.fromkeys(one.said() for one in holding.held)),
+        found=holding.found,
         before=holding.archive,
-        models=tuple(model.name for model in holding.models),
+        aliases=tuple(one.name for one in holding.aliases),
+        models=tuple(
+            one.name for one in (holding.models if holding.held else [out.model for out in holding.outdated])
+        ),
+        images=(*(one.name for one in holding.images), *holding.layouts),
+        notes=(*holding.notes, *outdated),
         path=holding.job.recipe.path,
     )
 
 
-def _resumed(entry: Entry, recipe: Recipe, models: Sequence[Model]) -> PatchedRecipe:
-    """Return the row of a recipe that was relocked before the patch was interrupted."""
+def _row_of_job(
+    job: Job, holdings: Mapping[Path, Holding], journal: Journal, models: Sequence[Model]
+) -> PatchedRecipe:
+    """Return the row of a recipe; of one that was relocked before the patch was interrupted, with what is noted."""
+    path = job.recipe.path
+    holding, entry = holdings.get(path), journal.entry(path)
+    row = (
+        PatchedRecipe(recipe=label(path), state="patched", path=path)
+        if holding is None
+        else row_of(holding, "patched")
+    )
+    if entry is None or (holding is not None and holding.held):
+        return row
     before = Path(entry.archive) if entry.archive is not None else None
-    own = (one.name for one in models if one.recipe is not None and one.recipe.path == recipe.path)
-    return PatchedRecipe(
-        recipe=recipe.name,
-        state="patched",
-        found=entry.found,
+    return replace(
+        row,
+        found=tuple(dict.fromkeys([*entry.found, *row.found])),
         before=before if before is not None and before.is_file() else None,
-        models=tuple(own),
-        path=recipe.path,
+        models=tuple(one.name for one in models if one.recipe is not None and one.recipe.path == path),
     )
 
 
-class _Journal:
-    """The journal of one patch, kept as it goes on."""
-
-    def __init__(self, folder: Path, subject: str, repositories: Sequence[Path], *, write: bool) -> None:
-        self._folder = folder
-        self._earlier = read_journal(folder)
-        last = self._earlier[-1] if self._earlier else None
-        if last is not None and last.subject == subject and not last.finished:
-            self._earlier, self.patched = self._earlier[:-1], last  # it was interrupted
-        else:
-            self.patched = Patched(subject=subject)
-        named = dict.fromkeys([*self.patched.repositories, *(str(one.absolute()) for one in repositories)])
-        self.patched = replace(self.patched, repositories=tuple(named))
-        self._write = write
-        self._written = last is not None
-
-    def note(self, *entries: Entry) -> None:
-        for entry in entries:
-            self.patched = self.patched.with_entry(entry)
-        patches = (*self._earlier, *([self.patched] if self.patched.entries else []))
-        if self._write and (patches or self._written):
-            write_journal(self._folder, patches)
-            self._written = True
-
-    def forget(self, recipe: Path) -> None:
-        others = tuple(one for one in self.patched.entries if one.recipe != str(recipe))
-        self.patched = replace(self.patched, entries=others)
-
-    def finish(self) -> None:
-        self.patched = replace(self.patched, finished=True)
-        self.note()
-
-
 def _relock(
-    subject: Subject, holdings: Sequence[Holding], journal: _Journal, session: Session
-) -> tuple[list[Job], dict[str, PatchedRecipe]]:
+    subject: Subject, holdings: Sequence[Holding], journal: Journal, session: Session
+) -> tuple[list[Job], dict[Path, PatchedRecipe]]:
     """Relock each holding with newer versions of what it holds; return the jobs to build, and what was refused."""
     journal.note(
         *(
-            journal.patched.entry(one.job.recipe.path)
+            journal.entry(one.job.recipe.path)
             or Entry(
                 recipe=str(one.job.recipe.path),
                 lock=str(lock_path(one.job.recipe)),
                 before=read_text(lock_path(one.job.recipe)),
-                found=_row(one, "affected").found,
+                found=said_of(one.held),
                 archive=None if one.archive is None else str(one.archive.absolute()),
             )
             for one in holdings
@@ -222,12 +193,12 @@ def _relock(
     jobs, kept, noted = [], {}, []
     for holding, result in zip(holdings, relock(subject, holdings, session), strict=True):
         recipe = holding.job.recipe
-        entry = journal.patched.entry(recipe.path)
+        entry = journal.entry(recipe.path)
         assert entry is not None
         if isinstance(result, EnvbuilderError):
             atomic_write(lock_path(recipe), entry.before.encode())
             journal.forget(recipe.path)
-            kept[recipe.name] = replace(_row(holding, "refused"), error=result)
+            kept[recipe.path] = replace(row_of(holding, "refused"), error=result)
         else:
             jobs.append(result)
             noted.append(replace(entry, after=read_text(lock_path(recipe))))
@@ -236,67 +207,18 @@ def _relock(
 
 
 def _unfinished(
-    journal: _Journal, recipes: Sequence[Recipe], relocked: set[Path], session: Session
+    journal: Journal, recipes: Sequence[Recipe], relocked: AbstractSet[Path], session: Session
 ) -> list[Job]:
     """Return the jobs of recipes that this patch had relocked when it was interrupted."""
     jobs = []
     for recipe in recipes:
-        entry = journal.patched.entry(recipe.path)
+        entry = journal.entry(recipe.path)
         if entry is not None and recipe.path not in relocked:
             there = with_files_beside(recipe, session.at(recipe.path.parent))
             jobs.append(Job(recipe=recipe, lock=check_lock(recipe), settings=there.settings))
             if entry.after is None:
                 journal.note(replace(entry, after=read_text(lock_path(recipe))))
     return jobs
-
-
-def _build(
-    jobs: Sequence[Job],
-    holdings: Sequence[Holding],
-    models: Sequence[Model],
-    journal: _Journal,
-    session: Session,
-    options: PatchOptions,
-) -> dict[str, PatchedRecipe]:
-    """Build the new archives; the lock of one that cannot be built, or fails its checks, is put back."""
-    rows = {}
-    known = {one.job.recipe.path: one for one in holdings}
-    alone = options.verify and not options.repositories
-    fleet = FleetOptions(interpreter_change=options.interpreter_change, verify=alone)
-    for group in by_name(jobs):
-        outcomes = build_many(group, output=options.archives, options=fleet, reporter=session.reporter)
-        for job, outcome in zip(group, outcomes, strict=True):
-            holding, name = known.get(job.recipe.path), job.recipe.name
-            entry = journal.patched.entry(job.recipe.path)
-            assert entry is not None
-            row = _resumed(entry, job.recipe, models) if holding is None else _row(holding, "patched")
-            if outcome.failure is not None or outcome.archive is None:
-                error = EnvbuilderError(
-                    outcome.failure.message if outcome.failure else "nothing was built",
-                    hint=outcome.failure.hint if outcome.failure else None,
-                )
-                error.exit_code = outcome.failure.exit_code if outcome.failure else 1
-                atomic_write(Path(entry.lock), entry.before.encode())
-                journal.forget(job.recipe.path)
-                rows[name] = replace(row, state="refused", error=error)
-                continue
-            changes, markdown = _changes(entry, session)
-            rows[name] = replace(row, archive=outcome.archive, changes=changes, markdown=markdown)
-    journal.note()
-    return rows
-
-
-def _changes(entry: Entry, session: Session) -> tuple[tuple[str, ...], str]:
-    with session.store.scratch("patch") as scratch:
-        before = scratch / Path(entry.lock).name
-        before.write_text(entry.before, encoding="utf-8")
-        root = Path.cwd()
-        difference = compare(read_side(str(before), root), read_side(entry.lock, root))
-    moved = tuple(
-        f"{one.name} {one.before.version if one.before else 'new'} -> {one.after.version if one.after else 'gone'}"
-        for one in difference.packages
-    )
-    return moved, difference.markdown()
 
 
 def deploy_again(
@@ -319,25 +241,3 @@ def deploy_again(
                 wrong.setdefault(one.model.recipe.path, error)
     for row in rows:
         yield replace(row, state="refused", error=wrong[row.path]) if row.path in wrong else row
-
-
-def _move_aliases(row: PatchedRecipe, journal: _Journal, session: Session) -> PatchedRecipe:
-    """Point the aliases that pointed to the archive before to the new one, which is pushed first."""
-    there = session.at(row.path.parent)
-    remote = there.store.remote
-    if remote is None or row.before is None or row.archive is None or not remote.trust.can_sign:
-        return row
-    try:
-        before = take_inventory(row.before).sha256
-        moved: dict[str, str] = {}
-        for alias in aliases_of(row.recipe, remote, there.store):
-            if alias.sha256 == before:
-                made = push_archive(row.archive, there)
-                move_alias(alias, made.sha256, there.store, remote)
-                moved[alias.name] = before
-        entry = journal.patched.entry(row.path)
-        if entry is not None and moved:
-            journal.note(replace(entry, aliases={**entry.aliases, **moved}))
-    except EnvbuilderError as error:
-        return replace(row, state="refused", error=error)
-    return replace(row, aliases=tuple(moved))

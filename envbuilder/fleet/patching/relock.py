@@ -8,14 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from envbuilder.errors import EnvbuilderError, ResolveError
 from envbuilder.fetch.beside import with_files_beside
-from envbuilder.fleet.patching.holdings import Holding, held_by
+from envbuilder.fleet.patching.holdings import Held, Holding, held_by, said_of
 from envbuilder.fleet.patching.pins import find_pins
+from envbuilder.fleet.patching.rows import label
 from envbuilder.fleet.patching.shared_relock import answer_of, lock_with, question_of
 from envbuilder.fleet.patching.subject import Subject
 from envbuilder.fleet.plan import Job
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_path, write_lock
 from envbuilder.progress import Task
+from envbuilder.recipe.model import Recipe
 from envbuilder.resolve.lock import lock_recipe
 from envbuilder.store.session import Session
 from envbuilder.util.text import counted
@@ -92,21 +94,26 @@ def _followed(
     return left
 
 
+def nothing_brings(held: Sequence[Held], recipe: Recipe) -> EnvbuilderError:
+    """Return why no newer version of a package mends *held*."""
+    name = label(recipe.path)
+    if all(one.is_of_interpreter for one in held):
+        hint = f"install a newer CPython, and `envbuilder lock {name} --upgrade-package python`"
+    else:
+        hint = f"`envbuilder sbom ARCHIVE` says where it lies; leave it out by `pack: {{exclude: [...]}}` of {name}"
+    return ResolveError(f"{', '.join(said_of(held))}: no package of the lock brings it", hint=hint)
+
+
 def _left(subject: Subject, holding: Holding, lock: Lock) -> bool:
     """Whether *lock* still holds what the packages of *holding* were to be upgraded for."""
-    made = Job(recipe=holding.job.recipe, lock=lock, settings=holding.job.settings)
-    return any(one.package in holding.packages for one in held_by(subject, made, None))
+    return any(one.package in holding.packages for one in held_by(subject, lock, None))
 
 
 def _relocked(subject: Subject, holding: Holding, session: Session) -> Job:
     job, recipe = holding.job, holding.job.recipe
-    loose = [one.said() for one in holding.held if one.package is None]
     names = holding.packages
     if not names:
-        raise ResolveError(
-            f"{', '.join(loose)}: no package of the lock brings it",
-            hint="of an interpreter: install a newer one and `envbuilder lock --upgrade-package python`",
-        )
+        raise nothing_brings(holding.held, recipe)
     there = session.at(recipe.path.parent)
     result = lock_recipe(recipe, there, upgrade_packages=names)
     made = Job(recipe=recipe, lock=result.lock, settings=with_files_beside(recipe, there).settings)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from envbuilder.errors import EnvbuilderError, IntegrityError, RecipeError
 from envbuilder.fleet.patching.journal import Entry, read_journal, write_journal
-from envbuilder.fleet.patching.patch import PatchedRecipe, PatchOptions, deploy_again
+from envbuilder.fleet.patching.patch import PatchOptions, deploy_again
+from envbuilder.fleet.patching.rows import PatchedRecipe, label
 from envbuilder.store.session import Session
 from envbuilder.transfer.aliases import aliases_of, move_alias
 from envbuilder.util.files import atomic_write, read_text
@@ -46,7 +47,7 @@ def roll_back(session: Session, options: PatchOptions) -> list[PatchedRecipe]:
 
 def _restored(entry: Entry, session: Session) -> PatchedRecipe:
     path = Path(entry.recipe)
-    row = PatchedRecipe(recipe=path.stem, state="rolled back", path=path)
+    row = PatchedRecipe(recipe=label(path), state="rolled back", path=path)
     try:
         now = read_text(Path(entry.lock))
         if now not in (entry.after, entry.before):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -16,7 +17,7 @@ from envbuilder.inventory.audit import find_records, read_advisories
 from envbuilder.inventory.components import Component
 from envbuilder.inventory.license import Licence
 from envbuilder.inventory.osv import Advisory, component_keys, fixed_by, named_by
-from envbuilder.lockfile.model import Artifact
+from envbuilder.lockfile.model import Artifact, Lock
 
 _PINNED: Final = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s=]+)")
 
@@ -65,17 +66,51 @@ def _same(one: str, other: str) -> bool:
         return one == other
 
 
+_NOTHING: Final = Licence(expression=None, said="", source="nothing")
+
+
 def component_of(artifact: Artifact) -> Component:
     """Return a locked wheel as a component."""
-    nothing = Licence(expression=None, said="", source="nothing")
-    name = canonicalize_name(artifact.name)
+    return _project(artifact.name, artifact.version)
+
+
+def components_of(lock: Lock) -> Iterator[tuple[Component, str | None]]:
+    """Yield what a lock names as components, each with the locked package to take a newer version of, if it is one."""
+    packages = lock.conda.packages if lock.conda is not None else ()
+    names = {one.name for one in packages}
+    version = lock.interpreter.version
+    yield (
+        Component(
+            kind="interpreter",
+            name="cpython",
+            version=version,
+            purl=f"pkg:generic/cpython@{version}",
+            licence=_NOTHING,
+        ),
+        "python" if "python" in names else None,
+    )
+    for one in packages:
+        purl = f"pkg:conda/{quote(one.name)}@{quote(one.version, safe='')}"
+        yield (
+            Component(kind="conda", name=one.name, version=one.version, purl=purl, licence=_NOTHING),
+            one.name,
+        )
+    for name, version in lock.conda.provides if lock.conda is not None else ():
+        # Which of the packages brings it, the lock does not say; most are called alike.
+        yield _project(name, version), name if name in names else None
+    for artifact in lock.artifacts:
+        yield component_of(artifact), artifact.name
+
+
+def _project(name: str, version: str) -> Component:
+    project = canonicalize_name(name)
     return Component(
         kind="wheel",
-        name=artifact.name,
-        version=artifact.version,
-        purl=f"pkg:pypi/{name}@{artifact.version}",
-        licence=nothing,
-        project=name,
+        name=name,
+        version=version,
+        purl=f"pkg:pypi/{project}@{version}",
+        licence=_NOTHING,
+        project=project,
     )
 
 

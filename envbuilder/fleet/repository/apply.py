@@ -14,11 +14,11 @@ from envbuilder.deployment.locking import tidy
 from envbuilder.deployment.model_directory import model_files
 from envbuilder.deployment.object_store import check_options, copy_to_objects, deploy_to_objects
 from envbuilder.deployment.tree import Copy, Entry, is_in_place, replace_folder
-from envbuilder.errors import DeployError, EnvbuilderError, VerifyError
+from envbuilder.errors import EnvbuilderError, VerifyError
 from envbuilder.fleet.build_many import Outcome, build_many
 from envbuilder.fleet.options import FleetOptions
 from envbuilder.fleet.plan import Job
-from envbuilder.fleet.repository.plan import Row, Target, plan_models, refused
+from envbuilder.fleet.repository.plan import Row, Target, check_precompile, plan_models, refused
 from envbuilder.fleet.repository.survey import Model, model_digest, survey
 from envbuilder.fleet.repository.verified import Verified, read_verified, verified_of, write_verified
 from envbuilder.store.session import Session
@@ -94,7 +94,8 @@ def apply(
     for pattern in rules.unmatched([model.name for model in models]):
         here.reporter.note(f"[models] of envbuilder.toml: {pattern!r} matches no model in {repository}")
     if options.only is not None:
-        models = [one for one in models if one.recipe is not None and one.recipe.path in options.only]
+        only = {path.resolve() for path in options.only}
+        models = [one for one in models if one.recipe is not None and one.recipe.path.resolve() in only]
     rows = plan_models(models, target, here, options.archives)
     if options.plan:
         return Applied(rows=tuple(rows), planned=True)
@@ -198,14 +199,10 @@ def deploy_model(archive: Path, row: Row, target: Target, session: Session) -> b
         DeployError, IntegrityError, StoreError: see :func:`envbuilder.deployment.layout.deploy`.
     """
     model, options = row.model, row.options
+    check_precompile(row, target)
     if target.is_remote:
         assert target.output is not None
         check_options(target.output, options)
-        if model.choice.precompile:
-            raise DeployError(
-                f"{target.output}: what is compiled is put into a folder",
-                hint="apply with a folder as --output",
-            )
         timeout = session.settings.timeout
         made = deploy_to_objects(
             archive, model.folder, target.output, options, timeout=timeout, reporter=session.reporter

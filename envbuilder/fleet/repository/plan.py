@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from envbuilder.building.record import parse_record
+from envbuilder.aot.deploy import look_at_compiled
+from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.config import read_config
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.object_store import check_options, deploy_to_objects
 from envbuilder.deployment.options import DeployOptions
-from envbuilder.errors import EnvbuilderError
+from envbuilder.errors import DeployError, EnvbuilderError
 from envbuilder.fetch.beside import with_files_beside
 from envbuilder.fleet.plan import Job
+from envbuilder.fleet.repository.built import find_built
 from envbuilder.fleet.repository.survey import Model
 from envbuilder.lockfile.check import check_lock
 from envbuilder.store.session import Session
-from envbuilder.util.documents import DocumentError
-from envbuilder.util.files import read_regular
 
 State = Literal["current", "change", "untouched", "refused"]
 
@@ -88,19 +88,6 @@ def plan_models(models: list[Model], target: Target, session: Session, output: P
     return [_row(model, target, session, jobs, archives) for model in models]
 
 
-def find_built(job: Job, session: Session, output: Path) -> Path | None:
-    """Return the archive of *job* in *output*, if this machine knows that it has been built there."""
-    known = session.store.find("builds", job.key)
-    if known is None:
-        return None
-    try:
-        record = parse_record(read_regular(known, most=2**16), where=str(known))
-        archive = output / record.archive
-        return archive if archive.is_file() and archive.stat().st_size == record.size else None
-    except (OSError, DocumentError):
-        return None
-
-
 def _row(
     model: Model,
     target: Target,
@@ -124,30 +111,50 @@ def _row(
         return replace(row, why=f"{why}: recipe {job.recipe.name}")
     row = replace(row, then=archive.name)
     try:
-        changed = would_change(row, target, session)
+        reason = _why_deploy(row, target, session)
     except EnvbuilderError as error:
         return refused(row, error)
-    if not changed:
+    if reason is None:
         return replace(row, state="current", why="nothing to do")
-    return replace(row, why=_why(now, archive))
+    return replace(row, why=reason)
 
 
-def would_change(row: Row, target: Target, session: Session) -> bool:
-    """Whether deploying would change anything.
+def check_precompile(row: Row, target: Target) -> None:
+    """Refuse to compile for an object store.
+
+    Raises:
+        DeployError: it is asked for.
+    """
+    if target.is_remote and row.model.choice.precompile:
+        raise DeployError(
+            f"{target.output}: what is compiled is put into a folder",
+            hint="apply with a folder as --output, and copy it; or set `precompile = false` in [models]",
+        )
+
+
+def _why_deploy(row: Row, target: Target, session: Session) -> str | None:
+    """Say why deploying would change something; None: it would not.
 
     Raises:
         DeployError: it may not be deployed.
     """
     assert row.archive is not None
+    archive, model = row.archive, row.model
+    check_precompile(row, target)
     options = replace(row.options, dry_run=True)
     if target.is_remote:
         assert target.output is not None
         check_options(target.output, options)
         timeout = session.settings.timeout
-        return deploy_to_objects(
-            row.archive, row.model.folder, target.output, options, timeout=timeout
-        ).changed
-    return deploy(row.archive, row.model.folder, target.folder, options).changed
+        made = deploy_to_objects(archive, model.folder, target.output, options, timeout=timeout)
+        return _why(row.now, archive) if made.changed else None
+    compiled: tuple[Compiled, ...] = ()
+    pending = False
+    if model.choice.precompile:
+        compiled, pending = look_at_compiled(archive, model.folder, target.folder, session)
+    if deploy(archive, model.folder, target.folder, options, compiled=compiled).changed:
+        return _why(row.now, archive)
+    return "is to be compiled ahead of time" if pending else None
 
 
 def refused(row: Row, error: EnvbuilderError) -> Row:

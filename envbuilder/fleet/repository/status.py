@@ -9,14 +9,13 @@ from pathlib import Path
 
 from envbuilder.archive.names import ARCHIVE
 from envbuilder.config.models import read_rules
-from envbuilder.deployment.environments import environment_of, read_environment
+from envbuilder.deployment.environments import read_environment
 from envbuilder.errors import EnvbuilderError
+from envbuilder.fleet.repository.environments import disk_size, inventory_at, place_of
 from envbuilder.fleet.repository.releases import fitting_releases, spans
 from envbuilder.fleet.repository.survey import Model, model_digest, survey
 from envbuilder.fleet.repository.verified import read_verified
 from envbuilder.inventory.audit import Audit, audit
-from envbuilder.inventory.components import Inventory, inventory_of, take_inventory
-from envbuilder.inventory.read import texts_of_folder
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.digest import lock_digest
 from envbuilder.store.session import Session
@@ -29,9 +28,9 @@ class ModelStatus:
 
     model: str
     state: str
-    """``deployed``, ``not deployed``, ``left`` or ``broken``."""
+    """``deployed``, ``not deployed``, ``untouched`` or ``broken``."""
     reason: str | None = None
-    """Why it is left or broken."""
+    """Why it is untouched or broken."""
     environment: str | None = None
     """The name of its environment."""
     sha256: str | None = None
@@ -94,7 +93,7 @@ def status(
     """
     here = session.at(Path.cwd(), remote=False)
     models = survey(repository, read_rules(Path.cwd(), repository.absolute()))
-    places = {model.name: _place(model) for model in models}
+    places = {model.name: None if model.left is not None else place_of(model) for model in models}
     users: dict[str, int] = {}
     for place in places.values():
         if isinstance(place, Path):
@@ -118,20 +117,11 @@ class _Environment:
     problem: str | None = None
 
 
-def _place(model: Model) -> Path | EnvbuilderError | None:
-    if model.config is None or not model.environment or model.left is not None:
-        return None
-    try:
-        return environment_of(model.folder)
-    except EnvbuilderError as error:
-        return error
-
-
 def _read(place: Path, database: Path | None) -> _Environment:
     size = disk_size(place)
     try:
         manifest, sha256 = read_environment(place)
-        found = audit(_inventory(place), database) if database is not None else None
+        found = audit(inventory_at(place), database) if database is not None else None
     except EnvbuilderError as error:
         return _Environment(sha256=None, size=size, problem=error.message)
     return _Environment(
@@ -142,17 +132,6 @@ def _read(place: Path, database: Path | None) -> _Environment:
         found=found,
         size=size,
     )
-
-
-def _inventory(place: Path) -> Inventory:
-    if not place.is_dir():
-        return take_inventory(place)
-    paths = {
-        os.path.relpath(os.path.join(folder, name), place): None
-        for folder, _, names in os.walk(place)
-        for name in names
-    }
-    return inventory_of(texts_of_folder(place, paths, sha256="0" * 64, size=disk_size(place)), place)
 
 
 def _status(
@@ -225,15 +204,3 @@ def _advisories(found: Audit | None) -> tuple[str, ...] | None:
     if found is None:
         return None
     return tuple(f"{one.id} ({one.component.name} {one.component.version})" for one in found.counting)
-
-
-def disk_size(path: Path) -> int:
-    """Return how many bytes the files at *path* take, a file with several names once."""
-    if not path.is_dir():
-        return path.stat().st_size if path.exists() else 0
-    seen: dict[tuple[int, int], int] = {}
-    for folder, _, names in os.walk(path):
-        for name in names:
-            found = os.lstat(os.path.join(folder, name))
-            seen[found.st_dev, found.st_ino] = found.st_size
-    return sum(seen.values())

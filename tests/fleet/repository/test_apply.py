@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from envbuilder import api
+from envbuilder.aot.precompile import look
+from envbuilder.deployment.compiled import KEY_FILE, Compiled
 from envbuilder.deployment.config import read_config
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.model_directory import model_files
 from envbuilder.errors import DeployError
 from envbuilder.fleet.repository.apply import Applied, ApplyOptions, apply
 from envbuilder.store.local import CACHE_VARIABLE, Store
-from envbuilder.store.objects import Elsewhere
+from envbuilder.store.objects import RemoteObjects
 from envbuilder.store.session import Session
 from tests.fleet.repository.conftest import Verifying, call
 from tests.helpers.notes import Notes
 from tests.helpers.repositories import make_repository, write_own
-from tests.helpers.workspace import Workspace
+from tests.helpers.workspace import MODEL, Workspace
 
 
 def states(done: Applied) -> dict[str, str]:
@@ -199,13 +202,52 @@ def test_into_another_folder_and_an_object_store(workspace: Workspace, bucket: s
         "ensemble0": True,
         "onnx0": True,
     }
-    there = Elsewhere(f"{bucket}/models", timeout=60)
+    there = RemoteObjects(f"{bucket}/models", timeout=60)
     copied = {path: there.read_small(f"ensemble0/{path}", 2**16) for path in there.walk("ensemble0")}
     folder = repository / "ensemble0"
     assert copied == {path: (folder / path).read_bytes() for path in model_files(folder)}
     second = apply(repository, Session.open(), remote)
     assert states(second)["own0"] == "current"
     assert not any("copied" in row.why for row in second.rows)
+
+
+@pytest.mark.parametrize("possible", [True, False])
+def test_precompile_of_a_model_that_is_deployed_is_a_change(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, possible: bool
+) -> None:
+    repository = workspace.folder / "repository"
+    make_repository(repository, (0, 1, 0, 0, 0, 0))
+    quick = ApplyOptions(verify=False)
+    assert states(apply(repository, Session.open(), quick)) == {"runtime0": "change"}
+    assert call("apply", repository, "--plan").exit_code == 0
+
+    def compiling(
+        archive: Path, model: Path, scratch: Path, *, present: Path | None, **_: object
+    ) -> tuple[Compiled, ...]:
+        """Write what the guest would, without torch."""
+        (made_of,) = look(archive, model, scratch, present=present).pending.values()
+        file = scratch / "compiled.cpu.pt2"
+        with zipfile.ZipFile(file, "w") as packed:
+            packed.writestr(KEY_FILE, json.dumps({"made of": made_of, "kind": "CPU"}))
+        said = {"difference": None, "kept": False, "version": "1", "device": "CPU"}
+        reason = None if possible else "its shapes depend on data"
+        return (Compiled(file=file if possible else None, reason=reason, **said),)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("envbuilder.aot.deploy.compile_ahead", compiling)
+    settings = workspace.folder / "envbuilder.toml"
+    settings.write_text(
+        settings.read_text().replace('layout = "shared"', 'layout = "shared", precompile = true')
+    )
+    (row,) = apply(repository, Session.open(), ApplyOptions(plan=True)).rows
+    assert (row.state, row.why) == ("change", "is to be compiled ahead of time")
+    done = states(apply(repository, Session.open(), quick))
+    assert done == {"runtime0": "change" if possible else "current"}
+    assert (repository / "runtime0" / "1" / "compiled.cpu.pt2").exists() == possible
+    assert call("apply", repository, "--plan").exit_code == 0  # what cannot be compiled is not tried for ever
+    # Of another model, nothing is known.
+    (repository / "runtime0" / "1" / "model.py").write_text(MODEL.replace("Net", "Other"))
+    (row,) = apply(repository, Session.open(), ApplyOptions(plan=True)).rows
+    assert row.state == "change"
 
 
 def test_what_cannot_be_said_in_the_table(workspace: Workspace) -> None:
