@@ -57,7 +57,7 @@ def test_a_folder_of_nothing(tmp_path: Path) -> None:
         ("[[package]]\nname = 3\n", "package[0].name: expected a line of text, found 3"),
         ('lock-version = "1.0"\npackages = [{name = 3}]\n', "is not a pylock.toml (PEP 751): "),
         ("flavors: {}\n", "names no environment file next to it (flavors.python_function.env)"),
-        ("build: {python_version: '3.11', python_packages: 3}\n", "python_packages: expected a list"),
+        ("build: {python_version: '3.11', python_packages: 3}\n", "build.python_packages: expected a list"),
     ],
 )
 def test_what_cannot_be_imported(tmp_path: Path, text: str, message: str) -> None:

@@ -22,6 +22,6 @@ def test_groups_of_a_project(tmp_path: Path) -> None:
     )
     found = read_import(path, ["fast", "serve"])
     assert sorted(found.wanted.names()) == ["a", "b", "d", "e"]
-    assert [one.text for one in found.wanted.remarks] == ["slow (extra)", "more (dependency group)"]
+    assert [one.text for one in found.wanted.remarks] == ["slow (extra)"]
     with pytest.raises(RecipeError, match="has no group or extra 'none'"):
         read_import(path, ["none"])

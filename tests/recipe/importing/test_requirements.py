@@ -111,7 +111,8 @@ def test_what_is_left_out(tmp_path: Path, line: str, why: str) -> None:
     ],
 )
 def test_what_is_changed(tmp_path: Path, line: str, how: str) -> None:
-    (remark,) = read(tmp_path, line).remarks
+    found = read(tmp_path, line)
+    (remark,) = [*found.remarks, *found.notes]
     assert (remark.fate, remark.why) == ("changed", how)
 
 
@@ -128,8 +129,8 @@ def test_the_index_of_pytorch_says_the_variant(tmp_path: Path, option: str) -> N
 
 def test_an_index_on_the_line_of_torch(tmp_path: Path) -> None:
     found = read(tmp_path, "torch==2.7.1 --index-url https://download.pytorch.org/whl/cu118")
-    assert found.own_index == {"torch": "cu118"}
-    assert found.remarks[0].why.startswith(
+    assert found.own_variant("torch") == "cu118"
+    assert found.notes[0].why.startswith(
         "torch==2.7.1: pip ignores an index on the line of one requirement"
     )
 
@@ -147,15 +148,17 @@ def test_files_of_requirements(tmp_path: Path) -> None:
     assert [(said.place, str(one)) for said, one in found.constraints] == [
         (f"{tmp_path}/limits.txt:1", "three<3")
     ]
+    assert [(one.place, one.why) for one in found.notes] == [
+        (f"{tmp_path}/a.txt:1", "one==1: its hashes are those of the lock")
+    ]
     assert [(one.place, one.why) for one in found.remarks] == [
-        (f"{tmp_path}/a.txt:1", "one==1: its hashes are those of the lock"),
         (f"{tmp_path}/sub/b.txt:2", "that file includes itself"),
         (f"{tmp_path}/a.txt:4", "its lines are in the recipe"),
         (f"{tmp_path}/limits.txt:2", "a constraint sets a version, not the place of a package"),
         (f"{tmp_path}/a.txt:5", "its lines are in the recipe"),
         ("e.yml:1", "its lines are in the recipe"),
     ]
-    (tmp_path / "c.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "c.txt").write_bytes(b"\xff")
     assert read(tmp_path, "-r c.txt").remarks[0].why == f"{tmp_path}/c.txt is not UTF-8 text"
     assert (
         read(tmp_path, "-r gone.txt")

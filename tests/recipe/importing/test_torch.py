@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from envbuilder.catalog.torch import find_build
-from envbuilder.catalog.triton import find_release
-from envbuilder.recipe.importing.environment_yml import Environment
-from envbuilder.recipe.importing.match_spec import Spec, read_spec
-from envbuilder.recipe.importing.remark import Said
-from envbuilder.recipe.importing.requirements import read_pip_lines
-from envbuilder.recipe.importing.torch import TorchChoice, choose_python, choose_torch
-from envbuilder.recipe.importing.wanted import Imported
+from envbuilder.recipe.importing.torch import choose_torch
+from envbuilder.recipe.importing.torch_choice import TorchChoice
 from envbuilder.recipe.template import DEFAULT_TORCH
-
-PATH = Path("e.yml")
-
-
-def spec(text: str) -> Spec:
-    found = read_spec(Said(text=text, place="e.yml:1"))
-    assert isinstance(found, Spec)
-    return found
-
-
-def imported(*lines: str, conda: bool, cuda: str | None = None, python: str | None = None) -> Imported:
-    said = [Said(text=line, place=f"e.yml:{number}") for number, line in enumerate(lines, start=9)]
-    parts: Any = dict.fromkeys(("channels", "specs", "pip", "remarks"), ())
-    return Imported(
-        path=PATH,
-        kind="a file",
-        name="e",
-        wanted=read_pip_lines(said, Path()),
-        python=None if python is None else Said(text=python, place="e.yml:3"),
-        cuda=None if cuda is None else Said(text=cuda, place="e.yml:2"),
-        conda=Environment(path=PATH, name="e", **parts) if conda else None,
-    )
+from tests.recipe.importing.conftest import lines_and_specs, spec
 
 
 def chosen(
@@ -48,8 +20,8 @@ def chosen(
     cuda: str | None = None,
     named: str | None = None,
 ) -> TorchChoice:
-    found = imported(*pip, conda=bool(specs), cuda=named)
-    return choose_torch(found, [spec(text) for text in specs], torch=torch, cuda=cuda)
+    found = lines_and_specs(*pip, conda=bool(specs), cuda=named)
+    return choose_torch(found, [spec(text) for text in specs], python="3.11", torch=torch, cuda=cuda)
 
 
 def said(choice: TorchChoice) -> list[str]:
@@ -181,35 +153,3 @@ def test_a_cuda_that_the_file_names(named: str, cuda: str, why: str) -> None:
     found = chosen(pip=["torch==2.5.1"], named=named)
     assert found.cuda == cuda
     assert why in said(found)
-
-
-@pytest.mark.parametrize(
-    ("text", "release", "python", "remark"),
-    [
-        ("python=3.12", "25.06", None, ""),
-        ("python=3.12.4", "25.06", None, 'python: "3.12"; the lock names the whole version'),
-        ("python=3.11", "pytriton-0.7.0", "3.11", ""),
-        ("python=3.9", "25.06", None, "Triton 25.06 has a stub for 3.12 only: 3.12 is taken"),
-        ("python>=3.10,<3.12", "pytriton-0.7.0", "3.11", 'python: "3.11"; the lock names the whole version'),
-    ],
-)
-def test_python(text: str, release: str, python: str | None, remark: str) -> None:
-    found, remarks = choose_python(imported(conda=True), [spec(text)], find_release(release), "2.7.1", None)
-    assert found == python
-    assert [one.why for one in remarks] == [remark]
-
-
-@pytest.mark.parametrize(
-    ("text", "python"),
-    [(">=3.10,<3.12", "3.11"), ("3.11.4", "3.11"), ("~=3.10.0", "3.10"), ("nonsense", None)],
-)
-def test_python_of_a_specifier(text: str, python: str | None) -> None:
-    release = find_release("pytriton-0.7.0")
-    assert choose_python(imported(conda=False, python=text), [], release, "2.7.1", None)[0] == python
-
-
-def test_python_of_a_person() -> None:
-    release = find_release("pytriton-0.7.0")
-    found, remarks = choose_python(imported(conda=True), [spec("python=3.9")], release, "2.7.1", "3.10")
-    assert (found, remarks[0].why) == ("3.10", 'python: "3.10", as set by --python')
-    assert choose_python(imported(conda=True), [], release, "2.7.1", None) == (None, [])
