@@ -600,7 +600,7 @@ explicit = true
         'changed: 4: torch==2.5.1: torch: "2.5.1", cuda: cu121',
         "changed: 4: mylib: with its source: git+https://github.com/example/mylib@v1#subdirectory=py",
         "left out: 9: torch from cpu (sys_platform != 'linux'): not for Linux, x86-64",
-        "left out: 15: index cpu: torch is not taken from it, but as cuda: cu121",
+        "left out: 15: index cpu: nothing that is taken comes from it (cuda: cu121)",
         "changed: 20: index cu121: cuda: cu121",
     ],
 )

@@ -12,7 +12,14 @@ from packaging.utils import canonicalize_name
 from envbuilder.recipe.importing.indexes import variant_of
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.requirement import read_requirement
-from envbuilder.recipe.importing.wanted import Imported, Wanted, with_marker
+from envbuilder.recipe.importing.wanted import (
+    PYTHONS,
+    Imported,
+    Wanted,
+    pythons_of,
+    read_marker,
+    with_marker,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +89,8 @@ class Locked:
         else:
             text = f"{package.name}{extras}=={package.version}"
         marker = package.marker or _any_of(roots)
+        if pythons_of(read_marker(marker, package.said.place)) == {*PYTHONS}:
+            marker = ""
         requirement = read_requirement(with_marker(text, [marker]), self.path.parent)
         if isinstance(requirement, str):
             found.remarks.append(package.said.left_out(requirement))

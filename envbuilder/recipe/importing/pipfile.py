@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
@@ -186,7 +186,7 @@ def _indexes(sources: Sequence[Record], document: Document, found: Wanted) -> di
         elif variant is not None:
             (found.explicit if number else found.indexes).append((said, variant))
         else:
-            is_default = urlsplit(url).hostname in ("pypi.org", "pypi.python.org")
+            is_default = re.match(r"https?://pypi\.(?:python\.)?org/", url)
             found.remarks.append(said.carried() if is_default else said.left_out(ELSEWHERE))
     return urls
 

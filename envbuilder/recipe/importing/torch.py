@@ -331,11 +331,12 @@ def _indexes(choice: TorchChoice, imported: Imported, cuda: str | None) -> None:
         else:
             why = f"clash: conda's torch ({choice.cuda}) is in place first; --cuda {variant} takes the other"
             choice.remarks.append(said.left_out(why))
+    used = {variant for _, variant in wanted.own_index}
     for said, variant in wanted.explicit:
-        if variant == choice.cuda:
+        if variant == choice.cuda and variant in used:
             choice.remarks.append(said.changed(f"cuda: {variant}"))
         else:
-            choice.remarks.append(said.left_out(f"torch is not taken from it, but as cuda: {choice.cuda}"))
+            choice.remarks.append(said.left_out(f"nothing that is taken comes from it (cuda: {choice.cuda})"))
 
 
 def _cuda_line(choice: TorchChoice, imported: Imported, cuda: str | None) -> None:

@@ -160,14 +160,14 @@ def holds(marker: Marker | None, python: str) -> bool:
         return True
     environment = {
         "implementation_name": "cpython",
-        "implementation_version": f"{python}.0",
+        "implementation_version": f"{python}.99",
         "os_name": "posix",
         "platform_machine": "x86_64",
         "platform_python_implementation": "CPython",
         "platform_release": "",
         "platform_system": "Linux",
         "platform_version": "",
-        "python_full_version": f"{python}.0",
+        "python_full_version": f"{python}.99",  # a lock takes the newest patch release
         "python_version": python,
         "sys_platform": "linux",
         "extra": "",

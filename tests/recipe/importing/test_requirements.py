@@ -130,9 +130,7 @@ def test_the_index_of_pytorch_says_the_variant(tmp_path: Path, option: str) -> N
 def test_an_index_on_the_line_of_torch(tmp_path: Path) -> None:
     found = read(tmp_path, "torch==2.7.1 --index-url https://download.pytorch.org/whl/cu118")
     assert found.own_variant("torch") == "cu118"
-    assert found.notes[0].why.startswith(
-        "torch==2.7.1: pip ignores an index on the line of one requirement"
-    )
+    assert found.notes[0].why.startswith("torch==2.7.1: pip ignores an index on the line of one requirement")
 
 
 def test_files_of_requirements(tmp_path: Path) -> None:
