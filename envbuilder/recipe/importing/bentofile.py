@@ -58,9 +58,7 @@ def read_bentofile(path: Path) -> Imported:
 
 def _python_lines(document: Document, python: Record) -> list[Said]:
     """Return what pip is asked for, as lines of a requirements file."""
-    lines = lines_of(document, python, "packages")
-    if "requirements_txt" in python:
-        lines.append(included(document, python.text("requirements_txt")))
+    lines: list[Said] = []  # options first: BentoML passes them to pip before the files
     for key, option in (
         ("index_url", "--index-url"),
         ("extra_index_url", "--extra-index-url"),
@@ -75,6 +73,9 @@ def _python_lines(document: Document, python: Record) -> list[Said]:
         lines.append(line_of(document, "--no-index", "no_index"))
     for arguments in texts(python, "pip_args"):
         lines += [line_of(document, line, "pip_args") for line in _options(arguments)]
+    lines += lines_of(document, python, "packages")
+    if "requirements_txt" in python:
+        lines.append(included(document, python.text("requirements_txt")))
     return lines
 
 

@@ -202,14 +202,14 @@ class _Reader:
         """Take in a line that says where packages come from."""
         found = self.found
         variant = variant_of(value) if option not in ("--no-index", "--trusted-host") else None
-        if option in _MAIN:
-            # The last one counts, and takes the place of PyPI.
-            for before in [one for one in found.indexes if one[0].text.startswith(_MAIN)]:
+        if option in (*_MAIN, "--no-index"):
+            # To pip it takes the place of PyPI, and of every index that a line before names.
+            for before in [one for one in found.indexes if not one[0].text.startswith(("-f", "--find"))]:
                 found.indexes.remove(before)
                 found.remarks.append(before[0].left_out(f"{line.text} takes its place"))
-            found.elsewhere.discard("--index-url")
+            found.elsewhere.clear()
         if variant is None and option in (*_MAIN, "--extra-index-url"):
-            found.elsewhere.add("--index-url" if option in _MAIN else option)
+            found.elsewhere.add(option)
         if is_nightly(value):
             found.nightly.append(line)
         elif variant is not None:

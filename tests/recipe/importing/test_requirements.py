@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.errors import RecipeError
+from envbuilder.recipe.importing.detect import read_import
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.requirements import is_requirements, read_pip_lines
 from envbuilder.recipe.importing.wanted import Wanted
@@ -80,6 +82,9 @@ PLACE = "set package sources in envbuilder.toml, not in a recipe: "
             "it contains an environment variable: a recipe must mean the same on every machine",
         ),
         ("--use-feature=x", "an option of pip that does not choose packages"),
+        ("--torch-backend cu126", "pip takes no such option in a file"),
+        ("--no-binary=:all:", "it names no project: list those to build from source under build-from-source"),
+        ("--no-binary :none:", "that is so anyway: wheels are taken"),
         ("-f ./wheels", PLACE + 'find-links = ["…"]'),
         ("--extra-index-url https://example.org/simple", PLACE + 'extra-index-urls = ["…"]'),
         ("--no-index", PLACE + "no-index = true"),
@@ -185,7 +190,40 @@ def test_a_local_project(tmp_path: Path) -> None:
         ("name: x\n", False),
         ("Once upon a time\n", False),
         ("# only a comment\n", False),
+        ("numpy\nscipy\nnot a requirement\n", True),
+        ("numpy\nnot a requirement\nneither is this\n", False),
     ],
 )
 def test_is_requirements(text: str, told: bool) -> None:
     assert is_requirements(text) is told
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_what_powershell_writes(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_bytes("numpy==1.26.4\r\nscipy\r\n".encode(encoding))
+    assert [str(one) for _, one in read_import(path).wanted.requirements] == ["numpy==1.26.4", "scipy"]
+    path.write_bytes("numpy".encode("utf-16") + b"x")
+    with pytest.raises(RecipeError, match="is not UTF-8 text"):
+        read_import(path)
+
+
+def test_an_index_takes_the_place_of_those_before(tmp_path: Path) -> None:
+    """As pip reads a file: --index-url drops every index of the lines before it, the extra ones, too."""
+    host = "https://download.pytorch.org/whl"
+    lines = (
+        f"--extra-index-url {host}/cu118",
+        f"--index-url {host}/cu126",
+        f"--extra-index-url {host}/cu128",
+    )
+    found = read(tmp_path, *lines)
+    assert [variant for _, variant in found.indexes] == ["cu126", "cu128"]
+    assert [str(one) for one in found.remarks] == [
+        f"e.yml:1: {lines[0]}: --index-url {host}/cu126 takes its place"
+    ]
+    assert found.elsewhere == set()
+    assert read(tmp_path, lines[0]).elsewhere == {"--index-url"}
+    assert read(tmp_path, lines[1], "--extra-index-url https://pypi.org/simple").elsewhere == {
+        "--extra-index-url"
+    }
+    assert read(tmp_path, lines[0], "--no-index").indexes == []

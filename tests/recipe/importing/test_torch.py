@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from envbuilder.catalog.torch import find_build
+from envbuilder.catalog.torch import find_build, table
 from envbuilder.recipe.importing.torch import choose_torch
 from envbuilder.recipe.importing.torch_choice import TorchChoice
 from envbuilder.recipe.template import DEFAULT_TORCH
@@ -153,3 +153,95 @@ def test_a_cuda_that_the_file_names(named: str, cuda: str, why: str) -> None:
     found = chosen(pip=["torch==2.5.1"], named=named)
     assert found.cuda == cuda
     assert why in said(found)
+
+
+EXTRA = "--extra-index-url https://download.pytorch.org/whl/"
+MAIN = "--index-url https://download.pytorch.org/whl/"
+
+
+@pytest.mark.parametrize(
+    ("lines", "torch", "cuda", "index"),
+    [
+        # pip compares what all indexes have: PyPI's newer torch is taken, and of the same one the local version.
+        ([f"{EXTRA}cu121", "torch==2.5.1"], "2.5.1", "cu121", "changed: cuda: cu121"),
+        (
+            [f"{EXTRA}cu121", "torch==2.9.0"],
+            "2.9.0",
+            "pypi",
+            "it has no torch 2.9.0: pip takes that from elsewhere",
+        ),
+        (
+            [f"{EXTRA}cu121", "torch"],
+            table()[-1].version,
+            "pypi",
+            "pip takes that from elsewhere (cuda: pypi)",
+        ),
+        (
+            [f"{EXTRA}cu118", "torch<2.6", f"{EXTRA}cu124"],
+            "2.5.1",
+            "cu124",
+            "torch itself is asked for as cu124",
+        ),
+        # Where it asks PyTorch's index alone, what that has is all that there is.
+        ([f"{MAIN}cu121", "torch"], "2.5.1", "cu121", "changed: cuda: cu121"),
+        ([f"{MAIN}cu121", "torch==2.9.0"], "2.9.0", "pypi", "it has no torch 2.9.0: cuda: pypi is taken"),
+        ([f"{MAIN}rocm6.3", "torch==2.9.0"], "2.9.0", "pypi", "Triton's servers have CUDA, not rocm6.3"),
+        (
+            [f"{MAIN}nightly/cu126", "--pre", "torch"],
+            table()[-1].version,
+            "pypi",
+            "nightly builds do not stay",
+        ),
+    ],
+)
+def test_an_index_of_pytorchs(lines: list[str], torch: str, cuda: str, index: str) -> None:
+    found = chosen(pip=lines)
+    assert (found.torch, found.cuda) == (torch, cuda)
+    (line,) = [one for one in said(found) if lines[0] in one]
+    assert index.removeprefix("changed: ") in line
+    assert ("clash: " in line) == (not index.startswith("changed"))
+
+
+@pytest.mark.parametrize(
+    ("line", "torch", "cuda", "clash"),
+    [
+        (
+            "torch==1.13.1+rocm5.2",
+            "2.0.1",
+            "pypi",
+            "torch 1.13.1 is older than 2.0.0, the first that recipes can have",
+        ),
+        ("torch==2.7.1+rocm6.3", "2.7.1", "pypi", "Triton's servers have CUDA, not rocm6.3"),
+        ("torch==2.7.1+cu121", "2.7.1", "pypi", "torch 2.7.1 was not built for cu121 (but for cpu, cu118, "),
+        ("torch==2.7.9", "2.7.1", "pypi", "there is no torch 2.7.9"),
+        ("torch==2.8.0.dev20250601+cu126", "2.8.0", "cu126", "torch 2.8.0.dev20250601 is a nightly build, "),
+    ],
+)
+def test_a_torch_that_no_recipe_can_have(line: str, torch: str, cuda: str, clash: str) -> None:
+    found = chosen(pip=[line])
+    assert (found.torch, found.cuda) == (torch, cuda)
+    assert said(found)[-1].startswith(f"changed: {line}: clash: {clash}")
+
+
+def test_a_conda_torch_that_no_wheel_is() -> None:
+    found = chosen("pytorch=1.13.1", "pytorch-cuda=11.6")
+    assert (found.torch, found.cuda) == ("2.0.1", "cu117")
+    assert found.said.startswith("clash: torch 1.13.1 is older than 2.0.0")
+    assert chosen("pytorch=1.13").clash == "recipes can have no torch that fits pytorch=1.13"
+    found = chosen("pytorch=2.5.1", "cudatoolkit=11.3")
+    assert (found.cuda, found.clash) == ("cu118", "PyTorch has no wheel of torch 2.5.1 for cu113")
+
+
+def test_lines_of_pip_that_ask_for_torch_together() -> None:
+    found = chosen(pip=["torch>=2.4", "torch<2.6", "-c limits.txt"])
+    assert found.torch == "2.5.1"
+    found = chosen(pip=["torch==2.5.1", "torch>=2.6"])
+    assert said(found)[-1] == "left out: torch>=2.6: clash: torch==2.5.1 is taken"
+
+
+def test_what_pip_asks_for_replaces_the_torch_that_it_was_not_built_with() -> None:
+    found = chosen("pytorch=2.1.0", "cpuonly", pip=["torchvision==0.17.0"])
+    assert (found.torch, found.cuda, found.from_pip) == ("2.2.0", "pypi", True)
+    assert said(found)[1].startswith("left out: pytorch=2.1.0: clash: pip replaces it by torch==2.2.0, ")
+    found = chosen("ffmpeg", pip=["torchvision==0.17.0"])
+    assert (found.torch, found.cuda) == ("2.2.0", "pypi")
