@@ -72,7 +72,7 @@ def read_mutated(data: bytes) -> None:
         for file in files:
             if not file.endswith(".txt") and (file == path or chance.random() < 0.3):
                 names += _mutate(folder / file, chance)
-        groups = chance.sample(names, min(len(names), chance.choice((0, 0, 1, 2))))
+        groups = chance.sample(names, min(len(names), chance.choice((0, 0, 0, 0, 1))))
         with contextlib.suppress(EnvbuilderError):
             made = make_recipe(read_import(folder / path, groups), folder, chance.choice(_CHOICES))
             told = Counter((one.place, one.text) for one in made.remarks if one.text)
