@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
@@ -178,6 +179,11 @@ class CondaPart:
         if channel.startswith((".", "~")):
             place = os.path.relpath(folder / expand_user(channel), self.folder)
             return place if place.startswith(".") else f"./{place}"
+        try:
+            urlsplit(channel)
+        except ValueError as error:
+            self.remarks.append(line.left_out(f"not a channel: {error}"))
+            return None
         if is_anacondas(channel):
             why = "its terms of service bind companies: name it with `anaconda-terms: accepted` if you may use it"
             self.remarks.append(line.left_out(why))

@@ -29,6 +29,13 @@ def test_channels(tmp_path: Path) -> None:
     assert "secret" not in json.dumps([values, said])
 
 
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    text = dependencies("ffmpeg", channels=("conda-forge", "https://[e"))
+    values, said = imported(tmp_path, text, triton="25.06")
+    assert values["channels"] == ["conda-forge"]
+    assert "3: https://[e: not a channel: Invalid IPv6 URL" in said
+
+
 def test_a_file_without_channels(tmp_path: Path) -> None:
     values, said = imported(tmp_path, "dependencies: [numpy]\n", triton="25.06")
     assert values["channels"] == ["conda-forge"]
