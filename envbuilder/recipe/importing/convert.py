@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from ruamel.yaml import YAML
 
-from envbuilder.catalog.torch import find_build
+from envbuilder.catalog.torch import find_build, newest_python
 from envbuilder.catalog.triton import PYTRITON, Release, find_release
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.conda import TORCH_PACKAGES
@@ -93,6 +93,10 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
         conda.read_channels(imported.conda)
     minor, chosen, from_channel = _choose(imported, specs, conda, release, choices)
     python, python_remarks = choose_python(imported, specs, release, minor, choices.python)
+    if python is None and minor != newest_python(chosen.torch, release.pythons):
+        python = minor  # without it the recipe gets the newest, with which other lines hold
+        why = "its lines for torch differ by Python"
+        remarks.append(imported.whole.changed(f'{why}: python: "{minor}"; choose another with --python'))
     kept: set[Said] = set()
     settled = []
     for spec in specs:

@@ -139,6 +139,17 @@ def test_only_lines_that_hold_on_a_server_choose_torch(
     assert all(": not for CPython 3.12 on Linux, x86-64" in line for line in other)
 
 
+def test_the_recipe_has_the_python_that_its_lines_hold_with(tmp_path: Path) -> None:
+    text = 'torch==2.1.0; python_version>="3.12"\ntorch==2.5.1; python_version<"3.12"\n'
+    values, fates = becomes(tmp_path, {"requirements.txt": text})
+    assert (values["torch"], values["python"]) == ("2.5.1", "3.11"), "2.1.0 has no wheels for 3.12"
+    assert fates == [
+        'changed: its lines for torch differ by Python: python: "3.11"; choose another with --python',
+        'left out: 1: torch==2.1.0; python_version>="3.12": not for CPython 3.11 on Linux, x86-64',
+        'changed: 2: torch==2.5.1; python_version<"3.12": torch: "2.5.1", cuda: pypi',
+    ]
+
+
 def test_a_line_has_one_fate(tmp_path: Path) -> None:
     text = 'Cython<3; python_version<"3.8" --hash=sha256:00\nsix --hash=sha256:00\n'
     _, fates = becomes(tmp_path, {"requirements.txt": text})
