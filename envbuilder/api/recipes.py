@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envbuilder.errors import DeployError
+from envbuilder.errors import DeployError, RecipeError
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath
@@ -94,7 +94,7 @@ def import_recipe(
 
     The file may also be an environment: a conda-pack archive, a tar of a prefix or a venv, or its folder.
     The format is detected from the content, see :mod:`envbuilder.recipe.importing.detect`. *choices* override the
-    file; *groups* are extras and dependency groups to include.
+    file; *groups* are extras, dependency groups and categories of a project or its lock to include.
 
     Raises:
         RecipeError: the file is invalid, the recipe exists already, or the values do not make a valid recipe.
@@ -107,6 +107,10 @@ def import_recipe(
     from envbuilder.recipe.importing.detect import read_import
 
     if is_environment_file(file):
+        if groups:
+            raise RecipeError(
+                f"{file} has no group or extra {groups[0]!r}: it is an environment, not a project"
+            )
         found, choices = read_environment_import(file, choices)
     else:
         found = read_import(file, groups)

@@ -115,6 +115,11 @@ def _distance(one: str, other: str) -> tuple[int, int]:
     return abs((a.major - b.major) * 100 + a.minor - b.minor), abs(a.micro - b.micro)
 
 
+def nearest(torch: str) -> str:
+    """Return the known version that is closest to *torch*."""
+    return _nearest(torch)[0]
+
+
 def _nearest(torch: str) -> list[str]:
     return sorted((build.version for build in table()), key=lambda version: _distance(version, torch))[:3]
 

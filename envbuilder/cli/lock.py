@@ -68,7 +68,7 @@ def init(
     "groups",
     multiple=True,
     metavar="NAME",
-    help="Also include this extra or dependency group of a pyproject.toml. Repeatable.",
+    help="Also include this extra, dependency group or category of a project or its lock. Repeatable.",
 )
 @click.option("--triton", metavar="RELEASE", help="Triton release, for instance 25.06, or pytriton-0.7.0.")
 @click.option("--torch", metavar="VERSION", help="torch version, in place of the file's.")

@@ -19,6 +19,9 @@ from envbuilder.fetch.http import CLOSED, Unavailable, check_url, open_client, r
 from envbuilder.resolve.solver import Index
 from envbuilder.util.urls import public, redacted
 
+# uv says why it refuses in words only: `--format` is that of a resolution, and there is none. What is read out of them
+# are no more than further pages to ask for, of what packages require and of files elsewhere: should the words change,
+# the projects that the recipe names are still asked for, and what each page answers decides.
 _ADDRESS: Final = re.compile(r"https?://[^\s`'\"()<>]+")
 _NOT_FOUND: Final = re.compile(r"([a-z0-9-]+) was not found in the package registry")
 _MOST: Final = 64

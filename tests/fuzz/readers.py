@@ -53,6 +53,7 @@ from tests.helpers.channels import Cut, write_package
 from tests.helpers.environments import some_elf
 from tests.helpers.hostile_archives import archive_of
 from tests.helpers.imports import FILES
+from tests.helpers.imports_more import MORE
 from tests.helpers.inventories import Package, texts_of
 from tests.helpers.wheels import wheel_members, zip_bytes
 from tests.lockfile.test_pylock import CONDA_LOCK, LOCK
@@ -172,7 +173,12 @@ _NO_ADDRESS = (
     b"file://[e/a.whl\n",
     b"x @ git+https://[e\n",
 )
-_EXAMPLES = [text.encode() for example in FILES for text in example.files.values()]
+_EXAMPLES = [
+    text.encode()
+    for files in (*(example.files for example in FILES), *MORE.values())
+    for text in files.values()
+]
+"""Of every format that can be imported."""
 _IMPORTED = [*_EXAMPLES, *_NO_ADDRESS]
 
 

@@ -19,6 +19,7 @@ MUTATIONS = 200
 ALONE = {
     "certificate": "read_certificate",
     "deployment": "read_both",
+    "imported": "read_mutated",
     "manifest": "read_manifest",
     "segment": "read_segment",
     "store_object": "read_object",

@@ -139,11 +139,12 @@ own = { path = "own" }
         'changed: 5: torch>=2.7,<2.8: torch: "2.7.1", cuda: cpu',
         "carried over: 6: httpx",
         "carried over: 7: gidgethub[httpx]>4.0.0",
+        "changed: 8: own: with its source: own",
         "left out: 11: cli (extra): an extra: --group cli takes it",
         "left out: 13: dev (dependency group): a dependency group: --group dev takes it",
         "changed: 15: anyio<5: constraints: anyio<5",
         "changed: 16: prerelease = allow: prereleases: true",
-        "changed: 23: own: with its source: own",
+        "changed: 19: index pytorch-cpu: cuda: cpu",
     ],
 )
 
@@ -183,8 +184,7 @@ priority = "explicit"
     },
     fates=[
         'changed: 4: >=3.10,<4: python: "3.12"; the lock names the whole version',
-        "changed: 5: torch version, source: torch>=2.7.1,<3",
-        'changed: 5: torch version, source: torch: "2.11.0", cuda: cu128',
+        'changed: 5: torch version, source: torch>=2.7.1,<3; torch: "2.11.0", cuda: cu128',
         "changed: 6: requests ^2.13.0: requests>=2.13.0,<3",
         "changed: 7: pendulum ~2.1: pendulum>=2.1,<2.2",
         "carried over: 8: fast version, extras, markers",
@@ -192,6 +192,7 @@ priority = "explicit"
         "left out: 10: maybe version, optional: optional: add it to the dependencies",
         "left out: 11: either 1.0 || 2.0: alternatives (||) have no PEP 508 form: choose one",
         "left out: 12: test (dependency group): a dependency group: --group test takes it",
+        "changed: 16: source pytorch: cuda: cu128",
     ],
 )
 
@@ -228,6 +229,7 @@ name = "torch"
 version = "2.7.1+cpu"
 source = { registry = "https://download.pytorch.org/whl/cpu" }
 resolution-markers = ["sys_platform != 'darwin'"]
+dependencies = [{ name = "sympy" }, { name = "helper" }]
 
 [[package]]
 name = "sympy"
@@ -254,9 +256,10 @@ source = { git = "https://example.org/helper.git?tag=v1#012345678901234567890123
         'changed: 2: >=3.11: python: "3.12"; the lock names the whole version',
         "left out: 5: demo 0.1.0: the project itself: build it with NAME @ ./folder",
         "carried over: 15: numpy 1.26.4",
-        'changed: 20: torch 2.7.1+cpu: torch: "2.7.1", cuda: cpu',
-        "changed: 32: sympy 1.14.0: constraints: sympy==1.14.0",
-        "carried over: 37: helper 1.0",
+        "left out: 20: torch 2.7.1: nothing that is taken requires it on Linux, x86-64",
+        'changed: 26: torch 2.7.1+cpu: torch: "2.7.1", cuda: cpu',
+        "changed: 33: sympy 1.14.0: constraints: sympy==1.14.0",
+        "carried over: 38: helper 1.0",
     ],
 )
 
@@ -315,6 +318,7 @@ dependencies = ["numpy (>=1.26,<2)", "torch (>=2.7)"]
     },
     fates=[
         "carried over: 2: numpy 1.26.4",
+        "left out: 11: pytest 8.0.0: of the group dev: --group dev takes it",
         'changed: 17: torch 2.7.1+cu126: torch: "2.7.1", cuda: cu126',
         "changed: 28: sympy 1.14.0: constraints: sympy==1.14.0",
         'changed: 35: >=3.11,<3.12: python: "3.11"; the lock names the whole version',
@@ -358,11 +362,13 @@ python_version = "3.11"
         ],
     },
     fates=[
+        "carried over: 2: source pypi",
+        "changed: 7: source pytorch: cuda: cpu",
         'changed: 11: torch ==2.7.1: torch: "2.7.1", cuda: cpu',
         "carried over: 12: requests *",
         "carried over: 13: records >0.5.0",
         "carried over: 14: django",
-        "left out: 16: [dev-packages]: for development, not for serving",
+        "left out: 16: [dev-packages]: for development, not for serving: --group dev takes it",
         "carried over: 20: 3.11",
     ],
 )
@@ -389,9 +395,10 @@ PIPFILE_LOCK = Example(
     recipe={"torch": "2.7.1", "cuda": "pypi", "python": "3.11", "dependencies": ["numpy==1.26.4"]},
     fates=[
         "carried over: 5: 3.11",
+        "carried over: 6: source pypi",
         "carried over: 9: numpy 1.26.4",
         'changed: 10: torch 2.7.1: torch: "2.7.1", cuda: pypi',
-        "left out: 12: develop: for development, not for serving",
+        "left out: 12: develop: for development, not for serving: --group dev takes it",
     ],
 )
 
@@ -453,8 +460,9 @@ dependencies:
     fates=[
         'changed: does not mention torch: torch: "2.13.0"; choose another with --torch',
         "changed: sets no CUDA version: cuda: cpu; choose another with --cuda",
-        "left out: 5: conda: conda.yaml: python_env.yaml describes the environment; "
-        "import conda.yaml itself to use that one",
+        "left out: 1: artifact_path: not part of a Python environment",
+        "left out: 5: conda: conda.yaml: python_env.yaml describes the environment; import conda.yaml itself "
+        "to use that one",
         'changed: 1: 3.10.12: python: "3.10"; the lock names the whole version',
         "left out: 3: pip==23.1.2: needed by builds, not by the model",
         "left out: 4: setuptools: needed by builds, not by the model",
@@ -589,9 +597,11 @@ explicit = true
     },
     fates=[
         "carried over: 3: ==3.11.*",
-        "left out: 4: torch==2.5.1: its source cpu: not for Linux, x86-64",
         'changed: 4: torch==2.5.1: torch: "2.5.1", cuda: cu121',
-        "changed: 11: mylib: with its source: git+https://github.com/example/mylib@v1#subdirectory=py",
+        "changed: 4: mylib: with its source: git+https://github.com/example/mylib@v1#subdirectory=py",
+        "left out: 9: torch from cpu (sys_platform != 'linux'): not for Linux, x86-64",
+        "left out: 15: index cpu: nothing that is taken comes from it (cuda: cu121)",
+        "changed: 20: index cu121: cuda: cu121",
     ],
 )
 
@@ -654,7 +664,7 @@ wheels = [{url = "https://example.org/fast-1.0-py3-none-any.whl", hashes = {sha2
     fates=[
         'changed: 8: torch 2.7.1: torch: "2.7.1", cuda: pypi',
         "carried over: 13: main 1.0",
-        "left out: 19: fast 1.0: of an extra or a group that is not taken by default",
+        "left out: 19: fast 1.0: of an extra or a group that is not taken: --group NAME takes it",
     ],
 )
 
@@ -723,10 +733,10 @@ conda:
         'changed: 3: torch==2.7.1: torch: "2.7.1", cuda: pypi',
         "left out: 4: lock_packages: false: a recipe is always locked",
         "left out: 5: --no-index: set package sources in envbuilder.toml, not in a recipe: no-index = true",
-        "left out: 6: --find-links ./w: set package sources in envbuilder.toml, not in a recipe: "
-        'find-links = ["…"]',
+        "left out: 6: --find-links ./w: set package sources in envbuilder.toml, not in a recipe: find-links "
+        '= ["…"]',
         "changed: 7: --pre: prereleases: true",
-        "left out: 9: conda: environment_yml: conda's part: import ./env.yml by itself, and add what is Python's here",
+        "left out: 9: conda: environment_yml: ./env.yml: there is no file {folder}/env.yml",
     ],
 )
 
@@ -750,8 +760,9 @@ serve = "python serve.py"
     },
     recipe={"torch": "2.7.1", "cuda": "cpu"},
     fates=[
+        "changed: 2: source pt: cuda: cpu",
         'changed: 6: torch ==2.7.1: torch: "2.7.1", cuda: cpu',
-        "left out: 8: [docs]: a custom category: not for serving",
+        "left out: 8: [docs]: a custom category: --group docs takes it",
         "left out: 11: [scripts]: not part of a Python environment",
     ],
 )

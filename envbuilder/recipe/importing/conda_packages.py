@@ -8,15 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
 from envbuilder.recipe.channels import channel_name, is_anacondas
 from envbuilder.recipe.conda import TORCH_PACKAGES
+from envbuilder.recipe.importing.conda_torch import BUILD_PACKAGES, PARTS
 from envbuilder.recipe.importing.environment_yml import Environment
 from envbuilder.recipe.importing.match_spec import Spec, read_spec
 from envbuilder.recipe.importing.remark import Remark, Said
-from envbuilder.recipe.importing.torch import BUILD_PACKAGES, FAMILY, TorchChoice
+from envbuilder.recipe.importing.torch_choice import FAMILY, TorchChoice
 from envbuilder.util.paths import expand_user
 from envbuilder.util.urls import public
 
@@ -90,8 +92,7 @@ class CondaPart:
             self.remarks.append(
                 whole.changed("names no channel that can be used as it is: channels: [conda-forge]")
             )
-        changed = {remark.place for remark in self.remarks if remark.fate == "changed"}
-        self.remarks += [said.carried() for said, _ in self.said_channels if said.place not in changed]
+        self.remarks += [said.carried() for said, _ in self.said_channels]
 
     def torch_from_channel(self, specs: Sequence[Spec], *, family: bool) -> bool:
         """Say whether torch is a package of a channel that is alive: PyTorch's own ended.
@@ -105,22 +106,16 @@ class CondaPart:
             return not any(spec.channel in _ENDED for spec in asked)
         return bool(asked) and not _ENDED & {_name(channel) for channel in self.channels}
 
-    def settle(self, spec: Spec, said: Said, requirement: Requirement) -> bool:
-        """Return whether conda's *spec* stays where pip is asked for the same package by *requirement*, and say so.
-
-        pip leaves a version in place that fulfils what it is asked for, and replaces any other.
-        """
-        exact = re.fullmatch(r"==([^*,]+)", spec.pep440() or "")
-        fits = exact is not None and requirement.specifier.contains(exact[1], prereleases=True)
-        stays = requirement.url is None and not requirement.extras and (fits or not requirement.specifier)
-        if stays:
-            self.remarks.append(
-                said.left_out(f"clash: pip leaves conda's {spec.text} in place, which satisfies it")
-            )
-        else:
-            why = f"clash: pip replaces it by {requirement}, which is what that environment ended with"
-            self.remarks.append(spec.said.left_out(why))
-        return stays
+    def settle(self, spec: Spec, lines: Sequence[tuple[Said, Requirement]]) -> bool:
+        """Return whether conda's *spec* stays where pip's *lines* ask for the same package, and say so."""
+        if stays(spec, lines):
+            why = f"clash: pip leaves conda's {spec.text} in place, which satisfies it"
+            self.remarks += [said.left_out(why) for said, _ in lines]
+            return True
+        _, best = max(lines, key=lambda line: ("==" in str(line[1].specifier), line[1].url is not None))
+        why = f"clash: pip replaces it by {best}, which is what that environment ended with"
+        self.remarks.append(spec.said.left_out(why))
+        return False
 
     def place(self, spec: Spec, choice: TorchChoice, *, from_channel: bool, minor: str) -> None:
         """Put *spec* among ``conda:`` or the wheels."""
@@ -134,6 +129,8 @@ class CondaPart:
             why = "" if version is not None else ", in the version that torch requires"
             self.remarks.append(spec.said.changed(f"dependencies: {text}: a wheel{why}"))
             self.wheels.append((spec.said, text))
+        elif spec.name in PARTS and not from_channel and (spec.name, choice.cuda) != ("triton", "cpu"):
+            self.remarks.append(spec.said.left_out("torch's wheel contains it, or brings it along"))
         elif spec.name not in BUILD_PACKAGES:
             self._package(spec, minor)
 
@@ -182,6 +179,11 @@ class CondaPart:
         if channel.startswith((".", "~")):
             place = os.path.relpath(folder / expand_user(channel), self.folder)
             return place if place.startswith(".") else f"./{place}"
+        try:
+            urlsplit(channel)
+        except ValueError as error:
+            self.remarks.append(line.left_out(f"not a channel: {error}"))
+            return None
         if is_anacondas(channel):
             why = "its terms of service bind companies: name it with `anaconda-terms: accepted` if you may use it"
             self.remarks.append(line.left_out(why))
@@ -190,6 +192,20 @@ class CondaPart:
             why = "without its password or token, which belongs in .netrc or the conda configuration"
             self.remarks.append(line.changed(why))
         return public(channel)
+
+
+def stays(spec: Spec, lines: Sequence[tuple[Said, Requirement]]) -> bool:
+    """Say whether pip leaves conda's *spec* in place for *lines* that ask for the same package.
+
+    pip leaves a version in place that fulfils what it is asked for, and replaces any other.
+    """
+    exact = re.fullmatch(r"==([^*,]+)", spec.pep440() or "")
+    return all(
+        one.url is None
+        and not one.extras
+        and (not one.specifier or (exact is not None and one.specifier.contains(exact[1], prereleases=True)))
+        for _, one in lines
+    )
 
 
 def _name(channel: str) -> str:

@@ -6,7 +6,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,14 +15,19 @@ from urllib.request import url2pathname
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 from ruamel.yaml import YAML
 
-from envbuilder.catalog.torch import newest_python
+from envbuilder.catalog.torch import find_build, newest_python
 from envbuilder.catalog.triton import PYTRITON, Release, find_release
+from envbuilder.errors import RecipeError
 from envbuilder.recipe.conda import TORCH_PACKAGES
-from envbuilder.recipe.importing.conda_packages import CondaPart
-from envbuilder.recipe.importing.remark import Remark, Said
-from envbuilder.recipe.importing.torch import FAMILY, TorchChoice, choose_python, choose_torch, is_torch
+from envbuilder.recipe.importing.conda_packages import CondaPart, stays
+from envbuilder.recipe.importing.match_spec import Spec
+from envbuilder.recipe.importing.python import choose_python, possible_pythons
+from envbuilder.recipe.importing.remark import Remark, Said, one_fate
+from envbuilder.recipe.importing.torch import choose_torch
+from envbuilder.recipe.importing.torch_choice import FAMILY, TorchChoice, is_torch
 from envbuilder.recipe.importing.wanted import Imported, holds, parse
 from envbuilder.recipe.schema import SCHEMA_FILE
 
@@ -66,13 +71,14 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
     """Make a recipe in *folder* of *imported*; what *choices* say counts instead of what the file says.
 
     Raises:
-        RecipeError: no such release.
+        RecipeError: no such release, or what *choices* have for torch is no version.
         ResolveError: the file has match specs, and py-rattler is not installed.
     """
     choices = choices or Choices()
+    _check_torch(choices.torch)
     release = find_release(choices.triton or PYTRITON)
     conda = CondaPart(folder=folder)
-    remarks = [*imported.wanted.remarks]
+    remarks, notes = [*imported.wanted.remarks], [*imported.wanted.notes]
     if choices.triton is None:
         remarks.append(
             imported.whole.changed(
@@ -82,27 +88,24 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
     specs = []
     if imported.conda is not None:
         remarks += imported.conda.remarks
+        notes += imported.conda.notes
         specs = conda.read_specs(imported.conda.specs)
         conda.read_channels(imported.conda)
-    chosen = choose_torch(imported, specs, torch=choices.torch, cuda=choices.cuda)
-    python, python_remarks = choose_python(imported, specs, release, chosen.torch, choices.python)
-    family = bool(imported.wanted.names() & {*FAMILY})
-    from_channel = not chosen.from_pip and conda.torch_from_channel(specs, family=family)
-    minor = python or newest_python(chosen.torch, release.pythons)
-    twice = {
-        canonicalize_name(one.name): (said, one)
-        for said, one in imported.wanted.requirements
-        if holds(one.marker, minor) and not is_torch(one) and one.name not in FAMILY
-    }
-    kept = set()
+    minor, chosen, from_channel = _choose(imported, specs, conda, release, choices)
+    python, python_remarks = choose_python(imported, specs, release, minor, choices.python)
+    if python is None and minor != newest_python(chosen.torch, release.pythons):
+        python = minor  # without it the recipe gets the newest, with which other lines hold
+        why = "its lines for torch differ by Python"
+        remarks.append(imported.whole.changed(f'{why}: python: "{minor}"; choose another with --python'))
+    kept: set[Said] = set()
+    settled = []
     for spec in specs:
-        none = (None, None)
-        said, requirement = (
-            none if spec.name in TORCH_PACKAGES else twice.get(canonicalize_name(spec.name), none)
-        )
-        if said is None or requirement is None or conda.settle(spec, said, requirement):
-            conda.place(spec, chosen, from_channel=from_channel, minor=minor)
-            kept |= {said.place} if said is not None else set()
+        lines = _also_of_pip(spec, imported, minor)
+        if not lines or conda.settle(spec, lines):
+            settled.append(spec)
+            kept |= {said for said, _ in lines}
+    for spec in settled:
+        conda.place(spec, chosen, from_channel=from_channel, minor=minor)
     if imported.conda is not None:
         conda.finish(imported.whole)
     wheels = _Wheels(folder=folder, minor=minor, choice=chosen, release=release)
@@ -123,9 +126,64 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
         "prereleases": True if imported.wanted.prereleases is not None else None,
         "build-from-source": sorted({canonicalize_name(name) for name in imported.wanted.build}),
     }
-    ordered = sorted(remarks, key=lambda remark: _order(remark, imported.path))
+    ordered = sorted(one_fate(remarks, notes), key=lambda remark: _order(remark, imported.path))
     left_out = [remark for remark in ordered if remark.fate == "left out"]
     return MadeRecipe(text=_text(keys, imported, left_out), remarks=tuple(ordered))
+
+
+def _check_torch(torch: str | None) -> None:
+    try:
+        Version(torch or "0")
+    except InvalidVersion as error:
+        raise RecipeError(
+            f"{torch!r} is not a version of torch", hint="use an exact one, for example --torch 2.11.0"
+        ) from error
+
+
+def _choose(
+    imported: Imported, specs: Sequence[Spec], conda: CondaPart, release: Release, choices: Choices
+) -> tuple[str, TorchChoice, bool]:
+    """Return the Python, the torch, and whether that is one of a channel.
+
+    What asks for torch may depend on Python (by a marker), and which Pythons a torch has wheels for on torch: the
+    newest Python is taken that the torch which it leads to has wheels for.
+    """
+    found = []
+    for minor in possible_pythons(imported, specs, release, choices.python):
+        kept = {
+            said
+            for spec in specs
+            if stays(spec, lines := _also_of_pip(spec, imported, minor))
+            for said, _ in lines
+        }
+        wanted = imported.wanted.on(minor)
+        wanted.requirements = [line for line in wanted.requirements if line[0] not in kept]
+        from_channel = conda.torch_from_channel(specs, family=bool(wanted.names() & {*FAMILY}))
+        chosen = choose_torch(
+            replace(imported, wanted=wanted),
+            specs,
+            python=minor,
+            torch=choices.torch,
+            cuda=choices.cuda,
+            from_channel=from_channel,
+        )
+        found.append((minor, chosen, from_channel and not chosen.from_pip))
+        build = find_build(chosen.torch)
+        if build is None or minor in build.pythons:
+            return found[-1]
+    return found[0]
+
+
+def _also_of_pip(spec: Spec, imported: Imported, minor: str) -> list[tuple[Said, Requirement]]:
+    """Return pip's lines that ask for what conda's *spec* is, too; torch has rules of its own."""
+    if spec.name in TORCH_PACKAGES:
+        return []
+    name = canonicalize_name(spec.name)
+    return [
+        line
+        for line in imported.wanted.requirements
+        if canonicalize_name(line[1].name) == name and not is_torch(line[1]) and holds(line[1].marker, minor)
+    ]
 
 
 _PLACEHOLDERS = {
@@ -147,40 +205,50 @@ class _Wheels:
     dependencies: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    taken: dict[str, list[tuple[Said, Requirement]]] = field(default_factory=dict)
+    """By project, as the file says them."""
 
-    def fill(self, imported: Imported, from_conda: Sequence[tuple[Said, str]], kept: set[str]) -> None:
+    def fill(self, imported: Imported, from_conda: Sequence[tuple[Said, str]], kept: set[Said]) -> None:
         """Take in what conda packages became, what pip is asked for, and what limits it.
 
-        *kept* are places of requirements that conda packages fulfil.
+        *kept* are requirements that conda packages fulfil.
         """
         for _, text in from_conda:
             found = parse(text)
             assert isinstance(found, Requirement)
             self._add(str(found), self.dependencies)
-        said_otherwise = {remark.place for remark in imported.wanted.remarks if remark.fate == "changed"}
         for said, requirement in imported.wanted.requirements:
-            if said.place in kept:
-                continue
-            self._take(said, requirement, self.dependencies, quiet=said.place in said_otherwise)
+            if said not in kept:
+                self._take(said, requirement, self.dependencies)
         for said, requirement in imported.wanted.constraints:
-            self._take(said, requirement, self.constraints, quiet=False)
+            self._take(said, requirement, self.constraints)
 
-    def _take(self, said: Said, requirement: Requirement, into: list[str], *, quiet: bool) -> None:
-        if is_torch(requirement):
-            return  # its remark says what it became
+    def _take(self, said: Said, requirement: Requirement, into: list[str]) -> None:
         if not holds(requirement.marker, self.minor):
             self.remarks.append(said.left_out(f"not for CPython {self.minor} on Linux, x86-64"))
             return
-        why = _PLACEHOLDERS.get(canonicalize_name(requirement.name)) or self._clash(requirement)
+        if is_torch(requirement):
+            return  # its remark says what it became
+        name = canonicalize_name(requirement.name)
+        why = _PLACEHOLDERS.get(name) or self._clash(requirement) or self._contradicted(name, requirement)
         if why is not None:
             self.remarks.append(said.left_out(why))
             return
+        self.taken.setdefault(name, []).append((said, requirement))
         text, how = self._written(requirement, into)
-        if how:
-            self.remarks.append(said.changed(how))
-        elif not quiet:
-            self.remarks.append(said.carried())
+        self.remarks.append(said.changed(how) if how else said.carried())
         self._add(text, into)
+
+    def _contradicted(self, name: str, requirement: Requirement) -> str | None:
+        """Say which line before asks for another version: pip would refuse both; None: none does."""
+        for said, other in self.taken.get(name, []):
+            for one, two in ((requirement, other), (other, requirement)):
+                version = _pinned(one)
+                if version is not None and not two.specifier.contains(version, prereleases=True):
+                    return f"clash: {said.text} is taken, pip would refuse both"
+            if requirement.url is not None and other.url is not None and requirement.url != other.url:
+                return f"clash: {said.text} is taken, pip would refuse both"
+        return None
 
     def _clash(self, requirement: Requirement) -> str | None:
         """Say which demand of the release a requirement contradicts; None: it does not."""
@@ -188,12 +256,8 @@ class _Wheels:
             demand = Requirement(text)
             if canonicalize_name(demand.name) != canonicalize_name(requirement.name):
                 continue
-            pinned = [one.version for one in requirement.specifier if one.operator in ("==", "===")]
-            if (
-                pinned
-                and not pinned[0].endswith(".*")
-                and not demand.specifier.contains(pinned[0], prereleases=True)
-            ):
+            version = _pinned(requirement)
+            if version is not None and not demand.specifier.contains(version, prereleases=True):
                 return f"Triton {self.release.name} itself demands {demand}"
         return None
 
@@ -204,6 +268,7 @@ class _Wheels:
         pinned = str(requirement.specifier)
         if canonicalize_name(requirement.name) in FAMILY and "+" in pinned:
             variant = re.search(r"\+([\w.]+)", pinned)
+            requirement = Requirement(str(requirement))  # the line itself stays as it is
             requirement.specifier = SpecifierSet(re.sub(r"\+[\w.]+", "", pinned))
             clash = (
                 "" if variant and variant[1] == self.choice.cuda else f"clash with {variant and variant[1]}: "
@@ -226,6 +291,14 @@ class _Wheels:
     def _add(self, text: str, into: list[str]) -> None:
         if text not in into:
             into.append(text)
+
+
+def _pinned(requirement: Requirement) -> str | None:
+    """Return the one version that a requirement allows."""
+    for one in requirement.specifier:
+        if one.operator in ("==", "===") and not one.version.endswith(".*"):
+            return one.version
+    return None
 
 
 # -- the file --------------------------------------------------------------------------------------

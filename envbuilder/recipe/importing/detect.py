@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from envbuilder.errors import RecipeError
+from envbuilder.recipe.importing.bentofile import read_bentofile
 from envbuilder.recipe.importing.documents import CAP
 from envbuilder.recipe.importing.environment_yml import read_environment
 from envbuilder.recipe.importing.models import (
-    read_bentofile,
     read_cog,
     read_mlmodel,
     read_python_env,
     read_truss,
 )
 from envbuilder.recipe.importing.pipfile import read_pipfile, read_pipfile_lock
-from envbuilder.recipe.importing.poetry import read_poetry_lock
+from envbuilder.recipe.importing.poetry_lock import read_poetry_lock
 from envbuilder.recipe.importing.pylock import read_pylock
 from envbuilder.recipe.importing.pyproject import read_pyproject
 from envbuilder.recipe.importing.requirements import (
+    first_unread,
     is_requirements,
     read_pip_lines,
     read_requirements,
@@ -54,13 +56,18 @@ _IN_A_FOLDER: Final = (
 """What a folder is imported by, the first that it has: locks before what they were made of."""
 
 
+_OF_COG: Final = frozenset({"python_version", "python_packages", "python_requirements", "gpu"})
+_Read = Callable[[Path, Sequence[str]], Imported]
+"""Reads a file, with the groups that count."""
+
+
 def read_import(path: Path, groups: Sequence[str] = ()) -> Imported:
     """Read a file, or the folder of a project or model, that another tool wrote.
 
-    *groups* are extras and dependency groups of a pyproject.toml that count besides its dependencies.
+    *groups* are extras, dependency groups and categories of a project or a lock that count besides its dependencies.
 
     Raises:
-        RecipeError: it cannot be read, or is none of the formats that are known.
+        RecipeError: it cannot be read, is none of the formats that are known, or has no such group.
     """
     if path.is_dir():
         inside = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
@@ -68,22 +75,39 @@ def read_import(path: Path, groups: Sequence[str] = ()) -> Imported:
             raise RecipeError(f"{path} contains nothing that can be imported", hint=f"expected {KNOWN}")
         path = inside
     try:
-        return _reader(path, groups)(path)
+        return _reader(path)(path, groups)
     except DocumentError as error:  # a file of the user's, not a download: it is their recipe that is wrong
         raise RecipeError(error.message, hint=error.hint) from error
 
 
-def _reader(path: Path, groups: Sequence[str]) -> Callable[[Path], Imported]:
+def _reader(path: Path) -> _Read:
     text = read_text(path)
-    reader = _of_json(text) or _of_toml(path, text, groups) or _of_yaml(path, text)
+    reader = _of_json(text) or _of_toml(path, text) or _of_yaml(path, text)
     if reader is not None:
         return reader
     if is_requirements(text):
-        return read_requirements
-    raise RecipeError(f"{path} is not a file that can be imported", hint=f"expected {KNOWN}")
+        return _without_groups(read_requirements)
+    unread = first_unread(text)
+    why = f": {unread}" if unread else ""
+    raise RecipeError(f"{path} is not a file that can be imported{why}", hint=f"expected {KNOWN}")
 
 
-def _of_json(text: str) -> Callable[[Path], Imported] | None:
+def _without_groups(read: Callable[[Path], Imported]) -> _Read:
+    """Return the reader of a format that has neither extras nor groups: naming one is a mistake."""
+
+    def act(path: Path, groups: Sequence[str]) -> Imported:
+        found = read(path)
+        if groups:
+            raise RecipeError(
+                f"{path} has no group or extra {groups[0]!r}: {found.kind} has none at all",
+                hint="--group is for pyproject.toml, Pipfile and their locks",
+            )
+        return found
+
+    return act
+
+
+def _of_json(text: str) -> _Read | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -93,7 +117,7 @@ def _of_json(text: str) -> Callable[[Path], Imported] | None:
     return read_pipfile_lock if {"_meta", "default"} <= data.keys() else None
 
 
-def _of_toml(path: Path, text: str, groups: Sequence[str]) -> Callable[[Path], Imported] | None:
+def _of_toml(path: Path, text: str) -> _Read | None:
     try:
         data = parse_toml(text.encode(), where="", cap=CAP).value
     except DocumentError as error:
@@ -107,11 +131,11 @@ def _of_toml(path: Path, text: str, groups: Sequence[str]) -> Callable[[Path], I
     if data.keys() & {"packages", "dev-packages"}:
         return read_pipfile
     if data.keys() & {"project", "tool", "dependency-groups", "build-system"}:
-        return lambda path: read_pyproject(path, groups)
+        return read_pyproject
     return None
 
 
-def _of_yaml(path: Path, text: str) -> Callable[[Path], Imported] | None:
+def _of_yaml(path: Path, text: str) -> _Read | None:
     if not any(line.split("#")[0].rstrip().endswith(":") or ": " in line for line in text.splitlines()):
         return None
     try:
@@ -120,26 +144,22 @@ def _of_yaml(path: Path, text: str) -> Callable[[Path], Imported] | None:
         if path.suffix in (".yml", ".yaml") or path.name == "MLmodel":
             raise
         return None
-    return _of_mapping(data) if isinstance(data, dict) else None
+    reader = _of_mapping(data) if isinstance(data, dict) else None
+    return None if reader is None else _without_groups(reader)
 
 
 def _of_mapping(data: dict[str, Any]) -> Callable[[Path], Imported] | None:
     if "flavors" in data:
         return read_mlmodel
-    if isinstance(data.get("build"), dict) and data["build"].keys() & {
-        "python_version",
-        "python_packages",
-        "python_requirements",
-        "gpu",
-    }:
+    build = data.get("build")
+    if isinstance(build, dict) and (build.keys() & _OF_COG or "predict" in data):
         return read_cog
-    if data.keys() & {"service", "docker"} and (isinstance(data.get("python"), dict) or "service" in data):
+    if "service" in data or any(isinstance(data.get(key), dict) for key in ("python", "conda")):
         return read_bentofile
-    if (
-        data.keys() & {"model_name", "model_class_name", "requirements", "requirements_file"}
-        and "dependencies" not in data
-    ):
-        return read_truss
+    keys = {"model_name", "model_class_name", "requirements", "requirements_file"}
+    is_truss = data.keys() & keys or re.fullmatch(r"py3\d+", str(data.get("python_version", "")))
+    if is_truss and "dependencies" not in data:
+        return lambda path: read_truss(path, read_import)
     if "python" in data and "dependencies" in data and "channels" not in data:
         return read_python_env
     return _conda if data.keys() & {"dependencies", "channels"} else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.requirements import LARGEST, read_text
 from envbuilder.util.documents import DocumentError, Record, parse_json, parse_toml, record_of
 from envbuilder.util.strict_json import Cap
-from envbuilder.util.yaml import plain, read_document
+from envbuilder.util.yaml import Value, read_document
 
 CAP: Final = Cap(size=LARGEST)
 _MOST_LOOKS: Final = 50_000_000
@@ -27,11 +27,11 @@ class Document:
         self._lines = text.splitlines()
         self._looks = 0
 
-    def said(self, text: str, *needles: str) -> Said:
+    def said(self, text: str, *needles: str, after: int = 0) -> Said:
         """Return *text* with its place: the first line that has all of *needles* (default: the text itself).
 
         TOML's and JSON's parsers keep no line numbers; where nothing is found, or after more looks than an honest file
-        takes, the place is the file.
+        takes, the place is the file. *after* is how many such lines are passed over.
         """
         self._looks += len(self._lines)
         if self._looks > _MOST_LOOKS:
@@ -45,8 +45,30 @@ class Document:
             number for number in found if wanted and self._lines[number - 1].strip().startswith(wanted[0])
         ]
         if wanted and found:
-            return Said(text=text, place=f"{self.path}:{(first or found)[0]}")
+            lines = first or found
+            return Said(text=text, place=f"{self.path}:{lines[min(after, len(lines) - 1)]}")
         return Said(text=text, place=str(self.path))
+
+    def quoted(self, text: str) -> Said:
+        """Return *text* with the place of the string that it is: another line may mention it only."""
+        for needle in (f'"{text}"', f"'{text}'"):
+            found = self.said(text, needle)
+            if found.place != str(self.path):
+                return found
+        return self.said(text)
+
+    def key(self, text: str, name: str) -> Said:
+        """Return *text* with the place of the key, or the table, *name*: the first line that it begins."""
+        self._looks += len(self._lines)
+        if name and self._looks <= _MOST_LOOKS:
+            bare = re.escape(name)
+            begins = re.compile(
+                rf"""\s*(?:\[+[^\]=#]*\b)?["']?{bare}["']?\s*(?:[=:\]]|\.[\w."'-]+\s*[=\]])"""
+            )
+            for number, line in enumerate(self._lines, start=1):
+                if name in line and begins.match(line):
+                    return Said(text=text, place=f"{self.path}:{number}")
+        return self.said(text, name)
 
 
 def read_toml(path: Path) -> Document:
@@ -80,11 +102,60 @@ def read_yaml(path: Path) -> Document:
         RecipeError: it cannot be read, or is not YAML.
     """
     text = read_text(path)
-    data = plain(read_document(path))
-    return Document(path, text, record_of(data, where=str(path)))
+    return Document(path, text, record_of(_as_written(read_document(path)), where=str(path)))
 
 
-def tables(value: object) -> list[Mapping[str, Any]]:
-    """Return the tables in *value*, which may be one, a list of them, or neither."""
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, dict)]
+def _as_written(value: Value) -> Any:
+    """Return *value* without line numbers; a fraction as its text: a version 3.10 is not 3.1."""
+    if isinstance(value.data, dict):
+        return {name: _as_written(inner) for name, inner in value.data.items()}
+    if isinstance(value.data, list):
+        return [_as_written(inner) for inner in value.data]
+    return value.raw if isinstance(value.data, float) else value.data
+
+
+def texts(record: Record, key: str) -> tuple[str, ...]:
+    """Return the texts of a list, or the one that stands where a list may; none where the key is missing.
+
+    Raises:
+        DocumentError: it is neither.
+    """
+    if key not in record:
+        return ()
+    return (record.free_text(key),) if isinstance(record.value[key], str) else record.free_texts(key)
+
+
+def shown_value(record: Record, key: str) -> str:
+    """Return a number, a boolean or a text as it is written, for people and for versions.
+
+    Raises:
+        DocumentError: it is neither.
+    """
+    value = record.value.get(key)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else record.text(key)
+
+
+def records(record: Record, key: str) -> list[Record]:
+    """Return the tables of a list, or the one that stands where a list may; none where the key is missing.
+
+    Raises:
+        DocumentError: it is neither.
+    """
+    if key not in record:
+        return []
+    return [record.record(key)] if isinstance(record.value[key], dict) else record.records(key)
+
+
+def inner(record: Record, *keys: str) -> Record | None:
+    """Return the table at *keys*, one in the other; None where one is missing.
+
+    Raises:
+        DocumentError: one is no table.
+    """
+    for key in keys:
+        if key not in record:
+            return None
+        record = record.record(key)
+    return record

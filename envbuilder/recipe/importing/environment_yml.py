@@ -38,6 +38,8 @@ class Environment:
     pip: tuple[Said, ...]
     """The lines of its ``pip:`` section."""
     remarks: tuple[Remark, ...]
+    notes: tuple[Remark, ...] = ()
+    """How a line was read that is changed by that: it counts where the line is taken."""
 
 
 def read_environment(path: Path) -> Environment:
@@ -72,6 +74,7 @@ def read_environment(path: Path) -> Environment:
         specs=tuple(parts.specs),
         pip=tuple(parts.pip),
         remarks=tuple(parts.remarks),
+        notes=tuple(parts.notes),
     )
 
 
@@ -83,6 +86,7 @@ class _Parts:
     specs: list[Said] = field(default_factory=list)
     pip: list[Said] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    notes: list[Remark] = field(default_factory=list)
 
     def dependency(self, item: Value) -> None:
         """Take in one entry of ``dependencies``: a spec, ``sel(linux): spec``, or ``pip:`` and a list."""
@@ -112,7 +116,7 @@ class _Parts:
             self.remarks.append(said.left_out(f"for other machines only: [{selector}]"))
             return
         if words and words not in _HERE and other not in _OTHER:
-            self.remarks.append(said.changed(f"included, regardless of its selector [{selector}] says"))
+            self.notes.append(said.changed(f"included, whatever its selector [{selector}] says"))
         into.append(said)
 
 

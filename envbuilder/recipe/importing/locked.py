@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from envbuilder.recipe.importing.indexes import variant_of
 from envbuilder.recipe.importing.remark import Said
-from envbuilder.recipe.importing.requirements import read_requirement, variant_of
-from envbuilder.recipe.importing.wanted import Imported, Wanted, with_marker
+from envbuilder.recipe.importing.requirement import read_requirement
+from envbuilder.recipe.importing.wanted import (
+    PYTHONS,
+    Imported,
+    Wanted,
+    pythons_of,
+    read_marker,
+    with_marker,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +37,10 @@ class LockedPackage:
     marker: str = ""
     itself: bool = False
     """The project that the lock was made for."""
+    not_taken: str = ""
+    """Why it is not installed: it is of a group that is not taken, or for other machines."""
+    source_only: bool = False
+    """The lock has no wheel of it for a server."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,36 +58,71 @@ class Locked:
     def imported(self) -> Imported:
         """Return what is asked for as dependencies, the rest as constraints."""
         found = Wanted()
-        asked = None if self.roots is None else {canonicalize_name(one.name): one for _, one in self.roots}
+        asked: dict[str, list[Requirement]] | None = None
+        if self.roots is not None:
+            asked = {}
+            for _, root in self.roots:
+                asked.setdefault(canonicalize_name(root.name), []).append(root)
         for package in self.packages:
             name = canonicalize_name(package.name)
             if package.itself:
                 found.remarks.append(
                     package.said.left_out("the project itself: build it with NAME @ ./folder")
                 )
+            elif package.not_taken:
+                found.remarks.append(package.said.left_out(package.not_taken))
             elif asked is None or name in asked or package.reference:
-                self._require(package, None if asked is None else asked.get(name), found)
+                self._require(package, [] if asked is None else asked.get(name, []), found)
             else:
-                found.constrain(
-                    package.said, with_marker(f"{package.name}=={package.version}", [package.marker])
-                )
-        for said, requirement in self.roots or ():
-            if canonicalize_name(requirement.name) not in {
-                canonicalize_name(one.name) for one in self.packages
-            }:
-                found.requirements.append((said, requirement))
+                self._constrain(package, found)
+        here = {canonicalize_name(one.name) for one in self.packages}
+        found.requirements += [
+            (said, root) for said, root in self.roots or () if canonicalize_name(root.name) not in here
+        ]
         return Imported(path=self.path, kind=self.kind, name=self.name, wanted=found, python=self.python)
 
-    def _require(self, package: LockedPackage, asked: Requirement | None, found: Wanted) -> None:
-        extras = f"[{','.join(sorted(asked.extras))}]" if asked is not None and asked.extras else ""
-        if (variant := variant_of(package.index)) is not None:
-            found.own_index[canonicalize_name(package.name)] = variant
+    def _require(self, package: LockedPackage, roots: Sequence[Requirement], found: Wanted) -> None:
+        names = sorted({extra for root in roots for extra in root.extras})
+        extras = f"[{','.join(names)}]" if names else ""
         if package.reference:
             text = f"{package.name}{extras} @ {package.reference}"
         else:
             text = f"{package.name}{extras}=={package.version}"
-        requirement = read_requirement(with_marker(text, [package.marker]), self.path.parent)
+        marker = package.marker or _any_of(roots)
+        if pythons_of(read_marker(marker, package.said.place)) == {*PYTHONS}:
+            marker = ""
+        requirement = read_requirement(with_marker(text, [marker]), self.path.parent)
         if isinstance(requirement, str):
             found.remarks.append(package.said.left_out(requirement))
-        else:
-            found.requirements.append((package.said, requirement))
+            return
+        found.requirements.append((package.said, requirement))
+        _note(package, requirement, found)
+
+    def _constrain(self, package: LockedPackage, found: Wanted) -> None:
+        before = len(found.constraints)
+        found.constrain(package.said, with_marker(f"{package.name}=={package.version}", [package.marker]))
+        for _, requirement in found.constraints[before:]:
+            _note(package, requirement, found)
+
+
+def _note(package: LockedPackage, requirement: Requirement, found: Wanted) -> None:
+    if (variant := variant_of(package.index)) is not None:
+        found.own_index.append((requirement, variant))
+    if package.source_only:
+        found.build.append(package.name)
+        found.notes.append(package.said.changed(f"build-from-source: [{package.name}]"))
+
+
+def _any_of(roots: Sequence[Requirement]) -> str:
+    """Return the marker of a package that a project asks for in several lines."""
+    if any(root.marker is None for root in roots):
+        return ""
+    return " or ".join(f"({root.marker})" for root in roots)
+
+
+def is_source_only(files: Iterable[str]) -> bool:
+    """Say whether none of *files*, which a lock names for a package, is a wheel for Linux on x86-64; False for none."""
+    names = [file.rpartition("/")[2].lower() for file in files]
+    wheels = [name for name in names if name.endswith(".whl")]
+    fits = [name for name in wheels if name.endswith("-any.whl") or ("linux" in name and "x86_64" in name)]
+    return bool(names) and not fits and len(wheels) < len(names)

@@ -1,239 +1,270 @@
-"""Poetry's part of a ``pyproject.toml``, and its lock."""
+"""Poetry's tables of a ``pyproject.toml``: dependencies in its own form, or details of those that [project] names."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
-from envbuilder.errors import RecipeError
-from envbuilder.recipe.importing.documents import Document, read_toml, tables
-from envbuilder.recipe.importing.locked import Locked, LockedPackage
+from envbuilder.recipe.importing.documents import Document, inner, records, texts
+from envbuilder.recipe.importing.indexes import ELSEWHERE, is_nightly, variant_of
+from envbuilder.recipe.importing.poetry_versions import (
+    alternatives,
+    platform_marker,
+    python_marker,
+    specifier,
+)
 from envbuilder.recipe.importing.remark import Said
-from envbuilder.recipe.importing.requirements import ELSEWHERE, read_requirement, variant_of
-from envbuilder.recipe.importing.wanted import Imported, Wanted, with_marker
+from envbuilder.recipe.importing.requirement import git_reference, narrowed, read_requirement
+from envbuilder.recipe.importing.wanted import Wanted, parse, pythons_of, read_marker, with_marker
 from envbuilder.util.documents import Record
 
-
-def read_poetry(document: Document, groups: Sequence[str] = ()) -> Imported:
-    """Read the table ``tool.poetry`` of *document*; *groups* are groups and extras that count, too.
-
-    Raises:
-        RecipeError: there is no such group.
-    """
-    poetry = document.root.record("tool").record("poetry")
-    found = Wanted()
-    reader = _Reader(document, found, _sources(document, poetry, found))
-    python = None
-    wanted = {canonicalize_name(name) for name in groups}
-    for name, value in poetry.value.get("dependencies", {}).items():
-        if name == "python":
-            python = document.said(specifier(str(value)) or "", "python")
-            continue
-        reader.dependency(name, value)
-    for name, text in _dependency_groups(poetry):
-        if canonicalize_name(name) in wanted:
-            wanted.discard(canonicalize_name(name))
-            for one, value in text.items():
-                reader.dependency(one, value)
-        else:
-            said = document.said(f"{name} (dependency group)", f"group.{name}")
-            found.remarks.append(said.left_out(f"a dependency group: --group {name} takes it"))
-    if wanted:
-        raise RecipeError(f"{document.path} has no group {sorted(wanted)[0]!r}")
-    name = str(poetry.value.get("name") or document.path.resolve().parent.name)
-    return Imported(path=document.path, kind="a Poetry project", name=name, wanted=found, python=python)
+_DEPENDENCIES: Final = frozenset({"dependencies", "dev-dependencies", "group", "extras", "source", "name"})
+_ALTERNATIVES: Final = "alternatives (||) have no PEP 508 form: choose one"
+_DETAILS: Final = "[project] names the dependencies: Poetry takes only details of those from here"
 
 
-def read_poetry_lock(path: Path) -> Imported:
-    """Read a ``poetry.lock``; what the project itself asks for is taken from the pyproject.toml beside it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Dependency:
+    """One way in which a dependency is asked for."""
 
-    Raises:
-        RecipeError: it cannot be read.
-    """
-    document = read_toml(path)
-    packages = []
-    for entry in document.root.records("package"):
-        source = entry.record("source") if "source" in entry else None
-        groups = entry.texts("groups") if "groups" in entry else ("main",)
-        if "main" not in groups or entry.value.get("category") not in (None, "main"):
-            continue
-        packages.append(
-            LockedPackage(
-                name=entry.text("name"),
-                version=entry.text("version"),
-                said=document.said(
-                    f"{entry.text('name')} {entry.text('version')}", f'name = "{entry.text("name")}"'
-                ),
-                index=source.text("url") if source is not None and "url" in source else "",
-                reference=_locked_reference(source, path.parent),
-                marker=_marker(entry.value.get("markers")),
-            )
-        )
-    beside = path.with_name("pyproject.toml")
-    project = read_poetry_project(beside) if beside.is_file() else None
-    metadata = document.root.record("metadata") if "metadata" in document.root else None
-    python = (
-        metadata.text("python-versions") if metadata is not None and "python-versions" in metadata else ""
-    )
-    return Locked(
-        path=path,
-        kind="a poetry.lock",
-        name=project.name if project is not None else path.resolve().parent.name,
-        packages=tuple(packages),
-        roots=None if project is None else project.wanted.requirements,
-        python=document.said(specifier(python) or "", f'python-versions = "{python}"') if python else None,
-    ).imported()
+    said: Said
+    table: Record
+    markers: tuple[str, ...]
+    reference: str
+    version: str
+    """As PEP 440 says it."""
+    variant: str | None
+    """Of the index that it is taken from by itself."""
 
 
-def read_poetry_project(path: Path) -> Imported | None:
-    """Read the Poetry project or PEP 621 project that a lock belongs to; None: the file names no dependencies."""
-    document = read_toml(path)
-    tool = document.root.value.get("tool")
-    if isinstance(tool, dict) and "poetry" in tool and "dependencies" in tool["poetry"]:
-        return read_poetry(document)
-    if "project" not in document.root:
-        return None
-    project, found = document.root.record("project"), Wanted()
-    for text in project.texts("dependencies") if "dependencies" in project else ():
-        found.require(document.said(text), text)
-    name = project.text("name") if "name" in project else path.parent.name
-    return Imported(path=path, kind="a project", name=name, wanted=found)
+class Poetry:
+    """The table ``tool.poetry``; what it asks for goes into *found*."""
 
+    def __init__(self, document: Document, table: Record, found: Wanted) -> None:
+        self.document, self.table, self.found = document, table, found
+        self._sources: dict[str, str] = {}
+        self.dependencies = inner(table, "dependencies")
+        for source in records(table, "source"):
+            self._source(source)
 
-def specifier(text: str) -> str | None:
-    """Return Poetry's version constraint *text* as PEP 440 says it; ``*`` is empty. None: PEP 440 cannot say it."""
-    if "||" in text or " or " in text:
-        return None
-    parts = []
-    for part in re.split(r"\s*,\s*|\s+(?=[<>=^~!])", text.strip()):
-        converted = _part(part.replace(" ", ""))
-        if converted is None:
+    @property
+    def groups(self) -> dict[str, Record]:
+        """Its dependency groups, by name."""
+        found = {}
+        table = inner(self.table, "group")
+        for name in table.value if table is not None else ():
+            assert table is not None
+            found[name] = table.record(name)
+        if "dev-dependencies" in self.table:
+            before = {"dependencies": self.table.record("dev-dependencies").value}
+            found.setdefault("dev", Record(before, self.table.where))
+        return found
+
+    @property
+    def extras(self) -> dict[str, tuple[str, ...]]:
+        """Its extras: names of optional dependencies."""
+        table = inner(self.table, "extras")
+        return {} if table is None else {name: texts(table, name) for name in table.value}
+
+    def python(self) -> Said | None:
+        """Return the versions of Python that it allows, as PEP 440 says them; alternatives stay apart by ``||``."""
+        if self.dependencies is None or "python" not in self.dependencies:
             return None
-        parts.append(converted)
-    return ",".join(part for part in parts if part)
+        value = self.dependencies.value["python"]
+        table = self.dependencies.record("python") if isinstance(value, dict) else self.dependencies
+        text = table.text("version" if isinstance(value, dict) else "python")
+        said = self.document.key(text, "python")
+        found = [specifier(one) for one in alternatives(text)]
+        if None in found:
+            self.found.remarks.append(said.left_out(_no_constraint(text)))
+            return None
+        together = " || ".join(one for one in found if one)
+        if not together:
+            self.found.remarks.append(said.carried())
+            return None
+        return Said(text=together, place=said.place)
 
+    # -- dependencies of its own -------------------------------------------------------------------
 
-def _part(part: str) -> str | None:
-    if part in ("", "*"):
-        return ""
-    if re.fullmatch(r"\d[\d.]*\.\*", part):
-        return f"=={part}"
-    match = re.fullmatch(r"(\^|~(?!=)|)(\d[\w.+!-]*)", part)
-    if match is None:
-        return part if re.fullmatch(r"(===?|!=|<=?|>=?|~=)\d[\w.*+!-]*", part) else None
-    sign, number = match.groups()
-    try:
-        release = Version(number).release
-    except InvalidVersion:
-        return None
-    if sign == "":
-        return f"=={number}"
-    if sign == "~":
-        kept = release[:2]
-        above = (*kept[:-1], kept[-1] + 1) if len(kept) > 1 else (kept[0] + 1,)
-    else:
-        first = next((index for index, one in enumerate(release) if one), len(release) - 1)
-        above = (*release[:first], release[first] + 1)
-    return f">={number},<{'.'.join(map(str, above))}"
+    def require_main(self, optional: Collection[str]) -> None:
+        """Ask for what it depends on, of the optional ones those that are in *optional*."""
+        if self.dependencies is not None:
+            for name in self.dependencies.value:
+                if name != "python":
+                    self._require(self.dependencies, name, optional)
 
+    def require_group(self, name: str, inside: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Ask for what is in the group *name* and those that it includes; return which these are."""
+        group = self.groups.get(name)
+        if group is None or name in inside:
+            return ()
+        dependencies = inner(group, "dependencies")
+        for one in dependencies.value if dependencies is not None else ():
+            assert dependencies is not None
+            self._require(dependencies, one, ())
+        taken = [name]
+        for other in texts(group, "include-groups"):
+            taken += self.require_group(other, (*inside, name))
+        return tuple(taken)
 
-def _marker(value: object) -> str:
-    if isinstance(value, dict):
-        return str(value.get("main", ""))
-    return str(value) if value else ""
+    def leave_details(self, names: Collection[str]) -> None:
+        """Say of dependencies that [project] does not have among its *names* that Poetry takes none of them."""
+        for name in self.dependencies.value if self.dependencies is not None else ():
+            if name != "python" and canonicalize_name(name) not in names:
+                self.found.remarks.append(self._key(name, name).left_out(_DETAILS))
 
+    def _require(self, dependencies: Record, name: str, optional: Collection[str]) -> None:
+        for said, table in self._tables(dependencies, name):
+            if "optional" in table and table.boolean("optional") and canonicalize_name(name) not in optional:
+                self.found.remarks.append(said.left_out(self._optional(name)))
+                continue
+            one = self._read(said, table)
+            if one is None:
+                continue
+            extras = f"[{','.join(texts(table, 'extras'))}]" if "extras" in table else ""
+            place = f" @ {one.reference}" if one.reference else one.version
+            text = with_marker(f"{name}{extras}{place}", one.markers)
+            asked = str(table.value.get("version", "")).replace(" ", "")
+            if one.version and not one.reference and one.version != asked:
+                self.found.notes.append(said.changed(text))
+            requirement = read_requirement(text, self.document.path.parent)
+            if isinstance(requirement, str):
+                self.found.remarks.append(said.left_out(requirement))
+                continue
+            self._add(said, requirement, one)
 
-def _locked_reference(source: Record | None, folder: Path) -> str:
-    if source is None or "type" not in source:
-        return ""
-    kind, url = source.text("type"), source.text("url")
-    if kind == "git":
-        reference = source.text("resolved_reference") if "resolved_reference" in source else ""
-        return f"git+{url}@{reference}" if reference else f"git+{url}"
-    if kind in ("directory", "file"):
-        return str((folder / url).absolute())
-    return url if kind == "url" else ""
+    def _add(self, said: Said, requirement: Requirement, one: _Dependency) -> None:
+        self.found.requirements.append((said, requirement))
+        if one.variant is not None:
+            self.found.own_index.append((requirement, one.variant))
+        if "allow-prereleases" in one.table and one.table.boolean("allow-prereleases"):
+            how = "without its allow-prereleases: `prereleases: true` allows them for all packages"
+            self.found.notes.append(said.changed(how))
 
+    def _optional(self, name: str) -> str:
+        for extra, names in self.extras.items():
+            if canonicalize_name(name) in {canonicalize_name(one) for one in names}:
+                return f"optional: --group {extra} takes it"
+        return "optional: add it to the dependencies"
 
-def _sources(document: Document, poetry: Record, found: Wanted) -> dict[str, str]:
-    """Return the indexes that the project names; where they are is no part of a recipe."""
-    urls = {}
-    for source in tables(poetry.value.get("source")):
-        name, url = str(source.get("name", "")), str(source.get("url", ""))
-        urls[name] = url
-        if variant_of(url) is None:
-            said = document.said(f"source {name}", url)
-            found.remarks.append(said.left_out(ELSEWHERE))
-    return urls
+    # -- details of what [project] names -----------------------------------------------------------
 
+    def detail(self, said: Said, requirement: Requirement) -> bool:
+        """Ask for *requirement* with the details that Poetry's table has for it; False: it has none."""
+        name = canonicalize_name(requirement.name)
+        ways: list[_Dependency] = []
+        for own in self.dependencies.value if self.dependencies is not None else ():
+            assert self.dependencies is not None
+            if canonicalize_name(own) == name and name != "python":
+                read = [self._read(place, table) for place, table in self._tables(self.dependencies, own)]
+                ways += [one for one in read if one is not None]
+        held = [one for one in ways if self._holds(one)]
+        for one in held:
+            self._detailed(said, requirement, one)
+        return bool(held)
 
-def _dependency_groups(poetry: Record) -> list[tuple[str, dict[str, Any]]]:
-    groups = [
-        (str(name), group["dependencies"])
-        for name, group in poetry.value.get("group", {}).items()
-        if isinstance(group, dict) and isinstance(group.get("dependencies"), dict)
-    ]
-    before = poetry.value.get("dev-dependencies")
-    return [*groups, ("dev", before)] if isinstance(before, dict) else groups
+    def _holds(self, one: _Dependency) -> bool:
+        marker = " and ".join(f"({part})" for part in one.markers if part)
+        return bool(pythons_of(read_marker(marker, one.said.place)))
 
-
-class _Reader:
-    def __init__(self, document: Document, found: Wanted, sources: dict[str, str]) -> None:
-        self.document, self.found, self.sources = document, found, sources
-
-    def dependency(self, name: str, value: object) -> None:
-        """Take in one dependency: a constraint, a table, or a list of tables for several platforms."""
-        for one in value if isinstance(value, list) else [value]:
-            table: dict[str, Any] = one if isinstance(one, dict) else {"version": str(one)}
-            shown = table.get("version", "") if set(table) == {"version"} else ", ".join(map(str, table))
-            said = self.document.said(f"{name} {shown}".strip(), f"{name} =")
-            if said.place == str(self.document.path):
-                said = self.document.said(said.text, name)
-            self._one(name, table, said)
-
-    def _one(self, name: str, table: dict[str, Any], said: Said) -> None:
-        if table.get("optional"):
-            self.found.remarks.append(said.left_out("optional: add it to the dependencies"))
+    def _detailed(self, said: Said, requirement: Requirement, one: _Dependency) -> None:
+        marker = " and ".join(f"({part})" for part in one.markers if part)
+        extras = {*requirement.extras, *texts(one.table, "extras")}
+        shown = f"[{','.join(sorted(extras))}]" if extras else ""
+        if one.reference:
+            text = f"{requirement.name}{shown} @ {one.reference}"
+            found = read_requirement(text, self.document.path.parent)
+        else:
+            limits = ",".join(part for part in (str(requirement.specifier), one.version) if part)
+            found = parse(f"{requirement.name}{shown}{limits}") if requirement.url is None else requirement
+        if isinstance(found, str):
+            self.found.remarks.append(said.left_out(found))
             return
-        extras = f"[{','.join(map(str, table['extras']))}]" if table.get("extras") else ""
-        python = specifier(str(table.get("python", "")))
-        marker = " and ".join(_python_marker(part) for part in (python or "").split(",") if part)
-        markers = [str(table.get("markers", "")), marker]
-        reference = self._reference(table)
-        if reference is not None:
-            text = with_marker(f"{name}{extras} @ {reference}", markers)
+        found = narrowed(narrowed(found, str(requirement.marker or "")), marker)
+        if str(found) != str(requirement):
+            self.found.notes.append(said.changed(f"with Poetry's details: {one.reference or found}"))
+        self._add(said, found, one)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _tables(self, dependencies: Record, name: str) -> Iterator[tuple[Said, Record]]:
+        """Yield the ways in which *name* is asked for: a constraint, a table, or tables for several platforms."""
+        value = dependencies.value[name]
+        if isinstance(value, str):
+            yield self._key(f"{name} {value}".strip(), name), Record({"version": value}, dependencies.where)
+            return
+        for table in records(dependencies, name):
+            # Of several, each is told apart by what it says.
+            keys = ", ".join(f"{key} {value}" for key, value in table.value.items())
+            shown = keys if isinstance(value, list) else ", ".join(table.value)
+            yield self._key(f"{name} {shown}".strip(), name), table
+
+    def _key(self, text: str, name: str) -> Said:
+        return self.document.key(text, name)
+
+    def _read(self, said: Said, table: Record) -> _Dependency | None:
+        """Return one way; None where it cannot be said, which is told."""
+        text = table.text("version") if "version" in table and table.value["version"] else "*"
+        version = specifier(text)
+        if version is None:
+            why = _ALTERNATIVES if len(alternatives(text)) > 1 else _no_constraint(text)
+            self.found.remarks.append(said.left_out(why))
+            return None
+        markers = [table.text("markers")] if "markers" in table and table.value["markers"] else []
+        for key, read in (("python", python_marker), ("platform", platform_marker)):
+            if key in table:
+                marker = read(table.text(key))
+                if marker is None:
+                    self.found.remarks.append(said.left_out(_no_constraint(table.text(key))))
+                    return None
+                markers.append(marker)
+        for marker in markers:
+            read_marker(marker, f"{self.document.path}, {said.text}")
+        source = table.text("source") if "source" in table else ""
+        return _Dependency(
+            said=said,
+            table=table,
+            markers=tuple(markers),
+            reference=_reference(table),
+            version=version,
+            variant=variant_of(self._sources.get(source, "")),
+        )
+
+    def _source(self, source: Record) -> None:
+        """Take in an index that the project names; where it is is no part of a recipe, but for PyTorch's."""
+        name = source.text("name") if "name" in source else ""
+        url = source.text("url") if "url" in source else ""
+        self._sources[name] = url
+        said = self.document.said(f"source {name}", url or f'"{name}"')
+        variant = variant_of(url)
+        explicit = "priority" in source and source.text("priority") == "explicit"
+        if is_nightly(url):
+            self.found.nightly.append(said)
+        elif variant is None:
+            self.found.remarks.append(said.left_out(ELSEWHERE))
         else:
-            version = specifier(str(table.get("version", "*")))
-            if version is None:
-                self.found.remarks.append(said.left_out("alternatives (||) have no PEP 508 form: choose one"))
-                return
-            text = with_marker(f"{name}{extras}{version}", markers)
-            if version != str(table.get("version", "")).replace(" ", "") and version:
-                self.found.remarks.append(said.changed(text))
-        variant = variant_of(self.sources.get(str(table.get("source", "")), ""))
-        if variant is not None:
-            self.found.own_index[canonicalize_name(name)] = variant
-        requirement = read_requirement(text, self.document.path.parent)
-        if isinstance(requirement, str):
-            self.found.remarks.append(said.left_out(requirement))
-        else:
-            self.found.requirements.append((said, requirement))
+            (self.found.explicit if explicit else self.found.indexes).append((said, variant))
 
-    def _reference(self, table: dict[str, Any]) -> str | None:
-        if "git" in table:
-            at = next((f"@{table[key]}" for key in ("rev", "tag", "branch") if key in table), "")
-            folder = f"#subdirectory={table['subdirectory']}" if "subdirectory" in table else ""
-            return f"git+{table['git']}{at}{folder}"
-        return next((str(table[key]) for key in ("url", "path", "file") if key in table), None)
+    def tell_rest(self) -> None:
+        """Say of its other keys that they are no part of an environment."""
+        rest = [key for key in self.table.value if key not in _DEPENDENCIES]
+        if rest:
+            said = self.document.key(", ".join(rest), rest[0])
+            self.found.remarks.append(said.left_out("about the project, not of its environment"))
 
 
-def _python_marker(part: str) -> str:
-    match = re.fullmatch(r"(===?|!=|<=?|>=?|~=)(.+)", part)
-    assert match is not None  # it is one of specifier()'s
-    long = match[2].count(".") > 1
-    return f'{"python_full_version" if long else "python_version"} {match[1]} "{match[2]}"'
+def _no_constraint(text: str) -> str:
+    return f"{text!r} is not a version constraint of Poetry's"
+
+
+def _reference(table: Record) -> str:
+    if "git" in table:
+        at = next((table.text(key) for key in ("rev", "tag", "branch") if key in table), "")
+        return git_reference(
+            table.text("git"), at, table.text("subdirectory") if "subdirectory" in table else ""
+        )
+    return next((table.text(key) for key in ("url", "path", "file") if key in table), "")

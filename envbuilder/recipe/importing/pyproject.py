@@ -1,41 +1,26 @@
-"""A ``pyproject.toml``: PEP 621's dependencies, dependency groups (PEP 735), and uv's table. Poetry's is elsewhere."""
+"""A ``pyproject.toml``: PEP 621's dependencies, dependency groups (PEP 735), with uv's and Poetry's tables."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from envbuilder.errors import RecipeError
-from envbuilder.recipe.importing.documents import Document, read_toml, tables
-from envbuilder.recipe.importing.poetry import read_poetry
+from envbuilder.recipe.importing.documents import Document, inner, read_toml, texts
+from envbuilder.recipe.importing.poetry import Poetry
 from envbuilder.recipe.importing.remark import Said
-from envbuilder.recipe.importing.requirements import ELSEWHERE, read_requirement, variant_of
-from envbuilder.recipe.importing.wanted import Imported, Wanted, holds, read_marker, with_marker
+from envbuilder.recipe.importing.requirement import narrowed, read_requirement
+from envbuilder.recipe.importing.uv_table import Uv
+from envbuilder.recipe.importing.wanted import Imported, Wanted
 from envbuilder.util.documents import Record
 
-_NEWEST_PYTHON: Final = "3.12"
-"""Sources differ by platform far more often than by Python."""
-_UV_WITHOUT_EFFECT: Final = {
-    "dev-dependencies": "for development, not for serving",
-    "default-groups": "groups are named: --group NAME",
-    "environments": "Triton's servers are Linux on x86-64",
-    "required-environments": "Triton's servers are Linux on x86-64",
-    "package": "the project itself is not part of its dependencies",
-    "managed": "how uv treats the project",
-    "workspace": "members of a workspace are named as dependencies",
-    "conflicts": "one group at a time is imported",
-    "override-dependencies": "a recipe cannot override what packages require: use constraints",
-    "build-constraint-dependencies": "limits of builds, not of the environment",
-    "no-build": "a recipe takes wheels only, unless build-from-source names a project",
-    "index-strategy": ELSEWHERE,
-    "index-url": f"{ELSEWHERE}: index-url",
-    "extra-index-url": f"{ELSEWHERE}: extra-index-urls",
-    "find-links": f"{ELSEWHERE}: find-links",
-}
+_PROJECT: Final = frozenset({"name", "dependencies", "optional-dependencies", "requires-python", "dynamic"})
+_WITH_DEPENDENCIES: Final = ("pdm", "hatch", "pixi", "rye", "flit", "setuptools")
+"""Tools whose tables may name packages, each key of which is told."""
 
 
 def read_pyproject(path: Path, groups: Sequence[str] = ()) -> Imported:
@@ -45,193 +30,260 @@ def read_pyproject(path: Path, groups: Sequence[str] = ()) -> Imported:
         RecipeError: it cannot be read, has none of the tables that name dependencies, or no such group.
     """
     document = read_toml(path)
-    tool = document.root.record("tool") if "tool" in document.root else None
-    if "project" in document.root:
-        reader = _Reader(document, groups)
-        return reader.read(tool.record("uv") if tool is not None and "uv" in tool else None)
-    if tool is not None and "poetry" in tool:
-        return read_poetry(document, groups)
-    raise RecipeError(
-        f"{path} names no dependencies: it has neither [project] nor [tool.poetry]",
-        hint="envbuilder import reads PEP 621's [project], [dependency-groups], [tool.uv] and [tool.poetry]",
+    tool = inner(document.root, "tool")
+    poetry = inner(tool, "poetry") if tool is not None else None
+    if poetry is None and not {"project", "dependency-groups"} & document.root.value.keys():
+        raise RecipeError(
+            f"{path} names no dependencies: it has neither [project] nor [tool.poetry]",
+            hint="envbuilder import reads PEP 621's [project], [dependency-groups], [tool.uv] and [tool.poetry]",
+        )
+    found = Wanted()
+    uv = inner(tool, "uv") if tool is not None else None
+    reader = _Reader(
+        document,
+        found,
+        groups,
+        Uv(document, uv, found) if uv is not None else None,
+        Poetry(document, poetry, found) if poetry is not None else None,
     )
+    return reader.read()
 
 
 class _Reader:
-    def __init__(self, document: Document, groups: Sequence[str]) -> None:
-        self.document = document
-        self.project = document.root.record("project")
-        self.groups = [*groups]
-        self.sources: dict[str, Any] = {}
-        self.indexes: dict[str, str] = {}
-        self.found = Wanted()
+    def __init__(
+        self, document: Document, found: Wanted, groups: Sequence[str], uv: Uv | None, poetry: Poetry | None
+    ) -> None:
+        self.document, self.found, self.uv, self.poetry = document, found, uv, poetry
+        root = document.root
+        self.project = inner(root, "project")
+        self.extras = inner(self.project, "optional-dependencies") if self.project is not None else None
+        self.groups = inner(root, "dependency-groups")
+        self.wanted = {canonicalize_name(name): name for name in groups}
+        self.done: set[tuple[str, str]] = set()
+        """Extras and groups whose lines are in, with what they are."""
+        self.names: set[str] = set()
+        """Projects that [project] asks for, extras included."""
 
-    def read(self, uv: Record | None) -> Imported:
-        if uv is not None:
-            self._uv(uv)
-        for text in self._texts(self.project, "dependencies"):
+    def read(self) -> Imported:
+        self._check_groups()
+        own = self._poetrys_own()
+        for text in texts(self.project, "dependencies") if self.project is not None else ():
             self._require(text)
+        if self.poetry is not None and own:
+            self.poetry.require_main(self._optional())
         self._extras()
-        self._dependency_groups()
-        if self.groups:
-            raise RecipeError(f"{self.document.path} has no group or extra {self.groups[0]!r}")
-        if uv is not None:
-            self._rest_of_uv(uv)
-        for name in self.project.texts("dynamic") if "dynamic" in self.project else ():
-            if name in ("dependencies", "optional-dependencies"):
-                said = self.document.said(f"dynamic = {name}", "dynamic")
-                self.found.remarks.append(said.left_out("computed when the project is built: name them"))
+        self._groups()
+        python = self._python()
+        if self.poetry is not None:
+            if not own:
+                self.poetry.leave_details(self.names)
+            self.poetry.tell_rest()
+        if self.uv is not None:
+            self._uvs_own_group()
+            self.uv.tell_rest()
+        self._tell_rest(own=own)
         return Imported(
             path=self.document.path,
-            kind="a pyproject.toml",
-            name=self.project.text("name")
-            if "name" in self.project
-            else self.document.path.resolve().parent.name,
+            kind="a Poetry project"
+            if self.project is None and self.poetry is not None
+            else "a pyproject.toml",
+            name=self._name(),
             wanted=self.found,
-            python=self._python(),
+            python=python,
         )
 
-    def _python(self) -> Said | None:
-        if "requires-python" not in self.project:
-            return None
-        text = self.project.text("requires-python")
-        return self.document.said(text, "requires-python")
+    def _poetrys_own(self) -> bool:
+        """Whether what the project depends on stands in Poetry's table, not in [project]."""
+        if self.project is None:
+            return True
+        return "dependencies" not in self.project or "dependencies" in texts(self.project, "dynamic")
 
-    def _texts(self, record: Record, key: str) -> tuple[str, ...]:
-        return record.texts(key) if key in record else ()
+    def _name(self) -> str:
+        for table in (self.project, self.poetry.table if self.poetry is not None else None):
+            if table is not None and "name" in table:
+                return table.text("name")
+        return self.document.path.resolve().parent.name
+
+    def _check_groups(self) -> None:
+        known = {name for record in (self.extras, self.groups) if record is not None for name in record.value}
+        if self.poetry is not None:
+            known |= {*self.poetry.groups, *self.poetry.extras}
+        if self.uv is not None and "dev-dependencies" in self.uv.table:
+            known.add("dev")
+        known = {canonicalize_name(name) for name in known}
+        for name, given in self.wanted.items():
+            if name not in known:
+                raise RecipeError(f"{self.document.path} has no group or extra {given!r}")
+
+    def _takes(self, name: str) -> bool:
+        return canonicalize_name(name) in self.wanted
+
+    def _python(self) -> Said | None:
+        own = None
+        if self.project is not None and "requires-python" in self.project:
+            text = self.project.text("requires-python")
+            own = self.document.key(text, "requires-python")
+        poetrys = self.poetry.python() if self.poetry is not None else None
+        if own is not None and poetrys is not None:
+            self.found.remarks.append(own.left_out("Poetry's own python narrows it"))
+        return poetrys or own
+
+    # -- extras and groups -------------------------------------------------------------------------
+
+    def _optional(self) -> set[str]:
+        """Return the optional dependencies of Poetry's that the extras which are taken have."""
+        assert self.poetry is not None
+        return {
+            canonicalize_name(one)
+            for name, names in self.poetry.extras.items()
+            if self._takes(name)
+            for one in names
+        }
 
     def _extras(self) -> None:
-        if "optional-dependencies" not in self.project:
-            return
-        extras = self.project.record("optional-dependencies")
-        for name in extras.value:
-            if not self._takes(name):
-                said = self.document.said(f"{name} (extra)", name)
-                self.found.remarks.append(said.left_out(f"an extra: --group {name} takes it"))
-                continue
-            for text in extras.texts(name):
-                self._require(text)
-
-    def _dependency_groups(self) -> None:
-        if "dependency-groups" not in self.document.root:
-            return
-        groups = self.document.root.record("dependency-groups")
-        for name in groups.value:
+        names = [*self.extras.value] if self.extras is not None else []
+        for name in names:
             if self._takes(name):
-                self._group(groups, name, ())
-            else:
-                said = self.document.said(f"{name} (dependency group)", name)
+                self._extra(name, None, ())
+        for name in names:
+            if ("extra", name) not in self.done:
+                said = self.document.key(f"{name} (extra)", name)
+                self.found.remarks.append(said.left_out(f"an extra: --group {name} takes it"))
+        for name in self.poetry.extras if self.poetry is not None else ():
+            said = self.document.key(f"{name} (extra)", name)
+            remark = said.changed("what it names is in the recipe") if self._takes(name) else None
+            self.found.remarks.append(remark or said.left_out(f"an extra: --group {name} takes it"))
+
+    def _extra(self, name: str, asked: Requirement | None, inside: tuple[str, ...]) -> None:
+        """Ask for what the extra *name* has, where *asked*, which names it, holds."""
+        assert self.extras is not None
+        self.done.add(("extra", name))
+        for text in texts(self.extras, name):
+            self._require(text, extra=name, asked=asked, inside=(*inside, name))
+
+    def _groups(self) -> None:
+        names = [*self.groups.value] if self.groups is not None else []
+        for name in names:
+            if self._takes(name):
+                self._group(name, ())
+        poetrys = [*self.poetry.groups] if self.poetry is not None else []
+        for name in poetrys:
+            if self._takes(name) and self.poetry is not None:
+                self.done |= {("group", one) for one in self.poetry.require_group(name)}
+        for name in [*names, *poetrys]:
+            if ("group", name) not in self.done:
+                said = self.document.key(f"{name} (dependency group)", name)
                 self.found.remarks.append(said.left_out(f"a dependency group: --group {name} takes it"))
 
-    def _group(self, groups: Record, name: str, inside: tuple[str, ...]) -> None:
-        if name in inside or name not in groups or not isinstance(groups.value[name], list):
+    def _group(self, name: str, inside: tuple[str, ...]) -> None:
+        groups = self.groups
+        assert groups is not None
+        if name in inside or not isinstance(groups.value.get(name), list):
             groups.fail(name, "is not a dependency group, or includes itself")
+        self.done.add(("group", name))
         for item in groups.value[name]:
             if isinstance(item, str):
-                self._require(item)
+                self._require(item, group=name)
             elif isinstance(item, dict) and isinstance(item.get("include-group"), str):
-                self._group(groups, item["include-group"], (*inside, name))
+                included = canonicalize_name(item["include-group"])
+                other = next((one for one in groups.value if canonicalize_name(one) == included), included)
+                self._group(other, (*inside, name))
             else:
                 groups.fail(name, "expected requirements or {include-group = …}")
 
-    def _takes(self, name: str) -> bool:
-        wanted = [one for one in self.groups if canonicalize_name(one) == canonicalize_name(name)]
-        for one in wanted:
-            self.groups.remove(one)
-        return bool(wanted)
+    def _uvs_own_group(self) -> None:
+        assert self.uv is not None
+        if "dev-dependencies" not in self.uv.table:
+            return
+        if self._takes("dev"):
+            for text in texts(self.uv.table, "dev-dependencies"):
+                self._require(text, group="dev")
+        else:
+            said = self.document.key("tool.uv.dev-dependencies", "dev-dependencies")
+            self.found.remarks.append(said.left_out("for development, not for serving: --group dev takes it"))
 
-    def _require(self, text: str) -> None:
-        said = self.document.said(text)
+    # -- one requirement ---------------------------------------------------------------------------
+
+    def _require(
+        self,
+        text: str,
+        *,
+        extra: str = "",
+        group: str = "",
+        asked: Requirement | None = None,
+        inside: tuple[str, ...] = (),
+    ) -> None:
+        """Ask for the requirement *text*, which *extra* or *group* has, where *asked* holds."""
+        said = self.document.quoted(text)
         requirement = read_requirement(text, self.document.path.parent)
         if isinstance(requirement, str):
             self.found.remarks.append(said.left_out(requirement))
             return
-        sources = tables(self.sources.pop(canonicalize_name(requirement.name), None))
-        if not sources:
-            self.found.requirements.append((said, requirement))
-        for source in sources:
-            where = f"{self.document.path}, tool.uv.sources.{requirement.name}"
-            if not holds(read_marker(str(source.get("marker", "")), where), _NEWEST_PYTHON):
-                place = next(
-                    (str(source[key]) for key in ("index", "git", "url", "path") if key in source), ""
-                )
-                why = f"its source {place}: not for Linux, x86-64"
-                self.found.remarks.append(said.left_out(why.replace(" :", ":")))
-                continue
-            self._from_source(said, requirement.name, str(requirement), source)
-
-    def _from_source(self, said: Said, name: str, text: str, source: Any) -> None:
-        """Require a package from where ``tool.uv.sources`` says that it comes from."""
-        marker = str(source.get("marker", ""))
-        if "index" in source:
-            variant = variant_of(self.indexes.get(str(source["index"]), ""))
-            if variant is not None:
-                self.found.own_index[canonicalize_name(name)] = variant
-            else:
-                self.found.remarks.append(
-                    said.changed(f"from whichever index envbuilder.toml names, not {source['index']}")
-                )
-            self.found.require(said, with_marker(text, [marker]) if ";" not in text else text)
+        if asked is not None and asked.marker is not None:
+            requirement = narrowed(requirement, str(asked.marker))
+        if self._is_itself(requirement):
+            self._itself(said, requirement, inside)
             return
-        reference = _reference(source)
-        if reference is None:
+        self.names.add(canonicalize_name(requirement.name))
+        if self.poetry is not None and self.uv is None and self.poetry.detail(said, requirement):
+            return
+        if self.uv is not None:
+            self.uv.place(said, requirement, extra=extra, group=group)
+        else:
+            self.found.requirements.append((said, requirement))
+
+    def _is_itself(self, requirement: Requirement) -> bool:
+        if self.project is None or "name" not in self.project:
+            return False
+        return canonicalize_name(requirement.name) == canonicalize_name(self.project.text("name"))
+
+    def _itself(self, said: Said, requirement: Requirement, inside: tuple[str, ...]) -> None:
+        """Take in the extras of the project that one of its own requirements names: ``all = ["project[fast]"]``."""
+        known = {
+            canonicalize_name(name): name for name in (self.extras.value if self.extras is not None else ())
+        }
+        names = [known.get(canonicalize_name(name), "") for name in sorted(requirement.extras)]
+        if not names or not all(names):
             self.found.remarks.append(
-                said.left_out("a member of a workspace: name its folder (NAME @ ./folder)")
+                said.left_out("the project itself" + (", which has no such extra" if names else ""))
             )
             return
-        extras = re.match(r"[\w.-]+(\[[^\]]*\])?", text)
-        requirement = read_requirement(
-            with_marker(f"{extras[0] if extras else name} @ {reference}", [marker]), self.document.path.parent
-        )
-        if isinstance(requirement, str):
-            self.found.remarks.append(said.left_out(requirement))
-            return
-        self.found.remarks.append(said.changed(f"with its source: {reference}"))
-        self.found.requirements.append((said, requirement))
+        self.found.remarks.append(said.changed(f"what its extra {', '.join(names)} has is in the recipe"))
+        for name in names:
+            if name not in inside:
+                self._extra(name, requirement, inside)
 
-    # -- uv's table --------------------------------------------------------------------------------
+    # -- the rest ----------------------------------------------------------------------------------
 
-    def _uv(self, uv: Record) -> None:
-        for index in tables(uv.value.get("index")):
-            name, url = str(index.get("name", "")), str(index.get("url", ""))
-            self.indexes[name] = url
-            said = self.document.said(f"index {name}".strip(), url)
-            variant = variant_of(url)
-            if variant is not None and not index.get("explicit"):
-                self.found.indexes.append((said, variant))
-            elif variant is None:
-                self.found.remarks.append(said.left_out(ELSEWHERE))
-        sources = uv.value.get("sources")
-        if isinstance(sources, dict):
-            self.sources = {canonicalize_name(str(name)): source for name, source in sources.items()}
+    def _tell_rest(self, *, own: bool) -> None:
+        remarks = self.found.remarks
+        for name in texts(self.project, "dynamic") if self.project is not None else ():
+            said = self.document.said(f"dynamic = {name}", "dynamic", name)
+            if name in ("dependencies", "optional-dependencies"):
+                named = own and self.poetry is not None
+                remarks.append(
+                    said.changed("what [tool.poetry] has is taken")
+                    if named
+                    else said.left_out("computed when the project is built: name them")
+                )
+        rest = [key for key in self.project.value if key not in _PROJECT] if self.project is not None else []
+        if rest:
+            said = self.document.key(", ".join(rest), rest[0])
+            remarks.append(said.left_out("about the project, not of its environment"))
+        if "build-system" in self.document.root:
+            said = self.document.key("build-system", "build-system")
+            remarks.append(said.left_out("what builds the project itself"))
+        tool = inner(self.document.root, "tool")
+        for name in tool.value if tool is not None else ():
+            if name not in ("uv", "poetry") and tool is not None:
+                self._tell_tool(tool, name)
 
-    def _rest_of_uv(self, uv: Record) -> None:
-        for text in self._texts(uv, "constraint-dependencies"):
-            self.found.constrain(self.document.said(text), text)
-        if uv.value.get("prerelease") in ("allow", "explicit", "if-necessary-or-explicit"):
-            said = self.document.said(f"prerelease = {uv.value['prerelease']}", "prerelease")
-            if uv.value["prerelease"] == "allow":
-                self.found.prereleases = said
-                self.found.remarks.append(said.changed("prereleases: true"))
-            else:
-                self.found.remarks.append(said.carried())
-        for name in self._texts(uv, "no-binary-package"):
-            self.found.build.append(name)
-            said = self.document.said(name, "no-binary-package")
-            self.found.remarks.append(said.changed(f"build-from-source: [{name}]"))
-        for key, why in _UV_WITHOUT_EFFECT.items():
-            if key in uv.value:
-                self.found.remarks.append(self.document.said(f"tool.uv.{key}", key).left_out(why))
-
-
-def _reference(source: Any) -> str | None:
-    """Return where a source of uv's points, as a requirement names it."""
-    if "git" in source:
-        at = next((f"@{source[key]}" for key in ("rev", "tag", "branch") if key in source), "")
-        folder = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
-        return f"git+{str(source['git']).removeprefix('git+')}{at}{folder}"
-    if "url" in source:
-        return str(source["url"])
-    if "path" in source:
-        return str(source["path"])
-    return None
+    def _tell_tool(self, tool: Record, name: str) -> None:
+        value = tool.value[name]
+        keys = [*value] if isinstance(value, dict) and name in _WITH_DEPENDENCIES else []
+        for key in keys:
+            said = self.document.key(f"tool.{name}.{key}", key)
+            self.found.remarks.append(said.left_out(f"a table of {name}'s: name packages in [project]"))
+        if not keys:
+            said = self.document.said(f"tool.{name}", f"[tool.{name}")
+            self.found.remarks.append(said.left_out("settings of another tool"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,3 +46,32 @@ class Remark:
     def __str__(self) -> str:
         parts = [part for part in (self.place, self.text, self.why) if part]
         return ": ".join(parts)
+
+
+def one_fate(remarks: Iterable[Remark], notes: Iterable[Remark] = ()) -> list[Remark]:
+    """Return one remark for each line.
+
+    A line may ask for a package in several ways, of which some hold on a server: it is left out where none does.
+    *notes* say how a line was read; they count where it is taken. What is said of the file as a whole stays as it is.
+    """
+    whole = [remark for remark in remarks if not remark.text]
+    said: dict[tuple[str, str], list[Remark]] = {}
+    noted: dict[tuple[str, str], list[str]] = {}
+    for remark in remarks:
+        if remark.text:
+            said.setdefault((remark.place, remark.text), []).append(remark)
+    for note in notes:
+        noted.setdefault((note.place, note.text), []).append(note.why)
+    found = [_together(same, noted.get(line, [])) for line, same in said.items()]
+    return [*whole, *found]
+
+
+def _together(same: list[Remark], notes: list[str]) -> Remark:
+    first = same[0]
+    taken = [remark for remark in same if remark.fate != "left out"]
+    if not taken:
+        whys = dict.fromkeys(remark.why for remark in same)
+        return Remark(place=first.place, text=first.text, fate="left out", why="; ".join(whys))
+    whys = dict.fromkeys([*notes, *(remark.why for remark in taken if remark.why)])
+    fate: Fate = "changed" if whys else "carried over"
+    return Remark(place=first.place, text=first.text, fate=fate, why="; ".join(whys))

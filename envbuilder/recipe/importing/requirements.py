@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
-from urllib.request import url2pathname
-
-from packaging.requirements import Requirement
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from envbuilder.errors import RecipeError
+from envbuilder.recipe.importing.indexes import ELSEWHERE, is_nightly, variant_of
 from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.requirement import read_requirement
 from envbuilder.recipe.importing.wanted import Imported, Wanted, parse
 from envbuilder.util.files import read_text as read_whole_text
-from envbuilder.util.paths import expand_user
-from envbuilder.util.project_name import project_name
-from envbuilder.util.urls import public
 
 LARGEST: Final = 4 * 2**20
 """Bytes of a file that is imported; a lock with the hashes of every file has some hundred KiB."""
-ELSEWHERE: Final = "set package sources in envbuilder.toml, not in a recipe"
 _DEEPEST: Final = 16
 """Requirements files that include one another."""
 _PLACES: Final = (
@@ -35,6 +29,11 @@ _PLACES: Final = (
     "--no-index",
     "--trusted-host",
 )
+_MAIN: Final = ("-i", "--index-url")
+_NO_BINARY: Final = {
+    ":all:": "it names no project: list those to build from source under build-from-source",
+    ":none:": "that is so anyway: wheels are taken",
+}
 _EDITABLE: Final = ("-e", "--editable")
 _FILES: Final = ("-r", "--requirement")
 _CONSTRAINTS: Final = ("-c", "--constraint")
@@ -47,22 +46,30 @@ _SETTING: Final = {
     "--no-index": "no-index = true",
     "--trusted-host": 'trusted-hosts = ["…"]',
 }
-_NO_WHEEL: Final = "an archive of sources at an address cannot be pinned: build a wheel of it and name that"
-_PYTORCH: Final = re.compile(
-    r"https?://download\.pytorch\.org/whl/(?:[\w.]+/)*(cpu|cu\d{3})/?(?:torch_stable\.html)?"
-)
 
 
 def is_requirements(text: str) -> bool:
-    """Say whether *text* reads as a requirements file: every line is a requirement, an option, or a comment."""
-    lines = [bare for line in _joined(text) if (bare := _bare(line))]
-    return bool(lines) and all(
-        line.startswith(("-", ".", "/", "~"))
-        or re.match(r"[a-z]+(\+[a-z]+)?://", line)
-        or not isinstance(parse(_without_options(line)), str)
-        or line.endswith(".whl")
-        for line in lines
-    )
+    """Say whether *text* reads as a requirements file: most lines are requirements, options, or paths."""
+    lines = [bare for _, line in _numbered(text) if (bare := _bare(line))]
+    unread = _unread(text)
+    return len(lines) > 2 * len(unread)
+
+
+def first_unread(text: str) -> str:
+    """Say which line of *text* no requirements file has; empty where there is none."""
+    return next((f"line {number} is no requirement: {line[:80]!r}" for number, line in _unread(text)), "")
+
+
+def _unread(text: str) -> list[tuple[int, str]]:
+    return [
+        (number, bare)
+        for number, line in _numbered(text)
+        if (bare := _bare(line))
+        and not bare.startswith(("-", ".", "/", "~"))
+        and not re.match(r"[a-z]+(\+[a-z]+)?://", bare)
+        and not bare.endswith(".whl")
+        and isinstance(parse(_without_options(bare)), str)
+    ]
 
 
 def read_requirements(path: Path) -> Imported:
@@ -71,7 +78,7 @@ def read_requirements(path: Path) -> Imported:
     Raises:
         RecipeError: it cannot be read.
     """
-    found = Wanted()
+    found = Wanted(compares=True)
     lines = read_lines(path)
     reader = _Reader(found=found, inside=(path.resolve(),))
     for line in lines:
@@ -82,7 +89,7 @@ def read_requirements(path: Path) -> Imported:
 
 def read_pip_lines(lines: Iterable[Said], folder: Path) -> Wanted:
     """Read *lines*; files that they name are looked for in *folder*."""
-    found = Wanted()
+    found = Wanted(compares=True)
     reader = _Reader(found=found, inside=())
     for line in lines:
         reader.read(line, folder)
@@ -105,22 +112,29 @@ def read_text(path: Path) -> str:
     """Return the text of a file that is imported.
 
     Raises:
-        RecipeError: it cannot be read, is too large, or is not UTF-8.
+        RecipeError: it cannot be read, is too large, or is neither UTF-8 nor UTF-16 that says so at its beginning.
     """
     try:
         return read_whole_text(path, most=LARGEST).removeprefix("\ufeff")
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not UTF-8 text") from error
+        text = _utf16(error.object)
+        if text is None:
+            raise RecipeError(f"{path} is not UTF-8 text") from error
+        return text
     except ValueError as error:  # a NUL byte in the name
         raise RecipeError(f"{path} cannot be read: {error}") from error
 
 
-def variant_of(url: str) -> str | None:
-    """Return the variant (``cu126``) whose index on PyTorch's host *url* is; None: it is none."""
-    match = _PYTORCH.fullmatch(url.strip())
-    return None if match is None else match[1]
+def _utf16(data: bytes) -> str | None:
+    """Return the text of *data*, which PowerShell's `>` wrote; None: it is another kind of file."""
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return None
+    try:
+        return data.decode("utf-16")
+    except UnicodeDecodeError:
+        return None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -155,20 +169,15 @@ class _Reader:
         options = text[len(bare) :]
         for address in re.findall(r"--(?:extra-)?index-url[\s=]+(\S+)", options):
             if (variant := variant_of(address)) is not None:
-                self.found.own_index[requirement.name.lower()] = variant
+                self.found.own_index.append((requirement, variant))
         if options.strip():
-            self.found.remarks.append(line.changed(f"{bare}: {_said_of_options(options)}"))
+            self.found.notes.append(line.changed(f"{bare}: {_said_of_options(options)}"))
         self.found.requirements.append((line, requirement))
 
     def _option(self, line: Said, option: str, value: str, folder: Path) -> None:
         found = self.found
-        variant = variant_of(value)
-        if option in _PLACES and variant is not None:
-            found.indexes.append((line, variant))
-        elif option in _PLACES:
-            found.remarks.append(
-                line.left_out(f"set package sources in envbuilder.toml, not in a recipe: {_SETTING[option]}")
-            )
+        if option in _PLACES:
+            self._place(line, option, value)
         elif option in (*_FILES, *_CONSTRAINTS):
             self._file(line, folder / value, constrains=option in _CONSTRAINTS)
         elif option in _EDITABLE:
@@ -176,21 +185,44 @@ class _Reader:
         elif option == "--pre":
             found.prereleases = line
             found.remarks.append(line.changed("prereleases: true"))
-        elif option == "--no-binary" and value not in (":all:", ":none:"):
+        elif option == "--no-binary" and value in (":all:", ":none:"):
+            found.remarks.append(line.left_out(_NO_BINARY[value]))
+        elif option == "--no-binary":
             names = [name.strip() for name in value.split(",")]
             found.build += names
             found.remarks.append(line.changed(f"build-from-source: [{', '.join(names)}]"))
         elif option in ("--require-hashes", "--only-binary", "--prefer-binary"):
             found.remarks.append(line.changed("a lock pins every file by its hash, and takes wheels"))
-        else:
+        elif option == "--use-feature":
             found.remarks.append(line.left_out("an option of pip that does not choose packages"))
+        else:
+            found.remarks.append(line.left_out("pip takes no such option in a file"))
+
+    def _place(self, line: Said, option: str, value: str) -> None:
+        """Take in a line that says where packages come from."""
+        found = self.found
+        variant = variant_of(value) if option not in ("--no-index", "--trusted-host") else None
+        if option in (*_MAIN, "--no-index"):
+            # To pip it takes the place of PyPI, and of every index that a line before names.
+            for before in [one for one in found.indexes if not one[0].text.startswith(("-f", "--find"))]:
+                found.indexes.remove(before)
+                found.remarks.append(before[0].left_out(f"{line.text} takes its place"))
+            found.elsewhere.clear()
+        if variant is None and option in (*_MAIN, "--extra-index-url"):
+            found.elsewhere.add(option)
+        if is_nightly(value):
+            found.nightly.append(line)
+        elif variant is not None:
+            found.indexes.append((line, variant))
+        else:
+            found.remarks.append(line.left_out(f"{ELSEWHERE}: {_SETTING[option]}"))
 
     def _editable(self, line: Said, value: str, folder: Path) -> None:
         requirement = read_requirement(value, folder)
         if isinstance(requirement, str):
             self.found.remarks.append(line.left_out(requirement))
             return
-        self.found.remarks.append(line.changed("built into a wheel when the recipe is locked, not editable"))
+        self.found.notes.append(line.changed("built into a wheel when the recipe is locked, not editable"))
         self.found.requirements.append((line, requirement))
 
     def _file(self, line: Said, path: Path, *, constrains: bool) -> None:
@@ -216,79 +248,6 @@ class _Reader:
         self.found.remarks.append(line.changed("its lines are in the recipe"))
 
 
-# -- one requirement -------------------------------------------------------------------------------
-
-
-def read_requirement(text: str, folder: Path) -> Requirement | str:
-    """Return the requirement that *text* is, or why it is none that a recipe can have; paths are from *folder*."""
-    scheme = re.match(r"([a-z]+)(\+[a-z]+)?://", text)
-    if scheme is not None:
-        try:
-            return _reference(text, scheme[1], folder)
-        except ValueError as error:
-            return f"not an address: {error}"
-    if text.endswith(".whl") and "@" not in text:
-        return _local_wheel(text, folder)
-    if re.match(r"[./~]", text):
-        return _local_folder(text, folder)
-    requirement = parse(text)
-    if isinstance(requirement, str) or requirement.url is None or requirement.url.startswith("git+"):
-        return requirement
-    if requirement.url.startswith("file:") or "://" not in requirement.url:
-        path = folder / url2pathname(urlsplit(requirement.url).path)
-        local = _local_wheel(str(path), folder) if path.suffix == ".whl" else _local_folder(str(path), folder)
-        if not isinstance(local, str):
-            local.extras, local.marker = requirement.extras, requirement.marker
-        return local
-    return requirement if urlsplit(requirement.url).path.endswith(".whl") else _NO_WHEEL
-
-
-def _reference(text: str, scheme: str, folder: Path) -> Requirement | str:
-    """Return what an address without a name in front is."""
-    if scheme == "git":
-        address, _, fragment = text.partition("#")
-        parts = parse_qs(fragment)
-        name = parts.get("egg", [""])[0]
-        kept = "".join(f"#subdirectory={one}" for one in parts.get("subdirectory", []))
-        return (
-            parse(f"{name} @ {address}{kept}") if name else f"its name is missing: NAME @ {public(address)}"
-        )
-    if scheme in ("hg", "svn", "bzr"):
-        return "expected a git reference (git+https: or git+ssh:)"
-    if scheme == "file":
-        path = url2pathname(urlsplit(text).path)
-        return _local_wheel(path, folder) if path.endswith(".whl") else _local_folder(path, folder)
-    project = _project(urlsplit(text).path)
-    return parse(f"{project} @ {text}") if project is not None else _NO_WHEEL
-
-
-def _project(path: str) -> str | None:
-    """Return the project that the wheel at *path* is of; None: it is no wheel."""
-    try:
-        return parse_wheel_filename(Path(unquote(path)).name)[0]
-    except InvalidWheelFilename:
-        return None
-
-
-def _local_wheel(text: str, folder: Path) -> Requirement | str:
-    path = folder / expand_user(text)
-    name = _project(path.name)
-    if name is None:
-        return "not the name of a wheel"
-    return parse(f"{name} @ {path.absolute().as_uri()}") if path.is_file() else f"there is no file {path}"
-
-
-def _local_folder(text: str, folder: Path) -> Requirement | str:
-    bare, extras = re.fullmatch(r"(.*?)(\[[\w\s,.-]*\])?", text).groups()  # type: ignore[union-attr]  # matches any text
-    path = (folder / expand_user(bare)).absolute()
-    if not path.is_dir():
-        return f"there is no folder {path}" if not path.exists() else _NO_WHEEL
-    name = project_name(path)
-    if name is None:
-        return f"{path} does not name its project (project.name in pyproject.toml)"
-    return parse(f"{name}{extras or ''} @ {path.as_uri()}")
-
-
 # -- texts -----------------------------------------------------------------------------------------
 
 
@@ -304,10 +263,6 @@ def _numbered(text: str) -> list[tuple[int, str]]:
         found.append((first, joined + line))
         joined, first = "", 0
     return [*found, (first, joined)] if joined else found
-
-
-def _joined(text: str) -> list[str]:
-    return [line for _, line in _numbered(text)]
 
 
 def _bare(line: str) -> str:

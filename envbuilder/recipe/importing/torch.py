@@ -1,106 +1,118 @@
-"""Which torch, which build of it, and which Python a file leads to: what the other tool would have installed."""
+"""Which torch, and which build of it, a file leads to: what the other tool would have installed."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
 from packaging.requirements import Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from envbuilder.catalog.torch import find_build, newest_python, table, torch_of
-from envbuilder.catalog.triton import Release
+from envbuilder.catalog.torch import TorchBuild, find_build, is_newer_than_table, nearest, table
 from envbuilder.recipe.conda import TORCH_PACKAGES
+from envbuilder.recipe.importing.conda_torch import CHOOSERS, compared, cuda_of, version_of
 from envbuilder.recipe.importing.match_spec import Spec
-from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.torch_choice import (
+    FAMILY,
+    TorchChoice,
+    default_torch,
+    is_torch,
+    local_of_family,
+    of_family,
+)
 from envbuilder.recipe.importing.wanted import Imported, Wanted
 from envbuilder.recipe.template import DEFAULT_TORCH
 
-CUDA_PACKAGES: Final = ("pytorch-cuda", "cuda-version", "cudatoolkit", "cuda-toolkit", "cuda-runtime")
-"""Conda packages whose version is that of CUDA."""
-_NO_CUDA: Final = ("cpuonly", "pytorch-mutex")
-BUILD_PACKAGES: Final = (*TORCH_PACKAGES, *CUDA_PACKAGES, *_NO_CUDA)
-"""Conda packages that `torch:` and `cuda:` say."""
-FAMILY: Final = ("torchvision", "torchaudio")
-"""What is built with torch: from where torch comes from."""
-
-
-@dataclass(kw_only=True, slots=True)
-class TorchChoice:
-    """What ``torch:`` and ``cuda:`` become, and why."""
-
-    torch: str
-    cuda: str
-    remarks: list[Remark] = field(default_factory=list)
-    from_pip: bool = False
-    """torch is a wheel that pip would have installed, not a conda package."""
-
-    @property
-    def said(self) -> str:
-        """Say what stands in the recipe."""
-        return f'torch: "{self.torch}", cuda: {self.cuda}'
-
 
 def choose_torch(
-    imported: Imported, specs: Sequence[Spec], *, torch: str | None = None, cuda: str | None = None
+    imported: Imported,
+    specs: Sequence[Spec],
+    *,
+    python: str,
+    torch: str | None = None,
+    cuda: str | None = None,
+    from_channel: bool = False,
 ) -> TorchChoice:
     """Return the version and the build of torch that the other tool would end with.
 
     conda installs its packages first. pip then leaves its torch in place where that fulfils the requirement, and
-    replaces it where not. *torch* and *cuda* are a person's own choice, which counts.
+    replaces it where not. All that *imported* wants holds with CPython *python* (:meth:`Wanted.on`). *torch* and *cuda*
+    are a person's own choice, which counts. *from_channel*: conda's torch stays one of a channel, which may have what
+    PyTorch never built.
     """
     choice = TorchChoice(torch=torch or "", cuda=cuda or "")
     asked = [spec for spec in specs if spec.name in TORCH_PACKAGES]
-    wheel = _wheel(imported.wanted, choice)
-    in_place = _version(asked)
-    if wheel is not None and asked and _fulfils(in_place or DEFAULT_TORCH, wheel[1]):
-        choice.remarks.append(
-            wheel[0].changed(f"{asked[0].said.text} satisfies it: pip leaves that in place")
-        )
-        wheel = None
-    if wheel is not None:
-        _from_wheel(*wheel, choice, imported)
-        _replaced(specs, asked, wheel, choice)
-    elif asked or not imported.wanted.requirements or imported.conda is not None:
-        _from_conda(specs, asked, in_place, choice, imported)
+    wanted = imported.wanted
+    lines = [line for line in (*wanted.requirements, *wanted.constraints) if is_torch(line[1])]
+    in_place = version_of(asked)
+    derived = of_family(wanted)
+    if lines and asked and all(_fulfils(in_place or DEFAULT_TORCH, one) for _, one in lines):
+        choice.remarks += [
+            said.changed(f"{asked[0].said.text} satisfies it: pip leaves that in place") for said, _ in lines
+        ]
+        lines = []
+    if lines:
+        best = max(lines, key=lambda one: (bool(one[1].url), "==" in str(one[1].specifier)))
+        _from_wheel(lines, best, choice, imported, python)
+        _replaced(specs, asked, str(best[1]), choice)
+    elif asked and derived is not None and derived != in_place:
+        _from_family(choice, imported, python)
+        _replaced(specs, asked, f"torch=={derived}", choice)
+    elif asked or not wanted.requirements or (imported.conda and not wanted.names() & {*FAMILY}):
+        _from_conda(specs, asked, choice, imported, python, from_channel=from_channel)
     else:
-        _from_family(choice, imported)
+        _from_family(choice, imported, python)
     _indexes(choice, imported, cuda)
+    _cuda_line(choice, imported, cuda)
     return choice
-
-
-def is_torch(requirement: Requirement) -> bool:
-    """Say whether a requirement is that of torch itself."""
-    return canonicalize_name(requirement.name) == "torch"
-
-
-def _wheel(wanted: Wanted, choice: TorchChoice) -> tuple[Said, Requirement] | None:
-    """Return pip's requirement of torch: of several that hold here, the one that says most."""
-    found = [one for one in wanted.requirements if is_torch(one[1])]
-    locked = [one for one in wanted.constraints if is_torch(one[1])]
-    best = max(
-        found or locked, key=lambda one: ("==" in str(one[1].specifier), bool(one[1].url)), default=None
-    )
-    choice.remarks += [
-        said.left_out(f"{best[0].text} says it")
-        for said, one in found
-        if best is not None and one is not best[1]
-    ]
-    return best
 
 
 def _fulfils(version: str, requirement: Requirement) -> bool:
     return requirement.url is None and requirement.specifier.contains(version, prereleases=True)
 
 
-def _from_wheel(line: Said, requirement: Requirement, choice: TorchChoice, imported: Imported) -> None:
+# -- pip's torch -----------------------------------------------------------------------------------
+
+
+def _from_wheel(
+    lines: Sequence[tuple[Said, Requirement]],
+    best: tuple[Said, Requirement],
+    choice: TorchChoice,
+    imported: Imported,
+    python: str,
+) -> None:
+    """Choose for *lines* that ask for torch, of which *best* says most."""
+    wanted = imported.wanted
     choice.from_pip = True
+    line, requirement = best
+    version = _named_version(requirement)
+    if version is None and (derived := of_family(wanted)) is not None:
+        version = Version(derived)
+    if version is None and requirement.url is None:
+        together = SpecifierSet(",".join(str(one.specifier) for _, one in lines if one.specifier))
+        version = _newest(together, wanted, python)
+    if version is not None:
+        choice.torch = choice.torch or _known(version, choice)
+    choice.torch = choice.torch or default_torch(python)
+    variant = (version.local if version is not None else None) or _variant(wanted, choice.torch)
+    choice.cuda = choice.cuda or _built(variant, choice, imported)
+    choice.remarks.append(line.changed(choice.said))
+    for said, other in lines:
+        if other is not requirement:
+            fits = other.url is None and other.specifier.contains(choice.torch, prereleases=True)
+            choice.remarks.append(
+                said.left_out(f"{line.text} says it" if fits else f"clash: {line.text} is taken")
+            )
+
+
+def _named_version(requirement: Requirement) -> Version | None:
+    """Return the version that a requirement pins, or the wheel that it names has."""
     version: Version | None = None
     if requirement.url is not None:
         with contextlib.suppress(InvalidWheelFilename):  # a git reference says no version
@@ -109,75 +121,155 @@ def _from_wheel(line: Said, requirement: Requirement, choice: TorchChoice, impor
         if one.operator in ("==", "===") and not one.version.endswith(".*"):
             with contextlib.suppress(InvalidVersion):
                 version = Version(one.version)
-    if version is None and (of_family := _of_family(imported.wanted)) is not None:
-        version = Version(of_family)
-    wanted = imported.wanted
-    variant = wanted.own_index.get("torch") or (wanted.indexes[0][1] if wanted.indexes else None)
-    if version is None and requirement.url is None:
-        known = [build for build in table() if requirement.specifier.contains(build.version)]
-        built = [build for build in known if variant is None or variant in build.variants] or known
-        version = Version(built[-1].version) if built else None
-    if version is not None:
-        choice.torch = choice.torch or version.public
-        variant = version.local or variant
-    choice.torch = choice.torch or DEFAULT_TORCH
-    choice.cuda = (
-        choice.cuda or variant or _named_cuda(choice, imported) or "pypi"
-    )  # what pip installs unasked
-    choice.remarks.append(line.changed(choice.said))
+    return version
 
 
-def _replaced(
-    specs: Sequence[Spec], asked: Sequence[Spec], wheel: tuple[Said, Requirement], choice: TorchChoice
-) -> None:
+def _newest(specifier: SpecifierSet, wanted: Wanted, python: str) -> Version | None:
+    """Return the newest torch that fits, of the indexes that are asked, with wheels for *python* where there are."""
+    known = [build for build in table() if specifier.contains(build.version)]
+    known = [build for build in known if python in build.pythons] or known
+    variants = _variants(wanted)
+    if variants and not (wanted.compares and wanted.elsewhere and wanted.own_variant("torch") is None):
+        known = [build for build in known if {*variants} & {*build.variants}] or known
+    return Version(known[-1].version) if known else None
+
+
+def _variants(wanted: Wanted) -> list[str]:
+    """Return the variants whose indexes torch may come from, the first of them first."""
+    own = wanted.own_variant("torch")
+    if own is not None:
+        return [own]
+    named = [variant for _, variant in wanted.indexes]
+    return named if wanted.compares else named[:1]
+
+
+def _variant(wanted: Wanted, torch: str) -> str | None:
+    """Return the variant of the index that has *torch*; of several, pip takes the highest local version."""
+    variants = _variants(wanted)
+    build = find_build(torch)
+    if build is None or len(variants) < 2:
+        return variants[0] if variants else None
+    return max((one for one in variants if one in build.variants), default=variants[0])
+
+
+def _known(version: Version, choice: TorchChoice) -> str:
+    """Return *version* as recipes have it, or the nearest that they can have, which is told."""
+    if find_build(version.public) is not None or is_newer_than_table(version.public):
+        return version.public
+    oldest = table()[0].version
+    if version < Version(oldest):
+        choice.clash = f"torch {version.public} is older than {oldest}, the first that recipes can have"
+    elif version.is_devrelease:
+        choice.clash = f"torch {version.public} is a nightly build, which does not stay where it is"
+    else:
+        choice.clash = f"there is no torch {version.public}"
+    return nearest(version.public)
+
+
+def _built(variant: str | None, choice: TorchChoice, imported: Imported) -> str:
+    """Return *variant*, or what the file names besides; where torch was not built for it, what pip installs unasked."""
+    if variant is None:
+        return _named_cuda(choice, imported) or "pypi"
+    build = find_build(choice.torch)
+    if _is_possible(variant, build):
+        return variant
+    if not any(said_variant == variant for _, said_variant in imported.wanted.indexes):
+        have = ", ".join(build.variants if build is not None else ())
+        choice.clash = choice.clash or (
+            f"torch {choice.torch} was not built for {variant} (but for {have})"
+            if re.fullmatch(r"cu\d+", variant)
+            else _NO_GPU.format(variant=variant)
+        )
+    return "pypi"
+
+
+_NO_GPU: Final = "Triton's servers have CUDA, not {variant}"
+
+
+def _is_possible(variant: str, build: TorchBuild | None) -> bool:
+    if build is not None:
+        return variant in build.variants
+    return re.fullmatch(r"cpu|pypi|cu\d{3}", variant) is not None
+
+
+def _replaced(specs: Sequence[Spec], asked: Sequence[Spec], wheel: str, choice: TorchChoice) -> None:
     """Tell the clash of a conda torch that pip would have replaced."""
     choice.remarks += [
-        spec.said.left_out(f"clash: pip replaces it by {wheel[1]}, which is what that environment ended with")
+        spec.said.left_out(f"clash: pip replaces it by {wheel}, which is what that environment ended with")
         for spec in asked
     ]
     for spec in specs:
-        if spec.name in (*CUDA_PACKAGES, *_NO_CUDA):
+        if spec.name in CHOOSERS:
             why = (
                 f"it is for conda's torch; pip's has its own CUDA (cuda: {choice.cuda}): --cuda takes another"
             )
             choice.remarks.append(spec.said.left_out(why))
 
 
+# -- conda's torch ---------------------------------------------------------------------------------
+
+
 def _from_conda(
-    specs: Sequence[Spec], asked: Sequence[Spec], version: str | None, choice: TorchChoice, imported: Imported
+    specs: Sequence[Spec],
+    asked: Sequence[Spec],
+    choice: TorchChoice,
+    imported: Imported,
+    python: str,
+    *,
+    from_channel: bool,
 ) -> None:
+    version = version_of(asked)
     if not choice.torch:
-        choice.torch = version or _of_family(imported.wanted) or DEFAULT_TORCH
-        if version is None and choice.torch == DEFAULT_TORCH:
+        if version is not None and not from_channel:
+            version = _known(Version(version), choice)
+        default = default_torch(python)
+        choice.torch = version or of_family(imported.wanted) or default
+        versions = [spec.said.text for spec in asked if spec.version]
+        if version is None and versions:
+            choice.clash = f"recipes can have no torch that fits {versions[0]}"
+        elif version is None and choice.torch == default:
             why = "sets no version of torch" if asked else "does not mention torch"
             choice.remarks.append(
-                imported.whole.changed(f'{why}: torch: "{DEFAULT_TORCH}"; choose another with --torch')
+                imported.whole.changed(f'{why}: torch: "{default}"; choose another with --torch')
             )
     if not choice.cuda:
-        wanted = imported.wanted
-        variant = wanted.indexes[0][1] if wanted.indexes and not asked else None
-        choice.cuda = variant or _conda_cuda(specs, asked, choice, imported.whole)
+        variant = _variant(imported.wanted, choice.torch) if not asked else None
+        variant = variant or _of_conda(specs, asked, choice, imported.whole)
+        choice.cuda = variant if from_channel else _nearest_build(variant, choice, asked=bool(asked))
     for spec in specs:
-        if spec.name in (*CUDA_PACKAGES, *_NO_CUDA):
-            choice.remarks.append(spec.said.changed(_compared(spec, choice.cuda)))
+        if spec.name in CHOOSERS:
+            choice.remarks.append(spec.said.changed(compared(spec, choice.cuda)))
 
 
-def _compared(spec: Spec, cuda: str) -> str:
-    """Say what became of a package that chooses a build, as it compares with the build that was chosen."""
-    if spec.name in _NO_CUDA or not spec.version or not cuda.startswith("cu"):
-        fits = (spec.name not in _NO_CUDA) == (cuda != "cpu")
-    else:
-        fits = spec.allows(f"{cuda[2:4]}.{cuda[4:]}")
-    return f"cuda: {cuda}" if fits else f"clash: cuda: {cuda} is taken instead"
+def _of_conda(specs: Sequence[Spec], asked: Sequence[Spec], choice: TorchChoice, whole: Said) -> str:
+    found = cuda_of(specs, asked, choice.torch)
+    if found is None and asked:
+        choice.remarks.append(whole.changed("sets no CUDA version: cuda: cpu; choose another with --cuda"))
+    return found or "cpu"
 
 
-def _from_family(choice: TorchChoice, imported: Imported) -> None:
+def _nearest_build(variant: str, choice: TorchChoice, *, asked: bool) -> str:
+    """Return *variant*, or the build for the nearest CUDA where torch was not built for it."""
+    build = find_build(choice.torch)
+    if build is None or _is_possible(variant, build):
+        return variant
+    if not re.fullmatch(r"cu\d+", variant):
+        return "cpu"
+    if asked and not choice.clash:
+        choice.clash = f"PyTorch has no wheel of torch {choice.torch} for {variant}"
+    return min(build.cuda, key=lambda name: abs(int(name[2:]) - int(variant[2:])))
+
+
+# -- what is built with torch, and where it is from ------------------------------------------------
+
+
+def _from_family(choice: TorchChoice, imported: Imported, python: str) -> None:
     """Choose for a file that does not name torch itself."""
     wanted = imported.wanted
     choice.from_pip = True
-    derived = _of_family(wanted)
+    derived = of_family(wanted)
     if not choice.torch:
-        choice.torch = derived or DEFAULT_TORCH
+        choice.torch = derived or default_torch(python)
         why = (
             f"its {', '.join(sorted(wanted.names() & {*FAMILY}))} is of torch {derived}"
             if derived
@@ -187,42 +279,26 @@ def _from_family(choice: TorchChoice, imported: Imported) -> None:
             imported.whole.changed(f'{why}: torch: "{choice.torch}"; choose another with --torch')
         )
     if not choice.cuda:
-        family = [name for name in FAMILY if name in wanted.own_index]
-        variant = wanted.own_index[family[0]] if family else wanted.indexes[0][1] if wanted.indexes else None
-        variant = variant or _local_of_family(wanted) or _named_cuda(choice, imported)
-        choice.cuda = variant or ("pypi" if wanted.names() & {*FAMILY} else "cpu")
-        if variant is None and choice.cuda == "cpu":
+        own = [variant for one, variant in wanted.own_index if canonicalize_name(one.name) in FAMILY]
+        variant = local_of_family(wanted) or (own[0] if own else _variant(wanted, choice.torch))
+        if variant is not None or wanted.names() & {*FAMILY}:
+            choice.cuda = _built(variant, choice, imported)
+            if choice.clash:
+                choice.remarks.append(imported.whole.changed(choice.said))
+            return
+        choice.cuda = _named_cuda(choice, imported) or ""
+        if not choice.cuda:
+            choice.cuda = "cpu"
             choice.remarks.append(
                 imported.whole.changed("sets no CUDA version: cuda: cpu; choose another with --cuda")
             )
-
-
-def _of_family(wanted: Wanted) -> str | None:
-    """Return the version of torch that a pinned torchvision or torchaudio was built for."""
-    for _, requirement in (*wanted.requirements, *wanted.constraints):
-        name = canonicalize_name(requirement.name)
-        for one in requirement.specifier if name in FAMILY else ():
-            if one.operator == "==" and (found := torch_of(name, one.version)) is not None:
-                return found
-    return None
-
-
-def _local_of_family(wanted: Wanted) -> str | None:
-    for _, requirement in wanted.requirements:
-        for one in requirement.specifier if canonicalize_name(requirement.name) in FAMILY else ():
-            match = re.search(r"\+(cpu|cu\d{3})$", one.version)
-            if match is not None:
-                return match[1]
-    return None
 
 
 def _named_cuda(choice: TorchChoice, imported: Imported) -> str | None:
     """Return the variant for the CUDA version that the file names, where torch was built for it."""
     if imported.cuda is None:
         return None
-    text = imported.cuda.text
-    match = re.match(r"(\d\d)\.(\d)", text)
-    name = "cpu" if text == "cpu" else f"cu{match[1]}{match[2]}" if match else ""
+    name = _cuda_name(imported.cuda.text)
     build = find_build(choice.torch) if choice.torch else None
     if name == "cpu" or (name and (build is None or name in build.cuda)):
         choice.remarks.append(imported.cuda.changed(f"cuda: {name}"))
@@ -234,98 +310,55 @@ def _named_cuda(choice: TorchChoice, imported: Imported) -> str | None:
     return None
 
 
+def _cuda_name(text: str) -> str:
+    match = re.match(r"(\d\d)\.(\d)", text)
+    return "cpu" if text == "cpu" else f"cu{match[1]}{match[2]}" if match else ""
+
+
 def _indexes(choice: TorchChoice, imported: Imported, cuda: str | None) -> None:
     """Say what became of the lines that name PyTorch's index of one variant."""
-    for said, variant in imported.wanted.indexes:
+    wanted = imported.wanted
+    for said in wanted.nightly:
+        why = f"clash: nightly builds do not stay where they are: {choice.said}, a release, is taken"
+        choice.remarks.append(said.changed(why))
+    for said, variant in wanted.indexes:
         if variant == choice.cuda:
             choice.remarks.append(said.changed(f"cuda: {variant}"))
         elif cuda is not None:
             choice.remarks.append(said.left_out(f"--cuda {cuda} counts"))
         elif choice.from_pip:
-            choice.remarks.append(said.left_out(f"clash: torch itself is asked for as {choice.cuda}"))
+            choice.remarks.append(said.left_out(_unused(variant, choice, wanted)))
         else:
             why = f"clash: conda's torch ({choice.cuda}) is in place first; --cuda {variant} takes the other"
             choice.remarks.append(said.left_out(why))
+    used = {variant for _, variant in wanted.own_index}
+    for said, variant in wanted.explicit:
+        if variant == choice.cuda and variant in used:
+            choice.remarks.append(said.changed(f"cuda: {variant}"))
+        else:
+            choice.remarks.append(said.left_out(f"nothing that is taken comes from it (cuda: {choice.cuda})"))
 
 
-def _version(asked: Sequence[Spec]) -> str | None:
-    """Return the newest known version that all of *asked* allow, or the one that is written there."""
-    for spec in asked:
-        exact = re.fullmatch(r"(?:==)?(\d+\.\d+\.\d+)(?:\.\*)?", spec.version)
-        if exact is not None:
-            return exact[1]
-    if not any(spec.version for spec in asked):
-        return None
-    known = [build.version for build in table() if all(spec.allows(build.version) for spec in asked)]
-    return known[-1] if known else None
-
-
-def _conda_cuda(specs: Sequence[Spec], asked: Sequence[Spec], choice: TorchChoice, whole: Said) -> str:
-    names = {spec.name for spec in specs}
-    for spec in asked:
-        built = re.search(r"(?:cuda|cu)_?(\d\d)\.?(\d)", spec.build)
-        if built is not None:
-            return f"cu{built[1]}{built[2]}"
-        if "cpu" in spec.build:
-            return "cpu"
-    build = find_build(choice.torch)
-    known = build.cuda if build is not None else tuple({name for one in table() for name in one.cuda})
-    newest_first = sorted(known, reverse=True)
-    for spec in specs:
-        if spec.name not in CUDA_PACKAGES or not spec.version:
-            continue
-        exact = re.fullmatch(r"(?:==)?(\d\d)\.(\d)(?:[.\d]*)(?:\.\*)?", spec.version)
-        if exact is not None:
-            return f"cu{exact[1]}{exact[2]}"
-        for name in newest_first:
-            if spec.allows(f"{name[2:4]}.{name[4]}"):
-                return name
-    wants_cuda = names & {*CUDA_PACKAGES, "pytorch-gpu"} or any("cuda" in spec.build for spec in asked)
-    if wants_cuda and newest_first:
-        return newest_first[0]
-    if asked and not names & {"cpuonly", "pytorch-cpu"}:
-        choice.remarks.append(whole.changed("sets no CUDA version: cuda: cpu; choose another with --cuda"))
-    return "cpu"
-
-
-# -- Python ----------------------------------------------------------------------------------------
-
-
-def choose_python(
-    imported: Imported, specs: Sequence[Spec], release: Release, torch: str, python: str | None
-) -> tuple[str | None, list[Remark]]:
-    """Return what ``python:`` becomes, None where the release decides it, and what to say of that."""
-    spec = next((spec for spec in specs if spec.name == "python"), None)
-    said = spec.said if spec is not None and spec.version else imported.python
-    if said is None or not said.text:
-        return python, []
-    if python is not None:
-        return python, [said.changed(f'python: "{python}", as set by --python')]
-    text = spec.version if spec is not None and spec.version else said.text
-    exact = re.fullmatch(r"(?:==)?(\d+\.\d+)(\.\d[\w.]*)?", text.removesuffix(".*"))
-    if exact is not None:
-        fitting = [one for one in release.pythons if one == exact[1]]
-    elif spec is not None and spec.version:
-        fitting = [one for one in release.pythons if spec.allows(f"{one}.99")]
+def _cuda_line(choice: TorchChoice, imported: Imported, cuda: str | None) -> None:
+    """Say what became of the CUDA version that the file names, where something else was asked first."""
+    line = imported.cuda
+    if line is None or any((one.place, one.text) == (line.place, line.text) for one in choice.remarks):
+        return
+    if _cuda_name(line.text) == choice.cuda:
+        choice.remarks.append(line.changed(f"cuda: {choice.cuda}"))
+    elif cuda is not None:
+        choice.remarks.append(line.left_out(f"--cuda {cuda} counts"))
     else:
-        fitting = [one for one in release.pythons if _allows(text, one)]
-    if not fitting:
-        taken = newest_python(torch, release.pythons)
-        have = ", ".join(release.pythons)
-        return None, [said.left_out(f"Triton {release.name} has a stub for {have} only: {taken} is taken")]
-    chosen = newest_python(torch, tuple(fitting))
-    return (chosen if len(release.pythons) > 1 else None), [_python_remark(said, chosen, exact)]
+        choice.remarks.append(line.left_out(f"clash: torch itself is asked for as {choice.cuda}"))
 
 
-def _python_remark(said: Said, chosen: str, exact: re.Match[str] | None) -> Remark:
-    if exact is None or exact[2]:
-        return said.changed(f'python: "{chosen}"; the lock names the whole version')
-    return said.carried()
-
-
-def _allows(text: str, minor: str) -> bool:
-    try:
-        wanted = SpecifierSet(text)
-    except InvalidSpecifier:
-        return False
-    return any(wanted.contains(f"{minor}.{patch}") for patch in (0, 9, 99))
+def _unused(variant: str, choice: TorchChoice, wanted: Wanted) -> str:
+    """Say why an index of PyTorch's is not where torch comes from."""
+    if not re.fullmatch(r"cpu|cu\d+", variant):
+        return f"clash: {_NO_GPU.format(variant=variant)}: cuda: {choice.cuda} is taken"
+    build = find_build(choice.torch)
+    if build is None or variant in build.variants:
+        return f"clash: torch itself is asked for as {choice.cuda}"
+    if wanted.compares and wanted.elsewhere:
+        return f"clash: it has no torch {choice.torch}: pip takes that from elsewhere (cuda: {choice.cuda})"
+    return f"clash: it has no torch {choice.torch}: cuda: {choice.cuda} is taken"

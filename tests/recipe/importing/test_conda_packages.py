@@ -29,6 +29,13 @@ def test_channels(tmp_path: Path) -> None:
     assert "secret" not in json.dumps([values, said])
 
 
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    text = dependencies("ffmpeg", channels=("conda-forge", "https://[e"))
+    values, said = imported(tmp_path, text, triton="25.06")
+    assert values["channels"] == ["conda-forge"]
+    assert "3: https://[e: not a channel: Invalid IPv6 URL" in said
+
+
 def test_a_file_without_channels(tmp_path: Path) -> None:
     values, said = imported(tmp_path, "dependencies: [numpy]\n", triton="25.06")
     assert values["channels"] == ["conda-forge"]
@@ -79,3 +86,48 @@ def test_a_wheel_of_torch_counts(tmp_path: Path) -> None:
     text = dependencies("pip: [torch==2.7.1, x]")
     values, _ = imported(tmp_path, text, triton="25.06")
     assert (values["torch"], values["cuda"], values["dependencies"]) == ("2.7.1", "pypi", ["x"])
+
+
+def test_what_is_built_with_torch_from_conda_and_from_pip(tmp_path: Path) -> None:
+    """pip replaces conda's torchvision, which no environment has twice."""
+    text = dependencies("python=3.11", "torchvision=0.16.0", "pip: [torchvision==0.17.0]")
+    values, said = imported(tmp_path, text)
+    assert (values["torch"], values["cuda"], values["dependencies"]) == (
+        "2.2.0",
+        "pypi",
+        ["torchvision==0.17.0"],
+    )
+    assert (
+        "5: torchvision=0.16.0: clash: pip replaces it by torchvision==0.17.0, "
+        "which is what that environment ended with"
+    ) in said
+    text = dependencies(*TORCH, "torchvision=0.22.1", "pip: [torchvision>=0.20]")
+    values, said = imported(tmp_path, text, triton="25.06")
+    assert "conda" in values
+    assert (
+        "7: torchvision>=0.20: clash: pip leaves conda's torchvision=0.22.1 in place, which satisfies it"
+        in said
+    )
+
+
+def test_all_lines_of_pip_count(tmp_path: Path) -> None:
+    text = dependencies(*TORCH, "six=1.16.0", "pip: [six==1.17.0, six<2]")
+    values, said = imported(tmp_path, text, triton="25.06")
+    assert values["dependencies"] == ["six==1.17.0", "six<2"]
+    assert any("six=1.16.0: clash: pip replaces it by six==1.17.0" in line for line in said)
+
+
+def test_parts_of_torch_come_with_its_wheel(tmp_path: Path) -> None:
+    text = dependencies(
+        "pytorch=2.1.0=py3.11_cuda12.1_cudnn8.9.2_0",
+        "pytorch-mutex=1.0=cuda",
+        "torchtriton=2.1.0=py311",
+        "ffmpeg",
+        channels=("pytorch", "conda-forge"),
+    )
+    values, said = imported(tmp_path, text)
+    assert (values["cuda"], values["conda"]) == ("cu121", ["ffmpeg"])
+    assert "6: pytorch-mutex=1.0=cuda: cuda: cu121" in said
+    assert "7: torchtriton=2.1.0=py311: torch's wheel contains it, or brings it along" in said
+    values, _ = imported(tmp_path, dependencies("pytorch=2.7.1", "cpuonly", "triton"), triton="25.06")
+    assert values["conda"] == ["pytorch", "triton"], "conda's torch needs it"

@@ -16,7 +16,7 @@ from envbuilder.recipe.importing.detect import read_import
 from envbuilder.recipe.load import load_recipe
 from tests.helpers.conda_parts import fake_cut
 from tests.helpers.conda_project import Project
-from tests.recipe.importing.conftest import dependencies, imported
+from tests.recipe.importing.conftest import becomes, dependencies, imported
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,6 +113,91 @@ def test_specs_of_a_folder_and_of_a_build_are_locked(conda_project: Project) -> 
     assert lock.conda is not None
     found = {package.name: (package.version, package.build) for package in lock.conda.packages}
     assert (found["tool"], found["pinned"]) == (("1.0", "0"), ("1.0", "py311_0"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "torch", "cuda"),
+    [
+        (
+            ['torch==2.6.0+cpu; sys_platform=="darwin"', 'torch==2.7.1; sys_platform=="linux"'],
+            "2.7.1",
+            "pypi",
+        ),
+        (['torch==2.6.0; sys_platform=="win32"', "six"], "2.13.0", "cpu"),
+        (['torchvision==0.16.0+cu121; sys_platform=="win32"', "six"], "2.13.0", "cpu"),
+        # 3.12 is the newest Python, and torch 2.1.0 has no wheels for it.
+        (['torch==2.1.0; python_version<"3.13"'], "2.1.0", "pypi"),
+        (['torch==2.1.0; python_version>="3.12"', 'torch==2.5.1; python_version<"3.12"'], "2.5.1", "pypi"),
+    ],
+)
+def test_only_lines_that_hold_on_a_server_choose_torch(
+    tmp_path: Path, lines: list[str], torch: str, cuda: str
+) -> None:
+    values, fates = becomes(tmp_path, {"requirements.txt": "".join(f"{line}\n" for line in lines)})
+    assert (values["torch"], values["cuda"]) == (torch, cuda)
+    other = [line for line in fates if "win32" in line or "darwin" in line]
+    assert all(": not for CPython 3.12 on Linux, x86-64" in line for line in other)
+
+
+def test_the_recipe_has_the_python_that_its_lines_hold_with(tmp_path: Path) -> None:
+    text = 'torch==2.1.0; python_version>="3.12"\ntorch==2.5.1; python_version<"3.12"\n'
+    values, fates = becomes(tmp_path, {"requirements.txt": text})
+    assert (values["torch"], values["python"]) == ("2.5.1", "3.11"), "2.1.0 has no wheels for 3.12"
+    assert fates == [
+        'changed: its lines for torch differ by Python: python: "3.11"; choose another with --python',
+        'left out: 1: torch==2.1.0; python_version>="3.12": not for CPython 3.11 on Linux, x86-64',
+        'changed: 2: torch==2.5.1; python_version<"3.12": torch: "2.5.1", cuda: pypi',
+    ]
+
+
+def test_a_line_has_one_fate(tmp_path: Path) -> None:
+    text = 'Cython<3; python_version<"3.8" --hash=sha256:00\nsix --hash=sha256:00\n'
+    _, fates = becomes(tmp_path, {"requirements.txt": text})
+    assert fates[2:] == [
+        'left out: 1: Cython<3; python_version<"3.8" --hash=sha256:00: not for CPython 3.12 on Linux, x86-64',
+        "changed: 2: six --hash=sha256:00: six: its hashes are those of the lock",
+    ]
+    text = "channels: [a, b]\ndependencies:\n  - numpy  # [linux and py310]\n  - pip: [torch==2.7.1]\n"
+    _, fates = becomes(tmp_path, {"environment.yml": text})
+    assert [line for line in fates if "numpy" in line] == [
+        "changed: 3: numpy: included, whatever its selector [linux and py310] says"
+    ]
+
+
+def test_channels_on_one_line_each_have_a_fate(tmp_path: Path) -> None:
+    text = "channels: [conda-forge, 'https://me:secret@example.org/own']\ndependencies: [ffmpeg]\n"
+    _, fates = becomes(tmp_path, {"environment.yml": text})
+    assert "carried over: 1: conda-forge" in fates
+
+
+def test_requirements_on_one_line_are_told_apart(tmp_path: Path) -> None:
+    text = "channels: [conda-forge]\ndependencies: [numpy=1.26.0, pip: [numpy, six, torch==2.7.1]]\n"
+    values, _ = becomes(tmp_path, {"environment.yml": text})
+    assert (values["conda"], values["dependencies"]) == (["numpy=1.26.0"], ["six"])
+
+
+def test_versions_that_contradict_each_other(tmp_path: Path) -> None:
+    text = "six==1.16.0\nsix==1.17.0\nsix<2\nidna==3.10\n-c limits.txt\n"
+    values, fates = becomes(tmp_path, {"requirements.txt": text, "limits.txt": "idna<3\n"})
+    assert values["dependencies"] == ["six==1.16.0", "six<2", "idna==3.10"]
+    assert "constraints" not in values
+    assert [line for line in fates if "clash" in line] == [
+        "left out: 2: six==1.17.0: clash: six==1.16.0 is taken, pip would refuse both",
+        "left out: 1: idna<3: clash: idna==3.10 is taken, pip would refuse both",
+    ]
+
+
+def test_a_torch_that_is_no_version(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="'newest' is not a version of torch"):
+        becomes(tmp_path, {"requirements.txt": "six\n"}, torch="newest")
+
+
+def test_an_environment_has_no_groups(tmp_path: Path) -> None:
+    (tmp_path / "conda-meta").mkdir()
+    with pytest.raises(
+        RecipeError, match="has no group or extra 'fast': it is an environment, not a project"
+    ):
+        api.import_recipe(tmp_path, "x", root=tmp_path, groups=["fast"])
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -41,4 +41,4 @@ def test_without_a_project_every_package_is_asked_for() -> None:
 
 def test_pytorchs_index_says_the_variant() -> None:
     found = locked(package("torch", index="https://download.pytorch.org/whl/cu126")).imported()
-    assert found.wanted.own_index == {"torch": "cu126"}
+    assert found.wanted.own_variant("torch") == "cu126"

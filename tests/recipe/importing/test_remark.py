@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import Said, one_fate
 
 SAID = Said(text="https://me:secret@example.com/a", place="requirements.txt:3")
 
@@ -15,3 +15,28 @@ def test_what_became_of_a_line_is_told_without_credentials() -> None:
     assert all("secret" not in str(one) for one in told)
     assert str(told[2]).startswith("requirements.txt:3: https://")
     assert str(told[2]).endswith(": why")
+
+
+def test_a_line_has_one_fate() -> None:
+    one, two = Said(text="a", place="x:1"), Said(text="b", place="x:1")
+    whole = Said(text="", place="x")
+    found = one_fate(
+        [
+            one.left_out("not for Linux"),
+            one.carried(),
+            one.changed("first"),
+            one.changed("second"),
+            two.left_out("gone"),
+            two.left_out("and gone"),
+            whole.changed("that"),
+            whole.changed("this"),
+        ],
+        [one.changed("noted"), two.changed("noted"), Said(text="c", place="x:1").changed("noted")],
+    )
+    assert [f"{remark.fate}: {remark.text}: {remark.why}" for remark in found] == [
+        "changed: : that",
+        "changed: : this",
+        "changed: a: noted; first; second",
+        "left out: b: gone; and gone",
+    ]
+    assert [remark.fate for remark in one_fate([one.carried()], [])] == ["carried over"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.errors import RecipeError
+from envbuilder.recipe.importing.detect import read_import
 from envbuilder.recipe.importing.remark import Said
 from envbuilder.recipe.importing.requirements import is_requirements, read_pip_lines
 from envbuilder.recipe.importing.wanted import Wanted
@@ -80,6 +82,9 @@ PLACE = "set package sources in envbuilder.toml, not in a recipe: "
             "it contains an environment variable: a recipe must mean the same on every machine",
         ),
         ("--use-feature=x", "an option of pip that does not choose packages"),
+        ("--torch-backend cu126", "pip takes no such option in a file"),
+        ("--no-binary=:all:", "it names no project: list those to build from source under build-from-source"),
+        ("--no-binary :none:", "that is so anyway: wheels are taken"),
         ("-f ./wheels", PLACE + 'find-links = ["…"]'),
         ("--extra-index-url https://example.org/simple", PLACE + 'extra-index-urls = ["…"]'),
         ("--no-index", PLACE + "no-index = true"),
@@ -111,7 +116,8 @@ def test_what_is_left_out(tmp_path: Path, line: str, why: str) -> None:
     ],
 )
 def test_what_is_changed(tmp_path: Path, line: str, how: str) -> None:
-    (remark,) = read(tmp_path, line).remarks
+    found = read(tmp_path, line)
+    (remark,) = [*found.remarks, *found.notes]
     assert (remark.fate, remark.why) == ("changed", how)
 
 
@@ -128,10 +134,8 @@ def test_the_index_of_pytorch_says_the_variant(tmp_path: Path, option: str) -> N
 
 def test_an_index_on_the_line_of_torch(tmp_path: Path) -> None:
     found = read(tmp_path, "torch==2.7.1 --index-url https://download.pytorch.org/whl/cu118")
-    assert found.own_index == {"torch": "cu118"}
-    assert found.remarks[0].why.startswith(
-        "torch==2.7.1: pip ignores an index on the line of one requirement"
-    )
+    assert found.own_variant("torch") == "cu118"
+    assert found.notes[0].why.startswith("torch==2.7.1: pip ignores an index on the line of one requirement")
 
 
 def test_files_of_requirements(tmp_path: Path) -> None:
@@ -147,15 +151,17 @@ def test_files_of_requirements(tmp_path: Path) -> None:
     assert [(said.place, str(one)) for said, one in found.constraints] == [
         (f"{tmp_path}/limits.txt:1", "three<3")
     ]
+    assert [(one.place, one.why) for one in found.notes] == [
+        (f"{tmp_path}/a.txt:1", "one==1: its hashes are those of the lock")
+    ]
     assert [(one.place, one.why) for one in found.remarks] == [
-        (f"{tmp_path}/a.txt:1", "one==1: its hashes are those of the lock"),
         (f"{tmp_path}/sub/b.txt:2", "that file includes itself"),
         (f"{tmp_path}/a.txt:4", "its lines are in the recipe"),
         (f"{tmp_path}/limits.txt:2", "a constraint sets a version, not the place of a package"),
         (f"{tmp_path}/a.txt:5", "its lines are in the recipe"),
         ("e.yml:1", "its lines are in the recipe"),
     ]
-    (tmp_path / "c.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "c.txt").write_bytes(b"\xff")
     assert read(tmp_path, "-r c.txt").remarks[0].why == f"{tmp_path}/c.txt is not UTF-8 text"
     assert (
         read(tmp_path, "-r gone.txt")
@@ -184,7 +190,40 @@ def test_a_local_project(tmp_path: Path) -> None:
         ("name: x\n", False),
         ("Once upon a time\n", False),
         ("# only a comment\n", False),
+        ("numpy\nscipy\nnot a requirement\n", True),
+        ("numpy\nnot a requirement\nneither is this\n", False),
     ],
 )
 def test_is_requirements(text: str, told: bool) -> None:
     assert is_requirements(text) is told
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_what_powershell_writes(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_bytes("numpy==1.26.4\r\nscipy\r\n".encode(encoding))
+    assert [str(one) for _, one in read_import(path).wanted.requirements] == ["numpy==1.26.4", "scipy"]
+    path.write_bytes("numpy".encode("utf-16") + b"x")
+    with pytest.raises(RecipeError, match="is not UTF-8 text"):
+        read_import(path)
+
+
+def test_an_index_takes_the_place_of_those_before(tmp_path: Path) -> None:
+    """As pip reads a file: --index-url drops every index of the lines before it, the extra ones, too."""
+    host = "https://download.pytorch.org/whl"
+    lines = (
+        f"--extra-index-url {host}/cu118",
+        f"--index-url {host}/cu126",
+        f"--extra-index-url {host}/cu128",
+    )
+    found = read(tmp_path, *lines)
+    assert [variant for _, variant in found.indexes] == ["cu126", "cu128"]
+    assert [str(one) for one in found.remarks] == [
+        f"e.yml:1: {lines[0]}: --index-url {host}/cu126 takes its place"
+    ]
+    assert found.elsewhere == set()
+    assert read(tmp_path, lines[0]).elsewhere == {"--index-url"}
+    assert read(tmp_path, lines[1], "--extra-index-url https://pypi.org/simple").elsewhere == {
+        "--extra-index-url"
+    }
+    assert read(tmp_path, lines[0], "--no-index").indexes == []

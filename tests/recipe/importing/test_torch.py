@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from envbuilder.catalog.torch import find_build
-from envbuilder.catalog.triton import find_release
-from envbuilder.recipe.importing.environment_yml import Environment
-from envbuilder.recipe.importing.match_spec import Spec, read_spec
-from envbuilder.recipe.importing.remark import Said
-from envbuilder.recipe.importing.requirements import read_pip_lines
-from envbuilder.recipe.importing.torch import TorchChoice, choose_python, choose_torch
-from envbuilder.recipe.importing.wanted import Imported
+from envbuilder.catalog.torch import find_build, table
+from envbuilder.recipe.importing.torch import choose_torch
+from envbuilder.recipe.importing.torch_choice import TorchChoice
 from envbuilder.recipe.template import DEFAULT_TORCH
-
-PATH = Path("e.yml")
-
-
-def spec(text: str) -> Spec:
-    found = read_spec(Said(text=text, place="e.yml:1"))
-    assert isinstance(found, Spec)
-    return found
-
-
-def imported(*lines: str, conda: bool, cuda: str | None = None, python: str | None = None) -> Imported:
-    said = [Said(text=line, place=f"e.yml:{number}") for number, line in enumerate(lines, start=9)]
-    parts: Any = dict.fromkeys(("channels", "specs", "pip", "remarks"), ())
-    return Imported(
-        path=PATH,
-        kind="a file",
-        name="e",
-        wanted=read_pip_lines(said, Path()),
-        python=None if python is None else Said(text=python, place="e.yml:3"),
-        cuda=None if cuda is None else Said(text=cuda, place="e.yml:2"),
-        conda=Environment(path=PATH, name="e", **parts) if conda else None,
-    )
+from tests.recipe.importing.conftest import lines_and_specs, spec
 
 
 def chosen(
@@ -48,8 +20,8 @@ def chosen(
     cuda: str | None = None,
     named: str | None = None,
 ) -> TorchChoice:
-    found = imported(*pip, conda=bool(specs), cuda=named)
-    return choose_torch(found, [spec(text) for text in specs], torch=torch, cuda=cuda)
+    found = lines_and_specs(*pip, conda=bool(specs), cuda=named)
+    return choose_torch(found, [spec(text) for text in specs], python="3.11", torch=torch, cuda=cuda)
 
 
 def said(choice: TorchChoice) -> list[str]:
@@ -183,33 +155,93 @@ def test_a_cuda_that_the_file_names(named: str, cuda: str, why: str) -> None:
     assert why in said(found)
 
 
+EXTRA = "--extra-index-url https://download.pytorch.org/whl/"
+MAIN = "--index-url https://download.pytorch.org/whl/"
+
+
 @pytest.mark.parametrize(
-    ("text", "release", "python", "remark"),
+    ("lines", "torch", "cuda", "index"),
     [
-        ("python=3.12", "25.06", None, ""),
-        ("python=3.12.4", "25.06", None, 'python: "3.12"; the lock names the whole version'),
-        ("python=3.11", "pytriton-0.7.0", "3.11", ""),
-        ("python=3.9", "25.06", None, "Triton 25.06 has a stub for 3.12 only: 3.12 is taken"),
-        ("python>=3.10,<3.12", "pytriton-0.7.0", "3.11", 'python: "3.11"; the lock names the whole version'),
+        # pip compares what all indexes have: PyPI's newer torch is taken, and of the same one the local version.
+        ([f"{EXTRA}cu121", "torch==2.5.1"], "2.5.1", "cu121", "changed: cuda: cu121"),
+        (
+            [f"{EXTRA}cu121", "torch==2.9.0"],
+            "2.9.0",
+            "pypi",
+            "it has no torch 2.9.0: pip takes that from elsewhere",
+        ),
+        (
+            [f"{EXTRA}cu121", "torch"],
+            table()[-1].version,
+            "pypi",
+            "pip takes that from elsewhere (cuda: pypi)",
+        ),
+        (
+            [f"{EXTRA}cu118", "torch<2.6", f"{EXTRA}cu124"],
+            "2.5.1",
+            "cu124",
+            "torch itself is asked for as cu124",
+        ),
+        # Where it asks PyTorch's index alone, what that has is all that there is.
+        ([f"{MAIN}cu121", "torch"], "2.5.1", "cu121", "changed: cuda: cu121"),
+        ([f"{MAIN}cu121", "torch==2.9.0"], "2.9.0", "pypi", "it has no torch 2.9.0: cuda: pypi is taken"),
+        ([f"{MAIN}rocm6.3", "torch==2.9.0"], "2.9.0", "pypi", "Triton's servers have CUDA, not rocm6.3"),
+        (
+            [f"{MAIN}nightly/cu126", "--pre", "torch"],
+            table()[-1].version,
+            "pypi",
+            "nightly builds do not stay",
+        ),
     ],
 )
-def test_python(text: str, release: str, python: str | None, remark: str) -> None:
-    found, remarks = choose_python(imported(conda=True), [spec(text)], find_release(release), "2.7.1", None)
-    assert found == python
-    assert [one.why for one in remarks] == [remark]
+def test_an_index_of_pytorchs(lines: list[str], torch: str, cuda: str, index: str) -> None:
+    found = chosen(pip=lines)
+    assert (found.torch, found.cuda) == (torch, cuda)
+    (line,) = [one for one in said(found) if lines[0] in one]
+    assert index.removeprefix("changed: ") in line
+    assert ("clash: " in line) == (not index.startswith("changed"))
 
 
 @pytest.mark.parametrize(
-    ("text", "python"),
-    [(">=3.10,<3.12", "3.11"), ("3.11.4", "3.11"), ("~=3.10.0", "3.10"), ("nonsense", None)],
+    ("line", "torch", "cuda", "clash"),
+    [
+        (
+            "torch==1.13.1+rocm5.2",
+            "2.0.1",
+            "pypi",
+            "torch 1.13.1 is older than 2.0.0, the first that recipes can have",
+        ),
+        ("torch==2.7.1+rocm6.3", "2.7.1", "pypi", "Triton's servers have CUDA, not rocm6.3"),
+        ("torch==2.7.1+cu121", "2.7.1", "pypi", "torch 2.7.1 was not built for cu121 (but for cpu, cu118, "),
+        ("torch==2.7.9", "2.7.1", "pypi", "there is no torch 2.7.9"),
+        ("torch==2.8.0.dev20250601+cu126", "2.8.0", "cu126", "torch 2.8.0.dev20250601 is a nightly build, "),
+    ],
 )
-def test_python_of_a_specifier(text: str, python: str | None) -> None:
-    release = find_release("pytriton-0.7.0")
-    assert choose_python(imported(conda=False, python=text), [], release, "2.7.1", None)[0] == python
+def test_a_torch_that_no_recipe_can_have(line: str, torch: str, cuda: str, clash: str) -> None:
+    found = chosen(pip=[line])
+    assert (found.torch, found.cuda) == (torch, cuda)
+    assert said(found)[-1].startswith(f"changed: {line}: clash: {clash}")
 
 
-def test_python_of_a_person() -> None:
-    release = find_release("pytriton-0.7.0")
-    found, remarks = choose_python(imported(conda=True), [spec("python=3.9")], release, "2.7.1", "3.10")
-    assert (found, remarks[0].why) == ("3.10", 'python: "3.10", as set by --python')
-    assert choose_python(imported(conda=True), [], release, "2.7.1", None) == (None, [])
+def test_a_conda_torch_that_no_wheel_is() -> None:
+    found = chosen("pytorch=1.13.1", "pytorch-cuda=11.6")
+    assert (found.torch, found.cuda) == ("2.0.1", "cu117")
+    assert found.said.startswith("clash: torch 1.13.1 is older than 2.0.0")
+    assert chosen("pytorch=1.13").clash == "recipes can have no torch that fits pytorch=1.13"
+    found = chosen("pytorch=2.5.1", "cudatoolkit=11.3")
+    assert (found.cuda, found.clash) == ("cu118", "PyTorch has no wheel of torch 2.5.1 for cu113")
+
+
+def test_lines_of_pip_that_ask_for_torch_together() -> None:
+    found = chosen(pip=["torch>=2.4", "torch<2.6", "-c limits.txt"])
+    assert found.torch == "2.5.1"
+    found = chosen(pip=["torch==2.5.1", "torch>=2.6"])
+    assert said(found)[-1] == "left out: torch>=2.6: clash: torch==2.5.1 is taken"
+
+
+def test_what_pip_asks_for_replaces_the_torch_that_it_was_not_built_with() -> None:
+    found = chosen("pytorch=2.1.0", "cpuonly", pip=["torchvision==0.17.0"])
+    assert (found.torch, found.cuda, found.from_pip) == ("2.2.0", "pypi", True)
+    assert said(found)[1].startswith("left out: pytorch=2.1.0: clash: pip replaces it by torch==2.2.0, ")
+    found = chosen("ffmpeg", pip=["torchvision==0.17.0"])
+    assert (found.torch, found.cuda) == ("2.2.0", "pypi")
