@@ -10,7 +10,8 @@ from typing import Final
 
 from envbuilder.config.settings import Settings
 from envbuilder.images.annotations import ARCHIVE, OURS
-from envbuilder.images.layout import is_layout, open_layout, read_small
+from envbuilder.images.layout import open_layout, read_small
+from envbuilder.images.named import is_layout
 from envbuilder.registry.documents import REF_NAME, Index, Manifest, parse_manifest
 from envbuilder.registry.reference import Reference
 from envbuilder.registry.repository import Repository

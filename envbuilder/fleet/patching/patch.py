@@ -176,19 +176,7 @@ def _relock(
     subject: Subject, holdings: Sequence[Holding], journal: Journal, session: Session
 ) -> tuple[list[Job], dict[Path, PatchedRecipe]]:
     """Relock each holding with newer versions of what it holds; return the jobs to build, and what was refused."""
-    journal.note(
-        *(
-            journal.entry(one.job.recipe.path)
-            or Entry(
-                recipe=str(one.job.recipe.path),
-                lock=str(lock_path(one.job.recipe)),
-                before=read_text(lock_path(one.job.recipe)),
-                found=said_of(one.held),
-                archive=None if one.archive is None else str(one.archive.absolute()),
-            )
-            for one in holdings
-        )
-    )
+    journal.note(*(_entry_of(one, journal) for one in holdings))
 
     jobs, kept, noted = [], {}, []
     for holding, result in zip(holdings, relock(subject, holdings, session), strict=True):
@@ -204,6 +192,21 @@ def _relock(
             noted.append(replace(entry, after=read_text(lock_path(recipe))))
     journal.note(*noted)  # once: it holds every lock
     return jobs, kept
+
+
+def _entry_of(holding: Holding, journal: Journal) -> Entry:
+    """Return what an interrupted patch noted of a lock, unless it was locked again since; else a new note."""
+    recipe = holding.job.recipe
+    text, noted = read_text(lock_path(recipe)), journal.entry(recipe.path)
+    if noted is not None and text in (noted.before, noted.after):
+        return noted
+    return Entry(
+        recipe=str(recipe.path),
+        lock=str(lock_path(recipe)),
+        before=text,
+        found=said_of(holding.held),
+        archive=None if holding.archive is None else str(holding.archive.absolute()),
+    )
 
 
 def _unfinished(
