@@ -174,7 +174,25 @@ def test_interrupted_anywhere_it_goes_on(workspace: Workspace, monkeypatch: pyte
     assert api.alias("small:stable").sha256 == pushed.sha256
 
 
+def test_a_lock_written_after_an_interruption_is_the_one_to_go_back_to(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patching:
+        patching.setattr("envbuilder.fleet.patching.patch.relock", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            api.patch("osv.json", PatchOptions(verify=False))
+    workspace.lock.write_text(workspace.lock.read_text() + "# by hand\n")
+    refused_for_a_broken_wheel(workspace)
+
+
 def test_what_cannot_be_built_leaves_the_lock(workspace: Workspace) -> None:
+    refused_for_a_broken_wheel(workspace)
+
+
+def refused_for_a_broken_wheel(workspace: Workspace) -> None:
     before = workspace.lock.read_text()
     broken = workspace.folder / "wheels" / "beta-1.1-py3-none-any.whl"
     members = wheel_members("beta", "1.1", {"beta.py": b"x"})
