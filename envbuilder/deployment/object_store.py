@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envbuilder.deployment import lint
-from envbuilder.deployment.config import CONFIG, ENVIRONMENT, ModelConfig, parse_config
+from envbuilder.deployment.config import CONFIG, ENVIRONMENT, ModelConfig, parse_config, same_but_for_serving
 from envbuilder.deployment.config import MAX_BYTES as MAX_CONFIG
 from envbuilder.deployment.environments import is_environment_name
 from envbuilder.deployment.layout import deploy
@@ -74,6 +74,8 @@ class ObjectDeployment:
     """The environments that ``prune`` deleted."""
     replaced: str | None = None
     """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    overwritten: tuple[str, ...] = ()
+    """Objects of the model's folder, relative to it, that no deployment put there and that have other bytes now."""
     dry_run: bool = False
     """Nothing was uploaded or deleted: this is what would be."""
 
@@ -90,6 +92,7 @@ class ObjectDeployment:
             f"{self.model}: {self.folder}" + (" (dry run: nothing is written)" if self.dry_run else note),
             f"environment: {self.environment_path}",
             *([f"{would}replaced: the {ENVIRONMENT} {shown(self.replaced)}"] if self.replaced else []),
+            *(f"{would}replaced: {path}" for path in self.overwritten),
             *(f"{would}uploaded: {path}" for path in self.uploaded),
             *(f"{would}removed: {path}" for path in self.removed),
             *(f"{would}deleted: {path}" for path in self.deleted),
@@ -152,6 +155,7 @@ def deploy_to_objects(
         findings=(*made.findings, *work.findings, NOT_AT_ONCE),
         deleted=work.unused if options.prune else (),
         replaced=made.replaced or work.replaced,
+        overwritten=work.overwritten,
         dry_run=options.dry_run,
     )
 
@@ -197,6 +201,7 @@ class _Work:
     gone: tuple[str, ...]
     """What is removed at the end."""
     replaced: str | None
+    overwritten: tuple[str, ...]
     findings: tuple[lint.Finding, ...]
 
 
@@ -217,8 +222,11 @@ def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) ->
     old = sorted(placed - {environment})
     records = {f"{name}{SUFFIX}" for name in old}
     removed = sorted(held.keys() - set(files) - theirs - set(old) - records)
+    changed = (
+        [] if placed else [path for path in files if path in held and not _keeps(there, made, path, config)]
+    )
     if not placed and not replace:
-        check_files(there.place(made.model), removed)
+        check_files(there.place(made.model), removed, changed)
     unused, findings = _unused(there, made, old, prune=prune)
     gone = [*removed, *(path for name in unused for path in (name, f"{name}{SUFFIX}") if prune)]
     return _Work(
@@ -229,8 +237,17 @@ def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) ->
         unused=tuple(unused),
         gone=tuple(gone),
         replaced=replaced,
+        overwritten=tuple(changed),
         findings=findings,
     )
+
+
+def _keeps(there: Elsewhere, made: Deployment, path: str, config: ModelConfig | None) -> bool:
+    """Whether uploading *path* over an object that no deployment put there loses nothing of it."""
+    source, target = made.folder / path, f"{made.model}/{path}"
+    if path == CONFIG and config is not None:
+        return same_but_for_serving(config, parse_config(source.read_bytes(), source))
+    return there.size(target) == source.stat().st_size and _same(there, target, source)
 
 
 def _placed(there: Elsewhere, model: str, held: Mapping[str, int]) -> set[str]:

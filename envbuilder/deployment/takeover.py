@@ -1,15 +1,25 @@
-"""Files that a deployment would delete although no deployment put them there: only with ``replace``."""
+"""Files that a deployment would delete or overwrite although no deployment put them there: only with ``replace``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from envbuilder.archive.manifest import MANIFEST_PATH, manifest_beside
 from envbuilder.archive.names import ARCHIVE
-from envbuilder.deployment.config import ENVIRONMENT, MODEL_DIRECTORY, ModelConfig, read_config
-from envbuilder.deployment.record import placed_environments, read_record
+from envbuilder.deployment.config import (
+    CONFIG,
+    ENVIRONMENT,
+    MODEL_DIRECTORY,
+    ModelConfig,
+    read_config,
+    same_but_for_serving,
+)
+from envbuilder.deployment.record import SUFFIX, placed_environments, read_record
+from envbuilder.deployment.runtime_files import foreign_name, is_runtime_file
+from envbuilder.deployment.tree import Copy, Entry, Text, has_bytes
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import is_inside
 from envbuilder.util.printable import shown
@@ -124,19 +134,47 @@ def foreign_environment(where: str, named: str) -> DeployError:
     )
 
 
-def check_files(folder: str, gone: Sequence[str]) -> None:
-    """Refuse to delete *gone*, files of the model's folder *folder*, which no deployment made.
+def check_files(folder: str, gone: Sequence[str], changed: Sequence[str] = ()) -> None:
+    """Refuse to delete *gone* and to overwrite *changed*, files of the model's folder *folder*, which nobody deployed.
 
     Raises:
-        DeployError: *gone* is not empty.
+        DeployError: there are some.
     """
-    if gone:
-        more = f" and {counted(len(gone) - 1, 'other file')}" if len(gone) > 1 else ""
-        raise DeployError(
-            f"{folder} was not deployed by envbuilder, and contains files that the model directory does not: "
-            f"{shown(gone[0])}{more}",
-            hint="deploy under another --name, or use --replace, which deletes files that the model directory lacks",
-        )
+    for files, what in (
+        (gone, "files that the model directory does not"),
+        (changed, "files with other content"),
+    ):
+        if files:
+            more = f" and {counted(len(files) - 1, 'other file')}" if len(files) > 1 else ""
+            raise DeployError(
+                f"{folder} was not deployed by envbuilder, and contains {what}: {shown(files[0])}{more}",
+                hint="deploy under another --name, or use --replace, which deletes files that the model directory "
+                "lacks and overwrites the others",
+            )
+
+
+def overwritten(present: Present, plan: Mapping[str, Entry], config: ModelConfig) -> Iterator[str]:
+    """List the files in the model's folder that would get other bytes, and that nobody deployed.
+
+    What a deployment writes into a configuration of the user's is no loss: the rest of it is what counts.
+
+    Args:
+        present: the folder.
+        plan: what it will hold.
+        config: the configuration that it will have.
+    """
+    for path, entry in plan.items():
+        place = present.folder / path
+        if not isinstance(entry, Copy | Text) or path.endswith(SUFFIX) or not os.path.lexists(place):
+            continue
+        if path == CONFIG and present.config is not None and place.is_file():
+            same = same_but_for_serving(present.config, config)
+        elif is_runtime_file(path):
+            same = foreign_name(present.folder / path.split("/")[0]) is None
+        else:
+            same = place.is_file() and has_bytes(place, entry)
+        if not same:
+            yield path
 
 
 def _is_name(name: str) -> bool:

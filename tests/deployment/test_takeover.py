@@ -154,7 +154,8 @@ def test_files_of_a_model_that_somebody_else_made(archive: Path, model: Path, re
     )
     assert (
         error.hint
-        == "deploy under another --name, or use --replace, which deletes files that the model directory lacks"
+        == "deploy under another --name, or use --replace, which deletes files that the model directory lacks and "
+        "overwrites the others"
     )
     (target / "7" / "labels.txt").write_text("a")
     error = refused(DeployError, archive, model, repository=repository)
@@ -162,6 +163,47 @@ def test_files_of_a_model_that_somebody_else_made(archive: Path, model: Path, re
     done = deploy(archive, model, repository, DeployOptions(replace=True))
     assert done.removed == ("7/labels.txt", "7/model.pt")
     assert not (target / "7").exists()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_of_the_same_names_that_somebody_else_made(
+    archive: Path, model: Path, repository: Path, layout: Any
+) -> None:
+    target = shutil.copytree(model, repository / "net")
+    (target / "1" / "model.py").write_text("# theirs\n")
+    error = refused(DeployError, archive, model, repository=repository, layout=layout)
+    assert error.message == (
+        f"{target} was not deployed by envbuilder, and contains files with other content: '1/model.py'"
+    )
+    assert "--replace" in (error.hint or "")
+    refused(DeployError, archive, model, repository=repository, layout=layout, dry_run=True)
+    dry = deploy(archive, model, repository, DeployOptions(layout=layout, replace=True, dry_run=True))
+    assert "would be replaced: 1/model.py" in dry.lines()
+    done = deploy(archive, model, repository, DeployOptions(layout=layout, replace=True))
+    assert done.overwritten == dry.overwritten == ("1/model.py",)
+    assert "replaced: 1/model.py" in done.lines()
+
+
+def test_a_configuration_that_somebody_tuned(archive: Path, model: Path, repository: Path) -> None:
+    """What a deployment writes into it is no loss; what its owner wrote is."""
+    target = shutil.copytree(model, repository / "net")
+    (target / "config.pbtxt").write_text(f"{CONFIG}# tuned\n")
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message.endswith("files with other content: 'config.pbtxt'")
+    (target / "config.pbtxt").write_text(CONFIG.replace('"python"', '"pytorch"'))
+    assert deploy(archive, model, repository).overwritten == ()
+
+
+def test_in_place_nothing_is_somebody_elses(archive: Path, model: Path) -> None:
+    done = deploy(archive, model, model.parent)
+    assert (done.overwritten, done.removed, done.changed) == ((), (), True)
+
+
+def test_a_completed_copy_of_the_model_in_place(archive: Path, model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "completed" / "net")
+    (copy / "config.pbtxt").write_text(f"{CONFIG}instance_group [ {{ kind: KIND_CPU }} ]\n")
+    refused(DeployError, archive, copy, repository=model.parent)
+    assert deploy(archive, copy, model.parent, DeployOptions(original=model)).changed
 
 
 @pytest.mark.parametrize("config", [None, "not ours {"])
