@@ -10,6 +10,7 @@ from pathlib import Path
 from envbuilder.deployment import lint
 from envbuilder.deployment.compiled import COMPILED
 from envbuilder.deployment.config import ModelConfig, migrated_from, read_config
+from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.record import placed_environments, record_beside
 from envbuilder.errors import DeployError
 
@@ -51,7 +52,7 @@ def model_files(model: Path) -> Iterator[str]:
         DeployError: something in it cannot be copied.
     """
     placed = placed_environments(model)
-    left = {name for path in placed for name in (path.name, record_beside(path).name)}
+    left = {MARK} | {name for path in placed for name in (path.name, record_beside(path).name)}
     stack = [(model, {real(model)})]
     while stack:
         folder, above = stack.pop()

@@ -28,7 +28,7 @@ from envbuilder.deployment.config import MAX_BYTES as MAX_CONFIG
 from envbuilder.deployment.environments import is_environment_name
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.layouts import LAYOUTS
-from envbuilder.deployment.model_directory import model_files
+from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.record import CAP, SUFFIX, parse_record
@@ -160,32 +160,6 @@ def deploy_to_objects(
     )
 
 
-def copy_to_objects(model: Path, repository: str, *, timeout: float = 60.0) -> bool:
-    """Put a model that needs no environment into the repository at an address as it is; return whether that changed it.
-
-    Raises:
-        DeployError: the model directory cannot be read.
-        IntegrityError: an object differs from what was uploaded.
-        StoreError, RecipeError: as :func:`deploy_to_objects`.
-    """
-    there = Elsewhere(repository, timeout=timeout)
-    files = sorted(model_files(model), key=lambda path: (path == CONFIG, path))
-    held = there.walk(model.name)
-    changed = False
-    for path in files:
-        source, target = model / path, f"{model.name}/{path}"
-        if held.get(path) == source.stat().st_size and _same(there, target, source):
-            continue
-        there.replace(target, source)
-        changed = True
-        if not _same(there, target, source):
-            raise IntegrityError(f"{there.place(target)} differs from what was uploaded", hint="apply again")
-    gone = held.keys() - set(files)
-    for path in gone:
-        there.remove(f"{model.name}/{path}")
-    return changed or bool(gone)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
     """A deployment of which everything is checked, and nothing is done."""
@@ -212,7 +186,7 @@ def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) ->
     )
     files.sort(key=lambda path: (path == CONFIG, path != environment))
     held = there.walk(made.model)
-    placed = _placed(there, made.model, held)
+    placed = placed_archives(there, made.model, held)
     config = _config_there(there, made.model) if CONFIG in held else None
     replaced = _replaced(there, made, config, placed)
     if replaced is not None and not replace:
@@ -221,14 +195,18 @@ def _begin(there: Elsewhere, made: Deployment, *, prune: bool, replace: bool) ->
     theirs = {path for path in held if path.split("/")[0] == named or is_environment_name(path)} - placed
     old = sorted(placed - {environment})
     records = {f"{name}{SUFFIX}" for name in old}
-    removed = sorted(held.keys() - set(files) - theirs - set(old) - records)
+    removed = sorted(held.keys() - set(files) - {MARK} - theirs - set(old) - records)
     changed = (
         [] if placed else [path for path in files if path in held and not _keeps(there, made, path, config)]
     )
     if not placed and not replace:
         check_files(there.place(made.model), removed, changed)
     unused, findings = _unused(there, made, old, prune=prune)
-    gone = [*removed, *(path for name in unused for path in (name, f"{name}{SUFFIX}") if prune)]
+    gone = [
+        *removed,
+        *({MARK} & held.keys()),
+        *(path for name in unused for path in (name, f"{name}{SUFFIX}") if prune),
+    ]
     return _Work(
         made=made,
         files=tuple(files),
@@ -250,7 +228,7 @@ def _keeps(there: Elsewhere, made: Deployment, path: str, config: ModelConfig | 
     return there.size(target) == source.stat().st_size and _same(there, target, source)
 
 
-def _placed(there: Elsewhere, model: str, held: Mapping[str, int]) -> set[str]:
+def placed_archives(there: Elsewhere, model: str, held: Mapping[str, int]) -> set[str]:
     """Names of the archives in a model's folder that deployments placed."""
     found = set()
     for path in held:

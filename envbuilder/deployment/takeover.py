@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from envbuilder.archive.manifest import MANIFEST_PATH, manifest_beside
 from envbuilder.archive.names import ARCHIVE
@@ -17,13 +18,20 @@ from envbuilder.deployment.config import (
     read_config,
     same_but_for_serving,
 )
+from envbuilder.deployment.mark import DEPLOYED, read_mark
 from envbuilder.deployment.record import SUFFIX, placed_environments, read_record
 from envbuilder.deployment.runtime_files import foreign_name, is_runtime_file
 from envbuilder.deployment.tree import Copy, Entry, Text, has_bytes
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import is_inside
+from envbuilder.util.files import file_sha256
 from envbuilder.util.printable import shown
 from envbuilder.util.text import counted
+
+_HINT: Final = (
+    "deploy under another --name, or use --replace, which deletes files that the model directory lacks and overwrites "
+    "the others"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +43,13 @@ class Present:
     """None: there is none, or it cannot be read."""
     deployed: bool
     """A deployment made it what it is."""
+    copied: Mapping[str, str] = field(default_factory=dict)
+    """The files that `apply` copied there, with their sha256."""
+
+    def made(self, path: str) -> bool:
+        """Whether the file *path* of the folder is what `apply` copied there."""
+        said = self.copied.get(path)
+        return said is not None and (self.folder / path).is_file() and file_sha256(self.folder / path) == said
 
     @property
     def named(self) -> str | None:
@@ -69,7 +84,27 @@ def look_at(folder: Path, environments: Sequence[Path], backends: Path) -> Prese
         deployed = (named is not None and is_ours(named, [folder], environments)) or (
             named is None and _is_name(backend) and bool(placed_environments(backends / backend))
         )
-    return Present(folder=folder, config=config, deployed=deployed)
+    mark = read_mark(folder)
+    return Present(
+        folder=folder,
+        config=config,
+        deployed=deployed or mark == DEPLOYED,
+        copied=(mark.files if mark is not None else None) or {},
+    )
+
+
+def check_is_folder(target: Path) -> None:
+    """Refuse to put a model in the place of something that is no folder.
+
+    Raises:
+        DeployError: something is at *target*, and no folder.
+    """
+    if os.path.lexists(target) and not target.is_dir():
+        what = "is a link to nothing" if target.is_symlink() and not target.exists() else "is not a folder"
+        raise DeployError(
+            f"{target} {what}: a model's folder belongs there",
+            hint="move it away, then run the command again",
+        )
 
 
 def is_ours(named: str, models: Iterable[Path], environments: Iterable[Path]) -> bool:
@@ -134,7 +169,7 @@ def foreign_environment(where: str, named: str) -> DeployError:
     )
 
 
-def check_files(folder: str, gone: Sequence[str], changed: Sequence[str] = ()) -> None:
+def check_files(folder: str, gone: Sequence[str], changed: Sequence[str] = (), *, hint: str = _HINT) -> None:
     """Refuse to delete *gone* and to overwrite *changed*, files of the model's folder *folder*, which nobody deployed.
 
     Raises:
@@ -148,8 +183,7 @@ def check_files(folder: str, gone: Sequence[str], changed: Sequence[str] = ()) -
             more = f" and {counted(len(files) - 1, 'other file')}" if len(files) > 1 else ""
             raise DeployError(
                 f"{folder} was not deployed by envbuilder, and contains {what}: {shown(files[0])}{more}",
-                hint="deploy under another --name, or use --replace, which deletes files that the model directory "
-                "lacks and overwrites the others",
+                hint=hint,
             )
 
 
@@ -173,7 +207,7 @@ def overwritten(present: Present, plan: Mapping[str, Entry], config: ModelConfig
             same = foreign_name(present.folder / path.split("/")[0]) is None
         else:
             same = place.is_file() and has_bytes(place, entry)
-        if not same:
+        if not same and not present.made(path):
             yield path
 
 

@@ -28,7 +28,14 @@ from envbuilder.deployment.prune import Outlook, Unused, find_unused
 from envbuilder.deployment.record import SUFFIX, Record, placed_environments, read_record, record_beside
 from envbuilder.deployment.references import chosen_references, reference
 from envbuilder.deployment.runtime_files import PYCACHE, is_runtime_file, runtime_files
-from envbuilder.deployment.takeover import Present, check_environment, check_files, look_at, overwritten
+from envbuilder.deployment.takeover import (
+    Present,
+    check_environment,
+    check_files,
+    check_is_folder,
+    look_at,
+    overwritten,
+)
 from envbuilder.deployment.tree import (
     Copy,
     Entry,
@@ -172,6 +179,7 @@ def begin(
     Raises:
         DeployError: it may not, or what it would delete cannot be told.
     """
+    check_is_folder(job.target)
     plan = {**_model_entries(job, serving, reporter), **environment}
     replaced = _replaced(job, serving)
     findings: list[lint.Finding] = []
@@ -200,7 +208,7 @@ def begin(
     )
     changed = [] if job.in_place or job.present.deployed else _overwritten(job, plan)
     if not job.present.deployed and not job.options.replace:
-        check_files(str(job.target), removed, changed)
+        check_files(str(job.target), [path for path in removed if not job.present.made(path)], changed)
     return Work(
         job=job,
         plan=plan,
