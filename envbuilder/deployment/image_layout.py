@@ -12,10 +12,12 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.deployment import lint
 from envbuilder.deployment.kubernetes import MODELS, PYTRITON_IMAGE, inference_service, object_name, pod
+from envbuilder.deployment.mark import DEPLOYED, MARK
 from envbuilder.deployment.model_directory import absolute
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.transaction import Job, begin, finish
+from envbuilder.deployment.tree import Entry, Text
 from envbuilder.errors import DeployError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import atomic_write
@@ -98,7 +100,10 @@ class ImageLayout:
                     atomic_write(path, files[path])
             return bool(changed)
 
-        work = begin(job, job.python_serving(options.mounted_at), {}, folders=[folder], reporter=reporter)
+        mark: dict[str, Entry] = {
+            MARK: Text(data=DEPLOYED.text())
+        }  # no environment's record says whose it is
+        work = begin(job, job.python_serving(options.mounted_at), mark, folders=[folder], reporter=reporter)
         done = finish(
             work, environment=job.environment.archive, path=options.mounted_at, place=place, reporter=reporter
         )

@@ -19,7 +19,7 @@ from envbuilder.deployment.config import (
     same_but_for_serving,
 )
 from envbuilder.deployment.mark import DEPLOYED, read_mark
-from envbuilder.deployment.record import SUFFIX, placed_environments, read_record
+from envbuilder.deployment.record import SUFFIX, Record, placed_environments, read_record
 from envbuilder.deployment.runtime_files import foreign_name, is_runtime_file
 from envbuilder.deployment.tree import Copy, Entry, Text, has_bytes
 from envbuilder.errors import DeployError
@@ -78,17 +78,18 @@ def look_at(folder: Path, environments: Sequence[Path], backends: Path) -> Prese
         config = read_config(folder)
     except DeployError:
         config = None
-    deployed = bool(placed_environments(folder))
-    if config is not None and not deployed:
-        named, backend = config.environment, config.message.backend
-        deployed = (named is not None and is_ours(named, [folder], environments)) or (
-            named is None and _is_name(backend) and bool(placed_environments(backends / backend))
-        )
     mark = read_mark(folder)
+    deployed = bool(placed_environments(folder)) or mark == DEPLOYED
+    if config is not None and not deployed:
+        # An archive of `build`, or another repository's: a hand may have written its name.
+        repository = os.path.realpath(folder.parent)
+        deployed = any(
+            repository in record.repositories for record in _records(config, environments, backends)
+        )
     return Present(
         folder=folder,
         config=config,
-        deployed=deployed or mark == DEPLOYED,
+        deployed=deployed,
         copied=(mark.files if mark is not None else None) or {},
     )
 
@@ -107,6 +108,18 @@ def check_is_folder(target: Path) -> None:
         )
 
 
+def _records(config: ModelConfig, environments: Sequence[Path], backends: Path) -> Iterator[Record]:
+    """Yield the records of the environments outside of the model's folder that *config* may name."""
+    named, backend = config.environment, config.message.backend
+    if named is None:
+        yield from placed_environments(backends / backend).values() if _is_name(backend) else ()
+        return
+    for place in _places(named, (), environments):
+        record = read_record(place) if _is_name(place.name) else None
+        if record is not None:
+            yield record
+
+
 def is_ours(named: str, models: Iterable[Path], environments: Iterable[Path]) -> bool:
     """Whether the EXECUTION_ENV_PATH *named* is an environment that a deployment placed, or that ``build`` made.
 
@@ -115,16 +128,20 @@ def is_ours(named: str, models: Iterable[Path], environments: Iterable[Path]) ->
         models: folders that it may be relative to.
         environments: folders in which deployments put environments; a container may see them under another path.
     """
+    return any(
+        _is_name(place.name) and (read_record(place) is not None or _is_built(place))
+        for place in _places(named, models, environments)
+    )
+
+
+def _places(named: str, models: Iterable[Path], environments: Iterable[Path]) -> list[Path]:
     if "\0" in named or not named.strip("/"):
-        return False
+        return []
     if named.startswith(f"{MODEL_DIRECTORY}/"):
         places = [model / named[len(MODEL_DIRECTORY) :].strip("/") for model in models]
     else:
         places = [Path(named.rstrip("/"))] if named.startswith("/") else []
-    places += [folder / named.rstrip("/").rsplit("/", 1)[-1] for folder in environments]
-    return any(
-        _is_name(place.name) and (read_record(place) is not None or _is_built(place)) for place in places
-    )
+    return places + [folder / named.rstrip("/").rsplit("/", 1)[-1] for folder in environments]
 
 
 def _is_built(place: Path) -> bool:

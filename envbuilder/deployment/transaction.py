@@ -20,7 +20,8 @@ from envbuilder.deployment.config import (
     migrated_from,
     parse_config,
 )
-from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model, real
+from envbuilder.deployment.mark import DEPLOYED, MARK
+from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model, real, skipped_files
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.placement import delete_environment, is_ours, kept_entries, place_environment
@@ -40,6 +41,7 @@ from envbuilder.deployment.tree import (
     Copy,
     Entry,
     Environment,
+    Keep,
     Text,
     drafted,
     is_in_place,
@@ -196,6 +198,8 @@ def begin(
         findings.append(lint.unknown_use(error.message))
     deleted = unused.environments if job.options.prune else ()
     plan |= kept_entries(job.target, plan, deleted, job.present.named)
+    if job.in_place:
+        plan |= skipped_entries(job.target, plan)
     gone = {path.name for path in deleted if path.parent == job.target}
     removed = sorted(
         path
@@ -291,6 +295,17 @@ def runtime_entries(name: str, folder: str = "") -> dict[str, Entry]:
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
+
+
+def skipped_entries(model: Path, plan: Mapping[str, Entry]) -> dict[str, Entry]:
+    """What stays of a folder that is replaced by its own files: what is never deployed, for it is the user's."""
+    return {path: Keep() for path in skipped_files(model, plan)}
+
+
+def marked(environment: Path) -> dict[str, Entry]:
+    """What says that a deployment made the model, where no record beside *environment* will say so."""
+    theirs = os.path.lexists(environment) and read_record(environment) is None
+    return {MARK: Text(data=DEPLOYED.text())} if theirs else {}
 
 
 def put_environment(job: Job, place: Path, reporter: Reporter) -> bool:

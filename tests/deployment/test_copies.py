@@ -75,9 +75,10 @@ def test_a_copy_to_objects_that_was_interrupted_goes_on(model: Path, monkeypatch
             raise KeyboardInterrupt
 
     (model / "1" / "model.py").write_text("# second\n")
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(Elsewhere, "replace", interrupted)
-        copy_to_objects(model, "memory://interrupted")
+        with pytest.raises(KeyboardInterrupt):
+            copy_to_objects(model, "memory://interrupted")
     (model / "1" / "model.py").write_text("# third, and longer\n")
     assert copy_to_objects(model, "memory://interrupted").changed
     assert not copy_to_objects(model, "memory://interrupted").changed

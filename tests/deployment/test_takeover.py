@@ -206,6 +206,62 @@ def test_a_completed_copy_of_the_model_in_place(archive: Path, model: Path, tmp_
     assert deploy(archive, copy, model.parent, DeployOptions(original=model)).changed
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_configuration_by_hand_that_names_an_archive_of_builds(
+    archive: Path, model: Path, repository: Path, tmp_path: Path, recorded: bool
+) -> None:
+    """Nor is it enough that a deployment into another repository put the archive there."""
+    shared = archive.parent
+    if recorded:
+        shared = deploy(
+            archive, model, tmp_path / "other" / "repository", DeployOptions(layout="shared")
+        ).environment.parent
+    target = shutil.copytree(model, repository / "net")
+    with_environment(target, str(shared / archive.name))
+    (target / "notes.txt").write_text("theirs")
+    error = refused(DeployError, archive, model, repository=repository, layout="shared", shared=shared)
+    assert "'notes.txt'" in error.message
+    done = deploy(archive, model, repository, DeployOptions(layout="shared", shared=shared, replace=True))
+    assert (done.removed, done.replaced) == (("notes.txt",), None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": "shared", "shared": "built"},
+        {"layout": "image", "image": f"oci://host/a@sha256:{'ab' * 32}", "mounted_at": "/envs/net"},
+    ],
+)
+def test_deployed_again_where_the_environment_is_somebody_elses(
+    archive: Path, model: Path, repository: Path, tmp_path: Path, options: Any
+) -> None:
+    """The environment's record cannot tell that a deployment made the model."""
+    if "shared" in options:
+        options = {**options, "shared": archive.parent}
+    (model / "notes.txt").write_text("ours")
+    deploy(archive, model, repository, DeployOptions(**options))
+    assert not deploy(archive, model, repository, DeployOptions(**options)).changed
+    (model / "notes.txt").unlink()
+    (model / "1" / "model.py").write_text("# changed\n")
+    done = deploy(archive, model, repository, DeployOptions(**options))
+    assert (done.removed, done.overwritten) == (("notes.txt",), ())
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_where_the_model_belongs(archive: Path, model: Path, repository: Path, link: bool) -> None:
+    repository.mkdir()
+    if link:
+        (repository / "net").symlink_to("nothing")
+    else:
+        (repository / "net").write_text("theirs")
+    for dry_run in (True, False):
+        error = refused(DeployError, archive, model, repository=repository, replace=True, dry_run=dry_run)
+        what = "is a link to nothing" if link else "is not a folder"
+        assert error.message == f"{repository / 'net'} {what}: a model's folder belongs there"
+        assert (error.hint or "").startswith("move it away")
+    assert os.path.lexists(repository / "net")
+
+
 @pytest.mark.parametrize("config", [None, "not ours {"])
 def test_files_of_a_folder_that_is_no_model(
     archive: Path, model: Path, repository: Path, config: str | None
