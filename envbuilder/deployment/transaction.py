@@ -254,7 +254,9 @@ def _find_unused(
         return Unused()  # there is nothing to be said about, so nobody's configurations are read
     says = [reference(_planned_config(job, plan)), *chosen_references(job.model)]
     outlook = Outlook(repository=job.repository, model=job.target, says=says)
-    return find_unused(folders, outlook, archive=job.environment.archive, spare=spare, links=links)
+    return find_unused(
+        folders, outlook, archive=job.environment.archive, spare=spare, links=links, hashed=job.options.prune
+    )
 
 
 def _planned_config(job: Job, plan: Mapping[str, Entry]) -> ModelConfig:

@@ -51,7 +51,12 @@ def test_a_file_at_the_models_place(model: Path, repository: Path) -> None:
 def test_the_folder_is_locked(model: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
     real = os.open
-    monkeypatch.setattr("os.open", lambda path, *rest, **more: held.append(path) or real(path, *rest, **more))
+
+    def note(path: Path, flags: int, *rest: int, **more: int) -> int:
+        held.append(path)
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr("os.open", note)
     copy_model(model, repository)
     assert repository in held
 
