@@ -11,6 +11,7 @@ import pytest
 from envbuilder import api
 from envbuilder.deployment.config import read_config
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.locking import STAGED
 from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.model_directory import model_files
 from envbuilder.errors import DeployError
@@ -33,6 +34,7 @@ def test_what_a_killed_deployment_had_set_aside_is_back(tmp_path: Path) -> None:
     aside = tmp_path / ".served.deploying" / "net.set-aside"
     aside.mkdir(parents=True)
     repository.mkdir()
+    (aside.parent / STAGED).touch()
     (aside / "config.pbtxt").write_text('backend: "onnxruntime"\n')
     session = Session(store=Store(root=tmp_path / "store"))
     assert apply(repository, session, ApplyOptions(plan=True)).rows == ()
@@ -251,8 +253,9 @@ def test_what_lies_where_a_model_is_copied_to(tmp_path: Path, address: str) -> N
         (tmp_path / "object").write_bytes(data)
         there.replace(path, tmp_path / "object")
 
-    def run(**options: bool) -> dict[str, tuple[str, str]]:
-        asked = ApplyOptions(output=address.format(folder=tmp_path), archives=tmp_path / "envs", **options)
+    def run(*, plan: bool = False, replace: bool = False) -> dict[str, tuple[str, str]]:
+        output = address.format(folder=tmp_path)
+        asked = ApplyOptions(output=output, archives=tmp_path / "envs", plan=plan, replace=replace)
         rows = apply(repository, Session(store=Store(root=tmp_path / "store")), asked).rows
         return {row.model.name: (row.state, row.why) for row in rows}
 
