@@ -45,7 +45,8 @@ class Deployment:
     replaced: str | None = None
     """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
     overwritten: tuple[str, ...] = ()
-    """Files of the model's folder, relative to it, that no deployment put there and that have other bytes now."""
+    """Files of the model's folder, relative to it, and manifests that no deployment put there, or that somebody edited,
+    and that have other bytes now."""
     manifests: tuple[Path, ...] = ()
     """What a cluster needs to serve it, of the layout ``image``: a Pod, and an InferenceService."""
     dry_run: bool = False
