@@ -100,9 +100,8 @@ class ImageLayout:
                     atomic_write(path, data)
             return bool(manifests.files)
 
-        mark: dict[str, Entry] = {
-            MARK: Text(data=DEPLOYED.text())
-        }  # no environment's record says whose it is
+        # No environment's record says that a deployment made the model.
+        mark: dict[str, Entry] = {MARK: Text(data=DEPLOYED.text())}
         work = begin(job, job.python_serving(options.mounted_at), mark, folders=[folder], reporter=reporter)
         done = finish(
             work, environment=job.environment.archive, path=options.mounted_at, place=place, reporter=reporter
