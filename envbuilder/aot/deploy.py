@@ -46,6 +46,7 @@ def deploy_prepared(
         if complete:
             (scratch / "complete").mkdir()
             manifest, _ = read_archive(archive, describe=describe_foreign)
+            options = dataclasses.replace(options, original=model)
             model = complete_model(archive, manifest, model, scratch / "complete", reporter=reporter)
         if precompile:
             for name in ("look", "compile"):

@@ -39,6 +39,11 @@ archives_option = click.option(
     metavar="DIR|URL",
     help="Deploy into another repository: a folder or an object store. Default: in place.",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Also overwrite or delete, in that repository, what neither deploy nor apply put there.",
+)
 @archives_option
 @click.option(
     "--verify/--no-verify",

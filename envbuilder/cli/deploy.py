@@ -80,7 +80,8 @@ from envbuilder.cli.tables import show_table
 @click.option(
     "--replace",
     is_flag=True,
-    help="Also replace an EXECUTION_ENV_PATH, and delete files in the model's directory, that no deployment wrote.",
+    help="Also replace an EXECUTION_ENV_PATH, and overwrite or delete files in the model's directory, that no "
+    "deployment wrote.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be deployed and deleted; write nothing.")
 @click.option(

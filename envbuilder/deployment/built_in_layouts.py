@@ -22,6 +22,7 @@ from envbuilder.deployment.transaction import (
     Work,
     begin,
     finish,
+    marked,
     put_environment,
     runtime_entries,
 )
@@ -52,6 +53,7 @@ class ModelLayout:
         environment: dict[str, Entry] = {name: job.environment if pooled is None else Tree(path=pooled)}
         if is_ours(target, job.environment, job.manifest):
             environment[record_beside(target).name] = Text(data=job.record(name).text())
+        environment |= marked(target)
         folders = [] if folder is None else [folder]
         work = begin(job, job.python_serving(path), environment, folders=folders, reporter=reporter)
         if pooled is None:
@@ -82,7 +84,7 @@ class SharedLayout:
         path = f"{seen_as.rstrip('/')}/{job.environment_name}"
         lint.check_environment_path(path)
         environment = folder / job.environment_name
-        work = begin(job, job.python_serving(path), {}, folders=[folder], reporter=reporter)
+        work = begin(job, job.python_serving(path), marked(environment), folders=[folder], reporter=reporter)
         return finish(
             work,
             environment=environment,
@@ -127,7 +129,7 @@ class BackendLayout:
         )
         environment = folder / job.environment_name
         links = [folder / DEFAULT_ENVIRONMENT]
-        work = begin(job, serving, {}, folders=[folder], links=links, reporter=reporter)
+        work = begin(job, serving, marked(environment), folders=[folder], links=links, reporter=reporter)
         contents = _backend_contents(work, folder)
 
         def place() -> bool:

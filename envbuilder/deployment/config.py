@@ -144,6 +144,17 @@ def edit_config(config: ModelConfig, serving: Serving) -> str:
     return text
 
 
+def same_but_for_serving(first: ModelConfig, second: ModelConfig) -> bool:
+    """Whether two configurations say the same, comments included, but for what a deployment writes into them."""
+    neutral = Serving(
+        name=None, backend="python", runtime=None, model_file=RUNTIME_FILE, environment=MODEL_DIRECTORY
+    )
+    try:
+        return edit_config(first, neutral) == edit_config(second, neutral)
+    except DeployError:  # one cannot be edited: what it says besides cannot be told
+        return first.text == second.text
+
+
 def migrated_from(config: ModelConfig) -> str | None:
     """Return which other platform or backend *config* is migrated from to the Python backend, if any.
 

@@ -12,10 +12,13 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.deployment import lint
 from envbuilder.deployment.kubernetes import MODELS, PYTRITON_IMAGE, inference_service, object_name, pod
+from envbuilder.deployment.manifests import plan_manifests
+from envbuilder.deployment.mark import DEPLOYED, MARK
 from envbuilder.deployment.model_directory import absolute
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.transaction import Job, begin, finish
+from envbuilder.deployment.tree import Entry, Text
 from envbuilder.errors import DeployError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import atomic_write
@@ -88,28 +91,30 @@ class ImageLayout:
         said = (job.name, job.manifest.release, job.manifest.cuda, image, options.mounted_at)
         name = object_name(job.name)
         files = {
-            folder / f"{name}.pod.yaml": pod(*said).encode(),
-            folder / f"{name}.inferenceservice.yaml": inference_service(*said).encode(),
+            folder / f"{name}.pod.yaml": pod(*said),
+            folder / f"{name}.inferenceservice.yaml": inference_service(*said),
         }
 
+        manifests = plan_manifests(files, job.name, replace=options.replace)
+
         def place() -> bool:
-            changed = [
-                path for path, data in files.items() if not (path.is_file() and path.read_bytes() == data)
-            ]
             if not options.dry_run:
                 folder.mkdir(parents=True, exist_ok=True)
-                for path in changed:
-                    atomic_write(path, files[path])
-            return bool(changed)
+                for path, data in manifests.files.items():
+                    atomic_write(path, data)
+            return bool(manifests.files)
 
-        work = begin(job, job.python_serving(options.mounted_at), {}, folders=[folder], reporter=reporter)
+        # No environment's record says that a deployment made the model.
+        mark: dict[str, Entry] = {MARK: Text(data=DEPLOYED.text())}
+        work = begin(job, job.python_serving(options.mounted_at), mark, folders=[folder], reporter=reporter)
         done = finish(
             work, environment=job.environment.archive, path=options.mounted_at, place=place, reporter=reporter
         )
         findings = (
             (*done.findings, _no_image(job.manifest)) if job.manifest.release == PYTRITON else done.findings
         )
-        return replace(done, findings=findings, manifests=tuple(files))
+        overwritten = (*done.overwritten, *manifests.overwritten)
+        return replace(done, findings=findings, overwritten=overwritten, manifests=tuple(files))
 
 
 def _no_image(manifest: Manifest) -> lint.Finding:

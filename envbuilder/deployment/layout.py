@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from envbuilder.archive.names import Describe, open_archive
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.layouts import LAYOUTS
 from envbuilder.deployment.locking import locked, locked_all
+from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.model_directory import (
     absolute,
     model_files,
@@ -26,10 +28,12 @@ from envbuilder.deployment.record import (
 )
 from envbuilder.deployment.transaction import (
     prepare,
+    skipped_entries,
 )
 from envbuilder.deployment.tree import (
     Copy,
     Entry,
+    Keep,
     is_in_place,
     replace_folder,
 )
@@ -99,10 +103,13 @@ def add_compiled(model: Path, compiled: Sequence[Compiled], reporter: Reporter =
     model = absolute(model)
     with locked(model.parent, reporter):
         plan: dict[str, Entry] = {path: Copy(path=model / path) for path in model_files(model)}
-        plan |= kept_entries(model, plan, ())
         for one in compiled:
             if one.file is not None:
                 plan[f"{one.version}/{one.file.name}"] = Copy(path=one.file)
+        plan |= kept_entries(model, plan, ())
+        plan |= skipped_entries(model, plan)
+        if os.path.lexists(model / MARK):
+            plan[MARK] = Keep()
         if is_in_place(model, plan):
             return False
         replace_folder(model, plan, reporter)

@@ -17,6 +17,8 @@ from envbuilder.progress import Reporter
 from envbuilder.util.leftovers import forget_folder, forget_path, note_folder, note_path
 
 _ASIDE: Final = ".set-aside"
+STAGED: Final = ".envbuilder-staging"
+"""The file in a staging folder that says whose it is: a folder of somebody else's may have its name."""
 MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
@@ -37,7 +39,7 @@ def tidy(folder: Path, reporter: Reporter) -> None:
     Raises:
         DeployError: the folder cannot be read.
     """
-    if any(left.is_dir() for left in _staging_places(folder)):
+    if any(map(_is_staging, _staging_places(folder))):
         with locked(folder, reporter):
             pass
 
@@ -64,9 +66,9 @@ def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None
                 _hold(stack, folder, kind, held, reporter)
                 stack.callback(_remove_empty, made)
                 for left in _staging_places(folder):  # what a killed deployment left
-                    if left.is_dir() and not left.is_symlink():
+                    if _is_staging(left):
                         _restore(left, folder)
-                        remove_tree(left)
+                        _remove_staging(left)
             else:
                 _hold(stack, folder, kind, held, reporter)
         yield
@@ -151,28 +153,65 @@ def _restore(left: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
-    """Yield an empty folder on the file system of *folder*, removed on exit.
+    """Yield a folder on the file system of *folder*, with nothing in it but the mark of whose it is; removed on exit.
 
     Raises:
         DeployError: neither beside *folder* nor in it can anything be written.
     """
     beside, inside = _staging_places(folder)
     place = beside
-    note_path(place)
     try:
         if is_mounted(folder) or not _made(beside):
             # A volume mounted at the repository itself. A server that polls may log once that it finds no model in it.
-            reporter.note(f"assembling in {inside}: {folder.parent} is not on the same file system")
+            why = (
+                f"{beside} is there, and no deployment made it"
+                if os.path.lexists(beside)
+                else f"{folder.parent} is not on the same file system"
+            )
+            reporter.note(f"assembling in {inside}: {why}")
             place = inside
-            forget_path(beside)
+            if os.path.lexists(inside):
+                raise DeployError(
+                    f"{inside} is in the way, and no deployment made it",
+                    hint="move it away, then deploy again",
+                )
             note_path(inside)
             inside.mkdir()
+        (place / STAGED).touch()
+    except OSError as error:
+        forget_path(place)
+        raise DeployError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
         yield place
     except OSError as error:
         raise DeployError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
-        remove_tree(place)
+        _remove_staging(place)
         forget_path(place)
+
+
+def _is_staging(folder: Path) -> bool:
+    """Whether *folder* is a staging folder of a deployment that was killed: an empty one had no time for its mark."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    return not names or STAGED in names
+
+
+def _remove_staging(folder: Path) -> None:
+    """Remove a staging folder, its mark last: what is left of one that is killed meanwhile is still known."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name == STAGED:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(path)
+            else:
+                path.unlink()
+    remove_tree(folder)
 
 
 def _staging_places(folder: Path) -> tuple[Path, Path]:
@@ -195,9 +234,14 @@ def is_mounted(folder: Path) -> bool:
 
 
 def _made(folder: Path) -> bool:
+    """Make the staging folder *folder*; return whether that was possible."""
+    if os.path.lexists(folder):
+        return False  # never noted: what is noted is removed when this process ends
+    note_path(folder)
     try:
         folder.mkdir()
     except OSError:  # the repository's parent belongs to somebody else
+        forget_path(folder)
         return False
     return True
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from envbuilder.deployment import lint
 from envbuilder.deployment.compiled import COMPILED
 from envbuilder.deployment.config import ModelConfig, migrated_from, read_config
+from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.record import placed_environments, record_beside
 from envbuilder.errors import DeployError
 
-_SKIPPED = ("__pycache__", ".git", ".ipynb_checkpoints")
+_PYCACHE = "__pycache__"
+_SKIPPED = (_PYCACHE, ".git", ".ipynb_checkpoints")
 
 
 def read_model(model: Path, repository: Path, name: str | None) -> tuple[ModelConfig, str]:
@@ -51,7 +53,7 @@ def model_files(model: Path) -> Iterator[str]:
         DeployError: something in it cannot be copied.
     """
     placed = placed_environments(model)
-    left = {name for path in placed for name in (path.name, record_beside(path).name)}
+    left = {MARK} | {name for path in placed for name in (path.name, record_beside(path).name)}
     stack = [(model, {real(model)})]
     while stack:
         folder, above = stack.pop()
@@ -73,6 +75,32 @@ def model_files(model: Path) -> Iterator[str]:
             else:
                 what = "is a dangling symlink" if path.is_symlink() else "is neither a file nor a folder"
                 raise DeployError(f"{path} {what}")
+
+
+def skipped_files(model: Path, left: Collection[str]) -> Iterator[str]:
+    """List what :func:`model_files` leaves out as no part of the model: what was compiled, and others' folders whole.
+
+    What lies in *left*, and in environments that deployments put there, is not looked at.
+
+    Raises:
+        DeployError: a folder cannot be read.
+    """
+    left = {*left, *(path.name for path in placed_environments(model))}
+    folders = [model]
+    while folders:
+        folder = folders.pop()
+        try:
+            found = sorted(folder.iterdir())
+        except OSError as error:
+            raise DeployError(f"{folder} cannot be read: {error.strerror}") from error
+        for path in found:
+            relative = path.relative_to(model).as_posix()
+            if path.name == _PYCACHE or relative in left:
+                continue  # Python makes the former again
+            if path.name in _SKIPPED or COMPILED.fullmatch(path.name):
+                yield relative
+            elif path.is_dir() and not path.is_symlink():
+                folders.append(path)
 
 
 def brings_runtime(model: Path, config: ModelConfig) -> bool:

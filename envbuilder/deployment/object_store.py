@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envbuilder.deployment import lint
-from envbuilder.deployment.config import CONFIG, ENVIRONMENT, ModelConfig, parse_config
+from envbuilder.deployment.config import CONFIG, ENVIRONMENT, ModelConfig, parse_config, same_but_for_serving
 from envbuilder.deployment.config import MAX_BYTES as MAX_CONFIG
 from envbuilder.deployment.environments import is_environment_name
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.layouts import LAYOUTS
-from envbuilder.deployment.model_directory import model_files
+from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.record import CAP, SUFFIX, parse_record
@@ -74,6 +74,8 @@ class ObjectDeployment:
     """The environments that ``prune`` deleted."""
     replaced: str | None = None
     """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    overwritten: tuple[str, ...] = ()
+    """Objects of the model's folder, relative to it, that no deployment put there and that have other bytes now."""
     dry_run: bool = False
     """Nothing was uploaded or deleted: this is what would be."""
 
@@ -90,6 +92,7 @@ class ObjectDeployment:
             f"{self.model}: {self.folder}" + (" (dry run: nothing is written)" if self.dry_run else note),
             f"environment: {self.environment_path}",
             *([f"{would}replaced: the {ENVIRONMENT} {shown(self.replaced)}"] if self.replaced else []),
+            *(f"{would}replaced: {path}" for path in self.overwritten),
             *(f"{would}uploaded: {path}" for path in self.uploaded),
             *(f"{would}removed: {path}" for path in self.removed),
             *(f"{would}deleted: {path}" for path in self.deleted),
@@ -152,34 +155,9 @@ def deploy_to_objects(
         findings=(*made.findings, *work.findings, NOT_AT_ONCE),
         deleted=work.unused if options.prune else (),
         replaced=made.replaced or work.replaced,
+        overwritten=work.overwritten,
         dry_run=options.dry_run,
     )
-
-
-def copy_to_objects(model: Path, repository: str, *, timeout: float = 60.0) -> bool:
-    """Put a model that needs no environment into the repository at an address as it is; return whether that changed it.
-
-    Raises:
-        DeployError: the model directory cannot be read.
-        IntegrityError: an object differs from what was uploaded.
-        StoreError, RecipeError: as :func:`deploy_to_objects`.
-    """
-    there = RemoteObjects(repository, timeout=timeout)
-    files = sorted(model_files(model), key=lambda path: (path == CONFIG, path))
-    held = there.walk(model.name)
-    changed = False
-    for path in files:
-        source, target = model / path, f"{model.name}/{path}"
-        if held.get(path) == source.stat().st_size and _same(there, target, source):
-            continue
-        there.replace(target, source)
-        changed = True
-        if not _same(there, target, source):
-            raise IntegrityError(f"{there.place(target)} differs from what was uploaded", hint="apply again")
-    gone = held.keys() - set(files)
-    for path in gone:
-        there.remove(f"{model.name}/{path}")
-    return changed or bool(gone)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +175,7 @@ class _Work:
     gone: tuple[str, ...]
     """What is removed at the end."""
     replaced: str | None
+    overwritten: tuple[str, ...]
     findings: tuple[lint.Finding, ...]
 
 
@@ -207,7 +186,7 @@ def _begin(there: RemoteObjects, made: Deployment, *, prune: bool, replace: bool
     )
     files.sort(key=lambda path: (path == CONFIG, path != environment))
     held = there.walk(made.model)
-    placed = _placed(there, made.model, held)
+    placed = placed_archives(there, made.model, held)
     config = _config_there(there, made.model) if CONFIG in held else None
     replaced = _replaced(there, made, config, placed)
     if replaced is not None and not replace:
@@ -216,11 +195,18 @@ def _begin(there: RemoteObjects, made: Deployment, *, prune: bool, replace: bool
     theirs = {path for path in held if path.split("/")[0] == named or is_environment_name(path)} - placed
     old = sorted(placed - {environment})
     records = {f"{name}{SUFFIX}" for name in old}
-    removed = sorted(held.keys() - set(files) - theirs - set(old) - records)
+    removed = sorted(held.keys() - set(files) - {MARK} - theirs - set(old) - records)
+    changed = (
+        [] if placed else [path for path in files if path in held and not _keeps(there, made, path, config)]
+    )
     if not placed and not replace:
-        check_files(there.place(made.model), removed)
+        check_files(there.place(made.model), removed, changed)
     unused, findings = _unused(there, made, old, prune=prune)
-    gone = [*removed, *(path for name in unused for path in (name, f"{name}{SUFFIX}") if prune)]
+    gone = [
+        *removed,
+        *({MARK} & held.keys()),
+        *(path for name in unused for path in (name, f"{name}{SUFFIX}") if prune),
+    ]
     return _Work(
         made=made,
         files=tuple(files),
@@ -229,11 +215,20 @@ def _begin(there: RemoteObjects, made: Deployment, *, prune: bool, replace: bool
         unused=tuple(unused),
         gone=tuple(gone),
         replaced=replaced,
+        overwritten=tuple(changed),
         findings=findings,
     )
 
 
-def _placed(there: RemoteObjects, model: str, held: Mapping[str, int]) -> set[str]:
+def _keeps(there: RemoteObjects, made: Deployment, path: str, config: ModelConfig | None) -> bool:
+    """Whether uploading *path* over an object that no deployment put there loses nothing of it."""
+    source, target = made.folder / path, f"{made.model}/{path}"
+    if path == CONFIG and config is not None:
+        return same_but_for_serving(config, parse_config(source.read_bytes(), source))
+    return there.size(target) == source.stat().st_size and _same(there, target, source)
+
+
+def placed_archives(there: RemoteObjects, model: str, held: Mapping[str, int]) -> set[str]:
     """Names of the archives in a model's folder that deployments placed."""
     found = set()
     for path in held:

@@ -35,8 +35,8 @@ class DeployOptions:
     prune: bool = False
     """Delete the environments that would be listed as ``old_archives``."""
     replace: bool = False
-    """Replace an ``EXECUTION_ENV_PATH``, and delete files in the model's folder of the repository, that no deployment
-    put there."""
+    """Replace an ``EXECUTION_ENV_PATH``, and overwrite or delete files in the model's folder of the repository, that no
+    deployment put there."""
     dry_run: bool = False
     """Write and delete nothing, and return what would be."""
     pool: Path | None = None
@@ -46,5 +46,7 @@ class DeployOptions:
     """The image of ``image``: ``oci://HOST/REPOSITORY@sha256:…``."""
     mounted_at: str | None = None
     """The path at which the server sees that image."""
+    original: Path | None = None
+    """The model directory of which the one that is deployed is a completed copy; None: it is no copy."""
     manifests: Path | None = None
     """The folder of ``image`` for what the cluster needs; None: ``kubernetes`` beside the repository."""

@@ -44,6 +44,9 @@ class Deployment:
     """Environments that no model names, and that ``prune`` left alone all the same."""
     replaced: str | None = None
     """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    overwritten: tuple[str, ...] = ()
+    """Files of the model's folder, relative to it, and manifests that no deployment put there, or that somebody edited,
+    and that have other bytes now."""
     manifests: tuple[Path, ...] = ()
     """What a cluster needs to serve it, of the layout ``image``: a Pod, and an InferenceService."""
     dry_run: bool = False
@@ -78,6 +81,7 @@ class Deployment:
             ),
             *(compiled.line() for compiled in self.compiled),
             *([f"{would}replaced: the {ENVIRONMENT} {shown(self.replaced)}"] if self.replaced else []),
+            *(f"{would}replaced: {path}" for path in self.overwritten),
             *(f"{would}removed: {path}" for path in self.removed),
             *(f"{would}deleted: {path}" for path in self.deleted),
             *(f"kept: {kept.environment} ({kept.reason})" for kept in self.kept),

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from envbuilder.archive.manifest import manifest_beside
 from envbuilder.deployment.record import Record, placed_environments
-from envbuilder.deployment.references import Reference, read_references
+from envbuilder.deployment.references import Reference, read_references, without_configuration
 from envbuilder.errors import DeployError
+from envbuilder.util.files import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +57,7 @@ def find_unused(
     archive: Path,
     spare: Collection[Path],
     links: Collection[Path] = (),
+    hashed: bool = True,
 ) -> Unused:
     """Find the environments in *folders* that nothing needs once the deployment is done.
 
@@ -65,6 +67,7 @@ def find_unused(
         archive: what is being deployed.
         spare: environments that the deployment uses.
         links: symbolic links that the deployment recreates, whatever they point to now.
+        hashed: whether an archive's bytes are compared with its record: what is only listed is not worth reading.
 
     Raises:
         DeployError: a repository or a configuration cannot be read, so that nobody can tell.
@@ -74,6 +77,9 @@ def find_unused(
     readings: dict[str, list[Reference] | None] = {own: _read_own(outlook)}
     for repository in sorted({name for record in placed.values() for name in record.repositories} - {own}):
         readings[repository] = _read_other(Path(repository))
+    silent = {
+        name: _silent(Path(name), outlook.model) for name, found in readings.items() if found is not None
+    }
     unused, kept, released = [], [], {}
     for path, record in placed.items():
         if path in spare:
@@ -84,11 +90,15 @@ def find_unused(
             for name, found in readings.items()
             if any(one.names(path, shared=shared) for one in found or ())
         }
-        if own in record.repositories and own not in users:
+        if own in record.repositories and own not in users and silent[own] is None:
             released[path] = record.without(own)
         if users:
             continue
-        reason = _reason_to_keep(path, record, readings, archive, links)
+        reason = (
+            _reason_of_repositories(record, readings, silent)
+            or _reason_to_keep(path, archive, links)
+            or (_reason_of_content(path, record) if hashed else None)
+        )
         if reason is None:
             unused.append(path)
         else:
@@ -123,16 +133,41 @@ def _read_other(repository: Path) -> list[Reference] | None:
     return [one for references in read_references(repository).values() for one in references] or None
 
 
-def _reason_to_keep(
-    path: Path,
-    record: Record,
-    readings: Mapping[str, list[Reference] | None],
-    archive: Path,
-    links: Collection[Path],
+def _silent(repository: Path, deployed: Path) -> Path | None:
+    """Return a model's folder that says nothing, but for the one that is deployed now."""
+    if not os.path.lexists(repository):
+        return None
+    return without_configuration(repository, but=deployed)
+
+
+def _reason_of_repositories(
+    record: Record, readings: Mapping[str, list[Reference] | None], silent: Mapping[str, Path | None]
 ) -> str | None:
     for repository in record.repositories:
         if readings[repository] is None:
             return f"{repository}, which used it, contains no models: check that this repository is mounted"
+        folder = silent[repository]
+        if folder is not None:
+            what = (
+                "links to nothing" if folder.is_symlink() and not folder.exists() else "has no configuration"
+            )
+            return (
+                f"{folder} {what}, in a repository that used it: mount what belongs there, or move it out of the "
+                "repository"
+            )
+    return None
+
+
+def _reason_of_content(path: Path, record: Record) -> str | None:
+    """Say why something under an environment's name is not the environment of its record."""
+    try:
+        same = (path / "bin").is_dir() if path.is_dir() else file_sha256(path) == record.sha256
+    except OSError as error:
+        raise DeployError(f"{path} cannot be read: {error.strerror}") from error
+    return None if same else "it is not what its record says: somebody put something else under its name"
+
+
+def _reason_to_keep(path: Path, archive: Path, links: Collection[Path]) -> str | None:
     if os.path.lexists(manifest_beside(path)):
         return f"a build's manifest is next to it: {manifest_beside(path).name}"
     if _holds(path, archive):

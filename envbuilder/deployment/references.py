@@ -75,6 +75,34 @@ def _model_folders(repository: Path) -> list[Path]:
         raise DeployError(f"the repository {repository} cannot be read: {error.strerror}") from error
 
 
+def without_configuration(repository: Path, *, but: Path) -> Path | None:
+    """Return a model's folder of *repository* that says nothing: a link to nothing, or no configuration is in it.
+
+    The folder *but* is not looked at.
+
+    It may be a volume that is not mounted at the moment, and its model may name any environment.
+
+    Raises:
+        DeployError: a folder cannot be read.
+    """
+    try:
+        with os.scandir(repository) as entries:
+            links = [entry.name for entry in entries if entry.is_symlink() and not os.path.exists(entry.path)]
+    except OSError as error:
+        raise DeployError(f"the repository {repository} cannot be read: {error.strerror}") from error
+    folders = [*_model_folders(repository), *(repository / name for name in links)]
+    return next(
+        (
+            folder
+            for folder in sorted(folders)
+            if folder != but
+            and not folder.name.startswith(".")
+            and not (folder.is_dir() and any(_references(folder)))
+        ),
+        None,
+    )
+
+
 def _references(model: Path) -> Iterator[Reference]:
     try:
         has_config = CONFIG in os.listdir(model)

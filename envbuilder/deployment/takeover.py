@@ -1,19 +1,37 @@
-"""Files that a deployment would delete although no deployment put them there: only with ``replace``."""
+"""Files that a deployment would delete or overwrite although no deployment put them there: only with ``replace``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from envbuilder.archive.manifest import MANIFEST_PATH, manifest_beside
 from envbuilder.archive.names import ARCHIVE
-from envbuilder.deployment.config import ENVIRONMENT, MODEL_DIRECTORY, ModelConfig, read_config
-from envbuilder.deployment.record import placed_environments, read_record
+from envbuilder.deployment.config import (
+    CONFIG,
+    ENVIRONMENT,
+    MODEL_DIRECTORY,
+    ModelConfig,
+    read_config,
+    same_but_for_serving,
+)
+from envbuilder.deployment.mark import DEPLOYED, read_mark
+from envbuilder.deployment.record import SUFFIX, Record, placed_environments, read_record
+from envbuilder.deployment.runtime_files import foreign_name, is_runtime_file
+from envbuilder.deployment.tree import Copy, Entry, Text, has_bytes
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import is_inside
+from envbuilder.util.files import file_sha256
 from envbuilder.util.printable import shown
 from envbuilder.util.text import counted
+
+_HINT: Final = (
+    "deploy under another --name, or use --replace, which deletes files that the model directory lacks and overwrites "
+    "the others"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +43,13 @@ class Present:
     """None: there is none, or it cannot be read."""
     deployed: bool
     """A deployment made it what it is."""
+    copied: Mapping[str, str] = field(default_factory=dict)
+    """The files that `apply` copied there, with their sha256."""
+
+    def made(self, path: str) -> bool:
+        """Whether the file *path* of the folder is what `apply` copied there."""
+        said = self.copied.get(path)
+        return said is not None and (self.folder / path).is_file() and file_sha256(self.folder / path) == said
 
     @property
     def named(self) -> str | None:
@@ -53,13 +78,46 @@ def look_at(folder: Path, environments: Sequence[Path], backends: Path) -> Prese
         config = read_config(folder)
     except DeployError:
         config = None
-    deployed = bool(placed_environments(folder))
+    mark = read_mark(folder)
+    deployed = bool(placed_environments(folder)) or mark == DEPLOYED
     if config is not None and not deployed:
-        named, backend = config.environment, config.message.backend
-        deployed = (named is not None and is_ours(named, [folder], environments)) or (
-            named is None and _is_name(backend) and bool(placed_environments(backends / backend))
+        # An archive of `build`, or another repository's: a hand may have written its name.
+        repository = os.path.realpath(folder.parent)
+        deployed = any(
+            repository in record.repositories for record in _records(config, environments, backends)
         )
-    return Present(folder=folder, config=config, deployed=deployed)
+    return Present(
+        folder=folder,
+        config=config,
+        deployed=deployed,
+        copied=(mark.files if mark is not None else None) or {},
+    )
+
+
+def check_is_folder(target: Path) -> None:
+    """Refuse to put a model in the place of something that is no folder.
+
+    Raises:
+        DeployError: something is at *target*, and no folder.
+    """
+    if os.path.lexists(target) and not target.is_dir():
+        what = "is a link to nothing" if target.is_symlink() and not target.exists() else "is not a folder"
+        raise DeployError(
+            f"{target} {what}: a model's folder belongs there",
+            hint="move it away, then run the command again",
+        )
+
+
+def _records(config: ModelConfig, environments: Sequence[Path], backends: Path) -> Iterator[Record]:
+    """Yield the records of the environments outside of the model's folder that *config* may name."""
+    named, backend = config.environment, config.message.backend
+    if named is None:
+        yield from placed_environments(backends / backend).values() if _is_name(backend) else ()
+        return
+    for place in _places(named, (), environments):
+        record = read_record(place) if _is_name(place.name) else None
+        if record is not None:
+            yield record
 
 
 def is_ours(named: str, models: Iterable[Path], environments: Iterable[Path]) -> bool:
@@ -70,16 +128,20 @@ def is_ours(named: str, models: Iterable[Path], environments: Iterable[Path]) ->
         models: folders that it may be relative to.
         environments: folders in which deployments put environments; a container may see them under another path.
     """
+    return any(
+        _is_name(place.name) and (read_record(place) is not None or _is_built(place))
+        for place in _places(named, models, environments)
+    )
+
+
+def _places(named: str, models: Iterable[Path], environments: Iterable[Path]) -> list[Path]:
     if "\0" in named or not named.strip("/"):
-        return False
+        return []
     if named.startswith(f"{MODEL_DIRECTORY}/"):
         places = [model / named[len(MODEL_DIRECTORY) :].strip("/") for model in models]
     else:
         places = [Path(named.rstrip("/"))] if named.startswith("/") else []
-    places += [folder / named.rstrip("/").rsplit("/", 1)[-1] for folder in environments]
-    return any(
-        _is_name(place.name) and (read_record(place) is not None or _is_built(place)) for place in places
-    )
+    return places + [folder / named.rstrip("/").rsplit("/", 1)[-1] for folder in environments]
 
 
 def _is_built(place: Path) -> bool:
@@ -124,19 +186,46 @@ def foreign_environment(where: str, named: str) -> DeployError:
     )
 
 
-def check_files(folder: str, gone: Sequence[str]) -> None:
-    """Refuse to delete *gone*, files of the model's folder *folder*, which no deployment made.
+def check_files(folder: str, gone: Sequence[str], changed: Sequence[str] = (), *, hint: str = _HINT) -> None:
+    """Refuse to delete *gone* and to overwrite *changed*, files of the model's folder *folder*, which nobody deployed.
 
     Raises:
-        DeployError: *gone* is not empty.
+        DeployError: there are some.
     """
-    if gone:
-        more = f" and {counted(len(gone) - 1, 'other file')}" if len(gone) > 1 else ""
-        raise DeployError(
-            f"{folder} was not deployed by envbuilder, and contains files that the model directory does not: "
-            f"{shown(gone[0])}{more}",
-            hint="deploy under another --name, or use --replace, which deletes files that the model directory lacks",
-        )
+    for files, what in (
+        (gone, "files that the model directory does not"),
+        (changed, "files with other content"),
+    ):
+        if files:
+            more = f" and {counted(len(files) - 1, 'other file')}" if len(files) > 1 else ""
+            raise DeployError(
+                f"{folder} was not deployed by envbuilder, and contains {what}: {shown(files[0])}{more}",
+                hint=hint,
+            )
+
+
+def overwritten(present: Present, plan: Mapping[str, Entry], config: ModelConfig) -> Iterator[str]:
+    """List the files in the model's folder that would get other bytes, and that nobody deployed.
+
+    What a deployment writes into a configuration of the user's is no loss: the rest of it is what counts.
+
+    Args:
+        present: the folder.
+        plan: what it will hold.
+        config: the configuration that it will have.
+    """
+    for path, entry in plan.items():
+        place = present.folder / path
+        if not isinstance(entry, Copy | Text) or path.endswith(SUFFIX) or not os.path.lexists(place):
+            continue
+        if path == CONFIG and present.config is not None and place.is_file():
+            same = same_but_for_serving(present.config, config)
+        elif is_runtime_file(path):
+            same = foreign_name(present.folder / path.split("/")[0]) is None
+        else:
+            same = place.is_file() and has_bytes(place, entry)
+        if not same and not present.made(path):
+            yield path
 
 
 def _is_name(name: str) -> bool:

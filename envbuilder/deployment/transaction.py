@@ -20,7 +20,8 @@ from envbuilder.deployment.config import (
     migrated_from,
     parse_config,
 )
-from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model
+from envbuilder.deployment.mark import DEPLOYED, MARK
+from envbuilder.deployment.model_directory import brings_runtime, model_files, read_model, real, skipped_files
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.placement import delete_environment, is_ours, kept_entries, place_environment
@@ -28,11 +29,19 @@ from envbuilder.deployment.prune import Outlook, Unused, find_unused
 from envbuilder.deployment.record import SUFFIX, Record, placed_environments, read_record, record_beside
 from envbuilder.deployment.references import chosen_references, reference
 from envbuilder.deployment.runtime_files import PYCACHE, is_runtime_file, runtime_files
-from envbuilder.deployment.takeover import Present, check_environment, check_files, look_at
+from envbuilder.deployment.takeover import (
+    Present,
+    check_environment,
+    check_files,
+    check_is_folder,
+    look_at,
+    overwritten,
+)
 from envbuilder.deployment.tree import (
     Copy,
     Entry,
     Environment,
+    Keep,
     Text,
     drafted,
     is_in_place,
@@ -70,6 +79,11 @@ class Job:
         return self.target.parent
 
     @property
+    def in_place(self) -> bool:
+        """Whether the model directory is the model's folder in the repository: what it holds is what is deployed."""
+        return real(self.options.original or self.model) == real(self.target)
+
+    @property
     def new_name(self) -> str | None:
         """The name to write: only where config.pbtxt has another one."""
         return self.name if self.config.message.name not in ("", self.name) else None
@@ -103,6 +117,8 @@ class Work:
     """What the model's folder will hold."""
     removed: tuple[str, ...]
     """What it holds now, and will not."""
+    overwritten: tuple[str, ...]
+    """What nobody deployed, and will have other bytes."""
     unused: Unused
     replaced: str | None
     findings: tuple[lint.Finding, ...]
@@ -165,6 +181,7 @@ def begin(
     Raises:
         DeployError: it may not, or what it would delete cannot be told.
     """
+    check_is_folder(job.target)
     plan = {**_model_entries(job, serving, reporter), **environment}
     replaced = _replaced(job, serving)
     findings: list[lint.Finding] = []
@@ -181,6 +198,8 @@ def begin(
         findings.append(lint.unknown_use(error.message))
     deleted = unused.environments if job.options.prune else ()
     plan |= kept_entries(job.target, plan, deleted, job.present.named)
+    if job.in_place:
+        plan |= skipped_entries(job.target, plan)
     gone = {path.name for path in deleted if path.parent == job.target}
     removed = sorted(
         path
@@ -191,12 +210,14 @@ def begin(
         and not is_runtime_file(path)
         and PYCACHE not in path.split("/")
     )
+    changed = [] if job.in_place or job.present.deployed else _overwritten(job, plan)
     if not job.present.deployed and not job.options.replace:
-        check_files(str(job.target), removed)
+        check_files(str(job.target), [path for path in removed if not job.present.made(path)], changed)
     return Work(
         job=job,
         plan=plan,
         removed=tuple(removed),
+        overwritten=tuple(changed),
         unused=unused,
         replaced=replaced,
         findings=(
@@ -231,11 +252,21 @@ def _find_unused(
     placed = [path for folder in folders for path in placed_environments(folder)]
     if not job.options.prune and not set(placed) - set(spare):
         return Unused()  # there is nothing to be said about, so nobody's configurations are read
+    says = [reference(_planned_config(job, plan)), *chosen_references(job.model)]
+    outlook = Outlook(repository=job.repository, model=job.target, says=says)
+    return find_unused(
+        folders, outlook, archive=job.environment.archive, spare=spare, links=links, hashed=job.options.prune
+    )
+
+
+def _planned_config(job: Job, plan: Mapping[str, Entry]) -> ModelConfig:
     config = plan[CONFIG]
     assert isinstance(config, Text)
-    says = [reference(parse_config(config.data, job.target / CONFIG)), *chosen_references(job.model)]
-    outlook = Outlook(repository=job.repository, model=job.target, says=says)
-    return find_unused(folders, outlook, archive=job.environment.archive, spare=spare, links=links)
+    return parse_config(config.data, job.target / CONFIG)
+
+
+def _overwritten(job: Job, plan: Mapping[str, Entry]) -> list[str]:
+    return sorted(overwritten(job.present, plan, _planned_config(job, plan)))
 
 
 def _model_entries(job: Job, serving: Serving, reporter: Reporter) -> dict[str, Entry]:
@@ -266,6 +297,17 @@ def runtime_entries(name: str, folder: str = "") -> dict[str, Entry]:
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
+
+
+def skipped_entries(model: Path, plan: Mapping[str, Entry]) -> dict[str, Entry]:
+    """What stays of a folder that is replaced by its own files: what is never deployed, for it is the user's."""
+    return {path: Keep() for path in skipped_files(model, plan)}
+
+
+def marked(environment: Path) -> dict[str, Entry]:
+    """What says that a deployment made the model, where no record beside *environment* will say so."""
+    theirs = os.path.lexists(environment) and read_record(environment) is None
+    return {MARK: Text(data=DEPLOYED.text())} if theirs else {}
 
 
 def put_environment(job: Job, place: Path, reporter: Reporter) -> bool:
@@ -321,6 +363,7 @@ def finish(
         backend_folder=None,
         changed=changed or added,
         removed=work.removed,
+        overwritten=work.overwritten,
         old_archives=() if options.prune else unused.environments,
         findings=work.findings,
         compiled=tuple(

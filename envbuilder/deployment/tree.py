@@ -201,6 +201,13 @@ def _is_entry(path: Path, entry: Entry) -> bool:
             )
 
 
+def has_bytes(path: Path, entry: Copy | Text) -> bool:
+    """Whether the file *path* has the bytes that *entry* says, whatever its mode."""
+    if isinstance(entry, Text):
+        return path.stat().st_size == len(entry.data) and path.read_bytes() == entry.data
+    return filecmp.cmp(entry.path, path, shallow=True)
+
+
 def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.deployment.locking import locked, locked_all, remove_tree
+from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.locking import STAGED, locked, locked_all, remove_tree
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT
+from tests.deployment.conftest import refused
 from tests.deployment.test_layout import Listener
+from tests.helpers.notes import Notes
 
 PATIENCE = 30.0
 """Seconds after which two who wait for each other are taken to wait for ever."""
@@ -121,3 +124,35 @@ def test_read_only_folders_can_be_removed(tmp_path: Path) -> None:
     remove_tree(folder)
     assert os.listdir(tmp_path) == ["kept"]
     remove_tree(folder)  # it may be gone already
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_of_somebody_elses_that_is_called_like_a_staging_folder(
+    archive: Path, model: Path, repository: Path, inside: bool
+) -> None:
+    """Only what has the mark of a deployment is removed."""
+    theirs = repository / ".deploying" if inside else repository.with_name(".repository.deploying")
+    theirs.mkdir(parents=True)
+    (theirs / "precious").write_text("theirs")
+    notes = Notes()
+    deploy(archive, model, repository, reporter=notes)
+    assert (theirs / "precious").read_text() == "theirs"
+    assert notes.notes == (
+        []
+        if inside
+        else [f"assembling in {repository / '.deploying'}: {theirs} is there, and no deployment made it"]
+    )
+    other = repository.with_name(".repository.deploying") if inside else repository / ".deploying"
+    assert not other.exists()
+    (theirs / STAGED).touch()
+    deploy(archive, model, repository)
+    assert not theirs.exists()
+
+
+def test_both_names_are_taken(archive: Path, model: Path, repository: Path) -> None:
+    for theirs in (repository / ".deploying", repository.with_name(".repository.deploying")):
+        theirs.mkdir(parents=True)
+        (theirs / "precious").write_text("theirs")
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message == f"{repository / '.deploying'} is in the way, and no deployment made it"
+    assert error.hint == "move it away, then deploy again"

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from tritonclient import http
@@ -16,7 +18,7 @@ from envbuilder.errors import DeployError, StoreError
 from envbuilder.store.objects import RemoteObjects
 from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer
-from tests.deployment.conftest import MODEL, uncompiled, write_archive
+from tests.deployment.conftest import CONFIG, MODEL, uncompiled, write_archive
 from tests.helpers.s3 import CREDENTIALS
 
 
@@ -267,3 +269,34 @@ def test_a_real_server_serves_it(
         answer = client.infer(done.model, [asked])
     (output,) = answer.get_response()["outputs"]
     assert output["shape"][0] == 2
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A repository on an object store that answers at once."""
+    held = fsspec.filesystem("memory")
+    held.store.clear()
+    yield "memory://models"
+    held.store.clear()
+
+
+def test_objects_that_somebody_else_made(memory: str, archive: Path, model: Path, tmp_path: Path) -> None:
+    put(memory, "net/1/model.py", b"# theirs", tmp_path)
+    put(memory, "net/config.pbtxt", f"{CONFIG}# tuned\n".encode(), tmp_path)
+    before = RemoteObjects(memory).walk("")
+    with pytest.raises(DeployError) as raised:
+        deploy_to_objects(archive, model, memory)
+    assert raised.value.message.endswith("contains files with other content: '1/model.py' and 1 other file")
+    assert RemoteObjects(memory).walk("") == before
+    replace = DeployOptions(replace=True, dry_run=True)
+    dry = deploy_to_objects(archive, model, memory, replace)
+    assert "would be replaced: 1/model.py" in dry.lines()
+    done = deploy_to_objects(archive, model, memory, dataclasses.replace(replace, dry_run=False))
+    assert done.overwritten == ("1/model.py", "config.pbtxt") == dry.overwritten
+    (model / "1" / "model.py").write_text(MODEL + "# changed\n")
+    assert deploy_to_objects(archive, model, memory).overwritten == ()
+
+
+def test_objects_that_say_the_same(memory: str, archive: Path, model: Path, tmp_path: Path) -> None:
+    put(memory, "net/config.pbtxt", CONFIG.encode(), tmp_path)
+    assert deploy_to_objects(archive, model, memory).overwritten == ()

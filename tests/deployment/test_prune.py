@@ -389,3 +389,52 @@ def test_it_deletes_once(archives: tuple[Path, Path], place: Place, tmp_path: Pa
     again = place(archives[1], unpacked=True, prune=True)
     assert (again.changed, again.deleted) == (False, ())
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("what", ["a link to nothing", "an empty folder"])
+@pytest.mark.parametrize("other", [False, True])
+def test_a_model_whose_volume_is_not_mounted_is_asked_for(
+    archives: tuple[Path, Path], place: Place, tmp_path: Path, what: str, other: bool
+) -> None:
+    """It may name the environment: in this repository, or in another one."""
+    first = place(archives[0], name="first", into="other" if other else "repository")
+    place(archives[0], name="more", into="other" if other else "repository")
+    for folder in (first.folder, first.folder.with_name("more")):
+        shutil.move(folder, tmp_path / folder.name)
+    name_environment(first.folder.with_name("third"), "/somewhere")
+    if what == "a link to nothing":
+        first.folder.symlink_to(tmp_path / "not mounted")
+    else:
+        first.folder.mkdir()
+    for _ in range(2):  # the record does not forget the repository meanwhile
+        done = place(archives[1], prune=True)
+        said = "links to nothing" if what == "a link to nothing" else "has no configuration"
+        (kept,) = done.kept
+        assert kept.environment == first.environment
+        assert kept.reason.startswith(f"{first.folder} {said}, in a repository that used it: ")
+        assert done.deleted == ()
+    if what == "a link to nothing":
+        first.folder.unlink()
+    else:
+        first.folder.rmdir()
+    assert place(archives[1], prune=True).deleted == (first.environment,)
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_something_else_under_an_environments_name_is_kept(
+    archives: tuple[Path, Path], place: Place, unpacked: bool
+) -> None:
+    old = place(archives[0], unpacked=unpacked).environment
+    if unpacked:
+        shutil.rmtree(old)
+        old.mkdir()
+        (old / "precious").write_text("theirs")
+    else:
+        old.write_bytes(bytes(byte ^ 1 for byte in old.read_bytes()))
+    for dry_run in (True, False):
+        done = place(archives[1], unpacked=unpacked, prune=True, dry_run=dry_run)
+        assert done.deleted == ()
+        assert [(kept.environment, kept.reason) for kept in done.kept] == [
+            (old, "it is not what its record says: somebody put something else under its name")
+        ]
+    assert old.exists()

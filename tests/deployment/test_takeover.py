@@ -154,7 +154,8 @@ def test_files_of_a_model_that_somebody_else_made(archive: Path, model: Path, re
     )
     assert (
         error.hint
-        == "deploy under another --name, or use --replace, which deletes files that the model directory lacks"
+        == "deploy under another --name, or use --replace, which deletes files that the model directory lacks and "
+        "overwrites the others"
     )
     (target / "7" / "labels.txt").write_text("a")
     error = refused(DeployError, archive, model, repository=repository)
@@ -162,6 +163,103 @@ def test_files_of_a_model_that_somebody_else_made(archive: Path, model: Path, re
     done = deploy(archive, model, repository, DeployOptions(replace=True))
     assert done.removed == ("7/labels.txt", "7/model.pt")
     assert not (target / "7").exists()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_of_the_same_names_that_somebody_else_made(
+    archive: Path, model: Path, repository: Path, layout: Any
+) -> None:
+    target = shutil.copytree(model, repository / "net")
+    (target / "1" / "model.py").write_text("# theirs\n")
+    error = refused(DeployError, archive, model, repository=repository, layout=layout)
+    assert error.message == (
+        f"{target} was not deployed by envbuilder, and contains files with other content: '1/model.py'"
+    )
+    assert "--replace" in (error.hint or "")
+    refused(DeployError, archive, model, repository=repository, layout=layout, dry_run=True)
+    dry = deploy(archive, model, repository, DeployOptions(layout=layout, replace=True, dry_run=True))
+    assert "would be replaced: 1/model.py" in dry.lines()
+    done = deploy(archive, model, repository, DeployOptions(layout=layout, replace=True))
+    assert done.overwritten == dry.overwritten == ("1/model.py",)
+    assert "replaced: 1/model.py" in done.lines()
+
+
+def test_a_configuration_that_somebody_tuned(archive: Path, model: Path, repository: Path) -> None:
+    """What a deployment writes into it is no loss; what its owner wrote is."""
+    target = shutil.copytree(model, repository / "net")
+    (target / "config.pbtxt").write_text(f"{CONFIG}# tuned\n")
+    error = refused(DeployError, archive, model, repository=repository)
+    assert error.message.endswith("files with other content: 'config.pbtxt'")
+    (target / "config.pbtxt").write_text(CONFIG.replace('"python"', '"pytorch"'))
+    assert deploy(archive, model, repository).overwritten == ()
+
+
+def test_in_place_nothing_is_somebody_elses(archive: Path, model: Path) -> None:
+    done = deploy(archive, model, model.parent)
+    assert (done.overwritten, done.removed, done.changed) == ((), (), True)
+
+
+def test_a_completed_copy_of_the_model_in_place(archive: Path, model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "completed" / "net")
+    (copy / "config.pbtxt").write_text(f"{CONFIG}instance_group [ {{ kind: KIND_CPU }} ]\n")
+    refused(DeployError, archive, copy, repository=model.parent)
+    assert deploy(archive, copy, model.parent, DeployOptions(original=model)).changed
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_configuration_by_hand_that_names_an_archive_of_builds(
+    archive: Path, model: Path, repository: Path, tmp_path: Path, recorded: bool
+) -> None:
+    """Nor is it enough that a deployment into another repository put the archive there."""
+    shared = archive.parent
+    if recorded:
+        shared = deploy(
+            archive, model, tmp_path / "other" / "repository", DeployOptions(layout="shared")
+        ).environment.parent
+    target = shutil.copytree(model, repository / "net")
+    with_environment(target, str(shared / archive.name))
+    (target / "notes.txt").write_text("theirs")
+    error = refused(DeployError, archive, model, repository=repository, layout="shared", shared=shared)
+    assert "'notes.txt'" in error.message
+    done = deploy(archive, model, repository, DeployOptions(layout="shared", shared=shared, replace=True))
+    assert (done.removed, done.replaced) == (("notes.txt",), None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": "shared", "shared": "built"},
+        {"layout": "image", "image": f"oci://host/a@sha256:{'ab' * 32}", "mounted_at": "/envs/net"},
+    ],
+)
+def test_deployed_again_where_the_environment_is_somebody_elses(
+    archive: Path, model: Path, repository: Path, tmp_path: Path, options: Any
+) -> None:
+    """The environment's record cannot tell that a deployment made the model."""
+    if "shared" in options:
+        options = {**options, "shared": archive.parent}
+    (model / "notes.txt").write_text("ours")
+    deploy(archive, model, repository, DeployOptions(**options))
+    assert not deploy(archive, model, repository, DeployOptions(**options)).changed
+    (model / "notes.txt").unlink()
+    (model / "1" / "model.py").write_text("# changed\n")
+    done = deploy(archive, model, repository, DeployOptions(**options))
+    assert (done.removed, done.overwritten) == (("notes.txt",), ())
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_where_the_model_belongs(archive: Path, model: Path, repository: Path, link: bool) -> None:
+    repository.mkdir()
+    if link:
+        (repository / "net").symlink_to("nothing")
+    else:
+        (repository / "net").write_text("theirs")
+    for dry_run in (True, False):
+        error = refused(DeployError, archive, model, repository=repository, replace=True, dry_run=dry_run)
+        what = "is a link to nothing" if link else "is not a folder"
+        assert error.message == f"{repository / 'net'} {what}: a model's folder belongs there"
+        assert (error.hint or "").startswith("move it away")
+    assert os.path.lexists(repository / "net")
 
 
 @pytest.mark.parametrize("config", [None, "not ours {"])

@@ -11,14 +11,20 @@ from envbuilder.archive.names import read_archive
 from envbuilder.config.models import read_rules
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.locking import tidy
-from envbuilder.deployment.model_directory import model_files
-from envbuilder.deployment.object_store import check_options, copy_to_objects, deploy_to_objects
-from envbuilder.deployment.tree import Copy, Entry, is_in_place, replace_folder
+from envbuilder.deployment.object_store import check_options, deploy_to_objects
 from envbuilder.errors import EnvbuilderError, VerifyError
 from envbuilder.fleet.build_many import Outcome, build_many
 from envbuilder.fleet.options import FleetOptions
 from envbuilder.fleet.plan import Job
-from envbuilder.fleet.repository.plan import Row, Target, check_precompile, plan_models, refused
+from envbuilder.fleet.repository.plan import (
+    Row,
+    Target,
+    check_precompile,
+    copy,
+    plan_models,
+    refused,
+    why_copied,
+)
 from envbuilder.fleet.repository.survey import Model, model_digest, survey
 from envbuilder.fleet.repository.verified import Verified, read_verified, verified_of, write_verified
 from envbuilder.store.session import Session
@@ -37,6 +43,8 @@ class ApplyOptions:
 
     output: str | None = None
     """A folder or an object store that the models go to; None: in place."""
+    replace: bool = False
+    """Replace and delete there what neither `deploy` nor `apply` put there."""
     plan: bool = False
     """Decide only, and write nothing."""
     verify: bool = True
@@ -86,7 +94,7 @@ def apply(
         RecipeError: ``[models]`` of envbuilder.toml says what cannot be.
     """
     here = session.at(Path.cwd(), remote=False)
-    target = Target(repository=repository, output=options.output)
+    target = Target(repository=repository, output=options.output, replace=options.replace)
     rules = read_rules(Path.cwd(), repository.absolute())
     if not options.plan and not target.is_remote and target.folder.is_dir():
         tidy(target.folder, here.reporter)  # a model that was being replaced is not in its place
@@ -144,10 +152,10 @@ def by_name(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 def _applied(row: Row, target: Target, session: Session, options: ApplyOptions, verifier: Verifier) -> Row:
     try:
-        if row.state == "untouched" and target.output is not None:
-            return _copied(row, target, session)
         if row.state != "change":
             return row
+        if row.job is None:
+            return _copied(row, target, session)
         assert row.archive is not None
         if options.verify:
             verified = verify_once(row.archive, row.model, session, verifier)
@@ -198,7 +206,7 @@ def deploy_model(archive: Path, row: Row, target: Target, session: Session) -> b
     Raises:
         DeployError, IntegrityError, StoreError: see :func:`envbuilder.deployment.layout.deploy`.
     """
-    model, options = row.model, row.options
+    model, options = row.model, replace(row.options, replace=target.replace)
     check_precompile(row, target)
     if target.is_remote:
         assert target.output is not None
@@ -216,16 +224,5 @@ def deploy_model(archive: Path, row: Row, target: Target, session: Session) -> b
 
 
 def _copied(row: Row, target: Target, session: Session) -> Row:
-    """Put a model that is left as it is into another repository, too: an ensemble is of no use without its parts."""
-    model = row.model
-    if target.is_remote:
-        assert target.output is not None
-        made = copy_to_objects(model.folder, target.output, timeout=session.settings.timeout)
-        return replace(row, why=f"{row.why}; copied as it is") if made else row
-    place = target.folder / model.name
-    entries: dict[str, Entry] = {path: Copy(path=model.folder / path) for path in model_files(model.folder)}
-    if not entries or is_in_place(place, entries):
-        return row
-    place.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(place, entries, session.reporter)
-    return replace(row, why=f"{row.why}; copied as it is")
+    copied = copy(row.model, target, session)
+    return replace(row, state="change" if copied.changed else "untouched", why=why_copied(row.model, copied))

@@ -10,6 +10,7 @@ from typing import Literal
 from envbuilder.aot.deploy import look_at_compiled
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.config import read_config
+from envbuilder.deployment.copies import Copied, copy_model, copy_to_objects
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.object_store import check_options, deploy_to_objects
 from envbuilder.deployment.options import DeployOptions
@@ -32,6 +33,8 @@ class Target:
     """Where they come from."""
     output: str | None = None
     """A folder or an address; None: in place."""
+    replace: bool = False
+    """Whether what neither `deploy` nor `apply` put there may go."""
 
     @property
     def is_remote(self) -> bool:
@@ -100,7 +103,7 @@ def _row(
     if model.error is not None:
         return refused(row, model.error)
     if model.recipe is None:
-        return row
+        return row if target.output is None else _copy_row(row, target, session)
     job = jobs[model.recipe.path]
     if isinstance(job, EnvbuilderError):
         return refused(row, job)
@@ -132,6 +135,36 @@ def check_precompile(row: Row, target: Target) -> None:
         )
 
 
+def _copy_row(row: Row, target: Target, session: Session) -> Row:
+    try:
+        copied = copy(row.model, target, session, dry_run=True)
+    except EnvbuilderError as error:
+        return refused(row, error)
+    return replace(row, state="change", why=why_copied(row.model, copied)) if copied.changed else row
+
+
+def copy(model: Model, target: Target, session: Session, *, dry_run: bool = False) -> Copied:
+    """Put a model that is left as it is into another repository, too.
+
+    Raises:
+        DeployError, IntegrityError, StoreError: see :mod:`envbuilder.deployment.copies`.
+    """
+    if target.is_remote:
+        assert target.output is not None
+        timeout = session.settings.timeout
+        return copy_to_objects(
+            model.folder, target.output, timeout=timeout, replace=target.replace, dry_run=dry_run
+        )
+    return copy_model(
+        model.folder, target.folder, replace=target.replace, dry_run=dry_run, reporter=session.reporter
+    )
+
+
+def why_copied(model: Model, copied: Copied) -> str:
+    """Say why a model has no environment, and what a copy of it changed."""
+    return f"{model.left}; {copied.text()}" if copied.changed else model.left or ""
+
+
 def _why_deploy(row: Row, target: Target, session: Session) -> str | None:
     """Say why deploying would change something; None: it would not.
 
@@ -141,7 +174,7 @@ def _why_deploy(row: Row, target: Target, session: Session) -> str | None:
     assert row.archive is not None
     archive, model = row.archive, row.model
     check_precompile(row, target)
-    options = replace(row.options, dry_run=True)
+    options = replace(row.options, dry_run=True, replace=target.replace)
     if target.is_remote:
         assert target.output is not None
         check_options(target.output, options)

@@ -14,6 +14,8 @@ from envbuilder.aot.precompile import look
 from envbuilder.deployment.compiled import KEY_FILE, Compiled
 from envbuilder.deployment.config import read_config
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.locking import STAGED
+from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.model_directory import model_files
 from envbuilder.errors import DeployError
 from envbuilder.fleet.repository.apply import Applied, ApplyOptions, apply
@@ -35,6 +37,7 @@ def test_what_a_killed_deployment_had_set_aside_is_back(tmp_path: Path) -> None:
     aside = tmp_path / ".served.deploying" / "net.set-aside"
     aside.mkdir(parents=True)
     repository.mkdir()
+    (aside.parent / STAGED).touch()
     (aside / "config.pbtxt").write_text('backend: "onnxruntime"\n')
     session = Session(store=Store(root=tmp_path / "store"))
     assert apply(repository, session, ApplyOptions(plan=True)).rows == ()
@@ -181,8 +184,8 @@ def test_into_another_folder_and_an_object_store(workspace: Workspace, bucket: s
     options = ApplyOptions(output=str(output), verify=False)
     assert states(apply(repository, Session.open(), options)) == {
         "own0": "change",
-        "ensemble0": "untouched",
-        "onnx0": "untouched",
+        "ensemble0": "change",
+        "onnx0": "change",
     }
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
     assert read_config(output / "own0").environment is not None
@@ -197,13 +200,14 @@ def test_into_another_folder_and_an_object_store(workspace: Workspace, bucket: s
     remote = ApplyOptions(output=f"{bucket}/models", verify=False)
     first = apply(repository, Session.open(), remote)
     assert states(first)["own0"] == "change"
-    whys = {row.model.name: row.why for row in first.rows if row.state == "untouched"}
+    whys = {row.model.name: row.why for row in first.rows if row.model.name != "own0"}
     assert {name: why.endswith("; copied as it is") for name, why in whys.items()} == {
         "ensemble0": True,
         "onnx0": True,
     }
     there = RemoteObjects(f"{bucket}/models", timeout=60)
     copied = {path: there.read_small(f"ensemble0/{path}", 2**16) for path in there.walk("ensemble0")}
+    assert copied.pop(MARK)
     folder = repository / "ensemble0"
     assert copied == {path: (folder / path).read_bytes() for path in model_files(folder)}
     second = apply(repository, Session.open(), remote)
@@ -270,3 +274,62 @@ def test_what_cannot_be_said_in_the_table(workspace: Workspace) -> None:
     notes = Notes()
     apply(repository, Session.open(reporter=notes), ApplyOptions(plan=True))
     assert notes.notes == [f"[models] of envbuilder.toml: 'onw' matches no model in {repository}"]
+
+
+ENSEMBLE = 'platform: "ensemble"\nensemble_scheduling { step [ { model_name: "x" model_version: -1 } ] }\n'
+
+
+@pytest.mark.parametrize("address", ["{folder}/served", "memory://served"])
+def test_what_lies_where_a_model_is_copied_to(tmp_path: Path, address: str) -> None:
+    """Planned and applied alike: nothing of somebody else's goes but with ``replace``, and then it is said."""
+    repository, there = tmp_path / "repository", RemoteObjects(address.format(folder=tmp_path))
+    for path, text in {
+        "ens/config.pbtxt": ENSEMBLE,
+        "data/list.txt": "listed",
+        "data/more.txt": "more",
+    }.items():
+        (repository / path).parent.mkdir(parents=True, exist_ok=True)
+        (repository / path).write_text(text)
+    theirs = {"ens/2/precious.bin": b"theirs", "data/mine": b"mine", "data/list.txt": b"another list"}
+    for path, data in theirs.items():
+        (tmp_path / "object").write_bytes(data)
+        there.replace(path, tmp_path / "object")
+
+    def run(*, plan: bool = False, replace: bool = False) -> dict[str, tuple[str, str]]:
+        output = address.format(folder=tmp_path)
+        asked = ApplyOptions(output=output, archives=tmp_path / "envs", plan=plan, replace=replace)
+        rows = apply(repository, Session(store=Store(root=tmp_path / "store")), asked).rows
+        return {row.model.name: (row.state, row.why) for row in rows}
+
+    before = there.walk("")
+    refused = run()
+    assert refused == run(plan=True)
+    assert {state for state, _ in refused.values()} == {"refused"}
+    assert "contains files that the model directory does not: 'mine'" in refused["data"][1]
+    assert "--replace" in refused["data"][1]
+    assert there.walk("") == before
+    planned = run(plan=True, replace=True)
+    assert there.walk("") == before
+    assert planned["data"] == (
+        "change",
+        "has no config.pbtxt; copied as it is; removed there: 'mine'; replaced there: 'list.txt'",
+    )
+    assert run(replace=True) == planned
+    # What was copied is replaced and removed without a word, and nothing else.
+    assert {state for state, _ in run().values()} == {"untouched"}
+    (repository / "data" / "list.txt").write_text("longer than it was")
+    (repository / "data" / "more.txt").unlink()
+    assert run()["data"][1].endswith("copied as it is; removed there: 'more.txt'")
+    (tmp_path / "object").write_bytes(b"edited there")
+    there.replace("data/list.txt", tmp_path / "object")
+    assert run()["data"][0] == "refused"
+
+
+def test_an_empty_folder_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "repository" / "data").mkdir(parents=True)
+    for output in (str(tmp_path / "served"), "memory://empty"):
+        (tmp_path / "object").write_bytes(b"theirs")
+        RemoteObjects(output).replace("data/theirs", tmp_path / "object")
+        options = ApplyOptions(output=output, archives=tmp_path / "envs", replace=True)
+        (row,) = apply(tmp_path / "repository", Session(store=Store(root=tmp_path / "store")), options).rows
+        assert (row.state, RemoteObjects(output).walk("data")) == ("untouched", {"theirs": 6})
