@@ -77,7 +77,10 @@ class TritonPythonModel:
         except errors.ModelError as error:
             name, version = args["model_name"], args["model_version"]
             raise pb_utils.TritonModelException(f"model {name!r}, version {version}: {error}") from error
-        runtime_module("start").tell_ready(self.engine, times)
+        try:
+            runtime_module("start").tell_ready(self.engine, times)
+        except Exception as error:  # it is ready, whatever cannot be said of it
+            self.engine.model.log.warn(f"ready; what it is made from cannot be said: {error}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""

@@ -16,15 +16,10 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
+from envbuilder.deployment.code_reads import mentioned, read_by_code
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.runtime_files import foreign_name
-from envbuilder.deployment.weight_files import (
-    WeightSet,
-    choose_named,
-    find_elsewhere,
-    find_weights,
-    mentioned,
-)
+from envbuilder.deployment.weight_files import WeightSet, choose_named, find_elsewhere, find_weights
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import is_inside
 from envbuilder.util.files import read_regular
@@ -265,7 +260,7 @@ def _beside_code(version: Path, sets: Sequence[WeightSet], *, named: bool) -> It
     folder, where = str(version), f"version {version.name}"
     if named or _LOADS.search(_code(version)):
         return  # the load sees what its code reads
-    spoken = mentioned(folder, [one.name for one in sets])
+    spoken = read_by_code(folder, [one.name for one in sets])
     left = [one for one in sets if one.name not in spoken] or list(sets)
     if len(left) > 1:
         yield _unclear(left, where)

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .aoti import load_aotinductor
+from .aoti import AOTInductorModel, load_aotinductor
+from .code_reads import read_by_code
 from .errors import ModelError, describe
 from .evidence import Evidence, may_load
 from .fit import load_state
 from .log import Log
 from .parameters import NO_WEIGHTS, Parameters
 from .source import Files, find_model, import_source, kind_of
-from .weight_files import WeightSet, choose_named, find_elsewhere, mentioned, unclear
+from .weight_files import WeightSet, choose_named, find_elsewhere, unclear
 from .weights import read_weights
 
 _HINT = "add the model.py that defines it"
@@ -83,10 +84,10 @@ def give_weights(
     Raises:
         ModelError: it is unclear which those are, or they do not fit.
     """
-    chosen = _chosen(files, folder, parameters, evidence)
+    chosen = _chosen(files, folder, parameters, evidence, log)
     if chosen is None:
-        if not evidence.loaded and parameters.model_weights != NO_WEIGHTS:
-            _check_unread(module, folder)
+        if parameters.model_weights != NO_WEIGHTS:
+            _check_unread(module, folder, evidence)
         return Loaded(module, (), own=evidence.loaded or parameters.model_weights == NO_WEIGHTS)
     if chosen.problem:
         raise ModelError(f"{chosen.name} cannot be read: {chosen.problem}")
@@ -102,7 +103,9 @@ def give_weights(
     return Loaded(module, tuple(paths), own=False)
 
 
-def _chosen(files: Files, folder: str, parameters: Parameters, evidence: Evidence) -> WeightSet | None:
+def _chosen(
+    files: Files, folder: str, parameters: Parameters, evidence: Evidence, log: Log
+) -> WeightSet | None:
     """Return the weights to be loaded: those that MODEL_WEIGHTS names, or the only ones that nothing has read yet."""
     if parameters.model_weights == NO_WEIGHTS:
         return None
@@ -114,23 +117,32 @@ def _chosen(files: Files, folder: str, parameters: Parameters, evidence: Evidenc
         if not one.files or not all(evidence.has_read(os.path.join(folder, file)) for file in one.files)
     ]
     if len(left) > 1:  # what the code speaks of it may read when it is called
-        spoken = mentioned(folder, [one.name for one in left])
+        spoken = read_by_code(folder, [one.name for one in left])
         left = [one for one in left if one.name not in spoken] or left
+        if len(left) == 1 and spoken:
+            log.warn(f"{left[0].name} is loaded; {', '.join(spoken)} is left to the code that names it")
     if len(left) > 1:
         raise ModelError(f"several files of weights in {folder}: {unclear(left)}")
     return left[0] if left else None
 
 
-def _check_unread(module: torch.nn.Module, folder: str) -> None:
-    """Refuse to serve *module* as constructed where files may hold its weights that nothing has read."""
-    elsewhere = find_elsewhere(folder)
-    if next(module.parameters(), None) is None or not elsewhere:
+def _check_unread(module: torch.nn.Module, folder: str, evidence: Evidence) -> None:
+    """Refuse to serve *module* where it has parameters that were given nothing, and files that nothing has read.
+
+    That its code has read something is no proof: it may have been a mean, or the weights of one part.
+    """
+    if evidence.gave_all(module):
+        return
+    elsewhere = [one for one in find_elsewhere(folder) if not evidence.has_read(os.path.join(folder, one))]
+    elsewhere = [one for one in elsewhere if not (one.endswith(".bin") and read_by_code(folder, [one]))]
+    if not elsewhere:
         return
     more = f" and {len(elsewhere) - 3} more" if len(elsewhere) > 3 else ""
+    its = "as its code made and filled it" if evidence.loaded else "as constructed"
     raise ModelError(
         f"{type(module).__name__} has parameters, and nothing has read {', '.join(elsewhere[:3])}{more}: "
         "save the state_dict as model.safetensors in the version folder, or name a file of torch.save or safetensors "
-        f"there: MODEL_WEIGHTS; {NO_WEIGHTS} if it is to be served as constructed"
+        f"there: MODEL_WEIGHTS; {NO_WEIGHTS} if it is to be served {its}"
     )
 
 
@@ -174,6 +186,8 @@ def load_saved(path: str, device: torch.device | None) -> Any:
         if kind == "aotinductor":
             return load_aotinductor(path, device)
         return torch.export.load(path).module()
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
     except Exception as error:
         newer = re.search(r"version (\d+), but the maximum .* version for reading is (\d+)", str(error))
         if newer:
@@ -188,6 +202,8 @@ def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
         return torch.device("cuda", int(device_id))
     if kind == "CPU":
         return torch.device("cpu")
+    if isinstance(module, AOTInductorModel) and module.device_type:
+        return torch.device("cuda:0" if module.device_type == "cuda" else module.device_type)
     if isinstance(module, torch.nn.Module):
         for tensor in [*module.parameters(), *module.buffers()]:
             return tensor.device

@@ -85,6 +85,7 @@ def model_files(folder: str, files: Files) -> list[str]:
         skipped = ("__pycache__", "_torch_runtime") if root == folder else ("__pycache__",)
         folders[:] = [name for name in folders if name not in skipped]
         found += [os.path.join(root, name) for name in names if not name.startswith("compiled.")]
+    found = [path for path in found if os.path.isfile(path)]  # no links to nothing, and no pipes
     return sorted(p for p in found if p not in files.weights and not os.path.samefile(p, files.runtime))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from envbuilder.deployment import weight_files
+from envbuilder.deployment.weight_files import WeightSet, find_weights
 from tests.helpers.runtime import LINEAR, UNCOMPILED, simple
 from tests.runtime.conftest import Serve
 
@@ -260,3 +263,120 @@ def test_a_model_by_itself_under_any_name(serve: Serve) -> None:
     y = serve.load(simple()).infer(x=x)["y"]
     np.testing.assert_allclose(y, linear(torch.from_numpy(x)).detach().numpy(), rtol=1e-6)
     assert UNCOMPILED
+
+
+def truncated(seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state(seed), buffer)
+    return buffer.getvalue()[:-100]
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+ZIP = "it is truncated or damaged: a zip archive without its end; copy or download it again"
+PAGE = "it is a web page, not weights: a download that failed; download it again"
+PULL = "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("model.bin", truncated(), ZIP),
+        ("model_best.pth.tar", truncated(), ZIP),
+        ("net", truncated(), ZIP),
+        ("model.bin", POINTER, PULL),
+        ("net", POINTER, PULL),
+        ("model.safetensors", POINTER, PULL),
+        ("model.bin", b"", "it is empty"),
+        ("model.PT", b"", "it is empty"),
+        (
+            "model.bin",
+            b"<!DOCTYPE html><p>",
+            "it is a web page, not weights: a download that failed; download it again",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_and_not_passed_over(
+    serve: Serve, name: str, content: bytes, why: str
+) -> None:
+    serve.write(LINEAR)
+    (serve.folder() / name).write_bytes(content)
+    assert serve.error(simple()) == f"{name} cannot be read: {why}"
+    assert find_weights(str(serve.folder()))[0].problem == why
+
+
+@pytest.mark.parametrize(
+    "name", ["yolo.weights", "rust_model.ot", "old.t7", "Model.H5", "raw.bin", "dcp/0.distcp"]
+)
+def test_other_formats_that_nothing_reads(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    (serve.folder() / name).parent.mkdir(exist_ok=True)
+    (serve.folder() / name).write_bytes(bytes(range(1, 200)))
+    assert serve.error(simple()).startswith(f"Net has parameters, and nothing has read {name}: ")
+
+
+@pytest.mark.parametrize("name", ["picture.png", "tokenizer.model", "flax_model.msgpack"])
+def test_a_pointer_to_something_else_is_no_candidate(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    save_file(state(), serve.folder() / "model.safetensors")
+    (serve.folder() / name).write_bytes(POINTER)
+    assert is_loaded(serve.load(simple()))
+
+
+def test_a_file_that_may_not_be_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = serve.folder() / "model.bin"
+    path.write_bytes(b"weights")
+
+    def refuse(file: Any, *_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", file)
+
+    monkeypatch.setattr(weight_files, "open", refuse, raising=False)
+    assert find_weights(str(serve.folder())) == [WeightSet("model.bin", ("model.bin",), "Permission denied")]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "model.bin"])
+def test_a_link_to_nothing_where_weights_should_be(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    (serve.folder() / name).symlink_to("../../blobs/gone")
+    assert serve.error(simple()) == f"{name} cannot be read: it is a link to nothing"
+
+
+def test_a_link_to_nothing_that_is_no_weights(serve: Serve) -> None:
+    serve.write(LINEAR)
+    save_file(state(), serve.folder() / "model.safetensors")
+    (serve.folder() / "README.md").symlink_to("gone")
+    (serve.folder() / "loop").symlink_to("loop")
+    assert is_loaded(serve.load(simple()))
+
+
+TRAINING = """
+def train():
+    torch.save(Net().state_dict(), "best.pth")
+
+if __name__ == "__main__":
+    Net().load_state_dict(torch.load("best.pth"))
+"""
+
+
+def test_a_name_that_the_code_only_writes_is_no_reading(serve: Serve) -> None:
+    serve.write(LINEAR + TRAINING)
+    torch.save(state(0), serve.folder() / "best.pth")
+    torch.save(state(1), serve.folder() / "old.pth")
+    assert serve.error(simple()) == f"several files of weights in {serve.folder()}: best.pth, old.pth; {CURE}"
+
+
+def test_a_mean_that_the_code_reads_is_not_its_weights(serve: Serve) -> None:
+    load = f"self.mean = __import__('numpy').load({HERE})".replace("WEIGHTS", "mean.npy")
+    serve.write(OWN.replace("LOAD", load))
+    np.save(serve.folder() / "mean.npy", np.zeros(4))
+    (serve.folder() / "checkpoints").mkdir()
+    torch.save(state(), serve.folder() / "checkpoints" / "best.pt")
+    assert serve.error(simple()).startswith("Net has parameters, and nothing has read checkpoints/best.pt: ")
+    serve.load(simple(MODEL_WEIGHTS="none"))
+
+
+def test_files_beside_a_model_whose_code_gave_it_everything(serve: Serve) -> None:
+    load = f"self.load_state_dict(torch.load({HERE}))".replace("WEIGHTS", "tuned.pth")
+    serve.write(OWN.replace("LOAD", load))
+    torch.save(state(), serve.folder() / "tuned.pth")
+    np.save(serve.folder() / "example.npy", np.zeros(4))
+    assert is_loaded(serve.load(simple()))
