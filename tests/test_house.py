@@ -68,7 +68,7 @@ TOGETHER = {
     "resolve/test_solver": ("resolve/closed_index",),
     "runtime/test_loading": ("runtime/half", "runtime/start"),
     "runtime/test_model": ("runtime/log", "runtime/sealed"),
-    "runtime/test_pretrained_server": ("runtime/pretrained", "runtime/tokenizing"),
+    "runtime/test_pretrained_server": ("runtime/pretrained",),
     "signing/test_timestamps": ("provenance/timestamp",),
     "store/test_trust": ("config/values",),
     "transfer/test_images": (

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .errors import ModelError, describe
+from .errors import ModelError, describe, in_words
 from .evidence import Evidence
 from .loading import Loaded, construct, give_weights
 from .log import Log
@@ -57,11 +57,17 @@ def load_library(files: Files, folder: str, parameters: Parameters, outputs: lis
     log.info(
         "the network is not used, as HF_HUB_OFFLINE is set: put everything that the model needs into its version folder"
     )
+    if parameters.model_function:
+        raise ModelError("MODEL_FUNCTION has no effect: it names a function of a model.py, and there is none")
     forget_other_folders(folder)
     sys.path.insert(0, folder)  # code beside the weights, as MODEL_CLASS may name it
     found = import_named(wanted) if wanted else None
     if is_pretrained(folder) and (found is None or hasattr(found, "from_pretrained")):
         return Pretrained(files, folder, parameters, log).load(found, outputs)
+    if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
+        raise ModelError(
+            f"MODEL_KWARGS has no effect: {wanted} is an instance already, not a class or a function"
+        )
     evidence = Evidence()
     with evidence:
         module = found if isinstance(found, torch.nn.Module) else make(found, parameters, folder)
@@ -119,7 +125,7 @@ def make(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
         try:
             module: Any = found(config_class(**parameters.model_kwargs))  # type: ignore[call-arg]  # any class's
         except Exception as error:
-            told = describe(error, folder)
+            told = in_words(error, folder)
             raise ModelError(f"the constructor of {found.__name__} raised {told}") from error
         assert isinstance(module, torch.nn.Module)
         return module

@@ -6,14 +6,16 @@ import contextlib
 import inspect
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
 from .aoti import AOTInductorModel, load_aotinductor
 from .code_reads import read_by_code
-from .errors import ModelError, describe
+from .errors import ModelError, describe, in_words
 from .evidence import Evidence, may_load
+from .fields import FLOATS, TORCH_DTYPES
 from .fit import load_state
 from .log import Log
 from .parameters import NO_WEIGHTS, Parameters
@@ -45,6 +47,8 @@ def load(
             because of a file's name.
     """
     if files.exported:
+        named = os.path.normpath(parameters.model_weights or "")
+        _check_unused(parameters, files.exported, weights=named != os.path.basename(files.exported))
         return Loaded(load_saved(files.exported, device), (), own=True)
     if files.source is None:
         return _load_alone(files, folder, parameters, device)
@@ -52,7 +56,7 @@ def load(
     with evidence if may_load(folder) else contextlib.nullcontext():
         found = find_model(import_source(files.source, package), parameters)
     if not isinstance(found, torch.nn.Module) and not inspect.isclass(found):
-        return _function(found, files)
+        return _function(found, files, parameters)
     with evidence:
         module = found if isinstance(found, torch.nn.Module) else construct(found, parameters, folder)
     if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
@@ -60,12 +64,35 @@ def load(
     return give_weights(module, files, folder, parameters, evidence, log)
 
 
+@contextlib.contextmanager
+def without_downloads() -> Iterator[None]:
+    """Refuse what torch.hub would fetch: a server's network, and an address that changes, decide no model."""
+    import torch.hub as hub
+
+    def refuse(url: Any, *_: Any, **__: Any) -> Any:
+        address = getattr(url, "full_url", url)
+        raise ModelError(
+            f"{address} would be downloaded, and the network is not used: put the weights into the version folder, "
+            "and leave out `weights` or `pretrained` of MODEL_KWARGS or of the code"
+        )
+
+    names = [name for name in ("download_url_to_file", "urlopen") if hasattr(hub, name)]
+    before = {name: getattr(hub, name) for name in names}
+    for name in names:
+        setattr(hub, name, refuse)
+    try:
+        yield
+    finally:
+        for name in names:
+            setattr(hub, name, before[name])
+
+
 def construct(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
     """Return an instance of the class *found*, constructed with MODEL_KWARGS."""
     try:
         module = found(**parameters.model_kwargs)
     except Exception as error:
-        raise ModelError(f"the constructor of {found.__name__} raised {describe(error, folder)}") from error
+        raise ModelError(f"the constructor of {found.__name__} raised {in_words(error, folder)}") from error
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{found.__name__} returned a {type(module).__name__}, not an nn.Module")
     return module
@@ -99,7 +126,8 @@ def give_weights(
             raise ModelError(
                 f"{os.path.basename(path)} beside {source} must contain a state_dict, but contains {kind}"
             )
-    load_state(module, read_weights(paths), chosen.name, log)
+    kept = {getattr(torch, TORCH_DTYPES[one]) for one in FLOATS if one in parameters.input_types}
+    load_state(module, read_weights(paths, chosen.key), chosen.name, log, kept)
     return Loaded(module, tuple(paths), own=False)
 
 
@@ -146,7 +174,28 @@ def _check_unread(module: torch.nn.Module, folder: str, evidence: Evidence) -> N
     )
 
 
-def _function(found: Any, files: Files) -> Loaded:
+def _check_unused(parameters: Parameters, path: str, *, weights: bool = False) -> None:
+    """Refuse parameters that say which model is meant beside the file at *path*, which is one by itself."""
+    given = {
+        "MODEL_CLASS": parameters.model_class,
+        "MODEL_FUNCTION": parameters.model_function,
+        "MODEL_KWARGS": parameters.model_kwargs,
+        "MODEL_WEIGHTS": parameters.model_weights if weights else None,
+    }
+    for name in [name for name, value in given.items() if value]:
+        file = os.path.basename(path)
+        raise ModelError(
+            f"{name} has no effect: {file} is a model by itself, and is what is served; "
+            f"remove {name}, or move {file} out of the version folder"
+        )
+
+
+def _function(found: Any, files: Files, parameters: Parameters) -> Loaded:
+    weights = parameters.model_weights if parameters.model_weights != NO_WEIGHTS else None
+    for name, value in (("MODEL_KWARGS", parameters.model_kwargs), ("MODEL_WEIGHTS", weights)):
+        if value:
+            what = getattr(found, "__name__", "the function")
+            raise ModelError(f"{name} has no effect: {what} is a function, which is called with the inputs")
     stem = [one for one in files.sets if os.path.splitext(one.name)[0] == files.stem]
     if stem:
         function = getattr(found, "__name__", "the function")
@@ -172,7 +221,9 @@ def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch
     if len(one.files) > 1:
         raise ModelError(f"{one.name} holds weights without a model: {_HINT}")
     path = os.path.join(folder, one.files[0])
-    return Loaded(load_saved(path, device), (path,), own=True)
+    loaded = Loaded(load_saved(path, device), (path,), own=True)
+    _check_unused(parameters, path)
+    return loaded
 
 
 def load_saved(path: str, device: torch.device | None) -> Any:

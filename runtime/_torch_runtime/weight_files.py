@@ -74,7 +74,7 @@ _NO_POINTER = (
 _LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
 _NEVER = (".py", ".pyc", ".json", ".txt", ".md", ".yaml", ".yml", ".so", ".pbtxt", ".jinja", ".zip")
-_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 """What torch.save wrote at the beginning, before 1.6."""
 _OURS = ("compiled.",)
 _FOLDERS = ("_torch_runtime", "__pycache__")
@@ -182,7 +182,7 @@ def examine(path: str) -> tuple[bool, str | None]:
     if head.startswith(b"PK\x03\x04") and not named:
         return _torch_zip(path, foreign=name.endswith((".npz", ".keras")))
     length = int.from_bytes(head[:8], "little")
-    by_content = _LEGACY in head[:16] or (1 < length <= 100_000_000 and head[8:10] == b'{"')
+    by_content = LEGACY in head[:16] or (1 < length <= 100_000_000 and head[8:10] == b'{"')
     return named or by_content, None
 
 

@@ -247,7 +247,11 @@ def test_a_checkpoint_with_two_models(serve: Serve) -> None:
     serve.write(LINEAR)
     torch.save({"model": state(), "ema": state(1), "epoch": 3}, serve.folder() / "last.ckpt")
     assert serve.error(simple()) == (
-        "last.ckpt holds several state_dicts: model, ema; save the wanted one separately"
+        "last.ckpt holds several state_dicts: model, ema; say which: MODEL_WEIGHTS last.ckpt#model, for instance"
+    )
+    assert is_loaded(serve.load(simple(MODEL_WEIGHTS="last.ckpt#ema")), 1)
+    assert serve.error(simple(MODEL_WEIGHTS="last.ckpt#emma")) == (
+        "last.ckpt has no state_dict 'emma'; it has model, ema"
     )
     torch.save({"model": state(), "optimizer": {"state": {}}}, serve.folder() / "last.ckpt")
     assert is_loaded(serve.load(simple()))
@@ -379,4 +383,26 @@ def test_files_beside_a_model_whose_code_gave_it_everything(serve: Serve) -> Non
     serve.write(OWN.replace("LOAD", load))
     torch.save(state(), serve.folder() / "tuned.pth")
     np.save(serve.folder() / "example.npy", np.zeros(4))
+    assert is_loaded(serve.load(simple()))
+
+
+def test_an_average_of_the_weights_is_one_that_may_be_meant(serve: Serve) -> None:
+    serve.write(LINEAR)
+    torch.save({"state_dict": state(), "state_dict_ema": state(1)}, serve.folder() / "last.ckpt")
+    assert "holds several state_dicts: state_dict, state_dict_ema; say which" in serve.error(simple())
+    assert is_loaded(serve.load(simple(MODEL_WEIGHTS="last.ckpt#state_dict_ema")), 1)
+    torch.save({"state_dict": state(), "loss": {"w": torch.ones(1)}}, serve.folder() / "last.ckpt")
+    assert is_loaded(serve.load(simple()))
+
+
+def test_one_file_of_safetensors_holds_one_state_dict(serve: Serve) -> None:
+    serve.write(LINEAR)
+    save_file(state(), serve.folder() / "model.safetensors")
+    assert serve.error(simple(MODEL_WEIGHTS="model.safetensors#ema")).endswith(": leave out #ema")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_file_of_torch_save_with_the_name_of_safetensors(serve: Serve, old: bool) -> None:
+    serve.write(LINEAR)
+    torch.save(state(), serve.folder() / "model.safetensors", _use_new_zipfile_serialization=not old)
     assert is_loaded(serve.load(simple()))
