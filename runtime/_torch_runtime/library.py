@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
-import os
 import sys
 from typing import Any
 
@@ -18,31 +16,12 @@ from .log import Log
 from .parameters import Parameters
 from .pretrained import Pretrained
 from .source import Files, forget_other_folders
-
-CONFIG = "config.json"
-MODULES = "modules.json"
-"""What sentence-transformers writes: the modules that make a sentence's embedding."""
+from .weight_files import is_pretrained
 
 
 def names_library(parameters: Parameters) -> bool:
     """Say whether MODEL_CLASS names something of a library: ``torchvision.models:resnet50``."""
     return ":" in (parameters.model_class or "")
-
-
-def is_pretrained(folder: str) -> bool:
-    """Say whether *folder* is one that Hugging Face's ``save_pretrained`` wrote."""
-    config = read_json(os.path.join(folder, CONFIG))
-    known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
-    return known or os.path.isfile(os.path.join(folder, MODULES))
-
-
-def read_json(path: str) -> Any:
-    """Return what the JSON file at *path* holds; None where there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def load_library(files: Files, folder: str, parameters: Parameters, outputs: list[str], log: Log) -> Loaded:

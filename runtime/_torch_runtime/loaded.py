@@ -15,13 +15,14 @@ from .batching import Arguments, argument_defaults, decode
 from .equality import rough_outputs
 from .errors import ModelError
 from .fields import TORCH_DTYPES, Field, read_fields
-from .library import is_pretrained, load_library, names_library
+from .library import load_library, names_library
 from .loading import Loaded, load, pick_device, without_downloads
 from .log import Log
 from .parameters import Parameters
 from .sharing import SharedWeights
 from .source import PACKAGE, find_files
 from .tokenizing import EXAMPLE, TextModel, check_texts, wants_tokenizer, with_tokenizer
+from .weight_files import is_pretrained
 from .weights import module_tensors
 
 

@@ -20,10 +20,8 @@ from .fit import load_state
 from .log import Log
 from .parameters import NO_WEIGHTS, Parameters
 from .source import Files, find_model, import_source, kind_of
-from .weight_files import WeightSet, choose_named, find_elsewhere, unclear
+from .weight_files import WeightSet, choose_named, find_elsewhere, unclear, without_model
 from .weights import read_weights
-
-_HINT = "add the model.py that defines it"
 
 
 class Loaded(NamedTuple):
@@ -212,14 +210,15 @@ def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch
     if not sets:
         stem = files.stem
         names = f"{stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
-        raise ModelError(f"nothing to serve in {folder}: no {names}")
+        other = [f"; {one} is in a format that torch does not read" for one in find_elsewhere(folder)[:1]]
+        raise ModelError(f"nothing to serve in {folder}: no {names}{''.join(other)}")
     if len(sets) > 1:
         raise ModelError(f"several files of weights in {folder}: {unclear(sets)}")
     (one,) = sets
     if one.problem:
         raise ModelError(f"{one.name} cannot be read: {one.problem}")
     if len(one.files) > 1:
-        raise ModelError(f"{one.name} holds weights without a model: {_HINT}")
+        raise ModelError(f"{one.name} holds weights without a model: {without_model(folder)}")
     path = os.path.join(folder, one.files[0])
     loaded = Loaded(load_saved(path, device), (path,), own=True)
     _check_unused(parameters, path)
@@ -230,7 +229,7 @@ def load_saved(path: str, device: torch.device | None) -> Any:
     """Load a file that is a model by itself."""
     name, kind, version = os.path.basename(path), kind_of(path), torch.__version__
     if kind == "state_dict":
-        raise ModelError(f"{name} holds weights without a model: {_HINT}")
+        raise ModelError(f"{name} holds weights without a model: {without_model(os.path.dirname(path))}")
     try:
         if kind == "torchscript":
             return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch's

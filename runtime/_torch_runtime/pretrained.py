@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -17,10 +18,18 @@ from .log import Log
 from .parameters import Parameters
 from .source import Files, kind_of
 from .tokenizing import SENTENCE, SentenceModel
-from .weight_files import MOST_INDEX, SAFETENSORS, WeightSet, choose_named, holds_weights, unclear
+from .weight_files import (
+    ADAPTER,
+    MODULES,
+    MOST_INDEX,
+    SAFETENSORS,
+    WeightSet,
+    choose_named,
+    holds_weights,
+    unclear,
+)
 from .weights import read_state, unpickle
 
-MODULES = "modules.json"
 _STANDARD = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -53,6 +62,11 @@ class Pretrained:
             self._check_sentences()
             return Loaded(self._sentence_model(), paths, own=True)
         transformers = self._import("transformers")
+        if os.path.isfile(os.path.join(self._folder, ADAPTER)) and importlib.util.find_spec("peft") is None:
+            self._log.warn(
+                f"{ADAPTER}: served without its adapter, as the environment has no peft; add that to the recipe, or "
+                "merge the adapter (merge_and_unload) and save the whole model"
+            )
         config = self._config(transformers)
         found = found or self._class(transformers, config)
         if self._finds(weights):

@@ -154,7 +154,7 @@ def with_tokenizer(
     config: Any = getattr(model, "config", None)
     if config is not None and getattr(config, "pad_token_id", 0) is None:
         config.pad_token_id = tokenizer.pad_token_id  # its classifiers look for the last token before
-    return TextModel(model, tokenizer, parameters.longest_text or _longest(model, tokenizer), taken)
+    return TextModel(model, tokenizer, parameters.longest_text or most_tokens(model, tokenizer), taken)
 
 
 def _load_tokenizer(folder: str, trusts: bool) -> Any:
@@ -177,7 +177,7 @@ def _load_tokenizer(folder: str, trusts: bool) -> Any:
         raise ModelError(f"the tokenizer in the version folder cannot be loaded: {told}") from error
 
 
-def _longest(model: torch.nn.Module, tokenizer: Any) -> int | None:
+def most_tokens(model: torch.nn.Module, tokenizer: Any) -> int | None:
     """Return how many tokens the model takes, as far as it, or its tokenizer, says so."""
     config = getattr(model, "config", None)
     said = [

@@ -42,6 +42,10 @@ UNREADABLE = (
     ".t7",
 )
 """Of weights in formats of others; they count only where a model has no other weights."""
+CONFIG = "config.json"
+MODULES = "modules.json"
+"""What sentence-transformers writes: the modules that make a sentence's embedding."""
+ADAPTER = "adapter_config.json"
 MOST_INDEX = 64 * 2**20
 """Bytes of an index that are read."""
 MOST_DIRECTORY = 32 * 2**20
@@ -71,6 +75,7 @@ _NO_POINTER = (
     ".spm",
 )
 """Of files that lie in Git LFS and are no weights."""
+_NOTHING = "it is a link to nothing: copy the file itself into the version folder"
 _LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
 _NEVER = (".py", ".pyc", ".json", ".txt", ".md", ".yaml", ".yml", ".so", ".pbtxt", ".jinja", ".zip")
@@ -124,6 +129,36 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
     return sorted(found, key=lambda one: one.name)
 
 
+def is_pretrained(folder: str) -> bool:
+    """Say whether *folder* is one that Hugging Face's ``save_pretrained`` wrote."""
+    config = read_json(os.path.join(folder, CONFIG))
+    known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
+    return known or os.path.isfile(os.path.join(folder, MODULES))
+
+
+def read_json(path: str) -> Any:
+    """Return what the JSON file at *path* holds; None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file) if os.fstat(file.fileno()).st_size <= MOST_INDEX else None
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def without_model(folder: str) -> str:
+    """Say what to do about weights in *folder*, beside which nothing says what model they are of."""
+    if os.path.isfile(os.path.join(folder, ADAPTER)):
+        return "they are an adapter of PEFT: merge it into its model (merge_and_unload), and save_pretrained the whole"
+    if os.path.isfile(os.path.join(folder, CONFIG)):
+        said = (
+            "names no model_type, and no architectures"
+            if read_json(os.path.join(folder, CONFIG))
+            else "is not JSON"
+        )
+        return f"add the model.py that defines it; {CONFIG} is not one of transformers': it {said}"
+    return "add the model.py that defines it"
+
+
 def read_index(folder: str, name: str) -> WeightSet:
     """Return the shards that the index *name* in *folder* names; they must be next to it."""
     path = os.path.join(folder, name)
@@ -167,12 +202,12 @@ def examine(path: str) -> tuple[bool, str | None]:
     named = name.endswith((*SUFFIXES, PROGRAM)) or bool(re.fullmatch(r"pytorch_model.*\.bin", name))
     likely = named or name.endswith(".bin")
     if not os.path.isfile(path):
-        return likely, "it is a link to nothing" if os.path.islink(path) else "it is not a regular file"
+        return likely, _NOTHING if os.path.islink(path) else "it is not a regular file"
     try:
         with open(path, "rb") as file:
             head = file.read(64)
     except OSError as error:
-        return likely, f"{error.strerror or error}"
+        return likely, f"{error.strerror or error}; it must be readable for the server"
     problem = not_weights(head)
     if head.startswith(_LFS):
         other = name.endswith((*_NO_POINTER, *UNREADABLE)) and not likely
@@ -189,7 +224,7 @@ def examine(path: str) -> tuple[bool, str | None]:
 def not_weights(head: bytes) -> str | None:
     """Say why a file that begins with *head* cannot be one of weights, whatever it is called; None: it may be."""
     if not head:
-        return "it is empty"
+        return "it is empty: copy or download it again"
     if head.startswith(_LFS):
         return "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
     if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):

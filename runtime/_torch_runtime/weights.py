@@ -71,9 +71,17 @@ def unpickle(path: str) -> Any:
         ModelError: it cannot be read, or wants to call something.
     """
     name, option = os.path.basename(path), {}
-    if "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path):  # torch 2.1 and later
+    misnamed = path.endswith(
+        ".safetensors"
+    )  # torch goes by the suffix of a path, and cannot map an open file
+    if (
+        not misnamed and "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path)
+    ):  # torch 2.1 and later
         option = {"mmap": True}
     try:
+        if misnamed:
+            with open(path, "rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
         return torch.load(path, map_location="cpu", weights_only=True, **option)
     except Exception as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))

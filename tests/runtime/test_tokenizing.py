@@ -126,10 +126,10 @@ def test_positions_that_no_token_takes(text: Serve, kind: str, longest: int) -> 
 
 def test_positions_behind_that_of_padding() -> None:
     tokenizing = load_runtime().runtime_module("tokenizing")
-    model = torch.nn.ModuleDict({"position_embeddings": torch.nn.Embedding(34, 2, padding_idx=1)})
-    assert tokenizing._longest(model, Tokenizer()) is None
+    model: Any = torch.nn.ModuleDict({"position_embeddings": torch.nn.Embedding(34, 2, padding_idx=1)})
+    assert tokenizing.most_tokens(model, Tokenizer()) is None
     model.config = types.SimpleNamespace(max_position_embeddings=34)
-    assert tokenizing._longest(model, Tokenizer()) == 32
+    assert tokenizing.most_tokens(model, Tokenizer()) == 32
 
 
 @pytest.mark.parametrize("trusts", ["true", "false"])
@@ -166,7 +166,9 @@ def test_inputs_that_are_not_one_text_or_two(text: Serve, inputs: list[dict[str,
 
 def test_pairs_and_lists_of_texts(text: Serve) -> None:
     text.load(described(field("text", "STRING", [1]), field("pair", "STRING", [1])))
-    text.load(described(field("text", "STRING", [-1]), most=0))
+    listed = described(field("text", "STRING", [-1]), most=0)
+    listed["output"][0]["dims"] = [-1, 1]
+    text.load(listed)
 
 
 def test_text_for_a_folder_that_cannot_take_it(serve: Serve) -> None:

@@ -276,7 +276,9 @@ def truncated(seed: int = 0) -> bytes:
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+NOTHING = "it is a link to nothing: copy the file itself into the version folder"
 ZIP = "it is truncated or damaged: a zip archive without its end; copy or download it again"
+EMPTY = "it is empty: copy or download it again"
 PAGE = "it is a web page, not weights: a download that failed; download it again"
 PULL = "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
 
@@ -290,8 +292,8 @@ PULL = "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches tha
         ("model.bin", POINTER, PULL),
         ("net", POINTER, PULL),
         ("model.safetensors", POINTER, PULL),
-        ("model.bin", b"", "it is empty"),
-        ("model.PT", b"", "it is empty"),
+        ("model.bin", b"", EMPTY),
+        ("model.PT", b"", EMPTY),
         (
             "model.bin",
             b"<!DOCTYPE html><p>",
@@ -334,14 +336,15 @@ def test_a_file_that_may_not_be_read(serve: Serve, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied", file)
 
     monkeypatch.setattr(weight_files, "open", refuse, raising=False)
-    assert find_weights(str(serve.folder())) == [WeightSet("model.bin", ("model.bin",), "Permission denied")]
+    why = "Permission denied; it must be readable for the server"
+    assert find_weights(str(serve.folder())) == [WeightSet("model.bin", ("model.bin",), why)]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "model.bin"])
 def test_a_link_to_nothing_where_weights_should_be(serve: Serve, name: str) -> None:
     serve.write(LINEAR)
     (serve.folder() / name).symlink_to("../../blobs/gone")
-    assert serve.error(simple()) == f"{name} cannot be read: it is a link to nothing"
+    assert serve.error(simple()) == f"{name} cannot be read: {NOTHING}"
 
 
 def test_a_link_to_nothing_that_is_no_weights(serve: Serve) -> None:
@@ -406,3 +409,30 @@ def test_a_file_of_torch_save_with_the_name_of_safetensors(serve: Serve, old: bo
     serve.write(LINEAR)
     torch.save(state(), serve.folder() / "model.safetensors", _use_new_zipfile_serialization=not old)
     assert is_loaded(serve.load(simple()))
+
+
+def test_weights_of_others_without_a_model(serve: Serve) -> None:
+    (serve.folder() / "model.gguf").write_bytes(b"GGUF")
+    assert serve.error(simple()).endswith("; model.gguf is in a format that torch does not read")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("config.json", "{", "config.json is not one of transformers': it is not JSON"),
+        ("config.json", '{"architecture": "resnet18"}', "it names no model_type, and no architectures"),
+        (
+            "adapter_config.json",
+            "{}",
+            "merge it into its model (merge_and_unload), and save_pretrained the whole",
+        ),
+    ],
+)
+def test_weights_without_a_model_say_what_is_beside_them(
+    serve: Serve, file: str, text: str, told: str
+) -> None:
+    save_file(state(), serve.folder() / "model.safetensors")
+    (serve.folder() / file).write_text(text)
+    said = serve.error(simple())
+    assert said.startswith("model.safetensors holds weights without a model: ")
+    assert said.endswith(told)
