@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import importlib
 import inspect
 import json
 import mmap
@@ -12,6 +15,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from .errors import ModelError, describe
@@ -79,16 +83,35 @@ def unpickle(path: str) -> Any:
     ):  # torch 2.1 and later
         option = {"mmap": True}
     try:
-        if misnamed:
-            with open(path, "rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
-        return torch.load(path, map_location="cpu", weights_only=True, **option)
+        with _plain_allowed():
+            if misnamed:
+                with open(path, "rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, **option)
     except Exception as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused:
             text = f"{name} wants {refused[1]} while it is unpickled, which could run code: refused; "
             raise ModelError(text + "save it again as torch.save(module.state_dict(), path)") from error
         raise ModelError(f"{name} cannot be read: {describe(error, '')}") from error
+
+
+def _plain_allowed() -> Any:
+    """Allow what trainers put beside weights and what only holds values: a program's arguments, NumPy's scalars."""
+    allow: Any = getattr(torch.serialization, "safe_globals", None)
+    if allow is None:  # before torch 2.5
+        return contextlib.nullcontext()
+    multiarray: Any = importlib.import_module(
+        "numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray"
+    )
+    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    allowed: list[Any] = [argparse.Namespace, np.dtype, multiarray.scalar, *kinds]
+    try:  # the same under the names of either NumPy
+        return allow(
+            [*allowed, *((multiarray.scalar, f"numpy.{one}.multiarray.scalar") for one in ("core", "_core"))]
+        )
+    except (TypeError, AttributeError):
+        return allow(allowed)
 
 
 def _is_pickle(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 from pathlib import Path
@@ -436,3 +437,10 @@ def test_weights_without_a_model_say_what_is_beside_them(
     said = serve.error(simple())
     assert said.startswith("model.safetensors holds weights without a model: ")
     assert said.endswith(told)
+
+
+def test_arguments_and_scores_beside_the_weights(serve: Serve) -> None:
+    serve.write(LINEAR)
+    kept = {"model": state(), "args": argparse.Namespace(lr=0.1), "best": np.float64(0.9), "n": np.int64(3)}
+    torch.save(kept, serve.folder() / "last.ckpt")
+    assert is_loaded(serve.load(simple()))
