@@ -74,10 +74,17 @@ class TritonPythonModel:
             times.append(time.monotonic())
             warmup.warm_up(self.engine)
             times.append(time.monotonic())
-        except errors.ModelError as error:
+        except pb_utils.TritonModelException:
+            raise
+        except Exception as error:  # what nobody foresaw is told with its model, too
             name, version = args["model_name"], args["model_version"]
-            raise pb_utils.TritonModelException(f"model {name!r}, version {version}: {error}") from error
-        runtime_module("start").tell_ready(self.engine, times)
+            folder = os.path.join(args["model_repository"], version)
+            told = errors.in_words(error, folder)
+            raise pb_utils.TritonModelException(f"model {name!r}, version {version}: {told}") from error
+        try:
+            runtime_module("start").tell_ready(self.engine, times)
+        except Exception as error:  # it is ready, whatever cannot be said of it
+            self.engine.model.log.warn(f"ready; what it is made from cannot be said: {error}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""

@@ -14,7 +14,11 @@ LONGEST = 400
 LOOSE = {"__init__", "__main__", "bootstrap", "errors", "progress"}
 """The modules at the top of the package: all else has a package."""
 
-SHARED = {"deployment/weight_files.py": "weight_files.py", "guest/equality.py": "equality.py"}
+SHARED = {
+    "deployment/code_reads.py": "code_reads.py",
+    "deployment/weight_files.py": "weight_files.py",
+    "guest/equality.py": "equality.py",
+}
 """Links to modules of the runtime, which imports nothing of the package."""
 NO_LOGIC = {
     *("archive/entry", "archive/limits", "archive/member", "catalog/cuda", "deployment/options"),
@@ -65,10 +69,9 @@ TOGETHER = {
     "provenance/test_attest": ("provenance/statement", "verification/static/provenance"),
     "registry/test_filesystem": ("registry/documents", "store/objects"),
     "resolve/test_solver": ("resolve/closed_index",),
-    "runtime/test_export": ("runtime/aoti",),
     "runtime/test_loading": ("runtime/half", "runtime/start"),
     "runtime/test_model": ("runtime/log", "runtime/sealed"),
-    "runtime/test_pretrained_server": ("runtime/pretrained", "runtime/tokenizing"),
+    "runtime/test_pretrained_server": ("runtime/pretrained",),
     "signing/test_timestamps": ("provenance/timestamp",),
     "store/test_trust": ("config/values",),
     "transfer/test_images": (

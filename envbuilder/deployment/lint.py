@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
+from envbuilder.deployment.code_reads import mentioned, read_by_code
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.runtime_files import foreign_name
 from envbuilder.deployment.weight_files import (
@@ -23,7 +24,8 @@ from envbuilder.deployment.weight_files import (
     choose_named,
     find_elsewhere,
     find_weights,
-    mentioned,
+    is_pretrained,
+    without_model,
 )
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import is_inside
@@ -205,9 +207,10 @@ def _loadable(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[F
             message=f"version {version.name} holds {foreign}, the name under which the runtime is deployed",
             hint=f"give {foreign} another name",
         )
-    if (version / "model.pt2").is_file():
-        return
     where = f"version {version.name}"
+    if (version / "model.pt2").is_file():
+        yield from _beside_program(where, config)
+        return
     sets = find_weights(str(version), [RUNTIME_FILE])
     wanted = config.parameters[MODEL_WEIGHTS].string_value if MODEL_WEIGHTS in config.parameters else ""
     if wanted:
@@ -215,6 +218,13 @@ def _loadable(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[F
     defined = _needs_no_code(version, config)
     yield from _unreadable(sets, where)
     if (version / "model.py").is_file():
+        if _names_library(config):
+            yield Finding(
+                id="class-and-code",
+                level="error",
+                message=f"{where} contains a model.py, and MODEL_CLASS names a class of a library",
+                hint="keep one of them",
+            )
         yield from _beside_code(version, sets, named=bool(wanted))
     elif not (sets or wanted or defined):
         yield Finding(
@@ -236,17 +246,31 @@ def _loadable(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[F
             id="weights-without-code",
             level="error",
             message=f"{where}: {sets[0].name} contains only weights, and there is no model.py to load them into",
-            hint="add the model.py that defines the nn.Module, name a class of a library (MODEL_CLASS: "
+            hint=f"{without_model(str(version))}; or name a class of a library (MODEL_CLASS: "
             '"torchvision.models:resnet50"), or save TorchScript or an exported program',
         )
 
 
+def _names_library(config: model_config_pb2.ModelConfig) -> bool:
+    return "MODEL_CLASS" in config.parameters and ":" in config.parameters["MODEL_CLASS"].string_value
+
+
 def _needs_no_code(version: Path, config: model_config_pb2.ModelConfig) -> bool:
     """Whether a library defines the model: MODEL_CLASS names a class of one, or Hugging Face wrote the folder."""
-    named = (
-        ":" in config.parameters["MODEL_CLASS"].string_value if "MODEL_CLASS" in config.parameters else False
-    )
-    return named or any((version / name).is_file() for name in ("config.json", "modules.json"))
+    return _names_library(config) or is_pretrained(str(version))
+
+
+def _beside_program(where: str, config: model_config_pb2.ModelConfig) -> Iterator[Finding]:
+    """Say which parameters have no effect on a model.pt2: loading refuses them."""
+    for name in ("MODEL_CLASS", "MODEL_FUNCTION", "MODEL_KWARGS", MODEL_WEIGHTS):
+        value = config.parameters[name].string_value if name in config.parameters else ""
+        if value and (name, value) != (MODEL_WEIGHTS, "model.pt2") and value.strip() != "{}":
+            yield Finding(
+                id="parameter-without-effect",
+                level="error",
+                message=f"{where}: {name} has no effect, as model.pt2 is a model by itself and is served",
+                hint=f"remove {name}, or move model.pt2 out of the version folder",
+            )
 
 
 def _unreadable(sets: Sequence[WeightSet], where: str) -> Iterator[Finding]:
@@ -256,7 +280,9 @@ def _unreadable(sets: Sequence[WeightSet], where: str) -> Iterator[Finding]:
                 id="weights-unreadable",
                 level="error",
                 message=f"{where}: {printable_line(one.name)} cannot be read: {printable_line(one.problem)}",
-                hint="copy all shards of the weights, and their index, into the version folder",
+                hint="copy all shards of the weights, and their index, into the version folder"
+                if len(one.files) != 1
+                else None,
             )
 
 
@@ -265,7 +291,7 @@ def _beside_code(version: Path, sets: Sequence[WeightSet], *, named: bool) -> It
     folder, where = str(version), f"version {version.name}"
     if named or _LOADS.search(_code(version)):
         return  # the load sees what its code reads
-    spoken = mentioned(folder, [one.name for one in sets])
+    spoken = read_by_code(folder, [one.name for one in sets])
     left = [one for one in sets if one.name not in spoken] or list(sets)
     if len(left) > 1:
         yield _unclear(left, where)

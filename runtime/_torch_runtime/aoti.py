@@ -6,6 +6,8 @@ what it can do (pytorch issue 191715): 2.9 to 10.6 s, and an error where no comp
 
 from __future__ import annotations
 
+import os
+import re
 import zipfile
 from typing import Any
 
@@ -13,6 +15,9 @@ import torch
 
 from .errors import ModelError
 
+CHECKS = "AOTI_RUNTIME_CHECK_INPUTS"
+"""What a package looks at when it is first called: it compares shapes and types with those it was exported with."""
+_DEVICE = "AOTI_DEVICE_KEY"
 _FOLDER = "data/aotinductor/"
 
 
@@ -24,32 +29,78 @@ class AOTInductorModel:
 
         inputs, outputs = loader.get_call_spec()
         self._loader, self._pytree = loader, pytree
-        self._inputs, self._outputs = pytree.treespec_loads(inputs), pytree.treespec_loads(outputs)
+        self._outputs = pytree.treespec_loads(outputs)
+        # What a tree has for children differs between releases of torch; that it can be rebuilt does not.
+        spec = pytree.treespec_loads(inputs)
+        _, self._named = pytree.tree_unflatten([None] * spec.num_leaves, spec)
+        self.device_type: str = loader.get_metadata().get(_DEVICE, "")
+        """``cpu`` or ``cuda``; empty where it does not say."""
 
-    def __call__(self, *positional: Any, **by_name: Any) -> Any:
-        """Return what the model returned for these arguments when it was exported."""
-        if by_name:
-            names = self._inputs.child(1).context if hasattr(self._inputs, "child") else None
-            names = names or self._inputs.children_specs[1].context
-            by_name = {name: by_name[name] for name in names}
-        given, _ = self._pytree.tree_flatten((positional, by_name))
-        results = self._loader.run([one for one in given if isinstance(one, torch.Tensor)])
+    def order(self, names: list[str]) -> list[int]:
+        """Return the places of *names*, the inputs of a configuration, in the order in which the package takes them.
+
+        What it was exported with by name goes by name, the rest as the configuration lists it.
+
+        Raises:
+            ModelError: only some of its names are there: which input is meant for the others, nobody knows.
+        """
+        lacking = [name for name in self._named if name not in names]
+        if lacking and len(lacking) < len(self._named):
+            raise ModelError(
+                f"the package was exported with {', '.join(self._named)} as named inputs, and the configuration has "
+                f"no input {lacking[0]!r}: name its inputs so"
+            )
+        if lacking:
+            return list(range(len(names)))
+        positional = [place for place, name in enumerate(names) if name not in self._named]
+        return [*positional, *(names.index(name) for name in self._named)]
+
+    def __call__(self, *given: Any) -> Any:
+        """Return what the model returned for these arguments when it was exported, in the order of :meth:`order`."""
+        try:
+            results = self._loader.run([one for one in given if isinstance(one, torch.Tensor)])
+        except RuntimeError as error:
+            raise ModelError(_in_words(str(error))) from error
         return self._pytree.tree_unflatten(results, self._outputs)
+
+
+def _in_words(text: str) -> str:
+    """Say what to do where a package was exported for other inputs."""
+    found = re.search(r"(unmatched|dim value is too) .*", text)
+    if not found:
+        return f"the package fails: {' '.join(text.split())}"
+    cure = "the configuration's inputs must have the types and the order that it was exported with"
+    if "dim value" in found[0]:
+        cure = "set max_batch_size and dims to what it was exported with, or export it with a dynamic batch"
+    return f"the package was exported for other inputs: {found[0].strip()}; {cure}"
 
 
 def load_aotinductor(path: str, device: torch.device | None) -> Any:
     """Load the package at *path* onto *device*.
 
     Raises:
-        ModelError: it holds several models.
+        ModelError: it holds several models, or is for another kind of device.
     """
     with zipfile.ZipFile(path) as archive:
         inside = [name[name.find(_FOLDER) + len(_FOLDER) :] for name in archive.namelist() if _FOLDER in name]
     models = sorted({name.split("/")[0] for name in inside if "/" in name})
     if len(models) > 1:
         raise ModelError(f"it holds several models: {', '.join(models)}; package the wanted one separately")
+    # Unchecked, it reads as many rows as it was exported with, whatever it is given. Packages that the runtime made
+    # are asked before each call which shapes they take, and are not slowed down.
+    os.environ.setdefault(CHECKS, "1")
     loads = hasattr(getattr(torch._C, "_aoti", None), "AOTIModelPackageLoader")
     if not loads or any(name.endswith("weights_config.json") for name in inside):  # weights beside the code
-        return torch._inductor.aoti_load_package(path)
-    index = device.index if device is not None and device.type == "cuda" and device.index is not None else -1
-    return AOTInductorModel(torch._C._aoti.AOTIModelPackageLoader(path, models[0], True, 1, index))
+        loader: Any = torch._inductor.aoti_load_package(path).loader
+    else:
+        index = (
+            device.index if device is not None and device.type == "cuda" and device.index is not None else -1
+        )
+        loader = torch._C._aoti.AOTIModelPackageLoader(path, models[0], True, 1, index)
+    model = AOTInductorModel(loader)
+    if device is not None and model.device_type and model.device_type != device.type:
+        raise ModelError(
+            f"the package was compiled for {model.device_type}, and this instance is on {device.type}: "
+            f"set the kind in instance_group, or export and compile it on {device.type}"
+        )
+    return model

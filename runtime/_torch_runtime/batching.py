@@ -11,6 +11,7 @@ import torch
 import torch.utils.dlpack
 import triton_python_backend_utils as pb_utils
 
+from .aoti import AOTInductorModel
 from .errors import ModelError
 from .fields import Field
 
@@ -28,6 +29,19 @@ class Arguments:
             # An exported program takes its arguments as it was given them when it was exported: by position.
             self.by_name = False
             self._order = [self._names.index(name) for name in defaults]
+        elif isinstance(target, AOTInductorModel):
+            self._order = target.order(self._names)
+        elif not self.by_name:
+            self._check_places(list(defaults))
+
+    def _check_places(self, arguments: list[str]) -> None:
+        """Refuse inputs that go by position where one of them is called as the argument at another place."""
+        for place, name in enumerate(self._names):
+            if name in arguments and arguments.index(name) != place:
+                raise ModelError(
+                    f"the configuration's inputs are {', '.join(self._names)}, the model takes {', '.join(arguments)}: "
+                    f"{name!r} would go to another argument; give all inputs the names of arguments, or none"
+                )
 
     def arrange(self, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and keyword arguments for *values*, None where an optional input is absent."""

@@ -20,7 +20,17 @@ READERS = {
     ("numpy/lib/_npyio_impl.py", "load"): "file",
 }
 """Functions that load weights, by the end of their file's path and their name; the argument that says from where."""
+_STANDARD = re.compile(
+    r"(model|pytorch_model|diffusion_pytorch_model|adapter_model)(\.\w+)?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
+)
+"""What ``from_pretrained`` finds in a folder by itself; shards and variants, too."""
 _NAMES = {name for _, name in READERS}
+_GIVERS = {
+    "load_state_dict": "torch/nn/modules/module.py",
+    "from_pretrained": "/modeling_utils.py",
+    "load": "torch/jit/_serialization.py",
+}
+"""Functions after which a module has its weights, and where they are defined."""
 _CALLS = re.compile(rb"\b(load|from_pretrained|load_state_dict|load_file|load_model|safe_open)\b")
 
 
@@ -32,6 +42,10 @@ class Evidence:
         """Whether anything was loaded."""
         self.paths: list[str] = []
         """From which files and folders, as far as they are known."""
+        self._given: set[int] = set()
+        """The parameters of modules that were given weights, by identity."""
+        self._kept: list[Any] = []
+        """Those, so that no other takes the identity of one that is gone."""
         self._before: Any = None
 
     def __enter__(self) -> Evidence:
@@ -49,6 +63,10 @@ class Evidence:
         if event == "c_call":
             if getattr(argument, "__name__", "") == "get_tensor":  # safetensors.safe_open
                 self.loaded = True
+        elif event == "return" and frame.f_code.co_name in _GIVERS:
+            given = frame.f_locals.get("self") if frame.f_code.co_name == "load_state_dict" else argument
+            if _GIVERS[frame.f_code.co_name] in frame.f_code.co_filename:
+                self._gave(given)
         elif event == "call" and frame.f_code.co_name in _NAMES:
             file = frame.f_code.co_filename
             for (end, name), argument_name in READERS.items():
@@ -60,11 +78,26 @@ class Evidence:
                     if isinstance(where, (str, os.PathLike)):
                         self.paths.append(os.fspath(where))
 
+    def _gave(self, given: Any) -> None:
+        module = given[0] if isinstance(given, tuple) and given else given  # with output_loading_info
+        if callable(getattr(module, "parameters", None)):
+            parameters = list(module.parameters())
+            self._kept += parameters
+            self._given.update(map(id, parameters))
+
+    def gave_all(self, module: Any) -> bool:
+        """Say whether each parameter of *module* is one of a module that was given weights."""
+        return all(id(parameter) in self._given for parameter in module.parameters())
+
     def has_read(self, path: str) -> bool:
-        """Say whether the file at *path*, or the folder that it lies in, was loaded from."""
+        """Say whether the file at *path* was loaded from, or is what is found in a folder that was."""
         candidates = [one for one in self.paths if os.path.exists(one)]
+        if not os.path.exists(path):
+            return False
+        found = bool(_STANDARD.fullmatch(os.path.basename(path)))
         return any(
-            os.path.samefile(one, path) or os.path.samefile(one, os.path.dirname(path)) for one in candidates
+            os.path.samefile(one, path) or (found and os.path.samefile(one, os.path.dirname(path)))
+            for one in candidates
         )
 
 

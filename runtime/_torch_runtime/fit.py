@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from collections.abc import Collection
 from typing import Any, Callable, Dict, Tuple
 
 import torch
@@ -26,8 +27,13 @@ _WRAPPERS = ("module.", "_orig_mod.")
 _MOST_NAMED = 8
 
 
-def load_state(module: torch.nn.Module, state: State, file: str, log: Log) -> None:
+def load_state(
+    module: torch.nn.Module, state: State, file: str, log: Log, kept: Collection[torch.dtype] = ()
+) -> None:
     """Give *module* the *state* that *file* holds.
+
+    Tensors take the dtype that *module* was made in, as torch's own ``load_state_dict`` does it; those of a dtype that
+    the configuration's inputs have (*kept*) stay what they are.
 
     Missing keys that are other names of tensors that are there (tied weights) are no error. Buffers that a constructor
     computes may be absent or too many, with a warning. A prefix that all keys of one side have is taken off, or put
@@ -37,12 +43,14 @@ def load_state(module: torch.nn.Module, state: State, file: str, log: Log) -> No
         ModelError: it belongs to another model; missing, unexpected and misshapen keys are named.
     """
     expected = {k: v for k, v in module.state_dict(keep_vars=True).items() if isinstance(v, torch.Tensor)}
+    state = _without_count(state, expected)
     aliases = _aliases(expected)
     renamed, state = _fitted(state, expected, aliases)
     derived = _derived(module, state, expected)
     filled = {key: value for key, value in state.items() if key not in derived or key in expected}
-    _fill_tied(filled, aliases, file)
     problems = _misshapen(filled, expected)
+    converted = [] if problems else _convert(filled, expected, kept)
+    _fill_tied(filled, aliases, file)
     if not problems:
         # The parameters become the mapped pages themselves (torch 2.1 and later), in the dtype of the file.
         assign = "assign" in inspect.signature(module.load_state_dict).parameters
@@ -64,6 +72,8 @@ def load_state(module: torch.nn.Module, state: State, file: str, log: Log) -> No
         raise ModelError(f"{file} does not fit {type(module).__name__}: {'; '.join(problems)}")
     if renamed:
         log.info(f"{file}: {renamed}")
+    for pair in converted:
+        log.info(f"{file}: {pair}, which {type(module).__name__} is made in; DTYPE serves it in another")
     if derived:
         log.warn(f"{file} has {_listed(derived)}, which {type(module).__name__} computes itself: not loaded")
 
@@ -72,8 +82,9 @@ def _aliases(expected: State) -> list[list[str]]:
     """Return the keys under which one tensor is known, for each that has several."""
     names: dict[Any, list[str]] = {}
     for key, tensor in expected.items():
-        place = None if tensor.is_meta or not tensor.numel() else tensor.data_ptr()
-        same = (place, tuple(tensor.shape), tensor.stride(), tensor.dtype) if place else id(tensor)
+        empty = torch.nn.parameter.is_lazy(tensor) or tensor.is_meta or not tensor.numel()
+        place = None if empty else tensor.data_ptr()
+        same: Any = (place, tuple(tensor.shape), tensor.stride(), tensor.dtype) if place else id(tensor)
         names.setdefault(same, []).append(key)
     return [keys for keys in names.values() if len(keys) > 1]
 
@@ -101,9 +112,39 @@ def _misshapen(state: State, expected: State) -> list[str]:
     problems = []
     for key, tensor in expected.items():
         lazy = torch.nn.parameter.is_lazy(tensor)
-        if key in state and not lazy and state[key].shape != tensor.shape:
+        if key not in state or lazy:
+            continue
+        if state[key].shape != tensor.shape:
             problems.append(f"{key} has the shape {list(state[key].shape)}, the model {list(tensor.shape)}")
+        elif state[key].is_complex() and not tensor.is_complex():
+            problems.append(f"{key} is complex, and the model's is not")
     return problems
+
+
+def _convert(state: State, expected: State, kept: Collection[torch.dtype]) -> list[str]:
+    """Give the tensors in *state* the dtypes of *expected*; say which parameters that changed.
+
+    A mask that was saved as uint8 is no mask: ``~`` of it has other values.
+    """
+    said = set()
+    for key, tensor in expected.items():
+        if key not in state or torch.nn.parameter.is_lazy(tensor) or state[key].dtype == tensor.dtype:
+            continue
+        given = state[key].dtype
+        if tensor.dtype is torch.float32 and given in kept:
+            continue
+        state[key] = state[key].to(tensor.dtype)
+        if isinstance(tensor, torch.nn.Parameter):
+            said.add(f"{given} is converted to {tensor.dtype}".replace("torch.", ""))
+    return sorted(said)
+
+
+def _without_count(state: State, expected: State) -> State:
+    """Leave out how many models ``torch.optim.swa_utils.AveragedModel`` averaged: the rest is the average."""
+    counts = "n_averaged" in state and "n_averaged" not in expected
+    if counts and all(key.startswith("module.") for key in state if key != "n_averaged"):
+        return {key: value for key, value in state.items() if key != "n_averaged"}
+    return state
 
 
 def _named(what: str, keys: list[str]) -> list[str]:
@@ -174,14 +215,20 @@ def _renames(state: State, expected: State) -> list[Rename]:
     for prefix in _prefixes(list(state)):
         said = f"all its keys begin with {prefix}, which the model lacks: removed"
         renames.append(("" if _is_wrapper(prefix) else said, functools.partial(_without, prefix)))
+    wrappers = [prefix for prefix in _prefixes(list(state)) if _is_wrapper(prefix)]
     for prefix in _prefixes(list(expected)):
         said = f"all keys of the model begin with {prefix}, which it lacks: added"
         renames.append((said, prefix.__add__))
+        renames += [(said, functools.partial(_instead, wrapper, prefix)) for wrapper in wrappers]
     return renames
 
 
 def _without(prefix: str, key: str) -> str:
     return key[len(prefix) :]
+
+
+def _instead(wrapper: str, prefix: str, key: str) -> str:
+    return prefix + key[len(wrapper) :]
 
 
 def _is_wrapper(prefix: str) -> bool:

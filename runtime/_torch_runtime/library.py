@@ -4,45 +4,24 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
-import os
 import sys
 from typing import Any
 
 import torch
 
-from .errors import ModelError, describe
+from .errors import ModelError, describe, in_words
 from .evidence import Evidence
 from .loading import Loaded, construct, give_weights
 from .log import Log
 from .parameters import Parameters
 from .pretrained import Pretrained
 from .source import Files, forget_other_folders
-
-CONFIG = "config.json"
-MODULES = "modules.json"
-"""What sentence-transformers writes: the modules that make a sentence's embedding."""
+from .weight_files import is_pretrained
 
 
 def names_library(parameters: Parameters) -> bool:
     """Say whether MODEL_CLASS names something of a library: ``torchvision.models:resnet50``."""
     return ":" in (parameters.model_class or "")
-
-
-def is_pretrained(folder: str) -> bool:
-    """Say whether *folder* is one that Hugging Face's ``save_pretrained`` wrote."""
-    config = read_json(os.path.join(folder, CONFIG))
-    known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
-    return known or os.path.isfile(os.path.join(folder, MODULES))
-
-
-def read_json(path: str) -> Any:
-    """Return what the JSON file at *path* holds; None where there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def load_library(files: Files, folder: str, parameters: Parameters, outputs: list[str], log: Log) -> Loaded:
@@ -57,11 +36,17 @@ def load_library(files: Files, folder: str, parameters: Parameters, outputs: lis
     log.info(
         "the network is not used, as HF_HUB_OFFLINE is set: put everything that the model needs into its version folder"
     )
+    if parameters.model_function:
+        raise ModelError("MODEL_FUNCTION has no effect: it names a function of a model.py, and there is none")
     forget_other_folders(folder)
     sys.path.insert(0, folder)  # code beside the weights, as MODEL_CLASS may name it
     found = import_named(wanted) if wanted else None
     if is_pretrained(folder) and (found is None or hasattr(found, "from_pretrained")):
         return Pretrained(files, folder, parameters, log).load(found, outputs)
+    if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
+        raise ModelError(
+            f"MODEL_KWARGS has no effect: {wanted} is an instance already, not a class or a function"
+        )
     evidence = Evidence()
     with evidence:
         module = found if isinstance(found, torch.nn.Module) else make(found, parameters, folder)
@@ -119,7 +104,7 @@ def make(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
         try:
             module: Any = found(config_class(**parameters.model_kwargs))  # type: ignore[call-arg]  # any class's
         except Exception as error:
-            told = describe(error, folder)
+            told = in_words(error, folder)
             raise ModelError(f"the constructor of {found.__name__} raised {told}") from error
         assert isinstance(module, torch.nn.Module)
         return module

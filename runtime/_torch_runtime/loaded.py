@@ -15,13 +15,14 @@ from .batching import Arguments, argument_defaults, decode
 from .equality import rough_outputs
 from .errors import ModelError
 from .fields import TORCH_DTYPES, Field, read_fields
-from .library import is_pretrained, load_library, names_library
-from .loading import load, pick_device
+from .library import load_library, names_library
+from .loading import Loaded, load, pick_device, without_downloads
 from .log import Log
 from .parameters import Parameters
 from .sharing import SharedWeights
 from .source import PACKAGE, find_files
-from .tokenizing import wants_tokenizer, with_tokenizer
+from .tokenizing import EXAMPLE, TextModel, check_texts, wants_tokenizer, with_tokenizer
+from .weight_files import is_pretrained
 from .weights import module_tensors
 
 
@@ -73,15 +74,13 @@ class LoadedModel:
             raise ModelError(
                 f"{what}, and there is {os.path.basename(self.files.source)}, too: keep one of them"
             )
-        if not self.files.exported and (library or (not self.files.source and is_pretrained(self.folder))):
-            names = [field.name for field in self.outputs]
-            loaded = load_library(self.files, self.folder, parameters, names, self.log)
-            if wants_tokenizer(self.folder, self.inputs):
-                taken = list(argument_defaults(loaded.target))
-                text = with_tokenizer(loaded.target, self.folder, parameters.longest_text, taken)
-                loaded = loaded._replace(target=text)
-        else:
-            loaded = load(self.files, self.folder, package, parameters, wanted, self.log)
+        with without_downloads():
+            if not self.files.exported and (
+                library or (not self.files.source and is_pretrained(self.folder))
+            ):
+                loaded = self._load_library()
+            else:
+                loaded = load(self.files, self.folder, package, parameters, wanted, self.log)
         target, self.files = loaded.target, self.files._replace(weights=loaded.weights)
         self._loads_itself = loaded.own
         self.device = pick_device(kind, device_id, target)
@@ -93,12 +92,31 @@ class LoadedModel:
         plain = all(field.data_type not in ("STRING", "BOOL") for field in self.inputs)
         self._as_they_are = plain and self.on_cpu and not parameters.dtype
 
+    def _load_library(self) -> Loaded:
+        """Load a model that a library defines, with its tokenizer where text comes in."""
+        names = [field.name for field in self.outputs]
+        if is_pretrained(self.folder):
+            check_texts(self.folder, self.inputs, self.batched)
+        loaded = load_library(self.files, self.folder, self.parameters, names, self.log)
+        if wants_tokenizer(self.folder, self.inputs):
+            check_texts(self.folder, self.inputs, self.batched)
+            taken = list(argument_defaults(loaded.target))
+            text = with_tokenizer(loaded.target, self.folder, self.parameters, taken)
+            loaded = loaded._replace(target=text)
+        return loaded
+
     def _settle(self, module: torch.nn.Module, args: dict[str, str]) -> torch.nn.Module:
         """Bring *module* to its device, into its dtype, and to rest; its weights may be another instance's then."""
         given = self.files.weights or self._loads_itself
         if not given and next(module.parameters(), None) is not None:
             what = type(module).__name__
             self.log.warn(f"{what} has parameters but no weights file: served as constructed")
+        for name, tensor in module_tensors(module).items():
+            if tensor.is_meta:
+                raise ModelError(
+                    f"{name} of {type(module).__name__} is on the meta device, and no file has values for it: "
+                    "construct it on a real device, or save it with the weights"
+                )
         dtype = getattr(torch, self.parameters.dtype) if self.parameters.dtype else None
         module = module.to(device=self.device, dtype=dtype)
         for parameter in module.parameters():
@@ -160,7 +178,7 @@ class LoadedModel:
         shape = [32 + 8 * i + (32 + 8 * i == size) if d == -1 else d for i, d in enumerate(dims)]
         shape = [size, *shape] if self.batched else shape
         if field.data_type == "STRING":
-            return np.full(shape, b"", dtype=object)
+            return np.full(shape, EXAMPLE if isinstance(self.eager, TextModel) else b"", dtype=object)
         tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
         if varied:  # 0 and 1 are indexes into anything
             values = torch.linspace(-1, 1, tensor.numel()).reshape(shape)

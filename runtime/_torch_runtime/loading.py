@@ -6,21 +6,22 @@ import contextlib
 import inspect
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
-from .aoti import load_aotinductor
-from .errors import ModelError, describe
+from .aoti import AOTInductorModel, load_aotinductor
+from .code_reads import read_by_code
+from .errors import ModelError, describe, in_words
 from .evidence import Evidence, may_load
+from .fields import FLOATS, TORCH_DTYPES
 from .fit import load_state
 from .log import Log
 from .parameters import NO_WEIGHTS, Parameters
 from .source import Files, find_model, import_source, kind_of
-from .weight_files import WeightSet, choose_named, find_elsewhere, mentioned, unclear
+from .weight_files import WeightSet, choose_named, find_elsewhere, unclear, without_model
 from .weights import read_weights
-
-_HINT = "add the model.py that defines it"
 
 
 class Loaded(NamedTuple):
@@ -44,6 +45,8 @@ def load(
             because of a file's name.
     """
     if files.exported:
+        named = os.path.normpath(parameters.model_weights or "")
+        _check_unused(parameters, files.exported, weights=named != os.path.basename(files.exported))
         return Loaded(load_saved(files.exported, device), (), own=True)
     if files.source is None:
         return _load_alone(files, folder, parameters, device)
@@ -51,7 +54,7 @@ def load(
     with evidence if may_load(folder) else contextlib.nullcontext():
         found = find_model(import_source(files.source, package), parameters)
     if not isinstance(found, torch.nn.Module) and not inspect.isclass(found):
-        return _function(found, files)
+        return _function(found, files, parameters)
     with evidence:
         module = found if isinstance(found, torch.nn.Module) else construct(found, parameters, folder)
     if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
@@ -59,12 +62,35 @@ def load(
     return give_weights(module, files, folder, parameters, evidence, log)
 
 
+@contextlib.contextmanager
+def without_downloads() -> Iterator[None]:
+    """Refuse what torch.hub would fetch: a server's network, and an address that changes, decide no model."""
+    import torch.hub as hub
+
+    def refuse(url: Any, *_: Any, **__: Any) -> Any:
+        address = getattr(url, "full_url", url)
+        raise ModelError(
+            f"{address} would be downloaded, and the network is not used: put the weights into the version folder, "
+            "and leave out `weights` or `pretrained` of MODEL_KWARGS or of the code"
+        )
+
+    names = [name for name in ("download_url_to_file", "urlopen") if hasattr(hub, name)]
+    before = {name: getattr(hub, name) for name in names}
+    for name in names:
+        setattr(hub, name, refuse)
+    try:
+        yield
+    finally:
+        for name in names:
+            setattr(hub, name, before[name])
+
+
 def construct(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
     """Return an instance of the class *found*, constructed with MODEL_KWARGS."""
     try:
         module = found(**parameters.model_kwargs)
     except Exception as error:
-        raise ModelError(f"the constructor of {found.__name__} raised {describe(error, folder)}") from error
+        raise ModelError(f"the constructor of {found.__name__} raised {in_words(error, folder)}") from error
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{found.__name__} returned a {type(module).__name__}, not an nn.Module")
     return module
@@ -83,10 +109,10 @@ def give_weights(
     Raises:
         ModelError: it is unclear which those are, or they do not fit.
     """
-    chosen = _chosen(files, folder, parameters, evidence)
+    chosen = _chosen(files, folder, parameters, evidence, log)
     if chosen is None:
-        if not evidence.loaded and parameters.model_weights != NO_WEIGHTS:
-            _check_unread(module, folder)
+        if parameters.model_weights != NO_WEIGHTS:
+            _check_unread(module, folder, evidence)
         return Loaded(module, (), own=evidence.loaded or parameters.model_weights == NO_WEIGHTS)
     if chosen.problem:
         raise ModelError(f"{chosen.name} cannot be read: {chosen.problem}")
@@ -98,11 +124,14 @@ def give_weights(
             raise ModelError(
                 f"{os.path.basename(path)} beside {source} must contain a state_dict, but contains {kind}"
             )
-    load_state(module, read_weights(paths), chosen.name, log)
+    kept = {getattr(torch, TORCH_DTYPES[one]) for one in FLOATS if one in parameters.input_types}
+    load_state(module, read_weights(paths, chosen.key), chosen.name, log, kept)
     return Loaded(module, tuple(paths), own=False)
 
 
-def _chosen(files: Files, folder: str, parameters: Parameters, evidence: Evidence) -> WeightSet | None:
+def _chosen(
+    files: Files, folder: str, parameters: Parameters, evidence: Evidence, log: Log
+) -> WeightSet | None:
     """Return the weights to be loaded: those that MODEL_WEIGHTS names, or the only ones that nothing has read yet."""
     if parameters.model_weights == NO_WEIGHTS:
         return None
@@ -114,27 +143,57 @@ def _chosen(files: Files, folder: str, parameters: Parameters, evidence: Evidenc
         if not one.files or not all(evidence.has_read(os.path.join(folder, file)) for file in one.files)
     ]
     if len(left) > 1:  # what the code speaks of it may read when it is called
-        spoken = mentioned(folder, [one.name for one in left])
+        spoken = read_by_code(folder, [one.name for one in left])
         left = [one for one in left if one.name not in spoken] or left
+        if len(left) == 1 and spoken:
+            log.warn(f"{left[0].name} is loaded; {', '.join(spoken)} is left to the code that names it")
     if len(left) > 1:
         raise ModelError(f"several files of weights in {folder}: {unclear(left)}")
     return left[0] if left else None
 
 
-def _check_unread(module: torch.nn.Module, folder: str) -> None:
-    """Refuse to serve *module* as constructed where files may hold its weights that nothing has read."""
-    elsewhere = find_elsewhere(folder)
-    if next(module.parameters(), None) is None or not elsewhere:
+def _check_unread(module: torch.nn.Module, folder: str, evidence: Evidence) -> None:
+    """Refuse to serve *module* where it has parameters that were given nothing, and files that nothing has read.
+
+    That its code has read something is no proof: it may have been a mean, or the weights of one part.
+    """
+    if evidence.gave_all(module):
+        return
+    elsewhere = [one for one in find_elsewhere(folder) if not evidence.has_read(os.path.join(folder, one))]
+    elsewhere = [one for one in elsewhere if not (one.endswith(".bin") and read_by_code(folder, [one]))]
+    if not elsewhere:
         return
     more = f" and {len(elsewhere) - 3} more" if len(elsewhere) > 3 else ""
+    its = "as its code made and filled it" if evidence.loaded else "as constructed"
     raise ModelError(
         f"{type(module).__name__} has parameters, and nothing has read {', '.join(elsewhere[:3])}{more}: "
         "save the state_dict as model.safetensors in the version folder, or name a file of torch.save or safetensors "
-        f"there: MODEL_WEIGHTS; {NO_WEIGHTS} if it is to be served as constructed"
+        f"there: MODEL_WEIGHTS; {NO_WEIGHTS} if it is to be served {its}"
     )
 
 
-def _function(found: Any, files: Files) -> Loaded:
+def _check_unused(parameters: Parameters, path: str, *, weights: bool = False) -> None:
+    """Refuse parameters that say which model is meant beside the file at *path*, which is one by itself."""
+    given = {
+        "MODEL_CLASS": parameters.model_class,
+        "MODEL_FUNCTION": parameters.model_function,
+        "MODEL_KWARGS": parameters.model_kwargs,
+        "MODEL_WEIGHTS": parameters.model_weights if weights else None,
+    }
+    for name in [name for name, value in given.items() if value]:
+        file = os.path.basename(path)
+        raise ModelError(
+            f"{name} has no effect: {file} is a model by itself, and is what is served; "
+            f"remove {name}, or move {file} out of the version folder"
+        )
+
+
+def _function(found: Any, files: Files, parameters: Parameters) -> Loaded:
+    weights = parameters.model_weights if parameters.model_weights != NO_WEIGHTS else None
+    for name, value in (("MODEL_KWARGS", parameters.model_kwargs), ("MODEL_WEIGHTS", weights)):
+        if value:
+            what = getattr(found, "__name__", "the function")
+            raise ModelError(f"{name} has no effect: {what} is a function, which is called with the inputs")
     stem = [one for one in files.sets if os.path.splitext(one.name)[0] == files.stem]
     if stem:
         function = getattr(found, "__name__", "the function")
@@ -151,29 +210,34 @@ def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch
     if not sets:
         stem = files.stem
         names = f"{stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
-        raise ModelError(f"nothing to serve in {folder}: no {names}")
+        other = [f"; {one} is in a format that torch does not read" for one in find_elsewhere(folder)[:1]]
+        raise ModelError(f"nothing to serve in {folder}: no {names}{''.join(other)}")
     if len(sets) > 1:
         raise ModelError(f"several files of weights in {folder}: {unclear(sets)}")
     (one,) = sets
     if one.problem:
         raise ModelError(f"{one.name} cannot be read: {one.problem}")
     if len(one.files) > 1:
-        raise ModelError(f"{one.name} holds weights without a model: {_HINT}")
+        raise ModelError(f"{one.name} holds weights without a model: {without_model(folder)}")
     path = os.path.join(folder, one.files[0])
-    return Loaded(load_saved(path, device), (path,), own=True)
+    loaded = Loaded(load_saved(path, device), (path,), own=True)
+    _check_unused(parameters, path)
+    return loaded
 
 
 def load_saved(path: str, device: torch.device | None) -> Any:
     """Load a file that is a model by itself."""
     name, kind, version = os.path.basename(path), kind_of(path), torch.__version__
     if kind == "state_dict":
-        raise ModelError(f"{name} holds weights without a model: {_HINT}")
+        raise ModelError(f"{name} holds weights without a model: {without_model(os.path.dirname(path))}")
     try:
         if kind == "torchscript":
             return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # torch's
         if kind == "aotinductor":
             return load_aotinductor(path, device)
         return torch.export.load(path).module()
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
     except Exception as error:
         newer = re.search(r"version (\d+), but the maximum .* version for reading is (\d+)", str(error))
         if newer:
@@ -188,6 +252,8 @@ def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
         return torch.device("cuda", int(device_id))
     if kind == "CPU":
         return torch.device("cpu")
+    if isinstance(module, AOTInductorModel) and module.device_type:
+        return torch.device("cuda:0" if module.device_type == "cuda" else module.device_type)
     if isinstance(module, torch.nn.Module):
         for tensor in [*module.parameters(), *module.buffers()]:
             return tensor.device

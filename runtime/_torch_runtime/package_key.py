@@ -45,6 +45,8 @@ def fitting_key(folder: str, files: Files, config: dict[str, Any], device: torch
     own = Parameters(config)
     described = [config.get("max_batch_size", 0), read_fields(config, "input"), read_fields(config, "output")]
     described += [own.model_class, own.model_function, own.model_kwargs, own.dtype]
+    if "#" in (own.model_weights or ""):  # which state_dict of a file, the digest of the file does not tell
+        described.append(own.model_weights)
     # Who compiles ahead of time loads the model with `disable`; who serves it so uses no compiled code.
     described.append({name: value for name, value in own.compile_options.items() if name != "disable"})
     return {
@@ -85,6 +87,7 @@ def model_files(folder: str, files: Files) -> list[str]:
         skipped = ("__pycache__", "_torch_runtime") if root == folder else ("__pycache__",)
         folders[:] = [name for name in folders if name not in skipped]
         found += [os.path.join(root, name) for name in names if not name.startswith("compiled.")]
+    found = [path for path in found if os.path.isfile(path)]  # no links to nothing, and no pipes
     return sorted(p for p in found if p not in files.weights and not os.path.samefile(p, files.runtime))
 
 

@@ -54,6 +54,7 @@ class Parameters:
         self.model_weights = self._text("MODEL_WEIGHTS")
         self.dtype = self._choice("DTYPE", DTYPES)
         self.warmup = self._warmup(config)
+        self.input_types = {field.data_type for field in read_fields(config, "input")}
         self.warms_up = self.warmup["batch"] != []
         wanted = self._choice("COMPILE_FALLBACK", ("error", "eager"))
         self.fallback = wanted == "eager"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -17,10 +18,18 @@ from .log import Log
 from .parameters import Parameters
 from .source import Files, kind_of
 from .tokenizing import SENTENCE, SentenceModel
-from .weight_files import MOST_INDEX, SAFETENSORS, WeightSet, choose_named, holds_weights, unclear
+from .weight_files import (
+    ADAPTER,
+    MODULES,
+    MOST_INDEX,
+    SAFETENSORS,
+    WeightSet,
+    choose_named,
+    holds_weights,
+    unclear,
+)
 from .weights import read_state, unpickle
 
-MODULES = "modules.json"
 _STANDARD = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -50,11 +59,17 @@ class Pretrained:
         paths = tuple(os.path.join(self._folder, file) for file in weights.files)
         sentences = os.path.isfile(os.path.join(self._folder, MODULES)) and not set(outputs) - set(SENTENCE)
         if found is None and sentences:
+            self._check_sentences()
             return Loaded(self._sentence_model(), paths, own=True)
         transformers = self._import("transformers")
+        if os.path.isfile(os.path.join(self._folder, ADAPTER)) and importlib.util.find_spec("peft") is None:
+            self._log.warn(
+                f"{ADAPTER}: served without its adapter, as the environment has no peft; add that to the recipe, or "
+                "merge the adapter (merge_and_unload) and save the whole model"
+            )
         config = self._config(transformers)
         found = found or self._class(transformers, config)
-        if weights.name in _STANDARD:
+        if self._finds(weights):
             module = self._from_pretrained(found, config, weights)
             loaded = Loaded(module, paths, own=True)
         else:
@@ -63,6 +78,23 @@ class Pretrained:
         if "past_key_values" not in outputs and getattr(module.config, "use_cache", None):
             module.config.use_cache = False  # what nobody asks for need not be made
         return loaded._replace(target=module.eval())
+
+    def _finds(self, weights: WeightSet) -> bool:
+        """Say whether ``from_pretrained`` takes *weights* by itself: a file goes before shards of its format."""
+        one = weights.name.replace(".index.json", "")
+        hidden = one != weights.name and os.path.exists(os.path.join(self._folder, one))
+        return weights.name in _STANDARD and not hidden
+
+    def _check_sentences(self) -> None:
+        """Refuse parameters that sentence-transformers does not see: it finds its weights itself."""
+        parameters = self._parameters
+        given = {"MODEL_KWARGS": parameters.model_kwargs, "MODEL_FUNCTION": parameters.model_function}
+        given["MODEL_WEIGHTS"] = parameters.model_weights if len(self._files.sets) > 1 else None
+        for name in [name for name, value in given.items() if value]:
+            cure = "keep only the wanted file" if name == "MODEL_WEIGHTS" else f"remove {name}"
+            raise ModelError(
+                f"{name} has no effect: modules.json describes the model, and sentence-transformers loads it; {cure}"
+            )
 
     def _weights(self) -> WeightSet:
         """Return the weights in the folder.
@@ -85,6 +117,9 @@ class Pretrained:
         return found[0]
 
     def _from_config(self, found: Any, config: Any) -> Any:
+        unknown = sorted(name for name in self._parameters.model_kwargs if not hasattr(config, name))
+        if unknown:
+            raise ModelError(f"MODEL_KWARGS: config.json has no {unknown[0]!r}")
         make = getattr(found, "from_config", None) or getattr(found, "_from_config", None) or found
         try:
             return make(config)

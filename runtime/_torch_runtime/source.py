@@ -14,7 +14,7 @@ import torch
 
 from .errors import ModelError, describe
 from .parameters import Parameters
-from .weight_files import WeightSet, find_weights, zip_members
+from .weight_files import WeightSet, find_weights, not_weights, zip_members
 
 PACKAGE = "triton_model_"
 MOST_COMPRESSED = 2**30
@@ -66,9 +66,14 @@ def kind_of(path: str) -> str:
     file = os.path.basename(path)
     with open(path, "rb") as opened:
         head = opened.read(64)
-    if path.endswith(".safetensors") or head[8:10] == b'{"' or head.startswith(b"\x80"):  # \x80: before 1.6
+    problem = not_weights(head)
+    if problem:
+        raise ModelError(f"{file} cannot be read: {problem}")
+    torch_zip = head.startswith(b"PK\x03\x04")
+    named = path.endswith(".safetensors") and not torch_zip
+    if named or head[8:10] == b'{"' or head.startswith(b"\x80"):  # \x80: before 1.6
         return "state_dict"
-    if not head.startswith(b"PK\x03\x04"):
+    if not torch_zip:
         hint = "(a download that failed, or a Git LFS pointer?)"
         raise ModelError(f"{file} is not a file that PyTorch wrote: it begins with {head[:32]!r} {hint}")
     if not zipfile.is_zipfile(path):

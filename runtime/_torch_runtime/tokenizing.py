@@ -9,6 +9,7 @@ import torch
 
 from .errors import ModelError, describe
 from .fields import Field
+from .parameters import Parameters
 
 SENTENCE = ("sentence_embedding", "token_embeddings")
 """What sentence-transformers calls its outputs."""
@@ -19,7 +20,25 @@ TOKENIZER_FILES = (
     "vocab.json",
     "spiece.model",
     "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "source.spm",
 )
+EXAMPLE = b"a"
+"""A text that has a token: an empty one may have none."""
+_OFFSET = (
+    "roberta",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "data2vec-text",
+    "ibert",
+    "xmod",
+    "luke",
+    "lilt",
+    "esm",
+)
+"""In the names of models whose positions begin behind that of padding: that many fewer tokens fit."""
 _LONGEST = 1_000_000
 """Tokens. A tokenizer that names more, names none."""
 
@@ -68,6 +87,8 @@ class TextModel(torch.nn.Module):
             return_tensors="pt",
             **options,
         )
+        if not all(map(str.strip, texts[0])) and not tokens["attention_mask"].any(1).all():
+            raise ModelError("an empty text has no tokens for this model: leave it out, or send a character")
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         given = {name: value.to(device) for name, value in tokens.items() if name in self._taken}
         return self.model(**given)
@@ -80,32 +101,83 @@ def wants_tokenizer(folder: str, inputs: list[Field]) -> bool:
     return bool(strings) and len(strings) == len(inputs) and there
 
 
-def with_tokenizer(model: torch.nn.Module, folder: str, longest: int | None, taken: list[str]) -> TextModel:
-    """Return *model* with the tokenizer in *folder*; *longest* is TOKENIZER_MAX_LENGTH; *taken* are its arguments.
+def check_texts(folder: str, inputs: list[Field], batched: bool) -> None:
+    """Refuse inputs that a model of Hugging Face's in *folder* cannot be asked with as text.
+
+    Raises:
+        ModelError: one of them is text, and there is no tokenizer, or something that is none of one text or two.
+    """
+    strings = [field for field in inputs if field.data_type == "STRING"]
+    others = [field.name for field in inputs if field.data_type != "STRING"]
+    if not strings:
+        return
+    if others:
+        raise ModelError(
+            f"input {strings[0].name!r} is TYPE_STRING and {others[0]!r} is not: the tokenizer makes all inputs of "
+            "the model from text; keep only text, or send token ids"
+        )
+    if len(strings) > 2:
+        raise ModelError(
+            f"{len(strings)} inputs are TYPE_STRING: the tokenizer takes one text, or the two of a pair"
+        )
+    for field in strings:
+        if field.dims != (1,) if batched else len(field.dims) != 1:
+            expected = "[1]: one text in each row" if batched else "[-1]: a list of texts"
+            raise ModelError(
+                f"input {field.name!r} is TYPE_STRING with dims {list(field.dims)}; expected {expected}"
+                ", and a second input for the other texts of pairs"
+            )
+    if not wants_tokenizer(folder, inputs):
+        raise ModelError(
+            f"input {strings[0].name!r} is TYPE_STRING, and the version folder has no tokenizer "
+            f"({', '.join(TOKENIZER_FILES[:4])}, …): copy what tokenizer.save_pretrained wrote into it"
+        )
+
+
+def with_tokenizer(
+    model: torch.nn.Module, folder: str, parameters: Parameters, taken: list[str]
+) -> TextModel:
+    """Return *model* with the tokenizer in *folder*; *taken* are its arguments.
 
     Raises:
         ModelError: the tokenizer cannot be loaded.
     """
-    tokenizer = getattr(model, "tokenizer", None)
+    tokenizer: Any = getattr(model, "tokenizer", None)
     if tokenizer is None:
-        try:
-            from transformers import AutoTokenizer
-
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except ImportError as error:
-            told = "add transformers to the recipe's dependencies"
-            raise ModelError(
-                f"the tokenizer needs transformers, which is missing from the environment: {told}"
-            ) from error
-        except Exception as error:
-            told = " ".join(describe(error, "").split())
-            raise ModelError(f"the tokenizer in the version folder cannot be loaded: {told}") from error
+        tokenizer = _load_tokenizer(folder, parameters.trust_remote_code)
     if getattr(tokenizer, "pad_token", None) is None:
+        if getattr(tokenizer, "eos_token", None) is None:
+            raise ModelError(
+                "the tokenizer has no token to pad texts with: set its pad_token, and write it again (save_pretrained)"
+            )
         tokenizer.pad_token = tokenizer.eos_token  # GPT-2's kind has none; the mask hides what is padded
-    return TextModel(model, tokenizer, longest or _longest(model, tokenizer), taken)
+    config: Any = getattr(model, "config", None)
+    if config is not None and getattr(config, "pad_token_id", 0) is None:
+        config.pad_token_id = tokenizer.pad_token_id  # its classifiers look for the last token before
+    return TextModel(model, tokenizer, parameters.longest_text or most_tokens(model, tokenizer), taken)
 
 
-def _longest(model: torch.nn.Module, tokenizer: Any) -> int | None:
+def _load_tokenizer(folder: str, trusts: bool) -> Any:
+    try:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusts)
+    except ImportError as error:
+        told = "add transformers to the recipe's dependencies"
+        raise ModelError(
+            f"the tokenizer needs transformers, which is missing from the environment: {told}"
+        ) from error
+    except Exception as error:
+        if not trusts and "trust_remote_code" in str(error):
+            raise ModelError(
+                "the tokenizer's code is in its own repository, which is not run: "
+                'TRUST_REMOTE_CODE: "true" runs the code in the version folder'
+            ) from error
+        told = " ".join(describe(error, "").split())
+        raise ModelError(f"the tokenizer in the version folder cannot be loaded: {told}") from error
+
+
+def most_tokens(model: torch.nn.Module, tokenizer: Any) -> int | None:
     """Return how many tokens the model takes, as far as it, or its tokenizer, says so."""
     config = getattr(model, "config", None)
     said = [
@@ -113,5 +185,18 @@ def _longest(model: torch.nn.Module, tokenizer: Any) -> int | None:
         getattr(tokenizer, "model_max_length", None),
         *(getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")),
     ]
-    known = [int(one) for one in said if isinstance(one, (int, float)) and 0 < one < _LONGEST]
+    offset = _position_offset(model, config)
+    known = [int(one) for one in said[:2] if isinstance(one, (int, float)) and 0 < one < _LONGEST]
+    known += [
+        int(one) - offset for one in said[2:] if isinstance(one, (int, float)) and offset < one < _LONGEST
+    ]
     return min(known, default=None)
+
+
+def _position_offset(model: torch.nn.Module, config: Any) -> int:
+    """Return how many positions of the model no token takes: RoBERTa counts from behind that of padding."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    kind, padding = str(getattr(config, "model_type", "")), getattr(config, "pad_token_id", None)
+    return padding + 1 if isinstance(padding, int) and any(one in kind for one in _OFFSET) else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .deadline import Deadline, OutOfTimeError
 from .dynamo import Compiler, limits_said
 from .equality import differences, largest_difference
-from .errors import ModelError, describe
+from .errors import ModelError, describe, in_words
 from .fields import FLOATS
 from .half import half_as_float32
 from .package import Package
@@ -285,7 +285,7 @@ class WarmUp:
         self._engine.to_send(self._engine.form.forward(tensors))
 
     def _failed(self, what: str, error: BaseException) -> str:
-        return f"the model fails on {what}: {describe(error, self._model.folder)}"
+        return f"the model fails on {what}: {in_words(error, self._model.folder)}"
 
     def _fall_back(self, error: BaseException) -> None:
         text = f"torch.compile failed: {describe(error, self._model.folder)}"

@@ -30,8 +30,22 @@ UNREADABLE = (
     ".tflite",
     ".pkl",
     ".pickle",
+    ".bin",
+    ".weights",
+    ".ot",
+    ".pb",
+    ".pdparams",
+    ".params",
+    ".caffemodel",
+    ".distcp",
+    ".tar",
+    ".t7",
 )
 """Of weights in formats of others; they count only where a model has no other weights."""
+CONFIG = "config.json"
+MODULES = "modules.json"
+"""What sentence-transformers writes: the modules that make a sentence's embedding."""
+ADAPTER = "adapter_config.json"
 MOST_INDEX = 64 * 2**20
 """Bytes of an index that are read."""
 MOST_DIRECTORY = 32 * 2**20
@@ -46,8 +60,26 @@ _TRAINING = re.compile(
 _SHARD = re.compile(
     r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.safetensors|\.bin|\.pt|\.pth)"
 )
+_NO_POINTER = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".gif",
+    ".svg",
+    ".pdf",
+    ".mp4",
+    ".wav",
+    ".csv",
+    ".parquet",
+    ".ipynb",
+    ".spm",
+)
+"""Of files that lie in Git LFS and are no weights."""
+_NOTHING = "it is a link to nothing: copy the file itself into the version folder"
+_LFS = b"version https://git-lfs"
+_TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
 _NEVER = (".py", ".pyc", ".json", ".txt", ".md", ".yaml", ".yml", ".so", ".pbtxt", ".jinja", ".zip")
-_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 """What torch.save wrote at the beginning, before 1.6."""
 _OURS = ("compiled.",)
 _FOLDERS = ("_torch_runtime", "__pycache__")
@@ -62,6 +94,8 @@ class WeightSet(NamedTuple):
     """The files that hold them, relative to the version folder."""
     problem: str | None = None
     """Why they cannot be read, if so."""
+    key: str | None = None
+    """Which of several state_dicts in the file is meant: what MODEL_WEIGHTS says after ``#``."""
 
     @property
     def is_program(self) -> bool:
@@ -75,21 +109,54 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
     names = sorted(
         entry.name
         for entry in os.scandir(folder)
-        if entry.is_file() and not entry.name.startswith((".", *_OURS)) and entry.name not in left_out
+        if not entry.name.startswith((".", *_OURS))
+        and entry.name not in left_out
+        and not os.path.isdir(entry.path)
     )
     found = [read_index(folder, name) for name in names if name.endswith(INDEX)]
     taken = {file for one in found for file in one.files}
-    rest = [name for name in names if name not in taken and holds_weights(os.path.join(folder, name))]
+    examined = {name: examine(os.path.join(folder, name)) for name in names if name not in taken}
+    rest = {name: problem for name, (holds, problem) in examined.items() if holds}
     shards = [match for match in map(_SHARD.fullmatch, rest) if match]
     groups = sorted({(match["stem"], match["count"], match["suffix"]) for match in shards})
     for stem, count, suffix in groups:
         parts = tuple(f"{stem}-{number:05}-of-{count}{suffix}" for number in range(1, int(count) + 1))
-        absent = [part for part in parts if part not in names]
-        problem = f"{absent[0]} is not there" if absent else None
-        found.append(WeightSet(f"{stem}-*-of-{count}{suffix}", parts, problem))
+        problems = [f"{part}: {rest[part]}" for part in parts if rest.get(part)]
+        problems += [f"{part} is not there" for part in parts if part not in names]
+        found.append(WeightSet(f"{stem}-*-of-{count}{suffix}", parts, problems[0] if problems else None))
     grouped = {match.string for match in shards}
-    found += [WeightSet(name, (name,)) for name in rest if name not in grouped]
-    return sorted(found)
+    found += [WeightSet(name, (name,), problem) for name, problem in rest.items() if name not in grouped]
+    return sorted(found, key=lambda one: one.name)
+
+
+def is_pretrained(folder: str) -> bool:
+    """Say whether *folder* is one that Hugging Face's ``save_pretrained`` wrote."""
+    config = read_json(os.path.join(folder, CONFIG))
+    known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
+    return known or os.path.isfile(os.path.join(folder, MODULES))
+
+
+def read_json(path: str) -> Any:
+    """Return what the JSON file at *path* holds; None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file) if os.fstat(file.fileno()).st_size <= MOST_INDEX else None
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def without_model(folder: str) -> str:
+    """Say what to do about weights in *folder*, beside which nothing says what model they are of."""
+    if os.path.isfile(os.path.join(folder, ADAPTER)):
+        return "they are an adapter of PEFT: merge it into its model (merge_and_unload), and save_pretrained the whole"
+    if os.path.isfile(os.path.join(folder, CONFIG)):
+        said = (
+            "names no model_type, and no architectures"
+            if read_json(os.path.join(folder, CONFIG))
+            else "is not JSON"
+        )
+        return f"add the model.py that defines it; {CONFIG} is not one of transformers': it {said}"
+    return "add the model.py that defines it"
 
 
 def read_index(folder: str, name: str) -> WeightSet:
@@ -120,35 +187,67 @@ def read_index(folder: str, name: str) -> WeightSet:
 
 
 def holds_weights(path: str) -> bool:
-    """Say whether the file at *path* holds weights: by its suffix, or by its content whatever its name."""
-    name = os.path.basename(path)
+    """Say whether the file at *path* holds weights, or was to hold some: by its suffix, or by its content."""
+    return examine(path)[0]
+
+
+def examine(path: str) -> tuple[bool, str | None]:
+    """Say whether the file at *path* holds weights, or was to hold some; and why they cannot be read, if so.
+
+    What was cut short, never downloaded or points nowhere counts: without it a model would have weights of chance.
+    """
+    name = os.path.basename(path).lower()
     if _TRAINING.fullmatch(name) or name.endswith(_NEVER):
-        return False
-    if name.endswith((*SUFFIXES, PROGRAM)) or re.fullmatch(r"pytorch_model.*\.bin", name):
-        return True
+        return False, None
+    named = name.endswith((*SUFFIXES, PROGRAM)) or bool(re.fullmatch(r"pytorch_model.*\.bin", name))
+    likely = named or name.endswith(".bin")
+    if not os.path.isfile(path):
+        return likely, _NOTHING if os.path.islink(path) else "it is not a regular file"
     try:
         with open(path, "rb") as file:
             head = file.read(64)
-    except OSError:
-        return False
-    if head.startswith(b"PK\x03\x04"):
-        return _is_torch_zip(path)
+    except OSError as error:
+        return likely, f"{error.strerror or error}; it must be readable for the server"
+    problem = not_weights(head)
+    if head.startswith(_LFS):
+        other = name.endswith((*_NO_POINTER, *UNREADABLE)) and not likely
+        return not other and not _TOKENIZER.fullmatch(name), problem
+    if likely and problem:
+        return True, problem
+    if head.startswith(b"PK\x03\x04") and not named:
+        return _torch_zip(path, foreign=name.endswith((".npz", ".keras")))
     length = int.from_bytes(head[:8], "little")
-    return _LEGACY in head[:16] or (1 < length <= 100_000_000 and head[8:10] == b'{"')
+    by_content = LEGACY in head[:16] or (1 < length <= 100_000_000 and head[8:10] == b'{"')
+    return named or by_content, None
 
 
-def _is_torch_zip(path: str) -> bool:
+def not_weights(head: bytes) -> str | None:
+    """Say why a file that begins with *head* cannot be one of weights, whatever it is called; None: it may be."""
+    if not head:
+        return "it is empty: copy or download it again"
+    if head.startswith(_LFS):
+        return "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
+    if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "it is a web page, not weights: a download that failed; download it again"
+    return None
+
+
+def _torch_zip(path: str, foreign: bool) -> tuple[bool, str | None]:
     """Say whether a zip archive was written by torch.save: its pickle lies in a folder, and so do its storages.
 
-    One that cannot be looked into because of its size counts, and is refused when it is loaded.
+    One that cannot be looked into because of its size counts, and is refused when it is loaded; so does a damaged one,
+    unless it has a *foreign* name: that of another format which is a zip archive.
     """
     try:
         names = [member.filename for member in zip_members(path)]
     except OversizedZip:
-        return True
+        return True, None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
-    return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names)
+        return (
+            not foreign,
+            "it is truncated or damaged: a zip archive without its end; copy or download it again",
+        )
+    return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names), None
 
 
 class OversizedZip(ValueError):
@@ -182,7 +281,7 @@ def find_elsewhere(folder: str) -> list[str]:
             seen += 1
             path = os.path.join(root, name)
             deeper = root != folder and not name.endswith(INDEX) and holds_weights(path)
-            if deeper or (name.endswith(UNREADABLE) and not _TRAINING.fullmatch(name)):
+            if deeper or (name.lower().endswith(UNREADABLE) and not _TRAINING.fullmatch(name)):
                 found.append(os.path.relpath(path, folder))
         if seen > MOST_FILES:
             break
@@ -191,6 +290,9 @@ def find_elsewhere(folder: str) -> list[str]:
 
 def choose_named(folder: str, wanted: str) -> WeightSet:
     """Return the weights that MODEL_WEIGHTS names: a file of the version folder, or an index of shards."""
+    file, mark, key = wanted.rpartition("#")
+    if mark and key and not os.path.lexists(os.path.join(folder, wanted)):
+        return choose_named(folder, file)._replace(name=wanted, key=key)
     clean = os.path.normpath(wanted)
     if not wanted.strip() or os.path.isabs(clean) or clean.split(os.sep)[0] == ".." or "\0" in wanted:
         return WeightSet(wanted, (), "it is not a file in the version folder")
@@ -204,16 +306,6 @@ def choose_named(folder: str, wanted: str) -> WeightSet:
             return one
     there = os.path.isfile(os.path.join(folder, clean))
     return WeightSet(clean, (clean,), None if there else "no such file")
-
-
-def mentioned(folder: str, names: Iterable[str]) -> list[str]:
-    """Return those of *names* that the Python files in *folder* mention: their code may read these files itself."""
-    texts = []
-    for entry in os.scandir(folder):
-        if entry.name.endswith(".py") and entry.is_file() and entry.stat().st_size < 16 * 2**20:
-            with open(entry.path, encoding="utf-8", errors="replace") as file:
-                texts.append(file.read())
-    return [name for name in names if any(name in text for text in texts)]
 
 
 def unclear(sets: Iterable[WeightSet]) -> str:

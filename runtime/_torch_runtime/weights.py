@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import importlib
 import inspect
 import json
 import mmap
@@ -12,9 +15,11 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from .errors import ModelError, describe
+from .weight_files import LEGACY
 
 MOST_HEADER = 100_000_000
 """Bytes of a header of safetensors: the limit of its own library."""
@@ -35,15 +40,17 @@ _BROKEN = (
 """What reading a header raises that lies; RecursionError is a RuntimeError."""
 
 
-def read_weights(paths: Sequence[str]) -> dict[str, torch.Tensor]:
+def read_weights(paths: Sequence[str], key: str | None = None) -> dict[str, torch.Tensor]:
     """Read the state_dict in the files at *paths*, shards of one; never run code that is in them.
+
+    *key* is which of several in a file is meant.
 
     Raises:
         ModelError: a file cannot be read, or two of them hold the same key.
     """
     state: dict[str, torch.Tensor] = {}
     for path in paths:
-        part = read_state(path)
+        part = read_state(path, key)
         twice = sorted(set(part) & set(state))
         if twice:
             raise ModelError(f"{os.path.basename(path)} holds {twice[0]}, which another shard contains, too")
@@ -51,11 +58,14 @@ def read_weights(paths: Sequence[str]) -> dict[str, torch.Tensor]:
     return state
 
 
-def read_state(path: str) -> dict[str, torch.Tensor]:
+def read_state(path: str, key: str | None = None) -> dict[str, torch.Tensor]:
     """Read a state_dict, its tensors mapped from the file; never run code that is in it."""
-    if path.endswith(".safetensors") or _is_safetensors(path):
+    name = os.path.basename(path)
+    if _is_safetensors(path) or (path.endswith(".safetensors") and not _is_pickle(path)):
+        if key is not None:
+            raise ModelError(f"{name} holds one state_dict, as all files of safetensors: leave out #{key}")
         return _read_safetensors(path)
-    return _state_in(unpickle(path), os.path.basename(path))
+    return _state_in(unpickle(path), name, key)
 
 
 def unpickle(path: str) -> Any:
@@ -65,10 +75,19 @@ def unpickle(path: str) -> Any:
         ModelError: it cannot be read, or wants to call something.
     """
     name, option = os.path.basename(path), {}
-    if "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path):  # torch 2.1 and later
+    misnamed = path.endswith(
+        ".safetensors"
+    )  # torch goes by the suffix of a path, and cannot map an open file
+    if (
+        not misnamed and "mmap" in inspect.signature(torch.load).parameters and zipfile.is_zipfile(path)
+    ):  # torch 2.1 and later
         option = {"mmap": True}
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, **option)
+        with _plain_allowed():
+            if misnamed:
+                with open(path, "rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, **option)
     except Exception as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused:
@@ -77,40 +96,102 @@ def unpickle(path: str) -> Any:
         raise ModelError(f"{name} cannot be read: {describe(error, '')}") from error
 
 
+def _plain_allowed() -> Any:
+    """Allow what trainers put beside weights and what only holds values: a program's arguments, NumPy's scalars."""
+    allow: Any = getattr(torch.serialization, "safe_globals", None)
+    if allow is None:  # before torch 2.5
+        return contextlib.nullcontext()
+    multiarray: Any = importlib.import_module(
+        "numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray"
+    )
+    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    allowed: list[Any] = [argparse.Namespace, np.dtype, multiarray.scalar, *kinds]
+    try:  # the same under the names of either NumPy
+        return allow(
+            [*allowed, *((multiarray.scalar, f"numpy.{one}.multiarray.scalar") for one in ("core", "_core"))]
+        )
+    except (TypeError, AttributeError):
+        return allow(allowed)
+
+
+def _is_pickle(path: str) -> bool:
+    """Say whether torch.save wrote a file, whatever it is called."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    return zipfile.is_zipfile(path) or (head.startswith(b"\x80") and LEGACY in head)
+
+
 def _is_safetensors(path: str) -> bool:
     """Say whether a file of another name is one of safetensors: its header is JSON."""
     with open(path, "rb") as file:
         return file.read(10)[8:] == b'{"'
 
 
-def _state_in(state: Any, name: str) -> dict[str, torch.Tensor]:
+def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tensor]:
     """Return the state_dict in what torch.load returned for the file *name*: a checkpoint holds it beside other things.
+
+    *wanted* is the key under which it lies, where that was said.
 
     Raises:
         ModelError: there is none, or several.
     """
+    inside = _states(state)
+    if wanted is not None:
+        if wanted not in inside:
+            raise ModelError(
+                f"{name} has no state_dict {wanted!r}; it has {', '.join(inside) or 'none by name'}"
+            )
+        return dict(inside[wanted])
     if _is_state(state):
         return dict(state)
-    inside = (
-        {key: value for key, value in state.items() if _is_state(value)} if isinstance(state, dict) else {}
-    )
-    if isinstance(state, dict) and isinstance(
-        state.get("state_dict"), dict
-    ):  # Lightning's, and a habit of many
-        inside = {"state_dict": state["state_dict"]}
-    for key in ("optimizer", "optimizer_state_dict"):
-        inside.pop(key, None)
+    main = inside.get("state_dict")  # Lightning's, and a habit of many
+    if main is not None:
+        inside = {key: one for key, one in inside.items() if one is main or _is_another(one, main, key)}
     if len(inside) > 1:
-        several = ", ".join(map(str, inside))
-        raise ModelError(f"{name} holds several state_dicts: {several}; save the wanted one separately")
-    if inside and _is_state(next(iter(inside.values()))):
+        several = ", ".join(inside)
+        first = next(iter(inside))
+        raise ModelError(
+            f"{name} holds several state_dicts: {several}; say which: MODEL_WEIGHTS {name}#{first}, for instance"
+        )
+    if inside:
         return dict(next(iter(inside.values())))
-    raise ModelError(f"{name} contains a {type(state).__name__}, not a state_dict")
+    raise ModelError(f"{name} contains a {type(state).__name__}, not a state_dict{_no_tensor(state)}")
+
+
+def _states(state: Any) -> dict[str, Any]:
+    """Return the state_dicts in a checkpoint, but for an optimizer's."""
+    if not isinstance(state, dict):
+        return {}
+    return {
+        str(key): value
+        for key, value in state.items()
+        if _is_state(value) and key not in ("optimizer", "optimizer_state_dict")
+    }
+
+
+def _is_another(one: dict[str, Any], main: dict[str, Any], key: str) -> bool:
+    """Say whether *one*, under *key*, is of the same model as *main*: an average of it, as a rule."""
+    return "ema" in key.lower() or len(one) == len(main) or not set(one).isdisjoint(main)
+
+
+def _no_tensor(state: Any) -> str:
+    """Name what makes a dict none: the first key that is no name, or that has no tensor."""
+    if not isinstance(state, dict) or not state:
+        return ""
+    inner = state.get("state_dict", state)
+    for key, value in (inner if isinstance(inner, dict) else {}).items():
+        if not isinstance(key, str):
+            return f": its key {key!r} is no name"
+        if not isinstance(value, torch.Tensor):
+            return f": under {key!r} there is a {type(value).__name__}"
+    return ""
 
 
 def _is_state(value: Any) -> bool:
     return (
-        isinstance(value, dict) and bool(value) and all(isinstance(v, torch.Tensor) for v in value.values())
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
     )
 
 

@@ -295,3 +295,37 @@ def test_models_that_a_library_defines(model: Path) -> None:
     text = 'parameters { key: "MODEL_CLASS" value { string_value: "timm:create_model" } }\n'
     (model / "config.pbtxt").write_text(CONFIG + text)
     assert "weights-without-code" not in problems(model)
+
+
+def parameter(name: str, value: str) -> str:
+    return f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}\n'
+
+
+def test_a_class_of_a_library_and_code(model: Path) -> None:
+    (model / "config.pbtxt").write_text(CONFIG + parameter("MODEL_CLASS", "torch.nn:Linear"))
+    assert problems(model)["class-and-code"].level == "error"
+
+
+def test_a_config_that_is_not_transformers(model: Path) -> None:
+    (model / "1" / "model.py").unlink()
+    write_torch(model / "1" / "model.safetensors")
+    (model / "1" / "config.json").write_text('{"architecture": "resnet18"}')
+    found = problems(model)["weights-without-code"]
+    assert found.hint is not None
+    assert "config.json is not one of transformers'" in found.hint
+
+
+def test_what_has_no_effect_on_an_exported_program(model: Path) -> None:
+    write_torch(model / "1" / "model.pt2")
+    assert "parameter-without-effect" not in problems(model)
+    (model / "config.pbtxt").write_text(CONFIG + parameter("MODEL_WEIGHTS", "other.pt"))
+    assert problems(model)["parameter-without-effect"].level == "error"
+
+
+def test_weights_that_were_never_downloaded(model: Path) -> None:
+    (model / "1" / "model.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    found = problems(model)["weights-unreadable"]
+    assert "`git lfs pull`" in found.message
+    (model / "1" / "model.bin").unlink()
+    (model / "1" / "model.bin").symlink_to("gone")
+    assert "link to nothing" in problems(model)["weights-unreadable"].message

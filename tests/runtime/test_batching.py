@@ -128,3 +128,14 @@ def test_several_strings_a_row(serve: Serve) -> None:
     serve.load(config(inputs, outputs, max_batch_size=8))
     (answer,) = ask(serve, {"words": np.array([["a", "b"], ["c", "d"]], dtype=object)})
     assert arrays(answer)["y"].tolist() == [[b"ab", b"b"], [b"cd", b"d"]]
+
+
+@pytest.mark.parametrize("names", [("b", "c"), ("c", "a")])
+def test_an_input_that_would_go_to_another_argument(serve: Serve, names: tuple[str, str]) -> None:
+    serve.write("def f(a, b):\n    return a - b\n")
+    x = [field(name, "FP32", [1]) for name in names]
+    described = config(x, [field("y", "FP32", [1])], max_batch_size=8, parameters=UNCOMPILED)
+    assert serve.error(described) == (
+        f"the configuration's inputs are {', '.join(names)}, the model takes a, b: {sorted(set(names) - {'c'})[0]!r} "
+        "would go to another argument; give all inputs the names of arguments, or none"
+    )

@@ -89,3 +89,31 @@ def test_words_of_the_source(tmp_path: Path, source: str, found: bool) -> None:
     (tmp_path / "helper.py").write_text(f"def f():\n    {source}\n")
     (tmp_path / "notes.txt").write_text("load(")
     assert load_runtime().runtime_module("evidence").may_load(str(tmp_path)) is found
+
+
+def test_a_folder_covers_what_is_found_in_it(tmp_path: Path) -> None:
+    for name in (
+        "model.safetensors",
+        "model.fp16.safetensors",
+        "pytorch_model-00001-of-00002.bin",
+        "head.pt",
+    ):
+        (tmp_path / name).write_bytes(b"")
+    evidence = load_runtime().runtime_module("evidence").Evidence()
+    evidence.paths.append(str(tmp_path))
+    assert evidence.has_read(str(tmp_path / "model.safetensors"))
+    assert evidence.has_read(str(tmp_path / "model.fp16.safetensors"))
+    assert evidence.has_read(str(tmp_path / "pytorch_model-00001-of-00002.bin"))
+    assert not evidence.has_read(str(tmp_path / "head.pt"))
+    assert not evidence.has_read(str(tmp_path / "gone.pt"))
+
+
+def test_which_parameters_were_given_weights() -> None:
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    with load_runtime().runtime_module("evidence").Evidence() as evidence:
+        layers[0].load_state_dict(layers[1].state_dict())
+    assert evidence.gave_all(layers[0])
+    assert not evidence.gave_all(layers)
+    with evidence:
+        layers[1].load_state_dict(layers[0].state_dict())
+    assert evidence.gave_all(layers)

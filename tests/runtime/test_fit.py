@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -178,3 +180,89 @@ def test_keys_that_the_module_renames_itself(serve: Serve) -> None:
     np.testing.assert_allclose(
         serve.load(simple()).infer(x=X)["y"][:, 0], X.sum(1) / 2, rtol=1e-5
     )  # a row of ones, normed
+
+
+MASKED = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 3)
+        self.register_buffer("mask", torch.tensor([True, False, True]))
+
+    def forward(self, x):
+        return self.linear(x) * ~self.mask
+"""
+
+
+def plain(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {f"linear.{key}": value.to(dtype) for key, value in torch.nn.Linear(4, 3).state_dict().items()}
+
+
+def test_a_mask_that_was_saved_as_bytes(serve: Serve) -> None:
+    serve.write(MASKED)
+    mask = torch.tensor([1, 0, 1], dtype=torch.uint8)
+    torch.save({**plain(), "mask": mask}, serve.folder() / "model.pt")
+    y = serve.load(simple()).infer(x=np.ones((1, 4), np.float32))["y"][0]
+    assert y[0] == y[2] == 0 != y[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_weights_take_the_dtype_of_the_module(serve: Serve, dtype: torch.dtype) -> None:
+    serve.write(LINEAR)
+    torch.save(plain(dtype), serve.folder() / "model.pt")
+    model = serve.load(simple())
+    assert model.instance.engine.model.eager.linear.weight.dtype is torch.float32
+    name = str(dtype).removeprefix("torch.")
+    said = f"net: model.pt: {name} is converted to float32, which Net is made in; DTYPE serves it in another"
+    assert said in [text for _, text in serve.pb.Logger.lines]
+
+
+def test_weights_of_the_inputs_dtype_stay(serve: Serve) -> None:
+    serve.write(LINEAR)
+    torch.save(plain(torch.float64), serve.folder() / "model.pt")
+    described = config(
+        [field("x", "FP64", [4])], [field("y", "FP64", [3])], max_batch_size=8, parameters=UNCOMPILED
+    )
+    assert serve.load(described).instance.engine.model.eager.linear.weight.dtype is torch.float64
+
+
+def test_complex_weights_of_a_real_module(serve: Serve) -> None:
+    serve.write(LINEAR)
+    torch.save(plain(torch.complex64), serve.folder() / "model.pt")
+    assert "linear.weight is complex, and the model's is not" in serve.error(simple())
+
+
+def test_a_lazy_layer(serve: Serve) -> None:
+    serve.write(LINEAR.replace("torch.nn.Linear(4, 3, bias=bias)", "torch.nn.LazyLinear(3)"))
+    torch.save(plain(), serve.folder() / "model.pt")
+    assert serve.load(simple()).infer(x=np.ones((2, 4), np.float32))["y"].shape == (2, 3)
+
+
+def test_an_average_of_torchs_own(serve: Serve) -> None:
+    serve.write(LINEAR)
+    averaged = {"n_averaged": torch.tensor(3), **{f"module.{key}": value for key, value in plain().items()}}
+    torch.save(averaged, serve.folder() / "model.pt")
+    serve.load(simple())
+
+
+def test_a_wrapper_in_the_file_and_a_prefix_in_the_model(serve: Serve) -> None:
+    serve.write(LINEAR)
+    state = {f"module.{key.split('.')[1]}": value for key, value in plain().items()}
+    torch.save(state, serve.folder() / "model.pt")
+    serve.load(simple())
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({0: torch.zeros(1)}, "its key 0 is no name"),
+        ({"a": torch.zeros(1), "b": 1.0}, "under 'b' there is a float"),
+    ],
+)
+def test_what_is_no_state_dict_names_its_key(serve: Serve, state: Any, told: str) -> None:
+    serve.write(LINEAR)
+    torch.save(state, serve.folder() / "model.pt")
+    assert serve.error(simple()) == f"model.pt contains a dict, not a state_dict: {told}"

@@ -179,3 +179,85 @@ def net(serve: Serve) -> Serve:
 def test_model_kwargs(net: Serve) -> None:
     model = net.load(simple(MODEL_KWARGS=json.dumps({"bias": False})))
     assert model.instance.engine.model.eager.linear.bias is None
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"MODEL_CLASS": "Net"},
+        {"MODEL_CLASS": "no.such:thing"},
+        {"MODEL_FUNCTION": "f"},
+        {"MODEL_KWARGS": '{"a": 1}'},
+        {"MODEL_WEIGHTS": "other.pt"},
+    ],
+)
+def test_what_has_no_effect_on_an_exported_program_is_refused(
+    serve: Serve, parameters: dict[str, str]
+) -> None:
+    (serve.folder() / "model.pt2").write_bytes(b"")
+    (name,) = parameters
+    assert serve.error(simple(**parameters)) == (
+        f"{name} has no effect: model.pt2 is a model by itself, and is what is served; "
+        f"remove {name}, or move model.pt2 out of the version folder"
+    )
+
+
+def test_what_has_no_effect_on_torchscript_is_refused(serve: Serve, linear: torch.nn.Linear) -> None:
+    save_script(linear, serve.folder() / "model.pt")
+    assert serve.error(simple(MODEL_CLASS="Net")).startswith("MODEL_CLASS has no effect: model.pt is a model")
+
+
+@pytest.mark.parametrize("parameters", [{"MODEL_KWARGS": '{"a": 1}'}, {"MODEL_WEIGHTS": "a.pt"}])
+def test_what_has_no_effect_on_a_function_is_refused(serve: Serve, parameters: dict[str, str]) -> None:
+    serve.write("def f(x):\n    return x[:, :3]\n")
+    (name,) = parameters
+    assert serve.error(simple(**parameters)) == (
+        f"{name} has no effect: f is a function, which is called with the inputs"
+    )
+
+
+def test_kwargs_of_an_instance_of_a_library(serve: Serve) -> None:
+    serve.write("import torch\n\nnet = torch.nn.Linear(4, 3)\n", file="zoo.py")
+    assert serve.error(simple(MODEL_CLASS="zoo:net", MODEL_KWARGS='{"bias": false}')) == (
+        "MODEL_KWARGS has no effect: zoo:net is an instance already, not a class or a function"
+    )
+
+
+def test_nothing_is_downloaded(serve: Serve) -> None:
+    load = "torch.hub.load_state_dict_from_url('https://example.org/net.pth', model_dir='MODELS')"
+    load = load.replace("MODELS", str(serve.root))
+    serve.write(LINEAR.replace("super().__init__()", f"super().__init__(); {load}"))
+    assert serve.error(simple()).startswith(
+        "the constructor of Net raised https://example.org/net.pth would be downloaded, and the network is not used: "
+        "put the weights into the version folder"
+    )
+    assert torch.hub.download_url_to_file.__module__ == "torch.hub"
+
+
+def test_a_buffer_that_has_no_values(serve: Serve, linear: torch.nn.Linear) -> None:
+    buffer = "self.register_buffer('scale', torch.ones(1, device='meta'), persistent=False)"
+    serve.write(LINEAR.replace("super().__init__()", f"super().__init__(); {buffer}"))
+    state = {f"linear.{key}": value for key, value in linear.state_dict().items()}
+    torch.save(state, serve.folder() / "model.pt")
+    assert serve.error(simple()).startswith(
+        "scale of Net is on the meta device, and no file has values for it: "
+    )
+
+
+def test_an_error_that_nobody_foresaw_names_the_model(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve.write(
+        LINEAR.replace("return self.linear(x)", "pass\n\n    def to(self, **_):\n        raise KeyError(1)")
+    )
+    assert serve.error(simple(MODEL_WEIGHTS="none")) == "KeyError: 1 (model.py, line 13)"
+
+
+def test_what_cannot_be_told_of_a_model_that_is_ready(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve.write("def f(x):\n    return x[:, :3]\n")
+    start = load_runtime().runtime_module("start")
+
+    def fail(*_: Any) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(start, "tell_ready", fail)
+    serve.load(simple())
+    assert serve.warnings() == ["net: ready; what it is made from cannot be said: gone"]

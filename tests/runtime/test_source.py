@@ -35,10 +35,7 @@ def test_two_weights_files(serve: Serve, linear: torch.nn.Linear) -> None:
 
 def test_an_html_error_page(serve: Serve) -> None:
     (serve.folder() / "model.pt").write_text("<!DOCTYPE html>\n<title>404 Not Found</title>\n")
-    told = (
-        "model.pt is not a file that PyTorch wrote: it begins with b'<!DOCTYPE html>\\n<title>404 Not F' "
-        "(a download that failed, or a Git LFS pointer?)"
-    )
+    told = "model.pt cannot be read: it is a web page, not weights: a download that failed; download it again"
     assert serve.error(simple()) == told
     serve.write(LINEAR)
     assert serve.error(simple()) == told

@@ -153,7 +153,9 @@ def test_compiling_that_takes_too_long_is_an_error_if_that_is_asked_for(serve: S
 HALF = LINEAR.replace(
     "self.linear(x)", "self.linear(torch.relu(self.linear(x) @ self.linear.weight)).float()"
 )
-HALF = HALF.replace("return self", "x = x.bfloat16()\n        return self")
+HALF = HALF.replace("return self", "x = x.bfloat16()\n        return self").replace(
+    "bias=bias)", "bias=bias).bfloat16()"
+)
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from envbuilder.deployment import weight_files
+from envbuilder.deployment.weight_files import WeightSet, find_weights
 from tests.helpers.runtime import LINEAR, UNCOMPILED, simple
 from tests.runtime.conftest import Serve
 
@@ -244,7 +248,11 @@ def test_a_checkpoint_with_two_models(serve: Serve) -> None:
     serve.write(LINEAR)
     torch.save({"model": state(), "ema": state(1), "epoch": 3}, serve.folder() / "last.ckpt")
     assert serve.error(simple()) == (
-        "last.ckpt holds several state_dicts: model, ema; save the wanted one separately"
+        "last.ckpt holds several state_dicts: model, ema; say which: MODEL_WEIGHTS last.ckpt#model, for instance"
+    )
+    assert is_loaded(serve.load(simple(MODEL_WEIGHTS="last.ckpt#ema")), 1)
+    assert serve.error(simple(MODEL_WEIGHTS="last.ckpt#emma")) == (
+        "last.ckpt has no state_dict 'emma'; it has model, ema"
     )
     torch.save({"model": state(), "optimizer": {"state": {}}}, serve.folder() / "last.ckpt")
     assert is_loaded(serve.load(simple()))
@@ -260,3 +268,179 @@ def test_a_model_by_itself_under_any_name(serve: Serve) -> None:
     y = serve.load(simple()).infer(x=x)["y"]
     np.testing.assert_allclose(y, linear(torch.from_numpy(x)).detach().numpy(), rtol=1e-6)
     assert UNCOMPILED
+
+
+def truncated(seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state(seed), buffer)
+    return buffer.getvalue()[:-100]
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+NOTHING = "it is a link to nothing: copy the file itself into the version folder"
+ZIP = "it is truncated or damaged: a zip archive without its end; copy or download it again"
+EMPTY = "it is empty: copy or download it again"
+PAGE = "it is a web page, not weights: a download that failed; download it again"
+PULL = "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("model.bin", truncated(), ZIP),
+        ("model_best.pth.tar", truncated(), ZIP),
+        ("net", truncated(), ZIP),
+        ("model.bin", POINTER, PULL),
+        ("net", POINTER, PULL),
+        ("model.safetensors", POINTER, PULL),
+        ("model.bin", b"", EMPTY),
+        ("model.PT", b"", EMPTY),
+        (
+            "model.bin",
+            b"<!DOCTYPE html><p>",
+            "it is a web page, not weights: a download that failed; download it again",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_and_not_passed_over(
+    serve: Serve, name: str, content: bytes, why: str
+) -> None:
+    serve.write(LINEAR)
+    (serve.folder() / name).write_bytes(content)
+    assert serve.error(simple()) == f"{name} cannot be read: {why}"
+    assert find_weights(str(serve.folder()))[0].problem == why
+
+
+@pytest.mark.parametrize(
+    "name", ["yolo.weights", "rust_model.ot", "old.t7", "Model.H5", "raw.bin", "dcp/0.distcp"]
+)
+def test_other_formats_that_nothing_reads(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    (serve.folder() / name).parent.mkdir(exist_ok=True)
+    (serve.folder() / name).write_bytes(bytes(range(1, 200)))
+    assert serve.error(simple()).startswith(f"Net has parameters, and nothing has read {name}: ")
+
+
+@pytest.mark.parametrize("name", ["picture.png", "tokenizer.model", "flax_model.msgpack"])
+def test_a_pointer_to_something_else_is_no_candidate(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    save_file(state(), serve.folder() / "model.safetensors")
+    (serve.folder() / name).write_bytes(POINTER)
+    assert is_loaded(serve.load(simple()))
+
+
+def test_a_file_that_may_not_be_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = serve.folder() / "model.bin"
+    path.write_bytes(b"weights")
+
+    def refuse(file: Any, *_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", file)
+
+    monkeypatch.setattr(weight_files, "open", refuse, raising=False)
+    why = "Permission denied; it must be readable for the server"
+    assert find_weights(str(serve.folder())) == [WeightSet("model.bin", ("model.bin",), why)]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "model.bin"])
+def test_a_link_to_nothing_where_weights_should_be(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    (serve.folder() / name).symlink_to("../../blobs/gone")
+    assert serve.error(simple()) == f"{name} cannot be read: {NOTHING}"
+
+
+def test_a_link_to_nothing_that_is_no_weights(serve: Serve) -> None:
+    serve.write(LINEAR)
+    save_file(state(), serve.folder() / "model.safetensors")
+    (serve.folder() / "README.md").symlink_to("gone")
+    (serve.folder() / "loop").symlink_to("loop")
+    assert is_loaded(serve.load(simple()))
+
+
+TRAINING = """
+def train():
+    torch.save(Net().state_dict(), "best.pth")
+
+if __name__ == "__main__":
+    Net().load_state_dict(torch.load("best.pth"))
+"""
+
+
+def test_a_name_that_the_code_only_writes_is_no_reading(serve: Serve) -> None:
+    serve.write(LINEAR + TRAINING)
+    torch.save(state(0), serve.folder() / "best.pth")
+    torch.save(state(1), serve.folder() / "old.pth")
+    assert serve.error(simple()) == f"several files of weights in {serve.folder()}: best.pth, old.pth; {CURE}"
+
+
+def test_a_mean_that_the_code_reads_is_not_its_weights(serve: Serve) -> None:
+    load = f"self.mean = __import__('numpy').load({HERE})".replace("WEIGHTS", "mean.npy")
+    serve.write(OWN.replace("LOAD", load))
+    np.save(serve.folder() / "mean.npy", np.zeros(4))
+    (serve.folder() / "checkpoints").mkdir()
+    torch.save(state(), serve.folder() / "checkpoints" / "best.pt")
+    assert serve.error(simple()).startswith("Net has parameters, and nothing has read checkpoints/best.pt: ")
+    serve.load(simple(MODEL_WEIGHTS="none"))
+
+
+def test_files_beside_a_model_whose_code_gave_it_everything(serve: Serve) -> None:
+    load = f"self.load_state_dict(torch.load({HERE}))".replace("WEIGHTS", "tuned.pth")
+    serve.write(OWN.replace("LOAD", load))
+    torch.save(state(), serve.folder() / "tuned.pth")
+    np.save(serve.folder() / "example.npy", np.zeros(4))
+    assert is_loaded(serve.load(simple()))
+
+
+def test_an_average_of_the_weights_is_one_that_may_be_meant(serve: Serve) -> None:
+    serve.write(LINEAR)
+    torch.save({"state_dict": state(), "state_dict_ema": state(1)}, serve.folder() / "last.ckpt")
+    assert "holds several state_dicts: state_dict, state_dict_ema; say which" in serve.error(simple())
+    assert is_loaded(serve.load(simple(MODEL_WEIGHTS="last.ckpt#state_dict_ema")), 1)
+    torch.save({"state_dict": state(), "loss": {"w": torch.ones(1)}}, serve.folder() / "last.ckpt")
+    assert is_loaded(serve.load(simple()))
+
+
+def test_one_file_of_safetensors_holds_one_state_dict(serve: Serve) -> None:
+    serve.write(LINEAR)
+    save_file(state(), serve.folder() / "model.safetensors")
+    assert serve.error(simple(MODEL_WEIGHTS="model.safetensors#ema")).endswith(": leave out #ema")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_file_of_torch_save_with_the_name_of_safetensors(serve: Serve, old: bool) -> None:
+    serve.write(LINEAR)
+    torch.save(state(), serve.folder() / "model.safetensors", _use_new_zipfile_serialization=not old)
+    assert is_loaded(serve.load(simple()))
+
+
+def test_weights_of_others_without_a_model(serve: Serve) -> None:
+    (serve.folder() / "model.gguf").write_bytes(b"GGUF")
+    assert serve.error(simple()).endswith("; model.gguf is in a format that torch does not read")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("config.json", "{", "config.json is not one of transformers': it is not JSON"),
+        ("config.json", '{"architecture": "resnet18"}', "it names no model_type, and no architectures"),
+        (
+            "adapter_config.json",
+            "{}",
+            "merge it into its model (merge_and_unload), and save_pretrained the whole",
+        ),
+    ],
+)
+def test_weights_without_a_model_say_what_is_beside_them(
+    serve: Serve, file: str, text: str, told: str
+) -> None:
+    save_file(state(), serve.folder() / "model.safetensors")
+    (serve.folder() / file).write_text(text)
+    said = serve.error(simple())
+    assert said.startswith("model.safetensors holds weights without a model: ")
+    assert said.endswith(told)
+
+
+def test_arguments_and_scores_beside_the_weights(serve: Serve) -> None:
+    serve.write(LINEAR)
+    kept = {"model": state(), "args": argparse.Namespace(lr=0.1), "best": np.float64(0.9), "n": np.int64(3)}
+    torch.save(kept, serve.folder() / "last.ckpt")
+    assert is_loaded(serve.load(simple()))

@@ -227,6 +227,6 @@ def test_a_header_of_safetensors_above_the_limit(serve: Serve) -> None:
 
 def test_safetensors_that_are_none(serve: Serve) -> None:
     serve.write(LINEAR)
-    for text in (b"", b"<html>", b"\xff" * 64, (2).to_bytes(8, "little") + b"[]"):
+    for text in (b"\xff" * 64, (2).to_bytes(8, "little") + b"[]"):
         (serve.folder() / "model.safetensors").write_bytes(text)
         assert serve.error(simple()).startswith("model.safetensors is not a safetensors file: ")

@@ -1,0 +1,1 @@
+../../runtime/_torch_runtime/code_reads.py
