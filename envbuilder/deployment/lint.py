@@ -18,6 +18,7 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.runtime_files import foreign_name
+from envbuilder.deployment.versions import find_misnamed, is_numbered
 from envbuilder.deployment.weight_files import (
     WeightSet,
     choose_named,
@@ -33,7 +34,6 @@ from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
 _VERSION = re.compile(r"0|[1-9][0-9]*")
-_STARTS_LIKE_A_VERSION = re.compile(r"\s*[+-]?[0-9]")
 MODEL_WEIGHTS = "MODEL_WEIGHTS"
 """The parameter that names the weights of a version."""
 _LOADS = re.compile(r"\b(from_pretrained|load_state_dict|load_file|load_model|safe_open|torch\.load)\b")
@@ -186,12 +186,16 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
             message=f"version_policy asks for version {missing[0]}, but {model} has no such folder",
             hint="correct `specific` in config.pbtxt, or add the folder",
         )
+    wrong = find_misnamed(model, message)
     for path in sorted(model.iterdir()):
-        if path.is_dir() and not _VERSION.fullmatch(path.name) and _STARTS_LIKE_A_VERSION.match(path.name):
+        if path.name in wrong or (
+            path.is_dir() and is_numbered(path.name) and not _VERSION.fullmatch(path.name)
+        ):
+            ignored = f"folder {shown(path.name)}: Triton parses a version from its name, or ignores it"
             yield Finding(
                 id="version-name",
-                level="warning",
-                message=f"folder {path.name!r}: Triton parses a version from its name, or ignores it",
+                level="error" if path.name in wrong else "warning",
+                message=wrong.get(path.name, ignored),
                 hint="versions are named 1, 2, 3, …; give other folders a name that starts with a letter",
             )
 

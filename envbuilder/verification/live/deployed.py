@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,14 +18,13 @@ from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.pbtxt import set_parameter
+from envbuilder.deployment.versions import find_misnamed, served_versions
 from envbuilder.foreign.measured import MeasuredManifest, read_measured
 from envbuilder.progress import Reporter
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.inputs import NOT_ASKED, Questions
 from envbuilder.verification.live.launch import Sandbox, host_compilers
 
-_VERSION: Final = re.compile(r"0|[1-9][0-9]*")
-"""A version folder; one with a zero before it a server leaves out."""
 _COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 
 
@@ -158,19 +156,6 @@ def latest_version(folder: Path, config: model_config_pb2.ModelConfig) -> str:
     return max(served_versions(folder, config), key=int, default="1")
 
 
-def served_versions(folder: Path, config: model_config_pb2.ModelConfig) -> list[str]:
-    """Return the versions that Triton serves of the model in *folder*, by its version policy, in order."""
-    found = (path.name for path in folder.iterdir() if path.is_dir())
-    versions = [name for name in found if _VERSION.fullmatch(name)]
-    versions.sort(key=int)
-    policy = config.version_policy
-    if policy.HasField("specific"):
-        return [one for one in versions if int(one) in policy.specific.versions]
-    if policy.HasField("all"):
-        return versions
-    return versions[-(policy.latest.num_versions or 1) :]
-
-
 def other_backend(message: model_config_pb2.ModelConfig) -> str:
     """Return which backend or platform other than Python serves a model; empty: none.
 
@@ -192,6 +177,10 @@ def find_obstacle(deployed: DeployedModel) -> tuple[str, str] | None:
             "none of its version folders is served: version_policy asks for others",
             "correct version_policy in config.pbtxt, or add the version folder that it asks for",
         )
+    misnamed = find_misnamed(folder, config)
+    if misnamed:
+        name, wrong = next(iter(misnamed.items()))
+        return wrong, f"rename or move {name}: a version is named by its number only"
     if config.HasField("ensemble_scheduling") or config.runtime or other_backend(config):
         return None
     for version in versions:

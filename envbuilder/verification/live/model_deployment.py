@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from envbuilder.catalog.triton import Launch
+from envbuilder.deployment.versions import served_versions
 from envbuilder.errors import DeployError, VerifyError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.live.deployed import DeployedModel, prepare, served_versions
+from envbuilder.verification.live.deployed import DeployedModel, prepare
 from envbuilder.verification.live.described import find_fault
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.questions import questions_for

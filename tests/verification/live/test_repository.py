@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from envbuilder.deployment.config import read_config
+from envbuilder.deployment.versions import served_versions
 from envbuilder.errors import DeployError, VerifyError
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.deployed import DeployedModel, latest_version, served_versions
+from envbuilder.verification.live.deployed import DeployedModel, latest_version
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
 from tests.helpers.own_models import (
@@ -102,7 +103,7 @@ def deployed(model: Path, sandbox: Sandbox) -> DeployedModel:
         ("", ["10"]),
         ("version_policy { latest { num_versions: 2 } }", ["2", "10"]),
         ("version_policy { latest { } }", ["10"]),
-        ("version_policy { all { } }", ["1", "2", "10"]),
+        ("version_policy { all { } }", ["-1", "1", "2", "10"]),
         ("version_policy { specific { versions: [ 1, 3 ] } }", ["1"]),
         ("version_policy { specific { versions: [ 3 ] } }", []),
     ],
@@ -124,6 +125,13 @@ def test_versions_that_are_served(tmp_path: Path, policy: str, served: list[str]
         ('default_model_filename: "own.py"', {"1/own.py": b""}, None),
         ("version_policy { all { } }", {"1/model.py": b"", "2/x": b""}, "version 2 has no file model.py"),
         ("", {"1/x": b"", "2/model.py": b""}, None),
+        (
+            "",
+            {"1/model.py": b"", "2_old/model.py": b""},
+            "folder '2_old' counts as version 2, and there is no",
+        ),
+        ("", {"2/model.py": b"", "2_old/model.py": b"", "01/x": b""}, None),
+        ("", {"1/model.py": b"", f"{'9' * 19}/x": b""}, "folder '9999999999999999999' counts as a version"),
         (
             "version_policy { specific { versions: [ 3 ] } }",
             {"1/model.py": b""},
