@@ -153,7 +153,7 @@ class Ensemble(OwnModel):
     def ask(self, model: Any, requests: List[Dict[str, Any]]) -> List[Answer]:
         """Return the answers to *requests*, one after the other."""
         config = self.host.config
-        return [[run_ensemble(config, request, self.neighbours.answer, [])] for request in requests]
+        return [run_ensemble(config, request, self.neighbours.answer, []) for request in requests]
 
 
 class RuntimeModel(_Served):

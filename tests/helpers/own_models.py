@@ -120,6 +120,15 @@ ensemble_scheduling { step [
   { model_name: "shout" model_version: -1
     input_map { key: "TEXT" value: "TEXT" } output_map { key: "LOUD" value: "once" } } ] }
 """
+# An ensemble is decoupled where one of its steps is.
+COUNTED = """
+platform: "ensemble" max_batch_size: 0
+input [ { name: "COUNT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+output [ { name: "TICK" data_type: TYPE_INT32 dims: [ 1 ] } ]
+ensemble_scheduling { step [
+  { model_name: "STEP" model_version: -1
+    input_map { key: "COUNT" value: "COUNT" } output_map { key: "TICK" value: "TICK" } } ] }
+"""
 PICTURE = (
     HEAD
     + ONE
@@ -360,6 +369,7 @@ def write_repository(repository: Path) -> Path:
     write(repository, "conductor", CONDUCTOR, NUMBERS)
     write(repository, "shout", SHOUT, SHOUTS)
     write(repository, "twice", None, TWICE)
+    write(repository, "counted", None, COUNTED.replace("STEP", "ticker"))
     write(repository, "picture", PICTURE, PICTURES + WARM_UP, {"warmup/small": PGM})
     write(repository, "refusing", PICTURE, PICTURES)
     write(repository, "completed", COMPLETED, UNTYPED)

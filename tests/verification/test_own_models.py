@@ -107,6 +107,9 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "answers by grpc for batches of 1, the same as in the probe",
     )
 
+    assert found["server.http", "counted"][0] == "omitted"  # an ensemble of it
+    assert found["server.grpc", "counted"] == found["server.grpc", "ticker"]
+
     # No response is an answer, too; and what finalize does to its process loses nothing that was found.
     assert found["probe.answers", "silent"][0] == "passed"
     assert found["server.grpc", "silent"] == found["server.grpc", "ticker"]

@@ -154,7 +154,31 @@ def deploy_models(
         if judged:
             made[deployed.name] = deployed
         known[deployed.name] = entry
+    mark_decoupled(made, known)
     return [replace(deployed, neighbours=_others(known, name)) for name, deployed in made.items()], refused
+
+
+def mark_decoupled(made: Mapping[str, DeployedModel], known: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let ensembles with a decoupled step be decoupled, as Triton makes them (``ensemble_utils.cc``), nested too.
+
+    Args:
+        made: the models whose configurations may change.
+        known: all models by name; the entries of those change, too.
+    """
+    configs = {name: entry["config"] for name, entry in known.items() if "config" in entry}
+
+    def is_decoupled(name: str, above: frozenset[str] = frozenset()) -> bool:
+        config = configs.get(name, {})
+        steps = [step["model_name"] for step in (config.get("ensemble_scheduling") or {}).get("step", ())]
+        policy = config.get("model_transaction_policy") or {}
+        inside = (is_decoupled(step, above | {name}) for step in steps if step not in above)
+        return bool(policy.get("decoupled")) or any(inside)
+
+    for name, config in configs.items():
+        if is_decoupled(name):
+            config["model_transaction_policy"] = {"decoupled": True}
+            if name in made:
+                made[name].config.model_transaction_policy.decoupled = True
 
 
 def _others(known: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapping[str, Any]]:

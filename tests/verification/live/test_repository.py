@@ -15,12 +15,15 @@ from envbuilder.verification.live.deployed import DeployedModel, latest_version
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
 from tests.helpers.own_models import (
+    COUNTED,
     FLOATS,
     HELPER,
     OLDER,
     ROUTER,
     SHOUT,
     SHOUTS,
+    TICKER,
+    TICKS,
     TWICE,
     write,
     write_repository,
@@ -167,6 +170,34 @@ def test_what_no_server_can_load(
             assert not (sandbox.root / "models" / "m").exists()  # a server would wait for it
         shutil.rmtree(sandbox.root / "models")
         (sandbox.root / "models").mkdir()
+
+
+def test_an_ensemble_is_decoupled_where_a_step_is(tmp_path: Path, sandbox: Sandbox) -> None:
+    inner = COUNTED.replace("STEP", "ticker")
+    paths = (
+        write(tmp_path, "outer", None, COUNTED.replace("STEP", "inner")),
+        write(tmp_path, "inner", None, inner),
+        write(tmp_path, "twice", None, TWICE),
+        write(tmp_path, "itself", None, COUNTED.replace("STEP", "itself")),
+    )
+    others = (write(tmp_path, "ticker", TICKER, TICKS), write(tmp_path, "shout", SHOUT, SHOUTS))
+    models, refused = deploy_models(
+        Wanted(models=paths, others=others),
+        tmp_path / "archive",
+        sandbox,
+        lambda path: deployed(path, sandbox),
+        keep_environments=True,
+    )
+    assert refused == {}
+    found = {one.name: one for one in models}
+    assert {name: one.decoupled for name, one in found.items()} == {
+        "outer": True,
+        "inner": True,
+        "twice": False,
+        "itself": False,
+    }
+    assert found["outer"].neighbours["inner"]["config"]["model_transaction_policy"]["decoupled"]
+    assert found["outer"].job()["config"]["model_transaction_policy"]["decoupled"]
 
 
 def test_one_that_cannot_be_deployed_leaves_the_others(tmp_path: Path, sandbox: Sandbox) -> None:
