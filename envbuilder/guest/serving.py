@@ -117,6 +117,9 @@ class OwnModel(_Served):
         began = time.perf_counter()
         model = self.stage("compiled", self.load)
         found["load_seconds"] = time.perf_counter() - began
+        self.model = model
+        if not self.cases:  # what it takes is not known here
+            return
         answers = self.asked(model, "answer")
         varying = self.varying(answers, self.asked(model, "answer", self.some))
         if "dynamic_batching" in self.host.config:  # without it a server never gives the model two at once
@@ -128,7 +131,6 @@ class OwnModel(_Served):
         found["undescribed"] = undescribed_outputs(self.host.config, answers)
         found["response_parameters"] = stand_in().InferenceResponse.any_parameters
         self.save(answers)
-        self.model = model
 
     def finish(self) -> str | None:
         """Unload the model; return what its ``finalize`` raises, if anything: no client meets it."""

@@ -181,6 +181,13 @@ COMPLETED = (
         return pb_utils.InferenceResponse([pb_utils.Tensor("Y", x * 3)])
 """
 )
+# A hook that works on a server and not in the probe.
+SHY = COMPLETED.replace(
+    "        auto_complete_model_config.set_max",
+    '        import sys\n        assert "_envbuilder_guest" not in sys.modules\n'
+    "        auto_complete_model_config.set_max",
+    1,
+).replace('"completed", "", "completed_0"', '"shy", "", "shy_0"')
 VARYING = (
     HEAD
     + ONE
@@ -373,6 +380,11 @@ def write_repository(repository: Path) -> Path:
     write(repository, "picture", PICTURE, PICTURES + WARM_UP, {"warmup/small": PGM})
     write(repository, "refusing", PICTURE, PICTURES)
     write(repository, "completed", COMPLETED, UNTYPED)
+    write(repository, "shy", SHY, UNTYPED)
+    base = {
+        "1/base.py": COMPLETED.replace('"completed", "", "completed_0"', '"based", "", "based_0"').encode()
+    }
+    write(repository, "based", "from .base import TritonPythonModel\n", 'backend: "python"\n', base)
     write(repository, "half", HALF, HALVES)
     write(repository, "mute", CROWDED, MUTE)
     write(repository, "stored", STORED, STATES, FIRST)

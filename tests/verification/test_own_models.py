@@ -83,6 +83,7 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "twice",
         "picture",
         "completed",
+        "based",
         "dice",
         "reshaping",
         "loader",
@@ -115,6 +116,12 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     assert found["server.grpc", "silent"] == found["server.grpc", "ticker"]
     exited = "its finalize fails: its process exited, or exceeded the time limit"
     assert found["probe.model", "silent"] == ("warning", f"the model answers: nothing; {exited}")
+
+    # What the probe cannot complete the server does.
+    assert found["probe.config", "shy"][0] == found["probe.model", "shy"][0] == "warning"
+    for id in ("server.http", "server.grpc"):
+        assert found[id, "shy"][0] == "passed"
+        assert found[id, "shy"][1].endswith("for batches of 1, 2, with nothing to compare them with")
 
     # An answer that depends on the process is no failure, and is told.
     assert found["probe.answers", "process"][0] == "passed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,10 @@ class DeployedModel:
     questions: Questions = NOT_ASKED
     compiler: str | None = None
     """The path in the environment of the C++ compiler that it brings along."""
+    incomplete: bool = False
+    """Whether only a server knows what its configuration is in the end."""
+    read_questions: Callable[[model_config_pb2.ModelConfig], Questions] | None = None
+    """Returns what it is asked, once its configuration is complete; VerifyError where that does not fit."""
     apart: str | None = None
     """Why the archive's Python cannot run it; None: it can."""
     neighbours: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

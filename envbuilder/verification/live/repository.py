@@ -154,11 +154,19 @@ def deploy_models(
         if judged:
             made[deployed.name] = deployed
         known[deployed.name] = entry
-    mark_decoupled(made, known)
+    _mark_decoupled(made, known)
     return [replace(deployed, neighbours=_others(known, name)) for name, deployed in made.items()], refused
 
 
-def mark_decoupled(made: Mapping[str, DeployedModel], known: Mapping[str, Mapping[str, Any]]) -> None:
+def knowing_each_other(models: Sequence[DeployedModel]) -> list[DeployedModel]:
+    """Return *models*, whose configurations were completed, with what each is to know of the others as it is now."""
+    jobs = {one.name: one.job() for one in models if one.apart is None}
+    known = {**{name: entry for one in models for name, entry in one.neighbours.items()}, **jobs}
+    _mark_decoupled({one.name: one for one in models}, known)
+    return [replace(one, neighbours=_others(known, one.name)) for one in models]
+
+
+def _mark_decoupled(made: Mapping[str, DeployedModel], known: Mapping[str, Mapping[str, Any]]) -> None:
     """Let ensembles with a decoupled step be decoupled, as Triton makes them (``ensemble_utils.cc``), nested too.
 
     Args:

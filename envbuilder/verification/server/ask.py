@@ -30,6 +30,7 @@ from envbuilder.verification.live.inputs import labels_in_words
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.report import Check, Status, some
 from envbuilder.verification.server import client
+from envbuilder.verification.server.completed import NO_INPUTS, as_served
 from envbuilder.verification.server.process import RunningServer
 from envbuilder.verification.server.servers import Server, StartOptions
 
@@ -184,6 +185,21 @@ class ServerChecks:
             if reason is not None:
                 return [self._not_served(reason).of_model(subject.deployed.name)]
             made.append(Check(id="server.model", status="passed", found="it is served"))
+        name = subject.deployed.name
+        try:
+            subject = replace(subject, deployed=as_served(running, subject.deployed))
+        except VerifyError as error:
+            made.append(Check(id="model.inputs", status="failed", found=error.message, fix=error.hint))
+        else:
+            made += self._asked(subject, running)
+        return [check.of_model(name) for check in made] if self.many else made
+
+    def _asked(self, subject: Subject, running: RunningServer) -> list[Check]:
+        """Ask for one model that is served."""
+        made: list[Check] = []
+        if not subject.deployed.questions.cases:
+            fix = "describe its inputs in config.pbtxt"
+            return [Check(id="server.grpc", status="unknown", found=NO_INPUTS, fix=fix)]
         if subject.deployed.decoupled:
             text = "the model is decoupled, and HTTP allows only one response per request: see server.grpc"
             made.append(Check(id="server.http", status="omitted", found=text))
@@ -194,7 +210,7 @@ class ServerChecks:
             made[-1] = self._with_short_id(made[-1], subject, running)
         if made[-1].status in ("passed", "warning") and _comes_in_batches(subject.deployed):
             made[-1] = self._together(made[-1], subject, running)
-        return [check.of_model(subject.deployed.name) for check in made] if self.many else made
+        return made
 
     def _with_short_id(self, check: Check, subject: Subject, running: RunningServer) -> Check:
         """Ask once more, with a sequence id that a server up to 24.10 does not take."""
