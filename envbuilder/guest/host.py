@@ -66,6 +66,8 @@ class Host:
         self.module: Any = None
         self.asked = ""
         """What the model was asked last, in words."""
+        self.otherwise = False
+        """Whether it answers to other values than those that it refused."""
         add_paths(job)
 
     def import_file(self) -> Any:

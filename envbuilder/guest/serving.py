@@ -20,7 +20,7 @@ from .answers import (
     undescribed_outputs,
     varying_outputs,
 )
-from .cases import read_cases, titled
+from .cases import is_the_inputs_fault, read_cases, titled
 from .ensemble import run_ensemble
 from .equality import rough_outputs
 from .host import Host, stand_in, words
@@ -46,7 +46,7 @@ class _Served:
     def asked(self, model: Any, stage: str, labels: List[str] | None = None) -> Answers:
         """Return the answers to the requests of *labels*, or to all."""
         return {
-            label: self.stage(stage, self.ask, model, [case])[0]
+            label: self.stage(stage, self.ask_alone, model, case)
             for label, case in self.cases.items()
             if labels is None or label in labels
         }
@@ -54,6 +54,25 @@ class _Served:
     def ask(self, model: Any, requests: List[Dict[str, Any]]) -> List[Answer]:
         """Return the answers to *requests*, sent together."""
         return self.host.ask(model, requests)
+
+    def ask_alone(self, model: Any, request: Dict[str, Any]) -> Answer:
+        """Return the answer to one request; where it is refused, note whether others would be answered."""
+        try:
+            return self.ask(model, [request])[0]
+        except Exception:
+            if self.host.job.get("made_up"):
+                asked = self.host.asked
+                self.host.otherwise = is_the_inputs_fault(request, lambda other: self.answers(model, other))
+                self.host.asked = asked
+            raise
+
+    def answers(self, model: Any, request: Dict[str, Any]) -> bool:
+        """Say whether the model answers to a request."""
+        try:
+            self.ask(model, [request])
+        except Exception:
+            return False
+        return True
 
     @property
     def some(self) -> List[str]:

@@ -196,6 +196,18 @@ VARYING = (
         return pb_utils.InferenceResponse([pb_utils.Tensor("Y", np.array([{value}], np.float32))])
 """
 )
+ROOT = (
+    HEAD
+    + "import math\n"
+    + ONE
+    + """
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        y = np.array([[math.sqrt(value) for value in row] for row in x], np.float32)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", y)])
+"""
+)
+NEVER = ROOT.replace("math.sqrt(value)", "math.nothing(value)")
 UNTYPED = 'backend: "python"\ninput [ { name: "X" } ]\n'
 UNCOMPLETED = COMPLETED.replace("set_max_batch_size(2)", "set_max_batch_size(-1)")
 BROKEN = HEAD + ONE + '    def initialize(self, args):\n        raise OSError("no licence")\n'
@@ -379,6 +391,7 @@ def write_repository(repository: Path) -> Path:
     write(repository, "counted", None, COUNTED.replace("STEP", "ticker"))
     write(repository, "picture", PICTURE, PICTURES + WARM_UP, {"warmup/small": PGM})
     write(repository, "refusing", PICTURE, PICTURES)
+    write(repository, "root", ROOT, FLOATS)
     write(repository, "completed", COMPLETED, UNTYPED)
     write(repository, "shy", SHY, UNTYPED)
     base = {

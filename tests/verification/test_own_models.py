@@ -148,6 +148,12 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     assert hint is not None
     assert "numpy.savez('FILE.npz', PGM=…)" in hint
 
+    # So with floats, of which a model takes some.
+    assert found["server.http", "root"][0] == found["probe.model", "root"][0] == "unknown"
+    (hint,) = {check.fix for check in report.checks if check.found.startswith("root: not known")}
+    assert hint is not None
+    assert "numpy.savez('FILE.npz', X=…)" in hint
+
     # Other environments and other backends.
     assert found["probe.model", "apart"][0] == "omitted"
     assert found["server.grpc", "apart"][0] == "passed"

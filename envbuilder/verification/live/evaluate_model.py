@@ -121,7 +121,7 @@ class ModelEvaluator:
 
     def _failed(self, failed: Mapping[str, Any]) -> Check:
         asked, text = failed.get("inputs", ""), failed["text"]
-        if failed["stage"] in ("eager", "answer") and asked and self._may_be_the_inputs():
+        if failed["stage"] in ("eager", "answer") and asked and self._may_be_the_inputs(failed):
             return self.make("probe.model", "unknown", self._refused(text, asked), self._give_inputs())
         if failed["stage"] == "eager":
             fix = "the model itself fails: run it in plain Python with the inputs that config.pbtxt describes"
@@ -144,7 +144,7 @@ class ModelEvaluator:
         if unknown:
             return self.make("probe.model", "unknown", f"not known: {some(unknown)}", self._give_models())
         asked = failed.get("inputs", "")
-        if failed["stage"] == "answer" and asked and self._may_be_the_inputs():
+        if failed["stage"] == "answer" and asked and self._may_be_the_inputs(failed):
             return self.make(
                 "probe.model", "unknown", self._refused(failed["text"], asked), self._give_inputs()
             )
@@ -157,10 +157,11 @@ class ModelEvaluator:
         text = f"not known, because the probe only imitates Triton's module: {what} in the probe: {failed['text']}"
         return self.make("probe.model", "unknown", text, ASK_A_SERVER)
 
-    def _may_be_the_inputs(self) -> bool:
-        """Say whether another input might have been answered: one that nobody said the model takes."""
+    def _may_be_the_inputs(self, failed: Mapping[str, Any]) -> bool:
+        """Say whether another input might be answered, or was: nobody said that the model takes the one it refused."""
         questions = self.subject.questions
-        return questions is not None and questions.made_up and questions.narrow
+        narrow = questions is not None and questions.made_up and questions.narrow
+        return narrow or (questions is not None and bool(failed.get("otherwise")))
 
     def _refused(self, text: str, asked: str) -> str:
         assert self.subject.questions is not None

@@ -112,6 +112,7 @@ def run_probe(
         "own": deployed.own,
         "brief": brief and deployed.own,
         "inputs": sandbox.seen(inputs),
+        "made_up": deployed.questions.made_up,
         "outputs": sandbox.seen(deployed.outputs),
         "caches": [sandbox.seen(caches)],
         "scratch": sandbox.seen(scratch),

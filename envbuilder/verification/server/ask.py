@@ -30,11 +30,11 @@ from envbuilder.verification.live.inputs import labels_in_words
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.report import Check, Status, some
 from envbuilder.verification.server import client
+from envbuilder.verification.server.attempt import Ask, Attempt
 from envbuilder.verification.server.completed import NO_INPUTS, as_served
 from envbuilder.verification.server.process import RunningServer
 from envbuilder.verification.server.servers import Server, StartOptions
 
-_Ask = Callable[[RunningServer, DeployedModel, sample.Inputs], Answer]
 _Verdict = tuple[Status, str, str | None]
 _LACKS_BACKEND: Final = re.compile(
     r"unable to find backend library|unable to find '[^']*' or '[^']*' for model|no backend|"
@@ -249,18 +249,19 @@ class ServerChecks:
             id="server.model", status="failed", found=f"the server does not load it: {reason}", fix=fix
         )
 
-    def _ask(self, protocol: str, ask: _Ask, subject: Subject, running: RunningServer) -> Check:
+    def _ask(self, protocol: str, ask: Ask, subject: Subject, running: RunningServer) -> Check:
         """Make some of the requests and judge the answers."""
         began = time.monotonic()
+        attempt = Attempt(ask)
         try:
-            verdict = self._judge(protocol, subject, self._hear(ask, subject, running))
+            verdict = self._judge(protocol, subject, self._hear(attempt, subject, running))
         except Exception as error:  # whatever a client meets is what the check found
-            verdict = self._refused(protocol, subject, error, running)
+            verdict = self._refused(protocol, subject, error, running, attempt)
         status, found, fix = verdict
         seconds = time.monotonic() - began
         return Check(id=f"server.{protocol}", status=status, found=found, fix=fix, seconds=seconds)
 
-    def _hear(self, ask: _Ask, subject: Subject, running: RunningServer) -> _Heard:
+    def _hear(self, ask: Ask, subject: Subject, running: RunningServer) -> _Heard:
         deployed, known, varying = subject.deployed, subject.known, set(subject.varying)
         config = sample.stub_config(deployed.config)
         rough = rough_outputs(config)
@@ -294,7 +295,9 @@ class ServerChecks:
             compared=all(case.label in known for case in cases),
         )
 
-    def _refused(self, protocol: str, subject: Subject, error: Exception, running: RunningServer) -> _Verdict:
+    def _refused(
+        self, protocol: str, subject: Subject, error: Exception, running: RunningServer, attempt: Attempt
+    ) -> _Verdict:
         """Judge a request that was not answered."""
         questions, said = subject.deployed.questions, f"{type(error).__name__}: {error}"
         answered_by_model = isinstance(error, InferenceServerException)
@@ -307,7 +310,7 @@ class ServerChecks:
             answered_by_model
             and subject.probed is None
             and questions.made_up
-            and (questions.narrow or judged)
+            and (questions.narrow or judged or attempt.may_be_the_values())
         ):
             text = (
                 f"not known: the model rejects an input by {protocol}, which was {questions.source}: {said}"

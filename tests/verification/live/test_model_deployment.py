@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from tests.helpers.own_models import (
     EARLY,
     FLOATS,
     HELPER,
+    NEVER,
+    ROOT,
     SCALING,
     SHY,
     TICKER,
@@ -117,6 +120,32 @@ def test_a_probe_of_a_model_that_it_cannot_ask_loads_it(tmp_path: Path, deploy: 
         (check,) = evaluator.checks(probed.answer)
         assert (check.id, check.status) == ("probe.model", "unknown")
         assert check.found.endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "hint"),
+    [
+        (ROOT, False, "give inputs that"),
+        (NEVER, False, "test it on a real"),
+        (ROOT, True, "test it on a real"),
+    ],
+)
+def test_floats_that_a_model_refuses_are_tried_otherwise(
+    tmp_path: Path, deploy: Deploy, source: str, given: bool, hint: str
+) -> None:
+    (model,), _ = deploy(model=write(tmp_path, "own", source, FLOATS))
+    questions = replace(model.questions, made_up=not given)
+    probed = run_probe.run_probe(replace(model, questions=questions), "direct")
+    assert probed.answer is not None
+    evaluator = ModelEvaluator(
+        subject=Subject(own=True, questions=questions),
+        make=lambda id, status, found, fix: Check(id=id, status=status, found=found, fix=fix),
+    )
+    (check,) = evaluator.checks(probed.answer)
+    assert (check.id, check.status, str(check.fix)[: len(hint)]) == ("probe.model", "unknown", hint)
+    ours = ModelEvaluator(subject=Subject(questions=questions), make=evaluator.make)
+    (check,) = ours.checks({"failed": {**probed.answer["failed"], "stage": "eager"}})
+    assert check.status == ("unknown" if hint.startswith("give") else "failed")
 
 
 def test_a_model_that_completes_nothing_and_does_not_load_is_for_the_probe(

@@ -295,6 +295,35 @@ def test_a_model_that_refuses_its_input(
         assert checks[1].fix == asked.how_to_give()
 
 
+@pytest.mark.parametrize(
+    ("taken", "status"),
+    [
+        (lambda x, _: (x >= 0).all(), "unknown"),  # a root
+        (lambda x, _: (x > 0).all() and (x < 1).all(), "unknown"),  # a probability
+        (lambda x, _: False, "failed"),
+        (lambda x, number: number > 1, "failed"),  # it is not the values: the same ones are taken later
+    ],
+)
+def test_floats_that_are_refused_are_tried_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: Callable[[Any, int], bool], status: str
+) -> None:
+    hold(tmp_path, monkeypatch, right)
+    asked = itertools.count(1)
+
+    def ask(_running: RunningServer, _subject: DeployedModel, inputs: sample.Inputs) -> Answer:
+        if not taken(inputs["x"], next(asked)):
+            raise InferenceServerException(f"{RAISED}no such value")
+        return [{"y": right(len(inputs["x"]))}]
+
+    monkeypatch.setattr(client, "ask_http", ask)
+    (tmp_path / "other").mkdir()
+    server = Quiet(binary=Path("/x"), backends=tmp_path, stubs={}, release="pytriton-0.7.0")
+    served = checks_of_server(tmp_path / "other", server, own=True, probed=None)
+    check = served.run(tmp_path / "other.log", 1).checks[1]
+    assert (check.id, check.status, check.found.count("no such value")) == ("server.http", status, 1)
+    assert (check.fix == served.models[0].questions.how_to_give()) is (status == "unknown")
+
+
 def served_config(more: str = "") -> Any:
     return text_format.Parse(CONFIG + more, model_config_pb2.ModelConfig())
 
