@@ -353,12 +353,13 @@ LOOSELY = FLOATS.replace(
 
 
 def write(
-    repository: Path, name: str, source: str | None, config: str, files: dict[str, bytes] | None = None
+    repository: Path, name: str, source: str | None, config: str | None, files: dict[str, bytes] | None = None
 ) -> Path:
     """Write a model directory; *files* by their paths in it."""
     folder = repository / name
     (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(config)
+    if config is not None:
+        (folder / "config.pbtxt").write_text(config)
     if source is not None:
         (folder / "1" / "model.py").write_text(source)
     for path, data in (files or {}).items():
@@ -394,6 +395,8 @@ def write_repository(repository: Path) -> Path:
     write(repository, "root", ROOT, FLOATS)
     write(repository, "completed", COMPLETED, UNTYPED)
     write(repository, "shy", SHY, UNTYPED)
+    bare = COMPLETED.replace('"completed", "", "completed_0"', '"bare", "", "bare_0"')
+    write(repository, "bare", bare, None)
     base = {
         "1/base.py": COMPLETED.replace('"completed", "", "completed_0"', '"based", "", "based_0"').encode()
     }

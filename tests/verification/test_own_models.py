@@ -84,6 +84,7 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "picture",
         "completed",
         "based",
+        "bare",
         "dice",
         "reshaping",
         "loader",

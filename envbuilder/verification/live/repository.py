@@ -19,6 +19,7 @@ from envbuilder.deployment.config import (
     ENVIRONMENT,
     MODEL_DIRECTORY,
     ModelConfig,
+    completes_itself,
     read_config,
 )
 from envbuilder.deployment.pbtxt import set_parameter
@@ -89,12 +90,16 @@ def with_those_it_names(model: Path) -> Wanted:
 
 
 def models_in(folder: Path) -> dict[str, Path]:
-    """Return the model directories in *folder*, by name: those with a configuration, or with version folders."""
+    """Return the model directories in *folder*, by name: those with a configuration, or a model that needs none."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise VerifyError(f"{folder} cannot be read: {error.strerror}") from None
-    return {path.name: path for path in entries if path.is_dir() and (path / CONFIG).is_file()}
+    return {
+        path.name: path
+        for path in entries
+        if path.is_dir() and ((path / CONFIG).is_file() or completes_itself(path))
+    }
 
 
 def names_in(model: Path) -> set[str]:

@@ -77,9 +77,9 @@ def labels(models: list[DeployedModel]) -> list[list[str]]:
     return [[case.label for case in model.questions.cases] for model in models]
 
 
-@pytest.mark.parametrize("config", [BARE, UNTYPED])
+@pytest.mark.parametrize("config", [BARE, UNTYPED, None])
 def test_a_model_completes_its_configuration_wherever_it_has_that_from(
-    tmp_path: Path, deploy: Deploy, config: str
+    tmp_path: Path, deploy: Deploy, config: str | None
 ) -> None:
     files = {"1/base.py": COMPLETED.encode()}
     models, said = deploy(

@@ -15,6 +15,7 @@ from envbuilder.verification.live.deployed import DeployedModel, latest_version
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
 from tests.helpers.own_models import (
+    COMPLETED,
     COUNTED,
     FLOATS,
     HELPER,
@@ -65,7 +66,11 @@ def test_all_models_or_those_that_are_named(tmp_path: Path) -> None:
     write(tmp_path, "shout", SHOUT, SHOUTS)
     write(tmp_path, "twice", None, TWICE)
     (tmp_path / "no-model").mkdir()
+    write(tmp_path, "no-model-either", "import torch\n", None)  # no server loads it
     assert names(wanted_models(tmp_path, ()).models) == ["shout", "twice"]
+    write(tmp_path, "itself", COMPLETED, None)
+    assert names(wanted_models(tmp_path, ()).models) == ["itself", "shout", "twice"]
+    shutil.rmtree(tmp_path / "itself")
     wanted = wanted_models(tmp_path, ("twice",))
     assert (names(wanted.models), names(wanted.others)) == (["twice"], ["shout"])
     with pytest.raises(VerifyError, match="contains no model 'thrice'") as caught:
