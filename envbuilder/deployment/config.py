@@ -10,6 +10,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from envbuilder.deployment import pbtxt
+from envbuilder.deployment.plain_model import defines_model
+from envbuilder.deployment.versions import version_of
 from envbuilder.errors import DeployError
 from envbuilder.util.files import read_regular
 from envbuilder.util.printable import printable_line
@@ -23,6 +25,8 @@ PYTHON_BASED = "model.py"
 """``runtime`` of a model that a python-based backend serves."""
 MAX_BYTES = 2**20
 """Largest configuration, in bytes: ten times the largest known, which lists a warm-up for each of many inputs."""
+_BARE = 'backend: "python"\n'
+"""What Triton takes a model without a config.pbtxt to say."""
 _MAX_SAID = 300
 """Characters of what protobuf says of a text."""
 TORCH_PLATFORMS = ("pytorch", "pytorch_libtorch", "libtorch", "torch_aoti")
@@ -62,7 +66,7 @@ class Serving:
 
 
 def read_config(model: Path) -> ModelConfig:
-    """Read the config.pbtxt of the model directory *model*.
+    """Read the config.pbtxt of the model directory *model*, or return what Triton takes in its place.
 
     Raises:
         DeployError: there is none, or it does not parse; the message names the line.
@@ -71,6 +75,8 @@ def read_config(model: Path) -> ModelConfig:
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
+        if completes_itself(model):
+            return ModelConfig(path=path, text=_BARE, message=_parse(_BARE, str(path)))
         raise DeployError(
             f"{model} has no {CONFIG}",
             hint="a model directory contains config.pbtxt and version folders (1/, 2/, …); "
@@ -79,6 +85,19 @@ def read_config(model: Path) -> ModelConfig:
     except OSError:
         pass  # reading it says the same
     return read_config_file(path)
+
+
+def completes_itself(model: Path) -> bool:
+    """Say whether *model* needs no config.pbtxt: Triton takes a ``model.py`` for one of the Python backend's.
+
+    Source: ``AutoCompleteBackendFields`` of Triton core's ``model_config_utils.cc``. Without a ``TritonPythonModel`` in
+    it such a model does not load.
+    """
+    try:
+        versions = [path for path in model.iterdir() if version_of(path.name) is not None]
+    except OSError:
+        return False
+    return any(defines_model(version / PYTHON_BASED) for version in versions)
 
 
 def read_config_file(path: Path) -> ModelConfig:

@@ -18,7 +18,9 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.code_reads import mentioned, read_by_code
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
+from envbuilder.deployment.plain_model import MOST_CODE, defines_model
 from envbuilder.deployment.runtime_files import foreign_name
+from envbuilder.deployment.versions import find_misnamed, is_numbered
 from envbuilder.deployment.weight_files import (
     WeightSet,
     choose_named,
@@ -35,16 +37,10 @@ from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
 _VERSION = re.compile(r"0|[1-9][0-9]*")
-_STARTS_LIKE_A_VERSION = re.compile(r"\s*[+-]?[0-9]")
 MODEL_WEIGHTS = "MODEL_WEIGHTS"
 """The parameter that names the weights of a version."""
 _LOADS = re.compile(r"\b(from_pretrained|load_state_dict|load_file|load_model|safe_open|torch\.load)\b")
 """Matches code that reads weights itself."""
-_PLAIN_MODEL = re.compile(r"(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b")
-_MOST_CODE = 16 * 2**20
-"""Bytes of a model's code that are looked at."""
-_LONGEST_LINE = 1000
-"""Characters of a line of it: the pattern above takes the square of them."""
 _RESERVED_BACKENDS = ("python", "pytorch", "onnxruntime", "tensorrt", "tensorflow", "openvino", "dali", "fil")
 
 
@@ -143,14 +139,7 @@ def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
     """Whether a version has its own ``TritonPythonModel``, which needs no runtime."""
     name = config.message.default_model_filename
     own = name.endswith(".py") and name != RUNTIME_FILE and is_inside(name)
-    path = version / (name if own else "model.py")
-    try:
-        text = read_regular(path, most=_MOST_CODE).decode("utf-8", "replace")
-    except OSError:
-        return False
-    return any(
-        _PLAIN_MODEL.match(line[:_LONGEST_LINE]) for line in text.splitlines() if "TritonPythonModel" in line
-    )
+    return defines_model(version / (name if own else "model.py"))
 
 
 def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain: bool) -> Iterator[Finding]:
@@ -188,12 +177,16 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
             message=f"version_policy asks for version {missing[0]}, but {model} has no such folder",
             hint="correct `specific` in config.pbtxt, or add the folder",
         )
+    wrong = find_misnamed(model, message)
     for path in sorted(model.iterdir()):
-        if path.is_dir() and not _VERSION.fullmatch(path.name) and _STARTS_LIKE_A_VERSION.match(path.name):
+        if path.name in wrong or (
+            path.is_dir() and is_numbered(path.name) and not _VERSION.fullmatch(path.name)
+        ):
+            ignored = f"folder {shown(path.name)}: Triton parses a version from its name, or ignores it"
             yield Finding(
                 id="version-name",
-                level="warning",
-                message=f"folder {path.name!r}: Triton parses a version from its name, or ignores it",
+                level="error" if path.name in wrong else "warning",
+                message=wrong.get(path.name, ignored),
                 hint="versions are named 1, 2, 3, …; give other folders a name that starts with a letter",
             )
 
@@ -320,7 +313,7 @@ def _code(version: Path) -> str:
     texts = []
     for path in sorted(version.glob("*.py")):
         try:
-            texts.append(read_regular(path, most=_MOST_CODE).decode("utf-8", "replace"))
+            texts.append(read_regular(path, most=MOST_CODE).decode("utf-8", "replace"))
         except OSError:
             continue
     return "\n".join(texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,26 @@ def read_cases(path: str) -> dict[str, dict[str, Any]]:
                 array = _strings(array.tobytes(), [int(size) for size in shape.split("x") if size])
             cases.setdefault(label, {})[name] = array
     return cases
+
+
+def is_the_inputs_fault(inputs: dict[str, Any], answers: Callable[[dict[str, Any]], bool]) -> bool:
+    """Say whether a model refuses *inputs*, which were made up, for the values of their floats.
+
+    Some models take a range only: a probability, what has a root or a logarithm. *answers* says whether a request is
+    answered; the one that was refused must be refused again.
+    """
+    return any(map(answers, _with_other_floats(inputs))) and not answers(inputs)
+
+
+def _with_other_floats(inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if all(array.dtype.kind != "f" for array in inputs.values()):
+        return
+    random = np.random.RandomState(0)
+    for make in (random.random_sample, np.ones, np.zeros):
+        yield {
+            name: np.asarray(make(array.shape), array.dtype) if array.dtype.kind == "f" else array
+            for name, array in inputs.items()
+        }
 
 
 def titled(label: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .answers import Answer
@@ -13,24 +14,49 @@ def run_ensemble(
     inputs: dict[str, Any],
     ask: Callable[[str, dict[str, Any], list[str]], Answer],
     wanted: list[str],
-) -> dict[str, Any]:
-    """Run the steps whose inputs are there until none is left; return the outputs that are *wanted*, or all.
+) -> Answer:
+    """Run the steps whose inputs are there until none is left; return responses with the outputs that are *wanted*.
+
+    Where a step is decoupled, so is the ensemble: the steps after it run for each of its responses.
 
     Args:
         config: of the ensemble.
         inputs: arrays by name.
         ask: returns the responses of a model, given its name, its inputs, and the requested outputs.
-        wanted: names of outputs.
+        wanted: names of outputs; none: all.
     """
-    values, steps = dict(inputs), list(config["ensemble_scheduling"]["step"])
-    while steps:
-        able = [step for step in steps if all(source in values for source in step["input_map"].values())]
-        if not able:
-            break
-        for step in able:
-            steps.remove(step)
-            given = {name: values[source] for name, source in step["input_map"].items()}
-            (answer, *_) = ask(step["model_name"], given, list(step["output_map"]))
-            values.update({target: answer[name] for name, target in step["output_map"].items()})
     names = wanted or [output["name"] for output in config["output"]]
-    return {name: values[name] for name in names}
+    ended = _run(list(config["ensemble_scheduling"]["step"]), dict(inputs), ask)
+    return [{name: _value(values, name) for name in names} for values in ended]
+
+
+def _run(
+    steps: list[dict[str, Any]],
+    values: dict[str, Any],
+    ask: Callable[[str, dict[str, Any], list[str]], Answer],
+) -> Iterator[dict[str, Any]]:
+    """Yield the tensors that there are in the end, once for each response that is made of *values*."""
+    able = [step for step in steps if all(source in values for source in step["input_map"].values())]
+    if not able:
+        yield values
+        return
+    answers = []
+    for step in able:
+        given = {name: values[source] for name, source in step["input_map"].items()}
+        responses = ask(step["model_name"], given, list(step["output_map"]))
+        # One without outputs says only that it is the last.
+        answers.append([_renamed(one, step["output_map"]) for one in responses if one])
+    left = [step for step in steps if step not in able]
+    for together in itertools.product(*answers):
+        more = {name: value for response in together for name, value in response.items()}
+        yield from _run(left, {**values, **more}, ask)
+
+
+def _renamed(response: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {target: _value(response, name) for name, target in names.items()}
+
+
+def _value(values: dict[str, Any], name: str) -> Any:
+    if name not in values:
+        raise RuntimeError(f"no step of the ensemble gives {name!r}")
+    return values[name]

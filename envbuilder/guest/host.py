@@ -66,6 +66,8 @@ class Host:
         self.module: Any = None
         self.asked = ""
         """What the model was asked last, in words."""
+        self.otherwise = False
+        """Whether it answers to other values than those that it refused."""
         add_paths(job)
 
     def import_file(self) -> Any:
@@ -80,8 +82,8 @@ class Host:
         self.module = module
         return module
 
-    def complete_config(self) -> dict[str, Any]:
-        """Return the configuration as the model's ``auto_complete_config`` leaves it.
+    def complete_config(self) -> dict[str, Any] | None:
+        """Return the configuration as the model's ``auto_complete_config`` leaves it; None: it has none.
 
         Raises:
             TritonModelException: it returns something else.
@@ -89,8 +91,9 @@ class Host:
         pb_utils = stand_in()
         config = pb_utils.ModelConfig(json.dumps(self.config))
         model = self.import_file().TritonPythonModel
-        if hasattr(model, "auto_complete_config"):
-            config = model.auto_complete_config(config)
+        if not hasattr(model, "auto_complete_config"):
+            return None
+        config = model.auto_complete_config(config)
         if not isinstance(config, pb_utils.ModelConfig):
             raise pb_utils.TritonModelException(
                 f"auto_complete_config function in model '{self.config['name']}' must return a valid pb.ModelConfig "

@@ -75,7 +75,8 @@ def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
             probe.run()
             probe.finish()
         elif job["task"] == "complete":
-            found["config"] = host.complete_config()
+            completed = host.complete_config()
+            found.update({} if completed is None else {"config": completed})
         else:
             found.update(Job(host).run())
     except Exception as error:

@@ -78,7 +78,7 @@ class Neighbours:
         """Return the responses of the model *name*."""
         config = self._config(name)
         if config.get("ensemble_scheduling"):
-            return [run_ensemble(config, inputs, self.answer, wanted)]
+            return run_ensemble(config, inputs, self.answer, wanted)
         found = self._child(name).ask((inputs, list(wanted)))
         if "unknown" in found:
             self.unknown += found["unknown"]

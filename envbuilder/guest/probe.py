@@ -95,6 +95,7 @@ class Probe:
                 "trace": traceback.format_exc(),
                 "missing": missing,
                 "inputs": self.host.asked,
+                "otherwise": self.host.otherwise,
             }
             raise StageError(name) from error
 

@@ -20,7 +20,7 @@ from .answers import (
     undescribed_outputs,
     varying_outputs,
 )
-from .cases import read_cases, titled
+from .cases import is_the_inputs_fault, read_cases, titled
 from .ensemble import run_ensemble
 from .equality import rough_outputs
 from .host import Host, stand_in, words
@@ -46,7 +46,7 @@ class _Served:
     def asked(self, model: Any, stage: str, labels: List[str] | None = None) -> Answers:
         """Return the answers to the requests of *labels*, or to all."""
         return {
-            label: self.stage(stage, self.ask, model, [case])[0]
+            label: self.stage(stage, self.ask_alone, model, case)
             for label, case in self.cases.items()
             if labels is None or label in labels
         }
@@ -54,6 +54,25 @@ class _Served:
     def ask(self, model: Any, requests: List[Dict[str, Any]]) -> List[Answer]:
         """Return the answers to *requests*, sent together."""
         return self.host.ask(model, requests)
+
+    def ask_alone(self, model: Any, request: Dict[str, Any]) -> Answer:
+        """Return the answer to one request; where it is refused, note whether others would be answered."""
+        try:
+            return self.ask(model, [request])[0]
+        except Exception:
+            if self.host.job.get("made_up"):
+                asked = self.host.asked
+                self.host.otherwise = is_the_inputs_fault(request, lambda other: self.answers(model, other))
+                self.host.asked = asked
+            raise
+
+    def answers(self, model: Any, request: Dict[str, Any]) -> bool:
+        """Say whether the model answers to a request."""
+        try:
+            self.ask(model, [request])
+        except Exception:
+            return False
+        return True
 
     @property
     def some(self) -> List[str]:
@@ -117,6 +136,9 @@ class OwnModel(_Served):
         began = time.perf_counter()
         model = self.stage("compiled", self.load)
         found["load_seconds"] = time.perf_counter() - began
+        self.model = model
+        if not self.cases:  # what it takes is not known here
+            return
         answers = self.asked(model, "answer")
         varying = self.varying(answers, self.asked(model, "answer", self.some))
         if "dynamic_batching" in self.host.config:  # without it a server never gives the model two at once
@@ -128,7 +150,6 @@ class OwnModel(_Served):
         found["undescribed"] = undescribed_outputs(self.host.config, answers)
         found["response_parameters"] = stand_in().InferenceResponse.any_parameters
         self.save(answers)
-        self.model = model
 
     def finish(self) -> str | None:
         """Unload the model; return what its ``finalize`` raises, if anything: no client meets it."""
@@ -153,7 +174,7 @@ class Ensemble(OwnModel):
     def ask(self, model: Any, requests: List[Dict[str, Any]]) -> List[Answer]:
         """Return the answers to *requests*, one after the other."""
         config = self.host.config
-        return [[run_ensemble(config, request, self.neighbours.answer, [])] for request in requests]
+        return [run_ensemble(config, request, self.neighbours.answer, []) for request in requests]
 
 
 class RuntimeModel(_Served):

@@ -447,6 +447,18 @@ def test_no_configuration(archive: Path, model: Path, repository: Path) -> None:
     assert (error.message, error.exit_code) == (f"{model} has no config.pbtxt", 8)
 
 
+def test_a_model_that_completes_its_configuration_itself(
+    archive: Path, model: Path, repository: Path
+) -> None:
+    (model / "config.pbtxt").unlink()
+    (model / "1" / "model.py").write_text("class TritonPythonModel:\n    pass\n")
+    deployment = deploy(archive, model, repository)
+    text = (deployment.folder / "config.pbtxt").read_text()
+    assert text.startswith('backend: "python"\n')
+    assert "EXECUTION_ENV_PATH" in text
+    assert not (model / "config.pbtxt").exists()
+
+
 def test_a_configuration_that_does_not_parse(archive: Path, model: Path, repository: Path) -> None:
     (model / "config.pbtxt").write_text('name: "n"\nbackend "python"\n')
     error = refused(DeployError, archive, model, repository=repository)

@@ -93,7 +93,7 @@ def test_versions_in_order(model: Path) -> None:
 
 
 def test_folders_that_triton_would_read_as_a_version(model: Path) -> None:
-    for name in ("01", "2-old", "-3", "labels"):
+    for name in ("01", "2-old", "2", "-3", "labels"):
         (model / name).mkdir()
     found = [
         finding.message
@@ -104,6 +104,31 @@ def test_folders_that_triton_would_read_as_a_version(model: Path) -> None:
         f"folder {name!r}: Triton parses a version from its name, or ignores it"
         for name in ("-3", "01", "2-old")
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "policy", "level", "said"),
+    [
+        ("2-old", "", "error", "folder '2-old' counts as version 2, and there is no folder 2"),
+        (" +3", "", "error", "folder ' +3' counts as version 3, and there is no folder 3"),
+        ("-05", "all { }", "error", "folder '-05' counts as version -5, and there is no folder -5"),
+        ("-05", "", "warning", "folder '-05': Triton parses"),
+        ("2-old", "specific { versions: 1 }", "warning", "folder '2-old': Triton parses"),
+        (
+            "99999999999999999999",
+            "specific { versions: 1 }",
+            "error",
+            "folder '99999999999999999999' counts as a version, and a number of this size ends the server",
+        ),
+    ],
+)
+def test_a_folder_whose_name_keeps_a_server_from_loading(
+    model: Path, name: str, policy: str, level: str, said: str
+) -> None:
+    (model / name).mkdir()
+    (model / "config.pbtxt").write_text(f"{CONFIG}version_policy {{ {policy} }}\n" if policy else CONFIG)
+    found = problems(model)["version-name"]
+    assert (found.level, found.message[: len(said)]) == (level, said)
 
 
 def test_no_version(model: Path) -> None:

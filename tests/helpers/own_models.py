@@ -120,6 +120,15 @@ ensemble_scheduling { step [
   { model_name: "shout" model_version: -1
     input_map { key: "TEXT" value: "TEXT" } output_map { key: "LOUD" value: "once" } } ] }
 """
+# An ensemble is decoupled where one of its steps is.
+COUNTED = """
+platform: "ensemble" max_batch_size: 0
+input [ { name: "COUNT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+output [ { name: "TICK" data_type: TYPE_INT32 dims: [ 1 ] } ]
+ensemble_scheduling { step [
+  { model_name: "STEP" model_version: -1
+    input_map { key: "COUNT" value: "COUNT" } output_map { key: "TICK" value: "TICK" } } ] }
+"""
 PICTURE = (
     HEAD
     + ONE
@@ -172,6 +181,13 @@ COMPLETED = (
         return pb_utils.InferenceResponse([pb_utils.Tensor("Y", x * 3)])
 """
 )
+# A hook that works on a server and not in the probe.
+SHY = COMPLETED.replace(
+    "        auto_complete_model_config.set_max",
+    '        import sys\n        assert "_envbuilder_guest" not in sys.modules\n'
+    "        auto_complete_model_config.set_max",
+    1,
+).replace('"completed", "", "completed_0"', '"shy", "", "shy_0"')
 VARYING = (
     HEAD
     + ONE
@@ -180,6 +196,18 @@ VARYING = (
         return pb_utils.InferenceResponse([pb_utils.Tensor("Y", np.array([{value}], np.float32))])
 """
 )
+ROOT = (
+    HEAD
+    + "import math\n"
+    + ONE
+    + """
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "X").as_numpy()
+        y = np.array([[math.sqrt(value) for value in row] for row in x], np.float32)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", y)])
+"""
+)
+NEVER = ROOT.replace("math.sqrt(value)", "math.nothing(value)")
 UNTYPED = 'backend: "python"\ninput [ { name: "X" } ]\n'
 UNCOMPLETED = COMPLETED.replace("set_max_batch_size(2)", "set_max_batch_size(-1)")
 BROKEN = HEAD + ONE + '    def initialize(self, args):\n        raise OSError("no licence")\n'
@@ -325,12 +353,13 @@ LOOSELY = FLOATS.replace(
 
 
 def write(
-    repository: Path, name: str, source: str | None, config: str, files: dict[str, bytes] | None = None
+    repository: Path, name: str, source: str | None, config: str | None, files: dict[str, bytes] | None = None
 ) -> Path:
     """Write a model directory; *files* by their paths in it."""
     folder = repository / name
     (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(config)
+    if config is not None:
+        (folder / "config.pbtxt").write_text(config)
     if source is not None:
         (folder / "1" / "model.py").write_text(source)
     for path, data in (files or {}).items():
@@ -360,9 +389,18 @@ def write_repository(repository: Path) -> Path:
     write(repository, "conductor", CONDUCTOR, NUMBERS)
     write(repository, "shout", SHOUT, SHOUTS)
     write(repository, "twice", None, TWICE)
+    write(repository, "counted", None, COUNTED.replace("STEP", "ticker"))
     write(repository, "picture", PICTURE, PICTURES + WARM_UP, {"warmup/small": PGM})
     write(repository, "refusing", PICTURE, PICTURES)
+    write(repository, "root", ROOT, FLOATS)
     write(repository, "completed", COMPLETED, UNTYPED)
+    write(repository, "shy", SHY, UNTYPED)
+    bare = COMPLETED.replace('"completed", "", "completed_0"', '"bare", "", "bare_0"')
+    write(repository, "bare", bare, None)
+    base = {
+        "1/base.py": COMPLETED.replace('"completed", "", "completed_0"', '"based", "", "based_0"').encode()
+    }
+    write(repository, "based", "from .base import TritonPythonModel\n", 'backend: "python"\n', base)
     write(repository, "half", HALF, HALVES)
     write(repository, "mute", CROWDED, MUTE)
     write(repository, "stored", STORED, STATES, FIRST)

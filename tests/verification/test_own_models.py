@@ -83,6 +83,8 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "twice",
         "picture",
         "completed",
+        "based",
+        "bare",
         "dice",
         "reshaping",
         "loader",
@@ -107,11 +109,20 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "answers by grpc for batches of 1, the same as in the probe",
     )
 
+    assert found["server.http", "counted"][0] == "omitted"  # an ensemble of it
+    assert found["server.grpc", "counted"] == found["server.grpc", "ticker"]
+
     # No response is an answer, too; and what finalize does to its process loses nothing that was found.
     assert found["probe.answers", "silent"][0] == "passed"
     assert found["server.grpc", "silent"] == found["server.grpc", "ticker"]
     exited = "its finalize fails: its process exited, or exceeded the time limit"
     assert found["probe.model", "silent"] == ("warning", f"the model answers: nothing; {exited}")
+
+    # What the probe cannot complete the server does.
+    assert found["probe.config", "shy"][0] == found["probe.model", "shy"][0] == "warning"
+    for id in ("server.http", "server.grpc"):
+        assert found[id, "shy"][0] == "passed"
+        assert found[id, "shy"][1].endswith("for batches of 1, 2, with nothing to compare them with")
 
     # An answer that depends on the process is no failure, and is told.
     assert found["probe.answers", "process"][0] == "passed"
@@ -137,6 +148,12 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     (hint,) = {check.fix for check in report.checks if check.found.startswith("refusing: not known")}
     assert hint is not None
     assert "numpy.savez('FILE.npz', PGM=…)" in hint
+
+    # So with floats, of which a model takes some.
+    assert found["server.http", "root"][0] == found["probe.model", "root"][0] == "unknown"
+    (hint,) = {check.fix for check in report.checks if check.found.startswith("root: not known")}
+    assert hint is not None
+    assert "numpy.savez('FILE.npz', X=…)" in hint
 
     # Other environments and other backends.
     assert found["probe.model", "apart"][0] == "omitted"

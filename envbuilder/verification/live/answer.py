@@ -33,16 +33,21 @@ def check_answer(answer: Record) -> Mapping[str, Any]:
         child.text("returncode")
         child.free_text("output")
     if "failed" in answer:
-        failed = answer.record("failed")
-        failed.text("stage")
-        for key in ("text", *(key for key in ("missing", "inputs") if key in failed)):
-            failed.free_text(key)
+        _check_failed(answer.record("failed"))
     if "unknown" in answer:
         answer.free_texts("unknown")
     for kind in ("CPU", "GPU"):
         if kind in answer:
             _check_served(answer.record(kind))
     return answer.value
+
+
+def _check_failed(failed: Record) -> None:
+    failed.text("stage")
+    for key in ("text", *(key for key in ("missing", "inputs") if key in failed)):
+        failed.free_text(key)
+    if "otherwise" in failed:
+        failed.boolean("otherwise")
 
 
 def _check_torch(torch: Record) -> None:

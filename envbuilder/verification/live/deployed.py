@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +18,13 @@ from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.pbtxt import set_parameter
+from envbuilder.deployment.versions import find_misnamed, served_versions
 from envbuilder.foreign.measured import MeasuredManifest, read_measured
 from envbuilder.progress import Reporter
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.inputs import NOT_ASKED, Questions
 from envbuilder.verification.live.launch import Sandbox, host_compilers
 
-_VERSION: Final = re.compile(r"0|[1-9][0-9]*")
-"""A version folder; one with a zero before it a server leaves out."""
 _COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 
 
@@ -51,6 +49,10 @@ class DeployedModel:
     questions: Questions = NOT_ASKED
     compiler: str | None = None
     """The path in the environment of the C++ compiler that it brings along."""
+    incomplete: bool = False
+    """Whether only a server knows what its configuration is in the end."""
+    read_questions: Callable[[model_config_pb2.ModelConfig], Questions] | None = None
+    """Returns what it is asked, once its configuration is complete; VerifyError where that does not fit."""
     apart: str | None = None
     """Why the archive's Python cannot run it; None: it can."""
     neighbours: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -158,19 +160,6 @@ def latest_version(folder: Path, config: model_config_pb2.ModelConfig) -> str:
     return max(served_versions(folder, config), key=int, default="1")
 
 
-def served_versions(folder: Path, config: model_config_pb2.ModelConfig) -> list[str]:
-    """Return the versions that Triton serves of the model in *folder*, by its version policy, in order."""
-    found = (path.name for path in folder.iterdir() if path.is_dir())
-    versions = [name for name in found if _VERSION.fullmatch(name)]
-    versions.sort(key=int)
-    policy = config.version_policy
-    if policy.HasField("specific"):
-        return [one for one in versions if int(one) in policy.specific.versions]
-    if policy.HasField("all"):
-        return versions
-    return versions[-(policy.latest.num_versions or 1) :]
-
-
 def other_backend(message: model_config_pb2.ModelConfig) -> str:
     """Return which backend or platform other than Python serves a model; empty: none.
 
@@ -192,6 +181,10 @@ def find_obstacle(deployed: DeployedModel) -> tuple[str, str] | None:
             "none of its version folders is served: version_policy asks for others",
             "correct version_policy in config.pbtxt, or add the version folder that it asks for",
         )
+    misnamed = find_misnamed(folder, config)
+    if misnamed:
+        name, wrong = next(iter(misnamed.items()))
+        return wrong, f"rename or move {name}: a version is named by its number only"
     if config.HasField("ensemble_scheduling") or config.runtime or other_backend(config):
         return None
     for version in versions:

@@ -20,10 +20,17 @@ STATE_FOLDER: Final = "initial_state"
 """Of a model directory: where a ``data_file`` of ``initial_state`` lies."""
 
 
-def find_fault(config: model_config_pb2.ModelConfig, folder: Path) -> tuple[str, str] | None:
-    """Return why no server loads, or answers for, the model of *config* in *folder*, and what to do; None: nothing."""
+def find_fault(
+    config: model_config_pb2.ModelConfig, folder: Path, *, incomplete: bool = False
+) -> tuple[str, str] | None:
+    """Return why no server loads, or answers for, the model of *config* in *folder*, and what to do; None: nothing.
+
+    Of a configuration that is *incomplete* only what nothing can complete is told.
+    """
     if config.HasField("model_repository_agents") and not config.model_repository_agents.agents:
         return "model_repository_agents is empty, which ends the server", f"remove it from {CONFIG}"
+    if incomplete:
+        return None
     return next(iter((*_of_batching(config), *_of_tensors(config), *_of_states(config, folder))), None)
 
 

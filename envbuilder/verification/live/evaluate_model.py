@@ -19,10 +19,11 @@ from envbuilder.verification.report import Check, Status, some
 
 _LENT: Final = ("c_python_backend_utils",)
 """Modules that only a stub has."""
-_ASK_A_SERVER: Final = "test it on a real server: `envbuilder verify ARCHIVE --server`"
+ASK_A_SERVER: Final = "test it on a real server: `envbuilder verify ARCHIVE --server`"
+"""What to do about what a probe cannot know."""
 _OF_ITS_OWN: Final = "a custom TritonPythonModel"
 
-DECIDED: Final = ("probe.model", "probe.answers", "probe.expected", "probe.config")
+DECIDED: Final = ("model.inputs", "probe.model", "probe.answers", "probe.expected", "probe.config")
 """Checks of a model of the user's own that a server can decide."""
 
 
@@ -73,7 +74,8 @@ def let_server_decide(place: list[Check], models: Sequence[DeployedModel], said:
     own = [deployed.name for deployed in models if deployed.own]
 
     def is_decided(check: Check) -> bool:
-        if check.id not in DECIDED or check.status not in ("unknown", "failed"):
+        undecided = ("unknown",) if check.id == "model.inputs" else ("unknown", "failed")
+        if check.id not in DECIDED or check.status not in undecided:
             return False
         if len(models) == 1:
             return bool(own) and any(_tells(other, "") for other in said)
@@ -107,6 +109,10 @@ class ModelEvaluator:
         if failed is not None and failed["stage"] in stages:
             yield self._own_failed(failed, unknown) if self.subject.own else self._failed(failed)
             return
+        questions = self.subject.questions
+        if self.subject.own and failed is None and questions is not None and not questions.cases:
+            text = "not known: it loads in the probe, but no request to it is known"
+            yield self.make("probe.model", "unknown", text, ASK_A_SERVER)
         for kind in ("CPU", "GPU"):
             if "cases" in answer.get(kind, {}):
                 yield from self._served(answer[kind], kind, unknown)
@@ -115,7 +121,7 @@ class ModelEvaluator:
 
     def _failed(self, failed: Mapping[str, Any]) -> Check:
         asked, text = failed.get("inputs", ""), failed["text"]
-        if failed["stage"] in ("eager", "answer") and asked and self._may_be_the_inputs():
+        if failed["stage"] in ("eager", "answer") and asked and self._may_be_the_inputs(failed):
             return self.make("probe.model", "unknown", self._refused(text, asked), self._give_inputs())
         if failed["stage"] == "eager":
             fix = "the model itself fails: run it in plain Python with the inputs that config.pbtxt describes"
@@ -138,7 +144,7 @@ class ModelEvaluator:
         if unknown:
             return self.make("probe.model", "unknown", f"not known: {some(unknown)}", self._give_models())
         asked = failed.get("inputs", "")
-        if failed["stage"] == "answer" and asked and self._may_be_the_inputs():
+        if failed["stage"] == "answer" and asked and self._may_be_the_inputs(failed):
             return self.make(
                 "probe.model", "unknown", self._refused(failed["text"], asked), self._give_inputs()
             )
@@ -149,12 +155,13 @@ class ModelEvaluator:
         }
         what = did.get(failed["stage"], "the probe did not reach its answers")
         text = f"not known, because the probe only imitates Triton's module: {what} in the probe: {failed['text']}"
-        return self.make("probe.model", "unknown", text, _ASK_A_SERVER)
+        return self.make("probe.model", "unknown", text, ASK_A_SERVER)
 
-    def _may_be_the_inputs(self) -> bool:
-        """Say whether another input might have been answered: one that nobody said the model takes."""
+    def _may_be_the_inputs(self, failed: Mapping[str, Any]) -> bool:
+        """Say whether another input might be answered, or was: nobody said that the model takes the one it refused."""
         questions = self.subject.questions
-        return questions is not None and questions.made_up and questions.narrow
+        narrow = questions is not None and questions.made_up and questions.narrow
+        return narrow or (questions is not None and bool(failed.get("otherwise")))
 
     def _refused(self, text: str, asked: str) -> str:
         assert self.subject.questions is not None
@@ -223,7 +230,7 @@ class ModelEvaluator:
             return self.make(id, "failed", text, "return as many values as the output's shape says")
         if wrong and self.subject.own:
             text = f"answers to simultaneous requests differ from those to single ones: {some(wrong)}"
-            return self.make(id, bad, f"not known whether this is an error: {text}", _ASK_A_SERVER)
+            return self.make(id, bad, f"not known whether this is an error: {text}", ASK_A_SERVER)
         if wrong:
             fix = "compiled code may differ in the last digits only: does the model ask torch.compiler.is_compiling()?"
             return self.make(id, bad, f"compiled outputs differ from eager: {some(wrong)}", fix)

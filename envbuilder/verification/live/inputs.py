@@ -59,7 +59,7 @@ class Questions:
 
     narrow: bool = False
     """Whether a model may take some inputs of these kinds and refuse others: strings, numbers that count, sizes that
-    vary. Any float of its size is as good as another."""
+    vary. Of floats some are tried, see :func:`envbuilder.guest.cases.is_the_inputs_fault`."""
     names: tuple[str, ...] = ()
     """Of the inputs."""
 

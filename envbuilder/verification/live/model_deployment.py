@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from envbuilder.catalog.triton import Launch
+from envbuilder.deployment.versions import served_versions
 from envbuilder.errors import DeployError, VerifyError
 from envbuilder.progress import Reporter
 from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
-from envbuilder.verification.live.deployed import DeployedModel, prepare, served_versions
+from envbuilder.verification.live.deployed import DeployedModel, prepare
 from envbuilder.verification.live.described import find_fault
+from envbuilder.verification.live.evaluate_model import ASK_A_SERVER
+from envbuilder.verification.live.inputs import NOT_ASKED
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.questions import questions_for
-from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
+from envbuilder.verification.live.repository import (
+    Wanted,
+    deploy_models,
+    knowing_each_other,
+    wanted_models,
+    with_those_it_names,
+)
 from envbuilder.verification.live.run_probe import complete
 from envbuilder.verification.report import Check, failed, passed
 
@@ -116,47 +125,61 @@ class ModelDeployment:
         if wanted.others:
             beside = ", ".join(path.name for path in wanted.others)
             yield passed("model.deployed", f"deployed with it, as models it may call: {beside}")
+        completed = []
         for deployed in found:
-            yield from self._ready(deployed, asked, launch, models)
+            one, said = self._complete(deployed, launch)
+            completed.append(one)
+            yield from said
+        for deployed in knowing_each_other(completed):
+            yield from self._ready(deployed, asked, models)
 
     def is_unchanged(self, sha256: str) -> bool:
         """Say whether it is the archive *sha256* that was deployed."""
         return all(file_sha256(path) == sha256 for path in self.environments)
 
-    def _ready(
-        self, deployed: DeployedModel, asked: ModelChoice, launch: Launch | None, models: list[DeployedModel]
-    ) -> Iterator[Check]:
-        """Complete the configuration of *deployed* and read what it is asked."""
+    def _complete(self, deployed: DeployedModel, launch: Launch | None) -> tuple[DeployedModel, list[Check]]:
+        """Return *deployed* with its configuration complete, as far as that is possible here, and why it is not."""
+        if launch is None or deployed.apart is not None:
+            return replace(deployed, incomplete=True), []
         try:
-            if launch is not None and deployed.apart is None:
-                deployed = complete(deployed, launch)
+            return complete(deployed, launch), []
         except VerifyError as error:
             fix = "correct it: a server loads no model where it fails; or describe all in config.pbtxt, without it"
             made = Check(id="probe.config", status="unknown", found=f"not known: {error.message}", fix=fix)
-            yield made.of_model(deployed.name) if self.many else made
-        fault = find_fault(deployed.config, deployed.folder) if deployed.own else None
+            return replace(deployed, incomplete=True), [made.of_model(deployed.name) if self.many else made]
+
+    def _ready(
+        self, deployed: DeployedModel, asked: ModelChoice, models: list[DeployedModel]
+    ) -> Iterator[Check]:
+        """Read what *deployed* is asked, and add it to *models*."""
+        config, folder, unsure = deployed.config, deployed.folder, deployed.incomplete
+        fault = find_fault(config, folder, incomplete=unsure) if deployed.own else None
         if fault is not None:
-            shutil.rmtree(deployed.folder)  # it may keep others from being served
+            shutil.rmtree(folder)  # it may keep others from being served
             yield failed("model.deployed", f"{deployed.name}: no server takes it: {fault[0]}", fault[1])
             return
+        read = functools.partial(
+            questions_for,
+            folder=folder,
+            inputs=asked.inputs,
+            expected=asked.expected,
+            tolerance=asked.tolerance,
+        )
+        unasked = not config.input or find_fault(config, folder) is not None
+        questions = NOT_ASKED
         try:
-            questions = questions_for(
-                deployed.config,
-                deployed.folder,
-                inputs=asked.inputs,
-                expected=asked.expected,
-                tolerance=asked.tolerance,
-            )
+            questions = NOT_ASKED if deployed.own and unasked else read(config)
         except VerifyError as error:
-            text = f"{deployed.name}: {error.message}" if self.many else error.message
-            yield failed("model.inputs", text, error.hint or "give other inputs: `--inputs FILE`")
-            return
-        if not deployed.config.input:
-            text = f"{deployed.name}: its configuration has no inputs, so no request can be sent"
-            yield Check(
-                id="model.inputs", status="unknown", found=text, fix="describe its inputs in config.pbtxt"
-            )
-            return
-        if not questions.made_up:
+            if not unsure:
+                text = f"{deployed.name}: {error.message}" if self.many else error.message
+                yield failed("model.inputs", text, error.hint or "give other inputs: `--inputs FILE`")
+                return
+        if not questions.cases or not config.input:
+            text = f"{deployed.name}: what it takes is not known: its configuration has no complete inputs"
+            fix = f"describe its inputs in config.pbtxt, or {ASK_A_SERVER}"
+            yield Check(id="model.inputs", status="unknown", found=text, fix=fix)
+            if not deployed.own:
+                return
+        elif not questions.made_up:
             yield passed("model.inputs", f"{deployed.name} gets requests from {questions.source}")
-        models.append(replace(deployed, questions=questions))
+        models.append(replace(deployed, questions=questions, read_questions=read))

@@ -19,6 +19,7 @@ from envbuilder.deployment.config import (
     ENVIRONMENT,
     MODEL_DIRECTORY,
     ModelConfig,
+    completes_itself,
     read_config,
 )
 from envbuilder.deployment.pbtxt import set_parameter
@@ -89,12 +90,16 @@ def with_those_it_names(model: Path) -> Wanted:
 
 
 def models_in(folder: Path) -> dict[str, Path]:
-    """Return the model directories in *folder*, by name: those with a configuration, or with version folders."""
+    """Return the model directories in *folder*, by name: those with a configuration, or a model that needs none."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise VerifyError(f"{folder} cannot be read: {error.strerror}") from None
-    return {path.name: path for path in entries if path.is_dir() and (path / CONFIG).is_file()}
+    return {
+        path.name: path
+        for path in entries
+        if path.is_dir() and ((path / CONFIG).is_file() or completes_itself(path))
+    }
 
 
 def names_in(model: Path) -> set[str]:
@@ -154,7 +159,39 @@ def deploy_models(
         if judged:
             made[deployed.name] = deployed
         known[deployed.name] = entry
+    _mark_decoupled(made, known)
     return [replace(deployed, neighbours=_others(known, name)) for name, deployed in made.items()], refused
+
+
+def knowing_each_other(models: Sequence[DeployedModel]) -> list[DeployedModel]:
+    """Return *models*, whose configurations were completed, with what each is to know of the others as it is now."""
+    jobs = {one.name: one.job() for one in models if one.apart is None}
+    known = {**{name: entry for one in models for name, entry in one.neighbours.items()}, **jobs}
+    _mark_decoupled({one.name: one for one in models}, known)
+    return [replace(one, neighbours=_others(known, one.name)) for one in models]
+
+
+def _mark_decoupled(made: Mapping[str, DeployedModel], known: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let ensembles with a decoupled step be decoupled, as Triton makes them (``ensemble_utils.cc``), nested too.
+
+    Args:
+        made: the models whose configurations may change.
+        known: all models by name; the entries of those change, too.
+    """
+    configs = {name: entry["config"] for name, entry in known.items() if "config" in entry}
+
+    def is_decoupled(name: str, above: frozenset[str] = frozenset()) -> bool:
+        config = configs.get(name, {})
+        steps = [step["model_name"] for step in (config.get("ensemble_scheduling") or {}).get("step", ())]
+        policy = config.get("model_transaction_policy") or {}
+        inside = (is_decoupled(step, above | {name}) for step in steps if step not in above)
+        return bool(policy.get("decoupled")) or any(inside)
+
+    for name, config in configs.items():
+        if is_decoupled(name):
+            config["model_transaction_policy"] = {"decoupled": True}
+            if name in made:
+                made[name].config.model_transaction_policy.decoupled = True
 
 
 def _others(known: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapping[str, Any]]:

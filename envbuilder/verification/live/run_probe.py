@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -14,6 +16,7 @@ from envbuilder.errors import VerifyError
 from envbuilder.guest.answers import unexpected
 from envbuilder.guest.equality import rough_outputs
 from envbuilder.util.documents import DocumentError
+from envbuilder.util.files import read_regular
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.answer import check_answer
 from envbuilder.verification.live.deployed import DeployedModel, prepare
@@ -24,6 +27,8 @@ __all__ = ["DeployedModel", "Probed", "complete", "prepare", "run_probe"]
 PROBE_TIMEOUT: Final = 900.0
 """Seconds: torch.compile on a slow machine, twice."""
 _HOOK: Final = b"auto_complete_config"
+_MOST_CODE: Final = 2**24
+"""Bytes of a Python file that are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,27 +54,41 @@ class Probed:
 def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_TIMEOUT) -> DeployedModel:
     """Return *deployed* with its configuration as ``auto_complete_config`` of its model leaves it.
 
-    As on a server, that runs in a process of its own before the model is loaded. A model without it stays as it is.
+    As on a server, that runs in a process of its own before the model is loaded, wherever it comes from. A model
+    without it stays as it is.
 
     Raises:
         VerifyError: it fails.
     """
     path = deployed.folder / deployed.version / deployed.file
-    if not deployed.own or not path.is_file() or _HOOK not in path.read_bytes():
+    if not deployed.own or not path.is_file():
         return deployed
-    job = {"task": "complete", **deployed.job()}
+    job = {"task": "complete", "own": True, **deployed.job()}
     name = f"complete-{deployed.name}"
     done = run_guest(deployed.sandbox, launch, name, job, hidden=deployed.hidden, timeout=timeout)
+    if (done.answer is None or "failed" in done.answer) and not _names_hook(deployed.folder):
+        return replace(deployed, incomplete=True)  # it does not load: that is for the probe to say
     try:
         if done.answer is None:
             raise VerifyError(f"auto_complete_config of {path.name}: {done.how}")
         if "failed" in done.answer:
             text = done.answer.record("failed").free_text("text")
             raise VerifyError(f"auto_complete_config of {path.name}: {text}")
+        if "config" not in done.answer:
+            return deployed
         config = sample.config_of(done.answer.record("config").value)
     except (DocumentError, json_format.ParseError) as error:
         raise VerifyError(f"auto_complete_config of {path.name}: {error}") from None
     return replace(deployed, config=config)
+
+
+def _names_hook(folder: Path) -> bool:
+    """Say whether a file of the model directory *folder* speaks of ``auto_complete_config``."""
+    for path in folder.rglob("*.py"):
+        with suppress(OSError):
+            if _HOOK in read_regular(path, most=_MOST_CODE):
+                return True
+    return False
 
 
 def run_probe(
@@ -93,6 +112,7 @@ def run_probe(
         "own": deployed.own,
         "brief": brief and deployed.own,
         "inputs": sandbox.seen(inputs),
+        "made_up": deployed.questions.made_up,
         "outputs": sandbox.seen(deployed.outputs),
         "caches": [sandbox.seen(caches)],
         "scratch": sandbox.seen(scratch),

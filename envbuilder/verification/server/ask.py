@@ -31,10 +31,11 @@ from envbuilder.verification.live.inputs import labels_in_words
 from envbuilder.verification.live.launch import hiding
 from envbuilder.verification.report import Check, Status, some
 from envbuilder.verification.server import client
+from envbuilder.verification.server.attempt import Ask, Attempt
+from envbuilder.verification.server.completed import NO_INPUTS, as_served
 from envbuilder.verification.server.process import RunningServer
 from envbuilder.verification.server.servers import Server, StartOptions
 
-_Ask = Callable[[RunningServer, DeployedModel, sample.Inputs], Answer]
 _Verdict = tuple[Status, str, str | None]
 _LACKS_BACKEND: Final = re.compile(
     r"unable to find backend library|unable to find '[^']*' or '[^']*' for model|no backend|"
@@ -185,6 +186,21 @@ class ServerChecks:
             if reason is not None:
                 return [self._not_served(reason).of_model(subject.deployed.name)]
             made.append(Check(id="server.model", status="passed", found="it is served"))
+        name = subject.deployed.name
+        try:
+            subject = replace(subject, deployed=as_served(running, subject.deployed))
+        except VerifyError as error:
+            made.append(Check(id="model.inputs", status="failed", found=error.message, fix=error.hint))
+        else:
+            made += self._asked(subject, running)
+        return [check.of_model(name) for check in made] if self.many else made
+
+    def _asked(self, subject: Subject, running: RunningServer) -> list[Check]:
+        """Ask for one model that is served."""
+        made: list[Check] = []
+        if not subject.deployed.questions.cases:
+            fix = "describe its inputs in config.pbtxt"
+            return [Check(id="server.grpc", status="unknown", found=NO_INPUTS, fix=fix)]
         if subject.deployed.decoupled:
             text = "the model is decoupled, and HTTP allows only one response per request: see server.grpc"
             made.append(Check(id="server.http", status="omitted", found=text))
@@ -195,7 +211,7 @@ class ServerChecks:
             made[-1] = self._with_short_id(made[-1], subject, running)
         if made[-1].status in ("passed", "warning") and _comes_in_batches(subject.deployed):
             made[-1] = self._together(made[-1], subject, running)
-        return [check.of_model(subject.deployed.name) for check in made] if self.many else made
+        return made
 
     def _with_short_id(self, check: Check, subject: Subject, running: RunningServer) -> Check:
         """Ask once more, with a sequence id that a server up to 24.10 does not take."""
@@ -234,18 +250,19 @@ class ServerChecks:
             id="server.model", status="failed", found=f"the server does not load it: {reason}", fix=fix
         )
 
-    def _ask(self, protocol: str, ask: _Ask, subject: Subject, running: RunningServer) -> Check:
+    def _ask(self, protocol: str, ask: Ask, subject: Subject, running: RunningServer) -> Check:
         """Make some of the requests and judge the answers."""
         began = time.monotonic()
+        attempt = Attempt(ask)
         try:
-            verdict = self._judge(protocol, subject, self._hear(ask, subject, running))
+            verdict = self._judge(protocol, subject, self._hear(attempt, subject, running))
         except Exception as error:  # whatever a client meets is what the check found
-            verdict = self._refused(protocol, subject, error, running)
+            verdict = self._refused(protocol, subject, error, running, attempt)
         status, found, fix = verdict
         seconds = time.monotonic() - began
         return Check(id=f"server.{protocol}", status=status, found=found, fix=fix, seconds=seconds)
 
-    def _hear(self, ask: _Ask, subject: Subject, running: RunningServer) -> _Heard:
+    def _hear(self, ask: Ask, subject: Subject, running: RunningServer) -> _Heard:
         deployed, known, varying = subject.deployed, subject.known, set(subject.varying)
         config = sample.stub_config(deployed.config)
         rough = rough_outputs(config)
@@ -277,7 +294,9 @@ class ServerChecks:
             compared=all(case.label in known for case in cases),
         )
 
-    def _refused(self, protocol: str, subject: Subject, error: Exception, running: RunningServer) -> _Verdict:
+    def _refused(
+        self, protocol: str, subject: Subject, error: Exception, running: RunningServer, attempt: Attempt
+    ) -> _Verdict:
         """Judge a request that was not answered."""
         questions, said = subject.deployed.questions, f"{type(error).__name__}: {error}"
         answered_by_model = isinstance(error, InferenceServerException)
@@ -290,7 +309,7 @@ class ServerChecks:
             answered_by_model
             and subject.probed is None
             and questions.made_up
-            and (questions.narrow or judged)
+            and (questions.narrow or judged or attempt.may_be_the_values())
         ):
             text = (
                 f"not known: the model rejects an input by {protocol}, which was {questions.source}: {said}"

@@ -68,6 +68,17 @@ def not_ready(running: RunningServer, name: str) -> str | None:
         return str(reasons[-1]) if reasons else "it does not say why"
 
 
+def config_of(running: RunningServer, name: str) -> model_config_pb2.ModelConfig | None:
+    """Return the configuration with which the server serves the model *name*; None where it does not tell."""
+    with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
+        try:
+            config = client.get_model_config(name, client_timeout=CLIENT_TIMEOUT).config
+        except InferenceServerException:
+            return None
+        assert isinstance(config, model_config_pb2.ModelConfig)
+        return config
+
+
 def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
     """Return an output; :data:`LOST` where it claims a shape and has no bytes, which the clients refuse in words."""
     try:

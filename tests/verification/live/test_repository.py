@@ -8,18 +8,23 @@ from pathlib import Path
 import pytest
 
 from envbuilder.deployment.config import read_config
+from envbuilder.deployment.versions import served_versions
 from envbuilder.errors import DeployError, VerifyError
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.deployed import DeployedModel, latest_version, served_versions
+from envbuilder.verification.live.deployed import DeployedModel, latest_version
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.repository import Wanted, deploy_models, wanted_models, with_those_it_names
 from tests.helpers.own_models import (
+    COMPLETED,
+    COUNTED,
     FLOATS,
     HELPER,
     OLDER,
     ROUTER,
     SHOUT,
     SHOUTS,
+    TICKER,
+    TICKS,
     TWICE,
     write,
     write_repository,
@@ -61,7 +66,11 @@ def test_all_models_or_those_that_are_named(tmp_path: Path) -> None:
     write(tmp_path, "shout", SHOUT, SHOUTS)
     write(tmp_path, "twice", None, TWICE)
     (tmp_path / "no-model").mkdir()
+    write(tmp_path, "no-model-either", "import torch\n", None)  # no server loads it
     assert names(wanted_models(tmp_path, ()).models) == ["shout", "twice"]
+    write(tmp_path, "itself", COMPLETED, None)
+    assert names(wanted_models(tmp_path, ()).models) == ["itself", "shout", "twice"]
+    shutil.rmtree(tmp_path / "itself")
     wanted = wanted_models(tmp_path, ("twice",))
     assert (names(wanted.models), names(wanted.others)) == (["twice"], ["shout"])
     with pytest.raises(VerifyError, match="contains no model 'thrice'") as caught:
@@ -102,7 +111,7 @@ def deployed(model: Path, sandbox: Sandbox) -> DeployedModel:
         ("", ["10"]),
         ("version_policy { latest { num_versions: 2 } }", ["2", "10"]),
         ("version_policy { latest { } }", ["10"]),
-        ("version_policy { all { } }", ["1", "2", "10"]),
+        ("version_policy { all { } }", ["-1", "1", "2", "10"]),
         ("version_policy { specific { versions: [ 1, 3 ] } }", ["1"]),
         ("version_policy { specific { versions: [ 3 ] } }", []),
     ],
@@ -124,6 +133,13 @@ def test_versions_that_are_served(tmp_path: Path, policy: str, served: list[str]
         ('default_model_filename: "own.py"', {"1/own.py": b""}, None),
         ("version_policy { all { } }", {"1/model.py": b"", "2/x": b""}, "version 2 has no file model.py"),
         ("", {"1/x": b"", "2/model.py": b""}, None),
+        (
+            "",
+            {"1/model.py": b"", "2_old/model.py": b""},
+            "folder '2_old' counts as version 2, and there is no",
+        ),
+        ("", {"2/model.py": b"", "2_old/model.py": b"", "01/x": b""}, None),
+        ("", {"1/model.py": b"", f"{'9' * 19}/x": b""}, "folder '9999999999999999999' counts as a version"),
         (
             "version_policy { specific { versions: [ 3 ] } }",
             {"1/model.py": b""},
@@ -159,6 +175,34 @@ def test_what_no_server_can_load(
             assert not (sandbox.root / "models" / "m").exists()  # a server would wait for it
         shutil.rmtree(sandbox.root / "models")
         (sandbox.root / "models").mkdir()
+
+
+def test_an_ensemble_is_decoupled_where_a_step_is(tmp_path: Path, sandbox: Sandbox) -> None:
+    inner = COUNTED.replace("STEP", "ticker")
+    paths = (
+        write(tmp_path, "outer", None, COUNTED.replace("STEP", "inner")),
+        write(tmp_path, "inner", None, inner),
+        write(tmp_path, "twice", None, TWICE),
+        write(tmp_path, "itself", None, COUNTED.replace("STEP", "itself")),
+    )
+    others = (write(tmp_path, "ticker", TICKER, TICKS), write(tmp_path, "shout", SHOUT, SHOUTS))
+    models, refused = deploy_models(
+        Wanted(models=paths, others=others),
+        tmp_path / "archive",
+        sandbox,
+        lambda path: deployed(path, sandbox),
+        keep_environments=True,
+    )
+    assert refused == {}
+    found = {one.name: one for one in models}
+    assert {name: one.decoupled for name, one in found.items()} == {
+        "outer": True,
+        "inner": True,
+        "twice": False,
+        "itself": False,
+    }
+    assert found["outer"].neighbours["inner"]["config"]["model_transaction_policy"]["decoupled"]
+    assert found["outer"].job()["config"]["model_transaction_policy"]["decoupled"]
 
 
 def test_one_that_cannot_be_deployed_leaves_the_others(tmp_path: Path, sandbox: Sandbox) -> None:
