@@ -78,7 +78,9 @@ def find_unused(
     for repository in sorted({name for record in placed.values() for name in record.repositories} - {own}):
         readings[repository] = _read_other(Path(repository))
     silent = {
-        name: _silent(Path(name), outlook.model) for name, found in readings.items() if found is not None
+        name: _silent(outlook.repository if name == own else Path(name), outlook.model)
+        for name, found in readings.items()
+        if found is not None
     }
     unused, kept, released = [], [], {}
     for path, record in placed.items():

@@ -438,3 +438,14 @@ def test_something_else_under_an_environments_name_is_kept(
             (old, "it is not what its record says: somebody put something else under its name")
         ]
     assert old.exists()
+
+
+def test_the_folder_that_is_deployed_into_may_be_empty(
+    archives: tuple[Path, Path], place: Place, tmp_path: Path
+) -> None:
+    """It will have a configuration; the repository may be named by a link."""
+    old = place(archives[0])
+    shutil.rmtree(old.folder)
+    old.folder.mkdir()
+    (tmp_path / "link").symlink_to("repository")
+    assert place(archives[1], into="link", prune=True).deleted == (old.environment,)
