@@ -20,7 +20,7 @@ from .fit import load_state
 from .log import Log
 from .parameters import NO_WEIGHTS, Parameters
 from .source import Files, find_model, import_source, kind_of
-from .weight_files import WeightSet, choose_named, find_elsewhere, unclear, without_model
+from .weight_files import UNREADABLE, WeightSet, choose_named, find_elsewhere, unclear, without_model
 from .weights import read_weights
 
 
@@ -210,7 +210,8 @@ def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch
     if not sets:
         stem = files.stem
         names = f"{stem}.py, {stem}.pt, {stem}.safetensors or {stem}.pt2"
-        other = [f"; {one} is in a format that torch does not read" for one in find_elsewhere(folder)[:1]]
+        other = [one for one in find_elsewhere(folder) if one.lower().endswith(UNREADABLE)]
+        other = [f"; {one} is in a format that torch does not read" for one in other[:1]]
         raise ModelError(f"nothing to serve in {folder}: no {names}{''.join(other)}")
     if len(sets) > 1:
         raise ModelError(f"several files of weights in {folder}: {unclear(sets)}")

@@ -87,7 +87,10 @@ class TextModel(torch.nn.Module):
             return_tensors="pt",
             **options,
         )
-        if not all(map(str.strip, texts[0])) and not tokens["attention_mask"].any(1).all():
+        if (
+            not all(map(str.strip, texts[0]))
+            and not tokens.get("attention_mask", tokens["input_ids"] + 1).any(1).all()
+        ):
             raise ModelError("an empty text has no tokens for this model: leave it out, or send a character")
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         given = {name: value.to(device) for name, value in tokens.items() if name in self._taken}

@@ -15,12 +15,21 @@ def rows(*sizes: int) -> list[Any]:
     return [generator.normal(size=(size, 4)).astype(np.float32) for size in sizes]
 
 
+def as_sent(data: Any) -> Any:
+    """Return *data* as a server hands it on: strings are bytes by then."""
+    if data.dtype != object:
+        return data
+    sent = np.empty(data.size, dtype=object)
+    sent[:] = [one.encode() if isinstance(one, str) else one for one in data.reshape(-1)]
+    return sent.reshape(data.shape)
+
+
 def ask(serve: Serve, *inputs: dict[str, Any], outputs: tuple[str, ...] = ()) -> list[Any]:
     """Ask several requests at once of the model that was loaded last; errors come as their text."""
     pb = serve.pb
     requests = [
         pb.InferenceRequest(
-            inputs=[pb.Tensor(name, data) for name, data in values.items()],
+            inputs=[pb.Tensor(name, as_sent(data)) for name, data in values.items()],
             requested_output_names=outputs,
             model_name="m",
         )

@@ -99,7 +99,7 @@ def test_a_folder_covers_what_is_found_in_it(tmp_path: Path) -> None:
         "head.pt",
     ):
         (tmp_path / name).write_bytes(b"")
-    evidence = load_runtime().runtime_module("evidence").Evidence()
+    evidence = watched()
     evidence.paths.append(str(tmp_path))
     assert evidence.has_read(str(tmp_path / "model.safetensors"))
     assert evidence.has_read(str(tmp_path / "model.fp16.safetensors"))
@@ -110,7 +110,7 @@ def test_a_folder_covers_what_is_found_in_it(tmp_path: Path) -> None:
 
 def test_which_parameters_were_given_weights() -> None:
     layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
-    with load_runtime().runtime_module("evidence").Evidence() as evidence:
+    with watched() as evidence:
         layers[0].load_state_dict(layers[1].state_dict())
     assert evidence.gave_all(layers[0])
     assert not evidence.gave_all(layers)

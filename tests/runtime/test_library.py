@@ -173,3 +173,70 @@ def test_what_an_older_library_would_run(
         config["output"][0]["name"] = "sentence_embedding"
     assert re.match(told, serve.error(config))
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("parameters", [{"MODEL_KWARGS": '{"a": 1}'}, {"MODEL_WEIGHTS": "model.safetensors"}])
+def test_what_sentence_transformers_does_not_see(serve: Serve, parameters: dict[str, str]) -> None:
+    (serve.folder() / "modules.json").write_text("[]")
+    for name in ("model.safetensors", "other.safetensors"):
+        save_file({"a": torch.zeros(1)}, serve.folder() / name)
+    if "MODEL_KWARGS" in parameters:
+        (serve.folder() / "other.safetensors").unlink()
+    config = simple(**parameters)
+    config["output"][0]["name"] = "sentence_embedding"
+    (name,) = parameters
+    assert serve.error(config).startswith(f"{name} has no effect: modules.json describes the model")
+
+
+def test_a_function_of_a_model_file_where_there_is_none(serve: Serve) -> None:
+    (serve.folder() / "config.json").write_text('{"model_type": "bert"}')
+    assert serve.error(simple(MODEL_FUNCTION="f")).startswith("MODEL_FUNCTION has no effect: ")
+
+
+class Pretrained(torch.nn.Linear):
+    """Stands in for a class of transformers."""
+
+    config = types.SimpleNamespace(use_cache=True)
+
+    @classmethod
+    def from_pretrained(cls, *_: Any, **__: Any) -> Any:
+        return cls(4, 3), {}
+
+    @classmethod
+    def from_config(cls, _: Any) -> Any:
+        return cls(4, 3)
+
+
+@pytest.fixture
+def transformers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """A folder of a model that the library's stand-in loads."""
+    library = types.ModuleType("transformers")
+    library.__version__ = "4.0"  # type: ignore[attr-defined]
+    found = types.SimpleNamespace(architectures=None)
+    library.AutoConfig = types.SimpleNamespace(from_pretrained=lambda *_, **__: found)  # type: ignore[attr-defined]
+    library.AutoModel = Pretrained  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", library)
+    (serve.folder() / "config.json").write_text('{"model_type": "bert"}')
+    save_file({"weight": torch.ones(3, 4), "bias": torch.zeros(3)}, serve.folder() / "model.safetensors")
+    return serve
+
+
+def test_an_adapter_that_is_not_served_is_said(transformers: Serve) -> None:
+    (transformers.folder() / "adapter_config.json").write_text("{}")
+    transformers.load(simple())
+    assert transformers.warnings()[0].startswith("net: adapter_config.json: served without its adapter")
+
+
+def test_shards_beside_a_file_that_the_library_would_take(transformers: Serve) -> None:
+    folder = transformers.folder()
+    save_file({"weight": torch.zeros(3, 4), "bias": torch.zeros(3)}, folder / "part.safetensors")
+    index = {"weight_map": {"weight": "part.safetensors", "bias": "part.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    model = transformers.load(simple(MODEL_WEIGHTS="model.safetensors.index.json"))
+    assert not model.infer(x=X)["y"].any()
+
+
+def test_kwargs_that_a_configuration_has_not(transformers: Serve) -> None:
+    folder = transformers.folder()
+    (folder / "model.safetensors").rename(folder / "net.safetensors")
+    assert transformers.error(simple(MODEL_KWARGS='{"size": 1}')) == "MODEL_KWARGS: config.json has no 'size'"
