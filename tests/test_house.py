@@ -56,7 +56,7 @@ TOGETHER = {
     "fleet/test_dask": ("fleet/sharing",),
     "foreign/test_survey": ("foreign/packages",),
     "guest/test_main": (
-        *("guest/answers", "guest/cases", "guest/compare_package", "guest/ensemble", "guest/job"),
+        *("guest/answers", "guest/cases", "guest/compare_package", "guest/job"),
         *("guest/neighbours", "guest/probe", "guest/serving"),
     ),
     "hostile/test_origin": (
@@ -89,7 +89,6 @@ TOGETHER = {
         *("verification/static/extracted", "verification/static/release", "verification/static/stage"),
     ),
     "verification/static/test_foreign": ("verification/static/foreign_release",),
-    "verification/test_own_models": ("verification/live/model_deployment",),
     "verification/test_proven": ("assemble/origin_proof", "verification/run"),
 }
 """Modules that one test file shows together: alone they would be shown by stand-ins for what they are about."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from envbuilder.verification.live.inputs import Questions
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.server.ask import ServerChecks, Subject
 from envbuilder.verification.server.servers import Server
+from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
 from tests.helpers.environments import environment, manifest
 
 CONFIG = """
@@ -27,6 +30,16 @@ output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] } ]
 """
 
 _COMPILED: dict[str, Any] = {"own": False, "compiled": True, "varying": [], "empty": []}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quiet(TritonServer):
+    """A server that is ready at once."""
+
+    @contextlib.contextmanager
+    def start(self, *_: Any, log: Path, **__: Any) -> Iterator[RunningServer]:
+        log.write_text("I0101 said\n")
+        yield RunningServer(http="", grpc="", log=log, version="2.51.0")
 
 
 def checks_of_server(

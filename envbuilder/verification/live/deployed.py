@@ -172,18 +172,29 @@ def other_backend(message: model_config_pb2.ModelConfig) -> str:
     return str(message.platform or (message.backend if message.backend != "python" else ""))
 
 
+def find_other_name(config: model_config_pb2.ModelConfig, folder: Path) -> tuple[str, str] | None:
+    """Say that a server refuses a model whose *config* has another name than its *folder*, and what to do."""
+    if config.name in ("", folder.name):
+        return None
+    text = f"config.pbtxt says name: {config.name!r}, and the folder is {folder.name!r}: a server takes no other name"
+    return text, "rename the folder, or correct name in config.pbtxt"
+
+
 def find_obstacle(deployed: DeployedModel) -> tuple[str, str] | None:
     """Return why no server can load a version that it would serve, and what to do; None: nothing is in the way."""
     config, folder = deployed.config, deployed.folder
+    misnamed = find_other_name(read_config(folder).message, folder)
+    if misnamed is not None:
+        return misnamed
     versions = served_versions(folder, config)
     if not versions:
         return (
             "none of its version folders is served: version_policy asks for others",
             "correct version_policy in config.pbtxt, or add the version folder that it asks for",
         )
-    misnamed = find_misnamed(folder, config)
-    if misnamed:
-        name, wrong = next(iter(misnamed.items()))
+    folders = find_misnamed(folder, config)
+    if folders:
+        name, wrong = next(iter(folders.items()))
         return wrong, f"rename or move {name}: a version is named by its number only"
     if config.HasField("ensemble_scheduling") or config.runtime or other_backend(config):
         return None

@@ -25,21 +25,24 @@ def find_fault(
 ) -> tuple[str, str] | None:
     """Return why no server loads, or answers for, the model of *config* in *folder*, and what to do; None: nothing.
 
-    Of a configuration that is *incomplete* only what nothing can complete is told.
+    Of a configuration that is *incomplete* only what no completion cures is told: what is said there it must leave.
     """
     if config.HasField("model_repository_agents") and not config.model_repository_agents.agents:
         return "model_repository_agents is empty, which ends the server", f"remove it from {CONFIG}"
-    if incomplete:
-        return None
-    return next(iter((*_of_batching(config), *_of_tensors(config), *_of_states(config, folder))), None)
+    return next(
+        iter(
+            (*_of_batching(config, incomplete), *_of_tensors(config, incomplete), *_of_states(config, folder))
+        ),
+        None,
+    )
 
 
-def _of_batching(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, str]]:
+def _of_batching(config: model_config_pb2.ModelConfig, incomplete: bool) -> Iterator[tuple[str, str]]:
     most, batching = config.max_batch_size, config.dynamic_batching
     if most < 0:
         yield f"max_batch_size is {most}", f"set max_batch_size to 0 or more in {CONFIG}"
     for size in batching.preferred_batch_size:
-        if not 0 < size <= most:
+        if not (0 < size <= most or (incomplete and most == 0)):
             text = f"dynamic_batching prefers batches of {size}, and max_batch_size is {most}"
             yield text, f"correct preferred_batch_size or max_batch_size in {CONFIG}"
     levels = batching.priority_levels
@@ -48,10 +51,10 @@ def _of_batching(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, st
         yield text, f"set default_priority_level to one of 1 to {levels} in {CONFIG}"
 
 
-def _of_tensors(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, str]]:
+def _of_tensors(config: model_config_pb2.ModelConfig, incomplete: bool) -> Iterator[tuple[str, str]]:
     for kind, fields in (("input", config.input), ("output", config.output)):
         for field in fields:
-            wrong = _wrong(field)
+            wrong = _bad_dim(field) if incomplete else _lacking(field) or _bad_dim(field)
             if wrong:
                 yield f"{kind} {field.name!r} {wrong}", f"correct it in {CONFIG}"
     for name, count in Counter(field.name for field in config.input).items():
@@ -61,18 +64,20 @@ def _of_tensors(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, str
     names = {field.name for field in config.input}
     for batch in config.batch_input:
         for source in batch.source_input:
-            if source not in names:
+            if source not in names and not incomplete:
                 text = f"batch_input has the source {source!r}, which is no input"
                 yield text, f"correct source_input in {CONFIG}"
 
 
-def _wrong(field: Any) -> str:
+def _lacking(field: Any) -> str:
     if not field.name:
         return "has no name"
     if not field.data_type:
         return "has no data_type"
-    if not field.dims:
-        return "has no dims"
+    return "" if field.dims else "has no dims"
+
+
+def _bad_dim(field: Any) -> str:
     bad = next((dim for dim in field.dims if dim < 1 and dim != -1), None)
     return "" if bad is None else f"has the dimension {bad}: a server takes 1 and more, and -1 for any"
 

@@ -29,6 +29,7 @@ from envbuilder.util.text import listed
 from envbuilder.verification.live.deployed import (
     DeployedModel,
     find_obstacle,
+    find_other_name,
     latest_version,
     other_backend,
 )
@@ -141,6 +142,8 @@ def deploy_models(
     for path in (*wanted.models, *wanted.others):
         judged = path in wanted.models
         try:
+            if keep_environments:
+                _check_name(path)
             deployed, entry = _deploy(path, archive, sandbox, prepare, keep=keep_environments or not judged)
         except _NotDeployedError as error:
             known[path.name] = {"reason": error.reason}
@@ -204,6 +207,17 @@ class _NotDeployedError(Exception):
     def __init__(self, cause: DeployError, reason: str) -> None:
         super().__init__(cause.message)
         self.cause, self.reason = cause, reason
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a model whose name is not its folder's, where its folder is in a repository as it is to be served."""
+    try:
+        misnamed = find_other_name(read_config(path).message, path)
+    except DeployError:
+        return  # deploying it says so
+    if misnamed is not None:
+        cause = DeployError(misnamed[0], hint=misnamed[1])
+        raise _NotDeployedError(cause, f"which no server can load: {misnamed[0]}")
 
 
 def _deploy(

@@ -53,6 +53,26 @@ def test_what_no_server_takes(tmp_path: Path, text: str, said: str) -> None:
     assert str(fault(tmp_path, text)).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("text", "curable"),
+    [
+        (X.replace(" 3 ", " ") + Y, True),
+        (FLOATS.replace("data_type: TYPE_FP32", ""), True),
+        ("dynamic_batching { preferred_batch_size: [ 4 ] }", True),
+        (FLOATS + 'batch_input [ { kind: BATCH_ELEMENT_COUNT target_name: "N" source_input: "Z" } ]', True),
+        (FLOATS.replace("[ 3 ]", "[ 0 ]"), False),
+        (FLOATS + "dynamic_batching { preferred_batch_size: [ 8 ] }", False),
+        (X + X, False),
+        (STATES, False),
+        ("model_repository_agents { }", False),
+    ],
+)
+def test_what_no_completion_cures(tmp_path: Path, text: str, curable: bool) -> None:
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert find_fault(config, tmp_path) is not None
+    assert (find_fault(config, tmp_path, incomplete=True) is None) is curable
+
+
 def test_what_a_server_takes(tmp_path: Path) -> None:
     (tmp_path / "initial_state").mkdir()
     ((name, data),) = FIRST.items()

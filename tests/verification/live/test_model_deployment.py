@@ -156,13 +156,11 @@ def test_a_model_that_completes_nothing_and_does_not_load_is_for_the_probe(
     assert labels(models) == [["1", "2", "3", "4"]]
 
 
-def test_what_no_server_takes_fails_where_the_configuration_is_complete(
-    tmp_path: Path, deploy: Deploy
-) -> None:
+def test_what_no_server_takes_and_no_completion_cures_fails(tmp_path: Path, deploy: Deploy) -> None:
     zero = FLOATS.replace("[ 3 ]", "[ 0 ]")
-    files = {"1/scaling.py": SCALING.encode()}
-    models, said = deploy(model=write(tmp_path, "zero", HELPER, zero, files))
-    assert (models, [(check.id, check.status) for check in said]) == ([], [("model.deployed", "failed")])
+    for name, files in (("zero", {"1/scaling.py": SCALING.encode()}), ("unloaded", {})):
+        models, said = deploy(model=write(tmp_path, name, HELPER, zero, files))
+        assert (models, [(check.id, check.status) for check in said]) == ([], [("model.deployed", "failed")])
 
 
 def test_an_ensemble_is_decoupled_by_a_step_that_completes_itself_so(tmp_path: Path, deploy: Deploy) -> None:

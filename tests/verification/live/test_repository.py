@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,47 @@ def test_what_no_server_can_load(
             assert not (sandbox.root / "models" / "m").exists()  # a server would wait for it
         shutil.rmtree(sandbox.root / "models")
         (sandbox.root / "models").mkdir()
+
+
+def renamed(model: Path, sandbox: Sandbox) -> DeployedModel:
+    """Deploy a model as a deployment does: into a folder of its own name."""
+    made = deployed(model, sandbox)
+    said = read_config(model).message.name
+    return replace(made, folder=made.folder.rename(made.folder.with_name(said)))
+
+
+def test_a_name_that_is_not_the_folders(tmp_path: Path, sandbox: Sandbox) -> None:
+    named = 'name: "other"\n'
+    paths = (
+        write(tmp_path, "twice", None, TWICE + named),
+        write(tmp_path, "older", None, OLDER + named, {"1/model.onnx": b""}),
+        write(tmp_path, "own", HELPER, FLOATS + named),
+        write(tmp_path, "right", None, TWICE + 'name: "right"\n'),
+    )
+    others = (write(tmp_path, "beside", None, TWICE + named),)
+    models, refused = deploy_models(
+        Wanted(models=paths, others=others),
+        tmp_path / "archive",
+        sandbox,
+        lambda path: deployed(path, sandbox),
+        keep_environments=True,
+    )
+    assert [model.name for model in models] == ["right"]
+    assert {name: error.message for name, error in refused.items()} == {
+        name: f"config.pbtxt says name: 'other', and the folder is {name!r}: a server takes no other name"
+        for name in ("twice", "older", "own")
+    }
+    assert models[0].neighbours["beside"]["reason"].startswith("which no server can load: config.pbtxt says")
+    for name, status in (("own", []), ("twice", ["twice"])):  # a deployment names the folder as the model
+        shutil.rmtree(sandbox.root / "models")
+        _, refused = deploy_models(
+            Wanted(models=(tmp_path / name,)),
+            tmp_path / "archive",
+            sandbox,
+            lambda path: renamed(path, sandbox),
+            keep_environments=False,
+        )
+        assert list(refused) == status
 
 
 def test_an_ensemble_is_decoupled_where_a_step_is(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 from envbuilder.errors import VerifyError
@@ -21,20 +19,9 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.run_probe import DeployedModel
 from envbuilder.verification.report import Check
 from envbuilder.verification.server import client
-from envbuilder.verification.server.ask import Subject
 from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
 from tests.helpers.environments import failures
-from tests.helpers.serving import CONFIG, checks_of_server
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quiet(TritonServer):
-    """A server that is ready at once."""
-
-    @contextlib.contextmanager
-    def start(self, *_: Any, log: Path, **__: Any) -> Iterator[RunningServer]:
-        log.write_text("I0101 said\n")
-        yield RunningServer(http="", grpc="", log=log, version="2.51.0")
+from tests.helpers.serving import Quiet, checks_of_server
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -322,52 +309,6 @@ def test_floats_that_are_refused_are_tried_otherwise(
     check = served.run(tmp_path / "other.log", 1).checks[1]
     assert (check.id, check.status, check.found.count("no such value")) == ("server.http", status, 1)
     assert (check.fix == served.models[0].questions.how_to_give()) is (status == "unknown")
-
-
-def served_config(more: str = "") -> Any:
-    return text_format.Parse(CONFIG + more, model_config_pb2.ModelConfig())
-
-
-def test_a_model_whose_configuration_the_server_completes_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = [sample.made_up(served_config())]
-
-    def read(config: Any) -> sample.Questions:
-        assert config.input
-        if not given:
-            raise VerifyError("they do not fit", hint="give others")
-        return given.pop()
-
-    found = []
-    hold(tmp_path, monkeypatch, right)
-    server = Quiet(binary=Path("/x"), backends=tmp_path, stubs={}, release="pytriton-0.7.0")
-    empty = model_config_pb2.ModelConfig(name="m")
-    for number, config in enumerate((served_config(), served_config(), empty, None)):
-        monkeypatch.setattr(client, "config_of", lambda *_, config=config: config)
-        (tmp_path / str(number)).mkdir()
-        checks = checks_of_server(
-            tmp_path / str(number), server, own=True, probed=None, questions=sample.NOT_ASKED
-        )
-        (model,) = checks.models
-        subject = Subject(deployed=replace(model, read_questions=read))
-        served = replace(checks, subjects=[subject].copy).run(tmp_path / "log", 1)
-        found.append([(check.id, check.status) for check in served.checks[1:]])
-    assert found == [
-        [("server.http", "passed"), ("server.grpc", "passed")],
-        [("model.inputs", "failed")],
-        [("server.grpc", "unknown")],
-        [("server.grpc", "unknown")],
-    ]
-
-
-def test_the_server_says_whether_a_model_is_decoupled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = served_config("model_transaction_policy { decoupled: true }")
-    monkeypatch.setattr(client, "config_of", lambda *_: config)
-    checks = hold(tmp_path, monkeypatch, right, own=True, probed=OWN)
-    assert [check.status for check in checks[1:]] == ["omitted", "passed"]
 
 
 @pytest.mark.parametrize(("more", "status"), [(0, "passed"), (0.2, "passed"), (1, "failed")])
