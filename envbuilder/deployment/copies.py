@@ -24,7 +24,17 @@ from envbuilder.deployment.placement import kept_entries
 from envbuilder.deployment.record import SUFFIX
 from envbuilder.deployment.runtime_files import PYCACHE
 from envbuilder.deployment.takeover import check_files, check_is_folder, look_at
-from envbuilder.deployment.tree import Copy, Entry, Keep, Text, has_bytes, is_in_place, paths, replace_folder
+from envbuilder.deployment.tree import (
+    Copy,
+    Entry,
+    Keep,
+    Text,
+    Tree,
+    has_bytes,
+    is_in_place,
+    paths,
+    replace_folder,
+)
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.objects import RemoteObjects
@@ -84,6 +94,7 @@ def copy_model(
         os_errors_as_deploy_errors(model),
     ):
         entries: dict[str, Entry] = {path: Copy(path=model / path) for path in model_files(model)}
+        entries |= {one.name: Tree(path=one) for one in _empty_versions(model)}
         check_is_folder(target)
         present = look_at(target, [repository.parent / ENVIRONMENTS], repository.parent / "backends")
         plan = {**entries, **kept_entries(target, entries, (), present.named)}
@@ -108,9 +119,14 @@ def copy_model(
                 str(target), [path for path in removed if not present.made(path)], changed, hint=_HINT
             )
         if not dry_run:
-            mark = Mark(files={path: file_sha256(model / path) for path in entries})
+            mark = Mark(files={path: file_sha256(model / path) for path in model_files(model)})
             replace_folder(target, {**plan, MARK: Text(data=mark.text())}, reporter)
     return Copied(changed=True, removed=tuple(removed), overwritten=tuple(changed))
+
+
+def _empty_versions(model: Path) -> list[Path]:
+    """Return the version folders without a file: an ensemble has one, and no server loads it without."""
+    return [one for one in model.iterdir() if one.name.isdigit() and one.is_dir() and not any(one.iterdir())]
 
 
 def copy_to_objects(

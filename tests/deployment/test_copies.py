@@ -15,6 +15,18 @@ from envbuilder.store.objects import RemoteObjects
 from tests.deployment.conftest import tree
 
 
+def test_an_ensemble_s_version_is_an_empty_folder(tmp_path: Path, repository: Path) -> None:
+    ensemble = tmp_path / "ens"
+    (ensemble / "1").mkdir(parents=True)
+    (ensemble / "config.pbtxt").write_text('platform: "ensemble"\n')
+    assert copy_model(ensemble, repository).changed
+    assert list((repository / "ens" / "1").iterdir()) == []
+    assert copy_model(ensemble, repository) == Copied()
+    (repository / "ens" / "1").rmdir()
+    assert copy_model(ensemble, repository) == Copied(changed=True)
+    assert (repository / "ens" / "1").is_dir()
+
+
 def test_copied_once(model: Path, repository: Path) -> None:
     assert copy_model(model, repository, dry_run=True) == Copied(changed=True)
     assert not repository.exists()
