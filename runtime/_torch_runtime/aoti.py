@@ -18,6 +18,8 @@ from .errors import ModelError
 CHECKS = "AOTI_RUNTIME_CHECK_INPUTS"
 """What a package looks at when it is first called: it compares shapes and types with those it was exported with."""
 _DEVICE = "AOTI_DEVICE_KEY"
+_ONE_ROW = re.compile(r"dim value is too small at 0, expected it to be >= 2, but got: 1\b")
+"""What a package says that was exported with a dynamic batch: export vouches for two rows or more."""
 _FOLDER = "data/aotinductor/"
 
 
@@ -35,6 +37,9 @@ class AOTInductorModel:
         _, self._named = pytree.tree_unflatten([None] * spec.num_leaves, spec)
         self.device_type: str = loader.get_metadata().get(_DEVICE, "")
         """``cpu`` or ``cuda``; empty where it does not say."""
+        self.batched = False
+        """Whether the first dim of all inputs and outputs is that of a batch, whose rows know nothing of each other."""
+        self._doubles = False  # found out by the first single row
 
     def order(self, names: list[str]) -> list[int]:
         """Return the places of *names*, the inputs of a configuration, in the order in which the package takes them.
@@ -57,11 +62,16 @@ class AOTInductorModel:
 
     def __call__(self, *given: Any) -> Any:
         """Return what the model returned for these arguments when it was exported, in the order of :meth:`order`."""
+        tensors = [one for one in given if isinstance(one, torch.Tensor)]
+        alone = self._doubles and all(one.shape[0] == 1 for one in tensors)
         try:
-            results = self._loader.run([one for one in given if isinstance(one, torch.Tensor)])
+            results = self._loader.run([torch.cat((one, one)) for one in tensors] if alone else tensors)
         except RuntimeError as error:
+            if self.batched and not self._doubles and _ONE_ROW.search(str(error)):
+                self._doubles = True
+                return self(*given)
             raise ModelError(_in_words(str(error))) from error
-        return self._pytree.tree_unflatten(results, self._outputs)
+        return self._pytree.tree_unflatten([one[:1] for one in results] if alone else results, self._outputs)
 
 
 def _in_words(text: str) -> str:

@@ -87,6 +87,8 @@ class LoadedModel:
         self.on_cpu = self.device.type == "cpu"
         if isinstance(target, torch.nn.Module):
             target = self._settle(target, args)
+        if isinstance(target, AOTInductorModel):
+            target.batched = self.batched
         self.eager: Any = target
         self.arguments = Arguments(target, self.inputs)
         plain = all(field.data_type not in ("STRING", "BOOL") for field in self.inputs)

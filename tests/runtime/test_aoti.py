@@ -108,3 +108,26 @@ def test_kind_model_is_where_the_package_was_compiled_for(
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "is_available", lambda: True)
         assert loading.pick_device("MODEL", "0", model.eager).type == "cpu"
+
+
+def test_a_single_row_for_a_dynamic_batch(
+    serve: Serve, loader: type[Loader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single row is asked for twice; without a batch no dim is made larger."""
+
+    def run(_: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:
+        if given[0].shape[0] == 1:
+            text = "input_handles[0]: dim value is too small at 0, expected it to be >= 2, but got: 1"
+            raise RuntimeError(text)
+        return [given[0] - 2 * given[1]]
+
+    monkeypatch.setattr(loader, "run", run)
+    shapes = described("a", "b", most=8)
+    shapes["parameters"]["WARMUP"] = {"string_value": '{"batch": [1, 2]}'}
+    model = serve.load(shapes)
+    one = np.ones((1, 1), np.float32)
+    assert model.infer(a=one * 5, b=one)["y"].tolist() == [[3]]
+    assert answer(model, a=5, b=1) == 3
+    shapes["max_batch_size"] = 0
+    shapes["parameters"]["WARMUP"] = {"string_value": "{}"}
+    assert "dim value is too small at 0" in serve.error(shapes)
