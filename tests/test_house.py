@@ -56,7 +56,7 @@ TOGETHER = {
     "fleet/test_dask": ("fleet/sharing",),
     "foreign/test_survey": ("foreign/packages",),
     "guest/test_main": (
-        *("guest/answers", "guest/cases", "guest/compare_package", "guest/job"),
+        *("guest/cases", "guest/compare_package", "guest/job"),
         *("guest/neighbours", "guest/probe", "guest/serving"),
     ),
     "hostile/test_origin": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from envbuilder.catalog.system import remedy
@@ -28,7 +29,8 @@ def write_activate(conda: bool) -> str:
 
 def unpack_and_pack(name: str) -> str:
     """Say how an archive that Triton does not extract becomes one that it does."""
-    how = f"unzip -q {name} -d env" if name.endswith(".zip") else f"tar -xf {name} -C env"
+    quoted = shlex.quote(name)
+    how = f"unzip -q {quoted} -d env" if name.endswith(".zip") else f"tar -xf {quoted} -C env"
     again = f"`mkdir env && {how}`, then `tar -C env -czf NAME.tar.gz .`"
     return f"pack it with `conda-pack --format tar.gz`; or {again}"
 

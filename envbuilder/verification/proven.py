@@ -212,10 +212,16 @@ def _canonical(value: object) -> Any:
     raise UnkeyedError(type(value).__name__)
 
 
-def _content(path: Path) -> str:
-    """Return a sha256 of a file, or of all files of a folder, those that links lead to included."""
+def _content(path: Path, above: frozenset[str] = frozenset()) -> str:
+    """Return a sha256 of a file, or of all files of a folder, those that links lead to included.
+
+    *above* are the folders that it was reached through: a link back to one of them has no end.
+    """
     if path.is_file():
         return file_sha256(path)
+    real = os.path.realpath(path)
+    if real in above:
+        raise UnkeyedError(str(path))
     digest = hashlib.sha256()
     found = sorted(path.rglob("*"))
     if not path.is_dir():
@@ -223,7 +229,7 @@ def _content(path: Path) -> str:
     for one in found:
         kind = file_sha256(one) if one.is_file() else "folder" if one.is_dir() else "nothing"
         if one.is_symlink() and one.is_dir():
-            kind = _content(one.resolve())
+            kind = _content(Path(os.path.realpath(one)), above | {real})
         name = str(one.relative_to(path)).encode("utf-8", "surrogateescape")
         digest.update(b"%d:" % len(name) + name + f" {kind} {one.lstat().st_mode & 0o7777:o}\n".encode())
     return digest.hexdigest()

@@ -148,7 +148,10 @@ def test_another_machine_and_another_sandbox(
 
 
 def test_what_cannot_be_told_from_another_has_no_key(proofs: Proofs, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "endless" / "1").mkdir(parents=True)
+    (tmp_path / "endless" / "1" / "again").symlink_to("..")
     for request in (
+        VerifyRequest(model=tmp_path / "endless"),
         VerifyRequest(compile={"backend": object()}),
         VerifyRequest(model=tmp_path / "none"),
         VerifyRequest(model=Path("/dev/null")),

@@ -112,7 +112,7 @@ def names_in(model: Path) -> set[str]:
         config = model_config_pb2.ModelConfig()
     names |= {step.model_name for step in config.ensemble_scheduling.step}
     names |= {value.string_value for value in config.parameters.values()}
-    for path in sorted(model.glob("*/**/*.py")):
+    for path in sorted(model.rglob("*.py")):
         if path.is_file() and path.stat().st_size <= _MOST_SOURCE:
             names |= _texts(path.read_bytes())
     return names

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -85,7 +86,8 @@ def _check_members(archive: Archive) -> Iterator[Check]:
 def _check_layout(archive: Archive) -> Iterator[Check]:
     if archive.around:
         text = f"everything is in the folder {archive.around}/: Triton expects bin/activate and lib/ at the top level"
-        fix = f"`tar -xf {archive.path.name}`, then `tar -C {archive.around} -czf NAME.tar.gz .`"
+        name, around = shlex.quote(archive.path.name), shlex.quote(archive.around)
+        fix = f"`tar -xf {name}`, then `tar -C {around} -czf NAME.tar.gz .`"
         yield failed("layout.activate", text, fix)
         return
     conda = is_conda(archive)

@@ -51,10 +51,13 @@ def test_a_name_in_a_parameter_counts_and_source_that_does_not_parse_is_looked_a
     write(tmp_path, "shout", SHOUT, SHOUTS)
     by_parameter = write(tmp_path, "by-parameter", "x = 1\n", FLOATS + parameter)
     newer = write(tmp_path, "newer", "type X = ((\nname = 'shout'\n", FLOATS)
+    helped = write(tmp_path, "helped", "from names import NEXT\n", FLOATS)
+    (helped / "names.py").write_text("NEXT = 'shout'\n")  # the model's folder is on the path, too
     careless = write(tmp_path, "careless", "name = 1if 1else 'shout'\n", FLOATS)  # of which Python warns
     assert names(with_those_it_names(by_parameter).others) == ["shout"]
     assert names(with_those_it_names(newer).others) == ["shout"]
     assert names(with_those_it_names(careless).others) == ["shout"]
+    assert names(with_those_it_names(helped).others) == ["shout"]
 
 
 def test_models_that_name_each_other_end(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_what_triton_does_not_extract_and_its_cure(tmp_path: Path, suffix: str) 
     source.mkdir()
     with tarfile.open(pack(environment(), tmp_path)) as tar:
         tar.extractall(source, filter="data")
-    name = f"env.{suffix}"
+    name = f"my env.{suffix}"
     how = ["zip", "-qry", f"../{name}", "."] if suffix == "zip" else ["tar", "-caf", f"../{name}", "."]
     subprocess.run(how, cwd=source, check=True)
     wrong = failures(verdicts(tmp_path / name, tmp_path))
