@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.deployment.kubernetes import object_name
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.errors import DeployError
@@ -57,9 +58,10 @@ def test_edited(archive: Path, model: Path, repository: Path) -> None:
 
 
 def test_two_models_of_one_name(archive: Path, model: Path, repository: Path) -> None:
-    path, _ = deploy(archive, model, repository, OPTIONS).manifests
+    name = object_name("Net")  # a model may be called so itself
+    path, _ = deploy(archive, model, repository, dataclasses.replace(OPTIONS, name=name)).manifests
     error = refused(
         DeployError, archive, model, repository=repository, **options(OPTIONS), name="Net", replace=True
     )
-    assert error.message == f'{path} is the manifest of model "net", whose name in Kubernetes is the same'
+    assert error.message == f'{path} is the manifest of model "{name}", whose name in Kubernetes is the same'
     assert "--name" in (error.hint or "")

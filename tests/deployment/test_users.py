@@ -136,7 +136,10 @@ def test_what_may_not_be_read_or_written(
     with pytest.raises(DeployError) as caught:
         as_somebody(lambda: deploy(archive, model, repository, DeployOptions(layout=layout)))
     assert "Permission denied" in caught.value.message
-    assert str(closed) in caught.value.message
+    named = (
+        "version 1: model.pt" if close is _close_weights else str(closed)
+    )  # by lint, as all else of weights
+    assert named in caught.value.message
     assert paths(repository.parent) == before
 
 
