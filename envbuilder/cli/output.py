@@ -108,9 +108,10 @@ def write_file(path: Path, text: str) -> None:
         RecipeError: it is one of the command's inputs, or cannot be written.
     """
     check_output(path)
-    path = path.resolve() if path.is_symlink() else path
     try:
-        with output_folder(path.parent):
-            atomic_write(path, text.encode())
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be written: {error.strerror}") from error
+        end = path.resolve() if path.is_symlink() else path
+        with output_folder(end.parent):
+            atomic_write(end, text.encode())
+    except (OSError, RuntimeError) as error:  # links in a circle
+        said = getattr(error, "strerror", None) or "it is a link to itself"
+        raise RecipeError(f"{path} cannot be written: {said}") from error
