@@ -29,6 +29,11 @@ from envbuilder.util.text import human, listed
 from envbuilder.util.zips import opened_zip
 from envbuilder.verification.live.inputs import MOST, Inputs, data_type
 
+_PICKLE: Final = "an array of Python objects is a pickle, which could run code"
+_STRINGS: Final = (
+    "save strings as bytes of one length, `array.astype('S')`; where they may end in zero bytes (pictures, say), which "
+    'that form loses, give the JSON of `perf_analyzer --input-data` with {"b64": …}'
+)
 _FORMS: Final = "an .npz of arrays by input, or the JSON of `perf_analyzer --input-data`"
 
 
@@ -74,7 +79,8 @@ def _steps(path: Path, key: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     except DocumentError as error:
         raise VerifyError(f"{path} is not a file of inputs: {error}", hint=f"give {_FORMS}") from None
     except (OSError, ValueError) as error:
-        raise VerifyError(f"{path} cannot be read: {error}", hint=f"give {_FORMS}") from None
+        hint = _STRINGS if _PICKLE in str(error) else f"give {_FORMS}"
+        raise VerifyError(f"{path} cannot be read: {error}", hint=hint) from None
     steps = document.get(key, [])
     flat = (
         [step for one in steps for step in (one if isinstance(one, list) else [one])]
@@ -112,6 +118,10 @@ def _read_array(file: IO[bytes], size: int) -> np.ndarray[Any, Any]:
     data = io.BytesIO(file.read(size))  # the size is the directory's; what is longer is cut
     try:
         array: np.ndarray[Any, Any] = np.lib.format.read_array(data, allow_pickle=False)
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(_PICKLE) from None
+        raise
     except (SyntaxError, tokenize.TokenError) as error:  # its header is a literal of Python's
         raise ValueError(f"the header of an array is damaged: {error.args[0]}") from None
     return array

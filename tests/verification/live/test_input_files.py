@@ -122,6 +122,17 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
             read_inputs(tmp_path / name, model())
 
 
+def test_strings_in_an_npz_and_their_cure(tmp_path: Path) -> None:
+    texts = np.array(["bc"], dtype=object)
+    np.savez(tmp_path / "x.npz", x=np.array(X, np.float32), t=texts)
+    with pytest.raises(VerifyError, match="an array of Python objects is a pickle") as caught:
+        read_inputs(tmp_path / "x.npz", model())
+    assert "`array.astype('S')`" in (caught.value.hint or "")
+    np.savez(tmp_path / "x.npz", x=np.array(X, np.float32), t=texts.astype("S"))
+    (found,) = read_inputs(tmp_path / "x.npz", model())
+    assert found["t"].tolist() == [b"bc"]
+
+
 def test_which_step_is_wrong_is_told(tmp_path: Path) -> None:
     path = written(tmp_path, {"data": [{"x": X, "t": ["a"]}, {"x": X}]})
     with pytest.raises(VerifyError, match=", step 2: the input 't' is missing"):
