@@ -31,6 +31,9 @@ _NO_GPU: Final = re.compile(
     r"no NVIDIA driver|CUDA driver|no CUDA-capable device|NVML|libnvidia-ml|no CUDA GPUs|requires a GPU|no GPU",
     re.IGNORECASE,
 )
+_OLD_DRIVER: Final = re.compile(
+    r"driver version is insufficient|driver (on your system )?is too old", re.IGNORECASE
+)
 _NUMPY: Final = re.compile(
     r"compiled (against|using) NumPy|NumPy C-API version|numpy\.dtype size changed|_ARRAY_API not found"
     r"|numpy\.core\.multiarray failed to import|ABI version 0x|requires NumPy (?P<needs>\d)",
@@ -204,6 +207,11 @@ class PackageEvaluator:
                 f"{found}; the environment has NumPy {numpy}",
                 status,
                 hints.fit_numpy(one.package, numpy, self.release),
+            )
+        if one.kind == "gpu" and _OLD_DRIVER.search(one.text):
+            text = f"{found}; the NVIDIA driver of this machine is too old for it: not known"
+            return self._check(
+                text, "warning", "update the driver here, and look at the one where it is served"
             )
         if one.kind == "gpu":
             fix = "verify it on a machine with an NVIDIA GPU"

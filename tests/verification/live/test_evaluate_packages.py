@@ -193,6 +193,17 @@ def test_no_gpu_here(tmp_path: Path, text: str) -> None:
     ]
 
 
+def test_an_old_driver_here(tmp_path: Path) -> None:
+    text = "CUDA driver version is insufficient for CUDA runtime version"
+    assert judged(distribution("a", {"a.py": raising(text)}), tmp_path) == [
+        (
+            "warning",
+            f"a: ImportError: {text}; the NVIDIA driver of this machine is too old for it: not known",
+            "update the driver here, and look at the one where it is served",
+        )
+    ]
+
+
 ADD = "add the project that has the module nowhere to the recipe's dependencies"
 KEEP = "keep everything with `pack: {exclude: []}` in the recipe; if that does not help, please report it"
 UV = [
