@@ -27,12 +27,12 @@ def write_activate(conda: bool) -> str:
     return f"write the line `{ACTIVATE}` into ENV/bin/activate, and {pack_again(False)}"
 
 
-def unpack_and_pack(name: str) -> str:
+def unpack_and_pack(name: str, *, conda: bool) -> str:
     """Say how an archive that Triton does not extract becomes one that it does."""
     quoted = shlex.quote(name)
     how = f"unzip -q {quoted} -d env" if name.endswith(".zip") else f"tar -xf {quoted} -C env"
     again = f"`mkdir env && {how}`, then `tar -C env -czf NAME.tar.gz .`"
-    return f"pack it with `conda-pack --format tar.gz`; or {again}"
+    return f"pack it with `conda-pack --format tar.gz`; or {again}" if conda else again
 
 
 def other_python(pythons: Sequence[str], conda: bool, others: Sequence[str] = ()) -> str:

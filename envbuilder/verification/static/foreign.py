@@ -51,7 +51,9 @@ def _check_readable(archive: Archive) -> Check:
         return failed("archive.readable", text, "copy it again, or pack the environment again")
     if contents.refused is not None:
         text = f"{archive.path.name}: {contents.refused}: Triton does not extract this"
-        return failed("archive.readable", text, hints.unpack_and_pack(archive.path.name))
+        return failed(
+            "archive.readable", text, hints.unpack_and_pack(archive.path.name, conda=is_conda(archive))
+        )
     how = "gzip" if contents.compression == "gzip" else "not compressed"
     return passed(
         "archive.readable", f"{len(contents.members)} files and links, {contents.size} bytes, {how}"
