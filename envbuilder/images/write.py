@@ -209,11 +209,11 @@ def _write_one(archive: Path, layout: Layout, session: Session, estargz: bool) -
                     layer = known
                 else:
                     layer = maker.make(group, folder / "blob")
+                # Before it is in the layout: one that is there is not looked at again.
+                ranges = [(part.offset, part.size) for part in group.parts]
+                note_layer(store, layer.facts.sha256, plan.archive, ranges)
                 layout.take(folder / "blob", layer.facts.sha256)
             task.advance(size)
-            note_layer(
-                store, layer.facts.sha256, plan.archive, [(part.offset, part.size) for part in group.parts]
-            )
             return layer, layer.facts.size, 0 if known is not None else layer.facts.size
 
         with ThreadPoolExecutor(min(_DEPTH, os.cpu_count() or 1)) as pool:
