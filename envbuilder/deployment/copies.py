@@ -30,11 +30,12 @@ from envbuilder.deployment.tree import (
     Keep,
     Text,
     Tree,
-    has_bytes,
+    has_same_bytes,
     is_in_place,
     paths,
     replace_folder,
 )
+from envbuilder.deployment.versions import version_of
 from envbuilder.errors import IntegrityError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.store.objects import RemoteObjects
@@ -111,7 +112,7 @@ def copy_model(
             for path, entry in entries.items()
             if isinstance(entry, Copy)
             and os.path.lexists(target / path)
-            and not ((target / path).is_file() and has_bytes(target / path, entry))
+            and not ((target / path).is_file() and has_same_bytes(target / path, entry))
             and not present.made(path)
         )
         if not present.deployed and not replace:
@@ -126,7 +127,11 @@ def copy_model(
 
 def _empty_versions(model: Path) -> list[Path]:
     """Return the version folders without a file: an ensemble has one, and no server loads it without."""
-    return [one for one in model.iterdir() if one.name.isdigit() and one.is_dir() and not any(one.iterdir())]
+    return [
+        one
+        for one in model.iterdir()
+        if version_of(one.name) is not None and one.is_dir() and not any(one.iterdir())
+    ]
 
 
 def copy_to_objects(

@@ -21,7 +21,7 @@ from envbuilder.deployment.config import (
 from envbuilder.deployment.mark import DEPLOYED, read_mark
 from envbuilder.deployment.record import SUFFIX, Record, placed_environments, read_record
 from envbuilder.deployment.runtime_files import foreign_name, is_runtime_file
-from envbuilder.deployment.tree import Copy, Entry, Text, has_bytes
+from envbuilder.deployment.tree import Copy, Entry, Text, has_same_bytes
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import is_inside
 from envbuilder.util.files import file_sha256
@@ -223,7 +223,7 @@ def overwritten(present: Present, plan: Mapping[str, Entry], config: ModelConfig
         elif is_runtime_file(path):
             same = foreign_name(present.folder / path.split("/")[0]) is None
         else:
-            same = place.is_file() and has_bytes(place, entry)
+            same = place.is_file() and has_same_bytes(place, entry)
         if not same and not present.made(path):
             yield path
 

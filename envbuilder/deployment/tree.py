@@ -22,7 +22,7 @@ from envbuilder.archive.extract import extract
 from envbuilder.deployment.locking import set_aside, staging
 from envbuilder.errors import DeployError, IntegrityError, VerifyError
 from envbuilder.progress import Reporter
-from envbuilder.util.files import file_sha256
+from envbuilder.util.files import file_sha256, has_bytes
 from envbuilder.util.interruption import shielded
 
 _AT_FDCWD = -100
@@ -191,7 +191,7 @@ def _is_entry(path: Path, entry: Entry) -> bool:
         case Environment(archive=archive):
             return _is_file(path) and path.stat().st_size == archive.stat().st_size
         case Text(data=data):
-            return _is_file(path) and path.read_bytes() == data
+            return _is_file(path) and has_bytes(path, data)
         case Copy(path=source):
             # Same size and time, or the same bytes; a mode that changed is a change.
             return (
@@ -201,10 +201,10 @@ def _is_entry(path: Path, entry: Entry) -> bool:
             )
 
 
-def has_bytes(path: Path, entry: Copy | Text) -> bool:
+def has_same_bytes(path: Path, entry: Copy | Text) -> bool:
     """Whether the file *path* has the bytes that *entry* says, whatever its mode."""
     if isinstance(entry, Text):
-        return path.stat().st_size == len(entry.data) and path.read_bytes() == entry.data
+        return has_bytes(path, entry.data)
     return filecmp.cmp(entry.path, path, shallow=True)
 
 

@@ -91,9 +91,8 @@ class Engine:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""
         responses: list[Any] = [None] * len(requests)
-        with (
-            self.model.mode
-        ):  # the tensors too are made in it: their kind is something that compiled code asks
+        # The tensors, too, are made in the mode: their kind is something that compiled code asks.
+        with self.model.mode:
             for indexes, columns in self._groups(requests, responses):
                 self._answer(indexes, columns, responses)
         self.metrics.tell()

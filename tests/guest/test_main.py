@@ -12,7 +12,7 @@ import pytest
 from envbuilder import guest
 from envbuilder.verification.live.guest_process import guest_files
 from tests.helpers.compiling import Inside
-from tests.helpers.interpreters import errors_of_every_python
+from tests.helpers.interpreters import check_by_every_python
 from tests.helpers.runtime import SEED, add_helpers, config, field
 
 FOLDER = Path(guest.__file__).parent
@@ -109,7 +109,7 @@ def test_every_python_that_triton_serves_with_can_read_it() -> None:
     """By those that are on this machine, 3.8 and later."""
     files = [str(path) for path in guest_files().values()]
     script = "import sys\nfor path in sys.argv[1:]:\n    compile(open(path, encoding='utf-8').read(), path, 'exec')"
-    errors_of_every_python(script, *files)
+    check_by_every_python(map(Path, files), script, *files)
 
 
 def test_the_rule_of_the_runtime_is_the_guests() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from envbuilder.util.resources import runtime_file, runtime_package
-from tests.helpers.interpreters import errors_of_every_python
+from tests.helpers.interpreters import check_by_every_python
 from tests.helpers.runtime import LINEAR, RUNTIME, copy_runtime, load_runtime, simple
 from tests.runtime.conftest import STANDIN, Serve
 
@@ -187,13 +187,14 @@ def test_every_python_that_triton_serves_with_can_read_it(tmp_path: Path) -> Non
     """By those that are on this machine: all of it is compiled, and what needs no torch is imported."""
     for name in ("numpy", "triton_python_backend_utils"):
         (tmp_path / f"{name}.py").write_text("")
-    errors_of_every_python(
+    check_by_every_python(
+        [RUNTIME, *(RUNTIME.parent / "_torch_runtime").glob("*.py")],
         f"import sys; sys.path[:0] = {[str(tmp_path), str(RUNTIME.parent)]!r}; import model\n"
         "for name in ('errors', 'fields', 'parameters', 'process', 'log', 'metrics'):\n"
         "    model.runtime_module(name)\n"
         "import glob\n"
         "for path in glob.glob(model.FOLDER + '/*.py'):\n"
-        "    compile(open(path, encoding='utf-8').read(), path, 'exec')"
+        "    compile(open(path, encoding='utf-8').read(), path, 'exec')",
     )
 
 
