@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from envbuilder.errors import EnvbuilderError, IntegrityError, RecipeError
-from envbuilder.fleet.patching.journal import Entry, read_journal, write_journal
+from envbuilder.fleet.patching.journal import NAME, Entry, Patched, read_journal, write_journal
 from envbuilder.fleet.patching.patch import PatchOptions, deploy_again
 from envbuilder.fleet.patching.rows import PatchedRecipe, label
 from envbuilder.store.session import Session
@@ -30,6 +31,7 @@ def roll_back(session: Session, options: PatchOptions) -> list[PatchedRecipe]:
             hint="name the folder of archives with --archives DIR, as when patching",
         )
     last = journal[-1]
+    _check_places(last, options)
     rows = [_restored(entry, session) for entry in last.entries]
     here = session.at(Path.cwd(), remote=False)
     back = [row for row in rows if row.state == "rolled back"]
@@ -43,6 +45,22 @@ def roll_back(session: Session, options: PatchOptions) -> list[PatchedRecipe]:
     if all(row.state == "rolled back" for row in done):
         write_journal(options.archives, journal[:-1])
     return done
+
+
+def _check_places(last: Patched, options: PatchOptions) -> None:
+    """Refuse to write where nobody said: the journal lies in a folder that may come from somebody else.
+
+    Raises:
+        RecipeError: it names something outside of the current folder and of the repositories that are named.
+    """
+    named = [os.path.realpath(one) for one in (Path.cwd(), *options.repositories)]
+    for path in (*(entry.lock for entry in last.entries), *last.repositories):
+        real = os.path.realpath(path)
+        if not any(real == one or real.startswith(f"{one}{os.sep}") for one in named):
+            raise RecipeError(
+                f"{options.archives / NAME}: {path} lies outside of {Path.cwd()}",
+                hint="run the command in the project's folder, or name the repository with --repository, if it is right",
+            )
 
 
 def _restored(entry: Entry, session: Session) -> PatchedRecipe:
