@@ -59,7 +59,7 @@ def _check_places(last: Patched, options: PatchOptions) -> None:
         if not any(real == one or real.startswith(f"{one}{os.sep}") for one in named):
             raise RecipeError(
                 f"{options.archives / NAME}: {path} lies outside of {Path.cwd()}",
-                hint="run the command in the project's folder, or name the repository with --repository, if it is right",
+                hint="run it in the project's folder, or, if it is right, name the repository with --repository",
             )
 
 
