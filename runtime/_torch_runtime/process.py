@@ -30,6 +30,9 @@ def prepare_process(instances: int) -> None:
     # Compile workers are children of sys.executable: none where it cannot be started, or would only wait.
     workers = min(32, cpu_count() // instances) if os.access(sys.executable or "", os.X_OK) else 1
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, workers)))
+    # torch asks the processor which vector instructions it has, then compiles and loads a program to learn whether g++
+    # knows them: two thirds of the first compilation. A g++ that torch's headers compile with (9 and later) does.
+    os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 
 def _make_locale_utf8() -> None:

@@ -118,6 +118,20 @@ def test_no_compile_workers_where_the_interpreter_cannot_be_started() -> None:
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(("said", "trusted"), [(None, True), ("0", False)])
+def test_no_program_is_compiled_to_ask_for_vector_instructions(said: str | None, trusted: bool) -> None:
+    shown = run(
+        """
+        process.prepare_process(1)
+        import torch._inductor.config
+        print(torch._inductor.config.cpp.vec_isa_ok)
+        """,
+        env={} if said is None else {"TORCHINDUCTOR_VEC_ISA_OK": said},
+    )
+    assert shown == str(trusted)
+
+
+@pytest.mark.torch
 def test_it_is_a_platform_handler(tmp_path: Path) -> None:
     """What ``ModelContext::StubSetup`` and ``Stub::Initialize`` of the Python backend's r23.09 do with a handler."""
     handler = tmp_path / "platform_handlers" / "pytorch" / "model.py"
