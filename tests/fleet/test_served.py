@@ -132,7 +132,7 @@ class Client:
                         self.answers += 1
                     except Exception as error:
                         self.problems.append(f"{name}: {error}")
-                time.sleep(0.02)
+                time.sleep(0.2)  # the models are loaded meanwhile, on the same cores
 
     def wait_for(self, value: int) -> None:
         deadline = time.monotonic() + 240
