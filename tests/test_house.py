@@ -165,3 +165,12 @@ def test_a_rule_that_two_sides_need_stands_once(name: str, rule: str) -> None:
     path = ROOT / "envbuilder" / name
     assert path.is_symlink(), "a copy would go its own way"
     assert path.resolve() == ROOT / "runtime" / "_torch_runtime" / rule
+
+
+@pytest.mark.xdist_group("house")
+def test_a_group_of_tests_has_one_worker(request: pytest.FixtureRequest) -> None:
+    """Without that, each worker starts the servers that a group shares, and nothing says so."""
+    if request.config.getoption("loadgroup", default=False):
+        assert request.node.nodeid.endswith("@house")
+    else:
+        assert not request.node.nodeid.endswith("@house")

@@ -17,7 +17,7 @@ from tests.aot.conftest import DESCRIBED
 from tests.helpers.runtime import RUNTIME
 from tests.runtime.conftest import STANDIN
 
-pytestmark = [pytest.mark.torch, pytest.mark.slow]
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.xdist_group("cached")]
 SCRIPT = f"""
 import json, os, sys
 sys.path.insert(0, {str(STANDIN)!r})

@@ -18,6 +18,7 @@ from tests.runtime.conftest import STANDIN, Serve
 pytestmark = [
     pytest.mark.torch,
     pytest.mark.slow,
+    pytest.mark.xdist_group("packaged"),
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),  # torch's own, while it compiles
 ]
 
