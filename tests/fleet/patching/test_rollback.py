@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from envbuilder.fleet.patching.patch import PatchOptions
 from envbuilder.fleet.patching.rollback import roll_back
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from tests.helpers.workspace import Workspace
 
 OPTIONS = PatchOptions(archives=Path("envs"))
 
@@ -79,7 +78,9 @@ def test_nothing_was_patched(session: Session) -> None:
 
 
 @pytest.mark.parametrize("through", ["path", "link"])
-def test_a_lock_outside_is_not_written(session: Session, tmp_path_factory: Any, through: str) -> None:
+def test_a_lock_outside_is_not_written(
+    session: Session, tmp_path_factory: pytest.TempPathFactory, through: str
+) -> None:
     outside = tmp_path_factory.mktemp("outside")
     (outside / "pylock.one.toml").write_text("after")
     place = outside
@@ -98,20 +99,20 @@ def test_a_lock_outside_is_not_written(session: Session, tmp_path_factory: Any, 
 
 @pytest.mark.parametrize("changed", ["recipe", "repository"])
 def test_a_journal_that_leads_outside_is_not_followed(
-    workspace: Workspace, tmp_path_factory: Any, changed: str
+    session: Session, tmp_path_factory: pytest.TempPathFactory, changed: str
 ) -> None:
-    api.patch("osv.json", PatchOptions(verify=False))
     outside = tmp_path_factory.mktemp("outside")
-    journal = workspace.folder / "envs" / "patched.json"
-    document = json.loads(journal.read_text())
-    last = document["patches"][-1]
+    (outside / "pylock.x.toml").write_text("after")
+    entries = [patched("one"), patched("two")]
+    repositories: tuple[str, ...] = ()
     if changed == "recipe":
-        last["entries"][0] |= {"recipe": str(outside / "x.yaml"), "lock": str(outside / "pylock.x.toml")}
+        place = {"recipe": str(outside / "x.yaml"), "lock": str(outside / "pylock.x.toml")}
+        entries[1] = dataclasses.replace(entries[1], **place)
     else:
-        last["repositories"] = [str(outside)]
-    (outside / "pylock.x.toml").write_text(last["entries"][0]["after"])
-    before = {path: path.read_bytes() for path in (outside / "pylock.x.toml", workspace.lock)}
-    journal.write_text(json.dumps(document))
+        repositories = (str(outside),)
+    noted = Patched(subject="CVE-1", repositories=repositories, entries=tuple(entries), finished=True)
+    write_journal(Path("envs"), (noted,))
     with pytest.raises(RecipeError, match="lies outside of"):
-        api.patch(None, PatchOptions())
-    assert {path: path.read_bytes() for path in before} == before
+        api.patch(None, PatchOptions(), session=session)
+    for path in (outside / "pylock.x.toml", *Path("recipes").glob("pylock.*")):
+        assert path.read_text() == "after"
