@@ -66,10 +66,10 @@ def test_a_large_wheel_shows_its_progress(
             shown[self._text] = shown.get(self._text, 0) + amount
 
     monkeypatch.setattr(notes, "task", lambda text, total, unit="bytes": nullcontext(Shown(text)))
-    monkeypatch.setattr("envbuilder.assemble.assembler._LARGE", wheel[0].size + 1)
+    monkeypatch.setattr("envbuilder.assemble.assembler.LARGE", wheel[0].size + 1)
     make(PackRules(level=5)).wheel(*wheel)
     assert shown == {}
-    monkeypatch.setattr("envbuilder.assemble.assembler._LARGE", wheel[0].size)
+    monkeypatch.setattr("envbuilder.assemble.assembler.LARGE", wheel[0].size)
     segment = make(PackRules(level=6)).wheel(*wheel)
     assert shown == {f"Assembling {wheel[0].filename}": segment.size}
 

@@ -117,7 +117,7 @@ def test_files_of_one_member_share_it_by_size(tmp_path: Path) -> None:
 def test_gpu_code_is_told_from_the_host_code_of_one_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(sizes_module, "_CHUNK", chunk)
+    monkeypatch.setattr(sizes_module, "CHUNK", chunk)
     one, other = fatbin(5000), fatbin(333)
     lies = struct.pack(
         "<IHHQ", 0xBA55ED50, 1, 16, 10**9
