@@ -71,7 +71,7 @@ def test_a_claim_proves_the_weaker_ones_and_no_other(proofs: Proofs, built_small
     other = dataclasses.replace(lock, artifacts=lock.artifacts[:1])
     assert find_origin(proofs, SHA256, lock=other, recipe=recipe) is None
     for changes in ({"name": "other"}, {"system_libraries": ("libx.so",)}, {"compiler": "bundled"}):
-        changed = dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]  # as a test names them
+        changed = dataclasses.replace(recipe, **changes)
         assert find_origin(proofs, SHA256, lock=lock, recipe=changed) is None
     packed = built_small.with_pack(level=9).recipe
     assert find_origin(proofs, SHA256, lock=lock, recipe=packed) is None

@@ -54,7 +54,7 @@ def ask(channel: Path, tmp_path: Path) -> Ask:
         }
         path = tmp_path / "question.json"
         path.write_text(json.dumps(question))
-        command = [sys.executable, "-I", "-m", "envbuilder.base.conda_child", path]
+        command = [sys.executable, "-I", "-m", "envbuilder.base.conda_child", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found: dict[str, Any] = json.loads(done.stdout)
         return found

@@ -38,7 +38,7 @@ def test_a_task_is_done_after_those_it_needs_and_is_given_their_results() -> Non
         node("power", pow, 2, after=("length",)),
         node("length", len, "abc"),
     ]
-    done = list(run_here({one.key: one for one in nodes}, workers=2))
+    done: list[tuple[str, Any]] = list(run_here({one.key: one for one in nodes}, workers=2))
     assert done == [("length", 3), ("power", 8), ("sum", 8)]
 
 

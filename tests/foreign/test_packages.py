@@ -26,10 +26,10 @@ TOOL: dict[str, Any] = {
 }
 
 
-def conda(stem: str = "tool-1.2-h1_0", **changes: Any) -> CondaRecord:
+def conda(**changes: Any) -> CondaRecord:
     """Return what is made of the record of ``tool`` with *changes*; None takes a field away."""
     record = {key: value for key, value in {**TOOL, **changes}.items() if value is not None}
-    (found,) = find_packages({f"conda-meta/{stem}.json": json.dumps(record).encode()}).conda
+    (found,) = find_packages({"conda-meta/tool-1.2-h1_0.json": json.dumps(record).encode()}).conda
     return found
 
 
@@ -69,7 +69,7 @@ def test_what_conda_wrote_down() -> None:
         ({"fn": None, "url": "https://x.org/a.tar.bz2"}, "tool-1.2-h1_0.tar.bz2"),
     ],
 )
-def test_a_package_is_called_as_its_record_is(changes: dict[str, str | None], filename: str) -> None:
+def test_a_package_is_called_as_its_record_is(changes: dict[str, Any], filename: str) -> None:
     assert conda(**changes).package.filename == filename
 
 

@@ -106,8 +106,8 @@ def test_a_journal_that_leads_outside_is_not_followed(
     entries = [patched("one"), patched("two")]
     repositories: tuple[str, ...] = ()
     if changed == "recipe":
-        place = {"recipe": str(outside / "x.yaml"), "lock": str(outside / "pylock.x.toml")}
-        entries[1] = dataclasses.replace(entries[1], **place)
+        lock = str(outside / "pylock.x.toml")
+        entries[1] = dataclasses.replace(entries[1], recipe=str(outside / "x.yaml"), lock=lock)
     else:
         repositories = (str(outside),)
     noted = Patched(subject="CVE-1", repositories=repositories, entries=tuple(entries), finished=True)
