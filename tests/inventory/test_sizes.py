@@ -113,7 +113,7 @@ def test_files_of_one_member_share_it_by_size(tmp_path: Path) -> None:
     assert sum(packed for packed, _, _ in found.values()) == archive.stat().st_size
 
 
-@pytest.mark.parametrize("chunk", [64, 1000, 2**18])
+@pytest.mark.parametrize("chunk", [64, 1000, 1010, 2**18])  # a header of GPU code lies across 1010
 def test_gpu_code_is_told_from_the_host_code_of_one_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:

@@ -75,7 +75,7 @@ def test_images_of_a_repository_and_one_by_its_tag(
 ) -> None:
     with docker_registry(tmp_path / "registry") as host:
         place = f"oci://{host}/envs/small"
-        for tag in ("v1", "v2"):
+        for tag in ("v1", "v2", "builds.0123456789abcdef.x"):  # the last is an object of a store
             api.push(report.archive, to=f"{place}:{tag}", session=session)
         names = {one.name: one for one in images_in_registry(parse_reference(place), Settings())}
         assert names == {name: found(name, report) for name in (f"{place}:v1", f"{place}:v2")}

@@ -88,8 +88,14 @@ def test_from_nothing_built_to_nothing_to_do(workspace: Workspace) -> None:
     own = planned()["own0"]
     assert own.archive is not None
     assert (own.then, own.why) == (own.archive.name, "has no environment yet")
-    elsewhere = planned(Target(repository=repository, output=str(workspace.folder / "served")))
+    served = Target(repository=repository, output=str(workspace.folder / "served"))
+    elsewhere = planned(served)
     assert elsewhere["onnx0"].why == "served by onnxruntime_onnx; copied as it is"
+    deploy(own.archive, repository / "own0", served.folder, own.options)
+    assert planned(served)["own0"].state == "current"
+    with (repository / "own0" / "1" / "model.py").open("a") as file:
+        file.write("# changed\n")
+    assert planned(served)["own0"].why == "the model or its runtime changed"
 
     deploy(own.archive, repository / "own0", repository, own.options)
     own = planned()["own0"]
