@@ -144,10 +144,11 @@ def test_a_stream_that_is_left_early_stops_reading() -> None:
         while True:
             client.sendall(bytes(2**16))
 
-    before = set(threading.enumerate())
-    with asking(endless) as stream:
-        assert next(stream.chunks())
-    until = time.monotonic() + 20
-    while set(threading.enumerate()) - before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert set(threading.enumerate()) - before == set()
+    with serving(endless) as url, open_client(Settings()) as client:
+        before = set(threading.enumerate())
+        with open_stream(client, f"{url}/x", {}) as stream:
+            assert next(stream.chunks())
+        until = time.monotonic() + 20
+        while set(threading.enumerate()) - before and time.monotonic() < until:
+            time.sleep(0.01)
+        assert set(threading.enumerate()) - before == set()
