@@ -27,34 +27,6 @@ NO_LOGIC = {
 }
 """Modules of fields and constants: there is nothing to show of them alone."""
 TOGETHER = {
-    "aot/test_caches": ("aot/precompile", "aot/model_sandbox"),
-    "aot/test_fallback": ("aot/deploy",),
-    "aot/test_server": ("aot/complete_config",),
-    "api/test_archives": ("api/images", "building/record"),
-    "assemble/test_assembler": ("assemble/pipeline",),
-    "base/test_conda": ("base/built_in_providers", "base/conda_archive", "base/conda_projects"),
-    "base/test_conda_process": ("base/conda_child",),
-    "building/test_build": ("building/manifest",),
-    "compare/test_diff": ("cli/diff",),
-    "deployment/test_layout": ("deployment/built_in_layouts", "deployment/placement"),
-    "diagnosis/test_diagnose": ("diagnosis/requirements",),
-    "fetch/test_download": ("fetch/artifacts",),
-    "fetch/test_http": ("fetch/stream",),
-    "fetch/test_sources": ("fetch/beside",),
-    "fleet/patching/test_patch": (
-        *("fleet/patching/relock", "fleet/patching/shared_relock"),
-        *("fleet/patching/rollback", "fleet/patching/subject"),
-    ),
-    "fleet/patching/test_search": (
-        *("fleet/patching/finish", "fleet/patching/images", "fleet/patching/pointing", "fleet/patching/rows"),
-    ),
-    "fleet/repository/test_apply": (
-        *("fleet/repository/plan", "fleet/repository/releases", "fleet/repository/survey"),
-        "fleet/repository/verified",
-    ),
-    "fleet/test_build_many": ("fleet/local", "fleet/plan", "fleet/tasks"),
-    "fleet/test_dask": ("fleet/sharing",),
-    "foreign/test_survey": ("foreign/packages",),
     "guest/test_main": (
         *("guest/cases", "guest/compare_package", "guest/job"),
         *("guest/neighbours", "guest/probe", "guest/serving"),
@@ -64,8 +36,6 @@ TOGETHER = {
         *("verification/origin/compare", "verification/origin/expected", "verification/origin/locked"),
         "verification/origin/own",
     ),
-    "images/test_write": ("images/layout", "images/restore", "images/split"),
-    "inventory/test_audit": ("cli/inventory", "inventory/ecosystems"),
     "provenance/test_attest": ("provenance/statement", "verification/static/provenance"),
     "registry/test_filesystem": ("registry/documents", "store/objects"),
     "resolve/test_solver": ("resolve/closed_index",),
@@ -73,7 +43,6 @@ TOGETHER = {
     "runtime/test_model": ("runtime/log", "runtime/sealed"),
     "runtime/test_pretrained_server": ("runtime/pretrained",),
     "signing/test_timestamps": ("provenance/timestamp",),
-    "store/test_trust": ("config/values",),
     "transfer/test_images": (
         "registry/referrers",
         "registry/repository",
@@ -89,7 +58,7 @@ TOGETHER = {
         *("verification/static/extracted", "verification/static/release", "verification/static/stage"),
     ),
     "verification/static/test_foreign": ("verification/static/foreign_release",),
-    "verification/test_proven": ("assemble/origin_proof", "verification/run"),
+    "verification/test_proven": ("verification/run",),
 }
 """Modules that one test file shows together: alone they would be shown by stand-ins for what they are about."""
 

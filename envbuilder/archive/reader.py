@@ -19,7 +19,8 @@ from envbuilder.archive import limits
 from envbuilder.util.printable import printable_line, shown
 from envbuilder.util.text import human
 
-_CHUNK: Final = 2**18
+CHUNK: Final = 2**18
+"""Bytes of a piece of a file."""
 
 
 class Stream(Protocol):
@@ -80,7 +81,7 @@ class BoundedTar:
         with self._damage():
             self._source.seek(member.offset_data)
             left = member.size
-            while left and (data := self._source.read(min(left, _CHUNK))):
+            while left and (data := self._source.read(min(left, CHUNK))):
                 left -= len(data)
                 yield data
 

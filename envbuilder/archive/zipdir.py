@@ -33,7 +33,7 @@ _NEWEST: Final = 63
 """Version 6.3 of the format, the newest."""
 _MOST_DIRECTORY: Final = 64 * 2**20
 """Largest size of the central directory: torch's is 2 MB, and each byte takes ten bytes of memory."""
-_MARK_EVERY: Final = 4 * 2**20
+MARK_EVERY: Final = 4 * 2**20
 _CHUNK: Final = 2**16
 """Bytes read at a time: a stream can expand a thousandfold."""
 
@@ -239,7 +239,7 @@ class ZipDirectory:
         offset, ahead = self._begin(member, min(left, _CHUNK))
         stream = zlib_ng.decompressobj(-15) if member.method == DEFLATED else None
         while left:
-            if scan is not None and stream is not None and size >= len(scan.marks) * _MARK_EVERY:
+            if scan is not None and stream is not None and size >= len(scan.marks) * MARK_EVERY:
                 scan.marks.append(Mark(size, offset, left, _copy(stream)))
             data = ahead or self._read(offset, min(_CHUNK, left), member.name)
             ahead = b""

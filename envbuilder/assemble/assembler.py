@@ -34,7 +34,7 @@ from envbuilder.store.segments import download_segment, share_segment
 from envbuilder.util.documents import LISTING, DocumentError, parse_json
 
 BASE_LABEL = "base"
-_LARGE: Final = 32 * 2**20
+LARGE: Final = 32 * 2**20
 """Bytes of a wheel from which its progress is shown by itself."""
 
 
@@ -214,7 +214,7 @@ class Assembler:
 
     def _task(self, artifact: Artifact) -> AbstractContextManager[Task]:
         """Show the progress of a large wheel: it takes seconds, and the archive shows nothing until then."""
-        reporter = self._reporter if artifact.size >= _LARGE else SILENT
+        reporter = self._reporter if artifact.size >= LARGE else SILENT
         return reporter.task(f"Assembling {artifact.filename}", artifact.size)
 
     @contextlib.contextmanager

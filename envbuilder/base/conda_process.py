@@ -19,12 +19,20 @@ from envbuilder.util.documents import LISTING, Record, parse_json
 from envbuilder.util.process import CommandError, run
 from envbuilder.util.text import counted, human
 
-_MEMORY: Final = 8 * 2**30
-"""Bytes of address space that py-rattler gets: conda-forge's listing, the largest, has some 300 MB."""
-_FILE: Final = 2 * 2**30
-"""Bytes of each file that it writes: the unpacked listing of a channel's folder."""
-_SECONDS: Final = 1800.0
-"""How long it may take, however slow a channel is."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What py-rattler may take."""
+
+    memory: int = 8 * 2**30
+    """Bytes of address space: conda-forge's listing, the largest, has some 300 MB."""
+    file: int = 2 * 2**30
+    """Bytes of each file that it writes: the unpacked listing of a channel's folder."""
+    seconds: float = 1800.0
+    """How long it may take, however slow a channel is."""
+
+
+LIMITS: Final = Limits()
 
 
 class Unreachable(Exception):
@@ -40,9 +48,8 @@ class Unreachable(Exception):
         """Which limit it was, if it was one: out of memory (12), or a file too large (27)."""
         if not re.search(r"\(os error (12|27)\)", self.text):
             return None
-        return (
-            f"a channel's listing may have {human(_FILE)} a file, and take {human(_MEMORY)} of memory to read"
-        )
+        file, memory = human(LIMITS.file), human(LIMITS.memory)
+        return f"a channel's listing may have {file} a file, and take {memory} of memory to read"
 
 
 class Refused(Exception):
@@ -82,7 +89,7 @@ def ask(question: Mapping[str, Any], session: Session) -> list[Found]:
         Exhausted: reading the channels takes too much memory or time.
         CommandError: py-rattler failed otherwise.
     """
-    limits = {"AS": _MEMORY, "FSIZE": _FILE}
+    limits = {"AS": LIMITS.memory, "FSIZE": LIMITS.file}
     with session.store.scratch("conda") as folder, _cache(session.store) as cache:
         document = {**question, "cache": str(cache), "timeout": session.settings.timeout, "limits": limits}
         path = folder / "question.json"
@@ -123,12 +130,12 @@ def _answer(path: Path, folder: Path) -> Record:
     # An arena of malloc takes address space, and there is one for each thread.
     env = {**os.environ, "MALLOC_ARENA_MAX": "2", "TMPDIR": str(folder)}
     try:
-        done = run(command, env=env, timeout=_SECONDS)
+        done = run(command, env=env, timeout=LIMITS.seconds)
     except CommandError as error:
         if "memory allocation of" in error.output or "MemoryError" in error.output:
-            raise Exhausted(f"took more than {human(_MEMORY)} of memory") from error
+            raise Exhausted(f"took more than {human(LIMITS.memory)} of memory") from error
         if "ran out of time" in error.message:
-            raise Exhausted(f"took more than {counted(round(_SECONDS / 60), 'minute')}") from error
+            raise Exhausted(f"took more than {counted(round(LIMITS.seconds / 60), 'minute')}") from error
         raise
     return parse_json(done.stdout, where="py-rattler's answer", cap=LISTING)
 

@@ -26,6 +26,7 @@ from envbuilder.util.process import CommandError, run
 
 __all__ = [
     "Interpreter",
+    "candidates",
     "describe",
     "find_interpreter",
     "find_interpreters",
@@ -71,7 +72,7 @@ def find_interpreters(minor: str) -> tuple[list[Interpreter], list[str]]:
     """
     found: dict[Path, Interpreter] = {}
     refused: dict[str, str] = {}
-    for executable in _candidates(minor):
+    for executable in candidates(minor):
         real = executable.resolve()
         try:
             interpreter = interrogate(real)
@@ -319,7 +320,8 @@ def _origin(prefix: Path) -> str:
     return "host"
 
 
-def _candidates(minor: str) -> Iterator[Path]:
+def candidates(minor: str) -> Iterator[Path]:
+    """Yield the programs on this machine that may be a CPython *minor*."""
     from python_discovery import iter_interpreters  # not where the locked one is recalled
 
     seen: set[Path] = set()

@@ -112,7 +112,7 @@ def drafted(target: Path, plan: Mapping[str, Entry], reporter: Reporter) -> Iter
         draft = place / target.name
         try:
             _fill(draft, plan, old=target if target.is_dir() else None)
-            yield lambda: _swap(draft, target)
+            yield lambda: exchange(draft, target)
         except OSError as error:
             raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
 
@@ -142,10 +142,10 @@ def put(
     with staging(target.parent, reporter) as place:
         try:
             for path in missing:
-                _write(place / path.name, wanted[path])
+                write_entry(place / path.name, wanted[path])
             with shielded():
                 for path in missing:
-                    _swap(place / path.name, path)
+                    exchange(place / path.name, path)
         except OSError as error:
             raise DeployError(f"{target} cannot be written: {error.strerror}: {error.filename}") from error
     return target in missing
@@ -176,7 +176,7 @@ def _fill(draft: Path, plan: Mapping[str, Entry], *, old: Path | None) -> None:
         if old is not None and _is_entry(old / path, entry):
             _link(old / path, place)
         else:
-            _write(place, entry)
+            write_entry(place, entry)
 
 
 def _is_entry(path: Path, entry: Entry) -> bool:
@@ -212,7 +212,13 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _write(place: Path, entry: Entry) -> None:
+def write_entry(place: Path, entry: Entry) -> None:
+    """Make *place*, where nothing is, what *entry* says.
+
+    Raises:
+        IntegrityError: the archive is another one by now.
+        OSError: it cannot be written.
+    """
     match entry:
         case Keep():
             raise FileNotFoundError(errno.ENOENT, "gone meanwhile", str(place))
@@ -310,7 +316,7 @@ def _exchanged(archive: Path) -> IntegrityError:
     )
 
 
-def _swap(draft: Path, target: Path) -> None:
+def exchange(draft: Path, target: Path) -> None:
     """Rename *draft* to *target*; what was there is at *draft* afterwards."""
     if not target.exists() and not target.is_symlink():
         draft.rename(target)

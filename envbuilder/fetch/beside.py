@@ -1,4 +1,4 @@
-"""Files next to a recipe are searched first: its wheelhouse and the folders of its local wheels."""
+"""Files next to a recipe are searched too: its wheelhouse and the folders of its local wheels."""
 
 from __future__ import annotations
 

@@ -95,7 +95,10 @@ def find_packages(texts: Mapping[str, bytes]) -> Packages:
         match = METADATA.fullmatch(path)
         if match is None:
             continue
-        name, version = _named(texts[path], path)
+        named = _named(texts[path], path)
+        if named is None:
+            continue
+        name, version = named
         if path in of_conda:
             provides[canonicalize_name(name)] = version
         else:
@@ -145,10 +148,15 @@ def _requested(found: Record) -> tuple[str, ...]:
     return (spec,) if spec and spec != "None" else ()
 
 
-def _named(content: bytes, path: str) -> tuple[str, str]:
-    """Return name and version in the fields of a METADATA file, whatever of it is a description."""
+def _named(content: bytes, path: str) -> tuple[str, str] | None:
+    """Return name and version in the fields of a METADATA file, whatever of it is a description.
+
+    None: it names no package; pip passes over it, too.
+    """
     fields = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0][:_HEADERS]
     message = BytesHeaderParser().parsebytes(fields)
+    if message["Name"] is None:
+        return None
     record = Record({"name": str(message["Name"]), "version": str(message["Version"])}, path)
     return record.text("name", grammar.PROJECT, longest=200), record.text("version", longest=200)
 

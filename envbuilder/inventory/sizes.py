@@ -45,7 +45,6 @@ OWN: Final = "(envbuilder)"
 """What the tool itself puts in: activation, manifest."""
 _OWN_PATHS: Final = ("bin/activate", "bin/deactivate", "conda-meta/", "share/envbuilder/")
 
-_CHUNK: Final = 2**18
 _MOST_OWNED: Final = 2 * MEMBERS
 """Paths in the lists of files of all packages: each file is in one, and some lists name what was left out."""
 _MOST_RANGES: Final = 200_000

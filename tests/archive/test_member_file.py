@@ -16,7 +16,7 @@ from tests.helpers.wheels import Zipped, zip_bytes
 def test_a_member_is_read_anywhere(
     opened: Open, monkeypatch: pytest.MonkeyPatch, method: int, scanned: bool
 ) -> None:
-    monkeypatch.setattr(zipdir, "_MARK_EVERY", 50_000)  # so that a small file has many windows
+    monkeypatch.setattr(zipdir, "MARK_EVERY", 50_000)  # so that a small file has many windows
     noise = random.Random(3)
     data = noise.randbytes(400_000) + bytes(400_000) + noise.randbytes(100_000)
     zip_ = opened(zip_bytes([Zipped(name="big", data=data, method=method)]))

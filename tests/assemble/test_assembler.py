@@ -1,62 +1,22 @@
 from __future__ import annotations
 
-import dataclasses
 import random
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from envbuilder.archive.entry import Entry
 from envbuilder.archive.exclude import PackRules
-from envbuilder.assemble.assembler import Assembler
-from envbuilder.assemble.bytecode import BytecodeCompiler
-from envbuilder.base.cpython import CPythonBase
-from envbuilder.base.interpreter import Interpreter
 from envbuilder.errors import AssembleError
 from envbuilder.lockfile.model import Artifact
 from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
+from tests.assemble.conftest import MakeAssembler
 from tests.helpers.notes import Notes
-from tests.helpers.small import little
 from tests.helpers.wheels import write_wheel
 
 SITE = "lib/python3.11/site-packages"
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "store")
-
-
-@pytest.fixture
-def notes() -> Notes:
-    return Notes()
-
-
-MakeAssembler = Callable[..., Assembler]
-
-
-@pytest.fixture
-def make(python311: Interpreter, kept: Store, notes: Notes) -> Iterator[MakeAssembler]:
-    with ExitStack() as stack:
-        executor = stack.enter_context(ThreadPoolExecutor(2))
-        compiler = stack.enter_context(BytecodeCompiler(lambda: python311.executable, 2))
-        tiny = PackRules(exclude=little(python311).exclude or ())
-
-        def assembler(rules: PackRules = tiny, **changes: object) -> Assembler:
-            return Assembler(
-                base=CPythonBase(found=dataclasses.replace(python311, **changes)),  # type: ignore[arg-type]  # as a test names them
-                rules=rules,
-                store=kept,
-                executor=executor,
-                compiler=compiler,
-                reporter=notes,
-            )
-
-        yield assembler
 
 
 @pytest.fixture
@@ -106,10 +66,10 @@ def test_a_large_wheel_shows_its_progress(
             shown[self._text] = shown.get(self._text, 0) + amount
 
     monkeypatch.setattr(notes, "task", lambda text, total, unit="bytes": nullcontext(Shown(text)))
-    monkeypatch.setattr("envbuilder.assemble.assembler._LARGE", wheel[0].size + 1)
+    monkeypatch.setattr("envbuilder.assemble.assembler.LARGE", wheel[0].size + 1)
     make(PackRules(level=5)).wheel(*wheel)
     assert shown == {}
-    monkeypatch.setattr("envbuilder.assemble.assembler._LARGE", wheel[0].size)
+    monkeypatch.setattr("envbuilder.assemble.assembler.LARGE", wheel[0].size)
     segment = make(PackRules(level=6)).wheel(*wheel)
     assert shown == {f"Assembling {wheel[0].filename}": segment.size}
 

@@ -10,23 +10,8 @@ import pytest
 
 from envbuilder.base.conda_package import name_packages, read_package
 from envbuilder.errors import AssembleError
-from envbuilder.lockfile.model import CondaPackage
-from envbuilder.util.files import file_sha256
 from tests.helpers.channels import Cut, Link, write_package
-from tests.helpers.conda_parts import greeting_cut
-
-
-def locked(cut: Cut, path: Path) -> CondaPackage:
-    return CondaPackage(
-        name=cut.name,
-        version=cut.version,
-        build=cut.build,
-        channel="own",
-        subdir=cut.subdir,
-        filename=path.name,
-        sha256=file_sha256(path),
-        size=path.stat().st_size,
-    )
+from tests.helpers.conda_parts import greeting_cut, locked
 
 
 @pytest.mark.parametrize("suffix", [".conda", ".tar.bz2"])

@@ -105,9 +105,8 @@ def write(folder: Path, data: bytes, name: str = "team") -> str:
 def test_a_listing_without_an_end(
     tmp_path: Path, endless: str, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    monkeypatch.setattr(conda_process, "_MEMORY", 16 * 10**7)
-    monkeypatch.setattr(conda_process, "_FILE", 10**6)
-    monkeypatch.setattr(conda_process, "_SECONDS", 2.0 if case == "slow" else 40.0)
+    limits = conda_process.Limits(memory=16 * 10**7, file=10**6, seconds=2.0 if case == "slow" else 40.0)
+    monkeypatch.setattr(conda_process, "LIMITS", limits)
     local = {"many": many, "sparse": sparse}
     address = local[case](tmp_path) if case in local else f"{endless}/{case}/team"
     channels = (

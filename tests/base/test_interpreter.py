@@ -118,7 +118,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that says which programs are on this machine."""
 
     def these(*programs: Path) -> None:
-        monkeypatch.setattr(module, "_candidates", lambda _: iter(programs))
+        monkeypatch.setattr(module, "candidates", lambda _: iter(programs))
 
     return these
 
@@ -202,7 +202,6 @@ def test_a_store_remembers_it_until_a_file_changes(
     remember(copied, store)
     assert recall("3.11", locked, store) == copied
     assert recall("3.12", locked, store) is None
-    monkeypatch.setattr(module, "_recalled", {})  # what a new process does not have
     os.utime(copied.stdlib / "this.py")
     assert recall("3.11", locked, store) is None
 
@@ -223,7 +222,6 @@ def test_one_that_is_gone_is_not_remembered(
     store = Store.open(tmp_path / "store")
     locked = describe(copied)
     remember(copied, store)
-    monkeypatch.setattr(module, "_recalled", {})  # what a new process does not have
     shutil.rmtree(copied.prefix)
     assert recall("3.11", locked, store) is None
 
@@ -236,4 +234,3 @@ def test_a_found_one_is_remembered(
     assert find_interpreter("3.11", locked=locked, store=store) == python311
     assert [entry.kind for entry in store.entries()] == ["interpreters"]
     assert find_interpreter("3.11", locked=locked, store=store) == python311
-    monkeypatch.setattr(module, "_recalled", {})  # what a new process does not have

@@ -1,30 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from envbuilder import api
 from envbuilder.compare.diff import compare
-from envbuilder.compare.sides import Package, Side, read_side
-from tests.compare.conftest import file
+from envbuilder.compare.sides import Package, read_side
 from tests.helpers import inventories
-
-EMPTY = Side(kind="archive", name="a", facts={}, demands={}, packages={})
-
-
-def test_what_a_package_says_is_no_markup() -> None:
-    after = replace(EMPTY, facts={"torch": "<img src=x> [a](b) @everybody *x* | y"})
-    (line,) = [line for line in compare(EMPTY, after).markdown().splitlines() if "img" in line]
-    assert line == r"| torch | none | \<img src=x\> \[a\](b) \@everybody \*x\* \| y |"
-
-
-def test_many_files_are_counted_and_the_largest_named() -> None:
-    files = {f"lib/{n}.py": file(f"lib/{n}.py", n) for n in range(30)}
-    ((title, _, rows),) = compare(EMPTY, replace(EMPTY, files=files)).tables()
-    assert title == "30 files added (+435 B); the largest 20"
-    assert (len(rows), rows[0], rows[-1][0]) == (20, ("lib/29.py", "added", "+29 B"), "lib/10.py")
 
 
 def test_the_manifest_inside_does_where_there_is_none_beside(tmp_path: Path) -> None:
@@ -34,13 +17,6 @@ def test_the_manifest_inside_does_where_there_is_none_beside(tmp_path: Path) -> 
     manifest = tmp_path / "manifest.json"
     manifest.write_text(inventories.manifest_of(inventories.Package(name="alpha")).text())
     assert compare(side, read_side(str(manifest), tmp_path)).is_empty
-
-
-def test_another_file_of_the_same_version_is_said() -> None:
-    one = replace(EMPTY, packages={"alpha": Package(version="1", sha256="1" * 64, size=5)})
-    two = replace(EMPTY, packages={"alpha": Package(version="1", sha256="2" * 64, size=5)})
-    ((_, _, rows),) = compare(one, two).tables()
-    assert rows == [("alpha", "changed", "1", "1 (another file)", "±0 B")]
 
 
 def test_recipes_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

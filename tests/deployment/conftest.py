@@ -143,3 +143,32 @@ def uncompiled(folder: Path) -> Path:
     text = set_parameter(config.read_text(), "TORCH_COMPILE_OPTIONAL_PARAMETERS", '{"disable": true}')
     config.write_text(text)
     return model
+
+
+DEPLOYED = """\
+# Ours: do not touch.
+backend: "python"   # the backend
+default_model_filename: "torch_runtime.py"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
+parameters {
+  key: "EXECUTION_ENV_PATH"
+  value { string_value: "ENVIRONMENT" }
+}
+"""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def single_file_runtime(folder: Path, name: str) -> None:
+    """Make *folder* what an envbuilder before the runtime was a folder left there."""
+    shutil.rmtree(folder / "_torch_runtime", ignore_errors=True)
+    (folder / name).write_text("class TritonPythonModel: pass\n")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / f"{name[:-3]}.cpython-311.pyc").write_bytes(b"compiled by the server's stub")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,18 @@ from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.record import record_beside
 from envbuilder.errors import DeployError, IntegrityError
-from envbuilder.util.resources import runtime_file
-from tests.deployment.conftest import CONFIG, MODEL, refused, tree, write_archive
+from tests.deployment.conftest import (
+    CONFIG,
+    DEPLOYED,
+    MODEL,
+    contents,
+    refused,
+    single_file_runtime,
+    tree,
+    write_archive,
+)
 
 LAYOUTS: tuple[str, ...] = ("model", "shared", "backend")
-DEPLOYED = """\
-# Ours: do not touch.
-backend: "python"   # the backend
-default_model_filename: "torch_runtime.py"
-max_batch_size: 8
-input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
-output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
-parameters {
-  key: "EXECUTION_ENV_PATH"
-  value { string_value: "ENVIRONMENT" }
-}
-"""
 
 
 class Listener:
@@ -46,32 +41,7 @@ class Listener:
         raise AssertionError(text)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, with its bytes."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
-
-
-# -- layouts -----------------------------------------------------------------------------------------------------
-
-
-def test_model_layout(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository)
-
-    target = repository / "net"
-    name = archive.name
-    path = f"$$TRITON_MODEL_DIRECTORY/{name}"
-    assert (target / "config.pbtxt").read_text() == DEPLOYED.replace("ENVIRONMENT", path)
-    assert (target / "1" / "torch_runtime.py").read_bytes() == runtime_file().read_bytes()
-    assert (target / "1" / "model.py").read_text() == MODEL
-    assert (target / name).read_bytes() == archive.read_bytes()
-    assert (done.model, done.folder, done.environment) == ("net", target, target / name)
-    assert (done.environment_path, done.release, done.backend_folder) == (path, "25.06", None)
-    assert (done.changed, done.removed, done.old_archives, done.findings) == (True, (), (), ())
-    assert done.lines() == [f"net: {target}", f"environment: {path}"]
-    assert sorted(os.listdir(repository.parent)) == ["built", "models", "repository"]
-    assert (model / "config.pbtxt").read_text() == CONFIG
+# -- what is deployed --------------------------------------------------------------------------------------------
 
 
 def test_every_version_gets_the_runtime(archive: Path, model: Path, repository: Path) -> None:
@@ -84,77 +54,10 @@ def test_every_version_gets_the_runtime(archive: Path, model: Path, repository: 
     assert (repository / "net" / "labels" / "names.txt").read_text() == "a\n"
 
 
-def test_model_layout_unpacked(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository, DeployOptions(unpacked=True))
-    name = archive.name.removesuffix(".tar.gz")
-    assert done.environment == repository / "net" / name
-    assert done.environment_path == f"$$TRITON_MODEL_DIRECTORY/{name}"
-    assert (done.environment / "bin" / "activate").read_bytes() == b"# nothing\n"
-    assert [finding.id for finding in done.findings] == ["polled-environment"]
-    assert done.lines()[2].startswith("warning: the environment's folder is inside the model's")
-    assert done.lines()[3] == "  hint: use the layout shared, which keeps it outside"
-
-
-def test_an_unpacked_folder_is_no_version(tmp_path: Path, model: Path, repository: Path) -> None:
-    archive = write_archive(tmp_path / "built", recipe="3d-net")
-    done = deploy(archive, model, repository, DeployOptions(unpacked=True))
-    assert done.environment.name == f"env-{archive.name.removesuffix('.tar.gz')}"
-
-
 def test_a_plain_tar(tmp_path: Path, model: Path, repository: Path) -> None:
     archive = write_archive(tmp_path / "built", compression="")
     assert archive.suffix == ".tar"
     assert deploy(archive, model, repository).environment.name == archive.name
-
-
-def test_shared_layout(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository, DeployOptions(layout="shared"))
-    shared = repository.parent / "environments"
-    assert done.environment == shared / archive.name
-    assert done.environment.read_bytes() == archive.read_bytes()
-    assert done.environment_path == f"{shared}/{archive.name}"
-    assert sorted(os.listdir(repository / "net")) == ["1", "config.pbtxt"]
-    assert sorted(os.listdir(repository.parent)) == ["built", "environments", "models", "repository"]
-    other = deploy(archive, model, repository, DeployOptions(layout="shared", name="other"))
-    assert other.changed
-    assert other.environment == done.environment
-
-
-def test_shared_layout_seen_from_a_container(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(
-        archive,
-        model,
-        repository,
-        DeployOptions(layout="shared", shared=archive.parent, shared_as="/srv/envs/"),
-    )
-    assert done.environment == archive
-    assert done.environment_path == f"/srv/envs/{archive.name}"
-
-
-def test_backend_layout(archive: Path, model: Path, repository: Path) -> None:
-    done = deploy(archive, model, repository, DeployOptions(layout="backend"))
-    backend = repository.parent / "backends" / "torch-tiny"
-    assert (done.backend_folder, done.environment, done.environment_path) == (
-        backend,
-        backend / archive.name,
-        None,
-    )
-    assert (backend / "model.py").read_bytes() == runtime_file().read_bytes()
-    assert os.readlink(backend / "pb_exec_env_model.py.tar.gz") == archive.name
-    config = (repository / "net" / "config.pbtxt").read_text()
-    assert config == CONFIG.replace(
-        'backend: "python"   # the backend\n',
-        'backend: "torch-tiny"   # the backend\nruntime: "model.py"\ndefault_model_filename: "model.py"\n',
-    )
-    assert sorted(os.listdir(repository / "net" / "1")) == ["model.py"]
-
-
-def single_file_runtime(folder: Path, name: str) -> None:
-    """Make *folder* what an envbuilder before the runtime was a folder left there."""
-    shutil.rmtree(folder / "_torch_runtime", ignore_errors=True)
-    (folder / name).write_text("class TritonPythonModel: pass\n")
-    (folder / "__pycache__").mkdir()
-    (folder / "__pycache__" / f"{name[:-3]}.cpython-311.pyc").write_bytes(b"compiled by the server's stub")
 
 
 @pytest.mark.parametrize("layout", ["model", "shared"])
@@ -171,17 +74,6 @@ def test_a_deployment_of_the_runtime_as_one_file_is_brought_up_to_date(
     assert contents(version) == expected
 
 
-def test_a_backend_of_the_runtime_as_one_file_is_brought_up_to_date(
-    archive: Path, model: Path, repository: Path
-) -> None:
-    backend = deploy(archive, model, repository, DeployOptions(layout="backend")).backend_folder
-    assert backend is not None
-    expected = contents(backend)
-    single_file_runtime(backend, "model.py")
-    assert deploy(archive, model, repository, DeployOptions(layout="backend")).changed
-    assert contents(backend) == expected
-
-
 @pytest.mark.parametrize("layout", ["model", "shared", "backend"])
 def test_modules_of_another_runtime_do_not_stay(
     archive: Path, model: Path, repository: Path, layout: str
@@ -196,14 +88,6 @@ def test_modules_of_another_runtime_do_not_stay(
     assert contents(folder) == expected
 
 
-def test_a_model_that_a_backend_serves_from_now_on_keeps_no_runtime(
-    archive: Path, model: Path, repository: Path
-) -> None:
-    done = deploy(archive, model, repository)
-    deploy(archive, done.folder, repository, DeployOptions(layout="backend"))
-    assert sorted(os.listdir(done.folder / "1")) == ["model.py"]
-
-
 def test_what_python_compiled_there_is_no_change(archive: Path, model: Path, repository: Path) -> None:
     done = deploy(archive, model, repository)
     compiled = done.folder / "1" / "_torch_runtime" / "__pycache__" / "engine.cpython-311.pyc"
@@ -211,21 +95,6 @@ def test_what_python_compiled_there_is_no_change(archive: Path, model: Path, rep
     compiled.write_bytes(b"")
     assert not deploy(archive, model, repository).changed
     assert compiled.exists()
-
-
-def test_backend_layout_unpacked_with_a_name_and_a_folder(
-    archive: Path, model: Path, repository: Path
-) -> None:
-    folder = repository.parent / "opt"
-    done = deploy(
-        archive,
-        model,
-        repository,
-        DeployOptions(layout="backend", backends=folder, backend="ours", unpacked=True),
-    )
-    link = folder / "ours" / "pb_exec_env_model.py.tar.gz"
-    assert link.resolve() == done.environment == folder / "ours" / archive.name.removesuffix(".tar.gz")
-    assert (link / "bin" / "activate").is_file()
 
 
 # -- again, and again with something else --------------------------------------------------------------------------
@@ -329,29 +198,6 @@ def test_in_place_a_folder_that_looks_like_an_environment_is_the_users(archive: 
         done = deploy(archive, model, model.parent)
         assert (done.removed, done.old_archives) == ((), ())
     assert (model / "labels-0123456789ab" / "names.txt").read_text() == "a\n"
-
-
-def test_another_unpacked_environment_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
-    first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
-    old = deploy(first, model, repository, DeployOptions(layout="backend", unpacked=True))
-    new = deploy(second, model, repository, DeployOptions(layout="backend", unpacked=True))
-    assert new.old_archives == (old.environment,)
-    assert (old.environment / "bin" / "activate").is_file()
-
-
-def test_another_archive_for_a_backend(tmp_path: Path, model: Path, repository: Path) -> None:
-    first, second = (write_archive(tmp_path / "built", torch=torch) for torch in ("2.7.1", "2.8.0"))
-    old = deploy(first, model, repository, DeployOptions(layout="backend"))
-    new = deploy(second, model, repository, DeployOptions(layout="backend"))
-    assert new.old_archives == (old.environment,)
-    assert os.readlink(new.environment.parent / "pb_exec_env_model.py.tar.gz") == second.name
-    assert new.lines()[1:] == [
-        f"environment: {new.environment}, the default of backend 'torch-tiny'",
-        f"no longer used by any model: {old.environment} (--prune deletes it)",
-    ]
-    assert old.environment.exists()
-    assert deploy(second, model, repository, DeployOptions(layout="backend", prune=True)).old_archives == ()
-    assert not old.environment.exists()
 
 
 def test_changed_weights(archive: Path, model: Path, repository: Path) -> None:
@@ -547,26 +393,6 @@ def test_a_stub_of_another_python(tmp_path: Path, model: Path, repository: Path)
     assert error.message == "the archive holds Python 3.11, and the stub of Triton 25.06 is linked to 3.12"
 
 
-def test_backends_that_cannot_be(archive: Path, model: Path, repository: Path, tmp_path: Path) -> None:
-    def backend_error(archive: Path = archive, **kwargs: Any) -> str:
-        return refused(DeployError, archive, model, repository=repository, layout="backend", **kwargs).message
-
-    assert backend_error(backend="python") == "backend: 'python' is the name of one of Triton's own backends"
-    assert backend_error(backend="../x").startswith("backend: '../x' is not a valid model name")
-    early = write_archive(tmp_path / "built", release="23.12", python="3.10")
-    assert backend_error(early) == (
-        "Triton 23.12 has no default environment for python-based backends: 24.01 is the first"
-    )
-    foreign = repository.parent / "backends" / "torch-tiny"
-    foreign.mkdir(parents=True)
-    (foreign / "libtriton_torch-tiny.so").touch()
-    assert backend_error() == f"{foreign} contains a different backend: libtriton_torch-tiny.so"
-    (model / "1" / "model.py").write_text("class TritonPythonModel: pass\n")
-    assert backend_error() == (
-        f"{model} has its own TritonPythonModel, but a backend has one for all of its models"
-    )
-
-
 def test_versions_of_two_kinds(archive: Path, model: Path, repository: Path) -> None:
     (model / "2").mkdir()
     (model / "2" / "model.py").write_text("class TritonPythonModel: pass\n")
@@ -586,20 +412,6 @@ def test_folders_in_each_other(archive: Path, model: Path, repository: Path) -> 
     )
     error = refused(DeployError, archive, model, repository=repository, layout="backend", backends=repository)
     assert error.message.startswith(f"the folder of backends {repository} is inside the repository")
-
-
-def test_a_shared_folder_that_no_server_finds(archive: Path, model: Path, repository: Path) -> None:
-    error = refused(
-        DeployError,
-        archive,
-        model,
-        repository=repository,
-        layout="shared",
-        shared_as="$$TRITON_MODEL_DIRECTORY/..",
-    )
-    assert error.message == (
-        f"'$$TRITON_MODEL_DIRECTORY/../{archive.name}' is not a path where a server finds an environment"
-    )
 
 
 def test_files_that_cannot_be_copied(archive: Path, model: Path, repository: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_poller_sees_old_or_new_and_never_half(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device", "x")]
 )
-@pytest.mark.parametrize("function", ["_swap", "copy_file", "_link"])
+@pytest.mark.parametrize("function", ["exchange", "copy_file", "link_file"])
 def test_interrupted(
     archive: Path,
     model: Path,
@@ -184,7 +184,7 @@ def test_interrupted_sharing(
     assert deploy(archive, model, repository, DeployOptions(layout="shared")).changed
 
 
-@pytest.mark.parametrize("function", ["_swap", "_write"])
+@pytest.mark.parametrize("function", ["exchange", "write_entry"])
 @pytest.mark.parametrize("layout", ["model", "shared", "backend"])
 def test_killed(archive: Path, model: Path, repository: Path, function: str, layout: Any) -> None:
     code = f"""
@@ -196,7 +196,7 @@ from envbuilder.deployment.locking import is_mounted, locked
 from envbuilder.deployment.options import DeployOptions
 real = tree.{function}
 def die(*args):
-    if {function!r} == "_write":
+    if {function!r} == "write_entry":
         real(*args)
     os.kill(os.getpid(), signal.SIGKILL)
 tree.{function} = die

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from envbuilder.config.channels import Channel
+from envbuilder.config.settings import Settings
 from envbuilder.fetch import sources
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.lockfile.model import Artifact, CondaPackage
+from envbuilder.progress import SilentReporter, Task
 from envbuilder.store.local import Store
+from envbuilder.store.session import Session
 from tests.helpers.index_server import Index
 
 
@@ -90,3 +96,62 @@ TOOL = CondaPackage(
 
 def own(index: Index) -> list[Channel]:
     return [Channel(name="own", urls=(f"{index.base}/files/own",))]
+
+
+def fetch_one(artifact: Artifact, settings: Settings, store: Store, cuda: str = "pypi") -> bytes:
+    [(got, path)] = fetch([artifact], cuda, Session(settings=settings, store=store))
+    assert got is artifact
+    assert path == store.find_artifact(artifact.sha256)
+    return path.read_bytes()
+
+
+Answer = Callable[[socket.socket, str], None]
+"""Sends what it likes to one client; it is told the server's own address."""
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[str]:
+    """Answer every request on the loopback like that; give the address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        def one(client: socket.socket) -> None:
+            with client, suppress(OSError):
+                client.settimeout(10)
+                client.recv(2**16)
+                answer(client, url)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=one, args=(server.accept()[0],), daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield url
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+class Notes(SilentReporter):
+    """Keeps notes, and adds bytes up."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.total: int | None = None
+        self.done = 0
+        self.from_store = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextmanager
+    def task(self, text: str, total: int | None, unit: str = "bytes") -> Iterator[Task]:
+        self.total = total
+        yield self
+
+    def advance(self, amount: int, *, from_store: bool = False) -> None:
+        self.done += amount
+        self.from_store += amount if from_store else 0

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from envbuilder.config.settings import Settings
 from envbuilder.errors import FetchError, IntegrityError
-from envbuilder.fetch.artifacts import fetch, fetch_into_wheelhouse
-from envbuilder.lockfile.model import Artifact
-from envbuilder.progress import SilentReporter, Task
+from envbuilder.fetch.artifacts import fetch
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from envbuilder.util.tempdirs import DRAFT, temporary_name
-from tests.fetch.conftest import MakeIndex, leftovers, make_wheel
+from tests.fetch.conftest import MakeIndex, Notes, fetch_one, leftovers, make_wheel
 from tests.helpers.index_server import Index, Trouble
 
 WHEEL, DATA = make_wheel("demo_pkg-1.0-py3-none-any.whl")
 OTHER = b"x" * len(DATA)
 SHORT = "demo_pkg-1.0-py3-none-any.whl"
-
-
-def fetch_one(artifact: Artifact, settings: Settings, store: Store, cuda: str = "pypi") -> bytes:
-    [(got, path)] = fetch([artifact], cuda, Session(settings=settings, store=store))
-    assert got is artifact
-    assert path == store.find_artifact(artifact.sha256)
-    return path.read_bytes()
 
 
 def failure(settings: Settings, store: Store, kind: type[FetchError | IntegrityError]) -> str:
@@ -43,28 +29,6 @@ def failure(settings: Settings, store: Store, kind: type[FetchError | IntegrityE
     assert leftovers(store) == []
     assert caught.value.exit_code == {FetchError: 4, IntegrityError: 5}[kind]
     return caught.value.message
-
-
-class Notes(SilentReporter):
-    """Keeps notes, and adds bytes up."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.total: int | None = None
-        self.done = 0
-        self.from_store = 0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    @contextmanager
-    def task(self, text: str, total: int | None, unit: str = "bytes") -> Iterator[Task]:
-        self.total = total
-        yield self
-
-    def advance(self, amount: int, *, from_store: bool = False) -> None:
-        self.done += amount
-        self.from_store += amount if from_store else 0
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["html", "json"])
@@ -78,19 +42,6 @@ def test_an_artifact_comes_from_the_package_index(
     assert fetch_one(WHEEL, Settings(index_url=index.url), empty_store) == DATA
     assert [path for path, _ in index.requests] == ["/simple/demo-pkg/", f"/files/{WHEEL.filename}"]
     assert index.requests[1][1]["accept-encoding"] == "identity"
-
-
-def test_what_is_in_the_store_is_asked_of_nobody(index: Index, empty_store: Store) -> None:
-    index.add(WHEEL.filename, DATA)
-    settings = Settings(index_url=index.url)
-    fetch_one(WHEEL, settings, empty_store)
-    index.requests.clear()
-    notes = Notes()
-    assert [
-        a for a, _ in fetch([WHEEL], "pypi", Session(settings=settings, store=empty_store, reporter=notes))
-    ] == [WHEEL]
-    assert index.requests == []
-    assert (notes.total, notes.done, notes.from_store) == (len(DATA), len(DATA), len(DATA))
 
 
 def test_artifacts_come_in_the_order_of_their_arrival(index: Index, empty_store: Store) -> None:
@@ -434,90 +385,3 @@ def test_a_read_only_store_is_passed_by(index: Index, tmp_path: Path) -> None:
     store = Store(root=tmp_path / "kept", readonly=True, overflow=tmp_path / "overflow")
     assert fetch_one(WHEEL, Settings(index_url=index.url), store) == DATA
     assert list((tmp_path / "kept").iterdir()) == []
-
-
-def test_a_wheelhouse_is_filled(index: Index, empty_store: Store, tmp_path: Path) -> None:
-    other, other_data = make_wheel("other-2.0-py3-none-any.whl", 1000)
-    index.add(WHEEL.filename, DATA)
-    index.add(other.filename, other_data)
-    house = tmp_path / "a" / "wheelhouse"
-    settings = Settings(index_url=index.url)
-    files = fetch_into_wheelhouse(
-        [other, WHEEL], "pypi", Session(settings=settings, store=empty_store), house
-    )
-    assert files == [house / SHORT, house / other.filename]
-    assert [file.read_bytes() for file in files] == [DATA, other_data]
-    files[0].write_bytes(OTHER)
-    (house / temporary_name(DRAFT + "fetch")).mkdir()  # a killed one's
-    before = files[1].stat().st_ino
-    fetch_into_wheelhouse([other, WHEEL], "pypi", Session(settings=settings, store=empty_store), house)
-    assert files[0].read_bytes() == DATA
-    assert files[1].stat().st_ino == before  # what is right stays
-    assert sorted(house.iterdir()) == files
-    # and that wheelhouse does for an air-gapped machine
-    air_gapped = Settings(find_links=(str(house),), no_index=True)
-    assert (
-        len(
-            list(
-                fetch(
-                    [WHEEL, other],
-                    "pypi",
-                    Session(settings=air_gapped, store=Store(root=tmp_path / "second")),
-                )
-            )
-        )
-        == 2
-    )
-
-
-def test_a_wheelhouse_gets_no_broken_artifact(index: Index, empty_store: Store, tmp_path: Path) -> None:
-    index.add(WHEEL.filename, DATA)
-    settings = Settings(index_url=index.url)
-    fetch_one(WHEEL, settings, empty_store)
-    path = empty_store.artifact_path(WHEEL.sha256)
-    path.write_bytes(OTHER)
-    with pytest.raises(IntegrityError) as caught:
-        fetch_into_wheelhouse(
-            [WHEEL], "pypi", Session(settings=settings, store=empty_store), tmp_path / "house"
-        )
-    assert str(caught.value) == (
-        f"{SHORT} in the store has sha256 {hashlib.sha256(OTHER).hexdigest()}, the lock says {WHEEL.sha256}\n"
-        f"  hint: remove {path}, and run the command again"
-    )
-    assert list((tmp_path / "house").iterdir()) == []
-
-
-def test_a_full_disk_leaves_a_wheelhouse_as_it_was(
-    index: Index, empty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index.add(WHEEL.filename, DATA)
-    house = tmp_path / "house"
-    house.mkdir()
-    (house / SHORT).write_bytes(b"before")
-
-    def fill_the_disk(source: Path, target: Path) -> None:
-        target.write_bytes(DATA[:1000])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("shutil.copyfile", fill_the_disk)
-    with pytest.raises(FetchError) as caught:
-        fetch_into_wheelhouse(
-            [WHEEL], "pypi", Session(settings=Settings(index_url=index.url), store=empty_store), house
-        )
-    assert caught.value.message == f"{house / SHORT} cannot be written: No space left on device"
-    assert [(file.name, file.read_bytes()) for file in house.iterdir()] == [(SHORT, b"before")]
-
-
-def test_a_wheelhouse_that_cannot_be_written_is_an_error(
-    index: Index, empty_store: Store, tmp_path: Path
-) -> None:
-    index.add(WHEEL.filename, DATA)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(FetchError) as caught:
-        fetch_into_wheelhouse(
-            [WHEEL],
-            "pypi",
-            Session(settings=Settings(index_url=index.url), store=empty_store),
-            tmp_path / "file" / "house",
-        )
-    assert caught.value.message == f"{tmp_path / 'file' / 'house' / SHORT} cannot be written: Not a directory"

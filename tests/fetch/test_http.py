@@ -5,20 +5,16 @@ from __future__ import annotations
 import gzip
 import re
 import socket
-import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 
 import pytest
 
 from envbuilder.config.settings import Settings
 from envbuilder.fetch.http import Unavailable, open_client, read_page
+from tests.fetch.conftest import Answer, serving
 
 HTML = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
-Answer = Callable[[socket.socket, str], None]
-"""Sends what it likes to one client; it is told the server's own address."""
 
 
 def _send(*parts: bytes) -> Answer:
@@ -112,32 +108,6 @@ SERVERS: dict[str, tuple[Answer, str]] = {
         "the page has more than 500,000 tags, as no index has",
     ),
 }
-
-
-@contextmanager
-def serving(answer: Answer) -> Iterator[str]:
-    """Answer every request on the loopback like that; give the address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-
-        def one(client: socket.socket) -> None:
-            with client, suppress(OSError):
-                client.settimeout(10)
-                client.recv(2**16)
-                answer(client, url)
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    threading.Thread(target=one, args=(server.accept()[0],), daemon=True).start()
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        try:
-            yield url
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 @pytest.mark.parametrize("name", SERVERS)

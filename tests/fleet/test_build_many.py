@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,11 +16,10 @@ from envbuilder.base.interpreter import Interpreter
 from envbuilder.building.build import build
 from envbuilder.config.settings import Settings
 from envbuilder.deployment.config import read_config
-from envbuilder.errors import ClusterError
 from envbuilder.fleet.build_many import build_many, upload_wheelhouses
 from envbuilder.fleet.local import run_here
 from envbuilder.fleet.options import FleetOptions
-from envbuilder.fleet.plan import Job, Node, plan
+from envbuilder.fleet.plan import Job, plan
 from envbuilder.fleet.repository.apply import ApplyOptions, apply
 from envbuilder.fleet.tasks import Terms, assemble_base, assemble_wheel, pack
 from envbuilder.lockfile.check import check_lock
@@ -44,18 +40,6 @@ from tests.helpers.trust import Team
 @pytest.fixture(autouse=True)
 def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "store"))
-
-
-def test_what_recipes_have_in_common_is_one_task(tmp_path: Path, python311: Interpreter) -> None:
-    nodes = plan(make_fleet(tmp_path, python311, 5), Terms(tools=tools(), sharing=False), tmp_path)
-    kinds = [node.work for node in nodes.values()]
-    assert [kinds.count(work) for work in (assemble_base, assemble_wheel, pack)] == [1, 1 + 5, 5]
-    seen: set[str] = set()
-    for node in nodes.values():
-        assert set(node.after) <= seen
-        seen.add(node.key)
-    weights = [node.weight for node in nodes.values() if node.work is not pack]
-    assert weights == sorted(weights, reverse=True)
 
 
 def test_the_same_bytes_as_one_by_one(tmp_path: Path, python311: Interpreter) -> None:
@@ -129,40 +113,6 @@ def test_what_only_this_machine_has_goes_to_the_workers(tmp_path: Path, python31
     held = [remote.holds("artifacts", artifact.sha256) for job in jobs for artifact in job.lock.artifacts]
     assert held == [True, True, True, False], "common and own0, common and own1"
     assert upload_wheelhouses(jobs) == 0
-
-
-def test_an_interrupt_ends_the_processes_too(tmp_path: Path, python311: Interpreter) -> None:
-    nodes = plan(make_fleet(tmp_path, python311, 3), Terms(tools=tools(), sharing=False), tmp_path / "envs")
-    results = run_here(nodes)
-    next(results)
-    results.close()
-    assert multiprocessing.active_children() == []
-
-
-def test_a_process_that_dies_is_an_error_in_words(tmp_path: Path) -> None:
-    node = Node(key="die", weight=0, work=os._exit, args=(3,), settings=Settings())
-    with pytest.raises(ClusterError) as raised:
-        list(run_here({"die": node}))
-    assert raised.value.message == "a process that built died"
-
-
-@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__":\n    '])
-def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path, guard: str) -> None:
-    script = tmp_path / "mine.py"
-    script.write_text(
-        "from envbuilder.config.settings import Settings\n"
-        "from envbuilder.fleet.local import run_here\n"
-        "from envbuilder.fleet.plan import Node\n"
-        "given = {'key': 'a', 'weight': 0, 'work': len, 'args': ('abc',), 'settings': Settings()}\n"
-        f"{guard}print(list(run_here({{'a': Node(**given)}})))\n"
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    if guard:
-        assert (done.returncode, done.stdout) == (0, "[('a', 3)]\n")
-    else:
-        said = done.stderr.splitlines()
-        assert said[-2].endswith("ClusterError: a process that was to build ended as it began")
-        assert said[-1].startswith('  hint: put what mine.py does below `if __name__ == "__main__":`; ')
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from envbuilder.archive.exclude import PackRules
 from envbuilder.base.cpython import lay_out_base
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.base.relocate import patchelf
+from envbuilder.lockfile.model import CondaPackage
+from envbuilder.util.files import file_sha256
 from tests.helpers.channels import PLACEHOLDER, Cut, Link
 from tests.helpers.environments import system_libstdcxx
 
@@ -113,4 +115,18 @@ def numpy_cut(version: str = "1.26.4") -> Cut:
             "lib/python3.11/site-packages/numpy.py": f"VERSION = {version!r}\n".encode(),
             f"{info}/METADATA": metadata.encode(),
         },
+    )
+
+
+def locked(cut: Cut, path: Path) -> CondaPackage:
+    """Return what a lock says of the package of *cut* at *path*, of the channel ``own``."""
+    return CondaPackage(
+        name=cut.name,
+        version=cut.version,
+        build=cut.build,
+        channel="own",
+        subdir=cut.subdir,
+        filename=path.name,
+        sha256=file_sha256(path),
+        size=path.stat().st_size,
     )

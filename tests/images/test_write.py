@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from envbuilder import api
-from envbuilder.archive.plan import find_plan
 from envbuilder.errors import DeployError, IntegrityError, RecipeError
 from envbuilder.images.layout import Layout, TarLayout, open_layout
-from envbuilder.images.split import split_archive
 from envbuilder.images.write import default_layout, write_image
 from envbuilder.registry.documents import REF_NAME
 from envbuilder.store.local import Store
@@ -65,14 +63,6 @@ def test_the_same_image_on_every_machine(small: Small, session: Session, tmp_pat
     assert write_image([archive], tmp_path / "lazy 2", elsewhere, estargz=True).digest == lazy.digest
     assert second.hashed == second.size
     assert tree_of(tmp_path / "first").keys() == tree_of(tmp_path / "second").keys()
-
-
-def test_an_archive_is_split_where_the_build_put_its_parts(small: Small, session: Session) -> None:
-    report = small.build(store=session.store)
-    plan = find_plan(session.store, report.sha256)
-    assert plan is not None
-    split = split_archive(report.archive, report.manifest)
-    assert split == tuple(dataclasses.replace(part, key="") for part in plan.parts)
 
 
 def test_nothing_is_hashed_twice(small: Small, session: Session, tmp_path: Path) -> None:

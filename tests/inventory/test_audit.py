@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from envbuilder.cli import cli
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.inventory.audit import audit
 from envbuilder.inventory.components import Inventory
-from tests.helpers.inventories import SITE, Package, inventory, write_archive
+from tests.helpers.inventories import SITE, Package, inventory
 from tests.inventory.test_osv import record
 
 INSIDE = inventory(Package(name="alpha", version="1.2"), Package(name="beta", place=f"{SITE}/alpha/_vendor"))
@@ -109,58 +107,6 @@ def test_a_broken_archive_is_not_passed_over(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(IntegrityError, match=rf"{name}.* cannot be read: |{name}: .*"):
         audit(INSIDE, path)
-
-
-# -- the command -----------------------------------------------------------------------------------
-
-
-def call(*args: object) -> Result:
-    return CliRunner().invoke(cli, [str(arg) for arg in args])
-
-
-def test_the_command_names_what_it_found_and_ends_with_7(tmp_path: Path) -> None:
-    archive = write_archive(tmp_path / "small.tar.gz", Package(name="alpha", version="1.2"))
-    database = write(tmp_path / "db", GHSA, PYSEC)
-    result = call("audit", "-q", archive, "--advisories", database)
-    assert result.exit_code == 7
-    assert result.stdout.splitlines()[1].split() == [
-        "alpha",
-        "1.2",
-        "GHSA-1",
-        "CVE-1,",
-        "PYSEC-1",
-        "1.5",
-        "Bad",
-    ]
-    assert (
-        result.stdout.splitlines()[-1] == "small.tar.gz: 1 finding in 2 advisories, the newest of 2026-03-01"
-    )
-    assert result.stderr == (
-        "error: 1 advisory against alpha\n"
-        "  hint: upgrade to a fixed version, or pass --ignore ID if it does not apply\n"
-    )
-    ignored = call("audit", "-q", archive, "--advisories", database, "--ignore", "CVE-1")
-    assert (ignored.exit_code, ignored.stderr) == (0, "")
-    assert "GHSA-1 (ignored)" in ignored.stdout
-
-
-def test_the_command_of_licences_ends_with_7_where_one_is_refused(tmp_path: Path) -> None:
-    packages = [
-        Package(name="alpha", headers=["License: GPLv3"]),
-        Package(name="beta", headers=["License: MIT"]),
-    ]
-    archive = write_archive(tmp_path / "small.tar.gz", *packages)
-    assert call("licences", "-q", archive).exit_code == 0
-    result = call("licences", "-q", archive, "--deny", "GPL-*")
-    assert (result.exit_code, result.stderr) == (
-        7,
-        "error: 1 licence rejected: alpha\n"
-        "  hint: remove the package, or set its licence with --package NAME=SPDX\n",
-    )
-    assert "GPL-3.0-only: GPL-3.0-only is denied" in result.stdout
-    assert call("licences", "-q", archive, "--deny", "GPL-*", "--package", "alpha=MIT").exit_code == 0
-    assert call("licences", "-q", archive, "--package", "alpha").exit_code == 2
-    assert json.loads(call("licences", archive, "--json").stdout)[1]["component"]["licence"]["expression"]
 
 
 def of(

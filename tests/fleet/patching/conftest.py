@@ -11,9 +11,10 @@ from envbuilder import api
 from envbuilder.base.interpreter import Interpreter
 from envbuilder.cli import cli
 from envbuilder.lockfile.check import check_lock
+from envbuilder.lockfile.model import Artifact, Lock, LockedInterpreter
 from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import CACHE_VARIABLE
-from tests.helpers.wheels import Zipped, wheel_members, write_artifact, zip_bytes
+from tests.helpers.wheels import Zipped, small_lock, small_recipe, wheel_members, write_artifact, zip_bytes
 from tests.helpers.workspace import Workspace, make_workspace
 
 SBOM = {
@@ -110,3 +111,14 @@ def rows(done: Result) -> dict[str, Any]:
 def versions(workspace: Workspace, name: str) -> dict[str, str]:
     lock = check_lock(load_recipe(workspace.recipe.with_name(f"{name}.yaml")))
     return {artifact.name: artifact.version for artifact in lock.artifacts}
+
+
+def wheel(name: str, version: str = "1.0") -> Artifact:
+    return Artifact(
+        name=name, version=version, filename=f"{name}-{version}-py3-none-any.whl", sha256="1" * 64, size=1
+    )
+
+
+def lock_of(folder: Path, *artifacts: Artifact) -> Lock:
+    python = LockedInterpreter(version="3.11.7", origin="host", digest="3" * 64)
+    return small_lock(small_recipe(folder), artifacts, python)

@@ -15,7 +15,7 @@ from envbuilder.fleet.plan import Job
 from envbuilder.fleet.repository.environments import Inventories
 from envbuilder.inventory.components import Component
 from envbuilder.lockfile.model import Lock
-from tests.fleet.patching.test_holdings import lock_of, wheel
+from tests.fleet.patching.conftest import lock_of, wheel
 from tests.helpers.inventories import Package, write_archive
 from tests.helpers.wheels import small_recipe
 

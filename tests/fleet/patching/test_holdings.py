@@ -10,15 +10,9 @@ import pytest
 from envbuilder.fleet.patching.holdings import changed_between, held_by, held_in
 from envbuilder.fleet.patching.subject import read_subject
 from envbuilder.inventory.components import take_inventory
-from envbuilder.lockfile.model import Artifact, CondaPackage, Lock, LockedConda, LockedInterpreter
+from envbuilder.lockfile.model import CondaPackage, LockedConda
+from tests.fleet.patching.conftest import lock_of, wheel
 from tests.helpers.inventories import SITE, Package, files_at, inventory, write_archive
-from tests.helpers.wheels import small_lock, small_recipe
-
-
-def wheel(name: str, version: str = "1.0") -> Artifact:
-    return Artifact(
-        name=name, version=version, filename=f"{name}-{version}-py3-none-any.whl", sha256="1" * 64, size=1
-    )
 
 
 def conda(name: str, version: str) -> CondaPackage:
@@ -32,11 +26,6 @@ def conda(name: str, version: str) -> CondaPackage:
         channel="c",
         subdir="linux-64",
     )
-
-
-def lock_of(folder: Path, *artifacts: Artifact) -> Lock:
-    python = LockedInterpreter(version="3.11.7", origin="host", digest="3" * 64)
-    return small_lock(small_recipe(folder), artifacts, python)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from envbuilder import api
 from envbuilder.cli import cli
 from envbuilder.deployment.config import read_config
-from envbuilder.errors import RecipeError
 from envbuilder.fleet.patching import relock
 from envbuilder.fleet.patching.patch import PatchOptions
 from envbuilder.fleet.repository.apply import ApplyOptions
@@ -187,27 +186,6 @@ def test_a_lock_written_after_an_interruption_is_the_one_to_go_back_to(
             api.patch("osv.json", PatchOptions(verify=False))
     workspace.lock.write_text(workspace.lock.read_text() + "# by hand\n")
     refused_for_a_broken_wheel(workspace)
-
-
-@pytest.mark.parametrize("changed", ["recipe", "repository"])
-def test_a_journal_that_leads_outside_is_not_followed(
-    workspace: Workspace, tmp_path_factory: Any, changed: str
-) -> None:
-    api.patch("osv.json", PatchOptions(verify=False))
-    outside = tmp_path_factory.mktemp("outside")
-    journal = workspace.folder / "envs" / "patched.json"
-    document = json.loads(journal.read_text())
-    last = document["patches"][-1]
-    if changed == "recipe":
-        last["entries"][0] |= {"recipe": str(outside / "x.yaml"), "lock": str(outside / "pylock.x.toml")}
-    else:
-        last["repositories"] = [str(outside)]
-    (outside / "pylock.x.toml").write_text(last["entries"][0]["after"])
-    before = {path: path.read_bytes() for path in (outside / "pylock.x.toml", workspace.lock)}
-    journal.write_text(json.dumps(document))
-    with pytest.raises(RecipeError, match="lies outside of"):
-        api.patch(None, PatchOptions())
-    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_what_cannot_be_built_leaves_the_lock(workspace: Workspace) -> None:
