@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 
@@ -35,6 +36,12 @@ def test_a_public_name(name: str) -> None:
 
 def test_every_verb_is_a_name_of_the_package() -> None:
     assert {name for name in envbuilder.__all__ if name[0].islower()} == set(api.__all__)
+
+
+@pytest.mark.parametrize("name", api.__all__)
+def test_a_path_may_be_a_string(name: str) -> None:
+    parameters = inspect.signature(getattr(api, name)).parameters.values()
+    assert [str(one) for one in parameters if re.search(r"\bPath\b", str(one.annotation))] == []
 
 
 def test_no_module_takes_a_verb_s_name() -> None:

@@ -13,7 +13,7 @@ from envbuilder.errors import EnvbuilderError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
-from envbuilder.util.files import StrPath
+from envbuilder.util.files import StrPath, optional_path
 
 if TYPE_CHECKING:
     from envbuilder.building.record import BuildReport
@@ -100,11 +100,11 @@ def build_many(
 def verify(
     archive: StrPath,
     *,
-    model: Path | ModelChoice | None = None,
+    model: StrPath | ModelChoice | None = None,
     releases: Sequence[str] = (),
-    server: bool | Path | ServerChoice | None = None,
-    provenance: Path | Verifier | None = None,
-    lock: Path | None = None,
+    server: bool | StrPath | ServerChoice | None = None,
+    provenance: StrPath | Verifier | None = None,
+    lock: StrPath | None = None,
     session: Session | None = None,
 ) -> Report:
     """Verify an archive, see :func:`envbuilder.verification.verify.verify`, or an image of one.
@@ -114,11 +114,22 @@ def verify(
     that mount.
 
     Defaults come from ``verify:`` in the archive's recipe, if that recipe is in ``recipes/`` of the current folder and
-    has not changed since the build. *model* is a model directory, or also names a whole
-    repository and the inputs to send. *provenance* is the public key or certificate of the required signer
-    (:func:`envbuilder.signing.verifier.load_verifier` also takes the name required in the signer's certificate and the
-    trusted timestamp authority). *server* says whether to run a real server (None: if one is available), or names its
-    program. *lock* is the lock that the archive must have been built from; its wheelhouse may be next to it.
+    has not changed since the build.
+
+    Args:
+        archive: the archive or image.
+        model: a model directory; a ``ModelChoice`` may also name a whole repository and the inputs to send.
+        releases: further releases of Triton to verify for, such as ``24.10``.
+        server: whether to run a real server (None: if one is available), or the path of its program.
+        provenance: the public key or certificate of the required signer;
+            :func:`envbuilder.signing.verifier.load_verifier` also takes the name required in the certificate and the
+            trusted timestamp authority.
+        lock: the lock that the archive must have been built from; its wheelhouse may be next to it.
+        session: where artifacts come from and are kept.
+
+    Raises:
+        RecipeError: the recipe, *provenance* or the configuration is invalid.
+        StaleLockError, IntegrityError: *lock* does not exist, or is not a lock.
     """
     from envbuilder.signing.verifier import load_verifier
     from envbuilder.transfer.image_checks import open_subject
@@ -129,26 +140,29 @@ def verify(
     from envbuilder.verification.verify import verify as verify_archive
 
     session = (session or Session.open()).at(Path.cwd(), remote=False)
-    if not isinstance(server, ServerChoice):
-        ask, program = (True, server) if isinstance(server, Path) else (server, None)
-        server = ServerChoice(ask=ask, program=program)
-    trusted = load_verifier(provenance) if isinstance(provenance, Path) else provenance
-    models = model if isinstance(model, ModelChoice) else ModelChoice(model=model)
+    if server is None or isinstance(server, bool):
+        server = ServerChoice(ask=server)
+    elif not isinstance(server, ServerChoice):
+        server = ServerChoice(ask=True, program=Path(server))
+    trusted = load_verifier(Path(provenance)) if isinstance(provenance, (str, os.PathLike)) else provenance
+    models = model if isinstance(model, ModelChoice) else ModelChoice(model=optional_path(model))
     request = VerifyRequest(
         model=models.model, choice=models, releases=tuple(releases), server=server, trusted=trusted
     )
     with open_subject(os.fspath(archive), session) as subject:
         request = replace(request, readonly=subject.is_image, cache=request.cache and not subject.is_image)
-        request, session = complete_request(request, subject.archive, session, lock=lock, root=Path.cwd())
+        request, session = complete_request(
+            request, subject.archive, session, lock=optional_path(lock), root=Path.cwd()
+        )
         return subject.merged(verify_archive(subject.archive, session, request))
 
 
 def attest(
     archive: StrPath,
     *,
-    key: Path | None = None,
-    certificate: Path | None = None,
-    report: Path | None = None,
+    key: StrPath | None = None,
+    certificate: StrPath | None = None,
+    report: StrPath | None = None,
     builder: str | None = None,
     timestamp: str | None = None,
     reporter: Reporter = SILENT,
@@ -158,19 +172,22 @@ def attest(
 
     return attest_archive(
         Path(archive),
-        key=key,
-        certificate=certificate,
-        report=report,
+        key=optional_path(key),
+        certificate=optional_path(certificate),
+        report=optional_path(report),
         builder=builder,
         timestamp=timestamp,
         reporter=reporter,
     )
 
 
-def diff(before: str, after: str, *, root: Path | None = None, reporter: Reporter = SILENT) -> Difference:
+def diff(
+    before: StrPath, after: StrPath, *, root: StrPath | None = None, reporter: Reporter = SILENT
+) -> Difference:
     """Return what changed between two recipes, locks or archives, see :func:`envbuilder.compare.sides.read_side`."""
     from envbuilder.compare.diff import compare
     from envbuilder.compare.sides import read_side
 
-    root = root or Path.cwd()
-    return compare(read_side(before, root, reporter=reporter), read_side(after, root, reporter=reporter))
+    folder = optional_path(root) or Path.cwd()
+    first = read_side(os.fspath(before), folder, reporter=reporter)
+    return compare(first, read_side(os.fspath(after), folder, reporter=reporter))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.util.files import StrPath
+from envbuilder.util.files import StrPath, optional_path
 
 if TYPE_CHECKING:
     from envbuilder.inventory.audit import Audit
@@ -22,11 +22,11 @@ def size(archive: StrPath, *, reporter: Reporter = SILENT) -> Sizes:
     return measure(Path(archive), reporter=reporter)
 
 
-def plot_sizes(sizes: Sizes, path: Path) -> None:
+def plot_sizes(sizes: Sizes, path: StrPath) -> None:
     """Draw sizes, see :func:`envbuilder.inventory.treemap.plot`."""
     from envbuilder.inventory.treemap import plot
 
-    plot(sizes, path)
+    plot(sizes, Path(path))
 
 
 def sbom(archive: StrPath, *, reporter: Reporter = SILENT) -> str:
@@ -49,20 +49,20 @@ def licences(archive: StrPath, policy: Policy, *, reporter: Reporter = SILENT) -
 
 
 def audit(
-    archive: StrPath, advisories: Path, *, ignore: Sequence[str] = (), reporter: Reporter = SILENT
+    archive: StrPath, advisories: StrPath, *, ignore: Sequence[str] = (), reporter: Reporter = SILENT
 ) -> Audit:
     """Check an archive against known advisories, see :func:`envbuilder.inventory.audit.audit`."""
     from envbuilder.inventory.audit import audit as audit_inventory
     from envbuilder.inventory.components import take_inventory
 
-    return audit_inventory(take_inventory(Path(archive), reporter=reporter), advisories, ignore=ignore)
+    return audit_inventory(take_inventory(Path(archive), reporter=reporter), Path(advisories), ignore=ignore)
 
 
 def report(
     archive: StrPath,
     *,
     verification: StrPath | None = None,
-    advisories: Path | None = None,
+    advisories: StrPath | None = None,
     against: StrPath | None = None,
     reporter: Reporter = SILENT,
 ) -> str:
@@ -76,8 +76,8 @@ def report(
     from envbuilder.verification.read_report import read_report
 
     sources = Sources(
-        report=read_report(Path(verification)) if verification else None,
-        advisories=advisories,
-        against=Path(against) if against else None,
+        report=read_report(Path(verification)) if verification is not None else None,
+        advisories=optional_path(advisories),
+        against=optional_path(against),
     )
     return html_report(Path(archive), sources, reporter=reporter)

@@ -11,7 +11,7 @@ from envbuilder.archive.called import ENVS
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.errors import DeployError, StoreError
 from envbuilder.store.session import Session
-from envbuilder.util.files import StrPath
+from envbuilder.util.files import StrPath, optional_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,8 +125,7 @@ def compile_model(
     """Compile a deployed model ahead of time, see :func:`envbuilder.aot.deploy.compile_deployed`."""
     from envbuilder.aot.deploy import compile_deployed
 
-    chosen = None if environment is None else Path(environment)
-    return compile_deployed(Path(model), session or Session.open(), chosen)
+    return compile_deployed(Path(model), session or Session.open(), optional_path(environment))
 
 
 def apply(
@@ -146,14 +145,17 @@ def status(
     repository: StrPath,
     *,
     archives: StrPath = ENVS,
-    advisories: Path | None = None,
+    advisories: StrPath | None = None,
     session: Session | None = None,
 ) -> Sequence[ModelStatus]:
     """Return the environment and state of each model, see :func:`envbuilder.fleet.repository.status.status`."""
     from envbuilder.fleet.repository.status import status as status_of_all
 
     return status_of_all(
-        Path(repository), session or Session.open(), archives=Path(archives), advisories=advisories
+        Path(repository),
+        session or Session.open(),
+        archives=Path(archives),
+        advisories=optional_path(advisories),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuilder.store.session import Session
-from envbuilder.util.files import StrPath
+from envbuilder.util.files import StrPath, optional_path
 
 if TYPE_CHECKING:
     from envbuilder.bench.start import Starts
@@ -25,21 +25,21 @@ def doctor(recipes: Sequence[str] = (), *, session: Session | None = None) -> Di
     return diagnose(loaded, (session or Session.open()).at(folder, remote=False))
 
 
-def quickstart(*, keep: Path | None = None, session: Session | None = None) -> Quickstart:
+def quickstart(*, keep: StrPath | None = None, session: Session | None = None) -> Quickstart:
     """Run the whole pipeline on the shipped recipe, see :func:`envbuilder.demo.quickstart.quickstart`."""
     from envbuilder.demo.quickstart import quickstart as run_quickstart
 
-    return run_quickstart(session or Session.open(), keep=keep)
+    return run_quickstart(session or Session.open(), keep=optional_path(keep))
 
 
 def bench_start(
     archive: StrPath,
-    models: Sequence[Path] = (),
+    models: Sequence[StrPath] = (),
     *,
     uncompiled: bool = True,
     rounds: int = 2,
-    tritonserver: Path | None = None,
-    mounted_at: Path | None = None,
+    tritonserver: StrPath | None = None,
+    mounted_at: StrPath | None = None,
     session: Session | None = None,
 ) -> Starts:
     """Measure how fast servers start, see :func:`envbuilder.bench.start.measure_starts`; without *models* samples."""
@@ -48,24 +48,24 @@ def bench_start(
     from envbuilder.verification.server.tritonserver import find_server
 
     session = (session or Session.open()).at(Path.cwd(), remote=False)
-    server = find_server(tritonserver, session)
+    server = find_server(optional_path(tritonserver), session)
     with session.store.scratch("bench") as scratch:
         return measure_starts(
             Path(archive).absolute(),
-            [model.absolute() for model in models] or sample_models(),
+            [Path(model).absolute() for model in models] or sample_models(),
             scratch,
             server=server,
             choice=StartChoice(
                 uncompiled=uncompiled,
                 rounds=rounds,
-                mounted_at=mounted_at.absolute() if mounted_at is not None else None,
+                mounted_at=None if mounted_at is None else Path(mounted_at).absolute(),
             ),
             reporter=session.reporter,
         )
 
 
-def plot_starts(starts: Starts, path: Path) -> None:
+def plot_starts(starts: Starts, path: StrPath) -> None:
     """Draw the measured starts, see :func:`envbuilder.bench.chart.plot_starts`."""
     from envbuilder.bench.chart import plot_starts as plot
 
-    plot(starts, path)
+    plot(starts, Path(path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from envbuilder.errors import DeployError, RecipeError
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
-from envbuilder.util.files import StrPath
+from envbuilder.util.files import StrPath, optional_path
 
 if TYPE_CHECKING:
     from envbuilder.recipe.importing.convert import Choices, Import
@@ -28,7 +28,7 @@ def load_recipe(path: StrPath) -> Recipe:
     return read(Path(path))
 
 
-def load_recipes(names: Sequence[str] = (), root: Path | None = None) -> list[Recipe]:
+def load_recipes(names: Sequence[str] = (), root: StrPath | None = None) -> list[Recipe]:
     """Load the recipes *names*, in ``recipes/`` of *root* (default: the current folder); default: all of them.
 
     Raises:
@@ -36,7 +36,7 @@ def load_recipes(names: Sequence[str] = (), root: Path | None = None) -> list[Re
     """
     from envbuilder.recipe.load import load_recipes as read
 
-    return read(names, root or Path.cwd())
+    return read(names, optional_path(root) or Path.cwd())
 
 
 def init(
@@ -46,7 +46,7 @@ def init(
     torch: str | None = None,
     cuda: str | None = None,
     source: str | None = None,
-    root: Path | None = None,
+    root: StrPath | None = None,
 ) -> Path:
     """Write a starter recipe and return its path: ``recipes/NAME.yaml``, or NAME if it is a path.
 
@@ -59,18 +59,17 @@ def init(
         DeployError: the model directory exists already, or the inputs and outputs of *source* cannot be determined.
     """
     from envbuilder.recipe.create import recipe_path, write_recipe
-
-    root = root or Path.cwd()
-    path = recipe_path(name, root)
     from envbuilder.recipe.load import template
 
+    folder = optional_path(root) or Path.cwd()
+    path = recipe_path(name, folder)
     text = template(path.stem, triton=triton, torch=torch, cuda=cuda)
     if source is None:
         write_recipe(path, text)
         return path
     from envbuilder.deployment.from_library import describe_source, recipe_for, write_model
 
-    model, target = describe_source(source), root / "models" / path.stem
+    model, target = describe_source(source), folder / "models" / path.stem
     if target.exists():
         raise DeployError(f"{target} already exists", hint="delete it, or choose another name")
     write_recipe(path, recipe_for(model, text, Path(os.path.relpath(target, path.parent))))
@@ -83,12 +82,12 @@ def init(
 
 
 def import_recipe(
-    file: Path,
+    file: StrPath,
     name: str | None = None,
     *,
     choices: Choices | None = None,
     groups: Sequence[str] = (),
-    root: Path | None = None,
+    root: StrPath | None = None,
 ) -> Import:
     """Convert another tool's file to a recipe: ``recipes/NAME.yaml``, or NAME if it is a path.
 
@@ -106,6 +105,7 @@ def import_recipe(
     from envbuilder.recipe.importing.convert import Import, make_recipe, recipe_name
     from envbuilder.recipe.importing.detect import read_import
 
+    file = Path(file)
     if is_environment_file(file):
         if groups:
             raise RecipeError(
@@ -114,7 +114,7 @@ def import_recipe(
         found, choices = read_environment_import(file, choices)
     else:
         found = read_import(file, groups)
-    path = recipe_path(name or recipe_name(found), root or Path.cwd())
+    path = recipe_path(name or recipe_name(found), optional_path(root) or Path.cwd())
     made = make_recipe(found, path.absolute().parent, choices)
     write_recipe(path, made.text)
     return Import(recipe=path, kind=found.kind, remarks=made.remarks)

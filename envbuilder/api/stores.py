@@ -24,7 +24,7 @@ def push(
     output: StrPath = ENVS,
     to: str | None = None,
     interpreter_change: bool = False,
-    reports: Sequence[Path] = (),
+    reports: Sequence[StrPath] = (),
     session: Session | None = None,
 ) -> Transfer:
     """Upload an archive to the remote store, or a recipe's archive (built if needed) with all its artifacts.
@@ -39,16 +39,17 @@ def push(
     """
     from envbuilder.transfer.push_pull import push_archive, push_recipe
 
+    files = [Path(report) for report in reports]
     if to is not None:
-        return _push_image(what, to, Path(output), interpreter_change, reports, session or Session.open())
+        return _push_image(what, to, Path(output), interpreter_change, files, session or Session.open())
     if not isinstance(what, Recipe):
-        return push_archive(Path(what), (session or Session.open()).at(Path.cwd()), reports=reports)
+        return push_archive(Path(what), (session or Session.open()).at(Path.cwd()), reports=files)
     return push_recipe(
         what,
         (session or Session.open()).at(what.path.parent),
         output=Path(output),
         interpreter_change=interpreter_change,
-        reports=reports,
+        reports=files,
     )
 
 

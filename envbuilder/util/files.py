@@ -20,6 +20,11 @@ StrPath = str | os.PathLike[str]
 """A path, or an object that represents one, such as :class:`envbuilder.Archive`."""
 
 
+def optional_path(path: StrPath | None) -> Path | None:
+    """Return *path* as a Path, or None."""
+    return None if path is None else Path(path)
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write *data* to a temporary file beside *path* and rename it: a killed run leaves the old file.
 
