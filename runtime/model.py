@@ -1,4 +1,4 @@
-"""Serve a PyTorch model behind Triton's Python backend: a TritonPythonModel for anybody's ``nn.Module``.
+"""Serve a PyTorch model behind Triton's Python backend: a TritonPythonModel for any ``nn.Module``.
 
 This is the file that Triton loads; the folder ``_torch_runtime`` beside it does the work. Both work in three places: as
 ``VERSION/torch_runtime.py`` in a model directory (with ``default_model_filename: "torch_runtime.py"``), as
@@ -26,10 +26,10 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_torch_runtim
 
 
 def runtime_module(name: str) -> Any:
-    """Import a module of the folder beside this file, whatever else is called so.
+    """Import a module of the folder beside this file, even if another package has the same name.
 
-    The package is named by where it lies, and nothing looks for it on ``sys.path``: version folders of other models,
-    deployed by an older or a newer envbuilder, may hold one, and this file goes with its own.
+    The package's name is derived from its path, and ``sys.path`` is not searched: version folders of other models,
+    deployed by an older or a newer envbuilder, may contain one, and this file must use its own.
     """
     package = "_torch_runtime_" + hashlib.sha256(os.fsencode(FOLDER)).hexdigest()[:16]
     if package not in sys.modules:
@@ -48,18 +48,18 @@ def runtime_module(name: str) -> Any:
 class TritonPythonModel:
     """What Triton calls: `initialize` once, `execute` for each batch of requests, `finalize` once.
 
-    Importing this file imports no torch: without ``--disable-auto-complete-config`` another stub does that only to ask
-    for the configuration, and would pay for torch a second time.
+    Importing this file does not import torch: without ``--disable-auto-complete-config`` a second stub imports it
+    only to ask for the configuration, and would import torch for nothing.
     """
 
     engine: Engine
-    """The model in service: what tools may ask and use is public there."""
+    """The model in service; its public attributes are for tools."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load, compile and warm the model.
 
         Raises:
-            TritonModelException: with the model, its version, and what to change.
+            TritonModelException: names the model, its version, and what to change.
         """
         errors = runtime_module("errors")
         try:
@@ -67,7 +67,7 @@ class TritonPythonModel:
             config = json.loads(args["model_config"])
             parameters = runtime_module("parameters").Parameters(config)
             runtime_module("process").prepare_process(parameters.instances)
-            engine = runtime_module("engine")  # imports torch, which reads once what was prepared
+            engine = runtime_module("engine")  # imports torch, which reads the prepared variables once
             warmup = runtime_module("warmup")
             times.append(time.monotonic())
             self.engine = engine.Engine(args, config, parameters, __file__)
@@ -76,14 +76,14 @@ class TritonPythonModel:
             times.append(time.monotonic())
         except pb_utils.TritonModelException:
             raise
-        except Exception as error:  # what nobody foresaw is told with its model, too
+        except Exception as error:  # unexpected errors name their model, too
             name, version = args["model_name"], args["model_version"]
             folder = os.path.join(args["model_repository"], version)
             told = errors.in_words(error, folder)
             raise pb_utils.TritonModelException(f"model {name!r}, version {version}: {told}") from error
         try:
             runtime_module("start").tell_ready(self.engine, times)
-        except Exception as error:  # it is ready, whatever cannot be said of it
+        except Exception as error:  # it is ready, even if its report fails
             self.engine.model.log.warn(f"ready; what it is made from cannot be said: {error}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -91,5 +91,5 @@ class TritonPythonModel:
         return self.engine.execute(requests)
 
     def finalize(self) -> None:
-        """Let go of the model and of what the device holds for it."""
+        """Release the model and its device memory."""
         self.engine.close()

@@ -157,7 +157,7 @@ def _backend_contents(work: Work, folder: Path) -> dict[str, Entry]:
         **runtime_entries(PYTHON_BASED),
         job.environment_name: job.environment,
         # The server knows an extracted environment by its canonical path: with another archive behind this link it
-        # extracts that one beside, and leaves alone the one in which models are running.
+        # extracts the new one beside it, and leaves alone the one that models are running in.
         DEFAULT_ENVIRONMENT: Link(target=job.environment_name),
     }
     placed = placed_environments(folder)

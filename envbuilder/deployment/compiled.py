@@ -1,4 +1,4 @@
-"""What a model's folder holds beside the user's files once a version of it was compiled ahead of time."""
+"""Compiled code in a model's folder: which versions were compiled ahead of time, and what for."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from envbuilder.util.documents import DOCUMENT, DocumentError, Record, parse_jso
 from envbuilder.util.zips import BadZipError, read_member
 
 COMPILED: Final = re.compile(r"compiled\.[a-z]+\.(pt2|zip)")
-"""What the runtime looks for in a version folder: an AOTInductor package, or Inductor's caches."""
+"""The files that the runtime looks for in a version folder: an AOTInductor package, or Inductor's caches."""
 KEY_FILE: Final = "envbuilder.json"
-"""The file inside that says what it was made for: read by the runtime, too."""
+"""The member that records what the code was compiled for; the runtime reads it, too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +27,11 @@ class Compiled:
     file: Path | None
     """The AOTInductor package, or (``.zip``) Inductor's caches; None: nothing is compiled for it."""
     reason: str | None
-    """Why there is no package."""
+    """Why the model has no package."""
     difference: float | None
     """The largest difference between a package's answers and eager's."""
     kept: bool
-    """It was there already, made of the same."""
+    """Whether it existed already, compiled from the same files."""
 
     def line(self) -> str:
         """Return the lines to print."""
@@ -41,7 +41,7 @@ class Compiled:
         if self.reason is not None:
             return f"no package ({what}): {self.reason}; with Inductor's caches: {self.file.name}"
         if self.kept:
-            return f"compiled ahead of time before, of the same ({what}): {self.file.name}"
+            return f"already compiled ahead of time ({what}): {self.file.name}"
         return f"compiled ahead of time ({what}): {self.file.name}, at most {self.difference:.2g} away from eager"
 
 

@@ -26,9 +26,9 @@ PYTHON_BASED = "model.py"
 MAX_BYTES = 2**20
 """Largest configuration, in bytes: ten times the largest known, which lists a warm-up for each of many inputs."""
 _BARE = 'backend: "python"\n'
-"""What Triton takes a model without a config.pbtxt to say."""
+"""The configuration that Triton assumes for a model without a config.pbtxt."""
 _MAX_SAID = 300
-"""Characters of what protobuf says of a text."""
+"""Limit for protobuf's error messages, in characters."""
 TORCH_PLATFORMS = ("pytorch", "pytorch_libtorch", "libtorch", "torch_aoti")
 """The platform handler of 23.08 and 23.09, and what Triton's PyTorch backend serves."""
 _FOREIGN_HINT = 'envbuilder serves PyTorch models: set backend: "python", or omit backend'
@@ -88,7 +88,7 @@ def read_config(model: Path) -> ModelConfig:
 
 
 def completes_itself(model: Path) -> bool:
-    """Say whether *model* needs no config.pbtxt: Triton takes a ``model.py`` for one of the Python backend's.
+    """Whether *model* needs no config.pbtxt: Triton assumes the Python backend for a ``model.py``.
 
     Source: ``AutoCompleteBackendFields`` of Triton core's ``model_config_utils.cc``. Without a ``TritonPythonModel`` in
     it such a model does not load.
@@ -114,10 +114,10 @@ def read_config_file(path: Path) -> ModelConfig:
 
 
 def parse_config(data: bytes, path: Path, *, where: str | None = None) -> ModelConfig:
-    """Return the configuration that *data*, read from *path*, is; *where* names it otherwise in errors.
+    """Parse *data*, read from *path*, as a configuration; *where* replaces the path in errors.
 
     Raises:
-        DeployError: it is none; the message names the line.
+        DeployError: it is not a configuration; the message names the line.
     """
     said = where or str(path)
     if len(data) > MAX_BYTES:
@@ -164,18 +164,18 @@ def edit_config(config: ModelConfig, serving: Serving) -> str:
 
 
 def same_but_for_serving(first: ModelConfig, second: ModelConfig) -> bool:
-    """Whether two configurations say the same, comments included, but for what a deployment writes into them."""
+    """Whether two configurations are equal, comments included, apart from what a deployment writes into them."""
     neutral = Serving(
         name=None, backend="python", runtime=None, model_file=RUNTIME_FILE, environment=MODEL_DIRECTORY
     )
     try:
         return edit_config(first, neutral) == edit_config(second, neutral)
-    except DeployError:  # one cannot be edited: what it says besides cannot be told
+    except DeployError:  # one cannot be edited, so the rest cannot be compared
         return first.text == second.text
 
 
 def migrated_from(config: ModelConfig) -> str | None:
-    """Return which other platform or backend *config* is migrated from to the Python backend, if any.
+    """Return the platform or backend from which *config* is migrated to the Python backend, if any.
 
     Raises:
         DeployError: it is a model that the runtime cannot serve.

@@ -1,6 +1,6 @@
 """Copy a model that needs no environment into another repository: an ensemble is of no use without its parts.
 
-What lies there is replaced or removed only where an earlier copy or a deployment put it there.
+Files of the target are replaced or removed only if an earlier copy or a deployment put them there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _HINT: Final = (
     "the others"
 )
 _NAMED: Final = 5
-"""Files that a row of a table names."""
+"""How many files a table row names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +58,12 @@ class Copied:
 
     changed: bool = False
     removed: tuple[str, ...] = ()
-    """What the model's folder there held and the model does not."""
+    """Files of the target folder that the model does not have."""
     overwritten: tuple[str, ...] = ()
-    """What neither a copy nor a deployment had put there, and has other bytes now."""
+    """Files that changed although neither a copy nor a deployment had put them there."""
 
     def text(self) -> str:
-        """Say it in a row of a table."""
+        """Return the text of a table row."""
         said = ["copied as it is"]
         for what, files in (("removed", self.removed), ("replaced", self.overwritten)):
             if files:
@@ -80,7 +80,7 @@ def copy_model(
     dry_run: bool = False,
     reporter: Reporter = SILENT,
 ) -> Copied:
-    """Put a model that needs no environment into *repository* as it is.
+    """Copy a model that needs no environment into *repository*, unchanged.
 
     Raises:
         DeployError: the model cannot be read, or it would replace or delete what is not this tool's.
@@ -126,7 +126,7 @@ def copy_model(
 
 
 def _empty_versions(model: Path) -> list[Path]:
-    """Return the version folders without a file: an ensemble has one, and no server loads it without."""
+    """Return the empty version folders: an ensemble needs one, or no server loads it."""
     return [
         one
         for one in model.iterdir()
@@ -137,7 +137,7 @@ def _empty_versions(model: Path) -> list[Path]:
 def copy_to_objects(
     model: Path, repository: str, *, timeout: float = 60.0, replace: bool = False, dry_run: bool = False
 ) -> Copied:
-    """Put a model that needs no environment into the repository at an address as it is.
+    """Copy a model that needs no environment into the repository at an address, unchanged.
 
     Raises:
         DeployError: as :func:`copy_model`.
@@ -159,7 +159,7 @@ def copy_to_objects(
         check_files(there.place(model.name), gone, changed, hint=_HINT)
     if not dry_run and (removed or differing):
         mark = Mark(files=files)
-        _put_mark(there, model.name, mark.with_former(former))  # an interrupted copy knows what it put there
+        _put_mark(there, model.name, mark.with_former(former))  # an interrupted copy knows its own files
         for path in differing:
             there.replace(f"{model.name}/{path}", model / path)
             if _digest(there, f"{model.name}/{path}") != files[path]:
@@ -172,7 +172,7 @@ def copy_to_objects(
 
 
 def _stays(path: str, held: Mapping[str, int]) -> bool:
-    """Whether an object that no copy put there stays: the mark, and environments with their records."""
+    """Whether an object is kept although no copy put it there: the mark, and environments with their records."""
     name = path.removesuffix(SUFFIX)
     return path == MARK or is_environment_name(path) or (name in held and is_environment_name(name))
 
@@ -180,7 +180,7 @@ def _stays(path: str, held: Mapping[str, int]) -> bool:
 def _differing(
     there: RemoteObjects, model: Path, files: Mapping[str, str], held: Mapping[str, int]
 ) -> list[str]:
-    """List the files that are not there, or are different there; the configuration last: it names the others."""
+    """List the files that are missing or different at the target; the configuration last, as it names the others."""
     return [
         path
         for path in sorted(files, key=lambda path: (path == CONFIG, path))
@@ -190,7 +190,7 @@ def _differing(
 
 
 def _foreign(there: RemoteObjects, model: str, names: Iterable[str], former: Mapping[str, str]) -> list[str]:
-    """List which objects no earlier copy put there, or somebody changed since."""
+    """List the objects that no earlier copy put there, or that were changed since."""
 
     def expected(path: str) -> Collection[str]:
         return former.get(path, "").split()

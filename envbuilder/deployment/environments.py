@@ -1,4 +1,4 @@
-"""Environments: archives, and the unpacked or packed ones in a deployment's folders."""
+"""Environments as archives, and as deployed: packed or unpacked in a repository's folders."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def read_environment(path: Path) -> tuple[Manifest, str]:
     """Return the manifest and the identity of an archive or of an unpacked environment.
 
     Raises:
-        DeployError: it is neither.
-        IntegrityError: it is not what it was.
+        DeployError: it is not an environment.
+        IntegrityError: it does not match its manifest.
     """
     if not path.is_dir():
         return read_archive(path, describe=describe_foreign)
@@ -68,7 +68,7 @@ def _named(config: ModelConfig, model: Path) -> Path:
         folder = Path(os.path.realpath(model)).parent.parent
         return folder / "backends" / backend / DEFAULT_ENVIRONMENT
     rest = named.removeprefix(f"{MODEL_DIRECTORY}/")
-    # A server refuses what leaves the model's folder, and nobody shall run what no server would.
+    # A server refuses a path outside the model's folder; so it is refused here, too.
     if "\0" in named or (rest != named and not is_inside(rest.rstrip("/"))):
         raise DeployError(f"{config.path}: {shown(named)} is not a path where a server finds an environment")
     return model / rest if rest != named else Path(named)

@@ -1,4 +1,4 @@
-"""A model directory for what a library defines: a folder that Hugging Face's libraries wrote, or a class.
+"""Make a model directory for a model of a library: a folder that Hugging Face's libraries wrote, or a class.
 
 Nothing is imported or run: inputs and outputs follow from ``config.json`` and the conventions of the libraries.
 """
@@ -21,7 +21,7 @@ from envbuilder.util.printable import printable_line, shown
 from envbuilder.util.tempdirs import draft_folder, output_folder
 
 _MOST = 2**20
-"""Bytes of a JSON file that are read."""
+"""Largest JSON file that is read, in bytes."""
 _TOKENIZERS = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -53,14 +53,14 @@ class LibraryModel:
     """A model that needs no code of its own."""
 
     what: str
-    """What it was found to be, for a comment."""
+    """A description, for a comment."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     dependencies: tuple[str, ...]
-    """What the recipe needs."""
+    """Dependencies of the recipe."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    """Where the files of its version come from."""
+    """The source of each file of the version folder."""
 
     def config(self) -> str:
         """Return the text of its config.pbtxt."""
@@ -74,10 +74,10 @@ class LibraryModel:
 
 
 def describe_source(source: str) -> LibraryModel:
-    """Say what *source* is: a folder that ``save_pretrained`` wrote, or ``module:name``.
+    """Describe *source*: a folder that ``save_pretrained`` wrote, or ``module:name``.
 
     Raises:
-        DeployError: it is neither, or its inputs and outputs cannot be told.
+        DeployError: it is neither, or its inputs and outputs cannot be determined.
     """
     folder = Path(source)
     if folder.is_dir():
@@ -105,7 +105,7 @@ def describe_source(source: str) -> LibraryModel:
 
 
 def recipe_for(model: LibraryModel, text: str, directory: Path) -> str:
-    """Return the *text* of a recipe with what *model* needs; *directory* is where it is seen from the recipe."""
+    """Return the recipe *text* with the dependencies of *model*; *directory* is its path relative to the recipe."""
     lines = "".join(f"  - {name}\n" for name in model.dependencies)
     text = text.replace("  - safetensors\n", f"  - safetensors\n{lines}", 1)
     said = ""
@@ -240,7 +240,7 @@ def _tensors(architecture: str, config: dict[str, Any]) -> tuple[tuple[Tensor, .
     """Return inputs and outputs of an *architecture* of transformers.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError, ArithmeticError: they cannot be told.
+        AttributeError, KeyError, TypeError, ValueError, ArithmeticError: they cannot be determined.
     """
     kind = _TYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "FP32")
 

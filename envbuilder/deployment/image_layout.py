@@ -24,7 +24,7 @@ from envbuilder.progress import Reporter
 from envbuilder.util.files import atomic_write
 
 MANIFESTS: Final = "kubernetes"
-"""The folder beside a repository that the cluster's manifests go to."""
+"""The folder beside a repository for the cluster's manifests."""
 _PINNED: Final = re.compile(r"oci://[^@]+@sha256:[0-9a-f]{64}")
 _TAKEN: Final = (
     MODELS,
@@ -36,7 +36,7 @@ _TAKEN: Final = (
     "/etc",
     *("/dev", "/proc", "/sys"),
 )
-"""What a mount hides if it lies in it, or above it."""
+"""Folders of the server's image: a mount inside or above one hides it."""
 _NEEDED: Final = ("/home", "/root", "/run", "/tmp", "/var")
 """Folders that a server writes to; a mount in one of them does no harm."""
 
@@ -50,7 +50,7 @@ class ImageLayout:
         """Return the folder of manifests.
 
         Raises:
-            DeployError: it is not said where the image is mounted, or which one it is.
+            DeployError: the mount path or the image's digest is missing or invalid.
         """
         if options.unpacked:
             raise DeployError("an image is mounted, so nothing is unpacked", hint="omit --unpacked")

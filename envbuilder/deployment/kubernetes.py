@@ -1,4 +1,4 @@
-"""What a cluster needs to serve a model from a mounted image: a Pod, and an InferenceService of KServe, as YAML.
+"""Kubernetes manifests that serve a model from a mounted image: a Pod, and an InferenceService of KServe.
 
 Sources: Kubernetes's API (``ImageVolumeSource``, stable in 1.36, on by default since 1.35, until then documented as
 ``noexec``) and KServe's ``serving.kserve.io/v1beta1``, whose predictor is a PodSpec with a model.
@@ -22,7 +22,7 @@ PYTRITON_IMAGE: Final = "24.10"
 """The release of the server in the wheel, which has no image of its own."""
 _CLAIM: Final = "models"
 _LONGEST: Final = 50
-"""Characters of a name."""
+"""Longest name, in characters."""
 _HEAD: Final = """\
 # Written by `envbuilder deploy --layout image`: {what}.
 # The environment is the image {image}, mounted read-only at {path}.
@@ -84,8 +84,8 @@ def inference_service(model: str, release: str, cuda: str, image: str, path: str
 def object_name(model: str) -> str:
     """Return a model's name as KServe takes names: letters, digits and ``-``, the first a letter (RFC 1035).
 
-    KServe appends ``-predictor`` and more, within the 63 characters of a label. What is lost of a model's name becomes
-    a few digits of its hash: two models never get the same name.
+    KServe appends ``-predictor`` and more, within the 63 characters of a label. A shortened name ends with digits
+    of a hash of the model's name, so two models never get the same name.
     """
     name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
     name = name if name[:1].isalpha() else f"m-{name}".strip("-")

@@ -58,17 +58,18 @@ def deploy(
         archive: as ``envbuilder build`` wrote it, or conda-pack.
         model: a directory with config.pbtxt and version folders; it may already lie in the repository.
         repository: what the server is given as ``--model-repository``.
-        options: where the environment goes, and what is called how.
-        compiled: what was compiled of the model ahead of time, see :func:`envbuilder.aot.precompile.precompile`.
-        describe: says what a manifest would say, where the archive has none.
-        reporter: told of progress.
+        options: the layout, and the names of model, backend and folders.
+        compiled: the versions of the model that were compiled ahead of time, see
+        :func:`envbuilder.aot.precompile.precompile`.
+        describe: returns a manifest for an archive that contains none.
+        reporter: receives progress messages.
 
     Raises:
         RecipeError: there is no such layout.
-        PluginError: it cannot be used.
+        PluginError: the layout's plugin cannot be loaded.
         DeployError: the model directory, the names or the folders cannot be used; or, where it is to prune, a
             configuration of a repository cannot be read. The repository is as it was.
-        IntegrityError: the archive is not what its name says, or is changed at this moment.
+        IntegrityError: the archive does not match the digest in its name, or changes while it is read.
     """
     repository, model = absolute(repository), absolute(model)
     with os_errors_as_deploy_errors(model):
@@ -93,7 +94,7 @@ def deploy(
 
 
 def add_compiled(model: Path, compiled: Sequence[Compiled], reporter: Reporter = SILENT) -> bool:
-    """Put what was compiled ahead of time into the folder *model* of a repository, at once, and nothing else.
+    """Put code compiled ahead of time into the folder *model* of a repository atomically, and change nothing else.
 
     Returns: whether that changed anything.
 

@@ -27,21 +27,21 @@ class Layout(Protocol):
     """
 
     holds: str
-    """What :meth:`folder` is called in an error: ``the shared folder``."""
+    """Describes :meth:`folder` in an error message, such as ``the shared folder``."""
 
     def folder(self, repository: Path, options: DeployOptions, manifest: Manifest) -> Path | None:
         """Return the folder beside *repository* that is written to, which is locked for the deployment; None: there is
         none.
 
         Raises:
-            DeployError: *options* make no sense.
+            DeployError: *options* contradict each other, or the layout.
         """
 
     def deploy(self, job: Job, folder: Path | None, reporter: Reporter) -> Deployment:
         """Put the model of *job* and its environment into place; with ``job.options.dry_run`` write nothing.
 
         Raises:
-            DeployError: that cannot be done.
+            DeployError: it cannot be deployed.
         """
 
 

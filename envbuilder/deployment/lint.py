@@ -122,7 +122,7 @@ def check_environment_path(path: str) -> None:
             f"{path!r} is not a path where a server finds an environment",
             hint=f"expected an absolute path, or one that starts with {MODEL_DIRECTORY}/ and contains no `..`",
         )
-    if not path.isprintable():  # bytes that are no UTF-8, too: config.pbtxt cannot hold them
+    if not path.isprintable():  # also bytes that are not UTF-8, which config.pbtxt cannot hold
         raise DeployError(
             f"{path!r} cannot be written into config.pbtxt: it contains control characters, or is not UTF-8",
             hint="set another path with --shared-as",
@@ -143,7 +143,7 @@ def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
 
 
 def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain: bool) -> Iterator[Finding]:
-    """Check everything about *model* that needs no server; *plain*: it has its own runtime."""
+    """Check *model* as far as that needs no server; *plain*: it has its own ``TritonPythonModel``."""
     yield from _versions(model, config.message)
     name = config.message.default_model_filename
     if name and not (is_inside(name) and is_plain(name)):
@@ -254,7 +254,7 @@ def _needs_no_code(version: Path, config: model_config_pb2.ModelConfig) -> bool:
 
 
 def _beside_program(where: str, config: model_config_pb2.ModelConfig) -> Iterator[Finding]:
-    """Say which parameters have no effect on a model.pt2: loading refuses them."""
+    """Find parameters that have no effect on a model.pt2: loading refuses them."""
     for name in ("MODEL_CLASS", "MODEL_FUNCTION", "MODEL_KWARGS", MODEL_WEIGHTS):
         value = config.parameters[name].string_value if name in config.parameters else ""
         if value and (name, value) != (MODEL_WEIGHTS, "model.pt2") and value.strip() != "{}":
@@ -280,7 +280,7 @@ def _unreadable(sets: Sequence[WeightSet], where: str) -> Iterator[Finding]:
 
 
 def _beside_code(version: Path, sets: Sequence[WeightSet], *, named: bool) -> Iterator[Finding]:
-    """Say which weights beside a model.py are unclear, or read by nothing, as far as its text tells."""
+    """Find weights beside a model.py that are ambiguous or unused, judging by its source."""
     folder, where = str(version), f"version {version.name}"
     if named or _LOADS.search(_code(version)):
         return  # the load sees what its code reads

@@ -18,13 +18,13 @@ from envbuilder.util.leftovers import forget_folder, forget_path, note_folder, n
 
 _ASIDE: Final = ".set-aside"
 STAGED: Final = ".envbuilder-staging"
-"""The file in a staging folder that says whose it is: a folder of somebody else's may have its name."""
+"""The file that marks a staging folder as this tool's: another folder may have the same name."""
 MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 @contextlib.contextmanager
 def locked(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Lock *folder* for this process: one deployment at a time. Leaves no file behind, and no empty folder it made.
+    """Lock *folder* for this process: one deployment at a time. Leaves neither a file nor a new empty folder behind.
 
     Raises:
         DeployError: the folder cannot be made or read.
@@ -34,7 +34,7 @@ def locked(folder: Path, reporter: Reporter) -> Iterator[None]:
 
 
 def tidy(folder: Path, reporter: Reporter) -> None:
-    """Give back or remove what a killed deployment left for *folder*, if there is anything.
+    """Restore or remove what a killed deployment left for *folder*, if anything.
 
     Raises:
         DeployError: the folder cannot be read.
@@ -48,7 +48,7 @@ def tidy(folder: Path, reporter: Reporter) -> None:
 def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None]:
     """Lock several folders: ``LOCK_EX`` to write (created if missing), ``LOCK_SH`` to read.
 
-    They are taken in the order of their canonical paths, so that two deployments never wait for each other.
+    They are locked in the order of their canonical paths, so two deployments cannot deadlock.
 
     Raises:
         DeployError: a folder to write into cannot be made or read.
@@ -65,7 +65,7 @@ def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None
                 made = _make(folder)
                 _hold(stack, folder, kind, held, reporter)
                 stack.callback(_remove_empty, made)
-                for left in _staging_places(folder):  # what a killed deployment left
+                for left in _staging_places(folder):  # left by a killed deployment
                     if _is_staging(left):
                         _restore(left, folder)
                         _remove_staging(left)
@@ -75,7 +75,7 @@ def locked_all(folders: Mapping[Path, int], reporter: Reporter) -> Iterator[None
 
 
 def _hold(stack: ExitStack, folder: Path, kind: int, held: set[tuple[int, int]], reporter: Reporter) -> None:
-    """Lock *folder*, as named when the lock is acquired; a caller that created it in vain removes it."""
+    """Lock *folder* as it is when the lock is acquired; a caller that created it for nothing removes it."""
     while True:
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -119,7 +119,7 @@ def _is_still(folder: Path, found: os.stat_result) -> bool:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make *folder* and what is above it; return what was not there, the innermost first."""
+    """Create *folder* and its parents; return those that were created, the innermost first."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(made):
         note_folder(path)
@@ -139,12 +139,12 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def set_aside(draft: Path) -> Path:
-    """Return where, beside *draft* in its staging folder, stands what has to make room for it for a moment."""
+    """Return the path, beside *draft* in its staging folder, to which the old folder is moved for a moment."""
     return draft.with_name(f"{draft.name}{_ASIDE}")
 
 
 def _restore(left: Path, folder: Path) -> None:
-    """Give back what a killed deployment had set aside, where it came no further."""
+    """Move back what a killed deployment had moved aside, if it got no further."""
     for aside in left.glob(f"*{_ASIDE}"):
         target = folder / aside.name.removesuffix(_ASIDE)
         if not os.path.lexists(target):
@@ -153,10 +153,10 @@ def _restore(left: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
-    """Yield a folder on the file system of *folder*, with nothing in it but the mark of whose it is; removed on exit.
+    """Yield a staging folder on the file system of *folder*, empty but for its mark; removed on exit.
 
     Raises:
-        DeployError: neither beside *folder* nor in it can anything be written.
+        DeployError: no folder can be created beside *folder* or in it.
     """
     beside, inside = _staging_places(folder)
     place = beside
@@ -191,7 +191,8 @@ def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
 
 
 def _is_staging(folder: Path) -> bool:
-    """Whether *folder* is a staging folder of a deployment that was killed: an empty one had no time for its mark."""
+    """Whether *folder* is the staging folder of a killed deployment; an empty one was killed before it wrote its
+    mark."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:
@@ -202,7 +203,7 @@ def _is_staging(folder: Path) -> bool:
 
 
 def _remove_staging(folder: Path) -> None:
-    """Remove a staging folder, its mark last: what is left of one that is killed meanwhile is still known."""
+    """Remove a staging folder, its mark last, so that the rest is still recognized if this process is killed."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if path.name == STAGED:
@@ -215,13 +216,13 @@ def _remove_staging(folder: Path) -> None:
 
 
 def _staging_places(folder: Path) -> tuple[Path, Path]:
-    """Where something for *folder* is assembled: beside it, or else in it."""
+    """Where a new folder for *folder* is assembled: beside it, or else in it."""
     real = Path(os.path.realpath(folder))
     return real.parent / f".{real.name}.deploying", real / ".deploying"
 
 
 def is_mounted(folder: Path) -> bool:
-    """Whether something is mounted at *folder*: a bind mount shares the device, and still nothing renames into it."""
+    """Whether *folder* is a mount point: a bind mount has the same device, but a rename into it still fails."""
     if os.path.ismount(folder):
         return True
     try:
@@ -234,9 +235,9 @@ def is_mounted(folder: Path) -> bool:
 
 
 def _made(folder: Path) -> bool:
-    """Make the staging folder *folder*; return whether that was possible."""
+    """Create the staging folder *folder*; return whether that was possible."""
     if os.path.lexists(folder):
-        return False  # never noted: what is noted is removed when this process ends
+        return False  # not noted yet: whatever is noted is removed when this process ends
     note_path(folder)
     try:
         folder.mkdir()

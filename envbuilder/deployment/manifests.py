@@ -1,7 +1,7 @@
-"""Manifests for a cluster that their owner edits: each says in its first line which model it is of, and what it was.
+"""Manifests that their owner may edit: the first line of each names its model and the digest of the text as written.
 
-``# envbuilder: model "net", sha256 <of the lines below, as they were written>``. So a deployment that has nothing new
-to say leaves an edited file as it is, and one that has does not overwrite the edits.
+``# envbuilder: model "net", sha256 <of the lines below, as they were written>``. So a deployment without changes
+leaves an edited file alone, and one with changes does not overwrite the edits.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _MOST: Final = 2**20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifests:
-    """What is to be written."""
+    """The manifests to write, by path."""
 
     files: Mapping[Path, bytes]
     overwritten: tuple[str, ...]
-    """Of these, what is somebody else's, or was edited."""
+    """Those of them that deployments did not write, or that were edited."""
 
 
 def plan_manifests(texts: Mapping[Path, str], model: str, *, replace: bool) -> Manifests:
-    """Decide which of *texts*, the manifests of *model* by their paths, are written.
+    """Decide which of *texts*, the manifests of *model* by path, to write.
 
     Raises:
-        DeployError: one is somebody else's, another model's, or was edited, and *replace* is false.
+        DeployError: one was not written by a deployment, is another model's, or was edited, and *replace* is false.
     """
     files: dict[Path, bytes] = {}
     overwritten = []

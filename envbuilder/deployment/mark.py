@@ -1,4 +1,4 @@
-"""The mark in a model's folder that says that this tool made it, where no record of an environment in it does.
+"""The mark in a model's folder that this tool made, where no environment's record in it shows that.
 
 ``envbuilder.deployed.json``: `deploy` writes it where the environment lies elsewhere and is somebody else's, or is an
 image. `apply` writes it into what it copies, with the sha256 of each file: only these may be replaced or removed again.
@@ -19,13 +19,13 @@ from envbuilder.util.files import read_regular
 
 MARK: Final = f"envbuilder{SUFFIX}"
 MOST: Final = LISTING.size
-"""Bytes of a mark that are read."""
+"""Largest mark that is read, in bytes."""
 _FORMAT: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """What a mark says."""
+    """The content of a mark."""
 
     files: Mapping[str, str] | None
     """The files that were copied, with their sha256; two of them, where a copy to an object store was interrupted.
@@ -41,7 +41,7 @@ class Mark:
         return f"{json.dumps({**data, **listed}, indent=1)}\n".encode()
 
     def with_former(self, former: Mapping[str, str]) -> Mark:
-        """Return the same for a folder that changes file by file: each may still be what *former* says."""
+        """Return the mark of a folder that is being changed file by file: each file may still be that of *former*."""
         files = self.files or {}
         return Mark(files={path: _joined(former.get(path), files.get(path)) for path in {*former, *files}})
 
@@ -59,7 +59,7 @@ def read_mark(folder: Path) -> Mark | None:
 
 
 def parse_mark(data: bytes) -> Mark | None:
-    """Return the mark that *data* is, or None: then nothing is taken for this tool's."""
+    """Parse *data* as a mark; None if it is not one: then nothing counts as this tool's."""
     try:
         found = parse_json(data, where=MARK, cap=LISTING)
         found.only("format", "placed-by", "files")

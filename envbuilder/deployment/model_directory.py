@@ -39,15 +39,15 @@ def model_folder(model: Path, repository: Path, name: str | None = None) -> Path
     """Return where :func:`deploy` puts the model directory *model*.
 
     Raises:
-        DeployError: it has no config.pbtxt, or no name that a folder can have.
+        DeployError: it has no config.pbtxt, or its name is not valid for a folder.
     """
     return absolute(repository) / read_model(absolute(model), absolute(repository), name)[1]
 
 
 def model_files(model: Path) -> Iterator[str]:
-    """List a model directory's files, but neither what was compiled nor environments that deployments put there.
+    """List a model directory's files, without compiled code and environments that deployments put there.
 
-    Links are followed: a repository stands by itself.
+    Links are followed: a repository must be self-contained.
 
     Raises:
         DeployError: something in it cannot be copied.
@@ -78,9 +78,9 @@ def model_files(model: Path) -> Iterator[str]:
 
 
 def skipped_files(model: Path, left: Collection[str]) -> Iterator[str]:
-    """List what :func:`model_files` leaves out as no part of the model: what was compiled, and others' folders whole.
+    """List what :func:`model_files` leaves out: compiled code, and foreign folders as a whole.
 
-    What lies in *left*, and in environments that deployments put there, is not looked at.
+    Neither *left* nor environments that deployments put there are searched.
 
     Raises:
         DeployError: a folder cannot be read.
@@ -96,7 +96,7 @@ def skipped_files(model: Path, left: Collection[str]) -> Iterator[str]:
         for path in found:
             relative = path.relative_to(model).as_posix()
             if path.name == _PYCACHE or relative in left:
-                continue  # Python makes the former again
+                continue  # Python creates these again
             if path.name in _SKIPPED or COMPILED.fullmatch(path.name):
                 yield relative
             elif path.is_dir() and not path.is_symlink():

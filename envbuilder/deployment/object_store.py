@@ -63,21 +63,21 @@ class ObjectDeployment:
     release: str
     """The Triton release that the environment is for."""
     uploaded: tuple[str, ...]
-    """What was not there or was different, relative to the model's folder; in the order of the uploads."""
+    """Files that were missing or different, relative to the model's folder, in the order of the uploads."""
     removed: tuple[str, ...]
-    """What the model's folder held and the model directory does not."""
+    """Files of the model's folder that the model directory does not have."""
     old_archives: tuple[str, ...]
-    """Environments in the model's folder that deployments placed and no model names any more."""
+    """Environments that deployments placed in the model's folder and that no model names any more."""
     findings: tuple[lint.Finding, ...]
-    """Warnings: a server accepts these, but the owner should know."""
+    """Warnings about what a server accepts."""
     deleted: tuple[str, ...] = ()
     """The environments that ``prune`` deleted."""
     replaced: str | None = None
-    """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    """The ``EXECUTION_ENV_PATH`` that was replaced although no deployment had set it."""
     overwritten: tuple[str, ...] = ()
-    """Objects of the model's folder, relative to it, that no deployment put there and that have other bytes now."""
+    """Objects that were overwritten although no deployment had put them there, relative to the model's folder."""
     dry_run: bool = False
-    """Nothing was uploaded or deleted: this is what would be."""
+    """A dry run: nothing was uploaded or deleted."""
 
     @property
     def changed(self) -> bool:
@@ -115,22 +115,24 @@ def deploy_to_objects(
 ) -> ObjectDeployment:
     """Put the model directory *model*, the environment *archive* and the runtime into the repository at an address.
 
-    The archive goes first and config.pbtxt last: it never names what is not there. What is there already is left.
+    The archive goes first and config.pbtxt last: so it never names missing objects. Objects that exist already are
+    kept.
 
     Args:
         archive: as ``envbuilder build`` wrote it.
         model: a directory with config.pbtxt and version folders.
         repository: an address that fsspec knows: ``s3://bucket/folder``, ``gs://…``, ``az://…``.
-        options: of which ``name``, ``prune``, ``replace`` and ``dry_run`` count; no other can be served from objects.
-        timeout: seconds without an answer.
+        options: only ``name``, ``prune``, ``replace`` and ``dry_run`` apply to an object store.
+        timeout: how long to wait for an answer, in seconds.
         reporter: told of progress.
 
     Raises:
         DeployError: the model directory or the names cannot be used; with *prune*, a configuration of the repository
-            cannot be read. The repository is as it was. Or somebody else deployed the model at the same time.
-        IntegrityError: the archive is not what its name says, or an object differs from what was uploaded.
+            cannot be read. The repository is as it was. Or another process deployed the model at the same time.
+        IntegrityError: the archive does not match the digest in its name, or an object differs from what was
+        uploaded.
         StoreError: the object store does not answer, or refuses.
-        RecipeError: fsspec knows no such kind of address, or the library for it is not installed.
+        RecipeError: fsspec does not support the address, or the library for it is not installed.
     """
     there = RemoteObjects(repository, timeout=timeout)
     with temporary_folder("deploy") as scratch:
@@ -162,18 +164,18 @@ def deploy_to_objects(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
-    """A deployment of which everything is checked, and nothing is done."""
+    """A deployment that is checked, but not carried out."""
 
     made: Deployment
-    """The model's folder as it shall be, on this machine."""
+    """The new content of the model's folder, on this machine."""
     files: tuple[str, ...]
-    """What goes there: the archive first, config.pbtxt last."""
+    """The uploads: the archive first, config.pbtxt last."""
     held: Mapping[str, int]
-    """What is there: bytes by path."""
+    """The existing objects: bytes by path."""
     removed: tuple[str, ...]
     unused: tuple[str, ...]
     gone: tuple[str, ...]
-    """What is removed at the end."""
+    """Objects that are deleted at the end."""
     replaced: str | None
     overwritten: tuple[str, ...]
     findings: tuple[lint.Finding, ...]
@@ -221,7 +223,7 @@ def _begin(there: RemoteObjects, made: Deployment, *, prune: bool, replace: bool
 
 
 def _keeps(there: RemoteObjects, made: Deployment, path: str, config: ModelConfig | None) -> bool:
-    """Whether uploading *path* over an object that no deployment put there loses nothing of it."""
+    """Whether uploading *path* over an object that no deployment put there loses nothing."""
     source, target = made.folder / path, f"{made.model}/{path}"
     if path == CONFIG and config is not None:
         return same_but_for_serving(config, parse_config(source.read_bytes(), source))
@@ -260,7 +262,7 @@ def _read_config(there: RemoteObjects, path: str) -> ModelConfig:
 def _replaced(
     there: RemoteObjects, made: Deployment, config: ModelConfig | None, placed: set[str]
 ) -> str | None:
-    """Return the environment of somebody else's that the deployment takes from the model."""
+    """Return the environment that the deployment replaces although no deployment had set it."""
     named = config.environment if config is not None else None
     if not named or named == made.environment_path or named_inside(config) in placed:
         return None
@@ -287,7 +289,7 @@ def _unused(
 
 
 def _references(there: RemoteObjects, made: Deployment) -> Iterator[Reference]:
-    """Yield what will be said of what lies in the model's folder: by itself, and by other models under its address."""
+    """Yield the references to environments in the model's folder: the model's own, and those of other models."""
     yield reference(parse_config((made.folder / CONFIG).read_bytes(), made.folder / CONFIG))
     yield from chosen_references(made.folder)
     for model in there.folders() or ():
@@ -304,10 +306,10 @@ def _references(there: RemoteObjects, made: Deployment) -> Iterator[Reference]:
 
 
 def _upload(there: RemoteObjects, work: _Work, *, dry_run: bool, reporter: Reporter) -> list[str]:
-    """Upload what is not there, and look at the end whether all of it is there: somebody else may deploy, too.
+    """Upload what is missing, and check at the end that all of it is there: another process may deploy, too.
 
     Raises:
-        DeployError: somebody did.
+        DeployError: another process did.
     """
     made, uploaded = work.made, []
     versions: dict[str, str | None] = {}
@@ -336,10 +338,10 @@ def _upload(there: RemoteObjects, work: _Work, *, dry_run: bool, reporter: Repor
 
 
 def check_options(repository: str, options: DeployOptions) -> None:
-    """Refuse what no object store can serve.
+    """Refuse options that no object store supports.
 
     Raises:
-        DeployError: it says why.
+        DeployError: an option is not supported.
         RecipeError: there is no such layout.
     """
     layout = options.layout

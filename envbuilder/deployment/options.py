@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 ENVIRONMENTS: Final = "environments"
-"""The folder beside a repository that holds environments for many models, where no other is named. Never ``envs``:
-there ``build`` puts archives."""
+"""The default folder beside a repository for environments of many models. Not ``envs``, where ``build`` puts
+archives."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,11 +23,11 @@ class DeployOptions:
     unpacked: bool = False
     """A folder instead of an archive: the server has nothing to extract."""
     name: str | None = None
-    """The model's name, where it is not the one in config.pbtxt or the directory's."""
+    """The model's name; None: the one in config.pbtxt, or the directory's."""
     shared: Path | None = None
     """The folder of ``shared``; None: ``environments`` beside the repository."""
     shared_as: str | None = None
-    """What the server calls that folder, where it sees it under another path (a container)."""
+    """The path of that folder as the server sees it, for instance in a container."""
     backends: Path | None = None
     """The folder of ``backend``, the server's ``--backend-directory``; None: ``backends`` beside the repository."""
     backend: str | None = None
@@ -38,15 +38,15 @@ class DeployOptions:
     """Replace an ``EXECUTION_ENV_PATH``, and overwrite or delete files in the model's folder of the repository, that no
     deployment put there."""
     dry_run: bool = False
-    """Write and delete nothing, and return what would be."""
+    """Write and delete nothing; return what a deployment would do."""
     pool: Path | None = None
-    """A folder that *unpacked* environments share their files with; None: ``environments`` beside the repository, where
-    the layout is ``model``."""
+    """The folder with which *unpacked* environments share their files; None: ``environments`` beside the
+    repository, where the layout is ``model``."""
     image: str | None = None
     """The image of ``image``: ``oci://HOST/REPOSITORY@sha256:…``."""
     mounted_at: str | None = None
     """The path at which the server sees that image."""
     original: Path | None = None
-    """The model directory of which the one that is deployed is a completed copy; None: it is no copy."""
+    """The original of the deployed model directory, if that is a completed copy."""
     manifests: Path | None = None
-    """The folder of ``image`` for what the cluster needs; None: ``kubernetes`` beside the repository."""
+    """The folder of ``image`` for Kubernetes manifests; None: ``kubernetes`` beside the repository."""

@@ -18,7 +18,7 @@ class Deployment:
     """A model in a repository, with its environment."""
 
     model: str
-    """The model's name: what a client asks for."""
+    """The model's name for clients."""
     folder: Path
     layout: str
     environment: Path
@@ -29,32 +29,32 @@ class Deployment:
     """The Triton release that the environment is for."""
     backend_folder: Path | None
     changed: bool
-    """False: everything was there already, and nothing was touched."""
+    """False: everything existed already, and nothing was touched."""
     removed: tuple[str, ...]
-    """What the model's folder held and the model directory does not, relative to the folder."""
+    """Files of the model's folder that the model directory does not have, relative to the folder."""
     old_archives: tuple[Path, ...]
     """Environments that deployments placed and no model names any more: ``prune`` would delete them."""
     findings: tuple[lint.Finding, ...]
-    """Warnings: a server accepts these, but the owner should know."""
+    """Warnings about what a server accepts."""
     compiled: tuple[Compiled, ...] = ()
-    """What came of compiling it ahead of time, where that was asked for."""
+    """Results of compiling ahead of time, if that was requested."""
     deleted: tuple[Path, ...] = ()
     """The environments that ``prune`` deleted."""
     kept: tuple[Kept, ...] = ()
-    """Environments that no model names, and that ``prune`` left alone all the same."""
+    """Environments that no model names, but ``prune`` kept."""
     replaced: str | None = None
-    """The ``EXECUTION_ENV_PATH`` that the model had and no deployment had put there."""
+    """The ``EXECUTION_ENV_PATH`` that was replaced although no deployment had set it."""
     overwritten: tuple[str, ...] = ()
     """Files of the model's folder, relative to it, and manifests that no deployment put there, or that somebody edited,
     and that have other bytes now."""
     manifests: tuple[Path, ...] = ()
-    """What a cluster needs to serve it, of the layout ``image``: a Pod, and an InferenceService."""
+    """With the layout ``image``, the Kubernetes manifests: a Pod, and an InferenceService."""
     dry_run: bool = False
-    """Nothing was written or deleted: this is what would be."""
+    """A dry run: nothing was written or deleted."""
 
     @property
     def is_for_a_container(self) -> bool:
-        """Whether only a server in a container, where the environment is mounted, finds it."""
+        """Whether only a server in a container with the mounted environment finds it."""
         return bool(self.manifests or self._mounts())
 
     def _mounts(self) -> list[str]:

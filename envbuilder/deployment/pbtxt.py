@@ -1,8 +1,9 @@
 """Edit protobuf text format in place: everything else keeps its bytes, comments and order.
 
-protobuf's own ``text_format`` reads and prints messages, and forgets comments on the way. Here a text that it has
-already accepted is only *located*: which bytes are which field. The grammar is the one of
-https://protobuf.dev/reference/protobuf/textformat-spec/, without extensions and ``Any``, which a ModelConfig has not.
+protobuf's own ``text_format`` reads and prints messages, and forgets comments on the way. Here the fields of a text
+that protobuf has already accepted are only *located*. The grammar is the one of
+https://protobuf.dev/reference/protobuf/textformat-spec/, without extensions and ``Any``, which a ModelConfig does
+not use.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CLOSES = {"{": "}", "<": ">"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Value:
-    """A value and where it stands: ``text[start:end]``."""
+    """A value and its position: ``text[start:end]``."""
 
     start: int
     end: int
@@ -36,7 +37,7 @@ class Value:
     items: tuple[Value, ...] | None = None
     """Of a list in brackets."""
     separators: tuple[int, ...] = ()
-    """Of a list: where its commas stand."""
+    """Of a list: the positions of its commas."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ def locate(text: str) -> tuple[Field, ...]:
     """Return the top-level fields of *text*, which protobuf has accepted.
 
     Raises:
-        TextFormatError: it is no text format after all.
+        TextFormatError: it is not text format after all.
     """
     return tuple(_Reader(text).fields(end=None))
 
@@ -140,7 +141,7 @@ def quote(value: str) -> str:
 
 
 def unquote(literal: str) -> str:
-    """Return what a string of the text format (or several in a row) stands for."""
+    """Return the value of a string of the text format, or of several in a row."""
     parts = [token.group() for token in _tokens(literal)]
     return b"".join(text_encoding.CUnescape(part[1:-1]) for part in parts).decode()
 
@@ -228,7 +229,7 @@ def _cut_entry(text: str, entry: _Entry) -> str:
     if entry.index is None or len(entry.field.value.items or ()) == 1:
         return _cut(text, entry.field.start, entry.field.end)
     commas = entry.field.value.separators
-    comma = commas[min(entry.index, len(commas) - 1)]  # the one behind it, or before the last
+    comma = commas[min(entry.index, len(commas) - 1)]  # the one after it, or before the last
     if comma > entry.value.start:
         text = text[:comma] + text[comma + 1 :]
         return _cut(text, entry.value.start, entry.value.end)

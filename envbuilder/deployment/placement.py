@@ -1,4 +1,4 @@
-"""Place and delete environments in their folder, and tell which are this tool's."""
+"""Place and delete environments in their folder, and determine which are this tool's."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from envbuilder.util.files import file_sha256
 
 
 def is_ours(place: Path, entry: Environment, manifest: Manifest) -> bool:
-    """Whether a deployment may put *entry* at *place*, and delete it there again some day.
+    """Whether a deployment may put *entry* at *place*, and later delete it there.
 
-    It may where nothing is, and where an earlier one has put something. Somebody else's archive or folder with the
-    very same content is used as it is, and left alone for ever.
+    It may if *place* is free, or an earlier deployment put something there. An archive or folder with the same
+    content that no deployment put there is used, and never deleted.
 
     Raises:
-        DeployError: somebody else's file or folder is at *place*, and not what its name says.
+        DeployError: a file or folder with other content is at *place*, and no deployment put it there.
     """
     if not os.path.lexists(place) or read_record(place) is not None:
         return True
@@ -63,7 +63,7 @@ def place_environment(place: Path, entry: Environment, record: Record | None, re
 
     Raises:
         DeployError: it cannot be written.
-        IntegrityError: the archive is another one by now.
+        IntegrityError: the archive changed meanwhile.
     """
     beside = {} if record is None else {record_beside(place).name: Text(data=record.text())}
     return put(place, entry, reporter, beside=beside)
@@ -81,7 +81,7 @@ def delete_environment(place: Path, reporter: Reporter) -> None:
 def kept_entries(
     folder: Path, plan: Mapping[str, Entry], deleted: Collection[Path], named: str | None = None
 ) -> dict[str, Entry]:
-    """What stays in a folder that is replaced: environments, deployed or somebody else's, but for the *deleted*."""
+    """List what a replaced folder keeps: environments, deployed or not, except the *deleted*."""
     kept: set[str] = set()
     for path in placed_environments(folder):
         if path not in deleted:

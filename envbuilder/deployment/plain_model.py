@@ -1,4 +1,4 @@
-"""Whether a Python file defines a ``TritonPythonModel``, as far as its text tells."""
+"""Determine whether a Python file defines a ``TritonPythonModel``, from its text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from envbuilder.util.files import read_regular
 
 _DEFINES: Final = re.compile(r"(?:class|from\s.*\simport)\s.*\bTritonPythonModel\b")
 MOST_CODE: Final = 16 * 2**20
-"""Bytes of a model's code that are looked at."""
+"""How much of a model's code is searched, in bytes."""
 _LONGEST_LINE: Final = 1000
-"""Characters of a line of it: the pattern above takes the square of them."""
+"""Longest line that is searched, in characters: the pattern above takes quadratic time."""
 
 
 def defines_model(path: Path) -> bool:
-    """Say whether the file *path* defines, or imports, a ``TritonPythonModel``."""
+    """Whether the file *path* defines or imports a ``TritonPythonModel``."""
     try:
         text = read_regular(path, most=MOST_CODE).decode("utf-8", "replace")
     except OSError:

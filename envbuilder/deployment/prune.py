@@ -33,10 +33,10 @@ class Unused:
     """The unused environments of some folders."""
 
     environments: tuple[Path, ...] = ()
-    """What can be deleted, by name."""
+    """Environments that can be deleted, by name."""
     kept: tuple[Kept, ...] = ()
     released: Mapping[Path, Record] = field(default_factory=dict)
-    """New records of environments that this repository used, and now does not."""
+    """New records of environments that this repository no longer uses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Outlook:
     model: Path
     """The folder of the model that is deployed."""
     says: Sequence[Reference]
-    """What its configurations will say."""
+    """The references of its new configurations."""
 
 
 def find_unused(
@@ -67,10 +67,10 @@ def find_unused(
         archive: what is being deployed.
         spare: environments that the deployment uses.
         links: symbolic links that the deployment recreates, whatever they point to now.
-        hashed: whether an archive's bytes are compared with its record: what is only listed is not worth reading.
+        hashed: whether to compare an archive's bytes with its record; not worth it for a mere listing.
 
     Raises:
-        DeployError: a repository or a configuration cannot be read, so that nobody can tell.
+        DeployError: a repository or a configuration cannot be read.
     """
     placed = {path: record for folder in folders for path, record in placed_environments(folder).items()}
     own = os.path.realpath(outlook.repository)
@@ -113,7 +113,7 @@ def _read_own(outlook: Outlook) -> list[Reference]:
         return list(outlook.says)
     found = read_references(outlook.repository)
     found[outlook.model] = [
-        # What stands in config.pbtxt now is about to be replaced; the rest of the folder is looked at as it is, too.
+        # The present config.pbtxt is about to be replaced; the rest of the folder is searched as it is.
         *(one for one in found.get(outlook.model, ()) if one.config.parent != outlook.model),
         *outlook.says,
     ]
@@ -121,7 +121,7 @@ def _read_own(outlook: Outlook) -> list[Reference]:
 
 
 def _read_other(repository: Path) -> list[Reference] | None:
-    """Read a repository that a record names; None: there is none, or nothing in it.
+    """Read a repository that a record names; None: it is missing or empty.
 
     An empty folder may be a volume that is not mounted at the moment.
     """
@@ -136,7 +136,7 @@ def _read_other(repository: Path) -> list[Reference] | None:
 
 
 def _silent(repository: Path, deployed: Path) -> Path | None:
-    """Return a model's folder that says nothing, but for the one that is deployed now."""
+    """Return a model's folder without a configuration, other than the one that is being deployed."""
     if not os.path.lexists(repository):
         return None
     return without_configuration(repository, but=deployed)
@@ -161,7 +161,7 @@ def _reason_of_repositories(
 
 
 def _reason_of_content(path: Path, record: Record) -> str | None:
-    """Say why something under an environment's name is not the environment of its record."""
+    """Return why what has an environment's name is not the environment of its record."""
     try:
         same = (path / "bin").is_dir() if path.is_dir() else file_sha256(path) == record.sha256
     except OSError as error:

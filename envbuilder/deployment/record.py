@@ -1,4 +1,4 @@
-"""The record beside an environment that a deployment placed, which allows deleting it again.
+"""The record beside an environment that a deployment placed, which allows a later deployment to delete it.
 
 ``environments/cpu-<digest>.tar.gz.deployed.json`` says what the environment is, and which model repositories use it. It
 holds no date and no address of this machine beyond those repositories: the same deployment writes the same bytes. An
@@ -23,7 +23,7 @@ from envbuilder.util.files import read_regular
 SUFFIX: Final = ".deployed.json"
 FORMAT: Final = 1
 CAP: Final = Cap(size=2**20, containers=8, depth=4)
-"""Of a record: it holds one list, of paths; a thousand long ones are a tenth of that."""
+"""Largest record that is read, in bytes: ten times one with a thousand long paths."""
 _REPOSITORY: Final = Grammar(pattern=re.compile(r"/.*"), expected="an absolute path")
 
 
@@ -32,14 +32,14 @@ class Record:
     """An environment that a deployment placed."""
 
     environment: str
-    """The name of the archive, or of the folder that one is unpacked into."""
+    """The name of the archive, or of the folder into which it is unpacked."""
     sha256: str
     """Of the archive."""
     recipe: str
     release: str
     repositories: tuple[str, ...] = ()
-    """Canonical paths of the model repositories that use it, sorted. None where it lies inside a model's folder: that
-    folder may be moved, and what uses it moves along."""
+    """Canonical paths of the model repositories that use it, sorted. None where it lies inside a model's folder:
+    that folder may be moved, together with the model that uses it."""
 
     def text(self) -> bytes:
         """Return the JSON."""
@@ -55,21 +55,21 @@ class Record:
         return f"{json.dumps(data, indent=1)}\n".encode()
 
     def used_by(self, repositories: Iterable[str]) -> Record:
-        """Return the same for an environment that *repositories* use, too."""
+        """Return the record with *repositories* added to its users."""
         return replace(self, repositories=tuple(sorted({*self.repositories, *repositories})))
 
     def without(self, repository: str) -> Record:
-        """Return the same for an environment that *repository* does not use any more."""
+        """Return the record with *repository* removed from its users."""
         return replace(self, repositories=tuple(other for other in self.repositories if other != repository))
 
 
 def record_beside(environment: Path) -> Path:
-    """Return where the record of *environment*, an archive or a folder, lies."""
+    """Return the path of the record of *environment*, an archive or a folder."""
     return environment.with_name(environment.name + SUFFIX)
 
 
 def read_record(environment: Path) -> Record | None:
-    """Return the record beside *environment*; None: no deployment placed it, or nobody can tell.
+    """Return the record beside *environment*; None: no deployment is known to have placed it.
 
     Anything but a record of this environment is ignored: then nothing is deleted.
     """
@@ -85,7 +85,7 @@ def read_record(environment: Path) -> Record | None:
 
 
 def parse_record(data: bytes, environment: str) -> Record | None:
-    """Return the record that *data* is of the environment called *environment*, or None."""
+    """Parse *data* as the record of the environment called *environment*; None if it is not."""
     try:
         found = parse_json(data, where=environment, cap=CAP)
         found.only("format", "placed-by", "environment", "sha256", "recipe", "release", "repositories")
@@ -128,7 +128,7 @@ def placed_environments(folder: Path) -> dict[Path, Record]:
 
 
 def remove_orphans(folder: Path) -> None:
-    """Remove the records in *folder* of environments that are not there: a killed deployment leaves them."""
+    """Remove records in *folder* whose environment is missing: a killed deployment leaves them."""
     for path in folder.glob(f"*{SUFFIX}"):
         environment = path.with_name(path.name.removesuffix(SUFFIX))
         if not os.path.lexists(environment) and read_record(environment) is not None:

@@ -12,14 +12,14 @@ from envbuilder.deployment.config import CONFIG, MODEL_DIRECTORY, ModelConfig, r
 from envbuilder.errors import DeployError
 
 CHOSEN: Final = "configs"
-"""The folder in a model's where ``tritonserver --model-config-name`` finds others in the place of config.pbtxt."""
+"""The folder of a model in which ``tritonserver --model-config-name`` looks for alternatives to config.pbtxt."""
 _ROOTS_OWN: Final = "lost+found"
-"""A file system's own folder, where a repository is a volume: only root may read it, and it holds no model."""
+"""A file system's folder, where a repository is a volume: only root may read it, and it contains no model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """What one configuration of a repository says."""
+    """What one configuration of a repository references."""
 
     config: Path
     environment: str | None
@@ -28,18 +28,18 @@ class Reference:
 
     @property
     def is_relative(self) -> bool:
-        """Whether its environment lies in its own model's folder."""
+        """Whether its environment is in the model's folder."""
         return (self.environment or "").startswith(f"{MODEL_DIRECTORY}/")
 
     def mentions(self, name: str) -> bool:
-        """Whether it says *name*, a name that tells an environment's content, anywhere."""
+        """Whether *name*, which contains an environment's digest, occurs anywhere in it."""
         return name in self.text or name in (self.environment or "").split("/")
 
     def names(self, environment: Path, *, shared: bool) -> bool:
         """Whether it names *environment*, which lies in a folder for many models (*shared*) or in one model's.
 
         A container may see a folder for many models under another path, and what is unpacked there has the files of
-        what lies in models' folders: so the name alone is taken for a reference.
+        what lies in models' folders: so the name alone counts as a reference.
         """
         if (shared or not self.is_relative) and self.mentions(environment.name):
             return True
@@ -57,10 +57,10 @@ class Reference:
 
 
 def read_references(repository: Path) -> dict[Path, list[Reference]]:
-    """Return what each model's folder of *repository* says, in each of its configurations.
+    """Return the references of each model's folder of *repository*, from each of its configurations.
 
     Raises:
-        DeployError: one cannot be read, and so nobody can tell what it names.
+        DeployError: one cannot be read.
     """
     return {model: list(_references(model)) for model in _model_folders(repository)}
 
@@ -76,9 +76,9 @@ def _model_folders(repository: Path) -> list[Path]:
 
 
 def without_configuration(repository: Path, *, but: Path) -> Path | None:
-    """Return a model's folder of *repository* that says nothing: a link to nothing, or no configuration is in it.
+    """Return a model's folder of *repository* that is a dangling link, or has no configuration.
 
-    The folder *but* is not looked at.
+    The folder *but* is skipped.
 
     It may be a volume that is not mounted at the moment, and its model may name any environment.
 
@@ -114,7 +114,7 @@ def _references(model: Path) -> Iterator[Reference]:
 
 
 def chosen_references(model: Path) -> Iterator[Reference]:
-    """Yield what the configurations say that a server may be told to take in the place of config.pbtxt.
+    """Yield the references of the configurations that a server may use instead of config.pbtxt.
 
     Raises:
         DeployError: one cannot be read.
@@ -131,5 +131,5 @@ def chosen_references(model: Path) -> Iterator[Reference]:
 
 
 def reference(config: ModelConfig) -> Reference:
-    """Return what *config* says."""
+    """Return the references of *config*."""
     return Reference(config=config.path, environment=config.environment, text=config.text)

@@ -12,14 +12,14 @@ from envbuilder.util.resources import runtime_file, runtime_package
 RUNTIME_FOLDER = "_torch_runtime"
 """The folder of its modules, in every layout."""
 _MOST = 2**20
-"""Bytes of a file called so that are read: more than any runtime's first file has had."""
+"""Largest file of that name that is read, in bytes: no runtime's first file was larger."""
 PYCACHE = "__pycache__"
-"""Where Python keeps what it compiles, once a server has loaded the modules."""
+"""Python's bytecode folder, which appears once a server has loaded the modules."""
 _IN_VERSION = re.compile(rf"[0-9]+/({re.escape(RUNTIME_FILE)}|{RUNTIME_FOLDER}/.*)")
 
 
 def runtime_files(name: str) -> dict[str, Path]:
-    """Return the runtime's files by the paths that they have in a folder where Triton loads the file *name*."""
+    """Return the runtime's files by their paths in a folder where Triton loads the file *name*."""
     return {name: runtime_file(), **runtime_package()}
 
 
@@ -34,7 +34,7 @@ def is_runtime(file: Path) -> bool:
 
 
 def foreign_name(version: Path) -> str | None:
-    """Return what in a version folder has a name of the runtime's and is not the runtime's, if anything is."""
+    """Return a file of a version folder that has a name of the runtime's files and is not one of them, if any."""
     file, folder = version / RUNTIME_FILE, version / RUNTIME_FOLDER
     if file.exists() and (not file.is_file() or b"TritonPythonModel" not in read_regular(file, most=_MOST)):
         return RUNTIME_FILE

@@ -36,24 +36,24 @@ _HINT: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Present:
-    """What the model's folder in the repository is before the deployment."""
+    """The state of the model's folder in the repository before the deployment."""
 
     folder: Path
     config: ModelConfig | None
-    """None: there is none, or it cannot be read."""
+    """None: it is missing, or cannot be read."""
     deployed: bool
-    """A deployment made it what it is."""
+    """Whether a deployment wrote it."""
     copied: Mapping[str, str] = field(default_factory=dict)
     """The files that `apply` copied there, with their sha256."""
 
     def made(self, path: str) -> bool:
-        """Whether the file *path* of the folder is what `apply` copied there."""
+        """Whether the file *path* of the folder is unchanged since `apply` copied it."""
         said = self.copied.get(path)
         return said is not None and (self.folder / path).is_file() and file_sha256(self.folder / path) == said
 
     @property
     def named(self) -> str | None:
-        """What in the folder itself the configuration names as its environment."""
+        """The environment in the folder itself that the configuration names."""
         return named_inside(self.config)
 
 
@@ -67,7 +67,7 @@ def named_inside(config: ModelConfig | None) -> str | None:
 
 
 def look_at(folder: Path, environments: Sequence[Path], backends: Path) -> Present:
-    """Look at the model's folder *folder* in a repository.
+    """Examine the model's folder *folder* in a repository.
 
     Args:
         folder: it need not be there.
@@ -81,7 +81,7 @@ def look_at(folder: Path, environments: Sequence[Path], backends: Path) -> Prese
     mark = read_mark(folder)
     deployed = bool(placed_environments(folder)) or mark == DEPLOYED
     if config is not None and not deployed:
-        # An archive of `build`, or another repository's: a hand may have written its name.
+        # An archive of `build`, or of another repository: its name may have been written by hand.
         repository = os.path.realpath(folder.parent)
         deployed = any(
             repository in record.repositories for record in _records(config, environments, backends)
@@ -95,10 +95,10 @@ def look_at(folder: Path, environments: Sequence[Path], backends: Path) -> Prese
 
 
 def check_is_folder(target: Path) -> None:
-    """Refuse to put a model in the place of something that is no folder.
+    """Refuse to replace something that is not a folder.
 
     Raises:
-        DeployError: something is at *target*, and no folder.
+        DeployError: *target* exists and is not a folder.
     """
     if os.path.lexists(target) and not target.is_dir():
         what = "is a link to nothing" if target.is_symlink() and not target.exists() else "is not a folder"
@@ -145,13 +145,13 @@ def _places(named: str, models: Iterable[Path], environments: Iterable[Path]) ->
 
 
 def _is_built(place: Path) -> bool:
-    """Whether an archive lies where ``build`` put it, or a folder is what one is unpacked into."""
+    """Whether it is an archive where ``build`` put it, or a folder into which one was unpacked."""
     if ARCHIVE.fullmatch(place.name) is None:
         return False
     try:
         manifest = place / MANIFEST_PATH if place.is_dir() else manifest_beside(place)
         return place.exists() and manifest.is_file()
-    except OSError:  # a name that no file can have, or a folder of somebody else's
+    except OSError:  # an invalid file name, or a folder without permission
         return False
 
 
@@ -163,9 +163,9 @@ def check_environment(
     environments: Sequence[Path],
     replace: bool,
 ) -> str | None:
-    """Refuse to replace an EXECUTION_ENV_PATH that is somebody else's, unless *replace* says so.
+    """Refuse to replace an EXECUTION_ENV_PATH that no deployment set, unless *replace* is true.
 
-    Returns: the value that is replaced although no deployment put it there.
+    Returns: the value that is replaced although no deployment set it.
 
     Raises:
         DeployError: there is one, and *replace* is false.
@@ -179,7 +179,7 @@ def check_environment(
 
 
 def foreign_environment(where: str, named: str) -> DeployError:
-    """Return the error for an EXECUTION_ENV_PATH that is somebody else's; *where* names the configuration."""
+    """Return the error for an EXECUTION_ENV_PATH that no deployment set; *where* names the configuration."""
     return DeployError(
         f"{where} has an {ENVIRONMENT} that was not written by a deployment: {shown(named)}",
         hint="replace it with --replace",
@@ -187,7 +187,7 @@ def foreign_environment(where: str, named: str) -> DeployError:
 
 
 def check_files(folder: str, gone: Sequence[str], changed: Sequence[str] = (), *, hint: str = _HINT) -> None:
-    """Refuse to delete *gone* and to overwrite *changed*, files of the model's folder *folder*, which nobody deployed.
+    """Refuse to delete *gone* and to overwrite *changed*, files of the model's folder that no deployment put there.
 
     Raises:
         DeployError: there are some.
@@ -205,9 +205,9 @@ def check_files(folder: str, gone: Sequence[str], changed: Sequence[str] = (), *
 
 
 def overwritten(present: Present, plan: Mapping[str, Entry], config: ModelConfig) -> Iterator[str]:
-    """List the files in the model's folder that would get other bytes, and that nobody deployed.
+    """List the files in the model's folder that would change, and that no deployment put there.
 
-    What a deployment writes into a configuration of the user's is no loss: the rest of it is what counts.
+    Edits that a deployment makes in the user's configuration do not count.
 
     Args:
         present: the folder.

@@ -54,7 +54,7 @@ from envbuilder.progress import Reporter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One deployment, decided and not yet done."""
+    """One deployment, decided on but not carried out."""
 
     name: str
     model: Path
@@ -67,9 +67,9 @@ class Job:
     plain: bool
     """The model brings a ``TritonPythonModel`` of its own."""
     present: Present
-    """What lies at *target* now."""
+    """The present state of *target*."""
     environments: tuple[Path, ...]
-    """Where deployments put environments for many models."""
+    """Folders in which deployments put environments for many models."""
     options: DeployOptions
     compiled: tuple[Compiled, ...] = ()
 
@@ -80,16 +80,17 @@ class Job:
 
     @property
     def in_place(self) -> bool:
-        """Whether the model directory is the model's folder in the repository: what it holds is what is deployed."""
+        """Whether the model directory is the model's folder in the repository, which is then deployed in place."""
         return real(self.options.original or self.model) == real(self.target)
 
     @property
     def new_name(self) -> str | None:
-        """The name to write: only where config.pbtxt has another one."""
+        """The name to write, if config.pbtxt has a different one."""
         return self.name if self.config.message.name not in ("", self.name) else None
 
     def python_serving(self, environment: str) -> Serving:
-        """Return what config.pbtxt is to say where Triton's own Python backend serves it, in *environment*."""
+        """Return the settings of config.pbtxt for a model that Triton's own Python backend serves in
+        *environment*."""
         return Serving(
             name=self.new_name,
             backend="python",
@@ -99,7 +100,7 @@ class Job:
         )
 
     def record(self, name: str, *users: str) -> Record:
-        """Return what is said beside the environment, where it is called *name*; *users* are repositories."""
+        """Return the record of the environment under the name *name*; *users* are repositories."""
         return Record(
             environment=name,
             sha256=self.environment.sha256,
@@ -110,15 +111,15 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """A deployment of which everything is checked, and nothing is done."""
+    """A deployment that is checked, but not carried out."""
 
     job: Job
     plan: Mapping[str, Entry]
-    """What the model's folder will hold."""
+    """The new content of the model's folder."""
     removed: tuple[str, ...]
-    """What it holds now, and will not."""
+    """Files that it has now and will not have."""
     overwritten: tuple[str, ...]
-    """What nobody deployed, and will have other bytes."""
+    """Files that change although no deployment put them there."""
     unused: Unused
     replaced: str | None
     findings: tuple[lint.Finding, ...]
@@ -138,7 +139,7 @@ def prepare(
     environments: tuple[Path, ...],
     backends: Path,
 ) -> Job:
-    """Read everything, and write nothing. The folders are locked: nobody deploys into them meanwhile."""
+    """Read everything, and write nothing. The folders are locked against other deployments."""
     config, called = read_model(model, repository, options.name)
     suffix = "" if options.unpacked else ".tar" if read.plain else ".tar.gz"
     return Job(
@@ -172,14 +173,14 @@ def begin(
 
     Args:
         job: the deployment.
-        serving: what config.pbtxt is to say.
-        environment: what goes into the model's folder beside the model.
-        folders: where else environments lie.
+        serving: the settings of config.pbtxt.
+        environment: what is put into the model's folder beside the model.
+        folders: further folders with environments.
         links: symbolic links that the deployment recreates.
-        reporter: told what the deployment changes of its own accord.
+        reporter: is told about changes that the user did not ask for.
 
     Raises:
-        DeployError: it may not, or what it would delete cannot be told.
+        DeployError: it is refused, or what it would delete cannot be determined.
     """
     check_is_folder(job.target)
     plan = {**_model_entries(job, serving, reporter), **environment}
@@ -228,7 +229,7 @@ def begin(
 
 
 def _replaced(job: Job, serving: Serving) -> str | None:
-    """Return the environment of somebody else's that the deployment takes from the model."""
+    """Return the environment that the deployment replaces although no deployment had set it."""
     found = [
         check_environment(
             config,
@@ -270,7 +271,7 @@ def _overwritten(job: Job, plan: Mapping[str, Entry]) -> list[str]:
 
 
 def _model_entries(job: Job, serving: Serving, reporter: Reporter) -> dict[str, Entry]:
-    """What the model's folder will hold, but for the environment."""
+    """The new content of the model's folder, without the environment."""
     findings = list(lint.find_problems(job.model, job.config, job.manifest, plain=job.plain))
     if errors := [finding for finding in findings if finding.level == "error"]:
         raise DeployError("\n".join(finding.message for finding in errors), hint=errors[0].hint)
@@ -300,21 +301,21 @@ def runtime_entries(name: str, folder: str = "") -> dict[str, Entry]:
 
 
 def skipped_entries(model: Path, plan: Mapping[str, Entry]) -> dict[str, Entry]:
-    """What stays of a folder that is replaced by its own files: what is never deployed, for it is the user's."""
+    """List what a folder that is replaced by its own files keeps: the user's files that are never deployed."""
     return {path: Keep() for path in skipped_files(model, plan)}
 
 
 def marked(environment: Path) -> dict[str, Entry]:
-    """What says that a deployment made the model, where no record beside *environment* will say so."""
+    """The mark that a deployment made the model, where no record beside *environment* shows that."""
     theirs = os.path.lexists(environment) and read_record(environment) is None
     return {MARK: Text(data=DEPLOYED.text())} if theirs else {}
 
 
 def put_environment(job: Job, place: Path, reporter: Reporter) -> bool:
-    """Put the environment into a folder for many models; return whether it was not there.
+    """Put the environment into a folder for many models; return whether it is new.
 
     Raises:
-        DeployError: it cannot be written, or something else has its name.
+        DeployError: it cannot be written, or its name is taken.
         IntegrityError: the archive is another one by now.
     """
     record = None
@@ -335,7 +336,7 @@ def finish(
     place: Callable[[], bool] = lambda: False,
     reporter: Reporter,
 ) -> Deployment:
-    """Put the environment (*place*, which says whether it was not there) and the model's folder in their places.
+    """Put the environment (*place*, which returns whether it is new) and the model's folder in their places.
 
     All that may fail is done first: neither is there without the other. Then what is unused is deleted.
 
@@ -377,9 +378,9 @@ def finish(
 
 
 def _tidy(work: Work, reporter: Reporter) -> None:
-    """Delete what no model names, where that is asked for, and write down what this repository no longer uses."""
+    """Delete environments that no model names, if requested, and update the records of those no longer used here."""
     for path in work.deleted:
-        if os.path.lexists(path):  # what lay in the model's or the backend's folder went with that
+        if os.path.lexists(path):  # those in the model's or the backend's folder are gone with it
             delete_environment(path, reporter)
     for path, record in work.unused.released.items():
         if read_record(path) not in (None, record):

@@ -34,7 +34,7 @@ _FICLONE = 0x40049409
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Copy:
-    """A file with the bytes, mode and time of another."""
+    """A file with the content, mode and time of another."""
 
     path: Path
 
@@ -55,18 +55,18 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """An archive's content, named by the archive's digest: what has the name has the content."""
+    """An archive's content, named by the archive's digest: equal names mean equal content."""
 
     archive: Path
     sha256: str
-    """Of the archive as it was read: what is written has it, even if the file changes meanwhile."""
+    """The digest of the archive as it was read, which is checked as it is written."""
     unpacked: bool
-    """A folder instead of the archive itself."""
+    """Whether it is unpacked into a folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Keep:
-    """What the folder holds under this name already."""
+    """What the folder has under this name already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,11 +77,11 @@ class Tree:
 
 
 Entry = Copy | Text | Link | Environment | Keep | Tree
-"""What a path of a new folder is made from."""
+"""The source of one path of a new folder."""
 
 
 def is_in_place(target: Path, plan: Mapping[str, Entry]) -> bool:
-    """Whether the folder *target* holds what *plan* says, and nothing else but what Python compiles there."""
+    """Whether the folder *target* has exactly the content of *plan*, apart from Python's bytecode."""
     if not target.is_dir() or target.is_symlink():
         return False
     present = {path for path in paths(target, plan) if "__pycache__" not in path.split("/")}
@@ -89,10 +89,10 @@ def is_in_place(target: Path, plan: Mapping[str, Entry]) -> bool:
 
 
 def replace_folder(target: Path, plan: Mapping[str, Entry], reporter: Reporter) -> None:
-    """Make *target* a folder with what *plan* says and nothing else, at once.
+    """Replace *target* atomically by a folder with exactly the content of *plan*.
 
     The caller holds :func:`locked` on the folder that holds *target*. What *target* has already is linked, not
-    copied: an archive keeps its time, which to a running server says that it is the same.
+    copied: an archive keeps its time, by which a running server sees that it is the same.
 
     Raises:
         DeployError: it cannot be written. *target* is as it was.
@@ -103,7 +103,7 @@ def replace_folder(target: Path, plan: Mapping[str, Entry], reporter: Reporter) 
 
 @contextlib.contextmanager
 def drafted(target: Path, plan: Mapping[str, Entry], reporter: Reporter) -> Iterator[Callable[[], None]]:
-    """Assemble what :func:`replace_folder` puts in the place of *target*; the function given then puts it there.
+    """Assemble the folder that replaces *target*; the yielded function puts it in place.
 
     Raises:
         DeployError: it cannot be written. *target* is as it was.
@@ -124,12 +124,12 @@ def put(
     *,
     beside: Mapping[str, Text] = MappingProxyType({}),
 ) -> bool:
-    """Make *target* what *entry* says, and the files *beside* it what theirs say, at once, unless they are there.
+    """Create *target* from *entry*, and the files *beside* it from theirs, atomically, unless they exist.
 
-    The caller holds :func:`locked` on the folder that holds *target*. A killed run may leave what is *beside* alone,
-    and never *target* alone.
+    The caller holds :func:`locked` on the folder that holds *target*. A killed run may leave only the files
+    *beside*, but never only *target*.
 
-    Returns: whether *target* was not there.
+    Returns: whether *target* is new.
 
     Raises:
         DeployError: it cannot be written.
@@ -152,7 +152,7 @@ def put(
 
 
 def remove(path: Path, reporter: Reporter, *, beside: Sequence[str] = ()) -> None:
-    """Remove a file or a folder, and what is *beside* it, at once: a killed run never leaves half of an environment.
+    """Remove a file or a folder, and what is *beside* it, atomically: a killed run never leaves half an environment.
 
     The caller holds :func:`locked` on the folder that holds it.
 
@@ -193,7 +193,7 @@ def _is_entry(path: Path, entry: Entry) -> bool:
         case Text(data=data):
             return _is_file(path) and has_bytes(path, data)
         case Copy(path=source):
-            # Same size and time, or the same bytes; a mode that changed is a change.
+            # Same size and time, or same bytes; a different mode counts as a change.
             return (
                 _is_file(path)
                 and path.stat().st_mode == source.stat().st_mode
@@ -202,7 +202,7 @@ def _is_entry(path: Path, entry: Entry) -> bool:
 
 
 def has_same_bytes(path: Path, entry: Copy | Text) -> bool:
-    """Whether the file *path* has the bytes that *entry* says, whatever its mode."""
+    """Whether the file *path* has the content of *entry*, whatever its mode."""
     if isinstance(entry, Text):
         return has_bytes(path, entry.data)
     return filecmp.cmp(entry.path, path, shallow=True)
@@ -240,7 +240,7 @@ def write_entry(place: Path, entry: Entry) -> None:
 
 
 def _link(old: Path, place: Path) -> None:
-    """Give *old*, a file, a link or a folder, the further name *place*."""
+    """Link *old*, a file, a link or a folder, as *place*."""
     if old.is_dir() and not old.is_symlink():
         shutil.copytree(old, place, symlinks=True, copy_function=link_file)
     else:
@@ -248,7 +248,7 @@ def _link(old: Path, place: Path) -> None:
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """Make the folder *target* with the files of *source*: they share blocks, or are one, or else are copies."""
+    """Make the folder *target* with the files of *source*: by shared blocks, hard links or copies."""
     shutil.copytree(source, target, symlinks=True, copy_function=_share_file)
 
 
@@ -266,7 +266,7 @@ def _share_file(old: str, place: str) -> None:
 
 
 def link_file(old: str, place: str) -> None:
-    """Give the file or link *old* the further name *place*; where it cannot have one, copy it."""
+    """Hard-link the file or link *old* as *place*; where that is impossible, copy it."""
     try:
         os.link(old, place, follow_symlinks=False)
     except OSError:  # a file system without hard links
@@ -274,7 +274,7 @@ def link_file(old: str, place: str) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file's bytes; where the file system can share blocks, nothing is copied."""
+    """Copy a file's bytes, or share its blocks where the file system can."""
     with source.open("rb") as reader, target.open("wb") as writer:
         try:
             while os.copy_file_range(reader.fileno(), writer.fileno(), _CHUNK):
@@ -339,7 +339,7 @@ def exchange(draft: Path, target: Path) -> None:
 
 
 def paths(folder: Path, plan: Mapping[str, Entry]) -> Iterator[str]:
-    """List the files and links of *folder*; a folder that is one entry of the plan is listed as one."""
+    """List the files and links of *folder*; a folder that is a single entry of the plan is listed as one."""
     for root, folders, files in os.walk(folder):
         relative = Path(root).relative_to(folder)
         for name in list(folders):

@@ -1,4 +1,4 @@
-"""Which folders of a model directory Triton takes for versions, and which of them it serves.
+"""Determine which folders of a model directory are versions to Triton, and which of them it serves.
 
 Source: ``VersionsToLoad`` of Triton core's ``model_lifecycle.cc``, where ``std::stoll`` reads the names. Each case was
 tried on a server of 24.10.
@@ -20,7 +20,7 @@ _MOST: Final = 2**63
 
 
 def version_of(name: str) -> int | None:
-    """Return which version Triton takes a folder for: ``2_old`` is 2. None: for none."""
+    """Return the version that Triton reads from a folder's name: 2 for ``2_old``; None if there is none."""
     if len(name) > 1 and name.startswith("0"):
         return None
     number = _NUMBER.match(name)
@@ -28,14 +28,14 @@ def version_of(name: str) -> int | None:
 
 
 def is_numbered(name: str) -> bool:
-    """Say whether a folder's name begins as a version's does."""
+    """Whether a folder's name begins as a version's does."""
     return _NUMBER.match(name) is not None
 
 
 def served_versions(model: Path, config: model_config_pb2.ModelConfig) -> list[str]:
     """Return the versions that Triton serves of a model directory, by its version policy, in order.
 
-    It looks for each in the folder of that name, whatever the one is called that it was read from.
+    It looks for each version in the folder named by its number, even if another name was read as that number.
     """
     found = {version_of(path.name) for path in model.iterdir() if path.is_dir()}
     versions = sorted(number for number in found if number is not None and -_MOST <= number < _MOST)

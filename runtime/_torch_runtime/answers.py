@@ -1,4 +1,4 @@
-"""What a model returned, as the outputs of the configuration, ready to be sent."""
+"""Convert what a model returns to the outputs of the configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .fields import FLOATS, TORCH_DTYPES, Field
 
 
 def named_outputs(result: Any) -> dict[str, Any] | None:
-    """Return what a model returned by the names that it has in it; None: it has no names."""
+    """Return a model's result as a mapping by name; None if it has no names."""
     if isinstance(result, dict):
         return result
     if dataclasses.is_dataclass(result):
@@ -31,7 +31,7 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
     """Return the value for each of *outputs* in *result*: by name where it has names, else by position.
 
     Raises:
-        ModelError: an output of the configuration is not there.
+        ModelError: an output of the configuration is missing.
     """
     if isinstance(result, torch.Tensor) and len(outputs) == 1:
         return [result]
@@ -45,7 +45,7 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
             found = ", ".join(map(str, fields))
             raise ModelError(f"the model returned {found}; missing: {', '.join(absent)}")
         result = tuple(fields.values())
-    # A list is what an output of BYTES consists of; a tuple has the outputs in it, and so has any other list.
+    # An output of BYTES is a list; a tuple, or any other list, contains the outputs.
     strings = isinstance(result, list) and [field.data_type for field in outputs] == ["STRING"]
     values = [result] if strings or not isinstance(result, (tuple, list)) else list(result)
     if len(values) < len(names):
@@ -56,7 +56,7 @@ def name_outputs(result: Any, outputs: list[Field]) -> list[Any]:
 
 
 def to_send(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
-    """Return an output as what can be sent: a contiguous tensor, or an array where DLPack has no such type."""
+    """Return an output in a form that can be sent: a contiguous tensor, or an array if DLPack lacks its type."""
     if field.data_type == "STRING":
         return encode(value, field.dims, batched)
     value = value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
@@ -72,14 +72,14 @@ def to_send(value: Any, field: Field, batched: bool, dtype: str | None) -> Any:
 
 
 def as_array(value: Any) -> Any:
-    """Return an output, of what :func:`to_send` made, as an array; bfloat16, which NumPy has not, as float32."""
+    """Return an output of :func:`to_send` as an array; bfloat16, which NumPy lacks, becomes float32."""
     if isinstance(value, np.ndarray):
         return value
     return (value.float() if value.dtype is torch.bfloat16 else value).cpu().numpy()
 
 
 def to_triton(name: str, parts: Sequence[Any]) -> list[Any]:
-    """Return the *parts* of an output, of what :func:`to_send` made, as Triton's tensors."""
+    """Return the *parts* of an output of :func:`to_send` as Triton's tensors."""
     if isinstance(parts[0], np.ndarray):
         return [pb_utils.Tensor(name, part) for part in parts]
     from_dlpack = pb_utils.Tensor.from_dlpack
@@ -93,7 +93,7 @@ def check_output(value: Any, field: Field, batched: bool) -> None:
     """Compare an output with the configuration.
 
     Raises:
-        ModelError: its dtype or its rank is another one.
+        ModelError: its dtype or its shape differs.
     """
     found = "STRING" if value.dtype == np.object_ else str(value.dtype).replace("torch.", "")
     expected = TORCH_DTYPES.get(field.data_type, field.data_type)

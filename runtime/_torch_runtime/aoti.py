@@ -1,7 +1,8 @@
-"""A package of AOTInductor that a user made, loaded without a compiler.
+"""Load an AOTInductor package that a user made, without a compiler.
 
 ``torch._inductor.aoti_load_package`` of torch 2.13 compiles a test program with g++ at each load, to ask the processor
-what it can do (pytorch issue 191715): 2.9 to 10.6 s, and an error where no compiler is. The loader below it needs none.
+what it can do (pytorch issue 191715): 2.9 to 10.6 s, and fails without a compiler. The loader that it uses needs
+none.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import torch
 from .errors import ModelError
 
 CHECKS = "AOTI_RUNTIME_CHECK_INPUTS"
-"""What a package looks at when it is first called: it compares shapes and types with those it was exported with."""
+"""Makes a package compare shapes and types with those it was exported with; read at its first call."""
 _DEVICE = "AOTI_DEVICE_KEY"
 _ONE_ROW = re.compile(r"dim value is too small at 0, expected it to be >= 2, but got: 1\b")
-"""What a package says that was exported with a dynamic batch: export vouches for two rows or more."""
+"""The error of a package that was exported with a dynamic batch: export guarantees only two rows or more."""
 _FOLDER = "data/aotinductor/"
 
 
 class AOTInductorModel:
-    """A package of AOTInductor with the arguments and the results that its model had."""
+    """An AOTInductor package, called with its model's arguments and results."""
 
     def __init__(self, loader: Any) -> None:
         import torch.utils._pytree as pytree
@@ -32,22 +33,22 @@ class AOTInductorModel:
         inputs, outputs = loader.get_call_spec()
         self._loader, self._pytree = loader, pytree
         self._outputs = pytree.treespec_loads(outputs)
-        # What a tree has for children differs between releases of torch; that it can be rebuilt does not.
+        # The children of a tree spec differ between releases of torch; that it can be rebuilt does not.
         spec = pytree.treespec_loads(inputs)
         _, self._named = pytree.tree_unflatten([None] * spec.num_leaves, spec)
         self.device_type: str = loader.get_metadata().get(_DEVICE, "")
-        """``cpu`` or ``cuda``; empty where it does not say."""
+        """``cpu`` or ``cuda``; empty if it is not recorded."""
         self.batched = False
-        """Whether the first dim of all inputs and outputs is that of a batch, whose rows know nothing of each other."""
-        self._doubles = False  # found out by the first single row
+        """Whether the first dim of all inputs and outputs is a batch of independent rows."""
+        self._doubles = False  # determined by the first single row
 
     def order(self, names: list[str]) -> list[int]:
         """Return the places of *names*, the inputs of a configuration, in the order in which the package takes them.
 
-        What it was exported with by name goes by name, the rest as the configuration lists it.
+        Inputs that were exported by name are matched by name, the rest by the configuration's order.
 
         Raises:
-            ModelError: only some of its names are there: which input is meant for the others, nobody knows.
+            ModelError: only some of its names are there, so the others cannot be matched.
         """
         lacking = [name for name in self._named if name not in names]
         if lacking and len(lacking) < len(self._named):
@@ -61,7 +62,7 @@ class AOTInductorModel:
         return [*positional, *(names.index(name) for name in self._named)]
 
     def __call__(self, *given: Any) -> Any:
-        """Return what the model returned for these arguments when it was exported, in the order of :meth:`order`."""
+        """Return the model's result for these arguments, which are in the order of :meth:`order`."""
         tensors = [one for one in given if isinstance(one, torch.Tensor)]
         alone = self._doubles and all(one.shape[0] == 1 for one in tensors)
         try:
@@ -75,7 +76,7 @@ class AOTInductorModel:
 
 
 def _in_words(text: str) -> str:
-    """Say what to do where a package was exported for other inputs."""
+    """Return the error for a package that was exported for other inputs, with what to do."""
     found = re.search(r"(unmatched|dim value is too) .*", text)
     if not found:
         return f"the package fails: {' '.join(text.split())}"
@@ -96,8 +97,8 @@ def load_aotinductor(path: str, device: torch.device | None) -> Any:
     models = sorted({name.split("/")[0] for name in inside if "/" in name})
     if len(models) > 1:
         raise ModelError(f"it holds several models: {', '.join(models)}; package the wanted one separately")
-    # Unchecked, it reads as many rows as it was exported with, whatever it is given. Packages that the runtime made
-    # are asked before each call which shapes they take, and are not slowed down.
+    # Unchecked, it reads as many rows as it was exported with, even from smaller inputs. Packages that the runtime
+    # made are asked before each call which shapes they take, and are not slowed down.
     os.environ.setdefault(CHECKS, "1")
     loads = hasattr(getattr(torch._C, "_aoti", None), "AOTIModelPackageLoader")
     if not loads or any(name.endswith("weights_config.json") for name in inside):  # weights beside the code

@@ -1,4 +1,4 @@
-"""Requests put together to one call's arguments, and taken apart again."""
+"""Combine requests into the arguments of one call, and split its results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Arguments:
             self._check_places(list(defaults))
 
     def _check_places(self, arguments: list[str]) -> None:
-        """Refuse inputs that go by position where one of them is called as the argument at another place."""
+        """Refuse positional inputs if one of them has the name of an argument at another position."""
         for place, name in enumerate(self._names):
             if name in arguments and arguments.index(name) != place:
                 raise ModelError(
@@ -78,7 +78,7 @@ def read_column(requests: list[Any], field: Field) -> list[Any]:
     """Return one input of all *requests*, without a copy: tensors, or arrays where DLPack has no such type.
 
     Raises:
-        AttributeError: a request is without it.
+        AttributeError: a request lacks it.
     """
     get, name = pb_utils.get_input_tensor_by_name, field.name
     if field.data_type in ("STRING", "BOOL"):
@@ -91,10 +91,10 @@ def read_column(requests: list[Any], field: Field) -> list[Any]:
 
 
 def read_request(request: Any, inputs: list[Field]) -> list[Any]:
-    """Return the inputs of one *request*, None for an optional one that is absent.
+    """Return the inputs of one *request*; None for absent optional ones.
 
     Raises:
-        ModelError: another one is absent.
+        ModelError: a required one is absent.
     """
     values: list[Any] = []
     for field in inputs:
@@ -108,7 +108,7 @@ def read_request(request: Any, inputs: list[Field]) -> list[Any]:
 
 
 def group_key(values: list[Any]) -> tuple[Any, ...]:
-    """Return what has to be equal for two requests to be concatenated: all dims but the first."""
+    """Return the key by which requests can be concatenated: all dims but the first."""
     return tuple([None if value is None else value.shape[1:] for value in values])
 
 
@@ -120,7 +120,7 @@ def concatenate(column: Sequence[Any]) -> Any:
 
 
 def split(value: Any, counts: list[int]) -> Any:
-    """Return what :func:`concatenate` would have joined: *counts* rows of *value* each."""
+    """Undo :func:`concatenate`: split *value* into parts of *counts* rows."""
     if len(counts) == 1:
         return [value]
     if isinstance(value, np.ndarray):

@@ -1,7 +1,7 @@
-"""Which files the code of a version folder reads by itself, as far as its text tells.
+"""Determine which files the code of a version folder reads by itself, from its text.
 
-It needs the standard library only. ``envbuilder/deployment/code_reads.py`` is a link to this file: deploying goes
-by the same rule as loading.
+It needs the standard library only. ``envbuilder/deployment/code_reads.py`` is a link to this file, so deploying and
+loading share one rule.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _MOST_CODE = 16 * 2**20
-"""Bytes of a file of code that are looked at."""
+"""Largest source file that is searched, in bytes."""
 _READERS = re.compile(r"(^|.*_)(load\w*|open|read\w*|from_pretrained|fromfile)($|_.*)")
 
 
 def mentioned(folder: str, names: Iterable[str]) -> list[str]:
-    """Return those of *names* that the Python files in *folder* mention, for whatever."""
+    """Return those of *names* that the Python files in *folder* mention anywhere."""
     texts = list(_sources(folder))
     return [name for name in names if any(name in text for text in texts)]
 
 
 def read_by_code(folder: str, names: Iterable[str]) -> list[str]:
-    """Return those of *names* that the Python files in *folder* give to a function that reads files.
+    """Return those of *names* that the Python files in *folder* pass to a function that reads files.
 
-    A name elsewhere tells nothing: a file may as well be written (``torch.save``). What a file does when it is run as
-    a program, it does not do when it is served.
+    Other mentions do not count: the file may be written, for instance (``torch.save``). Code under ``if __name__ ==
+    "__main__"`` does not run while a model is served.
     """
     given: set[str] = set()
     for text in _sources(folder):
@@ -39,7 +39,7 @@ def read_by_code(folder: str, names: Iterable[str]) -> list[str]:
 
 
 class _Reads:
-    """The calls of a file that read, and what is assigned to names in it."""
+    """A file's calls that read files, and its assignments."""
 
     def __init__(self, tree: ast.Module) -> None:
         self._assigned: dict[str, list[str]] = {}
@@ -72,7 +72,7 @@ class _Reads:
             self._assigned.setdefault(name, []).extend(_strings(value))
 
     def strings(self) -> Iterator[str]:
-        """Yield the strings in calls that read, and those that are assigned to the names in them."""
+        """Yield the strings in calls that read files, directly or by a name assigned to."""
         for call in self._calls:
             called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
             if not _READERS.fullmatch(called) or _writes(call):
@@ -88,7 +88,7 @@ def _default(argument: ast.arg, value: ast.expr | None) -> tuple[str, Any]:
 
 
 def _writes(call: ast.Call) -> bool:
-    """Say whether a call opens a file to write it."""
+    """Return whether a call opens a file for writing."""
     modes = [*call.args[:2], *(one.value for one in call.keywords if one.arg == "mode")]
     said = [one.value for one in modes if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     return any(re.fullmatch(r"[wxa][bt+]*", one) for one in said)

@@ -1,4 +1,4 @@
-"""An end for compiling: a line of progress every few seconds, and an exception when the time is up."""
+"""A time limit for compiling: progress every few seconds, and an exception when the time is up."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, Callable
 TICK = 5.0
 """Seconds between two lines of progress."""
 AGAIN = 1.0
-"""Seconds until an exception that got lost in a destructor is raised again."""
+"""Seconds until an exception that was lost in a destructor is raised again."""
 
 
 class OutOfTimeError(BaseException):
-    """Compiling takes longer than it may. No ``Exception``: a compiler's own handlers must let it through."""
+    """Compiling takes too long. Not an ``Exception``, so that a compiler's own handlers let it through."""
 
 
 class Deadline:
-    """A context in which work ends when *seconds* are over, by an :class:`OutOfTimeError`, wherever it is.
+    """A context that ends its work by an :class:`OutOfTimeError` after *seconds*.
 
     On the main thread, where Triton's stub loads a model, it is a signal that raises it: that ends waiting for a
     compiler, too. Elsewhere it comes between two steps of Python.
     """
 
     def __init__(self, seconds: float, tell: Callable[[float], None]) -> None:
-        """*tell* is called every few seconds, on another thread, with the seconds that have passed."""
+        """*tell* is called every few seconds, on another thread, with the elapsed seconds."""
         self._seconds, self._tell = seconds, tell
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="compile-deadline", daemon=True)
@@ -52,14 +52,14 @@ class Deadline:
                 self._over.set()
                 self._thread.join()
                 break
-            except OutOfTimeError:  # it came just now: the work is done
+            except OutOfTimeError:  # the time was up just as the work ended
                 continue
         if self._signals:
             signal.signal(signal.SIGALRM, self._before or signal.SIG_DFL)
 
     @property
     def passed(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self._began
 
     def _raise(self, number: int, frame: FrameType | None) -> None:

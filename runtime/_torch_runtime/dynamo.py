@@ -1,4 +1,4 @@
-"""torch.compile: a model compiled while it is loaded, for every size that it will be asked for."""
+"""torch.compile: compile a model while it is loaded, for every size that requests will have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .sealed import UNCOMPILED, Seal
 
 
 class Compiler:
-    """Compiles one model, and counts what Dynamo compiles after it said to be ready."""
+    """Compiles one model, and counts the graphs that Dynamo compiles after warm-up."""
 
     def __init__(self, model: LoadedModel) -> None:
         """Let torch.compile wrap *model*; the work itself is done by the first calls."""
@@ -32,7 +32,7 @@ class Compiler:
         self._limit = parameters.recompile_limit
         self._prefix = StablePrefix()
         self._static = parameters.compile_options.get("dynamic") is False
-        # On a CPU, weights that stay are laid out once as its matrix multiplications like them best. That is a copy of
+        # On a CPU, freezing lays out constant weights for its matrix multiplications once. That is a copy of
         # them, the opposite of sharing; and each new shape costs a millisecond, too much where dims vary, too.
         self._freeze = device.type == "cpu" and not model.varied and not parameters.weight_sharing
         self._freeze &= self._options.get("options", {}).get("freezing", True)
@@ -58,7 +58,7 @@ class Compiler:
         return torch.compile(bare_forward(target), **self._options)
 
     def seal(self) -> None:
-        """Compile nothing any more: what is compiled serves, the model itself does for the rest."""
+        """Stop compiling: compiled code serves its shapes, the uncompiled model the rest."""
         self._seal = Seal()
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Compiler:
         except Exception:
             if not self._prefix.was_taken():
                 raise
-            # Another server took the headers away that a compiler was reading.
+            # Another server removed the headers that a compiler was reading.
             result = self._model.result(self._compiled, tensors)
         return self._outputs(result)
 
@@ -89,28 +89,28 @@ class Compiler:
         return outputs
 
     def mark(self, tensors: list[Any]) -> None:
-        """Mark the sizes that vary of examples, unless each size is to have a graph of its own."""
+        """Mark the dims of examples that vary, unless each size is to have a separate graph."""
         if not self._static:
             mark_dynamic(tensors, self._model.inputs, self._model.batched)
 
     def denied(self) -> bool:
-        """Say whether the last call was the model's own, as it would have had to compile for it; say it once."""
+        """Return, once, whether the last call ran uncompiled because it would have had to compile."""
         return self._seal is not None and self._seal.take_denied()
 
     @property
     def graphs(self) -> int:
-        """How many graphs were compiled since the last call of :meth:`new_graphs`."""
+        """The number of graphs compiled since the last call of :meth:`new_graphs`."""
         return int(self._counters["stats"]["unique_graphs"]) - self._graphs
 
     def new_graphs(self) -> int:
-        """Return how many graphs were compiled since the last call."""
+        """Return the number of graphs compiled since the last call."""
         before, self._graphs = self._graphs, int(self._counters["stats"]["unique_graphs"])
         return self._graphs - before
 
 
 @contextlib.contextmanager
 def limits_said(log: Log) -> Iterator[None]:
-    """Say in the server's log where Dynamo keeps no more graphs: it says so where nobody looks."""
+    """Log to the server when Dynamo keeps no more graphs: its own warning does not get there."""
 
     class Said(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -132,7 +132,7 @@ def limits_said(log: Log) -> Iterator[None]:
 
 
 def bare_forward(target: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the forward of a module whose call does nothing else: each call is several frames shorter."""
+    """Return a module's forward if calling the module does nothing else, which saves several frames a call."""
     if not isinstance(target, torch.nn.Module) or type(target).__call__ is not torch.nn.Module.__call__:
         return target
     hooks = target._forward_hooks or target._forward_pre_hooks
@@ -153,7 +153,7 @@ def mark_dynamic(values: list[Any], fields: list[Field], batched: bool) -> None:
 
 
 def restore_caches(path: str) -> None:
-    """Put the caches in the file at *path* where Inductor looks for them; what is there already stays.
+    """Unpack the caches in the file at *path* to where Inductor looks for them; existing files are kept.
 
     Raises:
         OSError: the folder cannot be written, or is full.
@@ -162,7 +162,7 @@ def restore_caches(path: str) -> None:
     import torch._inductor.config
     from torch._inductor.codecache import cache_dir  # type: ignore[attr-defined]  # where all versions have it
 
-    if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # their place is in what is looked up
+    if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # their path is part of the cache key
         torch._inductor.config.cpp_cache_precompile_headers = False
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -183,19 +183,19 @@ def restore_caches(path: str) -> None:
             try:
                 with open(draft, "wb") as file:
                     file.write(content)
-                os.replace(draft, place)  # another server may do the same at this moment
+                os.replace(draft, place)  # another server may be doing the same
             finally:
                 if os.path.exists(draft):
                     os.remove(draft)
 
 
 class StablePrefix:
-    """A name for the environment that is the same after each start: a link in the folder for temporary files.
+    """A stable path for the environment: a link in the folder for temporary files.
 
-    Triton chooses a new folder each time it extracts an archive, and the names of headers are in what
-    Inductor's caches are looked up by: under another name everything would compile again. Under the stable name a
-    restart with these caches took the sample models 2.2 (perceptron) and 3.5 (encoder) times less CPU time, and caches
-    that were made ahead of time, in another folder, are found at all.
+    Triton extracts an archive into a new folder each time, and Inductor's cache keys contain the paths of headers:
+    under another path everything would compile again. Under the stable name a restart with these caches took the
+    sample models 2.2 (perceptron) and 3.5 (encoder) times less CPU time, and caches that were made ahead of time in
+    another folder become usable.
     """
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class StablePrefix:
         self._used = False
 
     def use(self) -> None:
-        """Give the compiler the stable name, where there is one."""
+        """Give the compiler the stable path, if there is one."""
         import sysconfig
 
         import torch._inductor.cpp_builder
@@ -219,7 +219,7 @@ class StablePrefix:
             for name in ("_TORCH_PATH", "TORCH_LIB_PATH", "_LINKER_SCRIPT"):
                 if hasattr(module, name):
                     setattr(module, name, self._stable(getattr(module, name)))
-        try:  # the link may lead to the folder of another server by then, which takes it along when it stops
+        try:  # the link may lead to another server's folder by then, which is removed when that server stops
             from torch._dynamo.callback import callback_handler
 
             callback_handler.register_start_callback(self._point_again)
@@ -230,24 +230,24 @@ class StablePrefix:
         self._point()
 
     def _stable(self, path: Any) -> Any:
-        """Return *path* by its stable name, if it is one in the environment."""
+        """Return the stable form of *path*, if it is in the environment."""
         inside = isinstance(path, str) and (path + os.sep).startswith(sys.prefix + os.sep)
         return self._link + path[len(sys.prefix) :] if inside else path
 
     def was_taken(self) -> bool:
-        """Say whether another server with this environment made the link lead to its own folder."""
+        """Return whether another server with this environment redirected the link to its own folder."""
         return self._used and not self._is_ours()
 
     def _is_ours(self) -> bool:
         return os.path.islink(self._link) and os.readlink(self._link) == sys.prefix
 
     def _point(self) -> bool:
-        """Make the link lead to this environment; say whether it is a link to trust."""
+        """Point the link to this environment; return whether the link can be trusted."""
         try:
             if not self._is_ours():
                 draft = f"{self._link}.{os.getpid()}"
                 os.symlink(sys.prefix, draft)
                 os.replace(draft, self._link)
-            return os.lstat(self._link).st_uid in (0, os.getuid())  # nobody else says where headers are
+            return os.lstat(self._link).st_uid in (0, os.getuid())  # not another user's
         except OSError:
             return False

@@ -23,7 +23,7 @@ from .parameters import Parameters
 from .threads import set_up_torch
 
 MOST_SAID = 8
-"""How many shapes are named in the log that nothing was compiled for."""
+"""How many uncompiled shapes are logged."""
 
 
 class Engine:
@@ -43,29 +43,29 @@ class Engine:
         self.form: Form = self.model
         self.compiler: Compiler | None = None
         self.compile_seconds = 0.0
-        """Of what warming up took: making a package, and first calls of compiled code."""
+        """Seconds of warm-up for making a package and first calls of compiled code."""
         self._checked = False
         self._uncompiled: set[str] = set()
 
     @property
     def package(self) -> Package | None:
-        """The package that the model is served from, if it is."""
+        """The package that serves the model, if any."""
         return self.form if isinstance(self.form, Package) else None
 
     @property
     def served(self) -> str:
-        """What answers: ``package``, ``dynamo`` or ``eager``."""
+        """What serves requests: ``package``, ``dynamo`` or ``eager``."""
         return "package" if self.package else "dynamo" if self.compiler else "eager"
 
     def serve(self, form: Form) -> None:
-        """Answer in this *form* of the model from now on."""
+        """Serve requests with this *form* of the model from now on."""
         self.form = form
         self.compiler = form if isinstance(form, Compiler) else None
         if isinstance(form, Package):
             self.model.log.info(f"served from {os.path.basename(form.path)}")
 
     def outputs(self, form: Form, values: list[Any]) -> list[Any]:
-        """Return the outputs of *form* for *values* of the inputs, in the order of the configuration, to be sent."""
+        """Return the outputs of *form* for *values* of the inputs, in the configuration's order, ready to be sent."""
         return self.to_send(form.forward(self.model.tensors(values)))
 
     def arrays(self, form: Form, values: list[Any]) -> dict[str, Any]:
@@ -74,10 +74,10 @@ class Engine:
         return {field.name: as_array(value) for field, value in zip(self.model.outputs, outputs)}
 
     def to_send(self, results: list[Any]) -> list[Any]:
-        """Return *results*, in the order of the configuration, as what can be sent.
+        """Return *results*, in the configuration's order, ready to be sent.
 
         Raises:
-            ModelError: an output is not what the configuration says; that is looked at once.
+            ModelError: an output differs from the configuration, which is checked once.
         """
         model = self.model
         dtype = model.parameters.dtype
@@ -91,7 +91,7 @@ class Engine:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""
         responses: list[Any] = [None] * len(requests)
-        # The tensors, too, are made in the mode: their kind is something that compiled code asks.
+        # The tensors are created in inference mode, too: compiled code has a guard on that.
         with self.model.mode:
             for indexes, columns in self._groups(requests, responses):
                 self._answer(indexes, columns, responses)
@@ -101,13 +101,13 @@ class Engine:
         return responses
 
     def _groups(self, requests: list[Any], responses: list[Any]) -> list[tuple[Sequence[int], list[Any]]]:
-        """Read *requests*; return those that one call can answer: their places, and for each input its values."""
+        """Read *requests* and group those that one call can answer: their indexes, and the values of each input."""
         inputs, batched = self.model.inputs, self.model.batched
         if batched and not self.model.varied:
             try:
                 return [(range(len(requests)), [read_column(requests, field) for field in inputs])]
             except Exception:
-                pass  # one of them is at fault: which, is found below
+                pass  # one of them is invalid; which one is found below
         groups: dict[Any, tuple[list[int], list[list[Any]]]] = {}
         for index, request in enumerate(requests):
             try:
@@ -136,7 +136,7 @@ class Engine:
                 if batched and value.shape[0] != rows:
                     raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
             sent = [to_triton(f.name, split(value, counts)) for f, value in zip(fields, outputs)]
-            for index, *tensors in zip(indexes, *sent):  # the stub leaves out what was not asked for
+            for index, *tensors in zip(indexes, *sent):  # the stub drops outputs that were not requested
                 responses[index] = pb_utils.InferenceResponse(tensors)
         except Exception as error:
             if len(indexes) == 1:
@@ -146,7 +146,7 @@ class Engine:
                 self._answer([index], [[column[place]] for column in columns], responses)
 
     def _look_after(self, compiler: Compiler, values: list[Any]) -> None:
-        """Say that a request had to wait for a compilation, or was answered without compiled code."""
+        """Log that a request had to wait for a compilation, or was answered without compiled code."""
         denied = compiler.denied()
         if not denied and not compiler.new_graphs():
             return
@@ -165,7 +165,7 @@ class Engine:
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(text))
 
     def close(self) -> None:
-        """Let go of the model and of what the device holds for it."""
+        """Release the model and its device memory."""
         self.metrics.tell(at_once=True)
         if self.compiler:
             self.compiler.close()

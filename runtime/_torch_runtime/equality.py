@@ -1,7 +1,7 @@
-"""Whether two answers are the same but for rounding: the one rule, for the runtime and for whatever checks it.
+"""Decide whether two results are equal up to rounding: one rule for the runtime and for verification.
 
-It needs NumPy only. ``envbuilder/guest/equality.py`` is a link to this file: the probe of ``envbuilder verify`` has to
-compare models that bring a runtime of their own, too.
+It needs NumPy only. ``envbuilder/guest/equality.py`` is a link to this file: the probe of ``envbuilder verify``
+also compares models that do not use this runtime.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 TOLERANCES = {"float16": 2e-2, "float32": 1e-4, "float64": 1e-8}
-"""How far compiled code may be from eager, by the output's dtype: in parts of a value and of the output's largest.
+"""Tolerance of compiled code against eager, by the output's dtype: relative to a value, and to the output's largest.
 
-Compiled code adds up in another order, and what nearly cancels is as far off as what it was made from: so the largest
-value counts, and the scale of an output does not. Twice the unit roundoff of bfloat16 is 0.016; a sum of ten thousand
-float32 is 1e-5 off, and layers add to that. What is no float is the same, or is not.
+Compiled code sums in another order, and a result near zero has the absolute error of its terms: so the second
+tolerance is relative to the largest value, and independent of an output's scale. Twice the unit roundoff of
+bfloat16 is 0.016; a sum of ten thousand float32 is 1e-5 off, and layers add to that. Other dtypes must be equal.
 """
 
 
 def rough_outputs(config: Mapping[str, Any]) -> list[str]:
-    """Return the outputs that were computed in half precision, whatever their arrays' dtype, by *config*.
+    """Return the outputs that are computed in half precision according to *config*, whatever their arrays' dtype.
 
-    *config* is a model's configuration as Triton gives it to a model.
+    *config* is a model's configuration as Triton passes it to a model.
     """
     parameters = config.get("parameters") or {}
     half = (parameters.get("DTYPE") or {}).get("string_value") in ("float16", "bfloat16")
@@ -39,10 +39,11 @@ def differences(
     against: str = "eager",
     tolerance: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Say in which outputs *found* is another answer than *expected*, that of *against*; both are arrays by name.
+    """Describe the outputs in which *found* differs from *expected*, the result of *against*; both are arrays by
+    name.
 
     Outputs of :func:`rough_outputs` are *rough*. A *tolerance* of ``rtol`` and ``atol``, as NumPy's ``allclose`` takes
-    them, goes before :data:`TOLERANCES`.
+    them, overrides :data:`TOLERANCES`.
     """
     texts = []
     for name in sorted({*found, *expected}):
@@ -56,7 +57,7 @@ def differences(
 
 
 def largest_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
-    """Return the largest difference of a number in two answers of the same shapes."""
+    """Return the largest absolute difference of two results of the same shapes."""
     largest = 0.0
     for name, array in found.items():
         if array.dtype.kind in "biuf" and array.size:
@@ -67,7 +68,7 @@ def largest_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) ->
 
 
 def _bounds(expected: Any, rough: bool, tolerance: Mapping[str, float] | None) -> tuple[float, float] | None:
-    """Return how far an answer may be from *expected*, in parts of a value and at all; None: not at all."""
+    """Return the relative and the absolute tolerance for *expected*; None: it must be equal."""
     if expected.dtype.name not in TOLERANCES:
         return None
     part = TOLERANCES["float16" if rough else expected.dtype.name]

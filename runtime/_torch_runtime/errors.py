@@ -1,4 +1,4 @@
-"""What may go wrong with a model, in words."""
+"""Errors of a model, and their messages."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import traceback
 
 
 class ModelError(Exception):
-    """What a person has to change before the model can be served; the message says it in words."""
+    """A model cannot be served; the message says what to change."""
 
 
 class NotExportableError(Exception):
-    """Why a model cannot be compiled to a package, in words; torch.compile may well serve it."""
+    """A model cannot be compiled to a package, for the reason in the message; torch.compile may still serve it."""
 
 
 def describe(error: BaseException, folder: str) -> str:
-    """Say *error* in one line, with the place in the user's *folder* where it was raised."""
+    """Describe *error* in one line, with the line of the user's *folder* where it was raised."""
     first, *others = str(error).strip().split("\n")
-    said = [line.strip() for line in others if "error: " in line][:1]  # a C++ compiler's own words
+    said = [line.strip() for line in others if "error: " in line][:1]  # the C++ compiler's output
     text = ": ".join([type(error).__name__, *filter(None, [first]), *said])
     frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) == folder]
     if not folder or not frames:
@@ -26,5 +26,5 @@ def describe(error: BaseException, folder: str) -> str:
 
 
 def in_words(error: BaseException, folder: str) -> str:
-    """Say *error* in one line: as it is, where it was written for people."""
+    """Describe *error* in one line; a ModelError's message is used as it is."""
     return str(error) if isinstance(error, (ModelError, NotExportableError)) else describe(error, folder)

@@ -1,4 +1,4 @@
-"""What a model's own code reads while it is imported and constructed: weights that it loads are not loaded again."""
+"""Observe which weights a model's own code loads while it is imported and constructed; they are not loaded again."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ READERS = {
 _STANDARD = re.compile(
     r"(model|pytorch_model|diffusion_pytorch_model|adapter_model)(\.\w+)?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
 )
-"""What ``from_pretrained`` finds in a folder by itself; shards and variants, too."""
+"""Files that ``from_pretrained`` finds in a folder by itself, with shards and variants."""
 _NAMES = {name for _, name in READERS}
 _GIVERS = {
     "load_state_dict": "torch/nn/modules/module.py",
     "from_pretrained": "/modeling_utils.py",
     "load": "torch/jit/_serialization.py",
 }
-"""Functions after which a module has its weights, and where they are defined."""
+"""Functions that give a module its weights, and where they are defined."""
 _CALLS = re.compile(rb"\b(load|from_pretrained|load_state_dict|load_file|load_model|safe_open)\b")
 
 
 class Evidence:
-    """A context in which calls of functions that load weights are noted, however they were imported."""
+    """A context that records calls of functions that load weights, however they were imported."""
 
     def __init__(self) -> None:
         self.loaded = False
         """Whether anything was loaded."""
         self.paths: list[str] = []
-        """From which files and folders, as far as they are known."""
+        """The files and folders that were read, as far as they are known."""
         self._given: set[int] = set()
         """The parameters of modules that were given weights, by identity."""
         self._kept: list[Any] = []
-        """Those, so that no other takes the identity of one that is gone."""
+        """References to those, so that no identity is reused."""
         self._before: Any = None
 
     def __enter__(self) -> Evidence:
@@ -56,7 +56,7 @@ class Evidence:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A profiler in C, as cProfile, shows itself as an object that cannot be set again: it has ended already.
+        # A C profiler such as cProfile is returned as an object that cannot be set again: it has ended already.
         sys.setprofile(self._before if callable(self._before) else None)
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
@@ -73,7 +73,7 @@ class Evidence:
                 if name == frame.f_code.co_name and file.endswith(end):
                     self.loaded = True
                     where = frame.f_locals.get(argument_name)
-                    if not isinstance(where, os.PathLike):  # a path's name is its last part only
+                    if not isinstance(where, os.PathLike):  # the name of a Path is only its last part
                         where = getattr(where, "name", where)  # an open file
                     if isinstance(where, (str, os.PathLike)):
                         self.paths.append(os.fspath(where))
@@ -86,11 +86,11 @@ class Evidence:
             self._given.update(map(id, parameters))
 
     def gave_all(self, module: Any) -> bool:
-        """Say whether each parameter of *module* is one of a module that was given weights."""
+        """Return whether every parameter of *module* belongs to a module that was given weights."""
         return all(id(parameter) in self._given for parameter in module.parameters())
 
     def has_read(self, path: str) -> bool:
-        """Say whether the file at *path* was loaded from, or is what is found in a folder that was."""
+        """Return whether the file at *path* was loaded, or is found by itself in a folder that was."""
         candidates = [one for one in self.paths if os.path.exists(one)]
         if not os.path.exists(path):
             return False
@@ -102,7 +102,8 @@ class Evidence:
 
 
 def may_load(folder: str) -> bool:
-    """Say whether code in *folder* has a word in it that loads weights: else its import need not be watched."""
+    """Return whether code in *folder* mentions a function that loads weights; otherwise its import is not
+    observed."""
     with os.scandir(folder) as entries:
         paths = [entry.path for entry in entries if entry.name.endswith(".py") and entry.is_file()]
     for path in paths:

@@ -14,7 +14,7 @@ from .loaded import LoadedModel
 
 
 def presences(inputs: list[Field]) -> list[list[bool]]:
-    """Return which inputs may be there together: all sets of optional ones, or all and none of many."""
+    """Return which optional inputs may be present together: every subset, or only all and none if there are many."""
     optional = [field.optional for field in inputs]
     if sum(optional) > 2:
         return [[True] * len(optional), [not one for one in optional]]
@@ -26,8 +26,9 @@ def presences(inputs: list[Field]) -> list[list[bool]]:
 def export(model: LoadedModel, values: list[Any]) -> tuple[Any, dict[str, Any]]:
     """Export *model* for example *values* of its inputs, None where one is absent; batch and ``-1`` dims may vary.
 
-    Returns: the program, and what a :class:`~.package.Package` has to know of it: the ``dims`` of its inputs, numbers
-    or names of what varies, and the ``ranges`` of those. A batch of one is what export itself does not vouch for.
+    Returns: the program, and what a :class:`~.package.Package` needs to know about it: the ``dims`` of its inputs,
+    numbers, or names of dims that vary, and the ``ranges`` of those. Export itself does not guarantee a batch of
+    one.
     """
 
     class Served(torch.nn.Module):
@@ -56,7 +57,7 @@ def export(model: LoadedModel, values: list[Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _shapes(program: Any) -> dict[str, Any]:
-    """Return the sizes of a program's inputs, and the bounds of those that vary."""
+    """Return the dims of a program's inputs, and the ranges of those that vary."""
     shown = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     sizes = [list(shown[name].shape) for name in program.graph_signature.user_inputs]
     for size in itertools.chain(*sizes):
@@ -74,14 +75,14 @@ def _shapes(program: Any) -> dict[str, Any]:
 
 
 Exported = Tuple[Dict[str, Any], List[Dict[str, Any]]]
-"""Exported programs by the names of their variants, and what a package's key says of each variant."""
+"""Exported programs by variant, and what a package's key records about each variant."""
 
 
 def export_variants(model: LoadedModel) -> Exported:
-    """Export *model* for each set of inputs that may be there.
+    """Export *model* for each set of inputs that may be present.
 
     Raises:
-        NotExportableError: it cannot be.
+        NotExportableError: it cannot be exported.
     """
     programs: dict[str, Any] = {}
     variants: list[dict[str, Any]] = []
@@ -96,7 +97,7 @@ def export_variants(model: LoadedModel) -> Exported:
 def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) -> bool:
     """Compile exported *programs*, by the names of their variants, to a package at *path*.
 
-    Returns: whether the weights are inside; else they are the module's own.
+    Returns: whether the weights are inside; otherwise the module's own are used.
     """
     try:
         from torch._inductor.graph import GraphLowering
@@ -105,7 +106,7 @@ def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) 
         raise NotExportableError(f"torch {torch.__version__} makes no AOTInductor packages") from None
     if hasattr(GraphLowering, "can_inline_constant"):  # small weights would be written into the code
         GraphLowering.can_inline_constant = staticmethod(lambda value: False)  # type: ignore[assignment, method-assign]
-    # On a CPU, what max_autotune chooses has its weights packed for the processor: they are no longer the module's.
+    # On a CPU, max_autotune packs weights for the processor: they are no longer the module's.
     packs = options.get("max_autotune") or options.get("max_autotune_gemm")
     packs = packs and all(t.is_cpu for program in programs.values() for t in program.example_inputs[0])
     inside = bool(packs) or any(program.constants for program in programs.values())
@@ -113,9 +114,9 @@ def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) 
         **options,
         "aot_inductor.package": True,
         "aot_inductor.package_constants_in_so": inside,
-        "freezing": False,  # the weights stay the module's own, and may be others next time
-        "joint_graph_constant_folding": False,  # weights that are all 1 would be taken for constants
-        "cpp.dynamic_threads": True,  # it may serve with other threads, and on another machine
+        "freezing": False,  # the weights stay the module's own, and may differ next time
+        "joint_graph_constant_folding": False,  # weights that are all 1 would become constants
+        "cpp.dynamic_threads": True,  # it may serve with another number of threads, and on another machine
     }
     made: dict[str, Any] = {}
     for name, program in programs.items():

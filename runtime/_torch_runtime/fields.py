@@ -1,4 +1,4 @@
-"""Inputs and outputs, as the configuration describes them."""
+"""Inputs and outputs of the configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 TORCH_DTYPES = {f"{kind.upper()}{n}": f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)}
 TORCH_DTYPES.update(BOOL="bool", FP16="float16", FP32="float32", FP64="float64", BF16="bfloat16")
-"""Names of data types: Triton's, and torch's for the same. STRING has none."""
+"""Names of torch's dtypes by Triton's names. STRING has none."""
 FLOATS = ("FP16", "FP32", "FP64", "BF16")
 
 

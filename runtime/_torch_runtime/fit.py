@@ -1,4 +1,4 @@
-"""A state_dict, given to a module: which keys may be absent or too many, and which prefix is only a matter of names."""
+"""Load a state_dict into a module: which keys may be missing or unexpected, and which prefixes are ignored."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _DERIVED = re.compile(
     r"(^|.*\.)(position_ids|token_type_ids|num_batches_tracked|relative_position_index|relative_coords_table"
     r"|attn_mask|(rotary_emb\.)?inv_freq|masked_bias|embed_positions\.weights)"
 )
-"""Buffers that a constructor computes, and that come and go with releases of a library, by their names."""
+"""Names of buffers that a constructor computes, and that only some releases of a library save."""
 _CAUSAL_MASK = re.compile(r"(^|.*\.)(attn|attention|attn\.attention)\.bias")
 """GPT-2's and its kind's: a lower triangle of ones, ``[1, 1, n, n]``."""
 _WRAPPERS = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put in front of each key."""
+"""Prefixes that DistributedDataParallel and torch.compile add to each key."""
 _MOST_NAMED = 8
 
 
 def load_state(
     module: torch.nn.Module, state: State, file: str, log: Log, kept: Collection[torch.dtype] = ()
 ) -> None:
-    """Give *module* the *state* that *file* holds.
+    """Load the *state* from *file* into *module*.
 
-    Tensors take the dtype that *module* was made in, as torch's own ``load_state_dict`` does it; those of a dtype that
-    the configuration's inputs have (*kept*) stay what they are.
+    Tensors are converted to the dtypes of *module*, as by torch's own ``load_state_dict``; those of a dtype that
+    the configuration's inputs have (*kept*) are not converted.
 
-    Missing keys that are other names of tensors that are there (tied weights) are no error. Buffers that a constructor
-    computes may be absent or too many, with a warning. A prefix that all keys of one side have is taken off, or put
-    on, where that makes it fit, and that is said.
+    Missing keys that are other names of present tensors (tied weights) are not an error. Buffers that a constructor
+    computes may be missing or unexpected, with a warning. A prefix that all keys of one side have is removed or
+    added where that makes the state fit, with a warning.
 
     Raises:
-        ModelError: it belongs to another model; missing, unexpected and misshapen keys are named.
+        ModelError: it belongs to another model; the message names missing and unexpected keys, and wrong shapes.
     """
     expected = {k: v for k, v in module.state_dict(keep_vars=True).items() if isinstance(v, torch.Tensor)}
     state = _without_count(state, expected)
@@ -52,7 +52,7 @@ def load_state(
     converted = [] if problems else _convert(filled, expected, kept)
     _fill_tied(filled, aliases, file)
     if not problems:
-        # The parameters become the mapped pages themselves (torch 2.1 and later), in the dtype of the file.
+        # The parameters become the mapped pages (torch 2.1 and later), in the dtype of the file.
         assign = "assign" in inspect.signature(module.load_state_dict).parameters
         option = {"assign": True} if assign else {}
         try:
@@ -79,7 +79,7 @@ def load_state(
 
 
 def _aliases(expected: State) -> list[list[str]]:
-    """Return the keys under which one tensor is known, for each that has several."""
+    """Return the groups of keys that are names of one tensor."""
     names: dict[Any, list[str]] = {}
     for key, tensor in expected.items():
         empty = torch.nn.parameter.is_lazy(tensor) or tensor.is_meta or not tensor.numel()
@@ -90,7 +90,7 @@ def _aliases(expected: State) -> list[list[str]]:
 
 
 def _fill_tied(state: State, aliases: list[list[str]], file: str) -> None:
-    """Give each name of a tied tensor the one tensor, as one parameter: what was tied stays so."""
+    """Assign tied keys one parameter, so that they stay tied."""
     for keys in aliases:
         there = [key for key in keys if key in state]
         if not there:
@@ -122,9 +122,9 @@ def _misshapen(state: State, expected: State) -> list[str]:
 
 
 def _convert(state: State, expected: State, kept: Collection[torch.dtype]) -> list[str]:
-    """Give the tensors in *state* the dtypes of *expected*; say which parameters that changed.
+    """Convert the tensors in *state* to the dtypes of *expected*; return which parameters that changed.
 
-    A mask that was saved as uint8 is no mask: ``~`` of it has other values.
+    A boolean mask saved as uint8 is converted, too, because ``~`` differs between them.
     """
     said = set()
     for key, tensor in expected.items():
@@ -140,7 +140,7 @@ def _convert(state: State, expected: State, kept: Collection[torch.dtype]) -> li
 
 
 def _without_count(state: State, expected: State) -> State:
-    """Leave out how many models ``torch.optim.swa_utils.AveragedModel`` averaged: the rest is the average."""
+    """Drop the counter of ``torch.optim.swa_utils.AveragedModel``; the rest is the average."""
     counts = "n_averaged" in state and "n_averaged" not in expected
     if counts and all(key.startswith("module.") for key in state if key != "n_averaged"):
         return {key: value for key, value in state.items() if key != "n_averaged"}
@@ -157,7 +157,7 @@ def _listed(keys: list[str]) -> str:
 
 
 def _derived(module: torch.nn.Module, state: State, expected: State) -> list[str]:
-    """Return the keys of *state* that are buffers which *module* computes, or once computed."""
+    """Return the keys of *state* that are buffers which *module* computes, or an older release of it computed."""
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     modules = {name for name, _ in module.named_modules()}
     ignored = [re.compile(one) for one in getattr(module, "_keys_to_ignore_on_load_unexpected", None) or ()]
@@ -178,7 +178,7 @@ def _is_causal_mask(key: str, tensor: torch.Tensor) -> bool:
 
 
 def _may_be_absent(module: torch.nn.Module, key: str, expected: State) -> bool:
-    """Say whether a key that the file lacks is a buffer which the constructor of *module* computes."""
+    """Return whether a missing key is a buffer that the constructor of *module* computes."""
     ignored = getattr(module, "_keys_to_ignore_on_load_missing", None) or ()
     tensor = expected.get(key)
     if tensor is None or isinstance(tensor, torch.nn.Parameter):
@@ -190,7 +190,7 @@ Rename = Tuple[str, Callable[[str], str]]
 
 
 def _fitted(state: State, expected: State, aliases: list[list[str]]) -> tuple[str, State]:
-    """Return *state* with the prefix taken off or put on that makes it fit best, and in words what was done."""
+    """Return *state* with the prefix removed or added that makes it fit best, and a description of the change."""
     tied = {key: set(keys) for keys in aliases for key in keys}
 
     def misfits(candidate: State) -> int:
@@ -210,7 +210,7 @@ def _fitted(state: State, expected: State, aliases: list[list[str]]) -> tuple[st
 
 
 def _renames(state: State, expected: State) -> list[Rename]:
-    """Return each way of taking a prefix off all keys of *state*, or of putting one on that all of *expected* have."""
+    """Return each way to remove a prefix from all keys of *state*, or to add one that all of *expected* have."""
     renames: list[Rename] = []
     for prefix in _prefixes(list(state)):
         said = f"all its keys begin with {prefix}, which the model lacks: removed"
@@ -236,7 +236,7 @@ def _is_wrapper(prefix: str) -> bool:
 
 
 def _prefixes(keys: list[str]) -> list[str]:
-    """Return the prefixes, each up to a dot, that all of *keys* have: the shortest first."""
+    """Return the common prefixes of all *keys*, each up to a dot, the shortest first."""
     if not keys:
         return []
     low, high = min(keys), max(keys)

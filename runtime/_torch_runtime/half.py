@@ -1,4 +1,4 @@
-"""What a model in half precision would answer in float32: the measure of how far rounding is off."""
+"""The float32 reference for a model in half precision, by which rounding errors are measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def half_as_float32(model: LoadedModel, values: list[Any]) -> dict[str, Any] | None:
-    """Return the outputs for *values* as arrays by name, computed in float32; None: it has no weights in half."""
+    """Return the outputs for *values* as arrays by name, computed in float32; None: no weights are in half
+    precision."""
     module = model.eager
     if not isinstance(module, torch.nn.Module):
         return None

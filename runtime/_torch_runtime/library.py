@@ -1,4 +1,5 @@
-"""A model that needs no ``model.py``: a class of a library that MODEL_CLASS names, or a folder of Hugging Face's."""
+"""Load a model without a ``model.py``: a library class that MODEL_CLASS names, or a folder of Hugging Face's
+libraries."""
 
 from __future__ import annotations
 
@@ -20,14 +21,14 @@ from .weight_files import is_pretrained
 
 
 def names_library(parameters: Parameters) -> bool:
-    """Say whether MODEL_CLASS names something of a library: ``torchvision.models:resnet50``."""
+    """Return whether MODEL_CLASS names something in a library, such as ``torchvision.models:resnet50``."""
     return ":" in (parameters.model_class or "")
 
 
 def load_library(files: Files, folder: str, parameters: Parameters, outputs: list[str], log: Log) -> Loaded:
     """Load what MODEL_CLASS names, or the model that *folder* describes, with the weights in *folder*.
 
-    *outputs* are the names of the configuration's outputs: which of a folder's models is meant.
+    *outputs*, the names of the configuration's outputs, decide which of a folder's models is meant.
 
     Raises:
         ModelError: it is not in the environment, or its weights are not in *folder*.
@@ -57,7 +58,7 @@ def import_named(wanted: str) -> Any:
     """Return what ``module:name`` names.
 
     Raises:
-        ModelError: the environment has it not.
+        ModelError: it is not in the environment.
     """
     name, _, attribute = wanted.partition(":")
     if not name or not attribute:
@@ -88,7 +89,7 @@ def import_named(wanted: str) -> Any:
 
 
 def hint_for(error: BaseException) -> str:
-    """Say what to do about an error that the text of which does not tell."""
+    """Return a hint for an error whose text does not say what to do."""
     if "torchvision::" in str(error):
         return (
             "; its torchvision was built for another torch: for a CPU both come from PyTorch's index "
@@ -98,7 +99,7 @@ def hint_for(error: BaseException) -> str:
 
 
 def make(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
-    """Return what the class or the function *found* makes of MODEL_KWARGS."""
+    """Return the result of calling *found*, a class or a function, with MODEL_KWARGS."""
     config_class: Any = getattr(found, "config_class", None)
     if inspect.isclass(found) and config_class is not None and hasattr(found, "from_pretrained"):
         try:

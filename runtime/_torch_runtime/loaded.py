@@ -1,4 +1,4 @@
-"""A model on its device, as it is: what is compiled is compiled from it, and compared with it."""
+"""The uncompiled model on its device, from which compiled code is made, and against which it is compared."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from .weights import module_tensors
 
 
 class Form(Protocol):
-    """What can answer for a model: the model itself, a package of it, or what torch.compile made of it."""
+    """A form of a model that can serve: eager, a package, or the result of torch.compile."""
 
     def forward(self, tensors: list[Any]) -> list[Any]:
         """Return the outputs for *tensors*, each in the order of the configuration."""
 
 
 class LoadedModel:
-    """A model on its device, not compiled, and what its configuration says of it."""
+    """An uncompiled model on its device, and its configuration."""
 
     def __init__(
         self, args: dict[str, str], config: dict[str, Any], parameters: Parameters, runtime_file: str
     ) -> None:
-        """Load what the version folder holds.
+        """Load the model in the version folder.
 
         Args:
-            args: what Triton gives to ``initialize``.
-            config: the configuration in it, read.
+            args: the argument of Triton's ``initialize``.
+            config: the parsed configuration in it.
             parameters: those of *config*.
-            runtime_file: the file that Triton loaded: it may lie in the version folder, and is no part of the model.
+            runtime_file: the file that Triton loaded, which may be in the version folder and is not part of the
+            model.
 
         Raises:
             ModelError: it cannot be loaded.
@@ -108,7 +109,8 @@ class LoadedModel:
         return loaded
 
     def _settle(self, module: torch.nn.Module, args: dict[str, str]) -> torch.nn.Module:
-        """Bring *module* to its device, into its dtype, and to rest; its weights may be another instance's then."""
+        """Move *module* to its device and dtype, set eval mode, and share its weights with other instances if
+        enabled."""
         given = self.files.weights or self._loads_itself
         if not given and next(module.parameters(), None) is not None:
             what = type(module).__name__
@@ -124,14 +126,14 @@ class LoadedModel:
         for parameter in module.parameters():
             parameter.requires_grad_(False)
         if type(module).__module__.split(".")[0] != "torch" or isinstance(module, torch.jit.ScriptModule):
-            module.eval()  # an exported program is in the mode in which it was exported
+            module.eval()  # an exported program keeps the mode in which it was exported
         if self.parameters.weight_sharing:
             self.shared = SharedWeights(args, self.folder)
             self.shared.share(module, self.device)
         return module
 
     def tensors(self, values: list[Any]) -> list[Any]:
-        """Return *values* of the inputs as what the model takes: tensors on its device, and lists of strings."""
+        """Convert *values* of the inputs to the model's arguments: tensors on its device, and lists of strings."""
         if self._as_they_are:
             return values
         tensors: list[Any] = []
@@ -151,13 +153,14 @@ class LoadedModel:
 
     @property
     def can_compile(self) -> bool:
-        """Whether torch.compile takes it: not what is compiled already, nor strings, which are constants to it."""
+        """Whether torch.compile supports it: it must not be compiled already, nor take strings, which are constants
+        there."""
         compiled = ("AOTICompiledModel", AOTInductorModel.__name__)
         done = isinstance(self.eager, torch.jit.ScriptModule) or type(self.eager).__name__ in compiled
         return not done and all(field.data_type != "STRING" for field in self.inputs)
 
     def result(self, target: Any, tensors: list[Any]) -> Any:
-        """Call *target*, the model or the model compiled, and return what it returns."""
+        """Call *target*, the model or its compiled form, and return its result."""
         positional, by_name = self.arguments.arrange(tensors)
         return target(*positional, **by_name)
 
@@ -170,25 +173,25 @@ class LoadedModel:
         return module_tensors(self.eager)
 
     def examples(self, size: int, absent: bool = False, varied: bool = False) -> list[Any]:
-        """Return an example of each input for a batch of *size*; None for an optional one if they are *absent*."""
+        """Return an example of each input for a batch of *size*; None for optional ones if *absent*."""
         return [None if absent and f.optional else self.example(f, size, varied) for f in self.inputs]
 
     def example(self, field: Field, size: int, varied: bool = False) -> Any:
         """Return an input in the shape that the configuration, or WARMUP, gives it: zeros, or (*varied*) not."""
         dims = self.dims.get(field.name, field.dims)
-        # Guessed sizes differ from batch sizes: dims of one size are taken to be one by Dynamo.
+        # Guessed sizes differ from batch sizes: Dynamo assumes that dims of one size are the same dim.
         shape = [32 + 8 * i + (32 + 8 * i == size) if d == -1 else d for i, d in enumerate(dims)]
         shape = [size, *shape] if self.batched else shape
         if field.data_type == "STRING":
             return np.full(shape, EXAMPLE if isinstance(self.eager, TextModel) else b"", dtype=object)
         tensor = torch.zeros(shape, dtype=getattr(torch, TORCH_DTYPES[field.data_type]))
-        if varied:  # 0 and 1 are indexes into anything
+        if varied:  # 0 and 1 are valid indexes into anything
             values = torch.linspace(-1, 1, tensor.numel()).reshape(shape)
             tensor = (values if tensor.is_floating_point() else values > 0).to(tensor.dtype)
         return tensor.numpy() if field.data_type == "BOOL" else tensor
 
     def close(self) -> None:
-        """Let go of the model, and of what its device holds for it."""
+        """Release the model and its device memory."""
         if self.shared:
             self.shared.close()
         self.eager = self.arguments = self.shared = None  # type: ignore[assignment]  # it is not used again

@@ -1,4 +1,4 @@
-"""From the files of a version folder to something that can be called."""
+"""Load the files of a version folder into something that can be called."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from .weights import read_weights
 
 
 class Loaded(NamedTuple):
-    """What was loaded, and from what."""
+    """What was loaded, and from which files."""
 
     target: Any
     """What can be called."""
     weights: tuple[str, ...]
-    """The files that its weights were read from by the runtime."""
+    """The files from which the runtime read its weights."""
     own: bool
-    """Whether its own code loaded weights, or it is a model by itself."""
+    """Whether its own code loaded weights, or the file contains the whole model."""
 
 
 def load(
     files: Files, folder: str, package: str, parameters: Parameters, device: torch.device | None, log: Log
 ) -> Loaded:
-    """Load what *files* of the version *folder* hold onto *device* (None: where the model puts itself).
+    """Load the model in *files* of the version *folder* onto *device* (None: the model chooses).
 
     Raises:
-        ModelError: there is nothing to serve, or it is unclear what is; nothing is served with weights of chance
-            because of a file's name.
+        ModelError: there is nothing to serve, or it is ambiguous; a model is never served with random weights
+        because of a file's name.
     """
     if files.exported:
         named = os.path.normpath(parameters.model_weights or "")
@@ -64,7 +64,7 @@ def load(
 
 @contextlib.contextmanager
 def without_downloads() -> Iterator[None]:
-    """Refuse what torch.hub would fetch: a server's network, and an address that changes, decide no model."""
+    """Refuse downloads by torch.hub: a model must not depend on a server's network."""
     import torch.hub as hub
 
     def refuse(url: Any, *_: Any, **__: Any) -> Any:
@@ -104,10 +104,10 @@ def give_weights(
     evidence: Evidence,
     log: Log,
 ) -> Loaded:
-    """Give *module* the weights in the version *folder* that its own code has not read.
+    """Load the weights in the version *folder* that its own code has not read into *module*.
 
     Raises:
-        ModelError: it is unclear which those are, or they do not fit.
+        ModelError: the weights are ambiguous, or do not fit.
     """
     chosen = _chosen(files, folder, parameters, evidence, log)
     if chosen is None:
@@ -132,7 +132,7 @@ def give_weights(
 def _chosen(
     files: Files, folder: str, parameters: Parameters, evidence: Evidence, log: Log
 ) -> WeightSet | None:
-    """Return the weights to be loaded: those that MODEL_WEIGHTS names, or the only ones that nothing has read yet."""
+    """Return the weights to load: those that MODEL_WEIGHTS names, or the only ones that nothing has read yet."""
     if parameters.model_weights == NO_WEIGHTS:
         return None
     if parameters.model_weights:
@@ -142,7 +142,7 @@ def _chosen(
         for one in files.sets
         if not one.files or not all(evidence.has_read(os.path.join(folder, file)) for file in one.files)
     ]
-    if len(left) > 1:  # what the code speaks of it may read when it is called
+    if len(left) > 1:  # the code may read files that it mentions when it is called
         spoken = read_by_code(folder, [one.name for one in left])
         left = [one for one in left if one.name not in spoken] or left
         if len(left) == 1 and spoken:
@@ -153,9 +153,9 @@ def _chosen(
 
 
 def _check_unread(module: torch.nn.Module, folder: str, evidence: Evidence) -> None:
-    """Refuse to serve *module* where it has parameters that were given nothing, and files that nothing has read.
+    """Refuse to serve *module* if it has parameters without weights and the folder has files that nothing has read.
 
-    That its code has read something is no proof: it may have been a mean, or the weights of one part.
+    It does not suffice that its code has read something, which may have been a mean, or the weights of one part.
     """
     if evidence.gave_all(module):
         return
@@ -173,7 +173,7 @@ def _check_unread(module: torch.nn.Module, folder: str, evidence: Evidence) -> N
 
 
 def _check_unused(parameters: Parameters, path: str, *, weights: bool = False) -> None:
-    """Refuse parameters that say which model is meant beside the file at *path*, which is one by itself."""
+    """Refuse parameters that select a model beside the file at *path*, which contains the whole model."""
     given = {
         "MODEL_CLASS": parameters.model_class,
         "MODEL_FUNCTION": parameters.model_function,
@@ -202,7 +202,7 @@ def _function(found: Any, files: Files, parameters: Parameters) -> Loaded:
 
 
 def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch.device | None) -> Loaded:
-    """Load a file that is a model by itself, where there is no code."""
+    """Load a file that contains the whole model, where there is no code."""
     if parameters.model_weights:
         sets: list[WeightSet] = [choose_named(folder, parameters.model_weights)]
     else:
@@ -248,7 +248,7 @@ def load_saved(path: str, device: torch.device | None) -> Any:
 
 
 def pick_device(kind: str, device_id: str, module: Any) -> torch.device:
-    """Return the device of an instance; for KIND_MODEL where *module* put itself, or the first there is."""
+    """Return the device of an instance; for KIND_MODEL that of *module*, or the first available."""
     if kind == "GPU":
         return torch.device("cuda", int(device_id))
     if kind == "CPU":

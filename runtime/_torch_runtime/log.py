@@ -6,17 +6,17 @@ import triton_python_backend_utils as pb_utils
 
 
 class Log:
-    """What a model says in the server's log."""
+    """A model's messages in the server's log."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def info(self, text: str) -> None:
-        """Log what went as it should."""
+        """Log an informational message."""
         pb_utils.Logger.log_info(f"{self._name}: {text}")
 
     def warn(self, text: str) -> None:
-        """Log what somebody should look after."""
+        """Log a warning."""
         pb_utils.Logger.log_warn(f"{self._name}: {text}")
 
     def verbose(self, text: str) -> None:

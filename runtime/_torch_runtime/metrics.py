@@ -1,4 +1,4 @@
-"""What the server's metrics say of a model."""
+"""A model's metrics in the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import triton_python_backend_utils as pb_utils
 
 
 class Metrics:
-    """The metrics of a model, where the server has metrics. Telling the server costs a message: once a second."""
+    """The metrics of a model, if the server has metrics. An update costs a message, so there is one a second at
+    most."""
 
     TEXTS = {  # noqa: RUF012 - a constant
         "recompiles": "Graphs compiled after warm-up",
@@ -35,13 +36,13 @@ class Metrics:
             for key, text in self.TEXTS.items():
                 kind = family.GAUGE if key == "compile_seconds" else family.COUNTER
                 metric = family(name=f"pytorch_runtime_{key}", description=text, kind=kind)
-                self._series[key] = (metric, metric.Metric(labels=labels))  # the first keeps the second alive
+                self._series[key] = (metric, metric.Metric(labels=labels))  # the family keeps it alive
         except Exception as error:  # releases without metrics for models, or a server started without metrics
             self._series = {}
             pb_utils.Logger.log_verbose(f"{name}: no metrics: {error}")
 
     def started(self, known: dict[str, str], phases: dict[str, float]) -> None:
-        """Tell which model in which environment this is, and how long each phase of its start took, in seconds."""
+        """Report the identity of model and environment, and the seconds of each phase of the start."""
         if not self._series:
             return
         family = pb_utils.MetricFamily
@@ -55,7 +56,7 @@ class Metrics:
         self._kept = [start, info, named, *series]
 
     def compiled(self, seconds: float) -> None:
-        """Tell how long warm-up took."""
+        """Report the seconds of warm-up."""
         if self._series:
             self._series["compile_seconds"][1].set(seconds)
 
@@ -64,7 +65,7 @@ class Metrics:
         self._values[key] += number
 
     def tell(self, at_once: bool = False) -> None:
-        """Give the server what was counted since the last time, if that was a second ago."""
+        """Send the counts to the server, at most once a second."""
         if not self._series or (not at_once and time.monotonic() - self._told < 1.0):
             return
         self._told = time.monotonic()

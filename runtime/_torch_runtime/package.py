@@ -1,4 +1,4 @@
-"""A model that was compiled to an AOTInductor package, loaded."""
+"""Load and call a model that was compiled to an AOTInductor package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .loaded import LoadedModel
 from .weights import describe_weights
 
 MOST_SHAPES = 4096
-"""How many shapes of inputs a package keeps in mind."""
+"""How many input shapes a package remembers."""
 
 
 class Package:
@@ -25,7 +25,7 @@ class Package:
         """Load the package at *path*, with this *key*, for *model*.
 
         Raises:
-            ModelError: it is for other weights.
+            ModelError: it was compiled for other weights.
         """
         self.path, self._model = path, model
         index = model.device.index if model.device.type == "cuda" else -1
@@ -47,7 +47,8 @@ class Package:
             self._variants[tuple(variant["present"])] = (loader, variant["dims"], variant["ranges"])
 
     def forward(self, tensors: list[Any]) -> list[Any]:
-        """Return the outputs for *tensors*; the model itself has those for shapes that it was not made for."""
+        """Return the outputs for *tensors*; the uncompiled model answers for shapes that the package does not
+        support."""
         loader = self._find(tensors)
         if loader is None:
             return self._model.forward(tensors)
@@ -55,7 +56,7 @@ class Package:
         return outputs
 
     def takes(self, tensors: list[Any]) -> bool:
-        """Say whether it was made for *tensors* of these shapes."""
+        """Return whether it supports *tensors* of these shapes."""
         return self._find(tensors) is not None
 
     def _find(self, tensors: list[Any]) -> Any:
@@ -67,7 +68,7 @@ class Package:
         return self._loaders[shapes]
 
     def _loader(self, shapes: tuple[Any, ...]) -> Any:
-        """Return what is loaded for inputs of these *shapes*, if anything: compiled code takes sizes for granted."""
+        """Return the variant for inputs of these *shapes*, if any: compiled code does not check sizes."""
         variant = self._variants.get(tuple([shape is not None for shape in shapes]))
         if variant is None:
             return None

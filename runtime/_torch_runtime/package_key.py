@@ -1,4 +1,4 @@
-"""What compiled code was made for: the key in it, and whether it is of use here."""
+"""The key of compiled code: what it was compiled for, and whether it fits this machine and model."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .source import Files
 KEY_FILE = "envbuilder.json"
 
 REASON = ".why-not"
-"""What follows the path of a package where there cannot be one; the file says why."""
+"""Suffix of the file that says why there is no package."""
 
 CPU_FLAGS = re.compile(
     r"(abm|adx|aes|amx|avx|bmi|f16c|fma|gfni|movbe|pclmul|pni|popcnt|sha|sse|ssse|vaes|vpclmul)"
 )
-"""What a compiler that is told ``-march=native`` may make use of, as /proc/cpuinfo names it."""
+"""Instruction sets that ``-march=native`` may use, as named in /proc/cpuinfo."""
 
 
 def compiled_file(folder: str, device: torch.device, extension: str = "pt2") -> str:
-    """Return where the model in *folder*, compiled ahead of time for a *device*, is looked for.
+    """Return the path of code compiled ahead of time for the model in *folder* and a *device*.
 
     ``pt2``: a package of AOTInductor; ``zip``: the caches of Inductor, for a model that cannot be exported.
     """
@@ -41,13 +41,15 @@ def compiled_file(folder: str, device: torch.device, extension: str = "pt2") -> 
 
 
 def fitting_key(folder: str, files: Files, config: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return what compiled code has to be made for to be of use here, each part under its name."""
+    """Return the key that compiled code must have to fit here, each part under its name."""
     own = Parameters(config)
     described = [config.get("max_batch_size", 0), read_fields(config, "input"), read_fields(config, "output")]
     described += [own.model_class, own.model_function, own.model_kwargs, own.dtype]
-    if "#" in (own.model_weights or ""):  # which state_dict of a file, the digest of the file does not tell
+    if "#" in (
+        own.model_weights or ""
+    ):  # which state_dict of a file is used: the file's digest does not cover that
         described.append(own.model_weights)
-    # Who compiles ahead of time loads the model with `disable`; who serves it so uses no compiled code.
+    # Compiling ahead of time loads the model with `disable`; serving with it uses no compiled code.
     described.append({name: value for name, value in own.compile_options.items() if name != "disable"})
     return {
         "torch": torch.__version__,
@@ -60,13 +62,13 @@ def fitting_key(folder: str, files: Files, config: dict[str, Any], device: torch
 
 
 def environment_digest() -> str:
-    """Return what tells this environment from others, wherever it lies; nothing where it has no manifest."""
+    """Return a digest of this environment, independent of its path; empty if it has no manifest."""
     manifest = os.path.join(sys.prefix, "share", "envbuilder", "manifest.json")
     return digest_files([manifest]) if os.path.exists(manifest) else ""
 
 
 def device_capability(device: torch.device) -> dict[str, Any]:
-    """Say for what code may be compiled that runs on *device*."""
+    """Return the capability of *device* for which code is compiled."""
     if device.type == "cuda":
         return {"architecture": "sm_{}{}".format(*torch.cuda.get_device_capability(device)), "flags": []}
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
@@ -77,9 +79,9 @@ def device_capability(device: torch.device) -> dict[str, Any]:
 
 
 def model_files(folder: str, files: Files) -> list[str]:
-    """List what a model may be made from, but for its weights: the files in its folder, and modules above it.
+    """List the files that a model may depend on, except weights: those in its folder, and modules above it.
 
-    The runtime is no part of the model: the same model is served by one of its folder, or by one of a backend's.
+    The runtime is not part of the model: it may be in the model's folder or in a backend's.
     """
     above = os.path.dirname(folder)
     found = [entry.path for entry in os.scandir(above) if entry.name.endswith(".py") and entry.is_file()]
@@ -87,7 +89,7 @@ def model_files(folder: str, files: Files) -> list[str]:
         skipped = ("__pycache__", "_torch_runtime") if root == folder else ("__pycache__",)
         folders[:] = [name for name in folders if name not in skipped]
         found += [os.path.join(root, name) for name in names if not name.startswith("compiled.")]
-    found = [path for path in found if os.path.isfile(path)]  # no links to nothing, and no pipes
+    found = [path for path in found if os.path.isfile(path)]  # neither dangling links nor pipes
     return sorted(p for p in found if p not in files.weights and not os.path.samefile(p, files.runtime))
 
 
@@ -103,7 +105,7 @@ def digest_files(paths: list[str]) -> str:
 
 
 def kept_package(key: dict[str, Any]) -> str:
-    """Return where the package with this *key* is kept, among Inductor's caches, once a model was compiled to it."""
+    """Return the path of the package with this *key* among Inductor's caches."""
     folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     folder = folder or os.path.join(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -111,12 +113,13 @@ def kept_package(key: dict[str, Any]) -> str:
 
 
 def is_trusted(path: str) -> bool:
-    """Say whether there is a file at *path* that this user made, or root: of nobody else code is taken."""
+    """Return whether *path* is a file of this user or root: code of other users is not loaded."""
     return os.path.exists(path) and os.stat(path).st_uid in (0, os.getuid())
 
 
 def key_difference(key: dict[str, Any], fitting: dict[str, Any]) -> str | None:
-    """Say in which part the *key* of compiled code differs from the *fitting* one; None: in none."""
+    """Describe the part in which the *key* of compiled code differs from the *fitting* one; None if they are
+    equal."""
     for part, here in fitting.items():
         made = key.get(part)
         if part == "device" and made:
@@ -136,7 +139,7 @@ def read_key(path: str) -> dict[str, Any]:
     """Return the key of the compiled code at *path*.
 
     Raises:
-        ModelError: the file is not whole.
+        ModelError: the file is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -153,7 +156,7 @@ def read_key(path: str) -> dict[str, Any]:
 
 
 def write_key(path: str, key: dict[str, Any]) -> None:
-    """Put the *key* into the package at *path*, and the package in its place at once."""
+    """Write the *key* into the package at *path*, and move the package into place atomically."""
     draft = path + ".draft"
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(draft, "w") as new:
         for member in old.infolist():

@@ -1,4 +1,4 @@
-"""Compiled code of a model: found beside it, kept from an earlier start, or made now."""
+"""Compiled code of a model: deployed beside it, kept from an earlier start, or compiled now."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from .weights import describe_weights
 
 
 class Packages:
-    """Finds and makes the compiled code of one model."""
+    """Finds or compiles the compiled code of one model."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self.refused: list[str] = []
-        """What was there and is not used, with the reason."""
+        """Compiled code that was found but is not used, with the reason."""
 
     def find(self) -> Package | None:
-        """Return the package beside the model, if there is one that fits."""
+        """Return the package beside the model, if one fits."""
         path = self.path("pt2")
         key = self._fitting(path)
         if key is None:
             return None
         try:
             return Package(path, key, self._model)
-        except Exception as error:  # whatever the loader meets, the model itself can be compiled
+        except Exception as error:  # whatever the loader raises, the model can still be compiled
             self.refuse(path, in_words(error, self._model.folder))
             return None
 
@@ -52,7 +52,7 @@ class Packages:
         return os.path.exists(self.path("zip"))
 
     def restore_caches(self) -> bool:
-        """Put caches next to the model where Inductor finds them; return whether any are compatible."""
+        """Unpack the caches beside the model to where Inductor finds them; return whether any are compatible."""
         path = self.path("zip")
         if self._fitting(path) is None:
             return False
@@ -64,18 +64,19 @@ class Packages:
         return True
 
     def make(self) -> Package | None:
-        """Return the model compiled to a package, now or when it was loaded before; None: torch.compile has to do it.
+        """Return the model compiled to a package, now or by an earlier start; None: torch.compile has to do it.
 
-        It is kept among Inductor's caches, and so is the reason why there cannot be one. What that earns, in one run on
-        two CPUs with torch 2.13, against torch.compile with warm caches: the sample perceptron and encoder are ready
-        12 and 7 times sooner (1.1 s for 13.5 s, 1.6 s for 10.7 s), and a call for one row takes 0.6 of the time. The
-        convolution net, whose weights torch.compile lays out again, takes 1.4 of the time for one row, 0.9 for eight.
+        It is kept among Inductor's caches, and so is the reason why there cannot be one. Measured in one run on two
+        CPUs with torch 2.13, against torch.compile with warm caches: the sample perceptron and encoder are ready 12
+        and 7 times sooner (1.1 s for 13.5 s, 1.6 s for 10.7 s), and a call for one row takes 0.6 of the time. The
+        convolution net, whose weights torch.compile lays out again, takes 1.4 of the time for one row, 0.9 for
+        eight.
         """
         path = kept_package(self.key())
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path + ".lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # another instance may be making it at this moment
+                fcntl.flock(lock, fcntl.LOCK_EX)  # another instance may be compiling it
                 if is_trusted(path + REASON):
                     with open(path + REASON, encoding="utf-8") as file:
                         raise NotExportableError(file.read())
@@ -84,22 +85,22 @@ class Packages:
                     self._compile(path)
                     found = self._fitting(path)
             return Package(path, found, self._model) if found else None
-        except Exception as error:  # no compiler, a full disk: torch.compile can do it, or says why not
+        except Exception as error:  # no compiler, a full disk: torch.compile works, or says why not
             self._model.log.info(f"left to torch.compile: {in_words(error, self._model.folder)}")
             return None
 
     def refuse(self, path: str, why: str) -> None:
-        """Say why the compiled code at *path* is not used."""
+        """Record why the compiled code at *path* is not used."""
         self.refused.append(f"{os.path.basename(path)} is not used: {why}")
         self._model.log.warn(f"{self.refused[-1]}; compiling instead")
 
     def keep_reason(self, path: str, why: str) -> None:
-        """Keep the reason why there is no package at *path*: the next start need not find it again."""
+        """Write down why there is no package at *path*, so that the next start need not find out again."""
         with open(path + REASON, "w", encoding="utf-8") as file:
             file.write(why)
 
     def weights_digest(self) -> str:
-        """Return the digest of the files of weights, for code that has the weights inside."""
+        """Return the digest of the weight files, for code that contains the weights."""
         return digest_files(list(self._model.files.weights))
 
     def path(self, extension: str) -> str:
@@ -107,17 +108,17 @@ class Packages:
         return compiled_file(self._model.folder, self._model.device, extension)
 
     def key(self) -> dict[str, Any]:
-        """Return what compiled code has to be made for to be of use here."""
+        """Return the key that compiled code must have to fit here."""
         return fitting_key(self._model.folder, self._model.files, self._model.config, self._model.device)
 
     def _fitting(self, path: str) -> dict[str, Any] | None:
-        """Return the key of the compiled code at *path*, if it is there and fits; else say which part differs."""
+        """Return the key of the compiled code at *path* if it fits; otherwise record which part differs."""
         if not os.path.exists(path):
             return None
         try:
             key = read_key(path)
             fitting = self.key()
-            if "weights file" in key:  # it is of use with the very weights that it was made with
+            if "weights file" in key:  # it contains its weights, so they must be the same
                 fitting["weights file"] = self.weights_digest()
             differs = key_difference(key, fitting)
         except ModelError as error:
@@ -128,7 +129,7 @@ class Packages:
         return None
 
     def write(self, path: str, options: dict[str, Any]) -> dict[str, Any]:
-        """Compile the model to a package at *path*, with *options* of Inductor; return the key to put into it.
+        """Compile the model to a package at *path*, with *options* of Inductor; return its key.
 
         Raises:
             NotExportableError: it cannot be.
@@ -144,7 +145,7 @@ class Packages:
         return {**self.key(), **weights, "variants": variants}
 
     def load(self, path: str, key: dict[str, Any]) -> Package:
-        """Return the package at *path* as if it had this *key*.
+        """Load the package at *path* with this *key*.
 
         Raises:
             ModelError: it is for other weights.
@@ -168,10 +169,10 @@ class Packages:
         self._model.log.info(f"compiled to {path} in {time.monotonic() - began:.1f} s")
 
     def _finish(self, path: str, draft: str, key: dict[str, Any]) -> None:
-        """Put the package that was written to *draft* in its place, with its *key*."""
+        """Move the package that was written to *draft* into place, with its *key*."""
         for variant in key["variants"] if self._model.batched else ():
             for first, *_ in variant["dims"]:
                 if variant["ranges"].get(first, [0])[0] == 2:
-                    variant["ranges"][first][0] = 1  # one row is tried, too, before it is served
+                    variant["ranges"][first][0] = 1  # a single row is tested, too, before the package serves
         write_key(draft, key)
         os.replace(draft, path)

@@ -14,19 +14,19 @@ from .process import cpu_count
 COMPILE = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 
 OPTIONS = {"fullgraph": bool, "dynamic": bool, "backend": str, "mode": str, "options": dict, "disable": bool}
-"""What torch.compile may be told, and of which type it is."""
+"""Options of torch.compile that can be set, with their types."""
 
 COMPILE_TIMEOUT = 300
-"""Seconds that compiling and warming may take, where nothing else is said."""
+"""Default limit for compiling and warming, in seconds."""
 
 NO_WEIGHTS = "none"
-"""MODEL_WEIGHTS of a module that is served as constructed."""
+"""Value of MODEL_WEIGHTS for a module that is served as constructed."""
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 class Parameters:
-    """The parameters of a configuration, each read in the constructor and checked there."""
+    """The parameters of a configuration; the constructor reads and checks all of them."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         if (config.get("model_transaction_policy") or {}).get("decoupled"):
@@ -72,7 +72,7 @@ class Parameters:
         return list(self._known)
 
     def unknown(self) -> list[tuple[str, str]]:
-        """Return each parameter that is not ours but looks like it, with the one it looks like."""
+        """Return unknown parameters that look like a known one, each with that one."""
         others = [name for name in self._values if name not in self._known]
         near = [(name, difflib.get_close_matches(name.upper(), self._known, 1, 0.8)) for name in others]
         return [(name, match[0]) for name, match in near if match]
@@ -82,7 +82,7 @@ class Parameters:
         return self._values.get(name)
 
     def _number(self, *names: str) -> int | None:
-        """Return the whole number above 0 under one of *names*, which mean the same."""
+        """Return the positive whole number under one of *names*, which are synonyms."""
         found = {}
         for name in names:
             text = self._text(name)
@@ -137,7 +137,7 @@ class Parameters:
     def _warmup(self, config: dict[str, Any]) -> dict[str, Any]:
         """Return ``{"batch": [sizes] or None, "dims": {input: dims}, "sets": [dims, …]}``; no sizes for ``false``.
 
-        ``sets`` are all sizes to warm, ``dims`` the first of them.
+        ``sets`` contains all sizes to warm, ``dims`` is the first of them.
         """
         if self._json("WARMUP") is False:
             return {"batch": [], "dims": {}, "sets": [{}]}
@@ -163,7 +163,7 @@ class Parameters:
 
 
 def _check_dims(given: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuse sizes that are none of the inputs of *config*."""
+    """Refuse sizes that do not fit the inputs of *config*."""
     inputs = {field.name: list(field.dims) for field in read_fields(config, "input")}
     for name, dims in given.items():
         if name not in inputs:
@@ -177,6 +177,6 @@ def _check_dims(given: dict[str, Any], config: dict[str, Any]) -> None:
 
 
 def instance_count(config: dict[str, Any]) -> int:
-    """Return how many instances of the model the configuration asks for."""
+    """Return the number of instances in the configuration."""
     groups = config.get("instance_group") or [{}]
     return max(1, sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", []))) for group in groups))

@@ -1,4 +1,5 @@
-"""A folder as Hugging Face's libraries write it, loaded by them; with no network, and none of the model's own code."""
+"""Load a folder written by Hugging Face's libraries with those libraries, offline and without the model's own
+code."""
 
 from __future__ import annotations
 
@@ -36,19 +37,19 @@ _STANDARD = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What ``from_pretrained`` finds by itself."""
+"""Files that ``from_pretrained`` finds by itself."""
 _TRUST = {"trust_remote_code", "weights_only"}
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class Pretrained:
-    """What ``save_pretrained`` wrote into a version folder."""
+    """A version folder written by ``save_pretrained``."""
 
     def __init__(self, files: Files, folder: str, parameters: Parameters, log: Log) -> None:
         self._files, self._folder, self._parameters, self._log = files, folder, parameters, log
 
     def load(self, found: Any, outputs: list[str]) -> Loaded:
-        """Return the model, by the class *found*, or by the one that its configuration names.
+        """Load the model with the class *found*, or with the one that its configuration names.
 
         *outputs* are the names of the configuration's outputs.
 
@@ -76,17 +77,17 @@ class Pretrained:
             module = self._from_config(found, config)
             loaded = give_weights(module, self._files, self._folder, self._parameters, Evidence(), self._log)
         if "past_key_values" not in outputs and getattr(module.config, "use_cache", None):
-            module.config.use_cache = False  # what nobody asks for need not be made
+            module.config.use_cache = False  # outputs that are not configured need not be computed
         return loaded._replace(target=module.eval())
 
     def _finds(self, weights: WeightSet) -> bool:
-        """Say whether ``from_pretrained`` takes *weights* by itself: a file goes before shards of its format."""
+        """Return whether ``from_pretrained`` chooses *weights*: it prefers a file to shards of the same format."""
         one = weights.name.replace(".index.json", "")
         hidden = one != weights.name and os.path.exists(os.path.join(self._folder, one))
         return weights.name in _STANDARD and not hidden
 
     def _check_sentences(self) -> None:
-        """Refuse parameters that sentence-transformers does not see: it finds its weights itself."""
+        """Refuse parameters that sentence-transformers ignores: it finds its weights itself."""
         parameters = self._parameters
         given = {"MODEL_KWARGS": parameters.model_kwargs, "MODEL_FUNCTION": parameters.model_function}
         given["MODEL_WEIGHTS"] = parameters.model_weights if len(self._files.sets) > 1 else None
@@ -100,7 +101,7 @@ class Pretrained:
         """Return the weights in the folder.
 
         Raises:
-            ModelError: there are none, or it is unclear which are meant.
+            ModelError: there are none, or several.
         """
         if self._parameters.model_weights:
             found = [choose_named(self._folder, self._parameters.model_weights)]
@@ -211,7 +212,7 @@ class Pretrained:
         library = self._import("sentence_transformers")
         if not self._parameters.trust_remote_code:
             _check_modules(os.path.join(self._folder, MODULES))
-        for root, _, names in os.walk(self._folder):  # the parts of the model lie in folders of their own
+        for root, _, names in os.walk(self._folder):  # each part of the model has its own folder
             for name in names:
                 if name.endswith(_PICKLED) and holds_weights(os.path.join(root, name)):
                     _check_file(os.path.join(root, name))
@@ -228,7 +229,7 @@ class Pretrained:
 
 
 def _check_file(path: str) -> None:
-    """Refuse a file of weights that is none, that is cut short, or that would run code where a library unpickles it.
+    """Refuse a weight file that is invalid, truncated, or would run code when a library unpickles it.
 
     Older libraries call torch.load without ``weights_only``.
     """
@@ -242,7 +243,7 @@ def _check_file(path: str) -> None:
 
 
 def _check_modules(path: str) -> None:
-    """Refuse a modules.json that names classes of others than the library: it would import them."""
+    """Refuse a modules.json that names classes outside the library, which would import them."""
     try:
         if os.path.getsize(path) > MOST_INDEX:
             raise ValueError(f"it is larger than {MOST_INDEX // 2**20} MiB")
@@ -265,5 +266,5 @@ def _is_v5() -> bool:
 
 
 def _first(error: BaseException) -> str:
-    """Say *error* in one line."""
+    """Describe *error* in one line."""
     return " ".join(describe(error, "").split())

@@ -1,4 +1,4 @@
-"""The process of a stub, prepared before torch is imported: torch reads much of this once, and then."""
+"""Prepare the stub's process before torch is imported, which reads much of this only then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 
 
 def prepare_process(instances: int) -> None:
-    """Give this process what an activated shell would have given it; call it before torch is imported."""
+    """Set up this process as an activated shell would; call it before torch is imported."""
     _make_locale_utf8()
     prefix = sys.prefix
     # Children (the compiler, compile workers) must not load the environment's libstdc++ in place of their own.
@@ -22,12 +22,13 @@ def prepare_process(instances: int) -> None:
         os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
     _restore_variables(prefix)
     _make_caches_writable()
-    # A server asks no network for a model: what Hugging Face's libraries would fetch has to lie in the version folder.
+    # A server loads no model from the network: what Hugging Face's libraries would fetch must be in the version
+    # folder.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # compile workers are forked
-    # Server, clients and other stubs share the CPUs: a thread that spins takes one from whom it waits for.
+    # Server, clients and other stubs share the CPUs: a spinning thread takes time from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Compile workers are children of sys.executable: none where it cannot be started, or would only wait.
+    # Compile workers run sys.executable: none if it cannot be started, or they would only wait.
     workers = min(32, cpu_count() // instances) if os.access(sys.executable or "", os.X_OK) else 1
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, workers)))
     # torch asks the processor which vector instructions it has, then compiles and loads a program to learn whether g++
@@ -57,7 +58,7 @@ def _restore_variables(prefix: str) -> None:
 
 
 def _make_caches_writable() -> None:
-    """Name a user where the uid has none, and a cache folder where the usual one cannot be written."""
+    """Set a user name if the uid has none, and a cache folder if the usual one is not writable."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -77,14 +78,14 @@ def _make_caches_writable() -> None:
 
 
 def _is_writable(folder: str) -> bool:
-    """Say whether *folder* can be written, or made."""
+    """Return whether *folder* can be written or created."""
     while not os.path.exists(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     return os.access(folder, os.W_OK | os.X_OK)
 
 
 def cpu_count() -> int:
-    """Return how many CPUs this process may use: its affinity, and the quota of its control group."""
+    """Return how many CPUs this process may use, by its affinity and the quota of its control group."""
     count = len(os.sched_getaffinity(0))
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:

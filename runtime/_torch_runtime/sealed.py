@@ -1,4 +1,4 @@
-"""What torch.compile made is served, and nothing more is compiled: a request does not wait for a compiler."""
+"""Serve what torch.compile has compiled, and compile no more: a request must not wait for a compiler."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, Callable
 import torch
 
 UNCOMPILED: Any = object()
-"""What a call is answered with that nothing was compiled for."""
+"""The result of a call for which nothing was compiled."""
 MOST_SHAPES = 4096
-"""How many shapes of inputs are kept in mind."""
+"""How many input shapes are remembered."""
 
 
 class Seal:
-    """Lets compiled code run, and Dynamo compile nothing, until it is opened.
+    """Runs compiled code, and keeps Dynamo from compiling until it is opened.
 
-    torch 2.6 and later run what is compiled, and the rest as it is, function by function: they have a stance for that
-    (``torch.compiler.set_stance("eager_on_recompile")``), taken here once, as to take it for each call costs 10 to 20
-    microseconds. Whether a shape needs the rest is found out once for each, in the stance that raises an error. Before,
-    Dynamo can only be told to raise one.
+    torch 2.6 and later have a stance that runs compiled functions, and others eagerly
+    (``torch.compiler.set_stance("eager_on_recompile")``). It is set once, as setting it for each call costs 10 to
+    20 microseconds. Whether a shape needs eager functions is determined once, in the stance that raises an error
+    instead. Older releases can only raise an error.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Seal:
             settings.error_on_recompile = False
 
     def call(self, compiled: Callable[[], Any], tensors: list[Any]) -> Any:
-        """Return what *compiled* returns for *tensors*; UNCOMPILED: the model itself has to answer."""
+        """Return the result of *compiled* for *tensors*; UNCOMPILED: the uncompiled model has to answer."""
         shapes = tuple([None if value is None else getattr(value, "shape", None) for value in tensors])
         denied = self._denied.get(shapes)
         if denied is None:
@@ -68,6 +68,6 @@ class Seal:
         return result
 
     def take_denied(self) -> bool:
-        """Say whether the last call was not all compiled."""
+        """Return whether the last call ran partly or fully uncompiled."""
         last, self._last = self._last, False
         return last

@@ -19,16 +19,16 @@ from .weights import tensor_at
 
 
 class SharedWeights:
-    """Lets the instances of one model on one device hold its weights once.
+    """Lets the instances of one model on one device share one copy of its weights.
 
     The first instance offers its tensors on a board, a small file of this user's under the folder for temporary
-    files; the others take them. On a CPU they lie in a memory file of the kernel, mapped copy-on-write: it goes with
-    the last process that maps it, and a model that writes to a buffer writes to its own page. On a GPU they cross by
-    CUDA IPC, whose memory belongs to the instance that offered it.
+    files; the others take them. On a CPU they lie in a memory file of the kernel, mapped copy-on-write: it is freed
+    with the last process that maps it, and a model that writes to a buffer gets a private page. On a GPU they cross
+    by CUDA IPC, whose memory belongs to the instance that offered it.
     """
 
     def __init__(self, args: dict[str, str], folder: str) -> None:
-        # Another server, configuration or state of the files is another board: a reload never meets old weights.
+        # Each server, configuration and state of the files has a separate board: a reload never finds old weights.
         files = sorted((e.name, e.stat().st_mtime_ns, e.stat().st_size) for e in os.scandir(folder))
         identity = (os.getppid(), folder, args["model_config"], args["model_instance_device_id"], files)
         digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
@@ -38,7 +38,7 @@ class SharedWeights:
         self._offered = False
 
     def share(self, module: torch.nn.Module, device: torch.device) -> None:
-        """Take the weights of *module* from another instance, or offer them."""
+        """Take the weights of *module* from another instance, or offer them to others."""
         tensors = dict([*module.named_parameters(), *module.named_buffers()])
         if not tensors:
             return
@@ -63,7 +63,7 @@ class SharedWeights:
                 tensor.data = found[name]
 
     def _layout(self, tensors: dict[str, torch.Tensor]) -> list[list[Any]]:
-        """Return name, offset, dtype and shape of each tensor, in one piece of memory."""
+        """Return name, offset, dtype and shape of each tensor in one block of memory."""
         layout, offset = [], 0
         for name, tensor in tensors.items():
             layout.append([name, offset, str(tensor.dtype), list(tensor.shape)])
@@ -118,7 +118,7 @@ class SharedWeights:
         return found if self._layout(found) == self._layout(tensors) else None
 
     def close(self) -> None:
-        """Withdraw the offer; who has taken it keeps it."""
+        """Withdraw the offer; instances that took it keep it."""
         if self._offered and os.path.exists(self._board):
             os.remove(self._board)
         if self._memory is not None:

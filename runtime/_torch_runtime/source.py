@@ -1,4 +1,4 @@
-"""The files of a version folder: which of them make the model, what they hold, and the user's code in them."""
+"""The files of a version folder: which of them define the model, their formats, and the user's code in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .weight_files import WeightSet, find_weights, not_weights, zip_members
 
 PACKAGE = "triton_model_"
 MOST_COMPRESSED = 2**30
-"""Bytes that compressed members of a file of torch may unpack to: only code is compressed."""
+"""Limit for the unpacked size of compressed members in a file of torch, in bytes: only code is compressed."""
 
 
 class Files(NamedTuple):
@@ -27,17 +27,17 @@ class Files(NamedTuple):
     source: str | None
     exported: str | None
     runtime: str
-    """The file that Triton loaded, which may lie there, too."""
+    """The file that Triton loaded, which may be there, too."""
     sets: tuple[WeightSet, ...] = ()
-    """Weights in the folder, which of them are meant is for the load to find out."""
+    """Weights in the folder; loading determines which of them are used."""
     weights: tuple[str, ...] = ()
-    """The files of those that the model was given, once it is loaded."""
+    """The files of the weights that were loaded."""
     stem: str = "model"
-    """What the files are called that make the model."""
+    """The names of the files that define the model."""
 
 
 def find_files(folder: str, default_name: str, runtime: str) -> Files:
-    """Say which files in *folder* make the model; *default_name* is ``default_model_filename``.
+    """Find the files in *folder* that define the model; *default_name* is ``default_model_filename``.
 
     *runtime* is the file that Triton loaded; it is not one of them.
     """
@@ -51,17 +51,17 @@ def find_files(folder: str, default_name: str, runtime: str) -> Files:
         return path if os.path.exists(path) and not os.path.samefile(path, runtime) else None
 
     exported, source = existing(".pt2"), existing(".py")
-    if exported and extension in (".pt2", ""):  # complete: a model.py beside it is what it was made from
+    if exported and extension in (".pt2", ""):  # complete: a model.py beside it is its source
         return Files(None, exported, runtime, stem=stem)
     runtimes = [os.path.basename(runtime)] if os.path.dirname(runtime) == folder else []
     return Files(source, None, runtime, tuple(find_weights(folder, runtimes)), stem=stem)
 
 
 def kind_of(path: str) -> str:
-    """Say what the file at *path* holds: ``torchscript``, ``state_dict``, ``exported`` or ``aotinductor``.
+    """Return the format of the file at *path*: ``torchscript``, ``state_dict``, ``exported`` or ``aotinductor``.
 
     Raises:
-        ModelError: it is none of them; the message has its first bytes.
+        ModelError: it has none of these formats; the message has its first bytes.
     """
     file = os.path.basename(path)
     with open(path, "rb") as opened:
@@ -88,10 +88,10 @@ def kind_of(path: str) -> str:
 
 
 def _member_names(path: str) -> list[str]:
-    """Return the names of the members of what torch wrote, which compresses code at most.
+    """Return the names of the members of a file that torch wrote, which compresses only code.
 
     Raises:
-        ModelError: it is damaged, or it would unpack to far more than it is: torch reads each member into memory.
+        ModelError: it is damaged, or would unpack to far more than its size: torch reads each member into memory.
     """
     file = os.path.basename(path)
     try:
@@ -144,7 +144,7 @@ def forget_other_folders(folder: str) -> None:
 
 
 def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
-    """Return what in *module* is to be served: a subclass of ``nn.Module``, an instance of one, or a plain function.
+    """Return the object of *module* to serve: a subclass of ``nn.Module``, an instance of one, or a plain function.
 
     Raises:
         ModelError: none, several, or not the one that MODEL_CLASS or MODEL_FUNCTION names.
@@ -165,7 +165,9 @@ def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
             found = ", ".join(names) or "nothing"
             raise ModelError(f"{parameter}: there is no {wanted!r} in {file}; found: {found}")
     wrappers = [n for n in functions if not set(own[n].__code__.co_names).isdisjoint(instances)]
-    if len(instances) == 1 and (classes or not wrappers):  # a function that calls it is what the file is for
+    if len(instances) == 1 and (
+        classes or not wrappers
+    ):  # a function that calls it is the purpose of the file
         return vars(module)[instances[0]]
     names, kind, parameter = instances or classes, "nn.Module", "MODEL_CLASS"
     if not classes and (wrappers or not instances):
@@ -179,17 +181,18 @@ def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
 
 
 def is_class(value: Any) -> bool:
-    """Say whether *value* is a class of modules."""
+    """Return whether *value* is a subclass of ``nn.Module``."""
     return inspect.isclass(value) and issubclass(value, torch.nn.Module)
 
 
 def is_served(value: Any) -> bool:
-    """Say whether *value* is a class of modules, or a module."""
+    """Return whether *value* is a subclass or an instance of ``nn.Module``."""
     return is_class(value) or isinstance(value, torch.nn.Module)
 
 
 def _instances(module: types.ModuleType, classes: list[Any]) -> list[str]:
-    """Return the names of modules that the file made: where it defines classes, those that have one of them inside."""
+    """Return the names of module instances in the file; if it defines classes, only those that contain one of
+    them."""
     found: dict[int, str] = {}
     for name, value in vars(module).items():
         made = isinstance(value, torch.nn.Module) and not name.startswith("_")
@@ -200,7 +203,7 @@ def _instances(module: types.ModuleType, classes: list[Any]) -> list[str]:
 
 
 def _imported(module: types.ModuleType) -> str:
-    """Name the classes of modules that *module* imports: one of them may be meant."""
+    """Return a hint with the module classes that *module* imports: one of them may be meant."""
     names = [n for n, v in vars(module).items() if is_class(v)]
     if not names:
         return ""

@@ -1,4 +1,4 @@
-"""What a start was made of, for the server's log and its metrics: environment, model, and the time it took."""
+"""Report a start to the server's log and metrics: environment, model, and how long it took."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 EXTRACTED = "python_env_"
-"""How Triton names the folder into which it extracts an environment."""
+"""The name of the folder into which Triton extracts an environment."""
 LONGEST_EXTRACTION = 3600.0
-"""Seconds. What lies between longer is no extraction."""
+"""Longest extraction, in seconds: a longer interval has another cause."""
 _SAMPLE = 2**20
-"""Bytes of weights, at both ends, that count for a model's digest: all of them take too long to read."""
+"""How many bytes at both ends of a weight file a model's digest covers: reading all of them takes too long."""
 _SHOWN = 12
 
 
 def identity(engine: Engine) -> dict[str, str]:
-    """Return which environment and which model this is: digests and names, empty where they are not known."""
+    """Return the identity of environment and model: digests and names, empty if unknown."""
     manifest = _manifest()
     return {
         "environment": environment_digest(),
@@ -64,7 +64,7 @@ def model_digest(engine: Engine) -> str:
 
 
 def before_import(begun: float) -> dict[str, float]:
-    """Return what came before a model was initialized, at *begun* (``time.monotonic()``), as far as it is known.
+    """Return the seconds of the phases before *begun* (``time.monotonic()``), as far as they are known.
 
     ``extraction``: from the first file of an environment that Triton extracted to the start of the process;
     ``process``: from there to the model.
@@ -85,7 +85,7 @@ def before_import(begun: float) -> dict[str, float]:
 
 
 def tell_ready(engine: Engine, times: list[float]) -> None:
-    """Say in one line, and in the metrics, that a model is ready: *times* are those of begin, import, load and end."""
+    """Report in one line, and in the metrics, that a model is ready; *times*: begin, import, load and end."""
     begun, imported, loaded, warmed = times
     compiled = min(engine.compile_seconds, warmed - loaded)
     phases = {

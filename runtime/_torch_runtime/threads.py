@@ -1,4 +1,4 @@
-"""How many threads a model computes with."""
+"""Choose the number of threads of a model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .log import Log
 from .parameters import Parameters
 
 SHORT_CALL = 0.01
-"""Seconds. A call that takes longer keeps its threads."""
+"""In seconds: a call that takes longer keeps its threads."""
 
 
 def set_up_torch(parameters: Parameters, log: Log) -> None:
-    """Give torch the threads and the settings that *parameters* ask for; before it works for the first time."""
+    """Apply the threads and settings of *parameters* to torch, before its first computation."""
     torch.set_num_threads(parameters.most_threads)
     if torch.get_num_interop_threads() != parameters.interop_threads:
         try:
             torch.set_num_interop_threads(parameters.interop_threads)
-        except RuntimeError as error:  # torch takes it once in a process, before its first parallel work
+        except RuntimeError as error:  # torch accepts it once in a process, before its first parallel work
             log.warn(f"interop threads are unchanged: {error}")
     torch.backends.cudnn.enabled = not parameters.disable_cudnn
 
@@ -54,7 +54,7 @@ def settle_threads(model: LoadedModel, form: Form, size: int) -> None:
             if fewer > 1.25 * fastest:
                 break
             threads, fastest = threads // 2, min(fewer, fastest)
-    except Exception as error:  # the model does not take that size: what follows says so, if it matters
+    except Exception as error:  # the model does not take that size: warm-up reports it, if it matters
         model.log.verbose(describe(error, model.folder))
     torch.set_num_threads(threads)
     model.log.info(f"{threads} of {model.parameters.most_threads} threads")

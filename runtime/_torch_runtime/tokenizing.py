@@ -1,4 +1,4 @@
-"""Text to token ids, for a model whose configuration takes strings and with a tokenizer next to it."""
+"""Convert text to token ids, for a model with string inputs and a tokenizer beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .fields import Field
 from .parameters import Parameters
 
 SENTENCE = ("sentence_embedding", "token_embeddings")
-"""What sentence-transformers calls its outputs."""
+"""Names of the outputs of sentence-transformers."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -25,7 +25,7 @@ TOKENIZER_FILES = (
     "source.spm",
 )
 EXAMPLE = b"a"
-"""A text that has a token: an empty one may have none."""
+"""A text with at least one token: an empty one may have none."""
 _OFFSET = (
     "roberta",
     "camembert",
@@ -38,13 +38,13 @@ _OFFSET = (
     "lilt",
     "esm",
 )
-"""In the names of models whose positions begin behind that of padding: that many fewer tokens fit."""
+"""Model types whose positions begin after that of padding, so that fewer tokens fit."""
 _LONGEST = 1_000_000
-"""Tokens. A tokenizer that names more, names none."""
+"""In tokens: a tokenizer's limit above this means that it has none."""
 
 
 class SentenceModel(torch.nn.Module):
-    """A model of sentence-transformers, with token ids for arguments."""
+    """A model of sentence-transformers, called with token ids."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class SentenceModel(torch.nn.Module):
 
 
 class TextModel(torch.nn.Module):
-    """A model with its tokenizer: strings in, padded to the longest of a batch, cut to what the model takes."""
+    """A model with its tokenizer: texts are padded to the longest of a batch and truncated to the model's limit."""
 
     def __init__(self, model: torch.nn.Module, tokenizer: Any, longest: int | None, taken: list[str]) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class TextModel(torch.nn.Module):
         self._tokenizer, self._longest, self._taken = tokenizer, longest, taken
 
     def forward(self, *texts: list[str]) -> Any:
-        """Return what the model returns for one list of texts, or for the pairs of two."""
+        """Return the model's result for one list of texts, or for pairs from two."""
         options = {"max_length": self._longest} if self._longest else {}
         tokens = self._tokenizer(
             *(list(one) for one in texts),
@@ -98,17 +98,17 @@ class TextModel(torch.nn.Module):
 
 
 def wants_tokenizer(folder: str, inputs: list[Field]) -> bool:
-    """Say whether text comes in, and a tokenizer lies in *folder*."""
+    """Return whether an input is text and *folder* contains a tokenizer."""
     strings = [field for field in inputs if field.data_type == "STRING"]
     there = any(os.path.isfile(os.path.join(folder, name)) for name in TOKENIZER_FILES)
     return bool(strings) and len(strings) == len(inputs) and there
 
 
 def check_texts(folder: str, inputs: list[Field], batched: bool) -> None:
-    """Refuse inputs that a model of Hugging Face's in *folder* cannot be asked with as text.
+    """Refuse text inputs that the Hugging Face model in *folder* cannot take.
 
     Raises:
-        ModelError: one of them is text, and there is no tokenizer, or something that is none of one text or two.
+        ModelError: an input is text, and there is no tokenizer, or the inputs are not one or two texts.
     """
     strings = [field for field in inputs if field.data_type == "STRING"]
     others = [field.name for field in inputs if field.data_type != "STRING"]
@@ -153,10 +153,10 @@ def with_tokenizer(
             raise ModelError(
                 "the tokenizer has no token to pad texts with: set its pad_token, and write it again (save_pretrained)"
             )
-        tokenizer.pad_token = tokenizer.eos_token  # GPT-2's kind has none; the mask hides what is padded
+        tokenizer.pad_token = tokenizer.eos_token  # GPT-2 and its like have none; the mask hides the padding
     config: Any = getattr(model, "config", None)
     if config is not None and getattr(config, "pad_token_id", 0) is None:
-        config.pad_token_id = tokenizer.pad_token_id  # its classifiers look for the last token before
+        config.pad_token_id = tokenizer.pad_token_id  # classifiers look for the last token before it
     return TextModel(model, tokenizer, parameters.longest_text or most_tokens(model, tokenizer), taken)
 
 
@@ -181,7 +181,7 @@ def _load_tokenizer(folder: str, trusts: bool) -> Any:
 
 
 def most_tokens(model: torch.nn.Module, tokenizer: Any) -> int | None:
-    """Return how many tokens the model takes, as far as it, or its tokenizer, says so."""
+    """Return the model's limit in tokens, from its configuration or its tokenizer."""
     config = getattr(model, "config", None)
     said = [
         getattr(model, "longest", None),
@@ -197,7 +197,7 @@ def most_tokens(model: torch.nn.Module, tokenizer: Any) -> int | None:
 
 
 def _position_offset(model: torch.nn.Module, config: Any) -> int:
-    """Return how many positions of the model no token takes: RoBERTa counts from behind that of padding."""
+    """Return how many positions no token uses: RoBERTa counts from after that of padding."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             return 0 if module.padding_idx is None else module.padding_idx + 1

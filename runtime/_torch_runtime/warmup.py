@@ -1,4 +1,4 @@
-"""Decide what answers for a model, and let it pay for what is compiled: loading, not a request, waits for that."""
+"""Choose the form in which a model is served, and compile it while loading, so that no request waits for that."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def warm_up(engine: Engine) -> None:
     """
     with engine.model.mode:
         WarmUp(engine).run()
-    # What was imported and compiled stays: the collector need not look through it again between requests.
+    # Imported and compiled objects stay: the garbage collector need not scan them between requests.
     gc.collect()
     gc.freeze()
 
 
 def warm_other_branches(engine: Engine) -> None:
-    """Call the model for more than the zeros of warm-up, so that compiled code for it gets into the caches."""
+    """Call the model with more than the zeros of warm-up, so that compiled code for it gets into the caches."""
     with engine.model.mode:
         WarmUp(engine).warm_other_branches()
 
 
 class WarmUp:
-    """Chooses the form in which a model is served: a package, torch.compile's, or the model as it is."""
+    """Chooses the form in which a model is served: a package, torch.compile, or eager."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._model = engine, engine.model
@@ -56,7 +56,7 @@ class WarmUp:
         self._said_rounding = False
 
     def run(self) -> None:
-        """Choose, compile and warm, in the time that COMPILE_TIMEOUT gives.
+        """Choose, compile and warm, within COMPILE_TIMEOUT.
 
         Raises:
             ModelError: the model fails on inputs as its configuration describes them, or cannot be compiled.
@@ -73,14 +73,14 @@ class WarmUp:
             self._engine.compiler.seal()
 
     def _tell(self, seconds: float) -> None:
-        """Say how far compiling is; on a thread of its own."""
+        """Log the progress of compiling; runs on a separate thread."""
         compiler, most = self._engine.compiler, self._parameters.compile_timeout
         graphs = f", {compiler.graphs} graphs" if compiler else ""
         self._model.log.info(f"{self._stage}: {seconds:.0f} s{graphs}, of at most {most} s (COMPILE_TIMEOUT)")
         self._engine.metrics.compiled(seconds)
 
     def _out_of_time(self, error: BaseException) -> None:
-        """Do what was asked for where compiling takes too long; serve the model as it is where nothing was."""
+        """Handle a timeout: fall back to eager, or raise if the configuration asks for compilation."""
         import torch._dynamo
 
         compiler = self._engine.compiler
@@ -118,7 +118,7 @@ class WarmUp:
         self._stage = "torch.compile"
         serves = False in runs or not self._parameters.denies_recompiles
         restored = self._compile() if self._compiles and serves else False
-        for dims in reversed(self._parameters.warmup["sets"]):  # the first stay what examples are made of
+        for dims in reversed(self._parameters.warmup["sets"]):  # examples keep using the first ones
             self._model.dims = dims
             for absent in runs:
                 for size in sizes:
@@ -131,7 +131,7 @@ class WarmUp:
             self._model.log.info(f"compiled {graphs} graphs in {seconds:.1f} s")
 
     def warm_other_branches(self) -> None:
-        """Ask a model that cannot be exported, as it looks at its data, for more than zeros."""
+        """Call a model that cannot be exported because it depends on its data with more than zeros."""
         for value in (1, -1):
             values = self._model.examples(min(2, self._model.max_batch) or 1)
             for example, field in zip(values, self._model.inputs):
@@ -143,12 +143,12 @@ class WarmUp:
                 self._model.log.verbose(self._failed(f"inputs of {value}", error))
 
     def _may_export(self) -> bool:
-        """Say whether a package may be made: where torch.compile is not asked for, and nobody has tried before."""
+        """Return whether to make a package: torch.compile is not requested, and making one has not failed before."""
         wanted = self._compiles and self._model.on_cpu and not self._parameters.asks_torch_compile
         return wanted and not self._packages.has_caches()
 
     def _serves(self, package: Package) -> bool:
-        """Serve from *package*, unless it fails or its answers are not the model's."""
+        """Serve from *package*, unless it fails or its outputs differ from eager."""
         why: str | None = None
         try:
             tried = [self._agrees(package, absent) for absent in self._model.absences]
@@ -164,14 +164,14 @@ class WarmUp:
         return True
 
     def _agrees(self, package: Package, absent: bool) -> bool | None:
-        """Say whether *package* and the model itself give the same answers; None where the model gives none."""
+        """Return whether *package* and the eager model agree; None if the model fails."""
         found: bool | None = None
         most = self._model.max_batch
         for size in (min(2, most), 1) if self._model.batched else (1,):
             values = self._model.examples(size, absent, varied=True)
             try:
                 wanted = self._engine.arrays(self._model, values)
-            except Exception:  # sizes that were guessed, or absent inputs: it was tried when it was made
+            except Exception:  # guessed sizes or absent inputs: they were tested when the package was made
                 return found
             given = self._engine.arrays(package, values)
             differing = differences(given, wanted, self._model.rough)
@@ -182,14 +182,14 @@ class WarmUp:
         return found
 
     def _is_rounding(self, values: list[Any], given: dict[str, Any], wanted: dict[str, Any]) -> bool:
-        """Say whether a package of a model in half precision is as near to float32 as the model itself is.
+        """Return whether a package of a model in half precision is as close to float32 as eager is.
 
-        Compiled code for a CPU computes in float32 between two stores, eager rounds after each operation: both are off,
-        and only float32 tells by how much.
+        Compiled code for a CPU computes in float32 between two stores, eager rounds after each operation; float32
+        is the reference for both.
         """
         try:
             exact = half_as_float32(self._model, values)
-        except Exception as error:  # what the model does not in float32, or no memory for it
+        except Exception as error:  # the model does not run in float32, or there is no memory for it
             self._model.log.verbose(describe(error, self._model.folder))
             return False
         if exact is None or any(given[name].shape != wanted[name].shape for name in wanted):
@@ -206,7 +206,7 @@ class WarmUp:
         return True
 
     def _sizes(self) -> list[int]:
-        """Return the batch sizes to warm, the one that is compiled for all first."""
+        """Return the batch sizes to warm; the first is the one compiled for all sizes."""
         sizes, most = self._parameters.warmup["batch"], self._model.max_batch
         if sizes is not None:
             return list(sizes)
@@ -217,7 +217,7 @@ class WarmUp:
         return sorted({1, min(2, most), most}, reverse=True)
 
     def _runs_eagerly(self, size: int, absent: bool) -> bool:
-        """Run the model as it is, and check its outputs; False where it may be our guess that fails."""
+        """Run the eager model and check its outputs; False if guessed inputs may be why it fails."""
         dims = self._parameters.warmup["dims"]
         guessed = [f.name for f in self._model.inputs if -1 in f.dims and f.name not in dims]
         try:
@@ -249,7 +249,7 @@ class WarmUp:
             settle_threads(self._model, self._engine.form, size)
 
     def _compile(self) -> bool:
-        """Serve from what torch.compile makes of the model; say whether its caches were there already."""
+        """Serve with torch.compile; return whether its caches existed already."""
         restored = self._packages.restore_caches()
         try:
             self._engine.serve(Compiler(self._model))
@@ -278,7 +278,7 @@ class WarmUp:
             self._engine.compile_seconds += time.monotonic() - began if self._compiles else 0.0
 
     def _call(self, values: list[Any]) -> None:
-        """Call what is served for *values*; sizes that vary are marked so."""
+        """Call the served form with *values*; dims that vary are marked as dynamic."""
         tensors = self._model.tensors(values)
         if self._engine.compiler:
             self._engine.compiler.mark(tensors)

@@ -1,7 +1,7 @@
-"""Which files of a version folder hold weights: the one rule, for the runtime and for whatever deploys it.
+"""Determine which files of a version folder hold weights: one rule for the runtime and for deployment.
 
-It needs the standard library only. ``envbuilder/deployment/weight_files.py`` is a link to this file: what the runtime
-would refuse is refused before it is deployed, by the same rule.
+It needs the standard library only. ``envbuilder/deployment/weight_files.py`` is a link to this file: so what the
+runtime would refuse is refused before it is deployed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 SAFETENSORS = ".safetensors"
 SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt")
-"""Of files that hold weights whatever their content looks like: a broken one is named, not passed over."""
+"""Suffixes of files that hold weights regardless of their content, so that a broken one is reported, not ignored."""
 PROGRAM = ".pt2"
 INDEX = (".safetensors.index.json", ".bin.index.json")
 UNREADABLE = (
@@ -41,22 +41,23 @@ UNREADABLE = (
     ".tar",
     ".t7",
 )
-"""Of weights in formats of others; they count only where a model has no other weights."""
+"""Suffixes of weights in other frameworks' formats, which count only if a model has no other weights."""
 CONFIG = "config.json"
 MODULES = "modules.json"
-"""What sentence-transformers writes: the modules that make a sentence's embedding."""
+"""The file of sentence-transformers that lists the modules of a sentence embedding."""
 ADAPTER = "adapter_config.json"
 MOST_INDEX = 64 * 2**20
-"""Bytes of an index that are read."""
+"""Largest index that is read, in bytes."""
 MOST_DIRECTORY = 32 * 2**20
-"""Bytes of the directory of a zip that are read: that of 700,000 members, where torch writes one for each tensor."""
+"""Largest zip directory that is read, in bytes: that of 700,000 members, of which torch writes one for each
+tensor."""
 MOST_FILES = 10_000
-"""How many files below a version folder are looked at."""
+"""How many files below a version folder are examined."""
 
 _TRAINING = re.compile(
     r"(training_args|optimizer.*|scheduler.*|scaler|rng_state.*|random_states.*)\.(bin|pt|pth|pkl)"
 )
-"""What trainers write beside the weights to go on from there."""
+"""Files that trainers write beside the weights to resume training."""
 _SHARD = re.compile(
     r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.safetensors|\.bin|\.pt|\.pth)"
 )
@@ -74,13 +75,13 @@ _NO_POINTER = (
     ".ipynb",
     ".spm",
 )
-"""Of files that lie in Git LFS and are no weights."""
+"""Suffixes of files in Git LFS that are not weights."""
 _NOTHING = "it is a link to nothing: copy the file itself into the version folder"
 _LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
 _NEVER = (".py", ".pyc", ".json", ".txt", ".md", ".yaml", ".yml", ".so", ".pbtxt", ".jinja", ".zip")
 LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
-"""What torch.save wrote at the beginning, before 1.6."""
+"""The first bytes of a file of torch.save before 1.6."""
 _OURS = ("compiled.",)
 _FOLDERS = ("_torch_runtime", "__pycache__")
 
@@ -93,18 +94,18 @@ class WeightSet(NamedTuple):
     files: tuple[str, ...]
     """The files that hold them, relative to the version folder."""
     problem: str | None = None
-    """Why they cannot be read, if so."""
+    """Why they cannot be read, if they cannot."""
     key: str | None = None
-    """Which of several state_dicts in the file is meant: what MODEL_WEIGHTS says after ``#``."""
+    """Which of several state_dicts in the file is meant: the part of MODEL_WEIGHTS after ``#``."""
 
     @property
     def is_program(self) -> bool:
-        """Whether it is a model by itself: an exported program or a package."""
+        """Whether it contains the whole model: an exported program or a package."""
         return self.name.endswith(PROGRAM)
 
 
 def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
-    """Return what holds weights directly in *folder*, by name; *leave_out* are names of files that hold none."""
+    """Return the weights directly in *folder*, by name; *leave_out* are names of files to ignore."""
     left_out = set(leave_out)
     names = sorted(
         entry.name
@@ -130,14 +131,14 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
 
 
 def is_pretrained(folder: str) -> bool:
-    """Say whether *folder* is one that Hugging Face's ``save_pretrained`` wrote."""
+    """Return whether Hugging Face's ``save_pretrained`` wrote *folder*."""
     config = read_json(os.path.join(folder, CONFIG))
     known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
     return known or os.path.isfile(os.path.join(folder, MODULES))
 
 
 def read_json(path: str) -> Any:
-    """Return what the JSON file at *path* holds; None where there is none."""
+    """Return the content of the JSON file at *path*; None if there is none."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file) if os.fstat(file.fileno()).st_size <= MOST_INDEX else None
@@ -146,7 +147,7 @@ def read_json(path: str) -> Any:
 
 
 def without_model(folder: str) -> str:
-    """Say what to do about weights in *folder*, beside which nothing says what model they are of."""
+    """Return what to do about weights in *folder* without anything that defines their model."""
     if os.path.isfile(os.path.join(folder, ADAPTER)):
         return "they are an adapter of PEFT: merge it into its model (merge_and_unload), and save_pretrained the whole"
     if os.path.isfile(os.path.join(folder, CONFIG)):
@@ -187,14 +188,14 @@ def read_index(folder: str, name: str) -> WeightSet:
 
 
 def holds_weights(path: str) -> bool:
-    """Say whether the file at *path* holds weights, or was to hold some: by its suffix, or by its content."""
+    """Return whether the file at *path* holds weights, or should, by its suffix or content."""
     return examine(path)[0]
 
 
 def examine(path: str) -> tuple[bool, str | None]:
-    """Say whether the file at *path* holds weights, or was to hold some; and why they cannot be read, if so.
+    """Return whether the file at *path* holds weights, or should, and why they cannot be read, if they cannot.
 
-    What was cut short, never downloaded or points nowhere counts: without it a model would have weights of chance.
+    A truncated file, an LFS pointer and a dangling link count: without them a model would have random weights.
     """
     name = os.path.basename(path).lower()
     if _TRAINING.fullmatch(name) or name.endswith(_NEVER):
@@ -222,7 +223,7 @@ def examine(path: str) -> tuple[bool, str | None]:
 
 
 def not_weights(head: bytes) -> str | None:
-    """Say why a file that begins with *head* cannot be one of weights, whatever it is called; None: it may be."""
+    """Return why a file that begins with *head* cannot hold weights, whatever its name; None: it may."""
     if not head:
         return "it is empty: copy or download it again"
     if head.startswith(_LFS):
@@ -233,7 +234,7 @@ def not_weights(head: bytes) -> str | None:
 
 
 def _torch_zip(path: str, foreign: bool) -> tuple[bool, str | None]:
-    """Say whether a zip archive was written by torch.save: its pickle lies in a folder, and so do its storages.
+    """Return whether torch.save wrote a zip archive: its pickle is in a folder, and so are its storages.
 
     One that cannot be looked into because of its size counts, and is refused when it is loaded; so does a damaged one,
     unless it has a *foreign* name: that of another format which is a zip archive.
@@ -272,7 +273,7 @@ def zip_members(path: str) -> list[zipfile.ZipInfo]:
 
 
 def find_elsewhere(folder: str) -> list[str]:
-    """Return what may hold weights and is not read: in folders below *folder*, or in formats of others."""
+    """Return files that may hold weights but are not read: in subfolders of *folder*, or in other formats."""
     found = []
     seen = 0
     for root, folders, names in os.walk(folder):
@@ -309,6 +310,6 @@ def choose_named(folder: str, wanted: str) -> WeightSet:
 
 
 def unclear(sets: Iterable[WeightSet]) -> str:
-    """Say that nobody knows which of *sets* is meant, and what to do."""
+    """Return the text that *sets* are ambiguous, and what to do."""
     names = ", ".join(one.name for one in sets)
     return f"{names}; keep one, or name it with MODEL_WEIGHTS"

@@ -1,4 +1,4 @@
-"""Weights, read from files without running code that is in them, and described."""
+"""Read weights from files without running code in them, and describe them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .errors import ModelError, describe
 from .weight_files import LEGACY
 
 MOST_HEADER = 100_000_000
-"""Bytes of a header of safetensors: the limit of its own library."""
+"""Largest header of a safetensors file, in bytes: the limit of its own library."""
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
 _DTYPES.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"})
 _DTYPES.update({"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64"})
@@ -37,11 +37,11 @@ _BROKEN = (
     MemoryError,
     struct.error,
 )
-"""What reading a header raises that lies; RecursionError is a RuntimeError."""
+"""Errors raised by an invalid header; RecursionError is a RuntimeError."""
 
 
 def read_weights(paths: Sequence[str], key: str | None = None) -> dict[str, torch.Tensor]:
-    """Read the state_dict in the files at *paths*, shards of one; never run code that is in them.
+    """Read the state_dict in the files at *paths*, shards of one; never run code in them.
 
     *key* is which of several in a file is meant.
 
@@ -59,7 +59,7 @@ def read_weights(paths: Sequence[str], key: str | None = None) -> dict[str, torc
 
 
 def read_state(path: str, key: str | None = None) -> dict[str, torch.Tensor]:
-    """Read a state_dict, its tensors mapped from the file; never run code that is in it."""
+    """Read a state_dict, its tensors mapped from the file; never run code in it."""
     name = os.path.basename(path)
     if _is_safetensors(path) or (path.endswith(".safetensors") and not _is_pickle(path)):
         if key is not None:
@@ -69,7 +69,7 @@ def read_state(path: str, key: str | None = None) -> dict[str, torch.Tensor]:
 
 
 def unpickle(path: str) -> Any:
-    """Return what torch.save wrote, its tensors mapped from the file; never run code that is in it.
+    """Return the object that torch.save wrote, its tensors mapped from the file; never run code in it.
 
     Raises:
         ModelError: it cannot be read, or wants to call something.
@@ -97,7 +97,8 @@ def unpickle(path: str) -> Any:
 
 
 def _plain_allowed() -> Any:
-    """Allow what trainers put beside weights and what only holds values: a program's arguments, NumPy's scalars."""
+    """Allow types that only hold values and that trainers save beside weights: a program's arguments, NumPy's
+    scalars."""
     allow: Any = getattr(torch.serialization, "safe_globals", None)
     if allow is None:  # before torch 2.5
         return contextlib.nullcontext()
@@ -106,7 +107,7 @@ def _plain_allowed() -> Any:
     )
     kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
     allowed: list[Any] = [argparse.Namespace, np.dtype, multiarray.scalar, *kinds]
-    try:  # the same under the names of either NumPy
+    try:  # under the module names of NumPy 1 and 2
         return allow(
             [*allowed, *((multiarray.scalar, f"numpy.{one}.multiarray.scalar") for one in ("core", "_core"))]
         )
@@ -115,22 +116,22 @@ def _plain_allowed() -> Any:
 
 
 def _is_pickle(path: str) -> bool:
-    """Say whether torch.save wrote a file, whatever it is called."""
+    """Return whether torch.save wrote a file, whatever its name."""
     with open(path, "rb") as file:
         head = file.read(16)
     return zipfile.is_zipfile(path) or (head.startswith(b"\x80") and LEGACY in head)
 
 
 def _is_safetensors(path: str) -> bool:
-    """Say whether a file of another name is one of safetensors: its header is JSON."""
+    """Return whether a file with another suffix is in safetensors format: its header is JSON."""
     with open(path, "rb") as file:
         return file.read(10)[8:] == b'{"'
 
 
 def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tensor]:
-    """Return the state_dict in what torch.load returned for the file *name*: a checkpoint holds it beside other things.
+    """Return the state_dict in the object that torch.load returned for the file *name*, which may be a checkpoint.
 
-    *wanted* is the key under which it lies, where that was said.
+    *wanted* is its key in the checkpoint, if one was given.
 
     Raises:
         ModelError: there is none, or several.
@@ -144,7 +145,7 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
         return dict(inside[wanted])
     if _is_state(state):
         return dict(state)
-    main = inside.get("state_dict")  # Lightning's, and a habit of many
+    main = inside.get("state_dict")  # used by Lightning and many others
     if main is not None:
         inside = {key: one for key, one in inside.items() if one is main or _is_another(one, main, key)}
     if len(inside) > 1:
@@ -159,7 +160,7 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
 
 
 def _states(state: Any) -> dict[str, Any]:
-    """Return the state_dicts in a checkpoint, but for an optimizer's."""
+    """Return the state_dicts in a checkpoint, except an optimizer's."""
     if not isinstance(state, dict):
         return {}
     return {
@@ -170,12 +171,12 @@ def _states(state: Any) -> dict[str, Any]:
 
 
 def _is_another(one: dict[str, Any], main: dict[str, Any], key: str) -> bool:
-    """Say whether *one*, under *key*, is of the same model as *main*: an average of it, as a rule."""
+    """Return whether *one*, under *key*, has the keys of *main*: usually an average of it."""
     return "ema" in key.lower() or len(one) == len(main) or not set(one).isdisjoint(main)
 
 
 def _no_tensor(state: Any) -> str:
-    """Name what makes a dict none: the first key that is no name, or that has no tensor."""
+    """Describe why a dict is not a state_dict: the first key that is not a name, or not a tensor's."""
     if not isinstance(state, dict) or not state:
         return ""
     inner = state.get("state_dict", state)
@@ -220,7 +221,7 @@ def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
 
 
 def _check_places(places: Sequence[tuple[int, int, str]], size: int) -> None:
-    """Check that tensors, sorted by begin and end in bytes, lie in *size* bytes of data, none over another."""
+    """Check that tensors, sorted by begin and end in bytes, do not overlap and lie within *size* bytes."""
     last = 0
     for begin, end, key in places:
         if not last <= begin <= end <= size:
@@ -232,7 +233,7 @@ def _check_places(places: Sequence[tuple[int, int, str]], size: int) -> None:
 def tensor_at(
     memory: mmap.mmap, offset: int, size: int, dtype: torch.dtype, shape: list[int]
 ) -> torch.Tensor:
-    """Return the tensor that lies in *size* bytes of mapped *memory* from *offset* on."""
+    """Return the tensor in *size* bytes of mapped *memory* from *offset* on."""
     if not size:
         return torch.empty(0, dtype=dtype).reshape(shape)  # an error where the shape has elements
     return torch.frombuffer(memory, dtype=torch.uint8, count=size, offset=offset).view(dtype).reshape(shape)
@@ -248,12 +249,12 @@ def module_tensors(module: Any) -> dict[str, torch.Tensor]:
 
 
 def describe_weights(tensors: dict[str, torch.Tensor]) -> dict[str, str]:
-    """Return what compiled code takes for granted of the weights of a module."""
+    """Return the properties of a module's weights that compiled code relies on."""
     return {name: describe_tensor(tensor) for name, tensor in tensors.items()}
 
 
 def describe_tensor(tensor: torch.Tensor) -> str:
-    """Return what compiled code knows of a weight."""
+    """Return the properties of a weight that compiled code relies on."""
     dtype = str(tensor.dtype).replace("torch.", "")
     strides = "" if tensor.is_contiguous() else f" with strides {list(tensor.stride())}"
     return f"{dtype} {list(tensor.shape)}{strides}"
