@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from envbuilder.aot.model_sandbox import Stage
+from envbuilder.aot.model_sandbox import ModelSandbox
 from envbuilder.archive.manifest import Manifest
 from envbuilder.deployment.config import CONFIG, read_config
 from envbuilder.deployment.lint import version_folders
@@ -51,7 +51,7 @@ def complete_model(
     if not message.input or not message.output:
         reporter.step(f"Asking {model.name} for its inputs and outputs")
         (scratch / "stage").mkdir()
-        stage = Stage.make(environment, model, scratch / "stage", isolate=isolate)
+        stage = ModelSandbox.make(environment, model, scratch / "stage", isolate=isolate)
         stage.lay_out()
         versions = version_folders(model)
         if not versions:

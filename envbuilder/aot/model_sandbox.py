@@ -28,7 +28,7 @@ COMPILE_TIMEOUT: Final = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
+class ModelSandbox:
     """A model in a sandbox, as a server would load it."""
 
     sandbox: Sandbox
@@ -42,7 +42,7 @@ class Stage:
     config: model_config_pb2.ModelConfig
 
     @classmethod
-    def make(cls, environment: Path, model: Path, scratch: Path, *, isolate: bool = True) -> Stage:
+    def make(cls, environment: Path, model: Path, scratch: Path, *, isolate: bool = True) -> ModelSandbox:
         """Lay the files of the model directory *model* out below the empty folder *scratch*, with the runtime.
 
         Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envbuilder.aot.model_sandbox import Stage
+from envbuilder.aot.model_sandbox import ModelSandbox
 from envbuilder.deployment.compiled import COMPILED, Compiled, read_key
 from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.lint import version_folders
@@ -44,7 +44,7 @@ def precompile(
     Raises:
         DeployError: the model directory or the environment cannot be used.
     """
-    stage = Stage.make(environment, model, scratch, isolate=isolate)
+    stage = ModelSandbox.make(environment, model, scratch, isolate=isolate)
     versions = version_folders(stage.folder)
     made_of = {version.name: _made_of(stage, version) for version in versions}
     kept = {version.name: _kept(version.name, made_of[version.name], present) for version in versions}
@@ -75,7 +75,7 @@ def look(environment: Path, model: Path, scratch: Path, *, present: Path | None 
     Raises:
         DeployError: the model directory or the environment cannot be used.
     """
-    stage = Stage.make(environment, model, scratch)
+    stage = ModelSandbox.make(environment, model, scratch)
     made_of = {version.name: _made_of(stage, version) for version in version_folders(stage.folder)}
     kept = {version: _kept(version, digest, present) for version, digest in made_of.items()}
     return Outlook(
@@ -84,7 +84,7 @@ def look(environment: Path, model: Path, scratch: Path, *, present: Path | None 
     )
 
 
-def _made_of(stage: Stage, version: Path) -> str:
+def _made_of(stage: ModelSandbox, version: Path) -> str:
     """Return a digest of everything that the result for *version* depends on."""
     digest = hashlib.sha256(stage.identity.encode())
     digest.update(stage.config.SerializeToString(deterministic=True))
@@ -124,7 +124,7 @@ def _kept(version: str, made_of: str, present: Path | None) -> list[Compiled]:
     return kept
 
 
-def _compile(stage: Stage, version: Path, made_of: str) -> Iterator[Compiled]:
+def _compile(stage: ModelSandbox, version: Path, made_of: str) -> Iterator[Compiled]:
     """Compile *version* in the environment; yield the result for each kind of device."""
     devices = stage.ask(version.name, "package", made_of=made_of).record_map("devices")
     for device, done in devices.items():

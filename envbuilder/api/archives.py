@@ -132,7 +132,7 @@ def verify(
         StaleLockError, IntegrityError: *lock* does not exist, or is not a lock.
     """
     from envbuilder.signing.verifier import load_verifier
-    from envbuilder.transfer.image_checks import open_subject
+    from envbuilder.transfer.image_checks import open_target
     from envbuilder.verification.live.model_deployment import ModelChoice
     from envbuilder.verification.options import complete_request
     from envbuilder.verification.server.servers import ServerChoice
@@ -149,7 +149,7 @@ def verify(
     request = VerifyRequest(
         model=models.model, choice=models, releases=tuple(releases), server=server, trusted=trusted
     )
-    with open_subject(os.fspath(archive), session) as subject:
+    with open_target(os.fspath(archive), session) as subject:
         request = replace(request, readonly=subject.is_image, cache=request.cache and not subject.is_image)
         request, session = complete_request(
             request, subject.archive, session, lock=optional_path(lock), root=Path.cwd()

@@ -32,7 +32,7 @@ from envbuilder.store.damage import DamagedArtifactError
 from envbuilder.store.local import Store
 from envbuilder.util.documents import LISTING, load_json
 from envbuilder.util.process import CommandError, run
-from envbuilder.util.rattler import rattler, said, wait
+from envbuilder.util.rattler import error_text, rattler, wait
 
 CONDA_BASE: Final = "conda-base-3"
 """Part of the key of such a base: increment it when the same packages would give different bytes."""
@@ -164,7 +164,9 @@ class CondaBase:
                 if tries_left and _IN_EACH_OTHERS_WAY in str(error):
                     shutil.rmtree(prefix, ignore_errors=True)
                     continue
-                raise AssembleError(f"the conda packages cannot be installed:\n  {said(error)}") from error
+                raise AssembleError(
+                    f"the conda packages cannot be installed:\n  {error_text(error)}"
+                ) from error
         put_back(contents, prefix, self.reporter)
         self._run_scripts(contents, prefix)
         uses = rewrite_prefixes(prefix)

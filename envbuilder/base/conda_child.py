@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from envbuilder.config.rattler_client import make_client
-from envbuilder.util.rattler import rattler, said
+from envbuilder.util.rattler import error_text, rattler
 from envbuilder.util.urls import public
 
 
@@ -38,7 +38,7 @@ def main(path: str) -> None:
     except _Unreachable as error:
         answer = {"unreachable": error.args[0], "text": error.args[1]}
     except module.exceptions.SolverError as error:
-        answer = {"refused": True, "text": said(error)}
+        answer = {"refused": True, "text": error_text(error)}
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
     os._exit(0)  # nothing waits for what rattler's threads still read
@@ -108,7 +108,7 @@ class _Solver:
 
     async def _unreachable(self, error: Exception) -> _Unreachable:
         """Find out which channel it was: py-rattler does not name it when the data is invalid."""
-        errors, text = self._module.exceptions, said(error)
+        errors, text = self._module.exceptions, error_text(error)
         for number, url in enumerate(self._urls):
             if f"{public(url)}/" in text:
                 return _Unreachable(number, text)
@@ -117,7 +117,7 @@ class _Solver:
             try:
                 await self._gateway.query([source], list(self._platforms), ["python"], recursive=False)
             except (errors.GatewayError, errors.FetchRepoDataError) as own:
-                return _Unreachable(number, said(own))
+                return _Unreachable(number, error_text(own))
         return _Unreachable(0, text)
 
     async def _kept(self, sources: Sequence[Any]) -> list[Any]:

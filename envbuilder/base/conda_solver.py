@@ -21,7 +21,7 @@ from envbuilder.recipe.location import where
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 from envbuilder.util.process import CommandError
-from envbuilder.util.rattler import rattler, said
+from envbuilder.util.rattler import error_text, rattler
 from envbuilder.util.urls import public
 
 COMPILER: Final = "gxx"
@@ -198,7 +198,7 @@ def _check_specs(recipe: Recipe) -> None:
             module.MatchSpec(spec)
         except module.exceptions.InvalidMatchSpecError as error:
             raise RecipeError(
-                f"{where(recipe, 'conda', spec)}: invalid match spec {spec!r}: {said(error)}",
+                f"{where(recipe, 'conda', spec)}: invalid match spec {spec!r}: {error_text(error)}",
                 hint="for example ffmpeg, ffmpeg >=6, or conda-forge::ffmpeg 6.1.*",
             ) from error
 

@@ -277,7 +277,7 @@ def verify(
     """
     from envbuilder.cli.reports import ReportFiles
     from envbuilder.signing.verifier import load_verifier
-    from envbuilder.transfer.image_checks import open_subject
+    from envbuilder.transfer.image_checks import open_target
     from envbuilder.verification.live.model_deployment import ModelChoice
     from envbuilder.verification.options import complete_request
     from envbuilder.verification.server.servers import ServerChoice
@@ -306,7 +306,7 @@ def verify(
     with files.report_failures():
         session = open_session(quiet=quiet or as_json, find_links=find_links).at(Path.cwd(), remote=False)
         trusted = None if provenance is None else load_verifier(provenance, identity, authority)
-        with open_subject(archive, session) as subject:
+        with open_target(archive, session) as subject:
             request = VerifyRequest(
                 server=server,
                 trusted=trusted,

@@ -27,7 +27,7 @@ from envbuilder.foreign.survey import Survey, is_environment, is_foreign, survey
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.recipe.importing.convert import Choices
 from envbuilder.recipe.importing.environment_yml import Environment
-from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.recipe.importing.remark import Remark, SourceLine
 from envbuilder.recipe.importing.wanted import Imported, Wanted, holds, parse
 from envbuilder.util.files import open_regular
 from envbuilder.util.text import counted
@@ -91,7 +91,7 @@ def read_environment_import(
         kind=_kind(found, packages),
         name=found.name,
         wanted=reading.wanted,
-        python=Said(text=_minor(manifest), place=f"{path}: Python {manifest.python}"),
+        python=SourceLine(text=_minor(manifest), place=f"{path}: Python {manifest.python}"),
         cuda=_cuda(path, manifest),
         conda=conda,
     )
@@ -105,7 +105,7 @@ def _kind(found: Survey, packages: Packages) -> str:
     return "an archive of conda-pack" if "bin/conda-unpack" in found.members else f"an archive of a {what}"
 
 
-def _release(whole: Said, manifest: MeasuredManifest, found: Survey) -> Remark:
+def _release(whole: SourceLine, manifest: MeasuredManifest, found: Survey) -> Remark:
     fits = fitting_ranges(manifest, found.libstdcxx)
     has = (
         f"fits {', '.join(fits)}"
@@ -115,11 +115,11 @@ def _release(whole: Said, manifest: MeasuredManifest, found: Survey) -> Remark:
     return whole.changed(f'{has}: triton: "{manifest.release}"; --triton names a different release')
 
 
-def _cuda(path: Path, manifest: MeasuredManifest) -> Said | None:
+def _cuda(path: Path, manifest: MeasuredManifest) -> SourceLine | None:
     if not manifest.torch or "+" in manifest.torch:
         return None
     text = "cpu" if manifest.cuda == "cpu" else f"{manifest.cuda[2:-1]}.{manifest.cuda[-1]}"
-    return Said(text=text, place=f"{path}: torch/version.py")
+    return SourceLine(text=text, place=f"{path}: torch/version.py")
 
 
 def _minor(manifest: MeasuredManifest) -> str:
@@ -137,8 +137,8 @@ class _Reading:
     wanted: Wanted = field(default_factory=Wanted)
 
     @property
-    def whole(self) -> Said:
-        return Said(text="", place=str(self.path))
+    def whole(self) -> SourceLine:
+        return SourceLine(text="", place=str(self.path))
 
     # -- pip's -------------------------------------------------------------------------------------
 
@@ -147,26 +147,26 @@ class _Reading:
         pip = {canonicalize_name(one.package.name): one for one in self.packages.pip}
         required = {other for name in pip for other in self.requires[name] if other != name}
         for name, one in sorted(pip.items()):
-            said = Said(
+            line = SourceLine(
                 text=f"{one.package.name}=={one.package.version}", place=f"{self.path}: {one.metadata}"
             )
             asked = name not in required or name == "torch"
             if name in _TOOLS and asked:
-                self._remark(said.left_out("an installation tool that no other package requires"))
+                self._remark(line.left_out("an installation tool that no other package requires"))
             elif name != "torch" and _OF_TORCH.fullmatch(name):
-                self._remark(said.left_out("determined by the build of torch"))
+                self._remark(line.left_out("determined by the build of torch"))
             elif one.editable:
-                self._remark(said.left_out(_editable(one)))
+                self._remark(line.left_out(_editable(one)))
             elif one.url is not None and not one.url.startswith("file:"):
-                reference = replace(said, text=f"{one.package.name} @ {one.url}")
+                reference = replace(line, text=f"{one.package.name} @ {one.url}")
                 self.wanted.require(reference, reference.text)
             else:
                 if one.url is not None and asked and name != "torch":
                     file = posixpath.basename(url2pathname(urlsplit(one.url).path))
                     self._remark(
-                        said.changed(f"taken from an index in the same version: it was installed from {file}")
+                        line.changed(f"taken from an index in the same version: it was installed from {file}")
                     )
-                (self.wanted.require if asked else self.wanted.constrain)(said, said.text)
+                (self.wanted.require if asked else self.wanted.constrain)(line, line.text)
 
     # -- conda's -----------------------------------------------------------------------------------
 
@@ -176,19 +176,19 @@ class _Reading:
         specs, remarks = [], []
         for one in records:
             package = one.package
-            said = Said(
+            line = SourceLine(
                 text=f"{package.name} {package.version}",
                 place=f"{self.path}: conda-meta/{package.filename.rpartition('-')[0]}",
             )
             if package.name == "python":
                 continue  # its version is the recipe's `python:`
             if _OF_RELEASE.fullmatch(package.name):
-                remarks.append(said.left_out("determined by the release and by the packages that need it"))
+                remarks.append(line.left_out("determined by the release and by the packages that need it"))
             elif one.requested or package.name not in required:
-                specs.append(said)
+                specs.append(line)
             else:
                 by = ", ".join(sorted(required[package.name])[:3])
-                remarks.append(said.left_out(f"{by} depends on it; the solver chooses its version"))
+                remarks.append(line.left_out(f"{by} depends on it; the solver chooses its version"))
         return Environment(
             path=self.path,
             name=self.path.name,
@@ -206,12 +206,12 @@ class _Reading:
                     required.setdefault(name, set()).add(one.package.name)
         return required
 
-    def _channels(self, records: Iterable[CondaRecord]) -> Iterator[Said]:
+    def _channels(self, records: Iterable[CondaRecord]) -> Iterator[SourceLine]:
         count = Counter(one.channel for one in records if one.channel)
         for channel, packages in count.most_common():
             text = url2pathname(urlsplit(channel).path) if channel.startswith("file:") else channel
             text = re.sub(r"^https://conda\.anaconda\.org/([^/]+)$", r"\1", text)
-            yield Said(text=text, place=f"{self.path}: conda-meta ({counted(packages, 'package')})")
+            yield SourceLine(text=text, place=f"{self.path}: conda-meta ({counted(packages, 'package')})")
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -232,19 +232,19 @@ class _Reading:
             rows = [(folder, f" ({counted(files, 'file')})") for folder, files in sorted(folders.items())]
         for path, how_many in rows:
             self._remark(
-                Said(text=f"{path}{how_many}", place=str(self.path)).left_out("belongs to no package")
+                SourceLine(text=f"{path}{how_many}", place=str(self.path)).left_out("belongs to no package")
             )
 
     def _compare(self, name: str, hashes: Mapping[str, str], found: Survey, *, hexadecimal: bool) -> None:
-        for path, said in sorted(hashes.items()):
+        for path, line in sorted(hashes.items()):
             member = found.members.get(path)
             if member is None or member.link is not None or path.endswith(".pyc"):
                 continue
             digest = member.sha256 if hexadecimal else _base64(member.sha256)
             # Packers rewrite the first line of scripts.
-            if digest != said and not path.startswith("bin/"):
+            if digest != line and not path.startswith("bin/"):
                 why = f"changed after {name} was installed: a build takes the package's own file"
-                self._remark(Said(text=path, place=str(self.path)).left_out(why))
+                self._remark(SourceLine(text=path, place=str(self.path)).left_out(why))
 
     def _remark(self, remark: Remark) -> None:
         self.wanted.remarks.append(remark)

@@ -215,7 +215,7 @@ def _library(
         version, purl = origin.version, purl_of(origin)
         licence = licence_in(origin.copyright, origin.package, licence)
     elif library.inside == "cpython" and licence.source == "nothing":
-        licence = replace(licence, said=f"unknown, from the interpreter ({interpreter})")
+        licence = replace(licence, declared=f"unknown, from the interpreter ({interpreter})")
     return Component(
         kind="library",
         name=library.name,

@@ -44,7 +44,7 @@ def licence_in(copyright: str, package: str, known: Licence) -> Licence:
         return known
     made = _licence(expression_of(whole), whole, package)
     if made.expression is None and known.expression is not None:
-        return replace(known, said=made.said)
+        return replace(known, declared=made.declared)
     return made
 
 
@@ -83,7 +83,9 @@ def expression_of(name: str) -> str | None:
 
 
 def _licence(expression: str | None, said: str, package: str) -> Licence:
-    return Licence(expression=expression, said=f"{said} ({package})", source="distribution's copyright file")
+    return Licence(
+        expression=expression, declared=f"{said} ({package})", source="distribution's copyright file"
+    )
 
 
 def _stanzas(text: str) -> Iterator[tuple[str, str]]:

@@ -137,5 +137,5 @@ def _library(path: str, name: str, version: str, owner: str) -> Library:
     if project == "openssl" and version.startswith(_OLD_OPENSSL):
         expression = "OpenSSL"
     source: Source = "library's name" if expression else "nothing"
-    licence = Licence(expression=expression, said=expression or "", source=source)
+    licence = Licence(expression=expression, declared=expression or "", source=source)
     return Library(path=path, name=project, version=version, licence=licence, inside=owner)

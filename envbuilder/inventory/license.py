@@ -42,7 +42,7 @@ class Licence:
 
     expression: str | None
     """An SPDX expression; of NVIDIA's own terms a ``LicenseRef-NVIDIA-…``. None: there is none that is sure."""
-    said: str
+    declared: str
     """In the component's own words, the first line of them; empty where it says nothing."""
     source: Source
     files: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Licence:
     @property
     def name(self) -> str:
         """What to call it: the expression, the words, or that there are none."""
-        return self.expression or self.said or "no licence"
+        return self.expression or self.declared or "no licence"
 
     @property
     def terms(self) -> str | None:
@@ -75,27 +75,31 @@ def licence_of(metadata: RawMetadata, texts: Mapping[str, str]) -> Licence:
         if expression is not None:
             if _is_vague(expression):
                 expression = _terms_in(texts) or PROPRIETARY
-            return Licence(expression=expression, said=_short(said), source=source, files=files)
+            return Licence(expression=expression, declared=_short(said), source=source, files=files)
     said, source = next(((one, by) for one, by in declared if _says(one)), ("", "nothing"))
     classified, names = _classified(metadata)
     if classified is not None:
-        return Licence(expression=classified, said=_short(said or names), source="classifiers", files=files)
+        return Licence(
+            expression=classified, declared=_short(said or names), source="classifiers", files=files
+        )
     known = _expression_in_files(texts)
     if not said and names:
         said, source = names, "classifiers"
     if known is not None:
-        return Licence(expression=known, said=_short(said), source="licence file", files=files)
-    return Licence(expression=None, said=_short(said), source=source, files=files)
+        return Licence(expression=known, declared=_short(said), source="licence file", files=files)
+    return Licence(expression=None, declared=_short(said), source=source, files=files)
 
 
 def licence_of_text(said: str, texts: Mapping[str, str]) -> Licence:
     """Return the licence that a conda package or an interpreter states as *said*; *texts* as of :func:`licence_of`."""
     expression = to_expression(said)
     if expression is not None:
-        return Licence(expression=expression, said=_short(said), source="License", files=tuple(sorted(texts)))
+        return Licence(
+            expression=expression, declared=_short(said), source="License", files=tuple(sorted(texts))
+        )
     known = _expression_in_files(texts)
     source: Source = "licence file" if known else "License" if _says(said) else "nothing"
-    return Licence(expression=known, said=_short(said), source=source, files=tuple(sorted(texts)))
+    return Licence(expression=known, declared=_short(said), source=source, files=tuple(sorted(texts)))
 
 
 def to_expression(said: str) -> str | None:

@@ -74,9 +74,11 @@ def _evaluate(component: Component, policy: Policy) -> Evaluation:
     licence = component.licence
     if licence.expression is None:
         said = (
-            f"says {licence.said!r}, which is not an SPDX expression" if licence.said else "says no licence"
+            f"says {licence.declared!r}, which is not an SPDX expression"
+            if licence.declared
+            else "says no licence"
         )
-        if _matches(licence.said, policy.deny):
+        if _matches(licence.declared, policy.deny):
             return Evaluation(component=component, verdict="refused", reason=f"{said}; it is denied")
         verdict: Verdict = "refused" if policy.allow else "unknown"
         return Evaluation(component=component, verdict=verdict, reason=said)

@@ -143,7 +143,7 @@ def _licences(component: Component) -> Iterable[License]:
     )
     by = LicenseAcknowledgement.CONCLUDED if concluded else LicenseAcknowledgement.DECLARED
     if licence.expression is None:
-        return [DisjunctiveLicense(name=licence.said, acknowledgement=by)] if licence.said else []
+        return [DisjunctiveLicense(name=licence.declared, acknowledgement=by)] if licence.declared else []
     if licence.terms is not None:
         return [DisjunctiveLicense(name=licence.terms, acknowledgement=by)]
     if is_supported_id(licence.expression):

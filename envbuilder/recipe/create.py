@@ -31,9 +31,9 @@ def write_recipe(path: Path, text: str) -> None:
             try:
                 parse_recipe(read_document(draft), path, path.stem)
             except RecipeError as error:
-                # It was said on the command line, not in the file, which is gone.
-                said = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
-                raise RecipeError(said, hint=error.hint) from error
+                # It was line on the command line, not in the file, which is gone.
+                line = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
+                raise RecipeError(line, hint=error.hint) from error
             atomic_create(path, draft)
             atomic_write(
                 path.parent / SCHEMA_FILE, schema_text().encode()

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirements import read_pip_lines
 from envbuilder.util.project_name import project_name
 from envbuilder.util.yaml import Value
@@ -62,7 +62,9 @@ def _include(value: Value, path: Path, found: Dependencies, *, constrains: bool)
     option = "-c" if constrains else "-r"
     match = _INCLUDED.fullmatch(value.data.strip())
     assert match is not None
-    read = read_pip_lines([Said(text=f"{option} {match[1]}", place=f"{value.source}:{value.line}")], folder)
+    read = read_pip_lines(
+        [SourceLine(text=f"{option} {match[1]}", place=f"{value.source}:{value.line}")], folder
+    )
     for remark in read.remarks:
         if remark.fate == "left out":
             raise value.error(f"{remark.text}: {remark.why}", f"at {remark.place}")

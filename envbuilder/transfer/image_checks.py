@@ -26,7 +26,7 @@ _WRITTEN = "push the image that `envbuilder image` writes, as it is"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
+class VerifyTarget:
     """What is verified."""
 
     name: str
@@ -47,7 +47,7 @@ class Subject:
 
 
 @contextmanager
-def open_subject(what: str, session: Session) -> Iterator[Subject]:
+def open_target(what: str, session: Session) -> Iterator[VerifyTarget]:
     """Give the archive *what*; where it is an image (``oci://…``, a layout), the one in it, and what its checks found.
 
     Of a layout with several images, ``PATH:NAME`` is one.
@@ -59,7 +59,7 @@ def open_subject(what: str, session: Session) -> Iterator[Subject]:
     """
     local = split_name(what)
     if not is_reference(what) and local is None:
-        yield Subject(name=what, archive=Path(what))
+        yield VerifyTarget(name=what, archive=Path(what))
         return
     with session.store.scratch("verify-image") as scratch:
         if local is None:
@@ -77,7 +77,7 @@ def open_subject(what: str, session: Session) -> Iterator[Subject]:
             )
 
 
-def _subject(name: str, blobs: Blobs, image: Image, scratch: Path, session: Session) -> Subject:
+def _subject(name: str, blobs: Blobs, image: Image, scratch: Path, session: Session) -> VerifyTarget:
     session.reporter.step("Unpacking the image")
     unpacked = unpack(blobs, image, scratch / "image", reporter=session.reporter)
     manifest = tree_manifest(unpacked.tree)
@@ -106,4 +106,4 @@ def _subject(name: str, blobs: Blobs, image: Image, scratch: Path, session: Sess
         archive = pack_tree(unpacked.tree, scratch / "envs", manifest.recipe)
         text = f"{error.message}; what follows is of the tree that a runtime would mount"
         checks.append(failed("image.archive", text, _WRITTEN))
-    return Subject(name=name, archive=archive, checks=tuple(checks))
+    return VerifyTarget(name=name, archive=archive, checks=tuple(checks))

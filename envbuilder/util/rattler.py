@@ -68,7 +68,7 @@ def wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
             raise
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return py-rattler's error message, with one indented line per cause and without credentials."""
     lines = [re.sub(r"^\s*Caused by: ", "", line.rstrip()) for line in str(error).splitlines()]
     # A solver's reasons are a tree, whose branches are told by the spaces before them.

@@ -17,28 +17,28 @@ from envbuilder.verification.report import Check, failed
 _SETTING: Final = "ENVBUILDER_CACHE"
 _BUG: Final = "this is a bug of envbuilder: please report it, with the archive if possible"
 _LONGEST: Final = 500
-"""Characters of a cause that are told."""
+"""Longest cause in a message, in characters."""
 
 UNFINISHED: Final = "verification.completed"
-"""The check that fails where a verification did not come to its end."""
+"""The check that fails if a verification ends early."""
 
 Made = Check | Iterable[Check] | None
 
 
 def guarded(id: str, make: Callable[[], Made], release: Release | None = None) -> Iterator[Check]:
-    """Yield the checks that *make* makes; one that ends in an error has failed, under *id* where it has no name yet."""
+    """Yield the checks of *make*; an error becomes a failed check, with *id* if it has none yet."""
     try:
         made = make()
         yield from () if made is None else (made,) if isinstance(made, Check) else made
-    except Exception as error:  # of a foreign archive anything may come
+    except Exception as error:  # a foreign archive may cause any error
         yield failed(id, f"cannot be checked: {cause(error)}", fix(error), release)
 
 
 def ended(error: BaseException) -> Check:
-    """Return the check that tells why a verification did not come to its end."""
+    """Return the check that reports why a verification ended early."""
     if isinstance(error, Exception):
         return failed(UNFINISHED, f"it could not continue: {cause(error)}", fix(error))
-    # SystemExit has the exit code of a signal, 128 + its number; others may tell the number itself.
+    # SystemExit has the exit code of a signal, 128 + its number; other exceptions may have the number itself.
     code = getattr(error, "code", None)
     number = getattr(error, "number", code - 128 if isinstance(code, int) else signal.SIGINT)
     name = signal.Signals(number).name if number in list(signal.Signals) else type(error).__name__
@@ -46,7 +46,7 @@ def ended(error: BaseException) -> Check:
 
 
 def cause(error: BaseException) -> str:
-    """Say in a line what an error was, and of an unforeseen one where it came from."""
+    """Describe an error in one line, an unexpected one with its location."""
     if isinstance(error, EnvbuilderError):
         text = error.message
     elif isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""Checks in the order of a report, whatever the order in which they are made."""
+"""Checks in the order of a report, regardless of the order in which they are made."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class Findings:
         self._places: list[list[Check]] = []
 
     def place(self, checks: Iterable[Check] = ()) -> list[Check]:
-        """Return a new place, after all that there are; what is put into it counts from then on."""
+        """Return a new slot after the existing ones; checks added to it are part of the report."""
         place: list[Check] = []
         self._places.append(place)
-        place.extend(checks)  # one by one: what was found before an error counts
+        place.extend(checks)  # one by one, so that checks before an error are kept
         return place
 
     @property
     def places(self) -> list[list[Check]]:
-        """The places that there are until now."""
+        """The slots so far."""
         return list(self._places)
 
     @property
     def checks(self) -> list[Check]:
-        """All that was found until now."""
+        """All checks so far."""
         return [check for place in self._places for check in place]
 
     def rewrite(self, change: Callable[[list[Check]], None]) -> None:
-        """Let *change* replace what is in each place."""
+        """Let *change* modify each slot."""
         for place in self._places:
             change(place)

@@ -9,26 +9,26 @@ from envbuilder.catalog.system import remedy
 from envbuilder.catalog.triton import first_gcc
 
 ACTIVATE = 'export PATH="$(dirname "$(readlink -f "${BASH_SOURCE[0]}")"):$PATH"'
-"""All that Triton needs of ``bin/activate``: the environment's own Python comes first on PATH."""
+"""The part of ``bin/activate`` that Triton needs: the environment's own Python comes first on PATH."""
 IMPORT = "or create a recipe from it with `envbuilder import`, and a suitable archive with `envbuilder build`"
 
 
 def pack_again(conda: bool, folder: str = "ENV") -> str:
-    """Say how an environment is packed as Triton takes it."""
+    """Return how to pack an environment for Triton."""
     if conda:
         return f"pack it with conda-pack: `conda-pack --prefix {folder} --output NAME.tar.gz`"
     return f"pack the contents of its folder: `tar -C {folder} -czf NAME.tar.gz .`"
 
 
 def write_activate(conda: bool) -> str:
-    """Say how an environment gets a ``bin/activate`` that works wherever it is extracted."""
+    """Return how to get a ``bin/activate`` that works wherever it is extracted."""
     if conda:
         return f"{pack_again(True)}, which writes it"
     return f"write the line `{ACTIVATE}` into ENV/bin/activate, and {pack_again(False)}"
 
 
 def unpack_and_pack(name: str, *, conda: bool) -> str:
-    """Say how an archive that Triton does not extract becomes one that it does."""
+    """Return how to convert an archive that Triton does not extract."""
     quoted = shlex.quote(name)
     how = f"unzip -q {quoted} -d env" if name.endswith(".zip") else f"tar -xf {quoted} -C env"
     again = f"`mkdir env && {how}`, then `tar -C env -czf NAME.tar.gz .`"
@@ -36,7 +36,7 @@ def unpack_and_pack(name: str, *, conda: bool) -> str:
 
 
 def other_python(pythons: Sequence[str], conda: bool, others: Sequence[str] = ()) -> str:
-    """Say how an environment gets the Python of a stub; *others* are releases that take the one that it has."""
+    """Return how to get the Python of a stub; *others* are releases that support the present one."""
     wanted = " or ".join(pythons)
     if conda:
         how = (
@@ -49,7 +49,7 @@ def other_python(pythons: Sequence[str], conda: bool, others: Sequence[str] = ()
 
 
 def newer_libstdcxx(wanted: str, package: str | None, *, image: bool) -> str:
-    """Say how an environment gets a libstdc++ with ``GLIBCXX_`` up to *wanted*.
+    """Return how to get a libstdc++ with ``GLIBCXX_`` up to *wanted* into an environment.
 
     *package* is the conda package that has the one in ``lib/`` (None: no package of conda has it), *image* whether
     that of the server's system is new enough for everything.
@@ -74,7 +74,7 @@ def newer_libstdcxx(wanted: str, package: str | None, *, image: bool) -> str:
 def fit_libstdcxx(
     wanted: str, file: tuple[str | None, bool], glibc: str, *, conda: bool, others: Sequence[str]
 ) -> str:
-    """Say how a file, which asks a libstdc++ with ``GLIBCXX_`` up to *wanted*, comes to have one.
+    """Return how to provide a file with the libstdc++ that it requires, with ``GLIBCXX_`` up to *wanted*.
 
     *file* is the package that has it, and whether that is conda's; *glibc* that of the server's system.
     """
@@ -89,14 +89,14 @@ def fit_libstdcxx(
 
 
 def numpy(demands: Sequence[str], conda: bool, others: Sequence[str]) -> str:
-    """Say how an environment gets what a release demands; *conda* says whether conda, and not pip, has to do it."""
+    """Return how to install what a release requires; *conda*: with conda instead of pip."""
     wanted = " ".join(f"'{one}'" for one in demands)
     how = f"`conda install {wanted}`" if conda else f"`ENV/bin/python3 -m pip install {wanted}`"
     return f"{how}, and pack it again{_or_another(others)}"
 
 
 def get_library(soname: str, project: str | None, host: bool) -> str:
-    """Say how *project* comes to the library *soname*, on the host or in an image."""
+    """Return how to provide *project* with the library *soname*, on the host or in an image."""
     known = remedy(soname, project)
     ways = []
     if known.wheel is not None:
@@ -110,7 +110,7 @@ def get_library(soname: str, project: str | None, host: bool) -> str:
 
 
 def fit_glibc(file: tuple[str | None, bool], glibc: str, others: Sequence[str]) -> str:
-    """Say how a file that asks a newer *glibc* than a server's system has is replaced.
+    """Return how to replace a file that requires a newer *glibc* than the server's system has.
 
     *file* is the package that has it, and whether that is conda's; without a package it is the interpreter's.
     """
@@ -128,7 +128,7 @@ def fit_glibc(file: tuple[str | None, bool], glibc: str, others: Sequence[str]) 
 
 
 def other_folder(*, scripts: bool, conda: bool, unpack: bool) -> str:
-    """Say what is to be done about *scripts*, or settings for compilers, that name another folder.
+    """Return what to do about *scripts*, or compiler settings, that name another folder.
 
     *unpack* says whether there is a ``bin/conda-unpack``, which was not run.
     """
@@ -152,7 +152,7 @@ def other_folder(*, scripts: bool, conda: bool, unpack: bool) -> str:
 
 
 def links_out() -> str:
-    """Say what is to be done about links that lead out of an environment."""
+    """Return what to do about links that point outside an environment."""
     return (
         "copy the files that they point to into the environment (`tar --dereference` does), and pack it again; or "
         "test it on a real server: `envbuilder verify ARCHIVE --server`"

@@ -10,9 +10,9 @@ REBUILD = "build it again with `envbuilder build`"
 
 
 def get_library(soname: str, project: str | None, host: bool) -> str:
-    """Say how an environment, or the system of its server, gets the library *soname* that *project* needs.
+    """Return how to provide the library *soname* that *project* needs, in the environment or the server's system.
 
-    *host* says whether that system is whatever machine serves, and not an image.
+    *host*: that system is the serving machine, not an image.
     """
     known = remedy(soname, project)
     ways = []
@@ -38,8 +38,7 @@ def get_library(soname: str, project: str | None, host: bool) -> str:
 def base_file_hint(as_built: bool | None, same_tool: bool) -> str:
     """Return the hint for a wrong file that the build copied or wrote itself.
 
-    *as_built* says whether the build wrote it so (None: nobody knows), *same_tool* whether this version of envbuilder
-    did.
+    *as_built*: the build wrote it so (None: unknown); *same_tool*: this version of envbuilder built it.
     """
     if as_built is None:
         return "pack the environment with `envbuilder build`"
@@ -53,7 +52,7 @@ def base_file_hint(as_built: bool | None, same_tool: bool) -> str:
 
 
 def keep_file(pattern: str) -> str:
-    """Say how a file stays that *pattern* left out of an archive."""
+    """Return how to keep a file that *pattern* excluded from an archive."""
     if pattern not in DEFAULT_EXCLUDE:
         return f"remove {pattern!r} from `pack: {{exclude: …}}` in the recipe, then lock and build again"
     kept = "`pack: {exclude: []}` in the recipe keeps everything"
@@ -63,7 +62,7 @@ def keep_file(pattern: str) -> str:
 
 
 def fit_numpy(package: str, numpy: str, release: Release) -> str:
-    """Say how *package* comes to fit the NumPy of an environment for *release*."""
+    """Return how to make *package* fit the NumPy of an environment for *release*."""
     if numpy.startswith("1."):
         bound = any(demand.startswith("numpy<2") for demand in release.demands)
         newer = "; or target release 24.11 or later, which supports NumPy 2" if bound else "; or numpy>=2"
@@ -72,7 +71,7 @@ def fit_numpy(package: str, numpy: str, release: Release) -> str:
 
 
 def fit_glibc(package: str | None, path: str, image: str) -> str:
-    """Say how the file *path* (of *package*; None: of the base) comes to run with the glibc of an *image*."""
+    """Return how to make the file *path* (of *package*; None: of the base) run with the glibc of an *image*."""
     if package is not None or "/site-packages/" in path:
         wheels = f"manylinux_{image.replace('.', '_')}"
         return f"use a version of {package or 'its package'} whose wheel is for {wheels} or older, or a newer release"

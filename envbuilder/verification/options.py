@@ -22,11 +22,11 @@ def complete_request(
 ) -> tuple[VerifyRequest, Session]:
     """Return *request* with defaults filled in, and *session* with the wheelhouses next to recipe and lock.
 
-    That is ``verify:`` of the recipe that *archive* was built of, where ``recipes/`` of *root* has it, and the *lock*.
+    Defaults come from ``verify:`` of the recipe from which *archive* was built, if it is in ``recipes/`` of *root*.
 
     Raises:
-        RecipeError: the recipe cannot be understood.
-        StaleLockError, IntegrityError: the lock is not there, or is none.
+        RecipeError: the recipe is invalid.
+        StaleLockError, IntegrityError: the lock is missing or invalid.
     """
     recipe = _recipe_of(archive, root, session.reporter)
     options = recipe.verify if recipe is not None else VerifyOptions()
@@ -36,7 +36,7 @@ def complete_request(
     choice = request.server
     if choice.ask is None and not options.server:
         choice = replace(choice, ask=False)
-    # What the recipe says of a model is said of its own.
+    # The recipe's inputs and tolerances are for the recipe's own model.
     models = request.models
     if models.repository is None and models.model in (None, options.model):
         given = (options.inputs, options.expected) if models.inputs is None else (models.inputs, None)
@@ -62,7 +62,7 @@ def _recipe_of(archive: Path, root: Path, reporter: Reporter) -> Recipe | None:
     try:
         manifest = read_manifest(manifest_beside(archive))
     except (OSError, IntegrityError):
-        return None  # verification itself says what is wrong with it
+        return None  # verification itself reports what is wrong with it
     path = root / "recipes" / f"{manifest.recipe}.yaml"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a verification has proven before of the same bytes, asked the same, on the same machine."""
+"""Reuse the results of an earlier verification of the same bytes, with the same request, on the same machine."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from envbuilder.verification.server.servers import Identified, Server
 from envbuilder.verification.server.stage import ServerStage
 
 _ELSEWHERE: Final = frozenset({"cache", "trusted", "lock", "recipe", "server", "model", "choice"})
-"""What is asked, and has its own part of a key, or decides no check that is recorded."""
+"""Fields of the request that have a separate part of the key, or affect no recorded check."""
 _SURE: Final = frozenset({"contract.isolation", "probe.outside", "probe.recompiles", "probe.recompiles-gpu"})
-"""Checks whose warnings are the same each time."""
+"""Checks with deterministic warnings."""
 
 
 class UnkeyedError(Exception):
-    """Something is asked that no key can tell from something else."""
+    """The request has no unambiguous key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """What is asked of an archive, as a key under which its checks are found and recorded."""
+    """A request as the key under which its checks are recorded."""
 
     proofs: Proofs
     archive: Path
     request: VerifyRequest
     key: str
-    """Of all that is asked, and of the machine."""
+    """The key of the whole request and the machine."""
 
     @classmethod
     def of(cls, proofs: Proofs, archive: Path, request: VerifyRequest, *, isolated: bool) -> Asked | None:
-        """Return what *request* asks of *archive*; None where it asks what has no key."""
+        """Return the key of *request* for *archive*; None if it has none."""
         try:
             asked = {
                 field.name: _canonical(getattr(request, field.name))
@@ -63,7 +63,7 @@ class Asked:
     # -- files -------------------------------------------------------------------------------------
 
     def measured(self) -> str | None:
-        """Return the sha256 of the archive, if anything was recorded of one of its size; else it need not be read."""
+        """Return the sha256 of the archive if there are records for its size; otherwise it need not be read."""
         with suppress(OSError), open_regular(self.archive) as file:
             if self.proofs.find("seen", self.key, str(os.fstat(file.fileno()).st_size)) is not None:
                 digest = hashlib.sha256()
@@ -73,12 +73,12 @@ class Asked:
         return None
 
     def find_files(self, sha256: str) -> Proof | None:
-        """Return the static checks, and what else a report says of the archive."""
+        """Return the static checks, and the report's other facts about the archive."""
         parts = self._files(sha256)
         return None if parts is None else self.proofs.find(*parts)
 
     def record_files(self, sha256: str, checks: Iterable[Check], about: Mapping[str, Any]) -> None:
-        """Record the static checks, where none failed, and what else a report says of the archive."""
+        """Record the static checks, if none failed, and the report's other facts about the archive."""
         parts, checks = self._files(sha256), list(checks)
         if parts is not None and not any(check.status == "failed" for check in checks):
             self.proofs.record({"checks": _rows(checks), "about": dict(about)}, *parts)
@@ -100,7 +100,7 @@ class Asked:
     # -- what ran ----------------------------------------------------------------------------------
 
     def find_run(self, sha256: str, server: Server | None) -> Proof | None:
-        """Return the checks of probe and packages, and where a *server* was asked, its own."""
+        """Return the checks of probe and packages, and those of a *server* if one was used."""
         parts = self._run(sha256, server)
         return None if parts is None else self.proofs.find(*parts)
 
@@ -111,7 +111,7 @@ class Asked:
         checks: Mapping[str, list[Check]],
         about: Mapping[str, Any],
     ) -> None:
-        """Record the checks of what ran, where every one passed, or warned of what is the same each time."""
+        """Record the checks of the probe and the server, if each one passed or has a deterministic warning."""
         parts = self._run(sha256, server)
         sure = all(
             check.status == "passed" or (check.status == "warning" and check.id in _SURE)
@@ -125,7 +125,7 @@ class Asked:
     def _run(self, sha256: str, server: Server | None) -> tuple[str, ...] | None:
         if server is None:
             return ("run", sha256, self.key, "")
-        if isinstance(server, Identified):  # else nobody can say that it is the same one
+        if isinstance(server, Identified):  # otherwise a later server cannot be compared with it
             with suppress(OSError):
                 return ("run", sha256, self.key, server.identity())
         return None
@@ -133,7 +133,7 @@ class Asked:
     # -- all of it ---------------------------------------------------------------------------------
 
     def recall(self, serving: ServerStage | None) -> Recalled | None:
-        """Return everything that there is to prove, if it was proven before; *serving* says which server is asked."""
+        """Return all results, if all of them are recorded; *serving* is the server to use."""
         sha256 = self.measured()
         files = None if sha256 is None else self.find_files(sha256)
         if sha256 is None or files is None:
@@ -149,28 +149,28 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recalled:
-    """Everything that there is to prove of the archive with a *sha256*, proven before."""
+    """All recorded results for the archive with a *sha256*."""
 
     sha256: str
     files: Proof
     origin: Proof
     ran: Proof
     served: bool
-    """Whether a server was asked."""
+    """Whether a server was used."""
 
     @property
     def about(self) -> dict[str, Any]:
-        """What else a report says."""
+        """Other facts of the report."""
         return {**self.files.value["about"], **self.ran.value["about"]}
 
 
 def origin_of(proof: Proof) -> Check:
-    """Return the check of origin that *proof* stands for."""
+    """Return the check of origin that *proof* records."""
     return replace(passed("manifest.origin", str(proof.value)), proven=proof.at)
 
 
 def checks_of(proof: Proof, name: str) -> list[Check]:
-    """Return the checks that *proof* has under *name*."""
+    """Return the checks of *proof* under *name*."""
     return [replace(Check(**row), proven=proof.at) for row in proof.value[name]]
 
 
@@ -179,10 +179,10 @@ def _rows(checks: Iterable[Check]) -> list[dict[str, Any]]:
 
 
 def _models(choice: ModelChoice) -> Any:
-    """Return which models are asked what, with all their files.
+    """Return the models, their requests, and the digests of all their files.
 
     Raises:
-        UnkeyedError: models of a repository may have environments that lie anywhere.
+        UnkeyedError: models of a repository may have environments anywhere.
         VerifyError: there is no such model.
     """
     if choice.repository is not None:
@@ -193,10 +193,10 @@ def _models(choice: ModelChoice) -> Any:
 
 
 def _canonical(value: object) -> Any:
-    """Return *value* as JSON has it, files and folders by what is in them.
+    """Return *value* in JSON form, files and folders as digests of their content.
 
     Raises:
-        UnkeyedError: it is of a kind that cannot be told from another by what is written.
+        UnkeyedError: its type has no unambiguous form.
         OSError: a file cannot be read.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -213,9 +213,9 @@ def _canonical(value: object) -> Any:
 
 
 def _content(path: Path, above: frozenset[str] = frozenset()) -> str:
-    """Return a sha256 of a file, or of all files of a folder, those that links lead to included.
+    """Return a sha256 of a file, or of all files of a folder, including targets of links.
 
-    *above* are the folders that it was reached through: a link back to one of them has no end.
+    *above* are the folders through which it was reached: a link back to one of them would be endless.
     """
     if path.is_file():
         return file_sha256(path)

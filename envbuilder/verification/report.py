@@ -14,7 +14,7 @@ from envbuilder.util.printable import json_text, printable_line, valid_xml
 Status = Literal["passed", "failed", "warning", "unknown", "omitted"]
 FORMAT: Final = 1
 _SHOWN: Final = 8
-"""Items of a list that a message names."""
+"""How many items of a list a message names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,23 +24,25 @@ class Check:
     id: str
     """Stable: ``layout.libpython``."""
     status: Status
-    """``unknown``: it was made, and cannot tell; ``omitted``: it could not be made. *found* says why."""
+    """``unknown``: the check was made, but without a result; ``omitted``: it could not be made. *found* has the
+    reason."""
     found: str
     fix: str | None = None
     """What to change."""
     release: str | None = None
-    """The release whose contract was replayed; None where it is the same for all."""
+    """The release whose contract was replayed; None if it applies to all."""
     seconds: float = 0.0
     proven: str | None = None
-    """When it was proven, where that was before: ISO 8601, UTC. None: now, and a report has no such key."""
+    """When an earlier verification proved it: ISO 8601, UTC. None: it was made now, and the report has no such
+    key."""
 
     @property
     def result(self) -> str:
-        """The status as people read it."""
+        """The status for display."""
         return "not known" if self.status == "unknown" else self.status
 
     def of_model(self, name: str) -> Check:
-        """Return it with the *name* of the model that it is about, where there are several."""
+        """Return it with the *name* of its model, if there are several."""
         about = self.id.startswith(("probe.", "server.")) and self.id not in (
             "probe.packages",
             "server.start",
@@ -51,7 +53,7 @@ class Check:
 def check(
     id: str, status: Status, found: str, fix: str | None = None, release: Release | None = None
 ) -> Check:
-    """Return a check, of *release* or of all."""
+    """Return a check for *release*, or for all."""
     return Check(id=id, status=status, found=found, fix=fix, release=release.name if release else None)
 
 
@@ -72,24 +74,24 @@ def omitted(id: str, why: str) -> Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Everything that a verification found."""
+    """The result of a verification."""
 
     archive: str
     sha256: str | None
     """None: it could not be read."""
     size: int
-    """Bytes of the archive."""
+    """Size of the archive in bytes."""
     unpacked_size: int
-    """Bytes of its files."""
+    """Unpacked size of its files in bytes."""
     recipe: str | None
     releases: tuple[str, ...]
-    """Whose contracts were replayed."""
+    """The releases whose contracts were replayed."""
     isolated: bool
-    """Whether the archive was run out of reach of what it was made from."""
+    """Whether the archive was run without access to the files it was built from."""
     server: str | None
-    """Which server answered, if one did."""
+    """The server that was used, if any."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What the environment says of itself when it runs: versions, seconds, devices."""
+    """Versions, times in seconds and devices, as reported by the running environment."""
     checks: tuple[Check, ...]
     seconds: float
     format: int = FORMAT
@@ -105,7 +107,7 @@ class Report:
         return tuple(check for check in self.checks if check.status == "failed")
 
     def summary(self) -> str:
-        """Say the outcome in a line."""
+        """Return the result in one line."""
         count = {status: sum(check.status == status for check in self.checks) for status in get_args(Status)}
         words = {
             "passed": "passed",
@@ -128,7 +130,7 @@ class Report:
         return json_text({**asdict(self), "checks": checks, "passed": self.passed}) + "\n"
 
     def junit(self) -> str:
-        """Return the report as JUnit XML: a check is a test case, a release a class."""
+        """Return the report as JUnit XML: each check is a test case, each release a class."""
         suite = ET.Element(
             "testsuite",
             name=f"envbuilder verify {valid_xml(self.archive)}",
@@ -185,7 +187,7 @@ def unread(archive: Path, checks: Sequence[Check], seconds: float) -> Report:
 
 
 def some(items: Sequence[str], count: int = _SHOWN) -> str:
-    """Name the first few of *items*, which may be names that others gave, and how many more there are."""
+    """Name the first few of *items*, which may be untrusted names, and the number of the rest."""
     more = len(items) - count
     return ", ".join(printable_line(item) for item in items[:count]) + (
         f" and {more} more" if more > 0 else ""

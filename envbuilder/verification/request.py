@@ -21,29 +21,29 @@ class VerifyRequest:
     model: Path | None = None
     """The model directory to load, in any form that deploy takes; None: the sample model."""
     choice: ModelChoice | None = None
-    """Says more than *model*: a repository, and what models are asked."""
+    """More than *model*: a repository, and the requests to send."""
     compile: Mapping[str, Any] = field(default_factory=dict)
     """``torch.compile`` options in place of the model's own."""
     releases: tuple[str, ...] = ()
-    """Names of the Triton releases whose contract holds; none: the one that the archive was built for."""
+    """Names of the Triton releases to verify for; empty: the one that the archive was built for."""
     server: ServerChoice = ServerChoice()
-    """Whether a real server is asked, and which."""
+    """Whether to use a real server, and which."""
     lock: Lock | None = None
     """The lock that the archive should have been built from."""
     trusted: Verifier | None = None
-    """Who must have signed the provenance beside the archive; None: that is not asked."""
+    """Who must have signed the provenance beside the archive; None: it is not checked."""
     options: VerifyOptions | None = None
-    """What its recipe asks of its contents."""
+    """The recipe's requirements on its content."""
     recipe: Recipe | None = None
     """Its own recipe, if available."""
     cache: bool = True
-    """Whether what this machine has proven before of the same bytes is used; otherwise everything is verified again."""
+    """Whether to use recorded results of this machine for the same bytes; otherwise everything is verified again."""
     isolate: bool = True
-    """Run it in a mount namespace where this user may have one."""
+    """Run it in a mount namespace if this user may create one."""
     readonly: bool = False
     """Mount it read-only there, as a cluster mounts an image."""
 
     @property
     def models(self) -> ModelChoice:
-        """Which models are loaded, and what they are asked."""
+        """Which models to load, and with which requests."""
         return self.choice or ModelChoice(model=self.model)

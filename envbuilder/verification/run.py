@@ -42,19 +42,19 @@ from envbuilder.verification.static.foreign_release import base_python
 from envbuilder.verification.static.stage import check_structure
 
 _STOPPING: Final = ("archive.", "layout.", "manifest.", "provenance.", "system.libstdcxx")
-"""How the ids of checks begin without which an archive cannot be run."""
+"""Prefixes of the checks that must pass before an archive can be run."""
 _YIELDING: Final = 5
-"""How nice the proof of origin is, which compiles on every processor: what a stub does is measured in seconds."""
+"""Niceness of the proof of origin, which compiles on every processor, so that it does not slow the timed stub."""
 _SMALL: Final = 2**30
-"""Bytes of a model that fits into memory twice, in the probe and in a server."""
+"""Largest model that is loaded twice at once, in the probe and in a server, in bytes."""
 
 
 class Run:
     """One verification under way.
 
-    What decides whether the archive can be run comes first. Then the rest of the static checks, the proof of origin,
-    the probe and the start of the server share the machine's processors; the server is started last, and in the main
-    thread, where an interruption ends it.
+    The checks that decide whether the archive can be run come first. Then the rest of the static checks, the proof
+    of origin, the probe and the start of the server share the machine's processors; the server is started last, and
+    in the main thread, where an interruption ends it.
     """
 
     sandbox: Sandbox
@@ -74,7 +74,7 @@ class Run:
         self.serving: ServerStage | None = None
         self.live: LiveStage | None = None
         self.ran: dict[str, Any] | None = None
-        """What a report says of what ran, where that was proven before."""
+        """The report's facts about the run, if they are recorded results."""
         self._ended = False
 
     @property
@@ -83,7 +83,7 @@ class Run:
         return _minor(self.manifest) if self.manifest else ""
 
     def make_checks(self, scratch: Path, crew: Crew) -> None:
-        """Make every check that is possible; *scratch* is a temporary folder, *crew* works beside.
+        """Make every possible check; *scratch* is a temporary folder, *crew* runs jobs in parallel.
 
         Raises:
             VerifyError, RecipeError: see :func:`verify`.
@@ -155,16 +155,16 @@ class Run:
     # -- what was proven before --------------------------------------------------------------------
 
     def _recall(self, recalled: Recalled) -> None:
-        """Take every check from what was proven before."""
+        """Take every check from recorded results."""
         self.findings.place(checks_of(recalled.files, "checks"))
         self.findings.place([origin_of(recalled.origin)])
         self.findings.place(checks_of(recalled.ran, "live"))
         served = self.findings.place(checks_of(recalled.ran, "served"))
         if self.serving is not None and not recalled.served:
-            self.serving.find(recalled.about["python"], served)  # says why there is none
+            self.serving.find(recalled.about["python"], served)  # reports why there is none
 
     def _recall_run(self, live: list[Check], served: list[Check]) -> bool:
-        """Take the checks of what ran from what was proven before, if it was."""
+        """Take the checks of the probe and the server from recorded results, if any."""
         server = self._server_at_hand()
         if self.asked is None or (server is None and self.request.server.required):
             return False
@@ -179,7 +179,7 @@ class Run:
         return True
 
     def _record(self, asked: Asked, files: list[Check], live: list[Check], served: list[Check]) -> None:
-        """Record what was proven just now."""
+        """Record the new results."""
         sha256 = self.extracted.contents.sha256
         asked.record_files(sha256, files, {**self._about_files(), "python": self.minor})
         server = self._server_at_hand()
@@ -209,9 +209,9 @@ class Run:
         if folder is not None:
             self.extracted = replace(self.extracted, folder=folder.absolute())
         if self.extracted.is_foreign and base_python(self.extracted) is not None:
-            self.sandbox = replace(self.sandbox, isolated=False)  # what it runs with lies outside
+            self.sandbox = replace(self.sandbox, isolated=False)  # its interpreter is outside
         if self.extracted.is_foreign:
-            with suppress(IntegrityError):  # its checks tell
+            with suppress(IntegrityError):  # its checks report why
                 self.manifest = self.extracted.measured
         elif self.manifest is not None and not self.releases:
             release = self.manifest.release
@@ -220,18 +220,18 @@ class Run:
             )
 
     def _find_releases(self) -> Iterator[Check]:
-        """Take the releases that would load an archive that names none."""
+        """Choose the releases that would load an archive that names none."""
         found = check_all_releases(self.extracted)
         self.releases = list(found.releases)
         yield from found.checks
 
     def _broken(self) -> list[str]:
-        """Name the checks that failed and without which the archive cannot be run."""
+        """Return the failed checks without which the archive cannot be run."""
         failures = {check.id for check in self.findings.checks if check.status == "failed"}
         return sorted(id for id in failures if id.startswith(_STOPPING))
 
     def _prove_origin(self, found: list[Check]) -> bool:
-        """Say whether nothing is wrong with where the files come from."""
+        """Return whether the origin of all files is proven."""
         sha256, request = self.extracted.contents.sha256, self.request
         known = find_origin(self.proofs, sha256, lock=request.lock, recipe=request.recipe)
         if known is not None:
@@ -270,11 +270,10 @@ class Run:
         )
 
     def _serve(self, live: LiveStage, found: list[Check], scratch: Path, probe: Job[bool]) -> None:
-        """Ask a real server for the models, whatever the probe found of them: the server's word counts more.
-
-        It is started while the probe runs, and asked when that has ended.
+        """Send requests to a real server, whatever the probe found: the server's result takes precedence. It is
+        started while the probe runs, and queried when that has ended.
         """
-        assert self.manifest is not None  # or nothing would be deployed
+        assert self.manifest is not None  # otherwise nothing would be deployed
         if self.serving is not None:
             self.serving.check(live, self.manifest, scratch, found, probe)
 
@@ -282,16 +281,16 @@ class Run:
         return self.live.environment if self.live is not None else {}
 
     def end(self, error: BaseException, write: Callable[[Report], None]) -> None:
-        """Write what was found until *error*, once."""
+        """Write the report up to *error*, once."""
         if self._ended:
             return
         self._ended = True
         self.findings.place().append(ended(error))
-        with suppress(EnvbuilderError, OSError):  # what ended it is to be told, not that
+        with suppress(EnvbuilderError, OSError):  # the original error matters, not this one
             write(self.report())
 
     def report(self) -> Report:
-        """Return what was found."""
+        """Return the report."""
         seconds = time.monotonic() - self.began
         checks = self.findings.checks
         if self.recalled is not None:
@@ -340,5 +339,5 @@ def _minor(manifest: Manifest) -> str:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of what lies in *folder*."""
+    """Return the size of *folder* in bytes."""
     return sum(path.lstat().st_size for path in folder.rglob("*"))

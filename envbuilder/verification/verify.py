@@ -1,4 +1,4 @@
-"""``envbuilder verify``: prove that a release will load an archive, and that it answers right."""
+"""``envbuilder verify``: prove that a release loads an archive, and that the model's outputs are correct."""
 
 from __future__ import annotations
 

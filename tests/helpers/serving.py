@@ -18,7 +18,7 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.inputs import Questions
 from envbuilder.verification.live.launch import Sandbox
-from envbuilder.verification.server.ask import ServerChecks, Subject
+from envbuilder.verification.server.ask import ServedModel, ServerChecks
 from envbuilder.verification.server.servers import Server
 from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
 from tests.helpers.environments import environment, manifest
@@ -74,7 +74,7 @@ def checks_of_server(
     return ServerChecks(
         server=server,
         models=[deployed],
-        subjects=lambda: [Subject(deployed=deployed, probed=probed, numpy=numpy)],
+        subjects=lambda: [ServedModel(deployed=deployed, probed=probed, numpy=numpy)],
         manifest=replace(manifest(environment()), release=release),
         python="3.11",
     )

@@ -226,7 +226,7 @@ def test_what_another_tool_wrote_into_the_index_is_kept(
 def test_a_damaged_blob_is_mended_by_what_the_error_says(
     archive: Path, session: Session, tmp_path: Path
 ) -> None:
-    from envbuilder.transfer.image_checks import open_subject
+    from envbuilder.transfer.image_checks import open_target
 
     out = tmp_path / "image.oci"
     report = write_image([archive], out, session)
@@ -234,7 +234,10 @@ def test_a_damaged_blob_is_mended_by_what_the_error_says(
     largest = max((out / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
     data = largest.read_bytes()
     largest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(Exception, match="does not match its name") as raised, open_subject(str(out), session):
+    with (
+        pytest.raises(Exception, match="does not match its name") as raised,
+        open_target(str(out), session),
+    ):
         pass
     assert f"remove {largest}, then `envbuilder image ARCHIVE -o {out}` writes it again" in str(raised.value)
     largest.unlink()

@@ -14,11 +14,11 @@ from tests.helpers.inventories import MIT, files_at, inventory
 
 HEAD = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
 TWO = f"{HEAD}Files: *\nCopyright: X\nLicense: GPL-2+\n words\n\nFiles: lib/*\nLicense: BSD-3-clause\n"
-NOTHING = Licence(expression=None, said="", source="nothing")
+NOTHING = Licence(expression=None, declared="", source="nothing")
 
 
 def known(expression: str) -> Licence:
-    return Licence(expression=expression, said=expression, source="library's name")
+    return Licence(expression=expression, declared=expression, source="library's name")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_what_a_file_states(
     text: str, before: Licence, expression: str | None, said: str, source: str
 ) -> None:
     found = licence_in(text, "x1", before)
-    assert (found.expression, found.said, found.source) == (expression, said, source)
+    assert (found.expression, found.declared, found.source) == (expression, said, source)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,7 @@ def test_a_library_is_the_package_that_it_came_from() -> None:
     keys, release = keys_of(ssl.purl)
     assert (Key("Debian", "openssl") in keys, release) == (True, "12")
     assert (zlib.purl, zlib.licence.source) == ("pkg:generic/zlib", "library's name")
-    assert (nobody.licence.expression, nobody.licence.said) == (None, "unknown, from the interpreter (host)")
+    assert (nobody.licence.expression, nobody.licence.declared) == (
+        None,
+        "unknown, from the interpreter (host)",
+    )

@@ -50,14 +50,14 @@ def test_what_metadata_declares(headers: list[str], expression: str, source: str
 )
 def test_what_leaves_a_doubt_stays_words(headers: list[str], said: str, source: str) -> None:
     found = component(Package(name="alpha", headers=headers)).licence
-    assert (found.expression, found.said, found.source) == (None, said, source)
+    assert (found.expression, found.declared, found.source) == (None, said, source)
     assert found.name == (said or "no licence")
 
 
 def test_a_vague_name_is_settled_by_the_licence_file() -> None:
     headers = ["License: BSD", "Classifier: License :: OSI Approved :: BSD License"]
     found = component(Package(name="alpha", headers=headers, licences={"LICENSE": BSD})).licence
-    assert (found.expression, found.said, found.source) == ("BSD-3-Clause", "BSD", "licence file")
+    assert (found.expression, found.declared, found.source) == ("BSD-3-Clause", "BSD", "licence file")
     assert found.files == ("lib/python3.11/site-packages/alpha-1.0.dist-info/LICENSE",)
 
 

@@ -90,7 +90,7 @@ def test_what_a_person_decided_counts() -> None:
     policy = Policy(allow=("MIT",), packages={"alpha-beta": "mit"})
     (found,) = evaluate(inventory(package).components[1:], policy)
     assert (found.verdict, found.component.licence.source) == ("allowed", "decision")
-    assert found.component.licence.said == "Free for friends"
+    assert found.component.licence.declared == "Free for friends"
 
 
 @pytest.mark.parametrize(

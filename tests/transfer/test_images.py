@@ -33,7 +33,7 @@ from envbuilder.registry.reference import Reference, parse_reference
 from envbuilder.registry.repository import Repository
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
-from envbuilder.transfer.image_checks import open_subject
+from envbuilder.transfer.image_checks import open_target
 from envbuilder.transfer.images import open_remote_image, pull_image, push_image
 from envbuilder.transfer.tags import move_tag, resolve_tag
 from envbuilder.util.files import file_sha256
@@ -151,7 +151,7 @@ def test_there_and_back(
     with pytest.raises(IntegrityError, match="is not one of an environment"):
         pull_image(packed, tmp_path / "docker", machine)
     assert not (tmp_path / "docker").exists()
-    with open_subject(str(packed), machine) as subject:
+    with open_target(str(packed), machine) as subject:
         status = {check.id: check.status for check in subject.checks}
     assert status["image.tree"] == status["image.layers"] == "passed"
     assert status["image.archive"] == "failed"
@@ -533,7 +533,7 @@ def test_a_full_disk(
     small_store = dataclasses.replace(session, store=Store.open(full / "store"))
     with (
         pytest.raises(VerifyError, match=r"can be written to|No space left on device"),
-        open_subject(str(target), small_store),
+        open_target(str(target), small_store),
     ):
         pass
     assert not [path for path in full.rglob("*") if path.is_file() and path.stat().st_size > 4096]
@@ -677,7 +677,7 @@ def test_an_image_with_its_layers_in_another_order_is_the_same_tree(
     archive: Path, session: Session, tmp_path: Path
 ) -> None:
     changed_image(archive, tmp_path / "image.oci", session, lambda layers: layers.reverse())
-    with open_subject(str(tmp_path / "image.oci"), session) as subject:
+    with open_target(str(tmp_path / "image.oci"), session) as subject:
         status = {check.id: check.status for check in subject.checks}
         assert subject.archive.read_bytes() == archive.read_bytes()
     assert status["image.layers"] == status["image.tree"] == status["image.archive"] == "passed"
@@ -692,7 +692,7 @@ def test_an_image_that_is_not_what_its_manifest_says(archive: Path, session: Ses
         layers.append((layer, f"sha256:{hashlib.sha256(tar).hexdigest()}"))
 
     changed_image(archive, tmp_path / "image.oci", session, add)
-    with open_subject(str(tmp_path / "image.oci"), session) as subject:
+    with open_target(str(tmp_path / "image.oci"), session) as subject:
         found = {check.id: check for check in subject.checks}
         assert subject.archive.name.endswith(".tar"), "the tree that a runtime would mount is verified"
     assert found["image.layers"].status == "passed"

@@ -11,7 +11,7 @@ import pytest
 
 from envbuilder.errors import ResolveError
 from envbuilder.util.extras import installing
-from envbuilder.util.rattler import rattler, rattler_version, said, wait
+from envbuilder.util.rattler import error_text, rattler, rattler_version, wait
 
 
 def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +70,6 @@ def test_what_an_error_says_keeps_its_tree_and_no_credentials() -> None:
         "cannot solve\n\n  Caused by: https://me:secret@example.org/t/ab-12/our is gone\n"
         "└─ a 1.0 would require\n   └─ b >=2\n   └─ b >=2\n"
     )
-    assert said(error) == (
+    assert error_text(error) == (
         "cannot solve\n  https://example.org/our is gone\n  └─ a 1.0 would require\n     └─ b >=2"
     )

@@ -12,7 +12,7 @@ from envbuilder.compare.sides import read_side
 from envbuilder.errors import EnvbuilderError, ResolveError
 from envbuilder.fleet.build_many import Outcome, build_many
 from envbuilder.fleet.options import FleetOptions
-from envbuilder.fleet.patching.holdings import Held, Holding, changed_between, held_by, said_of
+from envbuilder.fleet.patching.holdings import Held, Holding, changed_between, held_by, labels_of
 from envbuilder.fleet.patching.journal import Entry, Journal
 from envbuilder.fleet.patching.rows import PatchedRecipe
 from envbuilder.fleet.patching.subject import Subject
@@ -102,7 +102,7 @@ def _failure(outcome: Outcome) -> EnvbuilderError | None:
 def _still_there(left: Sequence[Held]) -> EnvbuilderError:
     names = ", ".join(dict.fromkeys(one.package for one in left if one.package is not None))
     return ResolveError(
-        f"the newest versions hold it, too: {', '.join(said_of(left))}",
+        f"the newest versions hold it, too: {', '.join(labels_of(left))}",
         hint=f"wait for a version of {names} without it, or remove the package from the recipe",
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from envbuilder.errors import EnvbuilderError, ResolveError, StoreError
-from envbuilder.fleet.patching.holdings import Held, Holding, Pointing, said_of
+from envbuilder.fleet.patching.holdings import Held, Holding, Pointing, labels_of
 from envbuilder.fleet.patching.journal import Entry, Journal
 from envbuilder.fleet.patching.relock import nothing_brings
 from envbuilder.fleet.patching.rows import PatchedRecipe, relative
@@ -78,7 +78,7 @@ def _move(
 
 def _unmoved(row: PatchedRecipe, kept: Sequence[Pointing], holding: Holding | None) -> EnvbuilderError:
     said = "; ".join(
-        f"{one.name} still points to {one.sha256[:12]}, which holds {', '.join(said_of(one.held))}"
+        f"{one.name} still points to {one.sha256[:12]}, which holds {', '.join(labels_of(one.held))}"
         for one in kept
     )
     archive = row.archive or row.before
@@ -90,7 +90,7 @@ def _unmoved(row: PatchedRecipe, kept: Sequence[Pointing], holding: Holding | No
 
 def _images(row: PatchedRecipe, holding: Holding) -> EnvbuilderError:
     said = "; ".join(
-        f"{one.name} is an image of {one.sha256[:12]}, which holds {', '.join(said_of(one.held))}"
+        f"{one.name} is an image of {one.sha256[:12]}, which holds {', '.join(labels_of(one.held))}"
         for one in holding.images
     )
     archive = row.archive or row.before

@@ -25,7 +25,7 @@ class Held:
     """The locked package to take a newer version of: itself, or the one that it is inside of; None: the interpreter, or
     what no package of the lock brought."""
 
-    def said(self) -> str:
+    def label(self) -> str:
         """Return it in words."""
         owner = self.package or self.component.inside
         inside = f" in {owner}" if owner not in (None, canonicalize_name(self.component.name)) else ""
@@ -37,9 +37,9 @@ class Held:
         return self.component.kind == "interpreter" or self.component.inside == "cpython"
 
 
-def said_of(held: Sequence[Held]) -> tuple[str, ...]:
+def labels_of(held: Sequence[Held]) -> tuple[str, ...]:
     """Return all of it in words, each once."""
-    return tuple(dict.fromkeys(one.said() for one in held))
+    return tuple(dict.fromkeys(one.label() for one in held))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +92,7 @@ class Holding:
     def found(self) -> tuple[str, ...]:
         """All that was found, in words."""
         others: list[Outdated | Pointing] = [*self.outdated, *self.aliases, *self.images]
-        return said_of([*self.held, *(one for other in others for one in other.held)])
+        return labels_of([*self.held, *(one for other in others for one in other.held)])
 
 
 def held_by(

@@ -12,7 +12,7 @@ from envbuilder.errors import EnvbuilderError, RecipeError
 from envbuilder.fetch.beside import with_files_beside
 from envbuilder.fleet.patching.build import Work, build
 from envbuilder.fleet.patching.finish import finish
-from envbuilder.fleet.patching.holdings import Holding, said_of
+from envbuilder.fleet.patching.holdings import Holding, labels_of
 from envbuilder.fleet.patching.journal import Entry, Journal
 from envbuilder.fleet.patching.relock import relock
 from envbuilder.fleet.patching.rows import PatchedRecipe, State, label
@@ -204,7 +204,7 @@ def _entry_of(holding: Holding, journal: Journal) -> Entry:
         recipe=str(recipe.path),
         lock=str(lock_path(recipe)),
         before=text,
-        found=said_of(holding.held),
+        found=labels_of(holding.held),
         archive=None if holding.archive is None else str(holding.archive.absolute()),
     )
 

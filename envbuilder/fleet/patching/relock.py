@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from envbuilder.errors import EnvbuilderError, ResolveError
 from envbuilder.fetch.beside import with_files_beside
-from envbuilder.fleet.patching.holdings import Held, Holding, held_by, said_of
+from envbuilder.fleet.patching.holdings import Held, Holding, held_by, labels_of
 from envbuilder.fleet.patching.pins import find_pins
 from envbuilder.fleet.patching.rows import label
 from envbuilder.fleet.patching.shared_relock import answer_of, lock_with, question_of
@@ -101,7 +101,7 @@ def nothing_brings(held: Sequence[Held], recipe: Recipe) -> EnvbuilderError:
         hint = f"install a newer CPython, and `envbuilder lock {name} --upgrade-package python`"
     else:
         hint = f"`envbuilder sbom ARCHIVE` says where it lies; leave it out by `pack: {{exclude: [...]}}` of {name}"
-    return ResolveError(f"{', '.join(said_of(held))}: no package of the lock brings it", hint=hint)
+    return ResolveError(f"{', '.join(labels_of(held))}: no package of the lock brings it", hint=hint)
 
 
 def _left(subject: Subject, holding: Holding, lock: Lock) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from envbuilder.errors import DeployError, EnvbuilderError
 from envbuilder.fetch.beside import with_files_beside
-from envbuilder.fleet.patching.holdings import Holding, Outdated, Pointing, held_by, held_in, said_of
+from envbuilder.fleet.patching.holdings import Holding, Outdated, Pointing, held_by, held_in, labels_of
 from envbuilder.fleet.patching.images import images_in_layouts
 from envbuilder.fleet.patching.pointing import Targets, Unanswered, images_of
 from envbuilder.fleet.patching.rows import PatchedRecipe, label, relative
@@ -127,7 +127,7 @@ def _deployed(
 
 
 def _without_recipe(found: Outdated) -> PatchedRecipe:
-    model, said = found.model, said_of(found.held)
+    model, said = found.model, labels_of(found.held)
     error = model.error or DeployError(
         f"{model.name} is deployed with {found.environment}, which holds {', '.join(said)}, and has no recipe",
         hint="name its recipe in [models] of envbuilder.toml, and run `envbuilder patch` again",
@@ -216,7 +216,7 @@ def _add_images(
 
 
 def _image_without_recipe(pointing: Pointing) -> PatchedRecipe:
-    said = said_of(pointing.held)
+    said = labels_of(pointing.held)
     return PatchedRecipe(
         recipe=pointing.name,
         state="refused",

@@ -66,7 +66,7 @@ def _same(one: str, other: str) -> bool:
         return one == other
 
 
-_NOTHING: Final = Licence(expression=None, said="", source="nothing")
+_NOTHING: Final = Licence(expression=None, declared="", source="nothing")
 
 
 def component_of(artifact: Artifact) -> Component:

@@ -9,7 +9,7 @@ from typing import Final
 from envbuilder.recipe.importing.documents import Document, inner, read_yaml, shown_value, texts
 from envbuilder.recipe.importing.environment_yml import Environment, read_environment
 from envbuilder.recipe.importing.models import SYSTEM, included, line_of, lines_of, other_keys
-from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.recipe.importing.remark import Remark, SourceLine
 from envbuilder.recipe.importing.requirements import read_pip_lines
 from envbuilder.recipe.importing.wanted import Imported, Wanted
 from envbuilder.util.documents import Record
@@ -56,9 +56,9 @@ def read_bentofile(path: Path) -> Imported:
     )
 
 
-def _python_lines(document: Document, python: Record) -> list[Said]:
-    """Return what pip is asked for, as lines of a requirements file."""
-    lines: list[Said] = []  # options first: BentoML passes them to pip before the files
+def _python_lines(document: Document, python: Record) -> list[SourceLine]:
+    """Return the packages for pip as lines of a requirements file."""
+    lines: list[SourceLine] = []  # options first: BentoML passes them to pip before the files
     for key, option in (
         ("index_url", "--index-url"),
         ("extra_index_url", "--extra-index-url"),
@@ -81,27 +81,27 @@ def _python_lines(document: Document, python: Record) -> list[Said]:
 
 def _rest_of_python(document: Document, python: Record, wanted: Wanted) -> None:
     for key in python.value:
-        said = document.key(key, key)
+        line = document.key(key, key)
         if key == "lock_packages" and key in python:
-            said = document.key(f"lock_packages: {shown_value(python, key)}", key)
-            wanted.remarks.append(said.left_out("a recipe is always locked"))
+            line = document.key(f"lock_packages: {shown_value(python, key)}", key)
+            wanted.remarks.append(line.left_out("a recipe is always locked"))
         elif key not in _PYTHON:
-            wanted.remarks.append(said.left_out("how BentoML packs, not what it installs"))
+            wanted.remarks.append(line.left_out("how BentoML packs, not what it installs"))
 
 
 def _docker(document: Document, docker: Record, wanted: Wanted) -> None:
     for key in docker.value:
         if key == "system_packages":
-            wanted.remarks += [document.said(text).left_out(SYSTEM) for text in texts(docker, key)]
+            wanted.remarks += [document.locate(text).left_out(SYSTEM) for text in texts(docker, key)]
         elif key == "cuda_version" and key in docker:
-            said = document.key(f"cuda_version: {shown_value(docker, key)}", key)
-            wanted.remarks.append(said.left_out(_CUDA))
+            line = document.key(f"cuda_version: {shown_value(docker, key)}", key)
+            wanted.remarks.append(line.left_out(_CUDA))
         elif key != "python_version":
             wanted.remarks.append(document.key(f"docker: {key}", key).left_out("part of the image"))
 
 
 def _conda(document: Document, conda: Record | None) -> tuple[Environment | None, list[Remark]]:
-    """Return what BentoML has conda install: of a file, or as it stands there."""
+    """Return the packages for conda, from a file or the document itself."""
     remarks: list[Remark] = []
     if conda is None:
         return None, remarks
@@ -109,17 +109,17 @@ def _conda(document: Document, conda: Record | None) -> tuple[Environment | None
     environment = None
     if "environment_yml" in conda:
         name = conda.text("environment_yml")
-        said = document.key(f"conda: environment_yml: {name}", "environment_yml")
+        line = document.key(f"conda: environment_yml: {name}", "environment_yml")
         if (path.parent / name).is_file():
             environment = read_environment(path.parent / name)
-            remarks.append(said.changed("its lines are in the recipe"))
+            remarks.append(line.changed("its lines are in the recipe"))
         else:
-            remarks.append(said.left_out(f"there is no file {path.parent / name}"))
+            remarks.append(line.left_out(f"there is no file {path.parent / name}"))
     counts = environment is not None
     for key in conda.value:
         if key in _CONDA and counts:
-            said = document.key(f"conda: {key}", key)
-            remarks.append(said.left_out("BentoML takes environment_yml, not this"))
+            line = document.key(f"conda: {key}", key)
+            remarks.append(line.left_out("BentoML takes environment_yml, not this"))
         elif key not in (*_CONDA, "environment_yml"):
             remarks.append(document.key(f"conda: {key}", key).left_out("how BentoML packs"))
     if environment is None and any(key in conda for key in _CONDA):
@@ -129,13 +129,13 @@ def _conda(document: Document, conda: Record | None) -> tuple[Environment | None
 
 def _inline(document: Document, conda: Record) -> Environment:
     values = conda.value.get("dependencies")
-    specs, pip = [], [document.said(text) for text in texts(conda, "pip")]
+    specs, pip = [], [document.locate(text) for text in texts(conda, "pip")]
     for number, value in enumerate(values if isinstance(values, list) else ()):
         if isinstance(value, dict):
             inside = Record(value, conda.where, conda, f"dependencies[{number}]")
-            pip += [document.said(text) for text in texts(inside, "pip")]
+            pip += [document.locate(text) for text in texts(inside, "pip")]
         elif isinstance(value, str):
-            specs.append(document.said(value))
+            specs.append(document.locate(value))
         else:
             conda.fail(f"dependencies[{number}]", "expected a match spec, or pip: and a list")
     if values is not None and not isinstance(values, list):
@@ -143,13 +143,13 @@ def _inline(document: Document, conda: Record) -> Environment:
     return Environment(
         path=document.path,
         name=document.path.stem,
-        channels=tuple(document.said(text) for text in texts(conda, "channels")),
+        channels=tuple(document.locate(text) for text in texts(conda, "channels")),
         specs=tuple(specs),
         pip=tuple(pip),
         remarks=(),
     )
 
 
-def _options(said: str) -> list[str]:
-    """Return the options in a line of pip's arguments, each with what belongs to it."""
-    return [f"-{one}".strip() for one in re.split(r"(?:^|\s)-(?=[-a-zA-Z])", said) if one.strip()]
+def _options(line: str) -> list[str]:
+    """Return the options in a line of pip's arguments, each with its values."""
+    return [f"-{one}".strip() for one in re.split(r"(?:^|\s)-(?=[-a-zA-Z])", line) if one.strip()]

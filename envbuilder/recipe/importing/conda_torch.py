@@ -1,4 +1,4 @@
-"""What conda packages say of torch: its version, and which build of it."""
+"""Determine version and build of torch from conda packages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from envbuilder.recipe.importing.match_spec import Spec
 CUDA_PACKAGES: Final = ("pytorch-cuda", "cuda-version", "cudatoolkit", "cuda-toolkit", "cuda-runtime")
 """Conda packages whose version is that of CUDA."""
 MUTEX: Final = "pytorch-mutex"
-"""Its build says which: ``1.0=cpu``, ``1.0=cuda``."""
+"""The package whose build string selects the variant: ``1.0=cpu``, ``1.0=cuda``."""
 CHOOSERS: Final = (*CUDA_PACKAGES, "cpuonly", MUTEX)
 """Conda packages that choose a build of torch."""
 BUILD_PACKAGES: Final = (*TORCH_PACKAGES, *CHOOSERS)
-"""Conda packages that `torch:` and `cuda:` say."""
+"""Conda packages that `torch:` and `cuda:` replace."""
 PARTS: Final = ("torchtriton", "triton", "libtorch")
-"""Conda packages of what a wheel of torch contains or brings itself."""
+"""Conda packages of libraries that torch's wheel contains or depends on."""
 
 
 def compared(spec: Spec, cuda: str) -> str:
-    """Say what became of a package that chooses a build, as it compares with the build that was chosen."""
+    """Return the remark on a package that selects a build, compared with the build that was chosen."""
     if spec.name == MUTEX:
         fits = not spec.build or ("cpu" in spec.build) == (cuda == "cpu")
     elif spec.name == "cpuonly" or not spec.version or not cuda.startswith("cu"):
@@ -34,7 +34,7 @@ def compared(spec: Spec, cuda: str) -> str:
 
 
 def version_of(asked: Sequence[Spec]) -> str | None:
-    """Return the newest known version that all of *asked* allow, or the one that is written there."""
+    """Return the newest known version that all of *asked* allow, or the one that they pin."""
     for spec in asked:
         exact = re.fullmatch(r"(?:==)?(\d+\.\d+\.\d+)(?:\.\*)?", spec.version)
         if exact is not None:
@@ -46,7 +46,7 @@ def version_of(asked: Sequence[Spec]) -> str | None:
 
 
 def cuda_of(specs: Sequence[Spec], asked: Sequence[Spec], torch: str) -> str | None:
-    """Return the variant that *specs*, of which *asked* are torch's, lead to; None: they say nothing of CUDA."""
+    """Return the variant that *specs* select, of which *asked* are torch's; None: they do not mention CUDA."""
     for spec in asked:
         built = re.search(r"(?:cuda|cu)_?(\d\d)\.?(\d)", spec.build)
         if built is not None:

@@ -1,4 +1,4 @@
-"""The recipe that a file of another tool becomes, and what became of each of its lines."""
+"""Convert another tool's file to a recipe, with a remark on each of its lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from envbuilder.recipe.conda import TORCH_PACKAGES
 from envbuilder.recipe.importing.conda_packages import CondaPart, stays
 from envbuilder.recipe.importing.match_spec import Spec
 from envbuilder.recipe.importing.python import choose_python, possible_pythons
-from envbuilder.recipe.importing.remark import Remark, Said, one_fate
+from envbuilder.recipe.importing.remark import Remark, SourceLine, one_fate
 from envbuilder.recipe.importing.torch import choose_torch
 from envbuilder.recipe.importing.torch_choice import FAMILY, TorchChoice, is_torch
 from envbuilder.recipe.importing.wanted import Imported, holds, parse
@@ -34,18 +34,18 @@ from envbuilder.recipe.schema import SCHEMA_FILE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import:
-    """What became of a file."""
+    """The result of an import."""
 
     recipe: Path
     kind: str
-    """What the file is, for people: ``a requirements file``."""
+    """The file's format, for messages: ``a requirements file``."""
     remarks: tuple[Remark, ...]
     """What became of each line, in the order of the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeRecipe:
-    """A recipe made of a file."""
+    """A recipe made from a file."""
 
     text: str
     remarks: tuple[Remark, ...]
@@ -54,7 +54,7 @@ class MadeRecipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """What a person says instead of the file."""
+    """Choices of the user that override the file."""
 
     triton: str | None = None
     torch: str | None = None
@@ -63,15 +63,15 @@ class Choices:
 
 
 def recipe_name(imported: Imported) -> str:
-    """Return what a recipe made of *imported* is called."""
+    """Return the name of a recipe made from *imported*."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", imported.name).strip("-_") or "environment"
 
 
 def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None) -> MadeRecipe:
-    """Make a recipe in *folder* of *imported*; what *choices* say counts instead of what the file says.
+    """Make a recipe in *folder* from *imported*; *choices* override the file.
 
     Raises:
-        RecipeError: no such release, or what *choices* have for torch is no version.
+        RecipeError: the release is unknown, or the torch of *choices* is not a version.
         ResolveError: the file has match specs, and py-rattler is not installed.
     """
     choices = choices or Choices()
@@ -94,16 +94,16 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
     minor, chosen, from_channel = _choose(imported, specs, conda, release, choices)
     python, python_remarks = choose_python(imported, specs, release, minor, choices.python)
     if python is None and minor != newest_python(chosen.torch, release.pythons):
-        python = minor  # without it the recipe gets the newest, with which other lines hold
+        python = minor  # without it the recipe gets the newest, for which other lines apply
         why = "its lines for torch differ by Python"
         remarks.append(imported.whole.changed(f'{why}: python: "{minor}"; choose another with --python'))
-    kept: set[Said] = set()
+    kept: set[SourceLine] = set()
     settled = []
     for spec in specs:
         lines = _also_of_pip(spec, imported, minor)
         if not lines or conda.settle(spec, lines):
             settled.append(spec)
-            kept |= {said for said, _ in lines}
+            kept |= {line for line, _ in lines}
     for spec in settled:
         conda.place(spec, chosen, from_channel=from_channel, minor=minor)
     if imported.conda is not None:
@@ -143,18 +143,18 @@ def _check_torch(torch: str | None) -> None:
 def _choose(
     imported: Imported, specs: Sequence[Spec], conda: CondaPart, release: Release, choices: Choices
 ) -> tuple[str, TorchChoice, bool]:
-    """Return the Python, the torch, and whether that is one of a channel.
+    """Return the Python, the torch, and whether that comes from a channel.
 
-    What asks for torch may depend on Python (by a marker), and which Pythons a torch has wheels for on torch: the
-    newest Python is taken that the torch which it leads to has wheels for.
+    Requirements for torch may depend on Python (by a marker), and torch's wheels exist only for some Pythons: the
+    newest Python is chosen for which the resulting torch has wheels.
     """
     found = []
     for minor in possible_pythons(imported, specs, release, choices.python):
         kept = {
-            said
+            line
             for spec in specs
             if stays(spec, lines := _also_of_pip(spec, imported, minor))
-            for said, _ in lines
+            for line, _ in lines
         }
         wanted = imported.wanted.on(minor)
         wanted.requirements = [line for line in wanted.requirements if line[0] not in kept]
@@ -174,8 +174,8 @@ def _choose(
     return found[0]
 
 
-def _also_of_pip(spec: Spec, imported: Imported, minor: str) -> list[tuple[Said, Requirement]]:
-    """Return pip's lines that ask for what conda's *spec* is, too; torch has rules of its own."""
+def _also_of_pip(spec: Spec, imported: Imported, minor: str) -> list[tuple[SourceLine, Requirement]]:
+    """Return pip's lines that also require the package of conda's *spec*; torch has separate rules."""
     if spec.name in TORCH_PACKAGES:
         return []
     name = canonicalize_name(spec.name)
@@ -198,18 +198,20 @@ _PLACEHOLDERS = {
 @dataclass(kw_only=True, slots=True)
 class _Wheels:
     folder: Path
-    """Where the recipe will lie: relative paths are from there."""
+    """The recipe's folder, to which paths are relative."""
     minor: str
     choice: TorchChoice
     release: Release
     dependencies: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
-    taken: dict[str, list[tuple[Said, Requirement]]] = field(default_factory=dict)
-    """By project, as the file says them."""
+    taken: dict[str, list[tuple[SourceLine, Requirement]]] = field(default_factory=dict)
+    """By project, in the file's form."""
 
-    def fill(self, imported: Imported, from_conda: Sequence[tuple[Said, str]], kept: set[Said]) -> None:
-        """Take in what conda packages became, what pip is asked for, and what limits it.
+    def fill(
+        self, imported: Imported, from_conda: Sequence[tuple[SourceLine, str]], kept: set[SourceLine]
+    ) -> None:
+        """Add the converted conda packages, pip's requirements, and constraints.
 
         *kept* are requirements that conda packages fulfil.
         """
@@ -217,41 +219,42 @@ class _Wheels:
             found = parse(text)
             assert isinstance(found, Requirement)
             self._add(str(found), self.dependencies)
-        for said, requirement in imported.wanted.requirements:
-            if said not in kept:
-                self._take(said, requirement, self.dependencies)
-        for said, requirement in imported.wanted.constraints:
-            self._take(said, requirement, self.constraints)
+        for line, requirement in imported.wanted.requirements:
+            if line not in kept:
+                self._take(line, requirement, self.dependencies)
+        for line, requirement in imported.wanted.constraints:
+            self._take(line, requirement, self.constraints)
 
-    def _take(self, said: Said, requirement: Requirement, into: list[str]) -> None:
+    def _take(self, line: SourceLine, requirement: Requirement, into: list[str]) -> None:
         if not holds(requirement.marker, self.minor):
-            self.remarks.append(said.left_out(f"not for CPython {self.minor} on Linux, x86-64"))
+            self.remarks.append(line.left_out(f"not for CPython {self.minor} on Linux, x86-64"))
             return
         if is_torch(requirement):
             return  # its remark says what it became
         name = canonicalize_name(requirement.name)
         why = _PLACEHOLDERS.get(name) or self._clash(requirement) or self._contradicted(name, requirement)
         if why is not None:
-            self.remarks.append(said.left_out(why))
+            self.remarks.append(line.left_out(why))
             return
-        self.taken.setdefault(name, []).append((said, requirement))
+        self.taken.setdefault(name, []).append((line, requirement))
         text, how = self._written(requirement, into)
-        self.remarks.append(said.changed(how) if how else said.carried())
+        self.remarks.append(line.changed(how) if how else line.carried())
         self._add(text, into)
 
     def _contradicted(self, name: str, requirement: Requirement) -> str | None:
-        """Say which line before asks for another version: pip would refuse both; None: none does."""
-        for said, other in self.taken.get(name, []):
+        """Return the remark that an earlier line requires another version, so that pip would refuse both; None:
+        none does."""
+        for line, other in self.taken.get(name, []):
             for one, two in ((requirement, other), (other, requirement)):
                 version = _pinned(one)
                 if version is not None and not two.specifier.contains(version, prereleases=True):
-                    return f"clash: {said.text} is taken, pip would refuse both"
+                    return f"clash: {line.text} is taken, pip would refuse both"
             if requirement.url is not None and other.url is not None and requirement.url != other.url:
-                return f"clash: {said.text} is taken, pip would refuse both"
+                return f"clash: {line.text} is taken, pip would refuse both"
         return None
 
     def _clash(self, requirement: Requirement) -> str | None:
-        """Say which demand of the release a requirement contradicts; None: it does not."""
+        """Return the demand of the release that a requirement contradicts; None: it does not."""
         for text in self.release.demands:
             demand = Requirement(text)
             if canonicalize_name(demand.name) != canonicalize_name(requirement.name):
@@ -262,13 +265,13 @@ class _Wheels:
         return None
 
     def _written(self, requirement: Requirement, into: list[str]) -> tuple[str, str]:
-        """Return a requirement as the recipe says it, and what of it is other than in the file."""
+        """Return a requirement as the recipe has it, and how it differs from the file."""
         if requirement.url is not None and requirement.url.startswith("file:"):
             return self._local(requirement), ""
         pinned = str(requirement.specifier)
         if canonicalize_name(requirement.name) in FAMILY and "+" in pinned:
             variant = re.search(r"\+([\w.]+)", pinned)
-            requirement = Requirement(str(requirement))  # the line itself stays as it is
+            requirement = Requirement(str(requirement))  # the line itself is unchanged
             requirement.specifier = SpecifierSet(re.sub(r"\+[\w.]+", "", pinned))
             clash = (
                 "" if variant and variant[1] == self.choice.cuda else f"clash with {variant and variant[1]}: "
@@ -279,7 +282,7 @@ class _Wheels:
         return str(requirement), ""
 
     def _local(self, requirement: Requirement) -> str:
-        """Return a reference to a local wheel or folder, by its path from where the recipe lies."""
+        """Return a reference to a local wheel or folder, by its path relative to the recipe."""
         place = os.path.relpath(url2pathname(urlsplit(requirement.url or "").path), self.folder)
         place = place if place.startswith(".") else f"./{place}"
         if place.endswith(".whl") and not requirement.extras and requirement.marker is None:
@@ -305,7 +308,7 @@ def _pinned(requirement: Requirement) -> str | None:
 
 
 def _order(remark: Remark, path: Path) -> tuple[bool, str, int]:
-    """Sort what is of the whole file first, then its lines, then those of other files."""
+    """Sort remarks: those on the whole file, then on its lines, then on lines of other files."""
     source, _, line = remark.place.rpartition(":")
     if not line.isdecimal():
         return (False, str(path), 0)

@@ -1,4 +1,4 @@
-"""Which tool wrote a file: told by its content, whatever it is called."""
+"""Detect which tool wrote a file, from its content, whatever its name."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ _IN_A_FOLDER: Final = (
     "cog.yaml",
     "config.yaml",
 )
-"""What a folder is imported by, the first that it has: locks before what they were made of."""
+"""Files of a folder by priority: locks before their sources."""
 
 
 _OF_COG: Final = frozenset({"python_version", "python_packages", "python_requirements", "gpu"})
 _Read = Callable[[Path, Sequence[str]], Imported]
-"""Reads a file, with the groups that count."""
+"""Reads a file, with the selected groups."""
 
 
 def read_import(path: Path, groups: Sequence[str] = ()) -> Imported:
     """Read a file, or the folder of a project or model, that another tool wrote.
 
-    *groups* are extras, dependency groups and categories of a project or a lock that count besides its dependencies.
+    *groups* are extras, dependency groups and categories of a project or a lock to include besides its dependencies.
 
     Raises:
-        RecipeError: it cannot be read, is none of the formats that are known, or has no such group.
+        RecipeError: it cannot be read, has no known format, or no such group.
     """
     if path.is_dir():
         inside = next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
@@ -93,7 +93,7 @@ def _reader(path: Path) -> _Read:
 
 
 def _without_groups(read: Callable[[Path], Imported]) -> _Read:
-    """Return the reader of a format that has neither extras nor groups: naming one is a mistake."""
+    """Wrap the reader of a format that has neither extras nor groups, for which naming one is an error."""
 
     def act(path: Path, groups: Sequence[str]) -> Imported:
         found = read(path)

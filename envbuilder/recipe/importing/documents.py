@@ -1,4 +1,4 @@
-"""Files that are imported, as documents: TOML, JSON and YAML under the same typed access, and where a text stands."""
+"""Imported files as documents: TOML, JSON and YAML with the same typed access, and the positions of texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from envbuilder.errors import RecipeError
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirements import LARGEST, read_text
 from envbuilder.util.documents import DocumentError, Record, parse_json, parse_toml, record_of
 from envbuilder.util.strict_json import Cap
@@ -15,11 +15,11 @@ from envbuilder.util.yaml import Value, read_document
 
 CAP: Final = Cap(size=LARGEST)
 _MOST_LOOKS: Final = 50_000_000
-"""At lines, in search of places: five hundred packages in twenty thousand lines take ten million, in a second."""
+"""How many lines are compared in search of positions: 500 packages in 20,000 lines take ten million, one second."""
 
 
 class Document:
-    """One file: its content, and the lines that its texts stand on."""
+    """One file: its content, and its lines."""
 
     def __init__(self, path: Path, text: str, root: Record) -> None:
         self.path = path
@@ -27,38 +27,38 @@ class Document:
         self._lines = text.splitlines()
         self._looks = 0
 
-    def said(self, text: str, *needles: str, after: int = 0) -> Said:
+    def locate(self, text: str, *needles: str, after: int = 0) -> SourceLine:
         """Return *text* with its place: the first line that has all of *needles* (default: the text itself).
 
-        TOML's and JSON's parsers keep no line numbers; where nothing is found, or after more looks than an honest file
-        takes, the place is the file. *after* is how many such lines are passed over.
+        TOML's and JSON's parsers keep no line numbers. If no line matches, or the limit of comparisons is reached,
+        the place is the file. *after* is how many matching lines to skip.
         """
         self._looks += len(self._lines)
         if self._looks > _MOST_LOOKS:
-            return Said(text=text, place=str(self.path))
+            return SourceLine(text=text, place=str(self.path))
         wanted = [needle for needle in needles or (text,) if needle]
         found = [
             number for number, line in enumerate(self._lines, start=1) if all(one in line for one in wanted)
         ]
-        # A line that begins with it says it; another may only mention it.
+        # A line that begins with it is preferred; others may only mention it.
         first = [
             number for number in found if wanted and self._lines[number - 1].strip().startswith(wanted[0])
         ]
         if wanted and found:
             lines = first or found
-            return Said(text=text, place=f"{self.path}:{lines[min(after, len(lines) - 1)]}")
-        return Said(text=text, place=str(self.path))
+            return SourceLine(text=text, place=f"{self.path}:{lines[min(after, len(lines) - 1)]}")
+        return SourceLine(text=text, place=str(self.path))
 
-    def quoted(self, text: str) -> Said:
-        """Return *text* with the place of the string that it is: another line may mention it only."""
+    def quoted(self, text: str) -> SourceLine:
+        """Return *text* with the place of that quoted string: other lines may only mention it."""
         for needle in (f'"{text}"', f"'{text}'"):
-            found = self.said(text, needle)
+            found = self.locate(text, needle)
             if found.place != str(self.path):
                 return found
-        return self.said(text)
+        return self.locate(text)
 
-    def key(self, text: str, name: str) -> Said:
-        """Return *text* with the place of the key, or the table, *name*: the first line that it begins."""
+    def key(self, text: str, name: str) -> SourceLine:
+        """Return *text* with the place of the key or table *name*: the first line that begins with it."""
         self._looks += len(self._lines)
         if name and self._looks <= _MOST_LOOKS:
             bare = re.escape(name)
@@ -67,8 +67,8 @@ class Document:
             )
             for number, line in enumerate(self._lines, start=1):
                 if name in line and begins.match(line):
-                    return Said(text=text, place=f"{self.path}:{number}")
-        return self.said(text, name)
+                    return SourceLine(text=text, place=f"{self.path}:{number}")
+        return self.locate(text, name)
 
 
 def read_toml(path: Path) -> Document:
@@ -89,7 +89,7 @@ def read_json(path: Path) -> Document:
 
     Raises:
         RecipeError: it cannot be read.
-        DocumentError: it is no JSON object.
+        DocumentError: it is not a JSON object.
     """
     text = read_text(path)
     return Document(path, text, parse_json(text, where=str(path), cap=CAP))
@@ -106,7 +106,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def _as_written(value: Value) -> Any:
-    """Return *value* without line numbers; a fraction as its text: a version 3.10 is not 3.1."""
+    """Return *value* without line numbers; fractions become their text, because version 3.10 is not 3.1."""
     if isinstance(value.data, dict):
         return {name: _as_written(inner) for name, inner in value.data.items()}
     if isinstance(value.data, list):
@@ -115,7 +115,7 @@ def _as_written(value: Value) -> Any:
 
 
 def texts(record: Record, key: str) -> tuple[str, ...]:
-    """Return the texts of a list, or the one that stands where a list may; none where the key is missing.
+    """Return the texts of a list, or a single text as a list; empty if the key is missing.
 
     Raises:
         DocumentError: it is neither.
@@ -126,7 +126,7 @@ def texts(record: Record, key: str) -> tuple[str, ...]:
 
 
 def shown_value(record: Record, key: str) -> str:
-    """Return a number, a boolean or a text as it is written, for people and for versions.
+    """Return a number, a boolean or a text as it is written.
 
     Raises:
         DocumentError: it is neither.
@@ -138,7 +138,7 @@ def shown_value(record: Record, key: str) -> str:
 
 
 def records(record: Record, key: str) -> list[Record]:
-    """Return the tables of a list, or the one that stands where a list may; none where the key is missing.
+    """Return the tables of a list, or a single table as a list; empty if the key is missing.
 
     Raises:
         DocumentError: it is neither.
@@ -149,10 +149,10 @@ def records(record: Record, key: str) -> list[Record]:
 
 
 def inner(record: Record, *keys: str) -> Record | None:
-    """Return the table at *keys*, one in the other; None where one is missing.
+    """Return the table at the nested *keys*; None if one is missing.
 
     Raises:
-        DocumentError: one is no table.
+        DocumentError: one is not a table.
     """
     for key in keys:
         if key not in record:

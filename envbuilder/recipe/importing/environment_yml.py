@@ -1,4 +1,4 @@
-"""A conda environment file as it is written: what conda, mamba and micromamba understand."""
+"""Read a conda environment file, in the syntax of conda, mamba and micromamba."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from envbuilder.errors import RecipeError
-from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.recipe.importing.remark import Remark, SourceLine
 from envbuilder.util.files import read_text
 from envbuilder.util.yaml import Value, read_document
 
 _HERE: Final = frozenset({"linux", "linux64", "linux-64", "unix", "x86_64", "x86-64"})
-"""Selectors that hold for every server: Linux on x86-64."""
+"""Selectors that apply to every server: Linux on x86-64."""
 _OTHER: Final = frozenset(
     {"win", "win32", "win64", "osx", "osx64", "osx-64", "arm64", "aarch64", "ppc64le", "linux32"}
 )
@@ -28,25 +28,25 @@ _UNSAID: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """What an environment file says, each with its place; what no recipe can say is a remark."""
+    """The parts of an environment file with their places; what a recipe cannot express becomes a remark."""
 
     path: Path
     name: str
-    """As it is said, or the stem of the file."""
-    channels: tuple[Said, ...]
-    specs: tuple[Said, ...]
-    pip: tuple[Said, ...]
+    """The file's ``name:``, or its stem."""
+    channels: tuple[SourceLine, ...]
+    specs: tuple[SourceLine, ...]
+    pip: tuple[SourceLine, ...]
     """The lines of its ``pip:`` section."""
     remarks: tuple[Remark, ...]
     notes: tuple[Remark, ...] = ()
-    """How a line was read that is changed by that: it counts where the line is taken."""
+    """Remarks on how a line was interpreted, which apply if the line is used."""
 
 
 def read_environment(path: Path) -> Environment:
     """Read the environment file *path*.
 
     Raises:
-        RecipeError: it cannot be read, or is none; file and line are in the message.
+        RecipeError: it cannot be read, or is not an environment file; the message has file and line.
     """
     root = read_document(path)
     if not isinstance(root.data, dict) or not root.data.keys() & {"dependencies", "channels"}:
@@ -65,7 +65,7 @@ def read_environment(path: Path) -> Environment:
             for item in _items(value, key):
                 parts.dependency(item)
         else:
-            said = Said(text=key, place=_place(value))
+            said = SourceLine(text=key, place=_place(value))
             parts.remarks.append(said.left_out(_UNSAID.get(key, "recipes have no such key")))
     return Environment(
         path=path,
@@ -81,15 +81,15 @@ def read_environment(path: Path) -> Environment:
 @dataclass(kw_only=True, slots=True)
 class _Parts:
     lines: Sequence[str]
-    """Of the file: selectors are comments, which no YAML parser keeps."""
-    channels: list[Said] = field(default_factory=list)
-    specs: list[Said] = field(default_factory=list)
-    pip: list[Said] = field(default_factory=list)
+    """The file's lines: selectors are comments, which no YAML parser keeps."""
+    channels: list[SourceLine] = field(default_factory=list)
+    specs: list[SourceLine] = field(default_factory=list)
+    pip: list[SourceLine] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
     notes: list[Remark] = field(default_factory=list)
 
     def dependency(self, item: Value) -> None:
-        """Take in one entry of ``dependencies``: a spec, ``sel(linux): spec``, or ``pip:`` and a list."""
+        """Add one entry of ``dependencies``: a spec, ``sel(linux): spec``, or ``pip:`` and a list."""
         if not isinstance(item.data, dict):
             self._selected(_said(item, "`dependencies`"), self._comment(item), self.specs)
             return
@@ -101,15 +101,15 @@ class _Parts:
             elif selector is not None:
                 self._selected(_said(value, "`dependencies`"), selector[1], self.specs)
             else:
-                said = Said(text=key, place=_place(value))
+                said = SourceLine(text=key, place=_place(value))
                 self.remarks.append(said.left_out("neither a match spec nor `pip:`"))
 
     def _comment(self, item: Value) -> str:
         found = re.search(r"\s#\s*\[([^\[\]]+)\]\s*$", self.lines[item.line - 1])
         return found[1] if found is not None else ""
 
-    def _selected(self, said: Said, selector: str, into: list[Said]) -> None:
-        """Put *said* where it belongs, unless it is for other machines."""
+    def _selected(self, said: SourceLine, selector: str, into: list[SourceLine]) -> None:
+        """Add *said* to *into*, unless it is for other machines."""
         words = selector.strip().lower()
         other = words.removeprefix("not ")
         if words in _OTHER or (other != words and other in _HERE):
@@ -128,10 +128,10 @@ def _items(value: Value, key: str) -> list[Value]:
     return value.data
 
 
-def _said(item: Value, where: str) -> Said:
+def _said(item: Value, where: str) -> SourceLine:
     if not isinstance(item.data, str) or not item.data.strip():
         raise _no_text(item, where)
-    return Said(text=item.data.strip(), place=_place(item))
+    return SourceLine(text=item.data.strip(), place=_place(item))
 
 
 def _no_text(item: Value, where: str) -> RecipeError:

@@ -1,4 +1,4 @@
-"""PyTorch's own package indexes, one for each build of torch: what their addresses say."""
+"""Recognize PyTorch's own package indexes, one for each build of torch, by their addresses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _NIGHTLY: Final = re.compile(_HOST + r"(?:nightly|test)(?:/.*)?")
 
 
 def variant_of(url: str) -> str | None:
-    """Return the variant (``cu126``) whose index on PyTorch's host *url* is; None: it is none.
+    """Return the variant (``cu126``) of PyTorch's index at *url*; None: it is not one.
 
-    Some of them (``rocm6.3``, ``xpu``) no Triton server runs: what asks for them has to be told so.
+    Some variants (``rocm6.3``, ``xpu``) run on no Triton server, which the caller reports.
     """
     match = _PYTORCH.fullmatch(url.strip())
     return None if match is None else match[1]
 
 
 def is_nightly(url: str) -> bool:
-    """Say whether *url* is an index of PyTorch's that has builds of one night, or of a candidate, and drops them."""
+    """Return whether *url* is PyTorch's index of nightly or test builds, which are deleted later."""
     return _NIGHTLY.fullmatch(url.strip()) is not None

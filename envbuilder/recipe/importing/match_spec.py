@@ -1,4 +1,4 @@
-"""Match specs as py-rattler understands them, with what the rest of an import asks of them."""
+"""Match specs, parsed by py-rattler, with the operations that an import needs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from envbuilder.recipe.channels import PLATFORMS
-from envbuilder.recipe.importing.remark import Remark, Said
-from envbuilder.util.rattler import rattler, said
+from envbuilder.recipe.importing.remark import Remark, SourceLine
+from envbuilder.util.rattler import error_text, rattler
 
 _OPERATOR: Final = re.compile(r"[<>=!~]")
 
@@ -19,7 +19,7 @@ _OPERATOR: Final = re.compile(r"[<>=!~]")
 class Spec:
     """One match spec."""
 
-    said: Said
+    line: SourceLine
     text: str
     """Without its channel."""
     channel: str | None
@@ -30,16 +30,16 @@ class Spec:
     """``py311_0``, with ``*``, or nothing."""
 
     def allows(self, version: str) -> bool:
-        """Say whether a package of *version* fits."""
+        """Return whether a package of *version* matches."""
         module = rattler()
         fits = module.VersionSpec(self.version).matches(module.Version(version)) if self.version else True
         return bool(fits)
 
     def pep440(self) -> str | None:
-        """Return the version as a PEP 508 requirement says it; None: it cannot say that."""
+        """Return the version in PEP 508 form; None: it has no such form."""
         exact = re.fullmatch(r"(\d+\.\d+\.\d+)\.\*", self.version)
         if exact is not None:
-            return f"=={exact[1]}"  # conda's =1.2.3; projects have no fourth number
+            return f"=={exact[1]}"  # conda's =1.2.3; projects rarely have a fourth number
         parts = [part if _OPERATOR.match(part) else f"=={part}" for part in self.version.split(",") if part]
         try:
             return str(SpecifierSet(",".join(parts)))
@@ -47,8 +47,8 @@ class Spec:
             return None
 
 
-def read_spec(line: Said) -> Spec | Remark:
-    """Return the spec that *line* is, or the remark that it is none.
+def read_spec(line: SourceLine) -> Spec | Remark:
+    """Parse *line* as a match spec; return a remark if it is invalid.
 
     Raises:
         ResolveError: py-rattler is not installed.
@@ -63,9 +63,9 @@ def read_spec(line: Said) -> Spec | Remark:
     try:
         found: Any = module.MatchSpec(text)
     except module.exceptions.InvalidMatchSpecError as error:
-        return line.left_out(f"invalid match spec: {said(error).splitlines()[0]}")
+        return line.left_out(f"invalid match spec: {error_text(error).splitlines()[0]}")
     return Spec(
-        said=line,
+        line=line,
         text=text.strip(),
         channel=channel or None,
         name=found.name.normalized,

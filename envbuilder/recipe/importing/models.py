@@ -1,4 +1,4 @@
-"""Python parts of what other serving tools pack: MLflow models, cog and truss."""
+"""The Python environments of other serving tools: MLflow models, cog and truss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.documents import Document, inner, read_yaml, shown_value, texts
 from envbuilder.recipe.importing.environment_yml import read_environment
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirements import read_pip_lines, read_requirements
 from envbuilder.recipe.importing.wanted import Imported, Wanted
 from envbuilder.util.documents import Record
@@ -45,7 +45,7 @@ def read_mlmodel(path: Path) -> Imported:
         other = files.get("conda")
         if kind == "virtualenv" and other is not None:
             why = f"{name} describes the environment; import {other} itself to use that one"
-            found.wanted.remarks.append(document.said(f"conda: {other}").left_out(why))
+            found.wanted.remarks.append(document.locate(f"conda: {other}").left_out(why))
         other_keys(document, document.root, found.wanted, {"flavors"})
         return replace(found, path=path, kind="an MLflow model", name=path.resolve().parent.name)
     raise RecipeError(
@@ -64,7 +64,7 @@ def read_python_env(path: Path) -> Imported:
     root = document.root
     wanted = read_pip_lines(lines_of(document, root, "dependencies"), path.parent)
     for text in texts(root, "build_dependencies"):
-        wanted.remarks.append(document.said(text).left_out("needed by builds, not by the model"))
+        wanted.remarks.append(document.locate(text).left_out("needed by builds, not by the model"))
     other_keys(document, root, wanted, {"dependencies", "build_dependencies", "python"})
     return Imported(
         path=path,
@@ -96,16 +96,16 @@ def read_cog(path: Path) -> Imported:
     cpu = "gpu" in build and build.value["gpu"] is False
     for key in build.value:
         if key == "system_packages":
-            wanted.remarks += [document.said(text).left_out(SYSTEM) for text in texts(build, key)]
+            wanted.remarks += [document.locate(text).left_out(SYSTEM) for text in texts(build, key)]
         elif key in ("run", "pre_install"):
-            wanted.remarks += [document.said(text).left_out(_COMMAND) for text in _commands(build, key)]
+            wanted.remarks += [document.locate(text).left_out(_COMMAND) for text in _commands(build, key)]
         elif key in ("gpu", "cudnn") and key in build:
             if key == "cudnn" or not cpu or "cuda" in build:
-                said = document.key(f"{key}: {shown_value(build, key)}", key)
-                wanted.remarks.append(said.left_out(_IMAGE))
+                line = document.key(f"{key}: {shown_value(build, key)}", key)
+                wanted.remarks.append(line.left_out(_IMAGE))
         elif key not in ("python_packages", "python_requirements", "python_version", "cuda"):
-            said = document.key(f"build: {key}", key)
-            wanted.remarks.append(said.left_out("how cog builds an image, not what it installs"))
+            line = document.key(f"build: {key}", key)
+            wanted.remarks.append(line.left_out("how cog builds an image, not what it installs"))
     other_keys(document, document.root, wanted, {"build"})
     cuda = document.key("cpu", "gpu") if cpu else None
     if "cuda" in build:
@@ -123,7 +123,7 @@ def read_cog(path: Path) -> Imported:
 
 
 def _commands(build: Record, key: str) -> list[str]:
-    """Return commands that are texts, or tables with one and what it needs."""
+    """Return commands, given as texts or as tables with a command."""
     value = build.value[key]
     if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
         return [*texts(build, key)]
@@ -163,7 +163,7 @@ def read_truss(path: Path, read: Callable[[Path], Imported]) -> Imported:
             wanted.remarks.append(named.python.left_out(f"{path.name} sets the version of Python"))
         elif named is not None:
             python = python or named.python
-    wanted.remarks += [document.said(text).left_out(SYSTEM) for text in texts(root, "system_packages")]
+    wanted.remarks += [document.locate(text).left_out(SYSTEM) for text in texts(root, "system_packages")]
     known = {"requirements", "requirements_file", "python_version", "model_name", "system_packages"}
     other_keys(document, root, wanted, known)
     return Imported(
@@ -176,15 +176,15 @@ def read_truss(path: Path, read: Callable[[Path], Imported]) -> Imported:
 
 
 def _file(document: Document, name: str, wanted: Wanted, read: Callable[[Path], Imported]) -> Imported | None:
-    """Take in the file that a truss names: requirements.txt, pyproject.toml or uv.lock; None: it cannot be read."""
-    said = document.said(f"requirements_file: {name}", name)
+    """Read the file that a truss names: requirements.txt, pyproject.toml or uv.lock; None: it cannot be read."""
+    line = document.locate(f"requirements_file: {name}", name)
     path = document.path.parent / name
     try:
         found = read(path) if path.suffix in (".toml", ".lock") else read_requirements(path)
     except RecipeError as error:
-        wanted.remarks.append(said.left_out(error.message))
+        wanted.remarks.append(line.left_out(error.message))
         return None
-    wanted.remarks.append(said.changed("its lines are in the recipe"))
+    wanted.remarks.append(line.changed("its lines are in the recipe"))
     wanted.take_in(found.wanted)
     return found
 
@@ -192,23 +192,23 @@ def _file(document: Document, name: str, wanted: Wanted, read: Callable[[Path], 
 # -- what they have in common ----------------------------------------------------------------------
 
 
-def line_of(document: Document, text: str, needle: str) -> Said:
-    """Return *text* as a line of pip's, at the place of *needle*."""
-    return Said(text=text, place=document.said(needle).place)
+def line_of(document: Document, text: str, needle: str) -> SourceLine:
+    """Return *text* as a line of a requirements file, at the place of *needle*."""
+    return SourceLine(text=text, place=document.locate(needle).place)
 
 
-def included(document: Document, name: str) -> Said:
-    """Return the line of pip's that includes the requirements file *name*."""
+def included(document: Document, name: str) -> SourceLine:
+    """Return the line that includes the requirements file *name*."""
     return line_of(document, f"-r {name}", name)
 
 
-def lines_of(document: Document, record: Record, key: str) -> list[Said]:
-    """Return the list under *key* as lines of pip's."""
-    return [document.said(text) for text in (record.free_texts(key) if key in record else ())]
+def lines_of(document: Document, record: Record, key: str) -> list[SourceLine]:
+    """Return the list under *key* as lines of a requirements file."""
+    return [document.locate(text) for text in (record.free_texts(key) if key in record else ())]
 
 
 def other_keys(document: Document, root: Record, wanted: Wanted, known: set[str]) -> None:
-    """Say of keys that are not *known* that they are no part of an environment."""
+    """Add a remark on each key that is not *known*: it is not part of an environment."""
     for key in root.value:
         if key not in known:
             wanted.remarks.append(document.key(key, key).left_out("not part of a Python environment"))

@@ -1,4 +1,4 @@
-"""A ``Pipfile``, and its lock."""
+"""Read a ``Pipfile`` and its lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.documents import Document, inner, read_json, read_toml, records, texts
 from envbuilder.recipe.importing.indexes import ELSEWHERE, is_nightly, variant_of
 from envbuilder.recipe.importing.locked import Locked, LockedPackage
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirement import git_reference, read_requirement
 from envbuilder.recipe.importing.wanted import Imported, Wanted, read_marker, with_marker
 from envbuilder.util.documents import Record
@@ -32,7 +32,7 @@ _MARKERS: Final = (
     "implementation_name",
     "implementation_version",
 )
-"""Keys of a package that are markers: all of PEP 508's."""
+"""Keys of a package that are PEP 508 markers."""
 _DEV: Final = frozenset({"dev", "develop", "dev-packages"})
 
 
@@ -55,18 +55,18 @@ def read_pipfile(path: Path, groups: Sequence[str] = ()) -> Imported:
                 assert packages is not None
                 _package(name, packages, document, indexes, found)
         elif root.value[category]:
-            found.remarks.append(document.said(f"[{category}]").left_out(_why_not(category)))
+            found.remarks.append(document.locate(f"[{category}]").left_out(_why_not(category)))
     if "scripts" in root:
-        found.remarks.append(document.said("[scripts]").left_out("not part of a Python environment"))
+        found.remarks.append(document.locate("[scripts]").left_out("not part of a Python environment"))
     pipenv = inner(root, "pipenv")
     for key in pipenv.value if pipenv is not None else ():
         assert pipenv is not None
-        said = document.key(key, key)
+        line = document.key(key, key)
         if key == "allow_prereleases" and pipenv.boolean(key):
-            found.prereleases = said
-            found.remarks.append(said.changed("prereleases: true"))
+            found.prereleases = line
+            found.remarks.append(line.changed("prereleases: true"))
         else:
-            found.remarks.append(said.left_out("how Pipenv works, not what it installs"))
+            found.remarks.append(line.left_out("how Pipenv works, not what it installs"))
     return Imported(
         path=path,
         kind="a Pipfile",
@@ -97,8 +97,8 @@ def read_pipfile_lock(path: Path, groups: Sequence[str] = ()) -> Imported:
             table = root.record(category)
             packages += [_locked(name, table.record(name), document, indexes) for name in table.value]
         elif root.value[category]:
-            said = document.said(category, f'"{category}"')
-            found.remarks.append(said.left_out(_why_not(category)))
+            line = document.locate(category, f'"{category}"')
+            found.remarks.append(line.left_out(_why_not(category)))
     beside = path.with_name("Pipfile")
     project = read_pipfile(beside, groups) if beside.is_file() else None
     imported = Locked(
@@ -146,15 +146,15 @@ def _package(name: str, packages: Record, document: Document, indexes: dict[str,
     else:
         table = packages.record(name)
     version = table.text("version") if "version" in table and table.value["version"] else ""
-    said = document.key(f"{name} {version}".strip(), name)
+    line = document.key(f"{name} {version}".strip(), name)
     text = _text(name, table, version, f"{document.path}, {name}")
     requirement = read_requirement(text, document.path.parent)
     if isinstance(requirement, str):
-        found.remarks.append(said.left_out(requirement))
+        found.remarks.append(line.left_out(requirement))
         return
-    found.requirements.append((said, requirement))
+    found.requirements.append((line, requirement))
     if "editable" in table:
-        found.notes.append(said.changed("built into a wheel when the recipe is locked, not editable"))
+        found.notes.append(line.changed("built into a wheel when the recipe is locked, not editable"))
     variant = variant_of(indexes.get(table.text("index") if "index" in table else "", ""))
     if variant is not None:
         found.own_index.append((requirement, variant))
@@ -165,7 +165,7 @@ def _locked(name: str, table: Record, document: Document, indexes: dict[str, str
     return LockedPackage(
         name=name,
         version=version,
-        said=document.key(f"{name} {version}".strip(), name),
+        line=document.key(f"{name} {version}".strip(), name),
         index=indexes.get(table.text("index") if "index" in table else "", ""),
         reference=_reference(table) or "",
         marker=table.text("markers") if "markers" in table else "",
@@ -173,25 +173,25 @@ def _locked(name: str, table: Record, document: Document, indexes: dict[str, str
 
 
 def _indexes(sources: Sequence[Record], document: Document, found: Wanted) -> dict[str, str]:
-    """Return where the sources are, by name; the first is what every package comes from that names none."""
+    """Return the addresses of the sources by name; packages that name none come from the first."""
     urls = {}
     for number, source in enumerate(sources):
         name = source.text("name") if "name" in source else ""
         url = source.text("url") if "url" in source else ""
         urls[name] = url
-        said = document.said(f"source {name}", url or f'"{name}"')
+        line = document.locate(f"source {name}", url or f'"{name}"')
         variant = variant_of(url)
         if is_nightly(url):
-            found.nightly.append(said)
+            found.nightly.append(line)
         elif variant is not None:
-            (found.explicit if number else found.indexes).append((said, variant))
+            (found.explicit if number else found.indexes).append((line, variant))
         else:
             is_default = re.match(r"https?://pypi\.(?:python\.)?org/", url)
-            found.remarks.append(said.carried() if is_default else said.left_out(ELSEWHERE))
+            found.remarks.append(line.carried() if is_default else line.left_out(ELSEWHERE))
     return urls
 
 
-def _python(document: Document, requires: Record | None) -> Said | None:
+def _python(document: Document, requires: Record | None) -> SourceLine | None:
     for key in ("python_full_version", "python_version"):
         if requires is not None and key in requires:
             return document.key(requires.text(key), key)

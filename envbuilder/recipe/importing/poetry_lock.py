@@ -1,4 +1,4 @@
-"""A ``poetry.lock``, with the project beside it, which says what was asked for."""
+"""Read a ``poetry.lock``, with the project beside it for the direct requirements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envbuilder.recipe.importing.documents import Document, inner, read_toml, re
 from envbuilder.recipe.importing.locked import Locked, LockedPackage, is_source_only
 from envbuilder.recipe.importing.poetry_versions import alternatives, specifier
 from envbuilder.recipe.importing.pyproject import read_pyproject
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirement import git_reference
 from envbuilder.recipe.importing.wanted import Imported
 from envbuilder.util.documents import Record
@@ -24,7 +24,7 @@ _EXTRA: Final = re.compile(r"""extra\s*(==|!=)\s*(['"])([^'"]+)\2""")
 
 
 def read_poetry_lock(path: Path, groups: Sequence[str] = ()) -> Imported:
-    """Read a ``poetry.lock``; what the project itself asks for is taken from the pyproject.toml beside it.
+    """Read a ``poetry.lock``; the project's direct requirements are read from the pyproject.toml beside it.
 
     *groups* are groups and extras that count, too.
 
@@ -57,7 +57,7 @@ def read_poetry_lock(path: Path, groups: Sequence[str] = ()) -> Imported:
 
 
 def _project(path: Path, groups: Sequence[str]) -> Imported | None:
-    """Read the project that a lock belongs to; None: there is none, or it names no dependencies."""
+    """Read the project of a lock; None: there is none, or it names no dependencies."""
     if not path.is_file():
         return None
     root = read_toml(path).root
@@ -66,16 +66,16 @@ def _project(path: Path, groups: Sequence[str]) -> Imported | None:
     return read_pyproject(path, groups)
 
 
-def _python(document: Document, text: str) -> Said | None:
+def _python(document: Document, text: str) -> SourceLine | None:
     found = [specifier(one) for one in alternatives(text)]
     if not text or None in found:
         return None
     together = " || ".join(one for one in found if one)
-    return document.said(together, f'python-versions = "{text}"') if together else None
+    return document.locate(together, f'python-versions = "{text}"') if together else None
 
 
 def _groups(entry: Record) -> tuple[str, ...]:
-    """Return the groups that a package is locked for."""
+    """Return the groups for which a package is locked."""
     if "groups" in entry:
         return texts(entry, "groups")
     return (entry.text("category"),) if "category" in entry else ("main",)
@@ -89,7 +89,7 @@ class _Lock:
     def package(self, entry: Record) -> LockedPackage:
         name, version = entry.text("name"), entry.text("version")
         source = inner(entry, "source")
-        said = self.document.said(f"{name} {version}", f'name = "{name}"', after=self._names[name])
+        line = self.document.locate(f"{name} {version}", f'name = "{name}"', after=self._names[name])
         self._names[name] += 1
         groups = _groups(entry)
         taken = [one for one in groups if one == "main" or canonicalize_name(one) in self.wanted]
@@ -102,7 +102,7 @@ class _Lock:
         return LockedPackage(
             name=name,
             version=version,
-            said=said,
+            line=line,
             index=source.text("url") if source is not None and "url" in source else "",
             reference=_reference(source, self.document.path.parent),
             marker=markers,
@@ -111,7 +111,7 @@ class _Lock:
         )
 
     def _marker(self, entry: Record, groups: Sequence[str]) -> str:
-        """Return the marker of a package, with an answer for the extras that are taken."""
+        """Return the marker of a package, evaluated for the selected extras."""
         if "markers" not in entry:
             return ""
         if isinstance(entry.value["markers"], str):
@@ -119,7 +119,7 @@ class _Lock:
         else:
             table = entry.record("markers")
             if any(group not in table for group in groups):
-                return ""  # one of the groups asks for it everywhere
+                return ""  # one of the groups requires it unconditionally
             found = [table.text(group) for group in groups]
         answered = [_EXTRA.sub(self._is_taken, one) for one in found]
         return answered[0] if len(answered) == 1 else " or ".join(f"({one})" for one in answered)

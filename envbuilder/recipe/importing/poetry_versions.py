@@ -1,4 +1,4 @@
-"""Poetry's version constraints, as PEP 440 and PEP 508 say them."""
+"""Convert Poetry's version constraints to PEP 440 and PEP 508."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _ALTERNATIVES = re.compile(r"\s*\|\|?\s*|\s+or\s+")
 
 
 def alternatives(text: str) -> list[str]:
-    """Return the constraints of which one has to hold."""
+    """Return the alternatives of a constraint."""
     return [part for part in _ALTERNATIVES.split(text.strip()) if part] or [""]
 
 
 def specifier(text: str) -> str | None:
-    """Return Poetry's version constraint *text* as PEP 440 says it; ``*`` is empty. None: PEP 440 cannot say it."""
+    """Return Poetry's version constraint *text* in PEP 440 form; empty for ``*``. None: it has no such form."""
     if len(alternatives(text)) > 1:
         return None
     parts = []
@@ -28,7 +28,7 @@ def specifier(text: str) -> str | None:
 
 
 def python_marker(text: str) -> str | None:
-    """Return the marker of Poetry's constraint *text* of Python; empty where all are allowed. None: it is none."""
+    """Return the marker for Poetry's constraint *text* on Python; empty if all are allowed. None: it is invalid."""
     found = []
     for one in alternatives(text):
         version = specifier(one)
@@ -41,7 +41,7 @@ def python_marker(text: str) -> str | None:
 
 
 def platform_marker(text: str) -> str | None:
-    """Return the marker of Poetry's key ``platform``; None: it is none."""
+    """Return the marker for Poetry's key ``platform``; None: it is invalid."""
     found = []
     for one in alternatives(text):
         match = re.fullmatch(r"(==|!=|)\s*([\w.-]+)", one)
@@ -80,7 +80,7 @@ def _part(part: str) -> str | None:
 
 
 def _above(sign: str, version: Version) -> str:
-    """Return the first version that ``^`` or ``~`` leaves out."""
+    """Return the first version that ``^`` or ``~`` excludes."""
     release = version.release
     if sign == "~":
         kept = release[:2]

@@ -76,7 +76,7 @@ def _package(package: Package, document: Document, *, taken: bool) -> LockedPack
     return LockedPackage(
         name=package.name,
         version=version,
-        said=document.said(f"{package.name} {version}".strip(), f'name = "{package.name}"'),
+        line=document.locate(f"{package.name} {version}".strip(), f'name = "{package.name}"'),
         index=package.index or "",
         reference=_reference(package),
         marker="" if _names_groups(package) else str(package.marker or ""),

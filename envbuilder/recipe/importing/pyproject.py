@@ -1,4 +1,4 @@
-"""A ``pyproject.toml``: PEP 621's dependencies, dependency groups (PEP 735), with uv's and Poetry's tables."""
+"""Read a ``pyproject.toml``: PEP 621's dependencies, dependency groups (PEP 735), uv's and Poetry's tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.documents import Document, inner, read_toml, texts
 from envbuilder.recipe.importing.poetry import Poetry
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirement import narrowed, read_requirement
 from envbuilder.recipe.importing.uv_table import Uv
 from envbuilder.recipe.importing.wanted import Imported, Wanted
@@ -20,7 +20,7 @@ from envbuilder.util.documents import Record
 
 _PROJECT: Final = frozenset({"name", "dependencies", "optional-dependencies", "requires-python", "dynamic"})
 _WITH_DEPENDENCIES: Final = ("pdm", "hatch", "pixi", "rye", "flit", "setuptools")
-"""Tools whose tables may name packages, each key of which is told."""
+"""Tools whose tables may name packages, and get a remark on each key."""
 
 
 def read_pyproject(path: Path, groups: Sequence[str] = ()) -> Imported:
@@ -60,9 +60,9 @@ class _Reader:
         self.groups = inner(root, "dependency-groups")
         self.wanted = {canonicalize_name(name): name for name in groups}
         self.done: set[tuple[str, str]] = set()
-        """Extras and groups whose lines are in, with what they are."""
+        """Extras and groups that were added, with their kinds."""
         self.names: set[str] = set()
-        """Projects that [project] asks for, extras included."""
+        """Projects that [project] requires, extras included."""
 
     def read(self) -> Imported:
         self._check_groups()
@@ -93,7 +93,7 @@ class _Reader:
         )
 
     def _poetrys_own(self) -> bool:
-        """Whether what the project depends on stands in Poetry's table, not in [project]."""
+        """Whether the dependencies are in Poetry's table, not in [project]."""
         if self.project is None:
             return True
         return "dependencies" not in self.project or "dependencies" in texts(self.project, "dynamic")
@@ -118,7 +118,7 @@ class _Reader:
     def _takes(self, name: str) -> bool:
         return canonicalize_name(name) in self.wanted
 
-    def _python(self) -> Said | None:
+    def _python(self) -> SourceLine | None:
         own = None
         if self.project is not None and "requires-python" in self.project:
             text = self.project.text("requires-python")
@@ -131,7 +131,7 @@ class _Reader:
     # -- extras and groups -------------------------------------------------------------------------
 
     def _optional(self) -> set[str]:
-        """Return the optional dependencies of Poetry's that the extras which are taken have."""
+        """Return Poetry's optional dependencies in the selected extras."""
         assert self.poetry is not None
         return {
             canonicalize_name(one)
@@ -147,15 +147,15 @@ class _Reader:
                 self._extra(name, None, ())
         for name in names:
             if ("extra", name) not in self.done:
-                said = self.document.key(f"{name} (extra)", name)
-                self.found.remarks.append(said.left_out(f"an extra: --group {name} takes it"))
+                line = self.document.key(f"{name} (extra)", name)
+                self.found.remarks.append(line.left_out(f"an extra: --group {name} takes it"))
         for name in self.poetry.extras if self.poetry is not None else ():
-            said = self.document.key(f"{name} (extra)", name)
-            remark = said.changed("what it names is in the recipe") if self._takes(name) else None
-            self.found.remarks.append(remark or said.left_out(f"an extra: --group {name} takes it"))
+            line = self.document.key(f"{name} (extra)", name)
+            remark = line.changed("what it names is in the recipe") if self._takes(name) else None
+            self.found.remarks.append(remark or line.left_out(f"an extra: --group {name} takes it"))
 
     def _extra(self, name: str, asked: Requirement | None, inside: tuple[str, ...]) -> None:
-        """Ask for what the extra *name* has, where *asked*, which names it, holds."""
+        """Add the requirements of the extra *name*, under the marker of *asked*, which names it."""
         assert self.extras is not None
         self.done.add(("extra", name))
         for text in texts(self.extras, name):
@@ -172,8 +172,8 @@ class _Reader:
                 self.done |= {("group", one) for one in self.poetry.require_group(name)}
         for name in [*names, *poetrys]:
             if ("group", name) not in self.done:
-                said = self.document.key(f"{name} (dependency group)", name)
-                self.found.remarks.append(said.left_out(f"a dependency group: --group {name} takes it"))
+                line = self.document.key(f"{name} (dependency group)", name)
+                self.found.remarks.append(line.left_out(f"a dependency group: --group {name} takes it"))
 
     def _group(self, name: str, inside: tuple[str, ...]) -> None:
         groups = self.groups
@@ -199,8 +199,8 @@ class _Reader:
             for text in texts(self.uv.table, "dev-dependencies"):
                 self._require(text, group="dev")
         else:
-            said = self.document.key("tool.uv.dev-dependencies", "dev-dependencies")
-            self.found.remarks.append(said.left_out("for development, not for serving: --group dev takes it"))
+            line = self.document.key("tool.uv.dev-dependencies", "dev-dependencies")
+            self.found.remarks.append(line.left_out("for development, not for serving: --group dev takes it"))
 
     # -- one requirement ---------------------------------------------------------------------------
 
@@ -213,42 +213,42 @@ class _Reader:
         asked: Requirement | None = None,
         inside: tuple[str, ...] = (),
     ) -> None:
-        """Ask for the requirement *text*, which *extra* or *group* has, where *asked* holds."""
-        said = self.document.quoted(text)
+        """Add the requirement *text* of *extra* or *group*, under the marker of *asked*."""
+        line = self.document.quoted(text)
         requirement = read_requirement(text, self.document.path.parent)
         if isinstance(requirement, str):
-            self.found.remarks.append(said.left_out(requirement))
+            self.found.remarks.append(line.left_out(requirement))
             return
         if asked is not None and asked.marker is not None:
             requirement = narrowed(requirement, str(asked.marker))
         if self._is_itself(requirement):
-            self._itself(said, requirement, inside)
+            self._itself(line, requirement, inside)
             return
         self.names.add(canonicalize_name(requirement.name))
-        if self.poetry is not None and self.uv is None and self.poetry.detail(said, requirement):
+        if self.poetry is not None and self.uv is None and self.poetry.detail(line, requirement):
             return
         if self.uv is not None:
-            self.uv.place(said, requirement, extra=extra, group=group)
+            self.uv.place(line, requirement, extra=extra, group=group)
         else:
-            self.found.requirements.append((said, requirement))
+            self.found.requirements.append((line, requirement))
 
     def _is_itself(self, requirement: Requirement) -> bool:
         if self.project is None or "name" not in self.project:
             return False
         return canonicalize_name(requirement.name) == canonicalize_name(self.project.text("name"))
 
-    def _itself(self, said: Said, requirement: Requirement, inside: tuple[str, ...]) -> None:
-        """Take in the extras of the project that one of its own requirements names: ``all = ["project[fast]"]``."""
+    def _itself(self, line: SourceLine, requirement: Requirement, inside: tuple[str, ...]) -> None:
+        """Add the project's extras that one of its own requirements names: ``all = ["project[fast]"]``."""
         known = {
             canonicalize_name(name): name for name in (self.extras.value if self.extras is not None else ())
         }
         names = [known.get(canonicalize_name(name), "") for name in sorted(requirement.extras)]
         if not names or not all(names):
             self.found.remarks.append(
-                said.left_out("the project itself" + (", which has no such extra" if names else ""))
+                line.left_out("the project itself" + (", which has no such extra" if names else ""))
             )
             return
-        self.found.remarks.append(said.changed(f"what its extra {', '.join(names)} has is in the recipe"))
+        self.found.remarks.append(line.changed(f"what its extra {', '.join(names)} has is in the recipe"))
         for name in names:
             if name not in inside:
                 self._extra(name, requirement, inside)
@@ -258,21 +258,21 @@ class _Reader:
     def _tell_rest(self, *, own: bool) -> None:
         remarks = self.found.remarks
         for name in texts(self.project, "dynamic") if self.project is not None else ():
-            said = self.document.said(f"dynamic = {name}", "dynamic", name)
+            line = self.document.locate(f"dynamic = {name}", "dynamic", name)
             if name in ("dependencies", "optional-dependencies"):
                 named = own and self.poetry is not None
                 remarks.append(
-                    said.changed("what [tool.poetry] has is taken")
+                    line.changed("what [tool.poetry] has is taken")
                     if named
-                    else said.left_out("computed when the project is built: name them")
+                    else line.left_out("computed when the project is built: name them")
                 )
         rest = [key for key in self.project.value if key not in _PROJECT] if self.project is not None else []
         if rest:
-            said = self.document.key(", ".join(rest), rest[0])
-            remarks.append(said.left_out("about the project, not of its environment"))
+            line = self.document.key(", ".join(rest), rest[0])
+            remarks.append(line.left_out("about the project, not of its environment"))
         if "build-system" in self.document.root:
-            said = self.document.key("build-system", "build-system")
-            remarks.append(said.left_out("what builds the project itself"))
+            line = self.document.key("build-system", "build-system")
+            remarks.append(line.left_out("what builds the project itself"))
         tool = inner(self.document.root, "tool")
         for name in tool.value if tool is not None else ():
             if name not in ("uv", "poetry") and tool is not None:
@@ -282,8 +282,8 @@ class _Reader:
         value = tool.value[name]
         keys = [*value] if isinstance(value, dict) and name in _WITH_DEPENDENCIES else []
         for key in keys:
-            said = self.document.key(f"tool.{name}.{key}", key)
-            self.found.remarks.append(said.left_out(f"a table of {name}'s: name packages in [project]"))
+            line = self.document.key(f"tool.{name}.{key}", key)
+            self.found.remarks.append(line.left_out(f"a table of {name}'s: name packages in [project]"))
         if not keys:
-            said = self.document.said(f"tool.{name}", f"[tool.{name}")
-            self.found.remarks.append(said.left_out("settings of another tool"))
+            line = self.document.locate(f"tool.{name}", f"[tool.{name}")
+            self.found.remarks.append(line.left_out("settings of another tool"))

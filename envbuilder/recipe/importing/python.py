@@ -1,4 +1,4 @@
-"""Which Python a file leads to: of those that a release has a stub for, one that the file allows."""
+"""Choose the Python version: one that the file allows and for which the release has a stub."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from envbuilder.recipe.importing.wanted import Imported
 def possible_pythons(
     imported: Imported, specs: Sequence[Spec], release: Release, python: str | None
 ) -> tuple[str, ...]:
-    """Return the versions that the recipe may have, newest first; *python* is a person's own choice, which counts.
-
-    Where the file allows none that the release has a stub for, these are all that it has.
+    """Return the versions that the recipe may have, newest first; *python* is the user's choice, which overrides
+    the file. If the file allows none for which the release has a stub, all of the release's are returned.
     """
     if python is not None:
         return (python,)
@@ -30,13 +29,13 @@ def possible_pythons(
 def choose_python(
     imported: Imported, specs: Sequence[Spec], release: Release, minor: str, python: str | None
 ) -> tuple[str | None, list[Remark]]:
-    """Return what ``python:`` becomes, None where the release decides it, and what to say of that.
+    """Return the value of ``python:``, None if the release determines it, and remarks on it.
 
-    *minor* is the version that the recipe gets, one of :func:`possible_pythons`; *python* is a person's own choice.
+    *minor* is the version that the recipe gets, one of :func:`possible_pythons`; *python* is the user's choice.
     """
-    plain = [spec.said.carried() for spec in specs if spec.name == "python" and not spec.version]
+    plain = [spec.line.carried() for spec in specs if spec.name == "python" and not spec.version]
     pinned = _versions(specs)
-    lines = [spec.said for spec in pinned]
+    lines = [spec.line for spec in pinned]
     if imported.python is not None and imported.python.text:
         lines.append(imported.python)
     if not lines:
@@ -62,7 +61,7 @@ def _versions(specs: Sequence[Spec]) -> list[Spec]:
 
 
 def _fitting(imported: Imported, pinned: Sequence[Spec], release: Release) -> list[str]:
-    """Return what all that the file says allows; what conda has is in place before anything else is."""
+    """Return the versions that all of the file's constraints allow; conda's come first."""
     if pinned:
         return [one for one in release.pythons if all(_spec_allows(spec, one) for spec in pinned)]
     text = imported.python.text if imported.python is not None else ""

@@ -1,4 +1,4 @@
-"""What became of a line of a file that was imported."""
+"""Remarks: how each line of an imported file was converted."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ Fate = Literal["carried over", "changed", "left out"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
-    """A text, and where it stands."""
+class SourceLine:
+    """A line or entry of an imported file, with its place."""
 
     text: str
     place: str
     """``environment.yml:7``; where a format has no lines of its own, ``uv.lock: package[3]``."""
 
     def carried(self) -> Remark:
-        """Return the remark that the recipe says this as it was written."""
+        """Return the remark that the line is in the recipe as it was written."""
         return Remark(place=self.place, text=public(self.text), fate="carried over")
 
     def changed(self, how: str) -> Remark:
-        """Return the remark that the recipe says this in other words: *how*, and why."""
+        """Return the remark that the line was changed; *how* describes the change and its reason."""
         return Remark(place=self.place, text=public(self.text), fate="changed", why=how)
 
     def left_out(self, why: str) -> Remark:
-        """Return the remark that this is not in the recipe, and *why*."""
+        """Return the remark that the line is not in the recipe, and *why*."""
         return Remark(place=self.place, text=public(self.text), fate="left out", why=why)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remark:
-    """What became of one thing that an imported file says."""
+    """How one line of an imported file was converted."""
 
     place: str
     text: str
     """Without credentials."""
     fate: Fate
     why: str = ""
-    """What it was changed to, or why it was left out; empty where it was carried over."""
+    """What it was changed to, or why it was left out; empty if it was carried over."""
 
     def __str__(self) -> str:
         parts = [part for part in (self.place, self.text, self.why) if part]
@@ -51,8 +51,8 @@ class Remark:
 def one_fate(remarks: Iterable[Remark], notes: Iterable[Remark] = ()) -> list[Remark]:
     """Return one remark for each line.
 
-    A line may ask for a package in several ways, of which some hold on a server: it is left out where none does.
-    *notes* say how a line was read; they count where it is taken. What is said of the file as a whole stays as it is.
+    A line may have several alternatives, some of which apply to a server: it is left out if none does.
+    *notes* describe how a line was interpreted, and apply if it is used. Remarks on the whole file are unchanged.
     """
     whole = [remark for remark in remarks if not remark.text]
     said: dict[tuple[str, str], list[Remark]] = {}

@@ -1,4 +1,4 @@
-"""One requirement as pip takes it: a name, an address, a wheel, or a folder."""
+"""Parse one requirement in pip's syntax: a name, an address, a wheel, or a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_WHEEL: Final = "an archive of sources at an address cannot be pinned: build 
 
 
 def read_requirement(text: str, folder: Path) -> Requirement | str:
-    """Return the requirement that *text* is, or why it is none that a recipe can have; paths are from *folder*."""
+    """Parse *text* as a requirement, or return why a recipe cannot have it; paths are relative to *folder*."""
     scheme = re.match(r"([a-z]+)(\+[a-z]+)?://", text)
     if scheme is not None:
         try:
@@ -45,7 +45,7 @@ def read_requirement(text: str, folder: Path) -> Requirement | str:
 
 
 def _reference(text: str, scheme: str, folder: Path) -> Requirement | str:
-    """Return what an address without a name in front is."""
+    """Return the requirement of an address without a name."""
     if scheme == "git":
         address, _, fragment = text.partition("#")
         parts = parse_qs(fragment)
@@ -64,16 +64,16 @@ def _reference(text: str, scheme: str, folder: Path) -> Requirement | str:
 
 
 def git_reference(address: str, at: str = "", folder: str = "") -> str:
-    """Return a git repository as a requirement names it; *at* is a revision, *folder* the project's in it."""
+    """Return a git repository as a requirement; *at* is a revision, *folder* the project's folder in it."""
     address = address.removeprefix("git+")
-    short = re.fullmatch(r"([\w.-]+@[\w.-]+):(?!//)(.+)", address)  # as git itself takes it: git@host:folder
+    short = re.fullmatch(r"([\w.-]+@[\w.-]+):(?!//)(.+)", address)  # git's own syntax: git@host:folder
     if short is not None:
         address = f"ssh://{short[1]}/{short[2]}"
     return f"git+{address}" + (f"@{at}" if at else "") + (f"#subdirectory={folder}" if folder else "")
 
 
 def narrowed(requirement: Requirement, marker: str) -> Requirement:
-    """Return *requirement*, only where *marker* (empty: everywhere) holds, too."""
+    """Return *requirement* with *marker* added; an empty one changes nothing."""
     found = Requirement(str(requirement))
     if marker:
         own = f"({found.marker}) and " if found.marker is not None else ""
@@ -82,7 +82,7 @@ def narrowed(requirement: Requirement, marker: str) -> Requirement:
 
 
 def _project(path: str) -> str | None:
-    """Return the project that the wheel at *path* is of; None: it is no wheel."""
+    """Return the project of the wheel at *path*; None: it is not a wheel."""
     try:
         return parse_wheel_filename(Path(unquote(path)).name)[0]
     except InvalidWheelFilename:

@@ -1,4 +1,4 @@
-"""The lines of a requirements file, which those of a conda file's ``pip:`` section are, too."""
+"""Read the lines of a requirements file, or of a conda file's ``pip:`` section."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Final
 
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.indexes import ELSEWHERE, is_nightly, variant_of
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirement import read_requirement
 from envbuilder.recipe.importing.wanted import Imported, Wanted, parse
 from envbuilder.util.files import read_text as read_whole_text
 
 LARGEST: Final = 4 * 2**20
-"""Bytes of a file that is imported; a lock with the hashes of every file has some hundred KiB."""
+"""Largest imported file, in bytes; a lock with the hashes of every file has some hundred KiB."""
 _DEEPEST: Final = 16
-"""Requirements files that include one another."""
+"""Largest depth of requirements files that include others."""
 _PLACES: Final = (
     "-i",
     "--index-url",
@@ -49,14 +49,14 @@ _SETTING: Final = {
 
 
 def is_requirements(text: str) -> bool:
-    """Say whether *text* reads as a requirements file: most lines are requirements, options, or paths."""
+    """Return whether *text* looks like a requirements file: most lines are requirements, options, or paths."""
     lines = [bare for _, line in _numbered(text) if (bare := _bare(line))]
     unread = _unread(text)
     return len(lines) > 2 * len(unread)
 
 
 def first_unread(text: str) -> str:
-    """Say which line of *text* no requirements file has; empty where there is none."""
+    """Return the first line of *text* that is not valid in a requirements file; empty if there is none."""
     return next((f"line {number} is no requirement: {line[:80]!r}" for number, line in _unread(text)), "")
 
 
@@ -87,8 +87,8 @@ def read_requirements(path: Path) -> Imported:
     return Imported(path=path, kind="a requirements file", name=name, wanted=found)
 
 
-def read_pip_lines(lines: Iterable[Said], folder: Path) -> Wanted:
-    """Read *lines*; files that they name are looked for in *folder*."""
+def read_pip_lines(lines: Iterable[SourceLine], folder: Path) -> Wanted:
+    """Read *lines*; files that they name are relative to *folder*."""
     found = Wanted(compares=True)
     reader = _Reader(found=found, inside=())
     for line in lines:
@@ -96,15 +96,17 @@ def read_pip_lines(lines: Iterable[Said], folder: Path) -> Wanted:
     return found
 
 
-def read_lines(path: Path) -> list[Said]:
-    """Return the lines of a requirements file, continued ones joined, each with its number.
+def read_lines(path: Path) -> list[SourceLine]:
+    """Return the lines of a requirements file, with continuation lines joined, each with its number.
 
     Raises:
         RecipeError: it cannot be read.
     """
     text = read_text(path)
     return [
-        Said(text=line.strip(), place=f"{path}:{number}") for number, line in _numbered(text) if line.strip()
+        SourceLine(text=line.strip(), place=f"{path}:{number}")
+        for number, line in _numbered(text)
+        if line.strip()
     ]
 
 
@@ -112,7 +114,7 @@ def read_text(path: Path) -> str:
     """Return the text of a file that is imported.
 
     Raises:
-        RecipeError: it cannot be read, is too large, or is neither UTF-8 nor UTF-16 that says so at its beginning.
+        RecipeError: it cannot be read, is too large, or is neither UTF-8 nor UTF-16 with a BOM.
     """
     try:
         return read_whole_text(path, most=LARGEST).removeprefix("\ufeff")
@@ -128,7 +130,7 @@ def read_text(path: Path) -> str:
 
 
 def _utf16(data: bytes) -> str | None:
-    """Return the text of *data*, which PowerShell's `>` wrote; None: it is another kind of file."""
+    """Return the text of *data* if it is UTF-16 with a BOM, as PowerShell's `>` writes; otherwise None."""
     if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return None
     try:
@@ -144,7 +146,7 @@ class _Reader:
     """The files that are being read."""
     constrains: bool = False
 
-    def read(self, line: Said, folder: Path) -> None:
+    def read(self, line: SourceLine, folder: Path) -> None:
         text = _bare(line.text)
         if not text:
             return
@@ -160,7 +162,7 @@ class _Reader:
         else:
             self._requirement(line, text, folder)
 
-    def _requirement(self, line: Said, text: str, folder: Path) -> None:
+    def _requirement(self, line: SourceLine, text: str, folder: Path) -> None:
         bare = _without_options(text)
         requirement = read_requirement(bare, folder)
         if isinstance(requirement, str):
@@ -174,7 +176,7 @@ class _Reader:
             self.found.notes.append(line.changed(f"{bare}: {_said_of_options(options)}"))
         self.found.requirements.append((line, requirement))
 
-    def _option(self, line: Said, option: str, value: str, folder: Path) -> None:
+    def _option(self, line: SourceLine, option: str, value: str, folder: Path) -> None:
         found = self.found
         if option in _PLACES:
             self._place(line, option, value)
@@ -198,12 +200,12 @@ class _Reader:
         else:
             found.remarks.append(line.left_out("pip takes no such option in a file"))
 
-    def _place(self, line: Said, option: str, value: str) -> None:
-        """Take in a line that says where packages come from."""
+    def _place(self, line: SourceLine, option: str, value: str) -> None:
+        """Read an option that sets where packages come from."""
         found = self.found
         variant = variant_of(value) if option not in ("--no-index", "--trusted-host") else None
         if option in (*_MAIN, "--no-index"):
-            # To pip it takes the place of PyPI, and of every index that a line before names.
+            # For pip it replaces PyPI, and every index of an earlier line.
             for before in [one for one in found.indexes if not one[0].text.startswith(("-f", "--find"))]:
                 found.indexes.remove(before)
                 found.remarks.append(before[0].left_out(f"{line.text} takes its place"))
@@ -217,7 +219,7 @@ class _Reader:
         else:
             found.remarks.append(line.left_out(f"{ELSEWHERE}: {_SETTING[option]}"))
 
-    def _editable(self, line: Said, value: str, folder: Path) -> None:
+    def _editable(self, line: SourceLine, value: str, folder: Path) -> None:
         requirement = read_requirement(value, folder)
         if isinstance(requirement, str):
             self.found.remarks.append(line.left_out(requirement))
@@ -225,7 +227,7 @@ class _Reader:
         self.found.notes.append(line.changed("built into a wheel when the recipe is locked, not editable"))
         self.found.requirements.append((line, requirement))
 
-    def _file(self, line: Said, path: Path, *, constrains: bool) -> None:
+    def _file(self, line: SourceLine, path: Path, *, constrains: bool) -> None:
         if re.match(r"[a-z]+://", path.name) or "://" in line.text:
             self.found.remarks.append(
                 line.left_out("a file at an address may change: download it and name that")
@@ -252,7 +254,7 @@ class _Reader:
 
 
 def _numbered(text: str) -> list[tuple[int, str]]:
-    """Return the lines, continued ones joined, each with the number of its first."""
+    """Return the lines, with continuation lines joined, each with the number of its first line."""
     found: list[tuple[int, str]] = []
     joined, first = "", 0
     for number, line in enumerate(text.splitlines(), start=1):

@@ -1,4 +1,4 @@
-"""Which torch, and which build of it, a file leads to: what the other tool would have installed."""
+"""Determine the version and build of torch that the other tool would have installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from envbuilder.catalog.torch import TorchBuild, find_build, is_newer_than_table
 from envbuilder.recipe.conda import TORCH_PACKAGES
 from envbuilder.recipe.importing.conda_torch import CHOOSERS, compared, cuda_of, version_of
 from envbuilder.recipe.importing.match_spec import Spec
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.torch_choice import (
     FAMILY,
     TorchChoice,
@@ -39,12 +39,12 @@ def choose_torch(
     cuda: str | None = None,
     from_channel: bool = False,
 ) -> TorchChoice:
-    """Return the version and the build of torch that the other tool would end with.
+    """Return the version and the build of torch that the other tool would install.
 
-    conda installs its packages first. pip then leaves its torch in place where that fulfils the requirement, and
-    replaces it where not. All that *imported* wants holds with CPython *python* (:meth:`Wanted.on`). *torch* and *cuda*
-    are a person's own choice, which counts. *from_channel*: conda's torch stays one of a channel, which may have what
-    PyTorch never built.
+    conda installs its packages first. pip then keeps its torch if that satisfies the requirement, and replaces it
+    otherwise. The requirements of *imported* are those for CPython *python* (:meth:`Wanted.on`). *torch* and *cuda*
+    are the user's choice, which overrides the file. *from_channel*: torch stays a conda package, whose channel may
+    have builds that PyTorch never made.
     """
     choice = TorchChoice(torch=torch or "", cuda=cuda or "")
     asked = [spec for spec in specs if spec.name in TORCH_PACKAGES]
@@ -54,7 +54,7 @@ def choose_torch(
     derived = of_family(wanted)
     if lines and asked and all(_fulfils(in_place or DEFAULT_TORCH, one) for _, one in lines):
         choice.remarks += [
-            said.changed(f"{asked[0].said.text} satisfies it: pip leaves that in place") for said, _ in lines
+            said.changed(f"{asked[0].line.text} satisfies it: pip leaves that in place") for said, _ in lines
         ]
         lines = []
     if lines:
@@ -81,13 +81,13 @@ def _fulfils(version: str, requirement: Requirement) -> bool:
 
 
 def _from_wheel(
-    lines: Sequence[tuple[Said, Requirement]],
-    best: tuple[Said, Requirement],
+    lines: Sequence[tuple[SourceLine, Requirement]],
+    best: tuple[SourceLine, Requirement],
     choice: TorchChoice,
     imported: Imported,
     python: str,
 ) -> None:
-    """Choose for *lines* that ask for torch, of which *best* says most."""
+    """Choose for *lines* that require torch, of which *best* is the most specific."""
     wanted = imported.wanted
     choice.from_pip = True
     line, requirement = best
@@ -102,7 +102,7 @@ def _from_wheel(
     choice.torch = choice.torch or default_torch(python)
     variant = (version.local if version is not None else None) or _variant(wanted, choice.torch)
     choice.cuda = choice.cuda or _built(variant, choice, imported)
-    choice.remarks.append(line.changed(choice.said))
+    choice.remarks.append(line.changed(choice.summary))
     for said, other in lines:
         if other is not requirement:
             fits = other.url is None and other.specifier.contains(choice.torch, prereleases=True)
@@ -112,10 +112,10 @@ def _from_wheel(
 
 
 def _named_version(requirement: Requirement) -> Version | None:
-    """Return the version that a requirement pins, or the wheel that it names has."""
+    """Return the version that a requirement pins, or that of the wheel it names."""
     version: Version | None = None
     if requirement.url is not None:
-        with contextlib.suppress(InvalidWheelFilename):  # a git reference says no version
+        with contextlib.suppress(InvalidWheelFilename):  # a git reference has no version
             version = parse_wheel_filename(unquote(requirement.url.rsplit("/", 1)[-1]))[1]
     for one in requirement.specifier:
         if one.operator in ("==", "===") and not one.version.endswith(".*"):
@@ -125,7 +125,7 @@ def _named_version(requirement: Requirement) -> Version | None:
 
 
 def _newest(specifier: SpecifierSet, wanted: Wanted, python: str) -> Version | None:
-    """Return the newest torch that fits, of the indexes that are asked, with wheels for *python* where there are."""
+    """Return the newest matching torch of the configured indexes, with wheels for *python* if possible."""
     known = [build for build in table() if specifier.contains(build.version)]
     known = [build for build in known if python in build.pythons] or known
     variants = _variants(wanted)
@@ -135,7 +135,7 @@ def _newest(specifier: SpecifierSet, wanted: Wanted, python: str) -> Version | N
 
 
 def _variants(wanted: Wanted) -> list[str]:
-    """Return the variants whose indexes torch may come from, the first of them first."""
+    """Return the variants of the indexes that torch may come from, in order."""
     own = wanted.own_variant("torch")
     if own is not None:
         return [own]
@@ -153,7 +153,7 @@ def _variant(wanted: Wanted, torch: str) -> str | None:
 
 
 def _known(version: Version, choice: TorchChoice) -> str:
-    """Return *version* as recipes have it, or the nearest that they can have, which is told."""
+    """Return *version* in the recipe's form, or the nearest supported one, with a remark."""
     if find_build(version.public) is not None or is_newer_than_table(version.public):
         return version.public
     oldest = table()[0].version
@@ -167,7 +167,7 @@ def _known(version: Version, choice: TorchChoice) -> str:
 
 
 def _built(variant: str | None, choice: TorchChoice, imported: Imported) -> str:
-    """Return *variant*, or what the file names besides; where torch was not built for it, what pip installs unasked."""
+    """Return *variant*, or another that the file names; if torch was not built for it, pip's default."""
     if variant is None:
         return _named_cuda(choice, imported) or "pypi"
     build = find_build(choice.torch)
@@ -193,9 +193,9 @@ def _is_possible(variant: str, build: TorchBuild | None) -> bool:
 
 
 def _replaced(specs: Sequence[Spec], asked: Sequence[Spec], wheel: str, choice: TorchChoice) -> None:
-    """Tell the clash of a conda torch that pip would have replaced."""
+    """Add a remark on a conda torch that pip would have replaced."""
     choice.remarks += [
-        spec.said.left_out(f"clash: pip replaces it by {wheel}, which is what that environment ended with")
+        spec.line.left_out(f"clash: pip replaces it by {wheel}, which is what that environment ended with")
         for spec in asked
     ]
     for spec in specs:
@@ -203,7 +203,7 @@ def _replaced(specs: Sequence[Spec], asked: Sequence[Spec], wheel: str, choice: 
             why = (
                 f"it is for conda's torch; pip's has its own CUDA (cuda: {choice.cuda}): --cuda takes another"
             )
-            choice.remarks.append(spec.said.left_out(why))
+            choice.remarks.append(spec.line.left_out(why))
 
 
 # -- conda's torch ---------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def _from_conda(
             version = _known(Version(version), choice)
         default = default_torch(python)
         choice.torch = version or of_family(imported.wanted) or default
-        versions = [spec.said.text for spec in asked if spec.version]
+        versions = [spec.line.text for spec in asked if spec.version]
         if version is None and versions:
             choice.clash = f"recipes can have no torch that fits {versions[0]}"
         elif version is None and choice.torch == default:
@@ -238,10 +238,10 @@ def _from_conda(
         choice.cuda = variant if from_channel else _nearest_build(variant, choice, asked=bool(asked))
     for spec in specs:
         if spec.name in CHOOSERS:
-            choice.remarks.append(spec.said.changed(compared(spec, choice.cuda)))
+            choice.remarks.append(spec.line.changed(compared(spec, choice.cuda)))
 
 
-def _of_conda(specs: Sequence[Spec], asked: Sequence[Spec], choice: TorchChoice, whole: Said) -> str:
+def _of_conda(specs: Sequence[Spec], asked: Sequence[Spec], choice: TorchChoice, whole: SourceLine) -> str:
     found = cuda_of(specs, asked, choice.torch)
     if found is None and asked:
         choice.remarks.append(whole.changed("sets no CUDA version: cuda: cpu; choose another with --cuda"))
@@ -284,7 +284,7 @@ def _from_family(choice: TorchChoice, imported: Imported, python: str) -> None:
         if variant is not None or wanted.names() & {*FAMILY}:
             choice.cuda = _built(variant, choice, imported)
             if choice.clash:
-                choice.remarks.append(imported.whole.changed(choice.said))
+                choice.remarks.append(imported.whole.changed(choice.summary))
             return
         choice.cuda = _named_cuda(choice, imported) or ""
         if not choice.cuda:
@@ -316,10 +316,10 @@ def _cuda_name(text: str) -> str:
 
 
 def _indexes(choice: TorchChoice, imported: Imported, cuda: str | None) -> None:
-    """Say what became of the lines that name PyTorch's index of one variant."""
+    """Add remarks on the lines that name PyTorch's index of one variant."""
     wanted = imported.wanted
     for said in wanted.nightly:
-        why = f"clash: nightly builds do not stay where they are: {choice.said}, a release, is taken"
+        why = f"clash: nightly builds do not stay where they are: {choice.summary}, a release, is taken"
         choice.remarks.append(said.changed(why))
     for said, variant in wanted.indexes:
         if variant == choice.cuda:
@@ -340,7 +340,7 @@ def _indexes(choice: TorchChoice, imported: Imported, cuda: str | None) -> None:
 
 
 def _cuda_line(choice: TorchChoice, imported: Imported, cuda: str | None) -> None:
-    """Say what became of the CUDA version that the file names, where something else was asked first."""
+    """Add a remark on the CUDA version that the file names, if something else takes precedence."""
     line = imported.cuda
     if line is None or any((one.place, one.text) == (line.place, line.text) for one in choice.remarks):
         return
@@ -353,7 +353,7 @@ def _cuda_line(choice: TorchChoice, imported: Imported, cuda: str | None) -> Non
 
 
 def _unused(variant: str, choice: TorchChoice, wanted: Wanted) -> str:
-    """Say why an index of PyTorch's is not where torch comes from."""
+    """Return why torch does not come from one of PyTorch's indexes."""
     if not re.fullmatch(r"cpu|cu\d+", variant):
         return f"clash: {_NO_GPU.format(variant=variant)}: cuda: {choice.cuda} is taken"
     build = find_build(choice.torch)

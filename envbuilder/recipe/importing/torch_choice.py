@@ -1,4 +1,4 @@
-"""The torch that a recipe gets, and what its companions, which are built with it, say of it."""
+"""The torch of a recipe, also as determined by packages that are built with it."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from envbuilder.recipe.importing.wanted import Wanted
 from envbuilder.recipe.template import DEFAULT_TORCH
 
 FAMILY: Final = ("torchvision", "torchaudio")
-"""What is built with torch: from where torch comes from."""
+"""Packages that are built with torch, and come from the same index."""
 
 
 @dataclass(kw_only=True, slots=True)
 class TorchChoice:
-    """What ``torch:`` and ``cuda:`` become, and why."""
+    """The values of ``torch:`` and ``cuda:``, and why."""
 
     torch: str
     cuda: str
     remarks: list[Remark] = field(default_factory=list)
     from_pip: bool = False
-    """torch is a wheel that pip would have installed, not a conda package."""
+    """Whether torch is a wheel that pip would have installed, not a conda package."""
     clash: str = ""
-    """Why it is not the torch that the file asks for."""
+    """Why it is not the torch that the file requires."""
 
     @property
-    def said(self) -> str:
-        """Say what stands in the recipe."""
+    def summary(self) -> str:
+        """Return the values for a remark."""
         values = f'torch: "{self.torch}", cuda: {self.cuda}'
         return f"clash: {self.clash}: {values}" if self.clash else values
 
 
 def is_torch(requirement: Requirement) -> bool:
-    """Say whether a requirement is that of torch itself."""
+    """Return whether a requirement is for torch itself."""
     return canonicalize_name(requirement.name) == "torch"
 
 
 def default_torch(python: str) -> str:
-    """Return the torch of a file that sets no version: one that has wheels for *python*."""
+    """Return the torch for a file that sets no version: one with wheels for *python*."""
     fitting = [build.version for build in table() if python in build.pythons]
     return DEFAULT_TORCH if DEFAULT_TORCH in fitting or not fitting else fitting[-1]
 

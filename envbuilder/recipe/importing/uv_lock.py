@@ -1,7 +1,7 @@
-"""A ``uv.lock``: what its project asks for, and what that brings, walked as uv walks it.
+"""Read a ``uv.lock``: the project's requirements and their dependencies, followed as uv does.
 
-A lock holds every fork at once: for other platforms, for each Python, for extras that exclude each other. What a
-server gets is what can be reached from the project along dependencies whose markers hold there.
+A lock contains every fork: for other platforms, for each Python, for conflicting extras. A server gets the packages
+that can be reached from the project along dependencies whose markers apply there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.documents import Document, inner, read_toml, texts
 from envbuilder.recipe.importing.locked import Locked, LockedPackage, is_source_only
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.wanted import (
     PYTHONS,
     Imported,
@@ -33,7 +33,7 @@ from envbuilder.util.documents import Record
 
 _NOT_TAKEN: Final = "nothing that is taken requires it on Linux, x86-64"
 _CONFLICT: Final = re.compile(r"""extra\s*(==|!=)\s*(['"])((?:extra|group)-\d+-[^'"]+)\2""")
-"""How uv writes, in a marker, an extra or a group that excludes another."""
+"""uv's form of a conflicting extra or group in a marker."""
 
 
 def read_uv_lock(path: Path, groups: Sequence[str] = ()) -> Imported:
@@ -55,7 +55,7 @@ def read_uv_lock(path: Path, groups: Sequence[str] = ()) -> Imported:
         kind="a uv.lock",
         name=members[0].text("name") if members else path.resolve().parent.name,
         packages=tuple(lock.package(number, document, members) for number in range(len(lock.entries))),
-        roots=[(Said(text=str(one), place=str(path)), one) for one in lock.roots] if members else None,
+        roots=[(SourceLine(text=str(one), place=str(path)), one) for one in lock.roots] if members else None,
         python=document.key(root.text("requires-python"), "requires-python")
         if "requires-python" in root
         else None,
@@ -68,20 +68,20 @@ class _Lock:
     entries: list[Record]
     groups: Sequence[str]
     reached: dict[int, frozenset[str]] = field(default_factory=dict)
-    """Entries by their number, with the Pythons that they are installed for."""
+    """Entries by number, with the Pythons for which they are installed."""
     extras: dict[tuple[int, str], frozenset[str]] = field(default_factory=dict)
     """Extras of entries that were followed, with the Pythons."""
     roots: list[Requirement] = field(default_factory=list)
     by_name: dict[str, list[int]] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
-    """Extras and groups that are taken, as markers of uv's have them."""
+    """Selected extras and groups, in the form of uv's markers."""
 
     def __post_init__(self) -> None:
         for number, entry in enumerate(self.entries):
             self.by_name.setdefault(canonicalize_name(entry.text("name")), []).append(number)
 
     def members(self, root: Record) -> list[Record]:
-        """Return the project, or, where the workspace has no project at its root, its members."""
+        """Return the project, or the members of a workspace without a project at its root."""
         manifest = inner(root, "manifest")
         named = {canonicalize_name(name) for name in texts(manifest, "members")} if manifest else set()
         found = [
@@ -92,7 +92,7 @@ class _Lock:
         return [entry for entry in found if _place(entry) == "."] or found
 
     def walk(self, members: Sequence[Record]) -> None:
-        """Follow what *members* ask for, with the groups and extras that were named."""
+        """Follow the dependencies of *members*, with the selected groups and extras."""
         left = {canonicalize_name(name) for name in self.groups}
         for member in members:
             for kind, key in (("extra", "optional-dependencies"), ("group", "dev-dependencies")):
@@ -130,7 +130,8 @@ class _Lock:
     def _edges(
         self, record: Record, key: str, pythons: frozenset[str]
     ) -> list[tuple[Record, frozenset[str]]]:
-        """Return the dependencies under *key* that hold on a server with one of *pythons*, and with which."""
+        """Return the dependencies under *key* that apply to a server with one of *pythons*, each with those
+        Pythons."""
         found = []
         for edge in record.records(key) if key in record else ():
             holds_for = pythons & self._pythons(edge.text("marker") if "marker" in edge else "")
@@ -146,7 +147,7 @@ class _Lock:
         return "os_name == 'posix'" if (match[3] in self.active) == (match[1] == "==") else "os_name == ''"
 
     def _targets(self, edge: Record) -> list[int]:
-        """Return the entries that a dependency means: the only one of its name, or that with its version and source."""
+        """Return the entries of a dependency: the only one of its name, or that with its version and source."""
         numbers = self.by_name.get(canonicalize_name(edge.text("name")), [])
         for key in ("version", "source"):
             if key in edge and len(numbers) > 1:
@@ -156,7 +157,7 @@ class _Lock:
     def _reach(
         self, number: int, edge: Record, pythons: frozenset[str]
     ) -> list[tuple[Record, frozenset[str]]]:
-        """Mark an entry as installed for *pythons*; return what it brings that was not followed yet."""
+        """Mark an entry as installed for *pythons*; return its dependencies that were not followed yet."""
         entry = self.entries[number]
         ahead = []
         before = self.reached.get(number, frozenset())
@@ -173,14 +174,14 @@ class _Lock:
         return ahead
 
     def _forks(self, entry: Record) -> frozenset[str]:
-        """Return the Pythons that an entry is for, on a server."""
+        """Return the Pythons for which an entry applies on a server."""
         markers = texts(entry, "resolution-markers")
         if not markers:
             return frozenset(PYTHONS)
         return frozenset().union(*(self._pythons(marker) for marker in markers))
 
     def package(self, number: int, document: Document, members: Sequence[Record]) -> LockedPackage:
-        """Return an entry as every lock has it."""
+        """Convert an entry to the common form of locks."""
         entry = self.entries[number]
         pythons = self.reached.get(number, frozenset()) if members else self._forks(entry)
         name = entry.text("name")
@@ -198,7 +199,7 @@ class _Lock:
         return LockedPackage(
             name=name,
             version=version,
-            said=document.said(
+            line=document.locate(
                 f"{name} {version}".strip(), f'name = "{name}"', after=self._before(number, name)
             ),
             index=source.text("registry") if source is not None and "registry" in source else "",
@@ -210,7 +211,7 @@ class _Lock:
         )
 
     def _before(self, number: int, name: str) -> int:
-        """Return how many entries of the same name stand before one."""
+        """Return how many entries of the same name precede one."""
         return self.by_name[canonicalize_name(name)].index(number)
 
 

@@ -1,4 +1,4 @@
-"""uv's table of a ``pyproject.toml``: where packages come from, and what limits them."""
+"""Read uv's table of a ``pyproject.toml``: sources, indexes and constraints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from envbuilder.recipe.importing.documents import Document, inner, records, shown_value, texts
 from envbuilder.recipe.importing.indexes import ELSEWHERE, is_nightly, variant_of
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirement import git_reference, narrowed, read_requirement
 from envbuilder.recipe.importing.wanted import PYTHONS, Wanted, for_pythons, pythons_of, read_marker
 from envbuilder.util.documents import Record
@@ -41,13 +41,13 @@ _WITHOUT_EFFECT: Final = {
 
 
 class Uv:
-    """The table ``tool.uv``; what it says goes into *found*."""
+    """The table ``tool.uv``; its content is added to *found*."""
 
     def __init__(self, document: Document, table: Record, found: Wanted) -> None:
         self.document, self.table, self.found = document, table, found
         self._indexes: dict[str, str] = {}
-        self._sources: dict[str, list[tuple[Said, Record]]] = {}
-        self._used: set[Said] = set()
+        self._sources: dict[str, list[tuple[SourceLine, Record]]] = {}
+        self._used: set[SourceLine] = set()
         for index in records(table, "index"):
             self._index(index)
         sources = inner(table, "sources")
@@ -57,10 +57,10 @@ class Uv:
                 (self._said_source(name, source), source) for source in records(sources, name)
             ]
 
-    def place(self, said: Said, requirement: Requirement, *, extra: str = "", group: str = "") -> None:
-        """Ask for *requirement*, which *extra* or *group* has, from where the table says that it comes from.
+    def place(self, line: SourceLine, requirement: Requirement, *, extra: str = "", group: str = "") -> None:
+        """Add *requirement* of *extra* or *group*, with its source from the table.
 
-        A source may be for some platforms, or for one extra or group only. Where none is left, uv takes its indexes.
+        A source may be limited to platforms, or to one extra or group. If none applies, uv uses its indexes.
         """
         covered: set[str] = set()
         for place, source in self._sources.get(canonicalize_name(requirement.name), ()):
@@ -74,45 +74,45 @@ class Uv:
                 self.found.remarks.append(place.left_out("not for Linux, x86-64"))
                 continue
             covered |= pythons
-            self._from(said, narrowed(requirement, for_pythons(pythons)), source)
+            self._from(line, narrowed(requirement, for_pythons(pythons)), source)
         left = [python for python in PYTHONS if python not in covered]
         if left:
-            self.found.requirements.append((said, narrowed(requirement, for_pythons(left))))
+            self.found.requirements.append((line, narrowed(requirement, for_pythons(left))))
 
-    def _from(self, said: Said, requirement: Requirement, source: Record) -> None:
+    def _from(self, line: SourceLine, requirement: Requirement, source: Record) -> None:
         if "index" in source:
             variant = variant_of(self._indexes.get(source.text("index"), ""))
             if variant is not None:
                 self.found.own_index.append((requirement, variant))
             else:
                 how = f"from whichever index envbuilder.toml names, not {source.text('index')}"
-                self.found.notes.append(said.changed(how))
-            self.found.requirements.append((said, requirement))
+                self.found.notes.append(line.changed(how))
+            self.found.requirements.append((line, requirement))
             return
         reference = _reference(source)
         if reference is None:
             self.found.remarks.append(
-                said.left_out("a member of a workspace: name its folder (NAME @ ./folder)")
+                line.left_out("a member of a workspace: name its folder (NAME @ ./folder)")
             )
             return
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         found = read_requirement(f"{requirement.name}{extras} @ {reference}", self.document.path.parent)
         if isinstance(found, str):
-            self.found.remarks.append(said.left_out(found))
+            self.found.remarks.append(line.left_out(found))
             return
-        self.found.notes.append(said.changed(f"with its source: {reference}"))
-        self.found.requirements.append((said, narrowed(found, str(requirement.marker or ""))))
+        self.found.notes.append(line.changed(f"with its source: {reference}"))
+        self.found.requirements.append((line, narrowed(found, str(requirement.marker or ""))))
 
     def tell_rest(self) -> None:
-        """Take in what limits versions, and say what became of the rest."""
+        """Add constraints on versions, and remarks on the rest."""
         for text in texts(self.table, "constraint-dependencies"):
             self.found.constrain(self.document.quoted(text), text)
         if "prerelease" in self.table:
             self._prerelease(self.table.text("prerelease"))
         for name in texts(self.table, "no-binary-package"):
             self.found.build.append(name)
-            said = self.document.said(name, "no-binary-package")
-            self.found.remarks.append(said.changed(f"build-from-source: [{name}]"))
+            line = self.document.locate(name, "no-binary-package")
+            self.found.remarks.append(line.changed(f"build-from-source: [{name}]"))
         for sources in self._sources.values():
             self.found.remarks += [
                 place.left_out(_unused(source)) for place, source in sources if place not in self._used
@@ -123,38 +123,38 @@ class Uv:
                 self.found.remarks.append(self.document.key(f"tool.uv.{key}", key).left_out(why))
 
     def _prerelease(self, value: str) -> None:
-        said = self.document.key(f"prerelease = {value}", "prerelease")
+        line = self.document.key(f"prerelease = {value}", "prerelease")
         if value == "allow":
-            self.found.prereleases = said
-            self.found.remarks.append(said.changed("prereleases: true"))
+            self.found.prereleases = line
+            self.found.remarks.append(line.changed("prereleases: true"))
         elif value in ("explicit", "if-necessary-or-explicit"):
-            self.found.remarks.append(said.carried())
+            self.found.remarks.append(line.carried())
         else:
             why = "a recipe takes a pre-release where a version names it, or any (prereleases: true)"
-            self.found.remarks.append(said.left_out(why))
+            self.found.remarks.append(line.left_out(why))
 
     def _index(self, index: Record) -> None:
         name = index.text("name") if "name" in index else ""
         url = index.text("url") if "url" in index else ""
         self._indexes[name] = url
-        said = self.document.said(f"index {name}".strip(), url or f'"{name}"')
+        line = self.document.locate(f"index {name}".strip(), url or f'"{name}"')
         variant = variant_of(url)
         explicit = "explicit" in index and index.boolean("explicit")
         if is_nightly(url):
-            self.found.nightly.append(said)
+            self.found.nightly.append(line)
         elif variant is None:
-            self.found.remarks.append(said.left_out(ELSEWHERE))
+            self.found.remarks.append(line.left_out(ELSEWHERE))
         else:
-            (self.found.explicit if explicit else self.found.indexes).append((said, variant))
+            (self.found.explicit if explicit else self.found.indexes).append((line, variant))
 
-    def _said_source(self, name: str, source: Record) -> Said:
+    def _said_source(self, name: str, source: Record) -> SourceLine:
         key = next((key for key in ("index", "git", "url", "path", "workspace") if key in source), "")
         value = shown_value(source, key) if key else ""
         conditions = [source.text(one) for one in ("extra", "group", "marker") if one in source]
-        said = f"{name} from {value}" + (f" ({', '.join(conditions)})" if conditions else "")
+        line = f"{name} from {value}" + (f" ({', '.join(conditions)})" if conditions else "")
         needles = [f'"{one}"' for one in conditions if '"' not in one]
-        found = self.document.said(said, key, f'"{value}"', *needles)
-        return found if found.place != str(self.document.path) else self.document.key(said, name)
+        found = self.document.locate(line, key, f'"{value}"', *needles)
+        return found if found.place != str(self.document.path) else self.document.key(line, name)
 
 
 def _is_for(source: Record, key: str, name: str) -> bool:
@@ -171,7 +171,7 @@ def _unused(source: Record) -> str:
 
 
 def _reference(source: Record) -> str | None:
-    """Return where a source of uv's points, as a requirement names it."""
+    """Return the target of a uv source, as a requirement names it."""
     if "git" in source:
         at = next((source.text(key) for key in ("rev", "tag", "branch") if key in source), "")
         folder = source.text("subdirectory") if "subdirectory" in source else ""

@@ -1,4 +1,4 @@
-"""What a file asks for, whichever tool wrote it: the common form of everything that can be imported."""
+"""The common form of imported files: requirements, constraints and indexes, whichever tool wrote them."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from packaging.utils import canonicalize_name
 
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.environment_yml import Environment
-from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.recipe.importing.remark import Remark, SourceLine
 
 PYTHONS: Final = tuple(f"3.{minor}" for minor in range(8, 16))
-"""Minor versions that a file may tell apart; which of them the recipe gets is known only when the file is read."""
+"""Minor versions that markers may distinguish; the recipe's is chosen after the file is read."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Wanted:
-    """Requirements, and what limits them, each with the line that says it."""
+    """Requirements and constraints, each with its line."""
 
-    requirements: list[tuple[Said, Requirement]] = field(default_factory=list)
-    """A reference to a local wheel or folder is an absolute ``file:`` address."""
-    constraints: list[tuple[Said, Requirement]] = field(default_factory=list)
-    """Versions for whatever else gets installed: what a lock holds, or a constraints file."""
+    requirements: list[tuple[SourceLine, Requirement]] = field(default_factory=list)
+    """Local wheels and folders are absolute ``file:`` addresses."""
+    constraints: list[tuple[SourceLine, Requirement]] = field(default_factory=list)
+    """Versions of packages that others require, from a lock or a constraints file."""
     remarks: list[Remark] = field(default_factory=list)
     notes: list[Remark] = field(default_factory=list)
-    """How a line was read that is changed by that: it counts where the line is taken."""
-    indexes: list[tuple[Said, str]] = field(default_factory=list)
-    """Where PyTorch's index of one variant is named: the line, and ``cu126``."""
-    explicit: list[tuple[Said, str]] = field(default_factory=list)
-    """The same for an index that only what names it is taken from."""
-    nightly: list[Said] = field(default_factory=list)
+    """Remarks on how a line was interpreted, which apply if the line is used."""
+    indexes: list[tuple[SourceLine, str]] = field(default_factory=list)
+    """Lines that name PyTorch's index of one variant, with the variant: ``cu126``."""
+    explicit: list[tuple[SourceLine, str]] = field(default_factory=list)
+    """The same for indexes that are used only by packages that name them."""
+    nightly: list[SourceLine] = field(default_factory=list)
     """Which of those are of nightly builds."""
     own_index: list[tuple[Requirement, str]] = field(default_factory=list)
-    """Requirements that are taken from PyTorch's index of one variant."""
+    """Requirements that come from PyTorch's index of one variant."""
     compares: bool = False
-    """The newest version of all indexes is taken, as pip does; else the first index that has the project counts."""
+    """Whether the newest version of all indexes is used, as by pip, instead of the first index with the project."""
     elsewhere: set[str] = field(default_factory=lambda: {"--index-url"})
-    """The options of pip's that name another index than PyTorch's: PyPI's is asked unless one takes its place."""
-    prereleases: Said | None = None
+    """Options of pip that name another index than PyTorch's: PyPI is used unless one replaces it."""
+    prereleases: SourceLine | None = None
     build: list[str] = field(default_factory=list)
     """Projects that may be built from source."""
 
     def on(self, python: str) -> Wanted:
-        """Return what holds on a server with CPython *python*."""
+        """Return the parts that apply to a server with CPython *python*."""
 
         def held(
-            lines: Sequence[tuple[Said, Requirement]],
-        ) -> list[tuple[Said, Requirement]]:
+            lines: Sequence[tuple[SourceLine, Requirement]],
+        ) -> list[tuple[SourceLine, Requirement]]:
             return [line for line in lines if holds(line[1].marker, python)]
 
         own = [line for line in self.own_index if holds(line[0].marker, python)]
@@ -61,19 +61,19 @@ class Wanted:
         )
 
     def own_variant(self, name: str) -> str | None:
-        """Return the variant of PyTorch's index that the project *name* is taken from by itself."""
+        """Return the variant of PyTorch's index that only the project *name* uses."""
         return next((variant for one, variant in self.own_index if canonicalize_name(one.name) == name), None)
 
-    def require(self, said: Said, text: str) -> None:
-        """Add the requirement *text*; what is none is left out."""
+    def require(self, said: SourceLine, text: str) -> None:
+        """Add the requirement *text*, or a remark if it is invalid."""
         requirement = parse(text)
         if isinstance(requirement, str):
             self.remarks.append(said.left_out(requirement))
         else:
             self.requirements.append((said, requirement))
 
-    def constrain(self, said: Said, text: str) -> None:
-        """Add the constraint *text*; what is none is left out."""
+    def constrain(self, said: SourceLine, text: str) -> None:
+        """Add the constraint *text*, or a remark if it is invalid."""
         requirement = parse(text)
         if isinstance(requirement, str):
             self.remarks.append(said.left_out(requirement))
@@ -83,7 +83,7 @@ class Wanted:
             self.constraints.append((said, requirement))
 
     def take_in(self, other: Wanted) -> None:
-        """Add what another file asks for, which this one names."""
+        """Add the requirements of another file that this one names."""
         for name in ("requirements", "constraints", "remarks", "notes", "indexes", "explicit", "nightly"):
             getattr(self, name).extend(getattr(other, name))
         self.own_index += other.own_index
@@ -103,24 +103,24 @@ class Imported:
 
     path: Path
     kind: str
-    """For people: ``a requirements file``."""
+    """For messages: ``a requirements file``."""
     name: str
-    """What its environment or project is called."""
+    """The name of its environment or project."""
     wanted: Wanted
-    python: Said | None = None
+    python: SourceLine | None = None
     """A version (``3.11``) or a specifier (``>=3.10,<3.13``)."""
-    cuda: Said | None = None
+    cuda: SourceLine | None = None
     """A CUDA version that the file names (``12.1``), or ``cpu``."""
     conda: Environment | None = None
 
     @property
-    def whole(self) -> Said:
-        """Return the file itself, for what none of its lines says."""
-        return Said(text="", place=str(self.path))
+    def whole(self) -> SourceLine:
+        """Return the file itself as a line, for remarks on the whole file."""
+        return SourceLine(text="", place=str(self.path))
 
 
 def parse(text: str) -> Requirement | str:
-    """Return the requirement that *text* is, or why it is none."""
+    """Parse *text* as a requirement, or return why it is invalid."""
     try:
         requirement = Requirement(text)
         urlsplit(requirement.url or "")
@@ -128,16 +128,16 @@ def parse(text: str) -> Requirement | str:
     except (
         InvalidRequirement,
         ValueError,
-    ) as error:  # of an address that is none, or a marker without an answer
+    ) as error:  # an invalid address, or a marker that cannot be evaluated
         return f"not a requirement (PEP 508): {str(error).splitlines()[0]}"
     return requirement
 
 
 def read_marker(text: str, place: str) -> Marker | None:
-    """Return the marker that *text* is; None where it is empty.
+    """Parse *text* as a marker; None if it is empty.
 
     Raises:
-        RecipeError: it is none, or none that has an answer; *place* says where it stands.
+        RecipeError: it is invalid, or cannot be evaluated; *place* is named in the message.
     """
     if not text:
         return None
@@ -151,10 +151,10 @@ def read_marker(text: str, place: str) -> Marker | None:
 
 
 def holds(marker: Marker | None, python: str) -> bool:
-    """Say whether *marker* is true on a Triton server: CPython *python* on Linux, x86-64.
+    """Return whether *marker* is true on a Triton server: CPython *python* on Linux, x86-64.
 
     Raises:
-        UndefinedComparison: it compares what has no order (``sys_platform ~= "linux"``).
+        UndefinedComparison: it orders values that have no order (``sys_platform ~= "linux"``).
     """
     if marker is None:
         return True
@@ -167,7 +167,7 @@ def holds(marker: Marker | None, python: str) -> bool:
         "platform_release": "",
         "platform_system": "Linux",
         "platform_version": "",
-        "python_full_version": f"{python}.99",  # a lock takes the newest patch release
+        "python_full_version": f"{python}.99",  # a lock uses the newest patch release
         "python_version": python,
         "sys_platform": "linux",
         "extra": "",
@@ -179,12 +179,12 @@ def holds(marker: Marker | None, python: str) -> bool:
 
 
 def pythons_of(marker: Marker | None) -> frozenset[str]:
-    """Return the versions of Python with which *marker* holds on a server."""
+    """Return the versions of Python for which *marker* is true on a server."""
     return frozenset(python for python in PYTHONS if holds(marker, python))
 
 
 def for_pythons(pythons: Collection[str]) -> str:
-    """Return the marker of just *pythons*; empty for all of them."""
+    """Return a marker that is true only for *pythons*; empty for all of them."""
     if len(pythons) == len(PYTHONS):
         return ""
     ordered = [python for python in PYTHONS if python in pythons]
@@ -196,7 +196,7 @@ def for_pythons(pythons: Collection[str]) -> str:
 
 
 def with_marker(text: str, markers: Sequence[str]) -> str:
-    """Return the requirement *text* that holds where all of *markers* do."""
+    """Return the requirement *text* with all of *markers*."""
     given = [marker for marker in markers if marker]
     if not given:
         return text

@@ -8,11 +8,11 @@ from typing import Any, Final
 from envbuilder.util.documents import LINE, Record
 
 _MOST: Final = 10_000
-"""Items of a list: modules and libraries of a process, batch sizes, outputs of a model."""
+"""Longest list: modules and libraries of a process, batch sizes, outputs of a model."""
 
 
 def check_answer(answer: Record) -> Mapping[str, Any]:
-    """Return what a probe found, as :mod:`envbuilder.guest.probe` writes it.
+    """Parse the answer of a probe, as :mod:`envbuilder.guest.probe` writes it.
 
     Raises:
         DocumentError: it is malformed.
@@ -60,7 +60,7 @@ def _check_torch(torch: Record) -> None:
 
 
 def _check_served(served: Record) -> None:
-    """Check what is known of a device; ``cases`` comes with all that is known once the model has answered."""
+    """Check the results for a device; ``cases`` and the rest exist once the model has answered."""
     for key in ("own", "constructed", "response_parameters"):
         if key in served:
             served.boolean(key)

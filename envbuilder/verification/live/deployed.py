@@ -1,4 +1,4 @@
-"""A model put into a sandbox with the archive, beside the other models that it may ask."""
+"""Deploy a model into a sandbox with the archive, beside the other models that it may call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COMPILE: Final = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 
 
 def serve_in_place(models: Iterable[DeployedModel], environment: Path) -> None:
-    """Let *models* name the folder *environment*: a server does not extract it, and uses it where it is."""
+    """Let *models* name the folder *environment*: a server uses it in place instead of extracting it."""
     for deployed in models:
         path = deployed.folder / "config.pbtxt"
         path.write_text(set_parameter(path.read_text(), ENVIRONMENT, str(environment)))
@@ -41,36 +41,36 @@ class DeployedModel:
 
     sandbox: Sandbox
     deployment: Deployment | None
-    """None: it runs in another environment, or in none."""
+    """None: it runs in another environment, or needs none."""
     folder: Path
     """Its folder in the sandbox's repository."""
     config: model_config_pb2.ModelConfig
     version: str
     questions: Questions = NOT_ASKED
     compiler: str | None = None
-    """The path in the environment of the C++ compiler that it brings along."""
+    """The path of the environment's own C++ compiler."""
     incomplete: bool = False
-    """Whether only a server knows what its configuration is in the end."""
+    """Whether only a server can complete its configuration."""
     read_questions: Callable[[model_config_pb2.ModelConfig], Questions] | None = None
-    """Returns what it is asked, once its configuration is complete; VerifyError where that does not fit."""
+    """Returns its requests, once its configuration is complete; raises VerifyError if they do not fit."""
     apart: str | None = None
     """Why the archive's Python cannot run it; None: it can."""
     neighbours: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The other models that it may ask, as :mod:`envbuilder.guest.neighbours` has them."""
+    """The other models that it may call, in the form of :mod:`envbuilder.guest.neighbours`."""
 
     @property
     def name(self) -> str:
-        """What it is called in the repository."""
+        """Its name in the repository."""
         return str(self.config.name)
 
     @property
     def outputs(self) -> Path:
-        """Where its answers are, eager's if it has an eager form, once a probe ran."""
+        """The file with its outputs, those of eager if it has an eager form, once a probe ran."""
         return self.sandbox.root / "verify" / f"outputs-{self.name}.npz"
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """What of this machine must not be in reach: its compilers, where the environment brings its own."""
+        """Files of this machine to hide: its compilers, if the environment contains its own."""
         return host_compilers() if self.compiler is not None else ()
 
     @property
@@ -80,7 +80,7 @@ class DeployedModel:
 
     @property
     def own(self) -> bool:
-        """Whether it is a ``TritonPythonModel`` of the user's, or an ensemble: nothing that has an eager form."""
+        """Whether it is a user's ``TritonPythonModel``, or an ensemble, which have no eager form."""
         return self.file != RUNTIME_FILE
 
     @property
@@ -89,7 +89,7 @@ class DeployedModel:
         return bool(self.config.model_transaction_policy.decoupled)
 
     def job(self) -> dict[str, Any]:
-        """Return what the guest has to know of it."""
+        """Return its description for the guest."""
         return {
             "model": self.sandbox.seen(self.folder),
             "version": self.version,
@@ -110,22 +110,22 @@ def prepare(
 ) -> DeployedModel:
     """Deploy *model* with *archive* into *sandbox*.
 
-    It is torch.compile that serves it, even where the runtime would have another way, with the options *compile* if
-    there are any, else with the model's own: that it works is what the environment has to prove.
+    It is served by torch.compile, even if the runtime would choose otherwise, with the options *compile*, or else
+    the model's own: the environment has to prove that this works.
 
     Raises:
         DeployError: the model directory cannot be deployed.
     """
     envs.mkdir(exist_ok=True)
-    with suppress(OSError):  # another file system: then deploy copies it; or it is there
+    with suppress(OSError):  # another file system: then deploy copies it; or it exists already
         os.link(archive.resolve(), envs / archive.name)
     deployment = deploy(
         archive,
         model,
         sandbox.root / "models",
-        # Whatever environment the model has: it is this one that is looked at.
+        # Whichever environment the model names: this one is verified.
         DeployOptions(layout="shared", shared=envs, replace=True),
-        describe=_measured,  # what is wrong with others' environments is for the checks to say
+        describe=_measured,  # problems of foreign environments are reported by the checks
         reporter=reporter,
     )
     config = read_config(deployment.folder).message
@@ -145,7 +145,7 @@ def prepare(
 
 
 def _measured(path: Path) -> MeasuredManifest:
-    """Measure an archive once for all models that are deployed with it: it is read to its end."""
+    """Measure an archive, which is read to its end, once for all models that are deployed with it."""
     found = path.stat()
     return _measured_once(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
@@ -156,12 +156,12 @@ def _measured_once(path: Path, *_: int) -> MeasuredManifest:
 
 
 def latest_version(folder: Path, config: model_config_pb2.ModelConfig) -> str:
-    """Return the latest version that Triton serves of the model in *folder*; ``1`` where it serves none."""
+    """Return the latest version of the model in *folder* that Triton serves; ``1`` if none."""
     return max(served_versions(folder, config), key=int, default="1")
 
 
 def other_backend(message: model_config_pb2.ModelConfig) -> str:
-    """Return which backend or platform other than Python serves a model; empty: none.
+    """Return the backend or platform, other than Python, that serves a model; empty: none.
 
     A ``platform`` is the older way to name a backend: ``onnxruntime_onnx`` for ``onnxruntime``.
     """
@@ -173,7 +173,7 @@ def other_backend(message: model_config_pb2.ModelConfig) -> str:
 
 
 def find_other_name(config: model_config_pb2.ModelConfig, folder: Path) -> tuple[str, str] | None:
-    """Say that a server refuses a model whose *config* has another name than its *folder*, and what to do."""
+    """Return that a server refuses a model whose *config* has another name than its *folder*, and what to do."""
     if config.name in ("", folder.name):
         return None
     text = f"config.pbtxt says name: {config.name!r}, and the folder is {folder.name!r}: a server takes no other name"
@@ -181,7 +181,7 @@ def find_other_name(config: model_config_pb2.ModelConfig, folder: Path) -> tuple
 
 
 def find_obstacle(deployed: DeployedModel) -> tuple[str, str] | None:
-    """Return why no server can load a version that it would serve, and what to do; None: nothing is in the way."""
+    """Return why no server can load one of its served versions, and what to do; None: nothing prevents it."""
     config, folder = deployed.config, deployed.folder
     misnamed = find_other_name(read_config(folder).message, folder)
     if misnamed is not None:

@@ -1,4 +1,4 @@
-"""What of a model's configuration, complete as it is, no server takes: it is known before one is asked.
+"""Find errors in a complete configuration that every server rejects, before one is started.
 
 Sources: ``ValidateModelConfig`` and ``ValidateModelIOConfig`` of Triton core's ``model_config_utils.cc``, and
 ``sequence_state.cc``.
@@ -17,15 +17,15 @@ from envbuilder.deployment.config import CONFIG
 from envbuilder.util.documents import is_inside
 
 STATE_FOLDER: Final = "initial_state"
-"""Of a model directory: where a ``data_file`` of ``initial_state`` lies."""
+"""Folder of a model directory for the ``data_file`` of ``initial_state``."""
 
 
 def find_fault(
     config: model_config_pb2.ModelConfig, folder: Path, *, incomplete: bool = False
 ) -> tuple[str, str] | None:
-    """Return why no server loads, or answers for, the model of *config* in *folder*, and what to do; None: nothing.
+    """Return why no server can serve the model of *config* in *folder*, and what to do; None: no error found.
 
-    Of a configuration that is *incomplete* only what no completion cures is told: what is said there it must leave.
+    For an *incomplete* configuration, only errors that its completion cannot fix: existing fields are kept.
     """
     if config.HasField("model_repository_agents") and not config.model_repository_agents.agents:
         return "model_repository_agents is empty, which ends the server", f"remove it from {CONFIG}"

@@ -11,21 +11,21 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.system import DRIVER, is_base_library
 from envbuilder.catalog.triton import Launch, Release
 from envbuilder.verification import hints
-from envbuilder.verification.live.evaluate_model import ModelEvaluator, Subject
+from envbuilder.verification.live.evaluate_model import ModelEvaluator, ModelFacts
 from envbuilder.verification.live.evaluate_packages import soname_candidates
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check, Status, some
 from envbuilder.verification.static.loader import SYSTEM_FOLDERS, System
 
-_PLAIN: Final = Subject()
+_PLAIN: Final = ModelFacts()
 _EMPTY_BEFORE: Final = ("/tmp/", "/var/tmp/", "/dev/shm/")
-"""Folders that a model finds empty where it is isolated, but for the environment and its own files."""
+"""Folders that are empty for an isolated model, apart from the environment and its own files."""
 
 
 def check_probe(
-    probed: Probed, release: Release, manifest: Manifest, isolated: bool, *, subject: Subject = _PLAIN
+    probed: Probed, release: Release, manifest: Manifest, isolated: bool, *, subject: ModelFacts = _PLAIN
 ) -> Iterator[Check]:
-    """Judge what a probe found, for *release*, of the model *subject*."""
+    """Evaluate the findings of a probe for *release*; *subject* is known of the model."""
     evaluator = _Evaluator(
         release=release,
         seconds=probed.seconds,
@@ -62,7 +62,7 @@ def check_probe(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Evaluator:
-    """Makes checks of what a probe found."""
+    """Turns the findings of a probe into checks."""
 
     release: Release
     seconds: float
@@ -78,7 +78,7 @@ class _Evaluator:
         return self.check(id, "failed", found, fix)
 
     def check(self, id: str, status: Status, found: str, fix: str | None) -> Check:
-        """Make a check of the release."""
+        """Create a check for the release."""
         seconds = self.seconds if id == "contract.launch" else 0.0
         return Check(id=id, status=status, found=found, fix=fix, release=self.release.name, seconds=seconds)
 
@@ -123,7 +123,7 @@ class _Evaluator:
             yield self.passed("probe.import", text)
 
     def _was_made(self, path: str) -> bool:
-        """Whether the model itself put the file there: where it is isolated, these folders were empty before."""
+        """Whether the model itself created the file: these folders are empty at first for an isolated model."""
         return self.isolated and path.startswith(_EMPTY_BEFORE)
 
     def outside(self, answer: Mapping[str, Any]) -> Iterator[Check]:
@@ -180,7 +180,7 @@ class _Evaluator:
 
 
 def environment_facts(probes: Sequence[Probed]) -> dict[str, str]:
-    """Return what environments said of themselves, as a report has it."""
+    """Return the environments' own versions, times and devices for the report."""
     for probed in probes:
         found = (probed.answer or {}).get("torch")
         if found is not None:

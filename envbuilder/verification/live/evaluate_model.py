@@ -1,7 +1,7 @@
-"""What a probe found of a model, as checks.
+"""Turn the findings of a probe about a model into checks.
 
-Of a model that brings its own ``TritonPythonModel`` the probe can be wrong where a server is right: it stands in for
-Triton's module. So what fails there is not known, until a server has said; a module that is in no environment is known.
+For a model with its own ``TritonPythonModel`` the probe, which only imitates Triton's module, may fail where a
+server works. So its failures are unknown until a server decides; only a missing module is certain.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check, Status, some
 
 _LENT: Final = ("c_python_backend_utils",)
-"""Modules that only a stub has."""
+"""Modules that exist only in a stub."""
 ASK_A_SERVER: Final = "test it on a real server: `envbuilder verify ARCHIVE --server`"
-"""What to do about what a probe cannot know."""
+"""What to do about unknown results of a probe."""
 _OF_ITS_OWN: Final = "a custom TritonPythonModel"
 
 DECIDED: Final = ("model.inputs", "probe.model", "probe.answers", "probe.expected", "probe.config")
-"""Checks of a model of the user's own that a server can decide."""
+"""Checks of a user's ``TritonPythonModel`` that a server can decide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """What is known of a model beforehand."""
+class ModelFacts:
+    """What is known of a model before it is evaluated."""
 
     own: bool = False
-    """Whether it is a ``TritonPythonModel`` of the user's, or an ensemble."""
+    """Whether it is a user's ``TritonPythonModel``, or an ensemble."""
     questions: Questions | None = None
-    """What it was asked."""
+    """Its requests."""
     compiler: str | None = None
-    """The path in the environment of the C++ compiler that it brings along."""
+    """The path of the environment's own C++ compiler."""
     unexpected: tuple[str, ...] = ()
-    """Where its answers are not those that were expected."""
+    """How its outputs differ from the expected ones."""
     response_parameters: bool = True
-    """Whether the release takes parameters of responses."""
+    """Whether the release supports parameters of responses."""
 
 
-def subject_of(deployed: DeployedModel, probed: Probed, compiler: str | None, release: Release) -> Subject:
-    """Return what is known of a model that was deployed and probed."""
-    return Subject(
+def facts_of(deployed: DeployedModel, probed: Probed, compiler: str | None, release: Release) -> ModelFacts:
+    """Collect what is known of a model that was deployed and probed."""
+    return ModelFacts(
         own=deployed.own,
         questions=deployed.questions,
         compiler=compiler,
@@ -55,21 +55,21 @@ def subject_of(deployed: DeployedModel, probed: Probed, compiler: str | None, re
 
 
 def not_sent(outputs: Sequence[str]) -> tuple[str, str]:
-    """Say that a model does not send *outputs*, and what to change."""
+    """Return that a model does not send *outputs*, and what to change."""
     text = f"outputs of config.pbtxt that the model does not send: {', '.join(outputs)}"
     return text, "send them under these names, or take them out of config.pbtxt"
 
 
 def not_described(texts: Sequence[str]) -> tuple[str, str]:
-    """Say that outputs are not as config.pbtxt describes them, and what to change."""
+    """Return that outputs differ from their description in config.pbtxt, and what to change."""
     fix = "correct data_type and dims in config.pbtxt, or the model: a server sends what the model gives"
     return f"outputs are not as config.pbtxt describes them: {some(texts)}", fix
 
 
 def let_server_decide(place: list[Check], models: Sequence[DeployedModel], said: Sequence[Check]) -> None:
-    """Make of what a probe found amiss of a model of the user's own a warning, if a server has *said* what it thinks.
+    """Turn a probe's failures of a user's ``TritonPythonModel`` into warnings if a server's checks (*said*) decide.
 
-    The server's word counts: it loads the model or does not, and answers or does not.
+    The server's result takes precedence.
     """
     own = [deployed.name for deployed in models if deployed.own]
 
@@ -87,7 +87,7 @@ def let_server_decide(place: list[Check], models: Sequence[DeployedModel], said:
 
 
 def _tells(check: Check, name: str) -> bool:
-    """Say whether a server's *check* tells of the model *name*, or of the only one."""
+    """Return whether a server's *check* is about the model *name*, or the only one."""
     if not check.id.startswith("server.") or check.status in ("omitted", "unknown"):
         return False
     about = not name or check.id == "server.start" or check.found.startswith(f"{name}:")
@@ -96,14 +96,14 @@ def _tells(check: Check, name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelEvaluator:
-    """Makes checks of what a probe found of a model."""
+    """Turns the findings of a probe about a model into checks."""
 
-    subject: Subject
+    subject: ModelFacts
     make: Callable[[str, Status, str, str | None], Check]
-    """Makes a check of its id, its status, what was found, and what to change."""
+    """Creates a check from its id, its status, what was found, and what to change."""
 
     def checks(self, answer: Mapping[str, Any]) -> Iterator[Check]:
-        """Judge the probe's *answer*."""
+        """Evaluate the probe's *answer*."""
         failed, unknown = answer.get("failed"), list(answer.get("unknown", ()))
         stages = ("eager", "compiled", "answer", *(("runtime", "ended", "probe") if self.subject.own else ()))
         if failed is not None and failed["stage"] in stages:
@@ -134,7 +134,7 @@ class ModelEvaluator:
 
     def _own_failed(self, failed: Mapping[str, Any], unknown: list[str]) -> Check:
         missing = failed.get("missing", "")
-        if missing.partition(".")[0].isdigit():  # the version folder is a package of its own
+        if missing.partition(".")[0].isdigit():  # the version folder is a package
             text = f"the model's folder has no module {missing!r}, which the model imports: {failed['text']}"
             return self.make("probe.model", "failed", text, "put that file into the version folder")
         if missing and missing not in _LENT:
@@ -158,7 +158,7 @@ class ModelEvaluator:
         return self.make("probe.model", "unknown", text, ASK_A_SERVER)
 
     def _may_be_the_inputs(self, failed: Mapping[str, Any]) -> bool:
-        """Say whether another input might be answered, or was: nobody said that the model takes the one it refused."""
+        """Return whether other inputs may work, or did: the rejected ones were generated, not given by the user."""
         questions = self.subject.questions
         narrow = questions is not None and questions.made_up and questions.narrow
         return narrow or (questions is not None and bool(failed.get("otherwise")))

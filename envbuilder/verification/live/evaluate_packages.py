@@ -41,27 +41,27 @@ _NUMPY: Final = re.compile(
 )
 
 UvTried = Callable[[str, str], "bool | None"]
-"""Says whether a module of a package is imported in uv's own installation of the lock; None: nobody knows."""
+"""Returns whether a module of a package can be imported in uv's own installation of the lock; None: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """A module that was not imported, and why."""
+    """A module that could not be imported, and why."""
 
     package: str
     module: str
     kind: Kind
     text: str
     soname: str | None = None
-    """Of a library that is missing."""
+    """The soname of a missing library."""
     pattern: str | None = None
-    """What left a file out."""
+    """The pattern that excluded a file."""
     missing: str | None = None
-    """A module that is nowhere."""
+    """The name of a missing module."""
 
 
 def failures(imported: Imported, archive: Archive, system: System) -> Iterator[Failure]:
-    """Yield the first failure of each package that was not imported whole."""
+    """Yield the first failure of each package that could not be imported completely."""
     for package, found in sorted((imported.found or {}).items()):
         failure = _failure(package, found, imported.modules.get(package, ()), archive, system)
         if failure is not None:
@@ -112,7 +112,7 @@ def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) ->
 
 
 def _left_out(said: ModuleOutcome, archive: Archive) -> str | None:
-    """Return the pattern that left the missing module or file out of the archive, if one did."""
+    """Return the pattern that excluded the missing module or file from the archive, if any."""
     manifest = archive.manifest
     if manifest is None:
         return None
@@ -151,7 +151,7 @@ def _not_in_image(path: str, system: System) -> str | None:
 
 
 def soname_candidates(name: str) -> list[str]:
-    """Return what the soname of the library file *name* may be: ``libx.so.1.2``, ``libx.so.1``."""
+    """Return possible sonames of the library file *name*: ``libx.so.1.2``, ``libx.so.1``."""
     stem, so, version = name.partition(".so")
     parts = version.split(".")[1:] if version else []
     return [
@@ -164,7 +164,7 @@ def soname_candidates(name: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageEvaluator:
-    """Makes checks of what became of packages, for one release."""
+    """Turns the results of importing packages into checks, for one release."""
 
     archive: Archive
     release: Release
@@ -172,7 +172,7 @@ class PackageEvaluator:
     uv: UvTried
 
     def checks(self, imported: Imported) -> Iterator[Check]:
-        """Yield a check for each package that was not imported, or one for all of them."""
+        """Yield a check for each package that could not be imported, or one for all packages."""
         if imported.found is None:
             text = f"packages could not be imported: {imported.ended or 'no answer'}"
             yield self._check(text, "warning", None)
@@ -189,7 +189,7 @@ class PackageEvaluator:
             yield replace(self._check(text, "passed", None), seconds=imported.seconds)
 
     def _judged(self, one: Failure, needed: bool) -> Check:
-        """Say what follows of a failure: what nobody *needed* when packages were imported is no server's failure."""
+        """Evaluate a failure: a module that no *needed* package imports does not make the check fail."""
         found = f"{one.package}: {one.text}"
         status: Status = "failed" if needed else "warning"
         if one.kind == "left-out":

@@ -1,4 +1,4 @@
-"""What a probe found of an environment that another tool packed, in the words of who packed it."""
+"""Adapt a probe's checks to environments that another tool packed, with hints for that tool."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ instance_group [ { kind: KIND_CPU } ]
 
 
 def model_without_torch(folder: Path) -> Path:
-    """Write a model that needs NumPy only, for an environment that has no torch."""
-    model = folder / "sample" / "plain"  # a deployment locks the folder that it lies in
+    """Write a model that needs only NumPy, for an environment without torch."""
+    model = folder / "sample" / "plain"  # a deployment locks its parent folder
     (model / "1").mkdir(parents=True)
     (model / "1" / "model.py").write_text(_ECHO)
     (model / "config.pbtxt").write_text(_ECHO_CONFIG)
@@ -45,12 +45,12 @@ def model_without_torch(folder: Path) -> Path:
 
 
 def probed(checks: Sequence[Check], *, torch: bool, base: str | None) -> list[Check]:
-    """Return *checks* of a probe, as they are true of an environment that need not be whole.
+    """Adapt *checks* of a probe to an environment that may be incomplete.
 
     Args:
         checks: of one model under one launch.
         torch: whether the environment has one.
-        base: the Python outside that it runs with, if it has none of its own.
+        base: the Python outside of it with which it runs, if it contains none.
     """
     compiled = any(one.id == "probe.compile" and one.status == "passed" for one in checks)
     made = []
@@ -74,7 +74,8 @@ def probed(checks: Sequence[Check], *, torch: bool, base: str | None) -> list[Ch
 
 
 def settle_links(place: list[Check], said: Iterable[Check]) -> None:
-    """Make of what was not known of links that lead out a warning, if a server has *said* nothing but answers."""
+    """Turn unknown results about links that point outside into warnings if all of a server's checks (*said*)
+    passed."""
     served = [one for one in said if one.id.startswith("server.")]
     answered = any(one.id in ("server.http", "server.grpc") and one.status == "passed" for one in served)
     if not answered or any(one.status == "failed" for one in served):
@@ -97,7 +98,7 @@ def _child(one: Check, compiled: bool) -> Check:
 
 
 def imported(checks: Iterable[Check], release: Release) -> Iterator[Check]:
-    """Yield *checks* of what became of importing packages, with hints that need no recipe."""
+    """Yield *checks* of importing packages, with hints that need no recipe."""
     for one in checks:
         if one.fix is None or not _OURS.search(one.fix):
             yield one

@@ -16,19 +16,19 @@ from envbuilder.util.process import CommandError, Completed
 from envbuilder.verification.live.launch import Sandbox
 
 PACKAGE: Final = "_envbuilder_guest"
-"""What it is called in an environment: no module of a model has that name."""
+"""Its package name in an environment, which no module of a model has."""
 _LAST_LINES: Final = 12
 _WHERE: Final = {True: "the probe's answer", False: "what the model answered in its environment"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """A job that was given to the guest, done or not."""
+    """The outcome of a job of the guest."""
 
     answer: Record | None
-    """None: it ended without one. Code that the archive brought wrote it: nothing of it is sure."""
+    """None: it ended without one. Code of the archive may have written it, so it is not trusted."""
     file: Path
-    """Where the answer lies, if there is one."""
+    """The path of the answer, if there is one."""
     how: str
     """How the process ended, with its last lines."""
 
@@ -49,15 +49,15 @@ def run_guest(
     hidden: Sequence[str] = (),
     timeout: float,
 ) -> Ended:
-    """Let the environment in *place*, launched as *launch* launches a stub, do a *job*; see ``guest/job.py``.
+    """Run a *job* (see ``guest/job.py``) in the environment in *place*, started as *launch* starts a stub.
 
     Args:
-        place: what the job names lies in it.
+        place: the sandbox that contains the files of the job.
         launch: how a release starts a stub.
-        name: the beginning of the job's files in the place's folder ``verify``.
-        job: but for ``answer``.
-        variables: of the process.
-        hidden: what of this machine it shall not see.
+        name: prefix of the job's files in the sandbox's folder ``verify``.
+        job: the job, without ``answer``.
+        variables: environment variables of the process.
+        hidden: files of this machine that it must not see.
         timeout: seconds.
     """
     folder = sandbox.root / "verify"

@@ -38,7 +38,7 @@ _FORMS: Final = "an .npz of arrays by input, or the JSON of `perf_analyzer --inp
 
 
 def read_inputs(path: Path, config: model_config_pb2.ModelConfig) -> list[Inputs]:
-    """Return the requests in *path* for the model of *config*, each with its batch if the model takes batches.
+    """Return the requests in *path* for the model of *config*, each with a batch dim if the model takes batches.
 
     Raises:
         VerifyError: it cannot be read, or an input is missing, unknown, or of another type or shape.
@@ -50,7 +50,7 @@ def read_inputs(path: Path, config: model_config_pb2.ModelConfig) -> list[Inputs
 
 
 def read_expected(path: Path, config: model_config_pb2.ModelConfig) -> list[Inputs]:
-    """Return the answers in *path* of the model of *config*, in the order of its requests; none where it has none.
+    """Return the expected outputs in *path* for the model of *config*, in the order of its requests, if any.
 
     Raises:
         VerifyError: it cannot be read, or an output is unknown, or of another type or shape.
@@ -60,7 +60,7 @@ def read_expected(path: Path, config: model_config_pb2.ModelConfig) -> list[Inpu
 
 
 def validation_of(path: Path, config: model_config_pb2.ModelConfig) -> list[Inputs]:
-    """Return the ``validation_data`` of a JSON of inputs; none where it has none."""
+    """Return the ``validation_data`` of a JSON of inputs, if any."""
     if path.suffix == ".npz":
         return []
     steps = _steps(path, "validation_data")
@@ -68,7 +68,7 @@ def validation_of(path: Path, config: model_config_pb2.ModelConfig) -> list[Inpu
 
 
 def _steps(path: Path, key: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield the steps under *key*, and where in the file each is."""
+    """Yield the steps under *key*, each with its position in the file."""
     try:
         open_regular(path).close()  # else zipfile would wait for a FIFO
         if path.suffix == ".npz" or zipfile.is_zipfile(path):
@@ -115,14 +115,14 @@ def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _read_array(file: IO[bytes], size: int) -> np.ndarray[Any, Any]:
-    data = io.BytesIO(file.read(size))  # the size is the directory's; what is longer is cut
+    data = io.BytesIO(file.read(size))  # the size is that of the zip directory; longer content is cut
     try:
         array: np.ndarray[Any, Any] = np.lib.format.read_array(data, allow_pickle=False)
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise ValueError(_PICKLE) from None
         raise
-    except (SyntaxError, tokenize.TokenError) as error:  # its header is a literal of Python's
+    except (SyntaxError, tokenize.TokenError) as error:  # its header is a Python literal
         raise ValueError(f"the header of an array is damaged: {error.args[0]}") from None
     return array
 
@@ -153,7 +153,8 @@ def _checked(
 
 
 def _array(value: Any, field: Any, batched: bool, where: str) -> np.ndarray[Any, Any]:
-    """Return an array of the field's type; one without a batch where the model takes batches becomes a batch of one."""
+    """Convert to an array of the field's type; without a batch dim it becomes a batch of one if the model takes
+    batches."""
     kind, dims = data_type(field), [int(dim) for dim in field.dims]
     try:
         array = _typed(value, kind) if isinstance(value, np.ndarray) else _of_json(value, kind, dims)
@@ -221,16 +222,16 @@ def _of_bytes(data: bytes, kind: str, dims: list[int]) -> np.ndarray[Any, Any]:
 
 
 def bytes_as_tensor(data: bytes, kind: str, dims: list[int]) -> np.ndarray[Any, Any]:
-    """Return the tensor whose bytes, as Triton sends them, are *data*.
+    """Return the tensor of *data*, the bytes that Triton sends.
 
     Raises:
-        ValueError: they are of another size.
+        ValueError: their number is wrong.
     """
     return _of_bytes(data, kind, dims)
 
 
 def _lengths(data: bytes) -> list[bytes] | None:
-    """Return the texts in *data*, each after its length in four bytes; None where it is not written so."""
+    """Return the texts in *data*, each after its length in four bytes; None if it is malformed."""
     items, offset = [], 0
     while offset + 4 <= len(data):
         (length,) = struct.unpack_from("<I", data, offset)
@@ -240,7 +241,7 @@ def _lengths(data: bytes) -> list[bytes] | None:
 
 
 def _sized(dims: list[int], count: int) -> list[int]:
-    """Return *dims* with the one that varies found out, for *count* values."""
+    """Return *dims* with the variable one computed from *count* values."""
     if dims.count(-1) > 1:
         raise ValueError(f"{dims} has several variable sizes: add the array's shape")
     fixed = math.prod(dim for dim in dims if dim != -1)

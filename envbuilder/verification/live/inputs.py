@@ -1,4 +1,4 @@
-"""What a verified model is asked: inputs made from its configuration, the same on every machine."""
+"""Requests for a verified model: inputs generated from its configuration, the same on every machine."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from envbuilder.util.text import human
 
 Inputs = dict[str, np.ndarray[Any, Any]]
 MOST: Final = 2**30
-"""Bytes of a request: this process and the one that is asked hold it in memory."""
+"""Largest request, in bytes: this process and the serving one hold it in memory."""
 WITHOUT_OPTIONAL: Final = "a request without the optional inputs"
-"""Clients may leave them out."""
+"""The label of a request without the inputs that clients may omit."""
 _SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 32, 64, 128)
-"""Batch sizes of a sweep, up to ``max_batch_size``, which is swept too."""
+"""Batch sizes of a sweep, up to ``max_batch_size``, which is included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,37 +34,37 @@ class Case:
     """One request."""
 
     label: str
-    """Its number of rows, or what it is called: ``step 2``. Nothing else has the same; no ``/``, ``#`` or ``*``."""
+    """Its number of rows, or a name such as ``step 2``. Unique; without ``/``, ``#`` and ``*``."""
     inputs: Inputs
     expected: tuple[Inputs, ...] = ()
-    """The responses that must come, as far as they are known."""
+    """The expected responses, if known."""
 
     @property
     def title(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in a message."""
         return titled(self.label)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Questions:
-    """What a model is asked."""
+    """The requests of a model."""
 
     cases: tuple[Case, ...]
     source: str
-    """Where the inputs come from, in words."""
+    """The source of the inputs, for messages."""
     made_up: bool = True
-    """Whether nobody said that the model takes such inputs."""
+    """Whether the inputs were generated, so that the model may not accept them."""
     tolerance: Mapping[str, float] | None = None
-    """``rtol`` and ``atol`` for what is expected; None: the usual ones."""
+    """``rtol`` and ``atol`` for expected outputs; None: the defaults."""
 
     narrow: bool = False
-    """Whether a model may take some inputs of these kinds and refuse others: strings, numbers that count, sizes that
-    vary. Of floats some are tried, see :func:`envbuilder.guest.cases.is_the_inputs_fault`."""
+    """Whether a model may accept some inputs of these types and reject others: strings, integers, variable sizes.
+    For floats, several values are tried, see :func:`envbuilder.guest.cases.is_the_inputs_fault`."""
     names: tuple[str, ...] = ()
     """Of the inputs."""
 
     def how_to_give(self) -> str:
-        """Say how to give inputs that the model takes."""
+        """Return how to provide inputs that the model accepts."""
         arrays = ", ".join(f"{name}=…" for name in self.names)
         return (
             f"give inputs that the model accepts: `--inputs FILE.npz`, from `numpy.savez('FILE.npz', {arrays})`, "
@@ -73,7 +73,7 @@ class Questions:
 
     @property
     def few(self) -> tuple[Case, ...]:
-        """Some of the requests: all that are no batches, and of those the first, the last, and one between."""
+        """A sample of the requests: all without batches; of batches the first, the last, and one between."""
         batches = [case for case in self.cases if case.label.isdigit()]
         last = len(batches) - 1
         few = {batches[number].label for number in (0, (last + 1) // 2, last)} if batches else set()
@@ -81,22 +81,22 @@ class Questions:
 
 
 NOT_ASKED: Final = Questions(cases=(), source="")
-"""Of a model whose configuration may be incomplete yet: what it is asked is made up once that is complete."""
+"""For a model whose configuration may still be incomplete: requests are generated once it is complete."""
 
 
 def labels_in_words(labels: Sequence[str]) -> str:
-    """Return the requests of *labels* in words: ``batches of 1, 8``."""
+    """Describe the requests of *labels*: ``batches of 1, 8``."""
     sizes, others = [one for one in labels if one.isdigit()], [one for one in labels if not one.isdigit()]
     return ", ".join([*others, *([f"batches of {', '.join(sizes)}"] if sizes else [])])
 
 
 def made_up(config: model_config_pb2.ModelConfig) -> Questions:
-    """Return requests for *config*'s model whose values are made up, the same on every machine.
+    """Return generated requests for the model of *config*, the same on every machine.
 
     Batches of more than :data:`MOST` are left out.
 
     Raises:
-        VerifyError: a single one has more.
+        VerifyError: even a batch of one has more.
     """
     sizes = batch_sizes(config)
     for size in sizes:
@@ -114,7 +114,7 @@ def made_up(config: model_config_pb2.ModelConfig) -> Questions:
         )
     cases = [Case(label=str(size), inputs=make_inputs(config, size)) for size in sizes]
     names = [field.name for field in config.input]
-    # No request is empty: of inputs that are all optional, the first is sent.
+    # A request cannot be empty: if all inputs are optional, the first is sent.
     sent = [field.name for field in config.input if not field.optional] or names[:1]
     if len(sent) < len(names):  # the first of the batches stays the first
         inputs = {name: array for name, array in cases[0].inputs.items() if name in sent}
@@ -130,13 +130,13 @@ def made_up(config: model_config_pb2.ModelConfig) -> Questions:
 
 
 def batch_sizes(config: model_config_pb2.ModelConfig) -> list[int]:
-    """Return the batch sizes to ask *config*'s model for; ``[1]`` where it takes no batches, or sequences."""
+    """Return the batch sizes for the model of *config*; ``[1]`` if it takes no batches, or sequences."""
     most = 1 if config.HasField("sequence_batching") else int(config.max_batch_size)
     return sorted({size for size in _SIZES if size < most} | {most}) if most > 0 else [1]
 
 
 def make_inputs(config: model_config_pb2.ModelConfig, size: int) -> Inputs:
-    """Return an input for each of *config*'s inputs, *size* rows where it takes batches."""
+    """Return an array for each input of *config*, with *size* rows if it takes batches."""
     random = np.random.default_rng(size)
     inputs = {}
     for field in config.input:
@@ -151,10 +151,10 @@ def _dims(field: Any) -> list[int]:
 
 
 def array_size(kind: str, shape: Sequence[int], what: str) -> int:
-    """Return how many bytes an array takes; *what* it is for stands in errors.
+    """Return the size of an array in bytes; *what* names it in errors.
 
     Raises:
-        VerifyError: there is no such array.
+        VerifyError: such an array cannot exist.
     """
     dtype = np.float32 if kind == "BF16" else triton_to_np_dtype(kind)
     if dtype is None or any(size < 0 for size in shape):
@@ -181,10 +181,10 @@ def stub_config(config: model_config_pb2.ModelConfig) -> dict[str, Any]:
 
 
 def config_of(data: Mapping[str, Any]) -> model_config_pb2.ModelConfig:
-    """Return the configuration that the JSON *data* of a model says.
+    """Parse the JSON *data* of a model as a configuration.
 
     Raises:
-        json_format.ParseError: it says none.
+        json_format.ParseError: it is not a configuration.
     """
     config = model_config_pb2.ModelConfig()
     json_format.ParseDict(dict(data), config, ignore_unknown_fields=True)
@@ -192,7 +192,7 @@ def config_of(data: Mapping[str, Any]) -> model_config_pb2.ModelConfig:
 
 
 def _number(message: Any, data: dict[str, Any]) -> None:
-    """Turn the 64-bit integers of *message*, which protobuf's JSON has as strings, into numbers."""
+    """Convert the 64-bit integers of *message*, which protobuf's JSON writes as strings, to numbers."""
     for field in message.DESCRIPTOR.fields:
         value = data.get(field.name)
         if value is None:
@@ -210,7 +210,7 @@ def _number(message: Any, data: dict[str, Any]) -> None:
 
 
 def random_values(random: np.random.Generator, kind: str, shape: list[int]) -> np.ndarray[Any, Any]:
-    """Return values of a *kind* that nearly every model takes."""
+    """Return values of a *kind* that nearly every model accepts."""
     if kind == "BYTES":
         return np.full(shape, b"envbuilder", dtype=object)
     if kind == "BOOL":
@@ -220,11 +220,11 @@ def random_values(random: np.random.Generator, kind: str, shape: list[int]) -> n
     dtype = np.dtype(triton_to_np_dtype(kind))
     if dtype.kind == "f":
         return random.standard_normal(shape).astype(dtype)
-    return random.integers(0, 2, shape).astype(dtype)  # 0 and 1 are indexes into anything
+    return random.integers(0, 2, shape).astype(dtype)  # 0 and 1 are valid indexes into anything
 
 
 def save(path: Path, cases: Iterable[Case]) -> None:
-    """Write requests as the probe reads them (:mod:`envbuilder.guest.cases`)."""
+    """Write requests in the probe's format (:mod:`envbuilder.guest.cases`)."""
     arrays: dict[str, Any] = {
         key: array
         for case in cases
@@ -235,6 +235,6 @@ def save(path: Path, cases: Iterable[Case]) -> None:
 
 
 def load(path: Path) -> dict[str, Answer]:
-    """Read what the probe answered, by the labels of the requests."""
+    """Read the probe's outputs by the labels of the requests."""
     with np.load(path) as data:
         return as_read({key: data[key] for key in data.files})

@@ -1,4 +1,4 @@
-"""How a release launches a program in an extracted environment, replayed without the release.
+"""Launch a program in an extracted environment as a release does, without the release.
 
 ``triton-contract``: the stub's launcher (``stub_launcher.cc``) either sources ``bin/activate`` in bash and puts
 ``ENV/lib`` before the loader's path, or (25.08 and later) sets variables and never runs the script. The interpreter
@@ -23,7 +23,8 @@ from envbuilder.util.process import Completed, run, tethered
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "sys", "dev")
-"""What of the machine a program in the new root can see. /usr/local is emptied: interpreters live there too."""
+"""Folders of the machine that a program in the new root can see. /usr/local is emptied: interpreters live there
+too."""
 _HIDE: Final = """
 set -e
 for path in $HIDDEN; do
@@ -52,9 +53,8 @@ _COMPILER_FOLDERS: Final = ("/usr/lib/gcc", "/usr/libexec/gcc", "/usr/include", 
 
 @functools.cache
 def host_compilers() -> tuple[str, ...]:
-    """List what of this machine a compiler is made of: programs, and folders with their parts and headers.
-
-    Links are not among them: they lead to what is.
+    """List the files of this machine's compilers: programs, and folders with their parts and headers. Links are
+    omitted, as their targets are listed.
     """
     programs = [path for path in Path("/usr/bin").glob("*") if _COMPILERS.fullmatch(path.name)]
     folders = [path for pattern in _COMPILER_FOLDERS for path in Path("/").glob(pattern[1:]) if path.is_dir()]
@@ -63,7 +63,7 @@ def host_compilers() -> tuple[str, ...]:
 
 @functools.cache
 def mount_namespace() -> tuple[str, ...] | None:
-    """Return the command that begins a mount namespace, or None where this user may have none."""
+    """Return the command that starts a mount namespace, or None if this user may not."""
     tool = shutil.which("unshare")
     if tool is None:
         return None
@@ -76,9 +76,8 @@ def mount_namespace() -> tuple[str, ...] | None:
 
 
 def hiding(hidden: Sequence[str]) -> list[str]:
-    """Return the beginning of a command whose program sees nothing of the files and folders *hidden*.
-
-    It becomes that program. Where this user may have no mount namespace, it is no beginning at all.
+    """Return a command prefix that runs a program without access to the files and folders *hidden*. The prefix
+    process becomes that program. It is empty if this user may not create mount namespaces.
     """
     namespace = mount_namespace()
     if not hidden or namespace is None:
@@ -87,25 +86,25 @@ def hiding(hidden: Sequence[str]) -> list[str]:
 
 
 def can_isolate() -> bool:
-    """Whether this user may have a mount namespace."""
+    """Whether this user may create a mount namespace."""
     return mount_namespace() is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sandbox:
-    """A folder that stands for a server's root: an environment, a repository, and what a probe needs."""
+    """A folder that acts as a server's root: an environment, a repository, and the probe's files."""
 
     root: Path
     environment: Path
-    """Where the archive is extracted, a random folder as Triton makes one."""
+    """The folder into which the archive is extracted, with a random name as in Triton."""
     isolated: bool
-    """Whether a program in it sees *root* and the base system, and nothing else of this machine."""
+    """Whether a program in it sees only *root* and the base system."""
     readonly: bool = False
-    """Whether a program in it may not write into *environment*, as into an image that is mounted."""
+    """Whether *environment* is read-only for a program in it, like a mounted image."""
 
     @classmethod
     def make(cls, root: Path, *, isolate: bool = True, readonly: bool = False) -> Sandbox:
-        """Make the folder *root* and what belongs into it; *readonly* holds where it is isolated."""
+        """Create the folder *root* and its subfolders; *readonly* applies if it is isolated."""
         root.mkdir()
         for name in _SYSTEM:
             system = Path("/") / name
@@ -120,7 +119,7 @@ class Sandbox:
         return cls(root=root, environment=environment, isolated=isolated, readonly=readonly and isolated)
 
     def seen(self, path: Path) -> str:
-        """Return what a program in this place calls *path*."""
+        """Return *path* as a program in this sandbox sees it."""
         return f"/{path.relative_to(self.root)}" if self.isolated else str(path)
 
     def run_python(
@@ -132,10 +131,8 @@ class Sandbox:
         hidden: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Completed:
-        """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds.
-
-        Of the files and folders *hidden* it sees nothing, where it is isolated. It ends with this process, also when
-        that is killed.
+        """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds. If isolated, it
+        cannot see the files and folders *hidden*. It ends with this process, even if that is killed.
 
         Raises:
             CommandError: it ran out of time.
@@ -144,20 +141,20 @@ class Sandbox:
         python = [f"{environment}/bin/python3", "-I", "-X", "utf8=0", *args]
         env = {"PATH": _PATH, "LC_ALL": "C", **(variables or {})}
         command, env = self.inside(*launched(launch, environment, python, env), hidden=hidden)
-        # A model may start programs that stay: whatever becomes of them, the model has been asked.
+        # A model may leave programs running; they are ended once the model has answered.
         return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"), until_exit=True)
 
     def inside(
         self, command: Sequence[str], env: Mapping[str, str], *, hidden: Sequence[str] = ()
     ) -> tuple[list[str], dict[str, str]]:
-        """Return the command and the variables that run *command*, with *env*, in this place.
+        """Return the command and the variables that run *command*, with *env*, in this sandbox.
 
-        It sees nothing of the files and folders *hidden*, where it is isolated, and ends with this process.
+        If isolated, it cannot see the files and folders *hidden*. It ends with this process.
         """
         if not self.isolated:
             return tethered(command), dict(env)
         namespace = mount_namespace()
-        assert namespace is not None  # or this place would not be isolated
+        assert namespace is not None  # or this sandbox would not be isolated
         # Tethered inside: making a user namespace would untie it again (prctl(2), PR_SET_PDEATHSIG).
         command = tethered(["chroot", str(self.root), *command])
         own = {"SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
@@ -168,7 +165,7 @@ class Sandbox:
 def launched(
     launch: Launch, environment: str, program: Sequence[str], server: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command and the variables with which a server, whose own are *server*, starts *program*."""
+    """Return the command and the variables with which a server with the variables *server* starts *program*."""
     library = f"{environment}/lib"
     if launch == "sourced":
         script = (

@@ -1,4 +1,4 @@
-"""What of this machine decides how an environment runs: where it changes, what ran before is no proof any more."""
+"""Identify this machine as far as it affects how an environment runs: a change invalidates recorded results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from envbuilder.verification.live.launch import host_compilers
 _FILES: Final = ("/etc/os-release", "/etc/ld.so.cache", "/proc/driver/nvidia/version")
 _STAMPS: Final = ("/var/lib/dpkg/status", "/var/lib/rpm/rpmdb.sqlite", "/lib/apk/db/installed")
 _CPU: Final = ("vendor_id", "model name", "flags", "Features", "CPU implementer", "CPU part")
-"""Of the first processor, as ``/proc/cpuinfo`` has it on x86 and on Arm."""
+"""Fields of the first processor in ``/proc/cpuinfo``, on x86 and on Arm."""
 _VARIABLES: Final = ("CUDA_", "NVIDIA_")
 
 
 def machine_digest() -> str:
-    """Return a sha256 of processors, kernel, system, its packages, compilers and GPUs, and of who asks."""
+    """Return a sha256 of processors, kernel, system, its packages, compilers and GPUs, and of the user."""
     digest = hashlib.sha256()
     for fact in _facts():
         digest.update(fact.encode("utf-8", "surrogateescape") + b"\0")
@@ -46,10 +46,10 @@ def _facts() -> Iterator[str]:
 
 
 def stamp(path: Path) -> str:
-    """Return what tells that *path* was rewritten: its name, size and time, and the inode.
+    """Return a fingerprint that changes if *path* is rewritten: its name, size, time and inode.
 
     Raises:
-        OSError: no such file.
+        OSError: the file does not exist.
     """
     status = path.stat()
     return f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ino}"

@@ -1,4 +1,4 @@
-"""Models of a verification: chosen, deployed into its sandbox, their configurations completed, their inputs read."""
+"""Deploy the models of a verification into its sandbox: complete their configurations, and read their inputs."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from envbuilder.verification.report import Check, failed, passed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChoice:
-    """Which models are verified, and what they are asked."""
+    """Which models to verify, and with which requests."""
 
     model: Path | None = None
     """A model directory, in any form that deploy takes; None, and no repository: the sample model."""
     repository: Path | None = None
-    """A model repository, each of its models with its own environment, or with the archive."""
+    """A model repository, whose models use their own environments or the archive."""
     names: tuple[str, ...] = ()
-    """Models of the repository; none: all."""
+    """Models of the repository; empty: all."""
     inputs: Path | None = None
-    """What the model is asked, see :mod:`envbuilder.verification.live.input_files`; None: its warm-up, or made up."""
+    """Inputs of the model, see :mod:`envbuilder.verification.live.input_files`; None: its warm-up, or generated."""
     expected: Path | None = None
-    """What it answers to that."""
+    """Its expected outputs."""
     tolerance: Mapping[str, float] | None = None
-    """``rtol`` and ``atol`` for that; None: the usual ones."""
+    """``rtol`` and ``atol`` for those; None: the defaults."""
 
     def wanted(self) -> Wanted:
         """Return the model directories.
@@ -61,7 +61,7 @@ class ModelChoice:
 
     @property
     def path(self) -> Path:
-        """The model directory, if it is no repository."""
+        """The model directory, if it is not a repository."""
         return self.model or sample_model()
 
 
@@ -77,14 +77,15 @@ class ModelDeployment:
     compiler: str | None
     reporter: Reporter
     many: bool = False
-    """Whether the repository holds more models than one."""
+    """Whether the repository contains more than one model."""
     environments: set[Path] = field(default_factory=set)
     """The archive, as it was deployed."""
 
     def deploy(
         self, asked: ModelChoice, launch: Launch | None, models: list[DeployedModel]
     ) -> Iterator[Check]:
-        """Deploy what is *asked* for, add it to *models*, and say so; *launch* starts what completes configurations."""
+        """Deploy the models that are *asked* for, add them to *models*, and yield checks; *launch* starts
+        ``auto_complete_config``."""
         try:
             wanted = asked.wanted()
             prepared = functools.partial(
@@ -134,11 +135,12 @@ class ModelDeployment:
             yield from self._ready(deployed, asked, models)
 
     def is_unchanged(self, sha256: str) -> bool:
-        """Say whether it is the archive *sha256* that was deployed."""
+        """Return whether the archive with that *sha256* was deployed."""
         return all(file_sha256(path) == sha256 for path in self.environments)
 
     def _complete(self, deployed: DeployedModel, launch: Launch | None) -> tuple[DeployedModel, list[Check]]:
-        """Return *deployed* with its configuration complete, as far as that is possible here, and why it is not."""
+        """Return *deployed* with its configuration completed as far as possible here, and checks on why it is not
+        complete."""
         if launch is None or deployed.apart is not None:
             return replace(deployed, incomplete=True), []
         try:
@@ -151,11 +153,11 @@ class ModelDeployment:
     def _ready(
         self, deployed: DeployedModel, asked: ModelChoice, models: list[DeployedModel]
     ) -> Iterator[Check]:
-        """Read what *deployed* is asked, and add it to *models*."""
+        """Read the requests of *deployed*, and add it to *models*."""
         config, folder, unsure = deployed.config, deployed.folder, deployed.incomplete
         fault = find_fault(config, folder, incomplete=unsure) if deployed.own else None
         if fault is not None:
-            shutil.rmtree(folder)  # it may keep others from being served
+            shutil.rmtree(folder)  # it may prevent others from being served
             yield failed("model.deployed", f"{deployed.name}: no server takes it: {fault[0]}", fault[1])
             return
         read = functools.partial(

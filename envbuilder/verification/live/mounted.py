@@ -1,4 +1,4 @@
-"""An environment's folder as a cluster mounts it: read-only, and read by a user to whom nothing of it belongs."""
+"""Test an environment's folder as a cluster mounts it: read-only, and used by a user who does not own it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ exec "$@"
 
 
 def check_readable(tree: Path) -> Check:
-    """Return whether everything in *tree* can be read by everybody."""
+    """Check that every user can read everything in *tree*."""
     closed = sorted(_closed(tree))
     if closed:
         return failed(
@@ -55,7 +55,7 @@ def _closed(tree: Path) -> Iterator[str]:
 
 
 def check_mounted(tree: Path) -> Check:
-    """Mount *tree* read-only and load torch from it, as another user where this one may become one."""
+    """Mount *tree* read-only and load torch from it, as another user if this one may switch."""
     unshare = shutil.which("unshare")
     if unshare is None:
         return omitted(MOUNT, "unshare (util-linux) is not installed")

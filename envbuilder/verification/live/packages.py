@@ -16,9 +16,9 @@ from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.static.packages import Installed, with_requirements
 
 EACH: Final = 120.0
-"""Seconds for one package: importing the slowest that are known takes ten on a slow disk."""
+"""Limit for one package, in seconds: the slowest known ones take ten on a slow disk."""
 TOTAL: Final = 300.0
-"""Seconds for all."""
+"""Limit for all packages, in seconds."""
 PARALLEL: Final = 4
 _STRAY: Final = frozenset(
     (
@@ -37,18 +37,18 @@ _STRAY: Final = frozenset(
         *("sample", "samples", "scripts", "setup", "test", "tests", "tools"),
     )
 )
-"""Names that packages leave in site-packages by mistake: nobody imports them, and some do things when imported."""
+"""Names that packages leave in site-packages by mistake: they are never imported, and some have side effects."""
 _DEEPEST: Final = 3
-"""Folders down to which a package is looked for in namespaces (``google.cloud.storage``)."""
+"""Depth to which packages are searched in namespaces (``google.cloud.storage``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModuleOutcome:
-    """What became of importing one module."""
+    """The result of importing one module."""
 
     done: bool
     error: str = ""
-    """The type of the exception; empty where there was none: the process ended, or had no time."""
+    """The type of the exception; empty if there was none: the process ended, or ran out of time."""
     text: str = ""
     missing: str | None = None
     """The module that an ImportError names."""
@@ -59,34 +59,34 @@ class ModuleOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageOutcome:
-    """What became of one package."""
+    """The result of importing one package."""
 
     modules: Mapping[str, ModuleOutcome]
     libraries: tuple[str, ...] = ()
-    """Shared libraries that came from outside the environment."""
+    """Shared libraries that were loaded from outside the environment."""
     timeout: bool = False
     signal: int | None = None
-    """What ended the process."""
+    """How the process ended."""
     exited: int = 0
     output: str = ""
-    """The end of what it printed."""
+    """The end of its output."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imported:
-    """What became of the packages under one launch."""
+    """The results of the packages under one launch."""
 
     launch: Launch
     found: Mapping[str, PackageOutcome] | None
-    """By package; None: the run itself broke, see *ended*."""
+    """By package; None: the run itself failed, see *ended*."""
     modules: Mapping[str, tuple[str, ...]]
-    """What was to be imported, by package."""
+    """The modules to import, by package."""
     ended: str
     seconds: float
 
 
 def modules_of(package: Installed, members: Collection[str]) -> tuple[str, ...]:
-    """Return the modules that people import of *package*: its top level, in namespaces what lies in them."""
+    """Return the importable modules of *package*: the top-level ones, or those within namespaces."""
     minor = package.site.split("/")[1].removeprefix("python")
     folders = {path.rpartition("/")[0] for path in members if path.endswith("/__init__.py")}
     found = set()
@@ -117,11 +117,11 @@ def import_packages(
 ) -> Imported:
     """Import every package of the environment in *place*, each in a child, as *launch* runs a stub.
 
-    *each* and *total* are seconds. Of the files *hidden* they see nothing.
+    *each* and *total* are seconds. They cannot see the files *hidden*.
     """
     began = time.monotonic()
     modules = {name: modules_of(package, members) for name, package in installed.items()}
-    # What requires most takes longest.
+    # Packages with many requirements take longest.
     order = sorted(
         filter(modules.get, modules), key=lambda name: (-len(with_requirements(name, installed)), name)
     )
@@ -146,7 +146,7 @@ def import_packages(
 
 
 def read_outcomes(path: Path) -> dict[str, PackageOutcome]:
-    """Read what :mod:`envbuilder.guest.packages` wrote: code of the archive has had it in its hands.
+    """Read the results of :mod:`envbuilder.guest.packages`, which code of the archive may have changed.
 
     Raises:
         DocumentError: it is malformed.
@@ -182,11 +182,11 @@ def _module(record: Record) -> ModuleOutcome:
 
 
 def required_by_none(installed: Mapping[str, Installed]) -> set[str]:
-    """Return the packages that a recipe must have named: no other one requires them."""
+    """Return the packages that no other one requires, so that the recipe must have named them."""
     required = {name for package in installed.values() for name in package.requires if name != package.name}
     return set(installed) - required
 
 
 def dependents(name: str, installed: Mapping[str, Installed], failed: Iterable[str]) -> set[str]:
-    """Return those of the *failed* packages that require *name*, directly or not."""
+    """Return those of the *failed* packages that require *name*, directly or indirectly."""
     return {other for other in failed if other != name and name in with_requirements(other, installed)}

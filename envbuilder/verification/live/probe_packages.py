@@ -26,13 +26,13 @@ class PackageProbe:
     sandbox: Sandbox
     store: Store
     scratch: Path
-    """A folder for uv's own installation, should one be needed."""
+    """A folder for uv's own installation, if one is needed."""
     reporter: Reporter
     _imported: dict[Launch, Imported] = field(default_factory=dict)
     _uv: UvInstallation | None = None
 
     def imported(self, release: Release, *, hidden: Sequence[str]) -> Imported:
-        """Import every package as *release* launches a stub, unless that was done before; *hidden* is not seen."""
+        """Import every package as *release* launches a stub, unless done before; files *hidden* are not visible."""
         known = self._imported.get(release.launch)
         if known is None:
             self.reporter.step(f"Importing {len(self.archive.installed)} packages")
@@ -46,14 +46,14 @@ class PackageProbe:
         return known
 
     def checks(self, imported: Imported, release: Release) -> Iterator[Check]:
-        """Evaluate what became of the packages, for *release*."""
+        """Evaluate the results of the packages for *release*."""
         system = system_of(self.archive, release)
         return PackageEvaluator(archive=self.archive, release=release, system=system, uv=self._in_uv).checks(
             imported
         )
 
     def missed(self, imported: Imported, release: Release) -> list[tuple[str, str]]:
-        """Return the packages whose import failed for a library that was not there, each with the library."""
+        """Return the packages whose import failed because of a missing library, each with that library."""
         found = failures(imported, self.archive, system_of(self.archive, release))
         return [(one.package, one.soname) for one in found if one.soname is not None]
 

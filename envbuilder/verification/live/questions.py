@@ -1,4 +1,4 @@
-"""What a model is asked: what its user gives, or its own warm-up, or what its configuration lets one make up."""
+"""Choose the requests for a model: the user's inputs, its own warm-up, or generated ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from envbuilder.verification.live.inputs import Case, Inputs, Questions
 
 _NOT_LOADED: Final = f"a server does not load the model: correct model_warmup in {CONFIG}"
 WARMUP_FOLDER: Final = "warmup"
-"""Of a model directory: where ``input_data_file`` lies."""
+"""The folder of a model directory for ``input_data_file``."""
 
 
 def questions_for(
@@ -39,7 +39,7 @@ def questions_for(
     expected: Path | None = None,
     tolerance: Mapping[str, float] | None = None,
 ) -> Questions:
-    """Return what the model of *config* in *folder* is asked.
+    """Return the requests for the model of *config* in *folder*.
 
     Raises:
         VerifyError: *inputs*, *expected* or a file of its warm-up cannot be used.
@@ -71,7 +71,7 @@ def questions_for(
 
 
 def _asked(config: model_config_pb2.ModelConfig, steps: list[tuple[str, Inputs]], source: str) -> Questions:
-    """Return the requests *steps*, and the rows of the first in batches of other sizes."""
+    """Return the requests *steps*, and batches of other sizes from the rows of the first."""
     labels: dict[str, Inputs] = {}
     for label, inputs in steps:
         name = "".join("-" if letter in "/#*" else letter for letter in label)
@@ -96,7 +96,7 @@ def _asked(config: model_config_pb2.ModelConfig, steps: list[tuple[str, Inputs]]
 
 
 def _warm_up(warm: Any, config: model_config_pb2.ModelConfig, folder: Path) -> Inputs:
-    """Return the request that a ``model_warmup`` describes, as the server makes it."""
+    """Return the request of a ``model_warmup``, as the server creates it."""
     random = np.random.default_rng(0)
     inputs = {}
     for name, given in warm.inputs.items():
@@ -117,7 +117,7 @@ def _warm_up(warm: Any, config: model_config_pb2.ModelConfig, folder: Path) -> I
             path = folder / WARMUP_FOLDER / given.input_data_file
             try:
                 data = read_regular(path, most=sample.MOST)
-                if kind != "BYTES":  # of a longer file the server takes the beginning
+                if kind != "BYTES":  # the server reads the beginning of a longer file
                     data = data[: sample.array_size(kind, dims, what) // (2 if kind == "BF16" else 1)]
                 array = bytes_as_tensor(data, kind, dims)
             except (OSError, ValueError) as error:
@@ -141,7 +141,7 @@ def _warm_up(warm: Any, config: model_config_pb2.ModelConfig, folder: Path) -> I
 def _check_warm_up(
     name: str, kind: str, dims: list[int], rows: int, config: model_config_pb2.ModelConfig, what: str
 ) -> None:
-    """Refuse what keeps a server from loading the model."""
+    """Refuse a warm-up with which a server does not load the model."""
     if 0 < config.max_batch_size < rows:
         raise VerifyError(f"{what} has a batch of {rows}, more than max_batch_size", hint=_NOT_LOADED)
     for field in config.input:

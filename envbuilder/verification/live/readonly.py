@@ -1,4 +1,4 @@
-"""Whether anything writes into an environment: a read-only mount, which an image is, would not let it."""
+"""Check whether anything writes into an environment, which fails on a read-only mount such as an image."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _COMPILE: Final = "`ENV/bin/python3 -m compileall -q ENV/lib`, and pack it again
 _ELSEWHERE: Final = (
     "have it write elsewhere: caches respect XDG_CACHE_HOME, NUMBA_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR"
 )
-_DENIED: Final = re.compile(r"Read-only file system(?:: '([^']{1,300})')?")  # as Python says EROFS
+_DENIED: Final = re.compile(r"Read-only file system(?:: '([^']{1,300})')?")  # Python's message for EROFS
 _State = tuple[int, int, int]
 
 
 class Watched:
-    """An environment's folder as it was, to be compared with what it is."""
+    """The state of an environment's folder, for a later comparison."""
 
     def __init__(self, folder: Path) -> None:
-        """Note every file and folder: size, time, and which one it is."""
+        """Record size, time and inode of every file and folder."""
         self._folder = folder
         self._before = dict(_states(folder))
 
     def changes(self) -> list[str]:
-        """List what was written, changed or removed since, by path."""
+        """List paths that were written, changed or removed since."""
         after = dict(_states(self._folder))
         changed = [path for path, state in after.items() if self._before.get(path) != state]
         gone = [path for path in self._before if path not in after]
-        # A folder's time changes with what is in it, which says more.
+        # A folder's time changes with its entries, which are more precise.
         inner = {os.path.dirname(path) for path in (*changed, *gone)}
         return sorted(path for path in (*changed, *gone) if path not in inner)
 
@@ -44,10 +44,10 @@ class Watched:
         readonly: bool = False,
         ran: Sequence[Check] = (),
     ) -> Check:
-        """Return the check, of an environment with the files *paths*, in which the checks *ran* were made.
+        """Return the check for an environment with the files *paths*, in which the checks *ran* were made.
 
-        *foreign*: another tool made it. *readonly*: it was mounted so. Then nothing can have been written, and what is
-        proven is that everything works all the same; of what was tried, what failed for it is named.
+        *foreign*: another tool made it. *readonly*: it was mounted read-only. Then nothing can have been written,
+        and the check shows that everything works all the same, or names the writes that failed.
         """
         denied = {found[1] or one.id: None for one in ran for found in _DENIED.finditer(one.found)}
         if readonly and denied:
@@ -93,7 +93,7 @@ def _states(folder: Path) -> Iterator[tuple[str, _State]]:
 
 
 def _without_bytecode(paths: Iterable[str]) -> list[str]:
-    """List the modules that have no bytecode, where none of the environment's modules has any."""
+    """List the modules without bytecode, if none of the environment's modules has any."""
     modules, compiled = [], False
     for path in paths:
         compiled = compiled or path.endswith(".pyc")

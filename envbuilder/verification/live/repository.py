@@ -1,4 +1,4 @@
-"""A model repository of the user's in a sandbox: each model with its own environment, or with the archive."""
+"""Deploy a user's model repository into a sandbox: each model with its own environment, or with the archive."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from envbuilder.verification.live.deployed import (
 from envbuilder.verification.live.launch import Sandbox
 
 _MOST_SOURCE: Final = 2**20
-"""Bytes of a Python file that is looked at for names of models."""
+"""How much of a Python file is searched for names of models, in bytes."""
 _STRING: Final = re.compile(r"""["']([\w.-]+)["']""")
 
 Prepare = Callable[[Path], DeployedModel]
-"""Deploys a model directory with the archive; DeployError where that cannot be."""
+"""Deploys a model directory with the archive; raises DeployError if that is not possible."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """Which models are verified, and which are there for them to ask."""
+    """Which models to verify, and which others they may call."""
 
     models: tuple[Path, ...]
     """Model directories."""
@@ -53,10 +53,10 @@ class Wanted:
 
 
 def wanted_models(repository: Path, names: Sequence[str]) -> Wanted:
-    """Return the models *names* of *repository*, or all, and the rest as those that they may ask.
+    """Return the models *names* of *repository*, or all, and the rest as models that they may call.
 
     Raises:
-        VerifyError: it is no repository, or has no such model.
+        VerifyError: it is not a repository, or has no such model.
     """
     found = models_in(repository)
     if not found:
@@ -73,10 +73,10 @@ def wanted_models(repository: Path, names: Sequence[str]) -> Wanted:
 
 
 def with_those_it_names(model: Path) -> Wanted:
-    """Return *model*, and of the models beside it those that it names, and that those name, and so on.
+    """Return *model*, and those models beside it that it names, directly or through others.
 
-    An ensemble names its steps; a model that asks others does so with their names, as texts in its Python files or
-    values in its parameters. A model that makes up a name from pieces needs the repository.
+    An ensemble names its steps; a model that calls others has their names as strings in its Python files or values
+    of its parameters. A model that composes names at run time needs ``--repository``.
     """
     beside = models_in(model.absolute().parent)
     taken: dict[str, Path] = {}
@@ -91,7 +91,7 @@ def with_those_it_names(model: Path) -> Wanted:
 
 
 def models_in(folder: Path) -> dict[str, Path]:
-    """Return the model directories in *folder*, by name: those with a configuration, or a model that needs none."""
+    """Return the model directories in *folder* by name: those with a configuration, or a model that needs none."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -104,7 +104,7 @@ def models_in(folder: Path) -> dict[str, Path]:
 
 
 def names_in(model: Path) -> set[str]:
-    """Return what may be names of models in a model directory."""
+    """Return strings of a model directory that may be names of models."""
     names: set[str] = set()
     try:
         config = read_config(model).message
@@ -121,7 +121,7 @@ def names_in(model: Path) -> set[str]:
 def _texts(source: bytes) -> set[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a literal in it: the model's own Python says so, too
+            warnings.simplefilter("ignore")  # the model's own Python warns, too
             nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set(_STRING.findall(source.decode(errors="replace")))
@@ -131,9 +131,9 @@ def _texts(source: bytes) -> set[str]:
 def deploy_models(
     wanted: Wanted, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep_environments: bool
 ) -> tuple[list[DeployedModel], dict[str, DeployError]]:
-    """Put the models that are *wanted* into *sandbox*; return those to be verified, which know the others.
+    """Deploy the *wanted* models into *sandbox*; return those to be verified, with the others as neighbours.
 
-    With *keep_environments* a model that names an environment of its own keeps it. The second value says by name why
+    With *keep_environments* a model that names its own environment keeps it. The second value has, by name, why
     models to be verified cannot be deployed.
     """
     made: dict[str, DeployedModel] = {}
@@ -154,7 +154,7 @@ def deploy_models(
             continue
         obstacle = find_obstacle(deployed)
         if obstacle is not None:
-            shutil.rmtree(deployed.folder)  # a server may wait for it without end
+            shutil.rmtree(deployed.folder)  # a server may wait for it forever
             known[deployed.name] = {"reason": f"which no server can load: {obstacle[0]}"}
             if judged:
                 refused[deployed.name] = DeployError(obstacle[0], hint=obstacle[1])
@@ -167,7 +167,7 @@ def deploy_models(
 
 
 def knowing_each_other(models: Sequence[DeployedModel]) -> list[DeployedModel]:
-    """Return *models*, whose configurations were completed, with what each is to know of the others as it is now."""
+    """Return *models*, whose configurations were completed, with updated descriptions of each other."""
     jobs = {one.name: one.job() for one in models if one.apart is None}
     known = {**{name: entry for one in models for name, entry in one.neighbours.items()}, **jobs}
     _mark_decoupled({one.name: one for one in models}, known)
@@ -175,7 +175,7 @@ def knowing_each_other(models: Sequence[DeployedModel]) -> list[DeployedModel]:
 
 
 def _mark_decoupled(made: Mapping[str, DeployedModel], known: Mapping[str, Mapping[str, Any]]) -> None:
-    """Let ensembles with a decoupled step be decoupled, as Triton makes them (``ensemble_utils.cc``), nested too.
+    """Mark ensembles with a decoupled step as decoupled, as Triton does (``ensemble_utils.cc``), nested ones too.
 
     Args:
         made: the models whose configurations may change.
@@ -202,7 +202,7 @@ def _others(known: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapp
 
 
 class _NotDeployedError(Exception):
-    """A model cannot be deployed; *reason* is what others are to know of it."""
+    """A model cannot be deployed; *reason* is shown to models that call it."""
 
     def __init__(self, cause: DeployError, reason: str) -> None:
         super().__init__(cause.message)
@@ -210,11 +210,11 @@ class _NotDeployedError(Exception):
 
 
 def _check_name(path: Path) -> None:
-    """Refuse a model whose name is not its folder's, where its folder is in a repository as it is to be served."""
+    """Refuse a model whose name differs from its folder's, if that folder is served as it is."""
     try:
         misnamed = find_other_name(read_config(path).message, path)
     except DeployError:
-        return  # deploying it says so
+        return  # deploying it reports that
     if misnamed is not None:
         cause = DeployError(misnamed[0], hint=misnamed[1])
         raise _NotDeployedError(cause, f"which no server can load: {misnamed[0]}")
@@ -223,7 +223,7 @@ def _check_name(path: Path) -> None:
 def _deploy(
     path: Path, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep: bool
 ) -> tuple[DeployedModel, dict[str, Any]]:
-    """Deploy one model; return it, and what others are to know of it."""
+    """Deploy one model; return it, and its description for others."""
     try:
         config = read_config(path)
     except DeployError as error:
@@ -272,7 +272,7 @@ def _copy(path: Path, sandbox: Sandbox) -> Path:
 
 
 def _own_environment(config: ModelConfig, model: Path, archive: Path) -> Path | None:
-    """Return the environment that a model names, unless it is the archive, or is not there."""
+    """Return the environment that a model names, unless it is the archive, or missing."""
     said = config.environment
     if not said:
         return None

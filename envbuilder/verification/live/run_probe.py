@@ -1,4 +1,4 @@
-"""Run the environment: the probe, with a model that is deployed, under a release's launch."""
+"""Run the probe in the environment, with a deployed model, under a release's launch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from envbuilder.verification.live.guest_process import run_guest
 __all__ = ["DeployedModel", "Probed", "complete", "prepare", "run_probe"]
 
 PROBE_TIMEOUT: Final = 900.0
-"""Seconds: torch.compile on a slow machine, twice."""
+"""Limit in seconds: torch.compile on a slow machine, twice."""
 _HOOK: Final = b"auto_complete_config"
 _MOST_CODE: Final = 2**24
-"""Bytes of a Python file that are looked at."""
+"""How much of a Python file is searched, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
-    """What a probe found under one launch."""
+    """The result of a probe under one launch."""
 
     launch: Launch
     answer: Mapping[str, Any] | None
@@ -42,20 +42,19 @@ class Probed:
     """How it ended, with its last lines."""
     seconds: float
     unexpected: tuple[str, ...] = ()
-    """Where answers are not those that were expected of the model."""
+    """How outputs differ from the expected ones."""
 
     @property
     def served(self) -> Mapping[str, Any] | None:
-        """What is known of the answers on the CPU; None where there were none."""
+        """Results on the CPU; None if there are none."""
         found: Mapping[str, Any] | None = (self.answer or {}).get("CPU")
         return found if found is not None and "cases" in found else None
 
 
 def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_TIMEOUT) -> DeployedModel:
-    """Return *deployed* with its configuration as ``auto_complete_config`` of its model leaves it.
+    """Return *deployed* with its configuration completed by ``auto_complete_config`` of its model.
 
-    As on a server, that runs in a process of its own before the model is loaded, wherever it comes from. A model
-    without it stays as it is.
+    As on a server, that runs in a separate process before the model is loaded. A model without it is unchanged.
 
     Raises:
         VerifyError: it fails.
@@ -67,7 +66,7 @@ def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_
     name = f"complete-{deployed.name}"
     done = run_guest(deployed.sandbox, launch, name, job, hidden=deployed.hidden, timeout=timeout)
     if (done.answer is None or "failed" in done.answer) and not _names_hook(deployed.folder):
-        return replace(deployed, incomplete=True)  # it does not load: that is for the probe to say
+        return replace(deployed, incomplete=True)  # it does not load, which the probe reports
     try:
         if done.answer is None:
             raise VerifyError(f"auto_complete_config of {path.name}: {done.how}")
@@ -83,7 +82,7 @@ def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_
 
 
 def _names_hook(folder: Path) -> bool:
-    """Say whether a file of the model directory *folder* speaks of ``auto_complete_config``."""
+    """Return whether a file of the model directory *folder* mentions ``auto_complete_config``."""
     for path in folder.rglob("*.py"):
         with suppress(OSError):
             if _HOOK in read_regular(path, most=_MOST_CODE):
@@ -94,7 +93,7 @@ def _names_hook(folder: Path) -> bool:
 def run_probe(
     deployed: DeployedModel, launch: Launch, *, brief: bool = False, timeout: float = PROBE_TIMEOUT
 ) -> Probed:
-    """Run the probe in the environment as *launch* runs a stub; *brief*: find out of the model only."""
+    """Run the probe in the environment as *launch* runs a stub; *brief*: examine only the model."""
     began = time.monotonic()
     sandbox, name = deployed.sandbox, f"{deployed.name}-{launch}"
     folder = sandbox.root / "verify"
@@ -133,7 +132,7 @@ def run_probe(
 
 
 def _unexpected(deployed: DeployedModel) -> tuple[str, ...]:
-    """Say where the probe's answers are not those that were expected, as far as some were."""
+    """Return how the probe's outputs differ from expected ones, if there are any."""
     questions = deployed.questions
     expected = [case for case in questions.cases if case.expected]
     if not expected:

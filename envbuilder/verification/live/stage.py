@@ -1,4 +1,4 @@
-"""The live checks: a model is deployed with an archive, and the environment runs as each release runs it."""
+"""The live checks: deploy models with an archive, and run the environment as each release does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envbuilder.verification.failures import guarded
 from envbuilder.verification.live import foreign
 from envbuilder.verification.live.deployed import DeployedModel, serve_in_place
 from envbuilder.verification.live.evaluate import check_probe, environment_facts
-from envbuilder.verification.live.evaluate_model import subject_of
+from envbuilder.verification.live.evaluate_model import facts_of
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.model_deployment import ModelChoice, ModelDeployment
 from envbuilder.verification.live.probe_packages import PackageProbe
@@ -35,26 +35,26 @@ class LiveStage:
     manifest: Manifest
     releases: Sequence[Release]
     choice: ModelChoice
-    """Which models, and what they are asked."""
+    """Which models to verify, and with which requests."""
     compile: Mapping[str, Any]
     session: Session
     scratch: Path
     models: list[DeployedModel] = field(default_factory=list)
-    """Those that are verified, once they are deployed."""
+    """The models that are verified, once deployed."""
     many: bool = False
-    """Whether the repository holds more models than one."""
+    """Whether the repository contains more than one model."""
     probes: dict[tuple[str, Launch], Probed] = field(default_factory=dict)
-    """What the environment said, by model and launch."""
+    """The probe's results, by model and launch."""
     met: dict[Release, list[tuple[str, str]]] = field(default_factory=dict)
-    """Packages whose import failed, each with the library that was not there."""
+    """Packages whose import failed, each with the missing library."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the environment says of itself."""
+        """The environment's own versions, times and devices."""
         return environment_facts(list(self.probes.values()))
 
     def deploy(self, found: list[Check]) -> None:
-        """Deploy the models with the archive; what is to be said of that is added to *found*."""
+        """Deploy the models with the archive; checks on that are added to *found*."""
         found.extend(guarded("model.deployed", self._deploy))
 
     def _deploy(self) -> Iterator[Check]:
@@ -80,7 +80,7 @@ class LiveStage:
         self.models = models
 
     def _chosen(self) -> ModelChoice:
-        """Return the models that were asked for; the sample model needs torch, which others' environments may lack."""
+        """Return the requested models; a sample without torch if a foreign environment lacks it."""
         choice = self.choice
         if self.manifest.torch or choice.model is not None or choice.repository is not None:
             return choice
@@ -89,7 +89,7 @@ class LiveStage:
     def probe(self, found: list[Check]) -> bool:
         """Run the models, and import every package, under each release's launch; add the checks to *found*.
 
-        Returns: whether nothing was amiss.
+        Returns: whether all checks passed.
         """
         packages = PackageProbe(
             archive=self.extracted,
@@ -123,7 +123,7 @@ class LiveStage:
             )
             brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
             self.probes[key] = run_probe(deployed, release.launch, brief=brief)
-        subject = subject_of(deployed, self.probes[key], self.extracted.compiler, release)
+        subject = facts_of(deployed, self.probes[key], self.extracted.compiler, release)
         made = list(
             check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
         )
@@ -147,11 +147,11 @@ class LiveStage:
                 self.met[release] = packages.missed(imported, release)
 
     def answers_of(self, deployed: DeployedModel) -> Mapping[str, Any] | None:
-        """Return what a probe found of a model's answers, the last one that found any: it wrote them."""
+        """Return the results of the last probe that has outputs of the model: it wrote the file."""
         found = [probed.served for (name, _), probed in self.probes.items() if name == deployed.name]
         return next((one for one in reversed(found) if one is not None), None)
 
     def settle(self, found: list[Check]) -> None:
-        """Let *found* say what is known of the needs of libraries, now that every package was imported."""
+        """Update the checks on required libraries in *found*, now that every package was imported."""
         for release, met in self.met.items():
             found[:] = settle_needs(found, self.extracted, release, met)

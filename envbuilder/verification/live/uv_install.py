@@ -32,7 +32,7 @@ class UvInstallation:
     _there: set[str] = field(default_factory=set)
 
     def imports(self, package: str, module: str) -> bool | None:
-        """Say whether *module* of *package* is imported; None: this machine has no such Python, or not the wheels."""
+        """Return whether *module* of *package* can be imported; None: this machine lacks the Python or the wheels."""
         python = self._installed(package)
         if python is None:
             return None

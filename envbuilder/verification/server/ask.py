@@ -71,7 +71,7 @@ class Served:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
+class ServedModel:
     """A model that the server is asked for, and what is known of it."""
 
     deployed: DeployedModel
@@ -127,7 +127,7 @@ class ServerChecks:
 
     server: Server
     models: Sequence[DeployedModel]
-    subjects: Callable[[], Sequence[Subject]]
+    subjects: Callable[[], Sequence[ServedModel]]
     """Waits for the probe, and gives the same models with what it found."""
     manifest: Manifest
     python: str
@@ -178,7 +178,7 @@ class ServerChecks:
             return name
         return f"{name}, with its stub for Python {self.python}; the archive is for {self.manifest.release}"
 
-    def _model(self, subject: Subject, running: RunningServer) -> list[Check]:
+    def _model(self, subject: ServedModel, running: RunningServer) -> list[Check]:
         """Ask for one model."""
         made: list[Check] = []
         if self.many:
@@ -195,7 +195,7 @@ class ServerChecks:
             made += self._asked(subject, running)
         return [check.of_model(name) for check in made] if self.many else made
 
-    def _asked(self, subject: Subject, running: RunningServer) -> list[Check]:
+    def _asked(self, subject: ServedModel, running: RunningServer) -> list[Check]:
         """Ask for one model that is served."""
         made: list[Check] = []
         if not subject.deployed.questions.cases:
@@ -213,7 +213,7 @@ class ServerChecks:
             made[-1] = self._together(made[-1], subject, running)
         return made
 
-    def _with_short_id(self, check: Check, subject: Subject, running: RunningServer) -> Check:
+    def _with_short_id(self, check: Check, subject: ServedModel, running: RunningServer) -> Check:
         """Ask once more, with a sequence id that a server up to 24.10 does not take."""
         inputs = subject.deployed.questions.cases[0].inputs
         refused = client.refuses_short_id(running, subject.deployed, inputs)
@@ -223,7 +223,7 @@ class ServerChecks:
         fix = "let clients pad the id to 128 bytes, or take TYPE_UINT64 for CONTROL_SEQUENCE_CORRID"
         return replace(check, status="warning", found=text, fix=fix)
 
-    def _together(self, check: Check, subject: Subject, running: RunningServer) -> Check:
+    def _together(self, check: Check, subject: ServedModel, running: RunningServer) -> Check:
         """Make requests at once, until the dynamic batcher has given the model two of them in one call."""
         inputs = subject.deployed.questions.cases[0].inputs
         batching = subject.deployed.config.dynamic_batching
@@ -250,7 +250,7 @@ class ServerChecks:
             id="server.model", status="failed", found=f"the server does not load it: {reason}", fix=fix
         )
 
-    def _ask(self, protocol: str, ask: Ask, subject: Subject, running: RunningServer) -> Check:
+    def _ask(self, protocol: str, ask: Ask, subject: ServedModel, running: RunningServer) -> Check:
         """Make some of the requests and judge the answers."""
         began = time.monotonic()
         attempt = Attempt(ask)
@@ -262,7 +262,7 @@ class ServerChecks:
         seconds = time.monotonic() - began
         return Check(id=f"server.{protocol}", status=status, found=found, fix=fix, seconds=seconds)
 
-    def _hear(self, ask: Ask, subject: Subject, running: RunningServer) -> _Heard:
+    def _hear(self, ask: Ask, subject: ServedModel, running: RunningServer) -> _Heard:
         deployed, known, varying = subject.deployed, subject.known, set(subject.varying)
         config = sample.stub_config(deployed.config)
         rough = rough_outputs(config)
@@ -295,7 +295,7 @@ class ServerChecks:
         )
 
     def _refused(
-        self, protocol: str, subject: Subject, error: Exception, running: RunningServer, attempt: Attempt
+        self, protocol: str, subject: ServedModel, error: Exception, running: RunningServer, attempt: Attempt
     ) -> _Verdict:
         """Judge a request that was not answered."""
         questions, said = subject.deployed.questions, f"{type(error).__name__}: {error}"
@@ -318,7 +318,7 @@ class ServerChecks:
         text = f"no answer by {protocol}: {said}\n{running.last_lines()}"
         return "failed", text, "see the log for the cause"
 
-    def _judge(self, protocol: str, subject: Subject, heard: _Heard) -> _Verdict:
+    def _judge(self, protocol: str, subject: ServedModel, heard: _Heard) -> _Verdict:
         deployed, past = subject.deployed, self._stub_predates_numpy(subject.numpy)
         if heard.lost and past:
             text = (
@@ -361,7 +361,7 @@ class ServerChecks:
             text += f"; {name} cannot send arrays of NumPy {subject.numpy}; tensors were passed by DLPack"
         return "passed", text, None
 
-    def _alike(self, subject: Subject, heard: _Heard) -> str:
+    def _alike(self, subject: ServedModel, heard: _Heard) -> str:
         if any(case.expected for case in subject.deployed.questions.cases):
             return f"as {subject.deployed.questions.source} expects"
         if not heard.compared:

@@ -14,7 +14,7 @@ from envbuilder.util.crew import Job
 from envbuilder.verification.failures import fix, guarded
 from envbuilder.verification.live.stage import LiveStage
 from envbuilder.verification.report import Check, failed, omitted
-from envbuilder.verification.server.ask import ServerChecks, Subject
+from envbuilder.verification.server.ask import ServedModel, ServerChecks
 from envbuilder.verification.server.servers import Server, ServerChoice, ServerFinder
 from envbuilder.verification.server.stubs import add_stubs
 
@@ -72,11 +72,11 @@ class ServerStage:
         if server is None:
             return
 
-        def probed() -> list[Subject]:
+        def probed() -> list[ServedModel]:
             probe.result()
             numpy = live.environment.get("numpy", "")
             return [
-                Subject(deployed=deployed, probed=live.answers_of(deployed), numpy=numpy)
+                ServedModel(deployed=deployed, probed=live.answers_of(deployed), numpy=numpy)
                 for deployed in live.models
             ]
 

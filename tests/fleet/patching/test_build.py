@@ -9,7 +9,7 @@ import pytest
 
 from envbuilder.config.settings import Settings
 from envbuilder.fleet.patching.build import Remaining
-from envbuilder.fleet.patching.holdings import Holding, held_by, said_of
+from envbuilder.fleet.patching.holdings import Holding, held_by, labels_of
 from envbuilder.fleet.patching.subject import Subject
 from envbuilder.fleet.plan import Job
 from envbuilder.fleet.repository.environments import Inventories
@@ -54,9 +54,9 @@ def test_where_the_same_changed_one_new_archive_is_looked_into(
             return look(place)
 
         monkeypatch.setattr(inventories, "of", counted)
-        found.append(said_of(remaining.of(holding, replace(job, lock=after), archive)))
+        found.append(labels_of(remaining.of(holding, replace(job, lock=after), archive)))
     assert found == [("beta 1.0",), ("gamma 1.0",), ("beta 1.0", "gamma 1.0")]
     assert read == ["after0.tar.gz"]
     # Of one that was relocked before an interruption, nothing is known.
-    assert said_of(remaining.of(None, replace(job, lock=after), archive)) == ("beta 1.0", "gamma 1.0")
+    assert labels_of(remaining.of(None, replace(job, lock=after), archive)) == ("beta 1.0", "gamma 1.0")
     assert read[1:] == ["after2.tar.gz"]

@@ -49,12 +49,12 @@ def test_of_a_lock_everything_counts(said: str, found: str, package: str | None,
         lock_of(tmp_path, wheel("beta")), conda=LockedConda(packages=tuple(packages), provides=provides)
     )
     held = held_by(read_subject(said, None), locked, None)
-    assert {(one.said(), one.package) for one in held} == {(found, package)}
+    assert {(one.label(), one.package) for one in held} == {(found, package)}
 
 
 def test_an_interpreter_without_packages_is_none(tmp_path: Path) -> None:
     (one,) = held_by(read_subject("cpython==3.11.7", None), lock_of(tmp_path), None)
-    assert (one.package, one.is_of_interpreter, one.said()) == (None, True, "cpython 3.11.7")
+    assert (one.package, one.is_of_interpreter, one.label()) == (None, True, "cpython 3.11.7")
 
 
 def test_what_is_vendored_is_of_the_package_that_lists_it(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_is_vendored_is_of_the_package_that_lists_it(tmp_path: Path) -> Non
     locked = lock_of(tmp_path, wheel("packaging", "24.0"), wheel("setuptools", "70.0"))
     subject = read_subject("packaging==23.0", None)
     (one,) = held_by(subject, locked, take_inventory(archive), archive)
-    assert (one.package, one.said()) == ("setuptools", "packaging 23.0 in setuptools")
+    assert (one.package, one.label()) == ("setuptools", "packaging 23.0 in setuptools")
     # Whose list nobody knows: it is of no package, and surely not of the one of its name.
     archive = write_archive(tmp_path / "y.tar.gz", own, vendored)
     (one,) = held_by(subject, locked, take_inventory(archive), archive)
@@ -77,7 +77,7 @@ def test_what_is_vendored_is_of_the_package_that_lists_it(tmp_path: Path) -> Non
 
 def test_what_is_deployed_is_of_no_lock() -> None:
     found = inventory(Package(name="beta"), files=files_at("lib/libssl.so.1.1"))
-    assert [one.said() for one in held_in(read_subject("beta==1.0", None), found)] == ["beta 1.0"]
+    assert [one.label() for one in held_in(read_subject("beta==1.0", None), found)] == ["beta 1.0"]
     (one,) = held_in(read_subject("openssl==1.1", None), found)
     assert (one.package, one.is_of_interpreter) == (None, True)
 

@@ -10,7 +10,7 @@ from envbuilder import api
 from envbuilder.recipe.importing.convert import Choices
 from envbuilder.recipe.importing.environment_yml import Environment
 from envbuilder.recipe.importing.match_spec import Spec, read_spec
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirements import read_pip_lines
 from envbuilder.recipe.importing.wanted import Imported
 from envbuilder.recipe.load import load_recipe
@@ -88,21 +88,21 @@ def imported(folder: Path, text: str, **options: Any) -> tuple[dict[str, Any], l
 
 
 def spec(text: str) -> Spec:
-    found = read_spec(Said(text=text, place="e.yml:1"))
+    found = read_spec(SourceLine(text=text, place="e.yml:1"))
     assert isinstance(found, Spec)
     return found
 
 
 def lines_and_specs(*lines: str, conda: bool, cuda: str | None = None, python: str | None = None) -> Imported:
-    said = [Said(text=line, place=f"e.yml:{number}") for number, line in enumerate(lines, start=9)]
+    said = [SourceLine(text=line, place=f"e.yml:{number}") for number, line in enumerate(lines, start=9)]
     parts: Any = dict.fromkeys(("channels", "specs", "pip", "remarks"), ())
     return Imported(
         path=Path("e.yml"),
         kind="a file",
         name="e",
         wanted=read_pip_lines(said, Path()),
-        python=None if python is None else Said(text=python, place="e.yml:3"),
-        cuda=None if cuda is None else Said(text=cuda, place="e.yml:2"),
+        python=None if python is None else SourceLine(text=python, place="e.yml:3"),
+        cuda=None if cuda is None else SourceLine(text=cuda, place="e.yml:2"),
         conda=Environment(path=Path("e.yml"), name="e", **parts) if conda else None,
     )
 

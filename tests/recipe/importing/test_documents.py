@@ -22,10 +22,10 @@ def test_a_text_with_the_line_that_says_it(tmp_path: Path) -> None:
     path.write_text('# torch is old\nname = "x"\ntorch = "1.0"\nother = "torch"\n')
     document = read_toml(path)
     assert document.root.text("name") == "x"
-    assert document.said("torch").place == f"{path}:3", "the line that begins with it"
-    assert document.said("old").place == f"{path}:1"
-    assert document.said("torch 1.0", "other", "torch").place == f"{path}:4"
-    assert document.said("gone").place == str(path)
+    assert document.locate("torch").place == f"{path}:3", "the line that begins with it"
+    assert document.locate("old").place == f"{path}:1"
+    assert document.locate("torch 1.0", "other", "torch").place == f"{path}:4"
+    assert document.locate("gone").place == str(path)
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ def test_keys_and_strings_have_their_lines(tmp_path: Path) -> None:
     assert document.key("it", "c").place == f"{path}:5"
     assert document.key("it", "gone").place == str(path)
     assert document.quoted("own").place == f"{path}:2"
-    assert document.said("x", "own-x", after=1).place == f"{path}:6"
-    assert document.said("x", "own-x", after=9).place == f"{path}:6"
+    assert document.locate("x", "own-x", after=1).place == f"{path}:6"
+    assert document.locate("x", "own-x", after=9).place == f"{path}:6"
 
 
 def test_a_version_is_as_it_is_written(tmp_path: Path) -> None:

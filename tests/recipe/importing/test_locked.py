@@ -5,9 +5,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from envbuilder.recipe.importing.locked import Locked, LockedPackage
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 
-HERE = Said(text="x", place="lock:1")
+HERE = SourceLine(text="x", place="lock:1")
 
 
 def locked(*packages: LockedPackage, roots: tuple[str, ...] | None = None) -> Locked:
@@ -16,7 +16,7 @@ def locked(*packages: LockedPackage, roots: tuple[str, ...] | None = None) -> Lo
 
 
 def package(name: str, **values: object) -> LockedPackage:
-    return LockedPackage(name=name, version="1.0", said=HERE, **values)  # type: ignore[arg-type]  # a test's own values
+    return LockedPackage(name=name, version="1.0", line=HERE, **values)  # type: ignore[arg-type]  # a test's own values
 
 
 def test_what_the_project_asks_for_is_required_and_the_rest_is_held() -> None:

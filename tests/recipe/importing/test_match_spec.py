@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from envbuilder.recipe.importing.match_spec import Spec, read_spec
-from envbuilder.recipe.importing.remark import Remark, Said
+from envbuilder.recipe.importing.remark import Remark, SourceLine
 
 
 def spec(text: str) -> Spec:
-    found = read_spec(Said(text=text, place="e.yml:1"))
+    found = read_spec(SourceLine(text=text, place="e.yml:1"))
     assert isinstance(found, Spec)
     return found
 
@@ -39,7 +39,7 @@ def test_specs(text: str, name: str, version: str, build: str, channel: str | No
     ],
 )
 def test_what_is_none(text: str, why: str) -> None:
-    found = read_spec(Said(text=text, place="e.yml:1"))
+    found = read_spec(SourceLine(text=text, place="e.yml:1"))
     assert isinstance(found, Remark)
     assert (found.fate, found.why[: len(why)]) == ("left out", why)
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from envbuilder.recipe.importing.remark import Said, one_fate
+from envbuilder.recipe.importing.remark import SourceLine, one_fate
 
-SAID = Said(text="https://me:secret@example.com/a", place="requirements.txt:3")
+SAID = SourceLine(text="https://me:secret@example.com/a", place="requirements.txt:3")
 
 
 def test_what_became_of_a_line_is_told_without_credentials() -> None:
@@ -18,8 +18,8 @@ def test_what_became_of_a_line_is_told_without_credentials() -> None:
 
 
 def test_a_line_has_one_fate() -> None:
-    one, two = Said(text="a", place="x:1"), Said(text="b", place="x:1")
-    whole = Said(text="", place="x")
+    one, two = SourceLine(text="a", place="x:1"), SourceLine(text="b", place="x:1")
+    whole = SourceLine(text="", place="x")
     found = one_fate(
         [
             one.left_out("not for Linux"),
@@ -31,7 +31,7 @@ def test_a_line_has_one_fate() -> None:
             whole.changed("that"),
             whole.changed("this"),
         ],
-        [one.changed("noted"), two.changed("noted"), Said(text="c", place="x:1").changed("noted")],
+        [one.changed("noted"), two.changed("noted"), SourceLine(text="c", place="x:1").changed("noted")],
     )
     assert [f"{remark.fate}: {remark.text}: {remark.why}" for remark in found] == [
         "changed: : that",

@@ -8,14 +8,14 @@ import pytest
 
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.detect import read_import
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirements import is_requirements, read_pip_lines
 from envbuilder.recipe.importing.wanted import Wanted
 
 
 def read(folder: Path, *lines: str) -> Wanted:
     return read_pip_lines(
-        [Said(text=text, place=f"e.yml:{number}") for number, text in enumerate(lines, start=1)], folder
+        [SourceLine(text=text, place=f"e.yml:{number}") for number, text in enumerate(lines, start=1)], folder
     )
 
 

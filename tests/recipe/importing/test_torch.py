@@ -226,7 +226,7 @@ def test_a_torch_that_no_recipe_can_have(line: str, torch: str, cuda: str, clash
 def test_a_conda_torch_that_no_wheel_is() -> None:
     found = chosen("pytorch=1.13.1", "pytorch-cuda=11.6")
     assert (found.torch, found.cuda) == ("2.0.1", "cu117")
-    assert found.said.startswith("clash: torch 1.13.1 is older than 2.0.0")
+    assert found.summary.startswith("clash: torch 1.13.1 is older than 2.0.0")
     assert chosen("pytorch=1.13").clash == "recipes can have no torch that fits pytorch=1.13"
     found = chosen("pytorch=2.5.1", "cudatoolkit=11.3")
     assert (found.cuda, found.clash) == ("cu118", "PyTorch has no wheel of torch 2.5.1 for cu113")

@@ -7,10 +7,10 @@ import pytest
 
 from envbuilder.errors import RecipeError
 from envbuilder.recipe.importing.detect import read_import
-from envbuilder.recipe.importing.remark import Said
+from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.wanted import Wanted, read_marker
 
-HERE = Said(text="x", place="file:1")
+HERE = SourceLine(text="x", place="file:1")
 
 
 def test_requirements_and_what_is_none() -> None:

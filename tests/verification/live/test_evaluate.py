@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from envbuilder.catalog.triton import find_release
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.evaluate import check_probe, environment_facts
-from envbuilder.verification.live.evaluate_model import Subject, let_server_decide
+from envbuilder.verification.live.evaluate_model import ModelFacts, let_server_decide
 from envbuilder.verification.live.inputs import Case, Questions
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.run_probe import Probed
@@ -53,7 +53,7 @@ GOOD: dict[str, Any] = {
 def judged(answer: dict[str, Any] | None, *, isolated: bool = True, **known: Any) -> list[Check]:
     probed = Probed(launch="sourced", answer=answer, ended="it exited with 1:\n  | no", seconds=3.0)
     return list(
-        check_probe(probed, find_release("pytriton-0.7.0"), MANIFEST, isolated, subject=Subject(**known))
+        check_probe(probed, find_release("pytriton-0.7.0"), MANIFEST, isolated, subject=ModelFacts(**known))
     )
 
 

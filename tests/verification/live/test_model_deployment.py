@@ -13,7 +13,7 @@ from envbuilder.deployment.config import read_config
 from envbuilder.progress import SILENT
 from envbuilder.verification.live import model_deployment, run_probe
 from envbuilder.verification.live.deployed import DeployedModel, latest_version
-from envbuilder.verification.live.evaluate_model import ModelEvaluator, Subject, let_server_decide
+from envbuilder.verification.live.evaluate_model import ModelEvaluator, ModelFacts, let_server_decide
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.model_deployment import ModelChoice, ModelDeployment
 from envbuilder.verification.report import Check
@@ -114,7 +114,7 @@ def test_a_probe_of_a_model_that_it_cannot_ask_loads_it(tmp_path: Path, deploy: 
         probed = run_probe.run_probe(model, "direct")
         assert probed.answer is not None
         evaluator = ModelEvaluator(
-            subject=Subject(own=True, questions=model.questions),
+            subject=ModelFacts(own=True, questions=model.questions),
             make=lambda id, status, found, fix: Check(id=id, status=status, found=found, fix=fix),
         )
         (check,) = evaluator.checks(probed.answer)
@@ -138,12 +138,12 @@ def test_floats_that_a_model_refuses_are_tried_otherwise(
     probed = run_probe.run_probe(replace(model, questions=questions), "direct")
     assert probed.answer is not None
     evaluator = ModelEvaluator(
-        subject=Subject(own=True, questions=questions),
+        subject=ModelFacts(own=True, questions=questions),
         make=lambda id, status, found, fix: Check(id=id, status=status, found=found, fix=fix),
     )
     (check,) = evaluator.checks(probed.answer)
     assert (check.id, check.status, str(check.fix)[: len(hint)]) == ("probe.model", "unknown", hint)
-    ours = ModelEvaluator(subject=Subject(questions=questions), make=evaluator.make)
+    ours = ModelEvaluator(subject=ModelFacts(questions=questions), make=evaluator.make)
     (check,) = ours.checks({"failed": {**probed.answer["failed"], "stage": "eager"}})
     assert check.status == ("unknown" if hint.startswith("give") else "failed")
 

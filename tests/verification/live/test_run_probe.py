@@ -14,7 +14,7 @@ from envbuilder.catalog.triton import Launch, find_release
 from envbuilder.deployment.config import read_config
 from envbuilder.progress import SILENT
 from envbuilder.verification.live.evaluate import check_probe
-from envbuilder.verification.live.evaluate_model import Subject
+from envbuilder.verification.live.evaluate_model import ModelFacts
 from envbuilder.verification.live.inputs import made_up
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.run_probe import Probed, prepare, run_probe
@@ -80,7 +80,7 @@ def probe(
 
 
 def judged(probed: Probed, manifest: Manifest, **known: Any) -> dict[str, Check]:
-    subject = Subject(**known)
+    subject = ModelFacts(**known)
     checks = check_probe(probed, find_release("pytriton-0.7.0"), manifest, True, subject=subject)
     return {check.id: check for check in checks}
 

@@ -16,7 +16,7 @@ from envbuilder.errors import VerifyError
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.report import Check
 from envbuilder.verification.server import client
-from envbuilder.verification.server.ask import Subject
+from envbuilder.verification.server.ask import ServedModel
 from tests.helpers.serving import CONFIG, Quiet, checks_of_server
 
 DECOUPLED = "model_transaction_policy { decoupled: true }"
@@ -48,7 +48,7 @@ def ask_all(
     server = Quiet(binary=Path("/x"), backends=folder, stubs={}, release="pytriton-0.7.0")
     checks = checks_of_server(folder, server, own=own, probed=None, questions=questions)
     (model,) = checks.models
-    subject = Subject(deployed=replace(model, read_questions=read))
+    subject = ServedModel(deployed=replace(model, read_questions=read))
     return list(replace(checks, subjects=lambda: [subject]).run(folder / "log", 1).checks[1:])
 
 
