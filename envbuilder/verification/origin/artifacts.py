@@ -22,7 +22,7 @@ from envbuilder.util.files import open_regular
 
 
 def lock_of(manifest: Manifest) -> Lock:
-    """Return what *manifest* says it was built from, as a lock would say it."""
+    """Return the artifacts in *manifest* in the form of a lock."""
     interpreter = manifest.interpreter
     conda = None
     if manifest.conda:
@@ -48,7 +48,7 @@ def lock_of(manifest: Manifest) -> Lock:
 
 
 def local_folders(locations: Sequence[str]) -> list[Path]:
-    """Return those of *locations*, paths and URLs where artifacts are looked for, that are folders of this machine."""
+    """Return the folders of this machine among *locations*, which are paths and URLs."""
     folders = []
     for location in locations:
         parts = urlsplit(location)
@@ -58,7 +58,7 @@ def local_folders(locations: Sequence[str]) -> list[Path]:
 
 
 def candidates(artifact: Artifact, store: Store, folders: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files that may be *artifact*: in the store or a remote one behind it, then by its name in *folders*."""
+    """Yield files that may be *artifact*: in the store or its remote store, then by name in *folders*."""
     path = store.find_artifact(artifact.sha256, artifact.size)
     if path is not None:
         yield path
@@ -74,10 +74,10 @@ def candidates(artifact: Artifact, store: Store, folders: Sequence[Path]) -> Ite
 
 @contextmanager
 def open_locked(path: Path, artifact: Artifact) -> Iterator[BinaryIO]:
-    """Open the file *path*, which is *artifact*: what is read is what was hashed.
+    """Open the file *path*, checked to be *artifact*: the bytes that are read are those that were hashed.
 
     Raises:
-        IntegrityError: it is something else.
+        IntegrityError: its sha256 differs.
         OSError: it cannot be read.
     """
     with open_regular(path) as file:
@@ -91,10 +91,10 @@ def open_locked(path: Path, artifact: Artifact) -> Iterator[BinaryIO]:
 
 
 def bring(artifact: Artifact, store: Store, folders: Sequence[Path]) -> Path | None:
-    """Return where *artifact* lies in the store, brought there from one of *folders* if need be; or None.
+    """Return the path of *artifact* in the store, copied from one of *folders* if necessary; or None.
 
     Raises:
-        IntegrityError: what is in a folder under its name is something else.
+        IntegrityError: a file of its name in a folder has another sha256.
         OSError: it cannot be read, or the store not be written.
     """
     if store.trust_artifact(artifact.sha256):

@@ -16,7 +16,7 @@ from envbuilder.util.crew import ended_by
 from envbuilder.verification.origin.memory import Memory
 
 _SECONDS: Final = 1800.0
-"""How long all of it may take: a Python that is none must not keep a verification waiting."""
+"""Time limit in seconds: a program that is not Python must not block a verification."""
 
 
 def compile_again(
@@ -28,10 +28,10 @@ def compile_again(
     enter: Enter,
     memory: Memory | None,
 ) -> dict[str, str]:
-    """Return the sha256 of the bytecode of every source among *members*, by the path where it belongs.
+    """Return the sha256 of the bytecode of every source among *members*, by the path of the bytecode.
 
-    The sources lie in *environment*; *executable* is its Python, as it is called in the sandbox that *enter* enters.
-    What was found out before counts where there is a *memory*: who compiled then has to be the one who would now.
+    The sources are in *environment*; *executable* is the path of its Python in the sandbox that *enter* enters.
+    Results in *memory* are reused if the same Python produced them.
 
     Raises:
         AssembleError: that Python does not run, or does not end.

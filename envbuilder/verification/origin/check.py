@@ -30,9 +30,9 @@ _BRING: Final = "fetch the artifacts with `envbuilder lock --fetch`, and verify 
 
 
 def check_origin(archive: Archive, lock: Lock | None, sandbox: Sandbox, around: Surroundings) -> Check:
-    """Prove where every member of *archive* comes from; *place* is where it was extracted.
+    """Prove the origin of every member of *archive*, extracted in *place*.
 
-    Without a *lock* the artifacts count that its manifest names.
+    Without a *lock* the artifacts in its manifest are used.
     """
     manifest = archive.manifest
     if manifest is None:
@@ -47,7 +47,7 @@ def check_origin(archive: Archive, lock: Lock | None, sandbox: Sandbox, around: 
 
 
 class _Inquiry:
-    """The check under way."""
+    """The state of the check."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class _Inquiry:
         self._locked = account(self._lock, packing, around, self._memory)
 
     def conclude(self) -> Check:
-        """Return what was found."""
+        """Return the check."""
         locked = self._locked
         if locked.base is None and not locked.wheels:
             return check(ID, "omitted", f"not known: {self._unknown_artifacts()}", _BRING)
@@ -129,11 +129,11 @@ class _Inquiry:
     def _environment_files(self) -> list[Contribution]:
         compiler = None if self._recipe is None else self._recipe.compiler == "bundled"
         if self._locked.base is None and compiler is not False:
-            return []  # only its base says whether it has a compiler
+            return []  # only its base shows whether it has a compiler
         return list(environment_files(self._locked.base, compiler=compiler))
 
     def _exact(self, labels: set[str]) -> Locked:
-        """Read the wheels *labels* whole: a RECORD may state what is not so, and a build goes by the bytes."""
+        """Hash all files of the wheels *labels*: a RECORD may be wrong, and a build uses the bytes."""
         wheels = dict(self._locked.wheels)
         for artifact in self._lock.artifacts:
             path = self._locked.paths.get(artifact.sha256)
@@ -144,7 +144,7 @@ class _Inquiry:
         return replace(self._locked, wheels=wheels)
 
     def _compile(self, found: Comparison) -> str | None:
-        """Compile every source again and compare; return why that cannot be done."""
+        """Compile every source again and compare; return why that is not possible, if so."""
         contents, minor = self._archive.contents, minor_of(self._lock)
         proven = self._locked.base is not None
         if not self._packing.rules.bytecode:
@@ -200,7 +200,7 @@ class _Inquiry:
 
 
 def _with_interpreter(lock: Lock, manifest: Manifest) -> tuple[Lock, str]:
-    """Return *lock* with the interpreter that the archive was built with, and words for it if it is another one."""
+    """Return *lock* with the interpreter that the archive was built with, and its description if it differs."""
     used = manifest.interpreter
     if lock.conda is not None or used.digest == lock.interpreter.digest:
         return lock, ""

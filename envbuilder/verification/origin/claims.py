@@ -1,4 +1,4 @@
-"""Claims of an archive about artifacts that are not on this machine: the members they would explain."""
+"""Claims of an archive about artifacts that are not on this machine: the members that they may contain."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _DIST_INFO: Final = re.compile(
     r"(?P<site>lib/python3\.\d+/site-packages)/(?P<name>[^/]+)-[^/-]+\.dist-info/RECORD"
 )
 _LARGEST: Final = 2**26
-"""Bytes of a record that are read."""
+"""Largest record that is read, in bytes."""
 
 
 def claimed_by(unknown: Iterable[Unknown], contents: Contents, environment: Path) -> Callable[[str], bool]:
-    """Return what says whether a path may come from one of *unknown*.
+    """Return a function that says whether a path may come from one of *unknown*.
 
-    A claim proves nothing: a member that is claimed is of unknown origin, one that nobody claims is of none.
+    A claim is no proof: a claimed member has an unknown origin, an unclaimed one has none.
     """
     projects = {one.project for one in unknown if one.project is not None}
     base = any(one.project is None for one in unknown)

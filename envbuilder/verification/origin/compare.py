@@ -1,4 +1,4 @@
-"""Compare members with what should be there: foreign, changed and missing files."""
+"""Compare members with the expected files: unknown, changed and missing ones."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _PYCACHE = "/__pycache__/"
 
 @dataclass(kw_only=True, slots=True)
 class Comparison:
-    """What became of each member. Each list is of paths, some with what is wrong in brackets."""
+    """The result for each member. Each list contains paths, some with a reason in brackets."""
 
     accounted: Counter[str] = field(default_factory=Counter)
     """Members that match, by their origin."""
     foreign: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     changed_of: set[str] = field(default_factory=set)
-    """Whose members were changed, or are missing."""
+    """Origins with changed or missing members."""
     missing: list[str] = field(default_factory=list)
     bytecode: list[str] = field(default_factory=list)
     """Bytecode of otherwise unknown origin."""
     unknown: list[str] = field(default_factory=list)
-    """Members that may come from what is not on this machine."""
+    """Members that may come from artifacts that are not on this machine."""
 
     @property
     def wrong(self) -> list[str]:
-        """What is wrong, in words."""
+        """The problems, as messages."""
         kinds = (
             ("files of unknown origin", self.foreign),
             ("files that differ from their origin", self.changed),
@@ -50,10 +50,11 @@ def compare(
     claimed: Callable[[str], bool],
     doubtful: str | None,
 ) -> Comparison:
-    """Compare the members of *contents*, its manifest and bytecode aside, with *contributions*, the first of a path.
+    """Compare the members of *contents*, except manifest and bytecode, with *contributions*; the first with a path
+    wins.
 
-    One of *environment_files* has to be there. *claimed* says which members may come from what is not known, *doubtful*
-    is the origin of files that may have been changed by unknown code.
+    One of *environment_files* must exist. *claimed* says which members may come from missing artifacts; *doubtful*
+    is the origin of files that unknown code may have changed.
     """
     found = Comparison()
     expected: dict[str, tuple[FileFacts, str]] = {}
@@ -91,7 +92,7 @@ def compare(
 
 
 def compare_bytecode(found: Comparison, compiled: Mapping[str, str], contents: Contents) -> None:
-    """Add to *found* what its bytecode is, of which *compiled* has the sha256 by path."""
+    """Add the bytecode to *found*; *compiled* has its sha256 by path."""
     for path in found.bytecode:
         sha256 = compiled.get(path)
         member = contents.members[path]

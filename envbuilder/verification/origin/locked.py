@@ -1,4 +1,4 @@
-"""The members of an archive that a lock's artifacts explain, as far as they are on this machine."""
+"""Compute the members of an archive from the lock's artifacts on this machine."""
 
 from __future__ import annotations
 
@@ -38,51 +38,51 @@ _POST_LINK: Final = re.compile(r"bin/\.([^/]+)-post-link\.sh")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unknown:
-    """Something that an archive was made of, and that is not on this machine."""
+    """An artifact of an archive that is not on this machine."""
 
     label: str
     why: str
     project: str | None = None
-    """The normalized name of the wheel's project; None: it is the base, or of it."""
+    """The normalized name of the wheel's project; None: it is (part of) the base."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locked:
-    """The files that follow from a lock."""
+    """The files that a lock determines."""
 
     base: Contribution | None
-    """None: the interpreter, or a conda package, is not here."""
+    """None: the interpreter or a conda package is missing here."""
     own: Contribution
     """The activation."""
     wheels: Mapping[str, Contribution]
     """By sha256."""
     paths: Mapping[str, Path]
-    """Where the wheels lie, by sha256."""
+    """Paths of the wheels by sha256."""
     unknown: tuple[Unknown, ...]
 
     @property
     def excluded(self) -> Iterator[Excluded]:
-        """Yield what the options of packing leave out."""
+        """Yield the files that the packing options exclude."""
         for one in (self.base, *self.wheels.values()):
             yield from one.excluded if one is not None else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surroundings:
-    """Where artifacts are looked for, and what only a recipe knows."""
+    """Where to look for artifacts, and facts that only a recipe has."""
 
     store: Store
     folders: tuple[Path, ...]
     """Wheelhouses."""
     recipe: Recipe | None
-    """The archive's own, if available."""
+    """The archive's own recipe, if available."""
     reporter: Reporter
     believe: bool = True
-    """Whether what was found out before counts."""
+    """Whether to reuse remembered results."""
 
 
 def account(lock: Lock, packing: Packing, around: Surroundings, memory: Memory) -> Locked:
-    """Find the artifacts of *lock* on this machine, and say what each contributes, packed as *packing* says."""
+    """Find the artifacts of *lock* on this machine, and compute what each contributes under *packing*."""
     minor = minor_of(lock)
     unknown: list[Unknown] = []
     wheels, paths = {}, {}
@@ -119,7 +119,7 @@ def minor_of(lock: Lock) -> str:
 
 
 def base_label(lock: Lock) -> str:
-    """Name the base of *lock* to a person."""
+    """Describe the base of *lock* for a message."""
     interpreter = lock.interpreter
     if lock.conda is not None:
         return counted(len(lock.conda.packages), "conda package")
@@ -128,11 +128,11 @@ def base_label(lock: Lock) -> str:
 
 @contextmanager
 def _open_base(lock: Lock, around: Surroundings) -> Iterator[Provider]:
-    """Give the base of *lock*, of what is on this machine: nothing is downloaded or installed.
+    """Yield the base of *lock* from what is on this machine: nothing is downloaded or installed.
 
     Raises:
         AssembleError: it is not here.
-        IntegrityError, OSError: what is here under its name is something else, or cannot be read.
+        IntegrityError, OSError: an artifact here has another sha256, or cannot be read.
     """
     if lock.conda is None:
         yield CPythonBase(found=_find_interpreter(lock, around.store))
@@ -160,7 +160,7 @@ def _find_interpreter(lock: Lock, store: Store) -> Interpreter:
     known = recall(minor, locked, store)
     if known is not None:
         return known
-    # To find out which one it is takes a second: what is known to be another one is not looked at again.
+    # Identifying an interpreter takes a second: those known to be different are not examined again.
     digests = (path.name for path in (store.root / "interpreters").glob("*/*"))
     others = {recall(minor, replace(locked, digest=digest), store) for digest in digests}
     for one in find_interpreters(minor)[0]:
@@ -172,14 +172,14 @@ def _find_interpreter(lock: Lock, store: Store) -> Interpreter:
 
 
 def _bare_activation(minor: str, store: Store) -> Sequence[Entry]:
-    """Return the activation of an environment whose base is not known: conda-pack's own files, the same for all."""
+    """Return the activation of an environment with an unknown base: conda-pack's own files, the same for all."""
     with store.scratch("activation") as scratch:
         (scratch / f"lib/python{minor}/site-packages").mkdir(parents=True)
         history = scratch / HISTORY
         history.parent.mkdir()
         history.write_text("")
         activation = described_by_conda_pack(scratch).activation
-        # What lies in the scratch folder is read while it is there.
+        # The scratch folder is read before it is removed.
         return [
             replace(one, data=one.source.read_bytes(), source=None) if one.source is not None else one
             for one in activation

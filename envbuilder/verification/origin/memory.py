@@ -1,7 +1,5 @@
-"""A cache of this check: what a base contributes, and the bytecode of sources.
-
-Both take seconds, and are the same each time. It is kept in this machine's store and in no other: nothing takes it from
-a remote one.
+"""A cache of this check: contributions of bases, and bytecode of sources. Both take seconds to compute, and never
+change. It is kept only in this machine's store, never in a remote store.
 """
 
 from __future__ import annotations
@@ -24,30 +22,30 @@ class Memory:
 
     store: Store
     tools: str
-    """The versions of what decides bytes."""
+    """The versions of the tools that determine bytes."""
     believe: bool = True
-    """Whether what was found out before counts."""
+    """Whether to reuse remembered results."""
 
     def key(self, *parts: str) -> str:
-        """Return the key of what is found out of *parts*."""
+        """Return the key of a result computed from *parts*."""
         text = "\0".join((_FORMAT, self.tools, *parts))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def recall(self, key: str) -> Any:
-        """Return what was remembered, or None: nothing, or not what was written."""
+        """Return the remembered value; None if there is none, or it is damaged."""
         path = self.store.find(KIND, key) if self.believe else None
         if path is None:
             return None
-        with suppress(OSError):  # evicted at this moment
+        with suppress(OSError):  # evicted just now
             check, _, body = path.read_bytes().partition(b"\n")
             if check.decode(errors="replace") == _checksum(key, body):
                 return json.loads(body)
         return None
 
     def remember(self, key: str, value: object) -> None:
-        """Keep *value*, which JSON can say."""
+        """Remember *value*, which must be JSON."""
         body = json.dumps(value, separators=(",", ":")).encode()
-        with suppress(OSError):  # a full disk: it is found out again
+        with suppress(OSError):  # a full disk: it is computed again
             self.store.write_entry(KIND, key, _checksum(key, body).encode() + b"\n" + body)
 
 

@@ -1,4 +1,4 @@
-"""Rebuild what this tool itself puts into an archive from lock and members, and compare."""
+"""Recompute the files that this tool itself writes into an archive from lock and members, and compare."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from envbuilder.verification.origin.expected import Contribution, Packing, contr
 _PATTERNS: Final = 1000
 _PATTERN_LENGTH: Final = 1000
 _WILDCARDS: Final = 8
-"""In one pattern: what many of them match takes a time that grows with the power of their number."""
+"""Most wildcards in one pattern: matching time grows exponentially with their number."""
 
 
 def packing_of(manifest: Manifest) -> Packing:
-    """Return how an archive says that it was packed.
+    """Return the packing options that an archive states.
 
-    Which modules import what default rules leave out is taken from it, not found out again: what stays for them is of
-    the locked artifacts, too.
+    The modules that import files excluded by default rules are taken from it, not searched again: files kept for
+    them are from the locked artifacts, too.
 
     Raises:
-        IntegrityError: it says something else than this tool does.
+        IntegrityError: it states options that this tool would not write.
     """
     rules = _pack_rules(manifest.pack)
     kept = {one.path: one.imported_by for one in manifest.kept}
@@ -66,9 +66,9 @@ def _pack_rules(pack: Mapping[str, Any]) -> PackRules:
 
 
 def environment_files(base: Contribution | None, *, compiler: bool | None) -> Iterator[Contribution]:
-    """Yield what the file may be that says which variables an environment sets.
+    """Yield the possible contents of the file with the variables that an environment sets.
 
-    *compiler* says whether it has to name that of its *base*; None: only the recipe knows, and both may be.
+    *compiler*: whether it has to name the compiler of its *base*; None: unknown without the recipe, both are valid.
     """
     if compiler is not True:
         yield contribution_of("envbuilder", [environment_entry({})])
@@ -84,10 +84,10 @@ def manifest_differences(
     elf: Mapping[str, ElfFacts],
     excluded: Iterable[Excluded] | None,
 ) -> list[str]:
-    """List the fields in which *manifest* is not the one that a build of *lock* writes for these *contents*.
+    """List the fields in which *manifest* differs from the one that a build of *lock* writes for these *contents*.
 
-    *elf* are the facts of its ELF files; *excluded* is what was left out, None where that is not known. Without a
-    *lock* what it would say is not compared. Nor are the versions of tools: they are those of who built it.
+    *elf* are the facts of its ELF files; *excluded* are the excluded files, None if unknown. Without a *lock* its
+    fields are not compared. Nor are versions of tools, which are the builder's.
     """
     members = {path: member for path, member in contents.members.items() if path != MANIFEST_PATH}
     true = replace(
@@ -109,12 +109,12 @@ def manifest_differences(
 
 
 def _said_by(lock: Lock, manifest: Manifest) -> dict[str, Any]:
-    """Return the fields that *lock* decides; its digests only if it was not rewritten since."""
+    """Return the fields that *lock* determines; its digests only if it was not rewritten since."""
     same = lock_digest(lock) == manifest.lock_digest
     conda, used = lock.conda, replace(manifest.interpreter, locked_digest=lock.interpreter.digest)
     if (
         used.digest == lock.interpreter.digest
-    ):  # its origin is the builder's own: the same files lie in many places
+    ):  # its origin depends on the builder: the same files exist in many places
         used = replace(used, version=lock.interpreter.version)
     elif conda is not None:
         used = replace(used, digest=lock.interpreter.digest)

@@ -1,4 +1,4 @@
-"""Checks with a real server: the archive extracted by its libarchive, launched by its launcher, asked by a client."""
+"""Checks with a real server: its libarchive extracts the archive, its launcher starts it, and clients query it."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _LACKS_BACKEND: Final = re.compile(
     r"backend '[^']*' (?:is )?not found"
 )
 _RAISED: Final = re.compile(r"Failed to process the request|\bnot ready\b|[Uu]nhealthy|[Ss]tub process")
-"""What a server says where a model raised, or its process ended, instead of answering with an error of its own."""
+"""A server's error if a model raised an exception, or its process ended, instead of returning an error."""
 _NOT_TAKEN: Final = re.compile(r"Exceeds maximum queue size|Request timeout expired")
-"""What a server says where its queue policy refuses a request: the model has not seen it."""
+"""A server's error if its queue policy rejects a request before the model gets it."""
 _AT_ONCE: Final = 8
 _ROUNDS: Final = 5
 _NO_GPU: Final = "but no GPUs are available"
-"""What a server says of a model with KIND_GPU on a machine that has no GPU."""
+"""A server's error for a model with KIND_GPU on a machine without a GPU."""
 _WITH_GPU: Final = "verify it on a machine with a GPU, or with KIND_CPU in instance_group"
 _UNKNOWN_MODEL: Final = re.compile(r"Request for unknown model|is not found|has no available versions")
 
@@ -371,7 +371,7 @@ class ServerChecks:
         return "the same as eager torch" if subject.against == "eager" else "the same as in the probe"
 
     def _stub_predates_numpy(self, version: str) -> bool:
-        """Say whether this server cannot take the environment's NumPy, which the archive's own release can."""
+        """Return whether this server does not support the environment's NumPy, but the archive's own release does."""
         if self.server.release is None or not version:
             return False
         numpy = [Requirement(demand) for demand in find_release(self.server.release).demands]

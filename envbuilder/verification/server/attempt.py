@@ -1,4 +1,4 @@
-"""Requests to a model by one protocol, and whether another one would have been answered."""
+"""Requests to a model by one protocol, and whether other values would have been accepted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from envbuilder.verification.server.process import RunningServer
 
 Ask = Callable[[RunningServer, DeployedModel, Inputs], Answer]
 _PATIENCE: Final = 60.0
-"""Seconds: where an answer did not come for longer, no other values are tried."""
+"""In seconds: after a longer wait no other values are tried."""
 
 
 class Attempt:
-    """Makes requests with *ask*, and knows the last one."""
+    """Sends requests with *ask*, and remembers the last one."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -31,7 +31,7 @@ class Attempt:
         def answers(other: Inputs) -> bool:
             try:
                 self._ask(running, deployed, other)
-            except Exception:  # however it is refused
+            except Exception:  # in whichever way it is refused
                 return False
             return True
 
@@ -42,5 +42,5 @@ class Attempt:
         return self._ask(running, deployed, inputs)
 
     def may_be_the_values(self) -> bool:
-        """Say whether the last request, which was refused, would be answered with other floats."""
+        """Return whether the last request, which was refused, would be accepted with other floats."""
         return self._again()

@@ -1,7 +1,7 @@
 """Clean up after a killed server: stubs, shared memory, and the folders that it extracted into.
 
-Run as a program, this file waits until the process that started it is gone, and then ends that process's server: who
-is killed can clean up nothing. So it imports nothing but the standard library.
+Run as a program, this file waits until the process that started it is gone, and then ends that process's server,
+because a killed process cannot clean up. So it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from pathlib import Path
 from typing import Final
 
 TERMINATE_AFTER: Final = 40.0
-"""Seconds that a server gets to unload its models before it is killed; it gives its requests 30 itself."""
+"""Seconds for a server to unload its models before it is killed; it waits 30 for its requests itself."""
 _GONE_AFTER: Final = 1.0
-"""Seconds that a killed process has to be gone."""
+"""Seconds to wait for a killed process to exit."""
 _HEAP: Final = 2**26
-"""Bytes of glibc's arenas at most; larger mappings are buffers."""
+"""Largest arena of glibc, in bytes; larger mappings are buffers."""
 EXTRACTIONS: Final = Path("/tmp")
-"""Where servers extract environments: Triton's own choice, which no variable moves (``pb_env.cc``)."""
+"""Where servers extract environments, which is fixed in Triton (``pb_env.cc``)."""
 _EXTRACTED: Final = re.compile(rb"/tmp/python_env_[A-Za-z0-9]{6}")
 
 
 @dataclass(kw_only=True)
 class Leftovers:
-    """What the server of one name and process leaves."""
+    """The leftovers of the server with one name and process."""
 
     name: str
-    """Its ``--id``, which the names of its shared memory begin with."""
+    """Its ``--id``, the prefix of the names of its shared memory."""
     pid: int
-    """Of the server, which leads its process group."""
+    """The server's process id, which is that of its group."""
     before: set[Path]
-    """Folders that were there before it was started."""
+    """Folders that existed before it was started."""
     extracted: set[Path] = field(default_factory=set)
-    """Folders that it was seen to extract environments into."""
+    """Folders into which it was seen to extract environments."""
 
     def look(self) -> None:
-        """Note which extraction folders are this server's: its working directory, or its stubs' libraries."""
+        """Record which extraction folders are this server's, by working directories and libraries of its stubs."""
         for process in _group(self.pid):
             with contextlib.suppress(OSError):
                 self._note(os.readlink(process / "cwd").encode())
@@ -54,9 +54,8 @@ class Leftovers:
                     self._note((process / source).read_bytes())
 
     def remember(self) -> None:
-        """Note the folder that the server has made and not used yet: nothing but its memory names it.
-
-        It makes one for each backend that is loaded, and leaves it where it is ended before it is ready.
+        """Record a folder that the server has created and not used yet: only its memory contains the name. It
+        creates one for each loaded backend, and leaves it behind if it is ended before it is ready.
         """
         folder = Path("/proc") / str(self.pid)
         with contextlib.suppress(OSError, ValueError), (folder / "mem").open("rb", buffering=0) as memory:
@@ -68,9 +67,8 @@ class Leftovers:
         self.extracted.update(Path(os.fsdecode(found)) for found in _EXTRACTED.findall(text))
 
     def kill(self) -> None:
-        """Kill what is left of its processes: stubs of a server that died live on in its group.
-
-        When they are gone, or nearly, none of them writes into what is removed afterwards.
+        """Kill its remaining processes: stubs of a dead server live on in its group. Once they are gone, none of
+        them writes into what is removed afterwards.
         """
         deadline = time.monotonic() + _GONE_AFTER
         with contextlib.suppress(ProcessLookupError):
@@ -81,7 +79,7 @@ class Leftovers:
                 time.sleep(0.01)
 
     def clear(self, *, killed: bool) -> None:
-        """Remove its folders and its shared memory; *killed*: it has removed none itself."""
+        """Remove its folders and its shared memory; *killed*: it could not remove any itself."""
         if killed and not _other_servers(self.pid):
             self.extracted |= extractions() - self.before
         for folder in self.extracted - self.before:
@@ -97,8 +95,8 @@ class Leftovers:
 
 @contextlib.contextmanager
 def guarded(name: str, before: Iterable[Path]) -> Iterator[None]:
-    """Let another process end the server *name*, and clear its leftovers, where this one is killed in the block."""
-    # Of a session of its own: what interrupts this process, or kills its group, does not reach it.
+    """Let another process end the server *name* and remove its leftovers if this one is killed in the block."""
+    # In a new session: signals to this process or its group do not reach it.
     command = [sys.executable, "-I", "-S", __file__, name, *map(str, before)]
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
@@ -109,7 +107,7 @@ def guarded(name: str, before: Iterable[Path]) -> Iterator[None]:
 
 
 def extractions() -> set[Path]:
-    """Return the folders of this user's that any server extracted environments into."""
+    """Return this user's folders into which any server extracted environments."""
     found = set()
     for folder in EXTRACTIONS.glob("python_env_??????"):
         with contextlib.suppress(OSError):
@@ -119,7 +117,7 @@ def extractions() -> set[Path]:
 
 
 def _heaps(maps: str) -> Iterator[tuple[int, int]]:
-    """Yield where a process keeps what it allocated in small pieces, as its ``maps`` say."""
+    """Yield the heap areas of a process from its ``maps``."""
     for line in maps.splitlines():
         place, mode, _, _, inode, *name = line.split()
         begin, end = (int(address, 16) for address in place.split("-"))
@@ -128,7 +126,7 @@ def _heaps(maps: str) -> Iterator[tuple[int, int]]:
 
 
 def _other_servers(pid: int) -> bool:
-    """Say whether another server is running, whose new folder might be mistaken for one of ours."""
+    """Return whether another server is running, whose new folder might be mistaken for one of ours."""
     for name in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):
             if name.read_text(errors="replace").strip() == "tritonserver" and name.parent.name != str(pid):
@@ -157,20 +155,20 @@ def _status(process: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Wait for the end of standard input, which is that of the process that started this; then end its server."""
+    """Wait for the end of standard input, that is, of the parent process; then end its server."""
     name, *before = arguments
     sys.stdin.buffer.read()
     pid = _leader(name)
     leftovers = Leftovers(name=name, pid=pid or 0, before=set(map(Path, before)))
     if pid is not None:
-        leftovers.look()  # while it still runs: killed, it leaves folders that nobody else knows of
+        leftovers.look()  # while it still runs: afterwards its folders can no longer be found
         leftovers.remember()
         leftovers.kill()
     leftovers.clear(killed=True)
 
 
 def _leader(name: str) -> int | None:
-    """Return the process group of whatever bears the server's name: itself, or a stub that outlived it."""
+    """Return the process group of the server, found by its name, or of a stub that outlived it."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):
             if process.name != str(os.getpid()) and name.encode() in (process / "cmdline").read_bytes():

@@ -1,4 +1,4 @@
-"""Ask a running server for a model: by HTTP, by gRPC, and by a stream where the model is decoupled."""
+"""Send requests for a model to a running server: by HTTP, by gRPC, and by a stream if the model is decoupled."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.server.process import MOST_LOG, RunningServer
 
 CLIENT_TIMEOUT: Final = 120.0
-"""Seconds for one request, and between two responses."""
+"""Timeout in seconds for one request, and between two responses."""
 LOST: Final = np.empty(0, np.void)
-"""An output whose values were lost on the way. One that is meant to be empty has a shape and a type."""
+"""An output whose values were lost in transfer. An output that is meant to be empty has a shape and a type."""
 _UNLOADED: Final = "unloaded"
-"""What a server says of a version that it loads and drops, because another one does not load."""
+"""A server's reason for a version that it unloads because another one does not load."""
 _SEQUENCE: Final = {"sequence_start": True, "sequence_end": True}
 _Control: Final = model_config_pb2.ModelSequenceBatching.Control
 
@@ -57,7 +57,7 @@ def ask_grpc(running: RunningServer, deployed: DeployedModel, inputs: sample.Inp
 
 
 def not_ready(running: RunningServer, name: str) -> str | None:
-    """Say why the server does not serve the model *name*; None where it does."""
+    """Return why the server does not serve the model *name*; None if it does."""
     with tritonclient.http.InferenceServerClient(running.http, network_timeout=CLIENT_TIMEOUT) as client:
         if client.is_model_ready(name):
             return None
@@ -69,7 +69,7 @@ def not_ready(running: RunningServer, name: str) -> str | None:
 
 
 def config_of(running: RunningServer, name: str) -> model_config_pb2.ModelConfig | None:
-    """Return the configuration with which the server serves the model *name*; None where it does not tell."""
+    """Return the server's configuration of the model *name*; None if it does not return one."""
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         try:
             config = client.get_model_config(name, client_timeout=CLIENT_TIMEOUT).config
@@ -80,7 +80,7 @@ def config_of(running: RunningServer, name: str) -> model_config_pb2.ModelConfig
 
 
 def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
-    """Return an output; :data:`LOST` where it claims a shape and has no bytes, which the clients refuse in words."""
+    """Return an output; :data:`LOST` if it has a shape but no bytes, for which clients raise an error."""
     try:
         array = result.as_numpy(name)
     except ValueError as error:
@@ -88,18 +88,18 @@ def array_of(result: Any, name: str) -> np.ndarray[Any, Any]:
             raise
         array = None
     found: np.ndarray[Any, Any] = LOST if array is None else array
-    # Clients before 26.06 have BF16 as float32, and so have answers.
+    # Clients before 26.06 return BF16 as float32, like the probe.
     return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
 
 
 def lost_outputs(answers: Iterable[Answer]) -> list[str]:
-    """Return the outputs whose values were lost on the way."""
+    """Return the outputs whose values were lost in transfer."""
     found = (item for answer in answers for response in answer for item in response.items())
     return sorted({name for name, array in found if array is LOST})
 
 
 def outputs_of(result: Any) -> sample.Inputs:
-    """Return the outputs of a response that came, by name."""
+    """Return the outputs of a response by name."""
     response = result.get_response()
     if isinstance(response, dict):
         return {one["name"]: array_of(result, one["name"]) for one in response.get("outputs", ())}
@@ -148,7 +148,7 @@ def _stream(client: Any, deployed: DeployedModel, inputs: sample.Inputs) -> Answ
 def _tensors(module: Any, deployed: DeployedModel, inputs: sample.Inputs) -> list[Any]:
     sent = []
     for field in deployed.config.input:
-        if field.name in inputs:  # else it is optional
+        if field.name in inputs:  # otherwise it is optional
             array = inputs[field.name]
             tensor = module.InferInput(field.name, list(array.shape), sample.data_type(field))
             tensor.set_data_from_numpy(_as_bfloat16(array) if sample.data_type(field) == "BF16" else array)
@@ -157,13 +157,13 @@ def _tensors(module: Any, deployed: DeployedModel, inputs: sample.Inputs) -> lis
 
 
 def _as_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return values of float32 that are BF16's, in the type that this client takes: before 26.06 it cut float32."""
+    """Return float32 values of BF16 in the client's type: clients before 26.06 take and truncate float32."""
     exact: np.ndarray[Any, Any] = from_bits(to_bits(array)).astype(triton_to_np_dtype("BF16"))
     return exact
 
 
 def _version(deployed: DeployedModel) -> str:
-    """Return the version to ask for: the one that was probed, unless the server may serve others only."""
+    """Return the version to request: the one that was probed, unless the server may serve only others."""
     return deployed.version if deployed.config.version_policy.WhichOneof("policy_choice") is None else ""
 
 
@@ -174,7 +174,7 @@ def _more(deployed: DeployedModel) -> dict[str, Any]:
 
 
 def has_text_ids(deployed: DeployedModel) -> bool:
-    """Say whether the model gets the ids of its sequences as texts."""
+    """Return whether the model gets sequence ids as strings."""
     fields = deployed.config.sequence_batching.control_input
     return any(
         control.kind == _Control.CONTROL_SEQUENCE_CORRID and control.data_type == model_config_pb2.TYPE_STRING
@@ -186,7 +186,7 @@ def has_text_ids(deployed: DeployedModel) -> bool:
 def ask_together(
     running: RunningServer, deployed: DeployedModel, inputs: sample.Inputs, count: int
 ) -> tuple[list[str], int]:
-    """Make *count* requests at once; return the errors, and how many executions the server counted."""
+    """Send *count* simultaneous requests; return the errors, and how many executions the server counted."""
     came: queue.Queue[Any] = queue.Queue()
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         before = _executions(client, deployed.name)
@@ -210,7 +210,7 @@ def _executions(client: Any, name: str) -> int:
 
 
 def refuses_short_id(running: RunningServer, deployed: DeployedModel, inputs: sample.Inputs) -> str | None:
-    """Say how the server refuses a sequence id of fewer than 128 bytes; None where it takes it."""
+    """Return the server's error for a sequence id of fewer than 128 bytes; None if it accepts it."""
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         more = {**_SEQUENCE, "sequence_id": "1", "client_timeout": CLIENT_TIMEOUT}
         try:

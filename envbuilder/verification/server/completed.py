@@ -1,4 +1,4 @@
-"""A model as a running server has it, which completes configurations and makes ensembles decoupled."""
+"""Update a model by a running server, which completes configurations and makes ensembles decoupled."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NO_INPUTS = "not known: no request can be sent, because its configuration has no
 
 
 def as_served(running: RunningServer, deployed: DeployedModel) -> DeployedModel:
-    """Return *deployed* with what the server knows better: how many responses it sends, and what it is asked.
+    """Return *deployed* updated by the server's configuration: whether it is decoupled, and its requests.
 
     Raises:
-        VerifyError: the inputs that its user gave do not fit the configuration.
+        VerifyError: the user's inputs do not fit the configuration.
     """
     config = client.config_of(running, deployed.name) if deployed.own else None
     if config is None:

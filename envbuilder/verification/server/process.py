@@ -21,17 +21,18 @@ from envbuilder.util.process import announce
 from envbuilder.verification.server.cleanup import TERMINATE_AFTER, Leftovers, extractions, guarded
 
 MOST_LOG: Final = 2**22
-"""Bytes of a log's beginning and of its end that are read: what a model prints has no limit."""
+"""How many bytes of a log's beginning and end are read: a model may print any amount."""
 _LAST_LINES: Final = 20
 _MOST_ANSWER: Final = 2**20
-"""Largest answer in bytes: another program may have the port."""
+"""Largest response in bytes: another program may own the port."""
 _PORT_TAKEN: Final = re.compile(
     r"already in use|Address already in use|failed to (?:start|bind)", re.IGNORECASE
 )
 _TABLE: Final = re.compile(r"[+|]|[IW]\d{4} .*\] *$")
 _ERROR: Final = re.compile(r"^E\d{4} |Failed to initialize Python stub|error while loading shared libraries")
 _UNHEALTHY: Final = re.compile(r"Stub process '.*' is not healthy")
-"""What ``ReceiveMessageFromStub`` of the Python backend says when a stub did not count its health for 1,000 ms."""
+"""The message of ``ReceiveMessageFromStub`` of the Python backend if a stub's health check timed out after 1,000
+ms."""
 _LINE_LENGTH: Final = 600
 
 
@@ -45,9 +46,9 @@ class RunningServer:
     """``127.0.0.1:port``."""
     log: Path
     version: str
-    """What the server says of itself: ``2.51.0``."""
+    """The server's own version: ``2.51.0``."""
     pid: int | None = None
-    """Of a server that is a process of this machine."""
+    """Its process id, if it is a process of this machine."""
 
     def last_lines(self, count: int = _LAST_LINES) -> str:
         """Return the end of its log."""
@@ -55,15 +56,15 @@ class RunningServer:
 
 
 class PortTakenError(Exception):
-    """Somebody took the port between its choice and its use."""
+    """Another process took the port between its choice and its use."""
 
 
 @dataclass(kw_only=True)
 class ServerProcess:
-    """One process of a server, from its start to the last file it left."""
+    """One process of a server, from its start to the removal of its last file."""
 
     title: str
-    """The server's name for a person."""
+    """The server's name for messages."""
     log: Path
     http: str
     grpc: str
@@ -73,11 +74,11 @@ class ServerProcess:
     leftovers: Leftovers = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
     unload: bool = True
-    """Whether it may unload its models when it is stopped; it does not where this process is to end at once."""
+    """Whether it may unload its models when it is stopped; not if this process has to end at once."""
 
     @contextlib.contextmanager
     def running(self, args: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
-        """Run *args* until the block is left, its output in the log."""
+        """Run *args* until the block is left, with its output in the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         before = extractions()
         with guarded(self.name, before), self.log.open("wb") as output, contextlib.ExitStack() as stack:
@@ -98,7 +99,7 @@ class ServerProcess:
     def wait(
         self, timeout: float, longest: float = 0.5, cancelled: Callable[[], bool] = lambda: False
     ) -> RunningServer:
-        """Wait until the server is ready, looking at least every *longest* seconds, unless that is *cancelled*."""
+        """Wait until the server is ready, polling at least every *longest* seconds, unless *cancelled*."""
         deadline = time.monotonic() + timeout
         pause = min(0.05, longest)
         while True:
@@ -141,7 +142,7 @@ class ServerProcess:
         )
 
     def _ready(self) -> str | None:
-        """Return the version of our server once it is ready, None before; another's answer does not count."""
+        """Return the version of our server once it is ready, None before; another program's response is ignored."""
         connection = http.client.HTTPConnection(self.http, timeout=5)
         try:
             connection.request("GET", "/v2/health/ready")
@@ -164,7 +165,7 @@ class ServerProcess:
         self.stop()
 
     def stop(self) -> None:
-        """End the server, and remove what it leaves behind."""
+        """Stop the server, and remove its leftovers."""
         self.leftovers.look()
         self.leftovers.remember()
         if self.unload:
@@ -180,7 +181,7 @@ class ServerProcess:
 
 
 def _last_lines(log: Path, count: int = _LAST_LINES) -> str:
-    """Return the end of a log without the server's tables, and before it the errors further up."""
+    """Return the end of a log without the server's tables, after earlier errors."""
     try:
         lines = read_ends(log, MOST_LOG).splitlines()
     except OSError:

@@ -19,28 +19,28 @@ class StartOptions:
 
     extra_args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    """Added to the few variables that the server gets."""
+    """Environment variables in addition to the server's few."""
     ready_timeout: float = 300.0
-    """Seconds until it must be ready."""
+    """Timeout in seconds until it is ready."""
     pause: float = 0.5
-    """Seconds, the longest between two looks whether it is ready."""
+    """Longest interval between two readiness checks, in seconds."""
     http_port: int | None = None
-    """None: a free one. So with the gRPC port."""
+    """None: a free one; likewise for gRPC."""
     grpc_port: int | None = None
     metrics: bool = False
-    """Whether it has metrics, which models of a user's own may add to; at a free port, if none is given."""
+    """Whether it has metrics, to which a user's models may add; at a free port if none is given."""
     metrics_port: int | None = None
     backends: Path | None = None
-    """A folder of further backends."""
+    """A folder with additional backends."""
     within: tuple[str, ...] = ()
-    """What the command begins with."""
+    """A prefix of the command."""
     unload: bool = True
-    """Whether it unloads its models when it is stopped; else it is killed, which takes less time."""
+    """Whether it unloads its models when it is stopped; otherwise it is killed, which is faster."""
     cancelled: Callable[[], bool] = lambda: False
-    """Says whether it need not become ready any more: then starting it may end in a VerifyError at once."""
+    """Returns whether the server is no longer needed: then starting it may raise VerifyError at once."""
 
     def ports(self) -> tuple[tuple[str, int | None], ...]:
-        """Name the ports that may be given."""
+        """Return the names and values of the ports."""
         return ("HTTP", self.http_port), ("gRPC", self.grpc_port), ("metrics", self.metrics_port)
 
 
@@ -53,15 +53,15 @@ class Server(Protocol):
 
     @property
     def release(self) -> str | None:
-        """The Triton release that it is (``25.06``), where that is known."""
+        """Its Triton release (``25.06``), if known."""
 
     def describe(self) -> str:
-        """Name it for a person."""
+        """Describe it for messages."""
 
     def start(
         self, repository: Path | str, *, python: str, log: Path, options: StartOptions = StartOptions()
     ) -> AbstractContextManager[RunningServer]:
-        """Serve the model repository *repository* on loopback until the block is left, and leave nothing behind.
+        """Serve the model repository *repository* on loopback until the block is left, and clean up after it.
 
         It speaks the KServe protocol (v2) by HTTP and gRPC, as ``tritonclient`` does. Its output goes to *log*.
 
@@ -72,10 +72,10 @@ class Server(Protocol):
 
 @runtime_checkable
 class Identified(Protocol):
-    """A server of which what was proven can be recorded: it says when it is another one."""
+    """A server whose results can be recorded, because it has an identity."""
 
     def identity(self) -> str:
-        """Return what changes when the server does: a digest of its files, or of its image.
+        """Return a string that changes with the server: a digest of its files, or of its image.
 
         Raises:
             OSError: it cannot be read.
@@ -83,7 +83,7 @@ class Identified(Protocol):
 
 
 class ServerFinder(Protocol):
-    """Finds the server that verification asks, ``verify --server-kind NAME``.
+    """Finds the server for a verification, ``verify --server-kind NAME``.
 
     A distribution adds one by an entry point, which names a class that is called without arguments::
 
@@ -92,10 +92,10 @@ class ServerFinder(Protocol):
     """
 
     def find(self, program: Path | None, session: Session, *, fetch: bool) -> Server:
-        """Return the server, *program* where one was named; with *fetch* it may be downloaded.
+        """Return the server, *program* if given; with *fetch* it may be downloaded.
 
         Raises:
-            VerifyError: there is none; where none was asked for, verification goes on without.
+            VerifyError: there is none; if none was requested, verification continues without.
         """
 
 
@@ -105,23 +105,23 @@ SERVERS: Final[Registry[ServerFinder]] = Registry(
     built_in={"tritonserver": "envbuilder.verification.server.tritonserver:TritonServers"},
     needs=("find",),
 )
-"""Every kind of server there is."""
+"""All kinds of servers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerChoice:
-    """Whether a real server is asked, and which."""
+    """Whether to use a real server, and which."""
 
     ask: bool | None = None
-    """None: if one is available. True: one is fetched where there is none."""
+    """None: use one if available. True: fetch one if there is none."""
     kind: str = "tritonserver"
     """The name of a :class:`ServerFinder`."""
     program: Path | None = None
-    """The server's program, or the folder that holds ``bin/tritonserver``; then it is asked."""
+    """The server's program, or the folder with ``bin/tritonserver``; if given, it is used."""
     ready_timeout: float = 300.0
-    """Seconds that it gets to load the model."""
+    """Timeout for loading the model, in seconds."""
 
     @property
     def required(self) -> bool:
-        """Whether it is an error that there is none."""
+        """Whether it is an error if there is none."""
         return bool(self.ask) or self.program is not None

@@ -1,4 +1,4 @@
-"""The checks with a server: it is found, started while the probe runs, and asked when that has ended."""
+"""The checks with a server: find it, start it while the probe runs, and query it when that has ended."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from envbuilder.verification.server.stubs import add_stubs
 
 @dataclass(kw_only=True, slots=True)
 class ServerStage:
-    """Asks the server of *choice* that *finder* finds."""
+    """Runs the checks with the server of *choice* that *finder* finds."""
 
     session: Session
     choice: ServerChoice
     finder: ServerFinder
     asked: str | None = None
-    """Which server answered, if one did."""
+    """The server that was used, if any."""
 
     def at_hand(self, python: str) -> Server | None:
-        """Return the server that would be asked, if it is here and can serve environments of *python* (``3.11``)."""
+        """Return the server that would be used, if it is available and supports environments of *python*
+        (``3.11``)."""
         with suppress(VerifyError):
             server = self.finder.find(self.choice.program, self.session, fetch=False)
             return server if python in server.pythons else None
         return None
 
     def find(self, python: str, found: list[Check]) -> Server | None:
-        """Return the server to ask; what is to be said where there is none is added to *found*.
+        """Return the server to use; if there is none, a check is added to *found*.
 
         Raises:
             VerifyError: there is none, and one was asked for.
@@ -60,9 +61,9 @@ class ServerStage:
     def check(
         self, live: LiveStage, manifest: Manifest, scratch: Path, found: list[Check], probe: Job[bool]
     ) -> None:
-        """Ask a server for the models of *live*, if there is one, and add the checks to *found*.
+        """Query a server for the models of *live*, if there is one, and add the checks to *found*.
 
-        Where one was asked for there must be. It is asked when the *probe* has ended, whatever that found.
+        It is queried when the *probe* has ended, whatever its result.
 
         Raises:
             VerifyError: there is none, and one was asked for.
@@ -99,7 +100,7 @@ class ServerStage:
         served = asking.run(scratch / "server.log", self.choice.ready_timeout)
         if served.server is None and not alone:
             probe.wait()
-            # Beside the probe it may have lacked processors, or memory. Alone it says what the archive is worth.
+            # Beside the probe it may have lacked processors or memory: try again alone.
             served = asking.run(scratch / "alone" / "server.log", self.choice.ready_timeout)
         self.asked = served.server
         yield from served.checks

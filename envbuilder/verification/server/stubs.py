@@ -1,6 +1,6 @@
-"""The stub for a model whose environment has another Python than the archive.
+"""Provide the stub for a model whose environment has another Python than the archive.
 
-A server has one stub beside its Python backend; a stub in a model's folder goes before it (``stub_launcher.cc``).
+A server has one stub beside its Python backend; a stub in a model's folder takes precedence (``stub_launcher.cc``).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ _LIBPYTHON: Final = re.compile(r"(?:\./)?lib/libpython(3\.\d+)\.so\.1\.0")
 
 
 def add_stubs(repository: Path, stubs: Mapping[str, Path], python: str) -> None:
-    """Put into each model of *repository* whose environment has not *python* the stub of its own, if there is one."""
+    """Put the matching stub into each model of *repository* whose environment does not have *python*, if there is
+    one."""
     found: dict[str, str | None] = {}
     for folder in sorted(path for path in repository.iterdir() if path.is_dir()):
         try:
             environment = read_config(folder).environment
         except DeployError:
-            continue  # the server says what is wrong with it
+            continue  # the server reports what is wrong with it
         if environment is None or (folder / STUB).exists():
             continue
         if environment not in found:
@@ -37,7 +38,7 @@ def add_stubs(repository: Path, stubs: Mapping[str, Path], python: str) -> None:
 
 
 def python_of(environment: Path) -> str | None:
-    """Return the minor version of the Python in a folder or an archive; None where none is found."""
+    """Return the minor version of the Python in a folder or an archive; None if there is none."""
     if environment.is_dir():
         names = [f"lib/{path.name}" for path in environment.glob("lib/libpython3.*")]
         return next((match[1] for match in map(_LIBPYTHON.fullmatch, names) if match), None)

@@ -1,7 +1,7 @@
 """A real tritonserver: find one, start it on loopback, stop it without leaving anything behind.
 
-The one that the package index has lies in the wheel of ``nvidia-pytriton`` 0.7.0, which reports Triton 2.51.0,
-release 24.10. Its files are used; it is never installed.
+The one on the package index is in the wheel of ``nvidia-pytriton`` 0.7.0, which reports Triton 2.51.0, release
+24.10. Its files are used; it is never installed.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class TritonServer:
     backends: Path
     """The folder that holds ``python/``."""
     stubs: Mapping[str, Path]
-    """The stub for each minor version of Python that this server has one for."""
+    """Its stubs by minor version of Python."""
     libraries: tuple[Path, ...] = ()
     """Folders its loader needs."""
     release: str | None = None
-    """The release, where it is known: ``pytriton-0.7.0``."""
+    """The release, if known: ``pytriton-0.7.0``."""
 
     @property
     def pythons(self) -> tuple[str, ...]:
@@ -63,16 +63,16 @@ class TritonServer:
         return tuple(self.stubs)
 
     def describe(self) -> str:
-        """Name this server for a person."""
+        """Describe this server for messages."""
         if self.release == PYTRITON:
             return f"{PYTRITON} (Triton {_WHEEL_VERSION}, release 24.10)"
         return str(self.binary)
 
     def identity(self) -> str:
-        """Return a sha256 of where its files lie and when they were written.
+        """Return a sha256 of the paths and times of its files.
 
         Raises:
-            OSError: one is gone.
+            OSError: a file is missing.
         """
         folders = (self.backends, *self.libraries)
         files = [self.binary, *self.stubs.values()]
@@ -91,10 +91,11 @@ class TritonServer:
     ) -> Iterator[RunningServer]:
         """Serve *repository*, a folder or an address, on loopback with the stub for *python*, until the block is left.
 
-        Beside *log* lies a folder for as long.
+        A folder beside *log* is used meanwhile.
 
         Raises:
-            VerifyError: no stub for *python*; a given port is taken; the server dies or never gets ready.
+            VerifyError: there is no stub for *python*, a given port is taken, or the server exits or does not
+            become ready.
         """
         if python not in self.stubs:
             has = ", ".join(sorted(self.stubs, key=_minor)) or "none"
@@ -134,7 +135,7 @@ class TritonServer:
                     return
 
     def _view(self, scratch: Path, python: str, backends: Path | None) -> Path:
-        """Make a folder of backends in which ``python/`` has the one stub that is wanted."""
+        """Make a folder of backends in which ``python/`` has only the required stub."""
         view = scratch / "backends"
         (view / "python").mkdir(parents=True)
         for folder in (self.backends, backends):
@@ -143,7 +144,7 @@ class TritonServer:
                     (view / backend.name).symlink_to(backend.resolve())
         for file in (self.backends / "python").iterdir():
             if file.name == "libtriton_python.so":
-                # Behind a link it lies outside the folder, and a Python-based backend that names it is refused.
+                # Through a link it would be outside the folder, and a Python-based backend that names it is refused.
                 shutil.copy(file, view / "python")
             elif file.name != _STUB:
                 (view / "python" / file.name).symlink_to(file.resolve())
@@ -176,7 +177,7 @@ class TritonServer:
         ]
 
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Return what the server sees: a stub inherits it, so nothing of this process's Python is in it."""
+        """Return the server's environment: a stub inherits it, so nothing of this process's Python is in it."""
         kept = {
             name: value
             for name, value in os.environ.items()

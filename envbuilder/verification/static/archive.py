@@ -1,4 +1,4 @@
-"""Static checks that are the same for every release: they run nothing of the archive."""
+"""Static checks that apply to every release: they run nothing of the archive."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _REBUILD: Final = "build it again with `envbuilder build`"
 
 
 def archive_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """Yield what is checked, the same for every release, in the order of a report: an id, and how it is made.
+    """Yield the checks that apply to every release, in the order of a report: the id, and the function that makes it.
 
-    Those in :data:`SLOW` read every byte again, and decide nothing about whether the archive can be run.
+    Those in :data:`SLOW` read every byte again, and do not affect whether the archive can be run.
     """
     if archive.is_foreign:
         yield from foreign_checks(archive, lock)
@@ -51,7 +51,7 @@ def archive_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, C
 
 
 def check_archive(archive: Archive, lock: Lock | None) -> Iterator[Check]:
-    """Check what is the same for every release."""
+    """Make the checks that apply to every release."""
     for id, make in archive_checks(archive, lock):
         yield from guarded(id, make)
 
@@ -171,10 +171,10 @@ def _path_of(trace: str) -> str:
 
 
 def _is_published(trace: str, archive: Archive) -> bool:
-    """Say whether a file is a package's and as the build took it from its wheel: no other build makes it otherwise."""
+    """Return whether a file is a package's and unchanged from its wheel: a rebuild cannot change it."""
     path = _path_of(trace)
     if path.endswith(("/RECORD", ".pyc")):
-        return False  # the build writes those itself
+        return False  # files that the build writes itself
     return archive.owner(path) is not None and archive.is_as_built(path) is True
 
 
@@ -270,7 +270,7 @@ def _check_torch(archive: Archive, manifest: Manifest) -> Check:
 
 
 def _torch_build(environment: Path, members: Mapping[str, Member]) -> tuple[str | None, str | None]:
-    """Return the version and the CUDA version that ``torch/version.py`` states."""
+    """Return the version and the CUDA version in ``torch/version.py``."""
     path = next(
         (p for p in members if re.fullmatch(r"lib/python3\.\d+/site-packages/torch/version\.py", p)), None
     )
@@ -283,8 +283,8 @@ def _torch_build(environment: Path, members: Mapping[str, Member]) -> tuple[str 
 
 
 def _is_cuda(found: str | None, variant: str) -> bool:
-    """Say whether torch built for *found* (``12.6``) is the recipe's *variant* (``cu126``)."""
-    if variant == "pypi":  # whatever the index built
+    """Return whether torch built for *found* (``12.6``) matches the recipe's *variant* (``cu126``)."""
+    if variant == "pypi":  # whichever build the index has
         return True
     return (
         (found is None)

@@ -1,4 +1,4 @@
-"""Find paths of the build machine in an environment: elsewhere they are broken, or reveal that machine."""
+"""Find paths of the build machine in an environment: on other machines they are broken, or leak information."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from envbuilder.archive.links import Tree
 from envbuilder.util.documents import DocumentError, parse_json
 
 _LARGEST: Final = 32 * 2**20
-"""Larger files are libraries that come from a wheel byte for byte."""
+"""Largest file that is read, in bytes: larger ones are libraries copied unchanged from a wheel."""
 _MOST: Final = 1000
 """BuildPaths of one kind in one file; one is enough, and a hostile file has millions."""
 _LONGEST: Final = 1000
-"""Characters of one that are told."""
+"""Longest path in a message, in characters."""
 _SYSTEM_PROGRAMS: Final = ("/bin/", "/usr/bin/")
 _SYSCONFIG: Final = re.compile(
     r"'(prefix|exec_prefix|LIBDIR|BINDIR|LIBDEST|INCLUDEPY|INCLUDEDIR)':\s*'(/[^']*)'"
@@ -76,9 +76,9 @@ def _look(path: str, data: bytes, tree: Tree, build_paths: BuildPaths) -> None:
 
 
 def compiled_from(path: str, data: bytes) -> Iterable[str]:
-    """Return the absolute path of its source that the bytecode file *path* holds, if it holds one.
+    """Return the absolute path of its source in the bytecode file *path*, if any.
 
-    Any Python's bytecode, read without that Python: a string of marshal's is a type, a length, and its bytes.
+    It reads any Python's bytecode without that Python: a marshal string is a type, a length, and its bytes.
     """
     match = _PYC.fullmatch(path)
     if match is None:

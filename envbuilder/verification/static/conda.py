@@ -1,4 +1,4 @@
-"""Static checks of what conda packages bring into an environment: a compiler, and the prefix that conda writes."""
+"""Static checks of conda packages in an environment: a compiler, and the prefix that conda writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REBUILD: Final = "build it again with `envbuilder build`"
 
 
 def check_compiler(archive: Archive) -> Check | None:
-    """Check the compiler that *archive* says it has, if it does."""
+    """Check the compiler that *archive* names, if any."""
     path = archive.compiler
     if path is None:
         return None
@@ -33,7 +33,7 @@ def check_compiler(archive: Archive) -> Check | None:
 
 
 def check_prefixes(archive: Archive) -> Check | None:
-    """Check that what a base of conda packages says of the prefix in its files is true, and enough."""
+    """Check that the list of files with conda's prefix is correct and complete."""
     if PREFIXES_PATH not in archive.contents.members:
         return None
     try:

@@ -38,9 +38,9 @@ _DIST_INFO: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots, for what is found out when a check first asks
+@dataclass(frozen=True, kw_only=True)  # without slots, for cached properties
 class Archive:
-    """An archive that was read and extracted, with everything that the checks ask."""
+    """An archive that was read and extracted, with the facts for the checks."""
 
     path: Path
     contents: Contents
@@ -49,38 +49,38 @@ class Archive:
     manifest: Manifest | None
     manifest_error: str | None
     places: Callable[[], Sequence[Path]] = field(repr=False, compare=False)
-    """Gives the folders of this machine that no file may name."""
+    """Returns the folders of this machine that no file may name."""
     folder: Path | None = None
-    """The folder that was packed to be looked at, where it is none that was packed: a server uses it in place."""
+    """The original folder, if the environment was not an archive: a server uses it in place."""
 
     @functools.cached_property
     def linking(self) -> Linking:
-        """What its ELF files ask."""
+        """The requirements of its ELF files."""
         return read_linking(self.environment, self.contents.members)
 
     @functools.cached_property
     def build_paths(self) -> BuildPaths:
-        """What it tells of the machine that it was built on."""
+        """Paths of the build machine in it."""
         return find_build_paths(self.environment, self.contents, self.places())
 
     @functools.cached_property
     def is_foreign(self) -> bool:
-        """Whether another tool made it: nothing in it or beside it says that ``envbuilder build`` did."""
+        """Whether another tool made it: no manifest in it or beside it is from ``envbuilder build``."""
         if self.manifest is not None or manifest_beside(self.path).exists():
             return False
         if self.contents.damage is not None and ARCHIVE.fullmatch(self.path.name):
-            return False  # its manifest may be in what is lost
+            return False  # its manifest may be in the missing part
         own = f"{MANIFEST_PATH.rpartition('/')[0]}/"
         return not any(path.startswith(own) for path in self.contents.members)
 
     @functools.cached_property
     def around(self) -> str:
-        """The folder that everything in it lies in; empty where nothing is around."""
+        """The folder that contains everything in it; empty if there is none."""
         return folder_around([*self.contents.members, *self.contents.folders])
 
     @functools.cached_property
     def survey(self) -> Survey:
-        """What it is made of, as it says itself."""
+        """Its components, from its own metadata."""
         return survey_of_folder(
             self.environment,
             self.contents.members,
@@ -91,15 +91,15 @@ class Archive:
 
     @functools.cached_property
     def found_packages(self) -> Packages:
-        """What conda and pip wrote down in it."""
+        """The records of conda and pip in it."""
         return find_packages(self.survey.texts)
 
     @functools.cached_property
     def measured(self) -> MeasuredManifest:
-        """What a manifest would say of it.
+        """A manifest derived from its content.
 
         Raises:
-            IntegrityError: it is no Python environment.
+            IntegrityError: it is not a Python environment.
         """
         return measure(self.survey, where=self.path.name)
 
@@ -118,7 +118,7 @@ class Archive:
         return {canonicalize_name(match["name"]): match["version"] for match in matches if match}
 
     def owner(self, path: str) -> str | None:
-        """Return the package that *path* belongs to; None: it is part of the base, or nobody's."""
+        """Return the package that *path* belongs to; None: it is part of the base, or of no package."""
         return next((name for name, package in self.installed.items() if path in package.files), None)
 
     @property
@@ -127,7 +127,7 @@ class Archive:
         return self.manifest is not None and self.manifest.tools.get("envbuilder") == VERSION
 
     def is_as_built(self, path: str) -> bool | None:
-        """Say whether the file *path* is what the manifest says that the build wrote; None: there is no manifest."""
+        """Return whether the file *path* matches the manifest; None: there is no manifest."""
         if self.manifest is None:
             return None
         listed = next((file for file in self.manifest.files if file.path == path), None)
@@ -136,13 +136,13 @@ class Archive:
 
     @property
     def libpythons(self) -> list[str]:
-        """Minor versions whose libpython the archive has."""
+        """Minor versions of Python whose libpython the archive contains."""
         found = (_LIBPYTHON.fullmatch(path) for path in self.contents.members)
         return sorted(match["minor"] for match in found if match)
 
     @property
     def compiler(self) -> str | None:
-        """The path of the C++ compiler that the environment brings along, as it says itself."""
+        """The path of the environment's own C++ compiler, from its metadata."""
         path = self.file(ENVIRONMENT_PATH)
         if path is None:
             return None
@@ -153,26 +153,26 @@ class Archive:
             return None
 
     def file(self, path: str) -> Path | None:
-        """Return where the file lies that *path* is, or leads to by links inside; None: there is none."""
+        """Return the path of the file *path*, with links inside followed; None: there is none."""
         found = self.contents.tree.resolve(path)
         if found.end != "file" or found.path not in self.contents.members:
             return None
         return self.environment / found.path
 
     def holds(self, path: str) -> bool:
-        """Say whether *path* is a file of the archive, or a link to one inside."""
+        """Return whether *path* is a file of the archive, or a link to one inside."""
         return self.file(path) is not None
 
 
 def open_archive(
     path: Path, environment: Path, places: Callable[[Manifest | None], Sequence[Path]], reporter: Reporter
 ) -> Archive:
-    """Extract the archive *path* into *environment* and read what the checks ask.
+    """Extract the archive *path* into *environment*, and read the facts for the checks.
 
-    *places* gives the folders of this machine that no file may name.
+    *places* returns the folders of this machine that no file may name.
 
     Raises:
-        VerifyError: no such file, or no disk to extract it on.
+        VerifyError: the file does not exist, or it cannot be extracted.
     """
     contents = extract(path, environment, reporter=reporter)
     manifest, error = _read_manifest(contents, environment)

@@ -1,4 +1,4 @@
-"""Which releases would load an archive that names none: all that are known are tried."""
+"""Determine which releases would load an archive that names none, by trying all known ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from envbuilder.verification.static.release import check_release
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitting:
-    """What all known releases say of an archive."""
+    """The result for all known releases."""
 
     releases: tuple[Release, ...]
-    """Those that would load it, the newest of each range; where none would, the one that it comes nearest to."""
+    """Those that would load it, the newest of each range; if none would, the closest one."""
     checks: tuple[Check, ...]
-    """Which they are, and why others are not; then what *releases* demand."""
+    """The check of which releases would load it and why others would not; then the checks for *releases*."""
 
 
 def check_all_releases(archive: Archive) -> Fitting:
@@ -49,7 +49,7 @@ def check_all_releases(archive: Archive) -> Fitting:
 
 
 def _refused(wrong: dict[str, Sequence[Check]]) -> str:
-    """Name the releases that refuse, those with the same causes together."""
+    """Name the releases that refuse it, grouped by cause."""
     causes: dict[tuple[str, ...], list[str]] = {}
     for name, checks in wrong.items():
         causes.setdefault(tuple(dict.fromkeys(one.id for one in checks)), []).append(name)

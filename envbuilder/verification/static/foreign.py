@@ -1,7 +1,7 @@
-"""Static checks of an environment that another tool packed: what Triton needs of it, in the words of who packed it.
+"""Static checks of an environment that another tool packed, with hints for that tool.
 
-What no server minds is a note here: a manifest that is not there, scripts and settings that name the folder it was
-packed from. Nobody but ``envbuilder build`` promised that there would be none.
+Problems that do not affect a server are warnings here: a missing manifest, scripts and settings that name the
+original folder. Only ``envbuilder build`` guarantees that there are none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _INTERPRETER: Final = re.compile(r"bin/python[\d.]* -> .*")
 
 
 def foreign_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, Callable[[], Made]]]:
-    """Yield what is checked, the same for every release: an id, and how it is made."""
+    """Yield the checks that apply to every release: the id, and the function that makes it."""
     yield "archive.readable", lambda: _check_readable(archive)
     yield "archive.name", lambda: check_name(archive)
     yield "archive.members", lambda: _check_members(archive)
@@ -40,7 +40,7 @@ def foreign_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, C
 
 
 def is_conda(archive: Archive) -> bool:
-    """Say whether conda made the environment."""
+    """Return whether conda made the environment."""
     return any(path.startswith("conda-meta/") for path in archive.contents.members)
 
 
@@ -64,7 +64,7 @@ def _check_members(archive: Archive) -> Iterator[Check]:
     texts, fixes, linked = [], [], []
     for problem, (what, fix) in MEMBER_PROBLEMS.items():
         names = [name for kind, name in archive.contents.problems if kind == problem]
-        # What was linked to a member is there; what is linked to anything else is not extracted.
+        # A hard link to a member is extracted; one to anything else is not.
         if problem == "hard-link":
             linked = [name for name in names if name.partition(" (to ")[0] in archive.contents.members]
             names = [name for name in names if name not in linked]
@@ -144,7 +144,7 @@ def _check_traces(archive: Archive) -> Check:
 
 
 def _elsewhere(archive: Archive, traces: Iterable[str]) -> list[str]:
-    """Name the files of *traces*, but for those that name the folder in which they are served."""
+    """Return the files of *traces*, except those that name the folder in which they are served."""
     own = None if archive.folder is None else re.compile(rf"{re.escape(str(archive.folder))}[/)]")
     return [one.partition(" (")[0] for one in traces if own is None or own.search(one) is None]
 

@@ -1,6 +1,6 @@
-"""What a release demands of an environment that another tool packed: the same, in the words of who packed it.
+"""Check a release's requirements on an environment that another tool packed, with hints for that tool.
 
-A venv holds no interpreter: ``bin/python3`` leads to the one that it was made with. *Measured* on the server of
+A venv contains no interpreter: ``bin/python3`` links to the one that it was made with. *Measured* on the server of
 pytriton-0.7.0: its stub finds ``libpython`` on the system, the sourced ``bin/activate`` puts the folder it names on
 ``PATH``, and the first ``python3`` there decides ``sys.prefix``. The image of a release has Ubuntu's own Python, as
 ``/usr/bin/python3``, of its stub's version.
@@ -31,7 +31,7 @@ _MOST_LINKS: Final = 40
 
 
 def fitted(checks: Iterable[Check], archive: Archive, release: Release) -> Iterator[Check]:
-    """Yield *checks* of what *release* demands, each with a hint for who packed *archive*."""
+    """Yield *checks* of the requirements of *release*, with hints for the tool that packed *archive*."""
     for one in checks:
         if one.id == "layout.libpython":
             yield from _check_python(one, archive, release)
@@ -44,7 +44,7 @@ def fitted(checks: Iterable[Check], archive: Archive, release: Release) -> Itera
 
 
 def base_python(archive: Archive) -> str | None:
-    """Return the Python outside that ``bin/python3`` leads to; None: it leads nowhere, or stays inside."""
+    """Return the Python outside to which ``bin/python3`` links; None: it is dangling, or inside."""
     members, path = archive.contents.members, "bin/python3"
     for _ in range(_MOST_LINKS):
         member = members.get(path)
@@ -57,7 +57,7 @@ def base_python(archive: Archive) -> str | None:
 
 
 def _check_python(one: Check, archive: Archive, release: Release) -> Iterator[Check]:
-    """Check the interpreter: that of the environment, or the one that a venv was made with."""
+    """Check the interpreter: the environment's own, or the one with which a venv was made."""
     activated = _check_activated(archive, release)
     if activated is not None:
         yield activated
@@ -82,14 +82,14 @@ def _check_python(one: Check, archive: Archive, release: Release) -> Iterator[Ch
 
 
 def _has(base: str, minor: str, release: Release) -> bool:
-    """Say whether the system of *release*'s server has the Python *base* and its library."""
+    """Return whether the system of *release*'s server has the Python *base* and its library."""
     if release.glibc is not None:
         return base in ("/usr/bin/python3", f"/usr/bin/python{minor}")
     return Path(base).exists() and f"libpython{minor}.so.1.0" in host_libraries()
 
 
 def _check_activated(archive: Archive, release: Release) -> Check | None:
-    """Check where ``bin/activate`` leads, for a release that sources it."""
+    """Check the folder that ``bin/activate`` sets, for a release that sources it."""
     folder = activated_folder(archive.survey.texts)
     if folder is None or release.launch != "sourced":
         return None
@@ -136,7 +136,7 @@ def _cure_glibc(one: Check, archive: Archive, release: Release) -> str:
 
 
 def _cure_libstdcxx(_: Check, archive: Archive, release: Release) -> str:
-    """Say what cures a libstdc++ in ``lib/`` that is too old for the stub."""
+    """Return how to fix a libstdc++ in ``lib/`` that is too old for the stub."""
     asked = archive.linking.highest_glibcxx()
     asks = asked[0] if asked is not None else "0"
     wanted = asks if is_newer(asks, release.stub_glibcxx) else release.stub_glibcxx
@@ -148,7 +148,7 @@ def _cure_libstdcxx(_: Check, archive: Archive, release: Release) -> str:
 
 def _cure_glibcxx(one: Check, archive: Archive, release: Release) -> str:
     asked = archive.linking.highest_glibcxx()
-    assert asked is not None  # or nothing would have failed
+    assert asked is not None  # otherwise nothing would have failed
     return hints.fit_libstdcxx(
         asked[0],
         _provider(archive, one.found.partition(" ")[0]),
@@ -159,7 +159,7 @@ def _cure_glibcxx(one: Check, archive: Archive, release: Release) -> str:
 
 
 def _provider(archive: Archive, path: str) -> tuple[str | None, bool]:
-    """Return the package that has the file *path*, and whether it is conda's."""
+    """Return the package that contains the file *path*, and whether it is conda's."""
     for record in archive.found_packages.conda:
         if path in record.files:
             return record.package.name, True
@@ -167,10 +167,10 @@ def _provider(archive: Archive, path: str) -> tuple[str | None, bool]:
 
 
 def _others(archive: Archive, release: Release) -> list[str]:
-    """Name the releases, with an image each, that take *archive* as it is, where *release* does not."""
+    """Return the releases with an image that accept *archive* as it is, if *release* does not."""
     try:
         fitting = fitting_ranges(archive.measured, archive.linking.libstdcxx)
-    except IntegrityError:  # it holds no Python
+    except IntegrityError:  # it contains no Python
         return []
     return [name for name, one in release_ranges() if name in fitting and one.glibc and one != release]
 

@@ -1,4 +1,4 @@
-"""Read what the ELF files of an extracted environment require of the system."""
+"""Read the requirements of an extracted environment's ELF files on the system."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Linking:
     """Highest ``GLIBCXX_`` version of a libstdc++ in ``lib/``, which the stub would load; None: there is none."""
 
     def highest_glibc(self) -> tuple[str, str] | None:
-        """Return the highest ``GLIBC_`` version asked, and a file that asks it."""
+        """Return the highest required ``GLIBC_`` version, and a file that requires it."""
         return _highest({path: facts.glibc for path, facts in self.files.items()})
 
     def highest_glibcxx(self) -> tuple[str, str] | None:
-        """Return the highest ``GLIBCXX_`` version asked, and a file that asks it."""
+        """Return the highest required ``GLIBCXX_`` version, and a file that requires it."""
         asked = {
             path: None if facts.provides_glibcxx else facts.glibcxx for path, facts in self.files.items()
         }
@@ -50,7 +50,7 @@ def read_linking(environment: Path, members: Mapping[str, Member]) -> Linking:
 
 
 def host_runpaths(linking: Linking) -> Iterator[tuple[str, str]]:
-    """Yield each RUNPATH element that leads out of the environment, and past the system's own, with its file."""
+    """Yield each RUNPATH element that points outside the environment and the system's folders, with its file."""
     for path, facts in linking.files.items():
         for element in facts.runpath:
             if inside(path, element) is None and not f"{element}/".startswith(SYSTEM_FOLDERS):

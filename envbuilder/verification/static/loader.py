@@ -1,9 +1,9 @@
 """Simulate the loader's search for libraries of ELF files, without loading any (ld.so(8)).
 
 A library is found if it is already loaded under its soname, in a folder of DT_RPATH or DT_RUNPATH, in ``ENV/lib``
-(which a launch puts first in LD_LIBRARY_PATH), or in the cache and the folders of the system. What is loaded by then
-is what the same package, and those that it requires, bring along: they are imported before it. What some other package
-has under that soname counts for nothing.
+(which a launch puts first in LD_LIBRARY_PATH), or in the cache and the folders of the system. Libraries that are
+already loaded are those of the same package and of packages that it requires, which are imported before it.
+Libraries of other packages do not count.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class System:
 
     release: Release
     besides: frozenset[str] = frozenset()
-    """Sonames that an image of the user's own has besides, as the recipe says."""
+    """Additional sonames in the user's image, from the recipe."""
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """Its name for messages."""
         return "this machine" if self.release.glibc is None else f"the image of {self.release.name}"
 
     def has(self, soname: str) -> bool | None:
-        """Say whether it has *soname*; None: nobody knows (the driver, CUDA's libraries of an image)."""
+        """Return whether it has *soname*; None: unknown (the driver, CUDA's libraries of an image)."""
         if soname in self.besides or LOADER.fullmatch(soname):
             return True
         known = image_has(soname, self.release)
@@ -66,11 +66,11 @@ def host_libraries() -> frozenset[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
-    """A library that a file needs, and the loader does not find."""
+    """A library that a file needs and the loader does not find."""
 
     soname: str
     path: str
-    """Of the file that needs it."""
+    """The path of the file that needs it."""
     package: str | None
     """The package of that file; None: it is part of the base."""
 
@@ -98,9 +98,9 @@ class Loader:
                 self._names.setdefault(facts.soname, set()).add(self._owners.get(path))
 
     def missing(self, system: System) -> Iterator[Missing]:
-        """Yield each library that neither the environment nor *system* has for the file that needs it.
+        """Yield each required library that neither the environment nor *system* has.
 
-        What *system* may or may not have is not among them.
+        Libraries that *system* may have are not among them.
         """
         for path, facts in self._files.items():
             for need in facts.needs:

@@ -44,11 +44,11 @@ MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
     "twice": ("duplicate members", "pack each path once"),
 }
 
-"""What each problem is called, and what to change."""
+"""The name of each problem, and what to change."""
 
 
 def check_name(archive: Archive) -> Check:
-    """Check that the name of *archive* tells its content."""
+    """Check that the name of *archive* matches its content."""
     name, digest = archive.path.name, archive.contents.sha256
     match = _NAMED.fullmatch(name)
     if match is None:

@@ -15,17 +15,17 @@ from envbuilder.verification.static.linking import host_runpaths
 from envbuilder.verification.static.loader import Loader, Missing, System
 
 _OPTIONAL: Final = re.compile(r"lib/python3\.\d+/(site-packages|lib-dynload)/.*")
-"""Files that are loaded only where something imports them. All others are what the interpreter itself is made of."""
+"""Files that are loaded only when imported. All others are part of the interpreter itself."""
 
 
 def system_of(archive: Archive, release: Release) -> System:
-    """Return the system that a server of *release* with *archive* runs on."""
+    """Return the system on which a server of *release* with *archive* runs."""
     besides = archive.manifest.system_libraries if archive.manifest is not None else ()
     return System(release=release, besides=frozenset(besides))
 
 
 def check_runpaths(archive: Archive) -> Iterator[Check]:
-    """Check that the base's own libraries are looked for inside; what packages are published with is a note."""
+    """Check that RUNPATHs of the base stay inside; those that packages are published with are only noted."""
     out = list(host_runpaths(archive.linking))
     own = [(path, element) for path, element in out if not _is_optional(path, archive)]
     dead = [f"{path} ({element})" for path, element in out if _is_optional(path, archive)]
@@ -44,9 +44,9 @@ def check_runpaths(archive: Archive) -> Iterator[Check]:
 
 
 def check_needs(archive: Archive, release: Release) -> Check:
-    """Check that each library needed is in the environment, or on the system of *release*'s server.
+    """Check that each required library is in the environment, or on the system of *release*'s server.
 
-    What no import comes to, nobody misses: that is known once packages are imported, see :func:`settle_needs`.
+    Whether an import needs a missing one is known once packages are imported, see :func:`settle_needs`.
     """
     system = system_of(archive, release)
     missing = list(_missing(archive, system))
@@ -75,9 +75,9 @@ def check_needs(archive: Archive, release: Release) -> Check:
 def settle_needs(
     checks: Sequence[Check], archive: Archive, release: Release, met: Collection[tuple[str, str]]
 ) -> list[Check]:
-    """Return *checks* with what is known of needs now that every package was imported.
+    """Return *checks* updated now that every package was imported.
 
-    *met* are the packages whose import failed, each with the library that was not there.
+    *met* are the packages whose import failed, each with the missing library.
     """
     system = system_of(archive, release)
     settled = []

@@ -1,4 +1,4 @@
-"""The Python packages that are installed in an environment: their files, and what they require."""
+"""The Python packages installed in an environment: their files and requirements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Installed:
     files: frozenset[str]
     """Paths in the environment, as RECORD lists them."""
     requires: frozenset[str]
-    """Normalized names of what it requires without an extra."""
+    """Normalized names of its requirements without extras."""
 
 
 def installed_packages(environment: Path, members: Iterable[str]) -> dict[str, Installed]:
@@ -57,7 +57,7 @@ def installed_packages(environment: Path, members: Iterable[str]) -> dict[str, I
 def with_recorded(
     found: Mapping[str, Installed], environment: Path, packages: Packages
 ) -> dict[str, Installed]:
-    """Return *found* and the Python packages without a RECORD, conda's and eggs, with files as *packages* says."""
+    """Return *found* and the Python packages without a RECORD, conda's and eggs, with the files in *packages*."""
     added = dict(found)
     owned = [(record.files, path) for record in packages.conda for path in record.files]
     owned += [(one.files, one.metadata) for one in packages.pip]
@@ -85,7 +85,7 @@ def _files(record: str, site: str) -> Iterator[str]:
         for row in csv.reader(record.splitlines()):
             if row and row[0]:
                 yield posixpath.normpath(posixpath.join(site, row[0]))
-    except csv.Error:  # the rest of a broken RECORD is nobody's
+    except csv.Error:  # the rest of a broken RECORD is ignored
         return
 
 
@@ -109,7 +109,7 @@ def owners(packages: Mapping[str, Installed]) -> dict[str, str]:
 
 
 def with_requirements(name: str, packages: Mapping[str, Installed]) -> set[str]:
-    """Return *name* and every package that it requires, directly or not: what it may have loaded by then."""
+    """Return *name* and every package that it requires, directly or indirectly."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:

@@ -17,7 +17,7 @@ from envbuilder.verification.static.extracted import Archive
 
 
 def check_contents(archive: Archive, options: VerifyOptions) -> Iterator[Check]:
-    """Check what *options* ask. What is read is read from the extracted files."""
+    """Make the checks that *options* require, from the extracted files."""
     asked = {
         "contents.sbom": options.sbom,
         "contents.licences": options.licences is not None,

@@ -19,15 +19,15 @@ from envbuilder.verification.report import Check, some
 
 _SIGN: Final = "get the archive from a source you trust; `envbuilder attest` writes a provenance"
 _MOST: Final = 32
-"""Provenances beside one archive that are read: each is a document of its own."""
+"""Most provenances that are read beside one archive."""
 
 
 def check_provenance(
     archive: Path, sha256: str, manifest: Manifest | None, trusted: Verifier
 ) -> Iterator[Check]:
-    """Check the provenance next to *archive*, of which *sha256* was measured and *manifest* read.
+    """Check the provenance next to *archive* with this *sha256* and *manifest*.
 
-    Of several provenances the first counts that *trusted* signed and that is of this archive.
+    Of several provenances, the first one that *trusted* signed for this archive is used.
     """
     refused = []
     fix = _SIGN

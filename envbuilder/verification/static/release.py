@@ -1,4 +1,4 @@
-"""Static checks of a release's requirements: its stub's Python, its image's glibc and libstdc++, its extraction."""
+"""Static checks of a release's requirements: the stub's Python, the image's glibc and libstdc++, extraction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from envbuilder.verification.static.needs import check_needs
 
 
 def check_release(archive: Archive, release: Release) -> Iterator[Check]:
-    """Check what *release* demands."""
+    """Check the requirements of *release*."""
     checks: tuple[tuple[str, Callable[[Archive, Release], Made]], ...] = (
         ("archive.through-links", _check_through_links),
         ("layout.libpython", _check_libpython),
@@ -76,7 +76,7 @@ def _check_glibc(archive: Archive, release: Release) -> Check:
 
 
 def _host_glibc() -> str | None:
-    """Return the version of this machine's glibc, where it has one."""
+    """Return the version of this machine's glibc, if it has one."""
     name = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
     return name.removeprefix("glibc ") if name else None
 

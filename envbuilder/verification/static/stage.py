@@ -1,4 +1,4 @@
-"""The static checks: first what decides whether an archive can be run, then what reads every byte again."""
+"""The static checks: first those that decide whether an archive can be run, then those that read every byte again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def check_structure(
     trusted: Verifier | None,
     options: VerifyOptions | None,
 ) -> list[Callable[[], None]]:
-    """Check what decides whether *archive* can be run; return what else there is to check, which may be done later.
+    """Make the checks that decide whether *archive* can be run; return the other checks, which may be made later.
 
-    The checks have their places in *findings* from now on.
+    All of them get their slots in *findings* now.
     """
     later: list[Callable[[], None]] = []
     for id, make in archive_checks(archive, lock):
