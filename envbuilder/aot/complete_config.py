@@ -30,20 +30,20 @@ def complete_model(
     isolate: bool = True,
     reporter: Reporter = SILENT,
 ) -> Path:
-    """Return a model directory whose config.pbtxt is complete: *model* itself where nothing is lacking.
+    """Return a model directory with a complete config.pbtxt: *model* itself if nothing is missing.
 
     Inputs are found in an exported program, outputs (names, data types, dims) by running the model in *environment*.
-    What config.pbtxt says is kept, and believed.
+    Existing fields of config.pbtxt are kept.
 
     Args:
         environment: an archive, or the folder that one is unpacked into.
         manifest: of that environment.
         model: a directory with config.pbtxt and version folders. It is only read.
         scratch: an empty folder.
-        isolate: run the model in a mount namespace where this user may have one.
+        isolate: run the model in a mount namespace if this user may create one.
 
     Raises:
-        DeployError: the model does not load, or does not tell what is lacking.
+        DeployError: the model does not load, or the missing fields cannot be determined.
     """
     config = read_config(model)
     message = config.message

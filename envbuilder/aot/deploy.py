@@ -1,4 +1,4 @@
-"""Deployments of models that are completed or compiled on the way, and of models that are there already."""
+"""Deploy models that are completed or compiled first, and compile models that are deployed already."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from envbuilder.foreign.deployable import describe_foreign
 from envbuilder.store.session import Session
 
 _TRIED: Final = "uncompiled"
-"""Entries of the store: what a version was made of that could not be compiled ahead of time."""
+"""The kind of store entries for versions that could not be compiled ahead of time."""
 
 
 def deploy_prepared(
@@ -34,7 +34,7 @@ def deploy_prepared(
     precompile: bool,
     complete: bool,
 ) -> Deployment:
-    """Deploy *model* with what is missing in its configuration (*complete*), and compiled ahead of time (*precompile*).
+    """Deploy *model* with a completed configuration (*complete*) and compiled ahead of time (*precompile*).
 
     Raises:
         DeployError: the model cannot be completed, compiled or deployed. The repository is as it was.
@@ -63,7 +63,7 @@ def deploy_prepared(
 def look_at_compiled(
     archive: Path, model: Path, repository: Path, session: Session
 ) -> tuple[tuple[Compiled, ...], bool]:
-    """Return what of *model* is compiled in *repository*, and whether more is to be: not what cannot be compiled.
+    """Return the compiled versions of *model* in *repository*, and whether others remain that can be compiled.
 
     Raises:
         DeployError: the model cannot be compiled ahead of time at all, or cannot be used.
@@ -75,9 +75,9 @@ def look_at_compiled(
 
 
 def compile_deployed(model: Path, session: Session, environment: Path | None = None) -> tuple[Compiled, ...]:
-    """Compile the model that is deployed in the folder *model*, and put what comes of it beside the model's file.
+    """Compile the deployed model in the folder *model*, and put the results beside the model's file.
 
-    *environment* is an archive, or the folder that one is unpacked into; None: what config.pbtxt names.
+    *environment* is an archive, or the folder that one is unpacked into; None: the one in config.pbtxt.
 
     Raises:
         DeployError: the model or its environment cannot be used.

@@ -1,4 +1,4 @@
-"""A model and its environment in a sandbox, where scripts run in the environment as a release runs a stub."""
+"""A model and its environment in a sandbox, in which the guest runs as a release runs a stub."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from envbuilder.verification.live.guest_process import run_guest
 from envbuilder.verification.live.launch import Sandbox
 
 COMPILE_TIMEOUT: Final = 3600.0
-"""Seconds for one version of a model."""
+"""Timeout in seconds for one version of a model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class ModelSandbox:
 
     @classmethod
     def make(cls, environment: Path, model: Path, scratch: Path, *, isolate: bool = True) -> ModelSandbox:
-        """Lay the files of the model directory *model* out below the empty folder *scratch*, with the runtime.
+        """Copy the files of the model directory *model* into the empty folder *scratch*, with the runtime.
 
         Raises:
             DeployError: the model directory or the environment cannot be used.
@@ -91,10 +91,10 @@ class ModelSandbox:
             unpack(self.environment, self.sandbox.environment)
 
     def ask(self, version: str, task: str, *, made_of: str = "", kinds: Sequence[str] = ()) -> Record:
-        """Run the script for *task*: ``package``, ``caches`` or ``describe``; return what it found.
+        """Run the guest with *task*: ``package``, ``caches`` or ``describe``; return its answer.
 
         Raises:
-            DeployError: the model does not load, or the script died.
+            DeployError: the model does not load, or the guest's process died.
         """
         sandbox, config = self.sandbox, self.config
         job = {

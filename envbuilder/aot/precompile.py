@@ -35,11 +35,11 @@ def precompile(
     Args:
         environment: an archive as ``envbuilder build`` wrote it, or the folder that one is unpacked into.
         model: a directory with config.pbtxt and version folders. It is only read.
-        scratch: an empty folder, in which the packages lie afterwards.
-        present: the model's folder in a repository: a package there that was made of the same is kept.
-        isolate: compile it in a mount namespace where this user may have one.
+        scratch: an empty folder for the packages.
+        present: the model's folder in a repository: a package there that was compiled from the same files is kept.
+        isolate: compile it in a mount namespace if this user may create one.
 
-    Returns: what came of each version; a model that cannot be compiled ahead of time is no error.
+    Returns: the result for each version; a model that cannot be compiled ahead of time is not an error.
 
     Raises:
         DeployError: the model directory or the environment cannot be used.
@@ -64,9 +64,9 @@ class Outlook:
     """What compiling a model would do."""
 
     kept: tuple[Compiled, ...]
-    """What is there, and was made of the same."""
+    """Existing results that were compiled from the same files."""
     pending: Mapping[str, str]
-    """The versions that would be compiled, each with a digest of what it is made of."""
+    """The versions that would be compiled, each with a digest of its inputs."""
 
 
 def look(environment: Path, model: Path, scratch: Path, *, present: Path | None = None) -> Outlook:

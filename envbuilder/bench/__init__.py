@@ -1,4 +1,4 @@
 """``envbuilder bench``: measure on this machine what a deployment costs.
 
-In: an archive, and model directories. Out: figures, and charts of them. Judges nothing.
+In: an archive, and model directories. Out: figures, and charts of them. Evaluates nothing.
 """

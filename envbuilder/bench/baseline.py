@@ -1,4 +1,4 @@
-"""What is compared with: the same environment as conda-pack packs it, and a model file as one writes it by hand."""
+"""The baseline: the same environment packed by conda-pack, and a hand-written model file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class TritonPythonModel:
 
 
 def pack_baseline(archive: Path, scratch: Path, target: Path) -> None:
-    """Pack the environment in *archive* with conda-pack and no bytecode, into *target*, by way of *scratch*."""
+    """Pack the environment in *archive* with conda-pack and without bytecode into *target*; *scratch* is
+    temporary."""
     prefix = scratch / "prefix"
     prefix.mkdir()
     run(["tar", "-xzf", str(archive), "-C", str(prefix)], env=os.environ)
@@ -85,7 +86,8 @@ def pack_baseline(archive: Path, scratch: Path, target: Path) -> None:
 
 
 def deploy_baseline(model: Path, archive: Path, repository: Path) -> None:
-    """Put *model* into *repository*, served by a file that imports torch at its top and compiles when asked first."""
+    """Put *model* into *repository*, served by a file that imports torch at its top and compiles at the first
+    request."""
     config = read_config(model)
     text = set_string(config.text, "backend", "python")
     text = remove(text, "default_model_filename")

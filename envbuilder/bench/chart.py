@@ -1,4 +1,4 @@
-"""A picture of starts: a stacked bar for each, in seconds."""
+"""A chart of starts: a stacked bar for each, in seconds."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _FONT: Final = 12.0
 
 
 def plot_starts(starts: Starts, path: Path) -> None:
-    """Draw *starts* to *path*, whose suffix (``.svg`` or ``.png``) says how.
+    """Draw *starts* to *path*, in the format of its suffix (``.svg`` or ``.png``).
 
     Raises:
-        RecipeError: another suffix, *path* cannot be written, or a PNG is asked for without Pillow.
+        RecipeError: another suffix, *path* cannot be written, or a PNG without Pillow.
     """
     boxes = list(draw_starts(starts))
     write_picture(boxes, path, width=_WIDTH, height=boxes[0].height)

@@ -1,4 +1,4 @@
-"""Count how often a compiler runs, by standing before it on PATH."""
+"""Count how often a compiler runs, with wrappers before it on PATH."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATH={system} exec {name} "$@"
 
 
 class CompilerCount:
-    """A folder of stand-ins for this machine's compilers, to be put before them on PATH."""
+    """A folder of wrappers for this machine's compilers, to be put before them on PATH."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()

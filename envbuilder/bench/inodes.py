@@ -1,8 +1,8 @@
-"""The inodes of what servers extracted, kept in use for as long as starts are measured.
+"""Keep the inodes of files that servers extracted in use while starts are measured.
 
-ext4 gives an inode out again only minutes after it was freed, and when it makes a file it steps over all of those one
-by one (``recently_deleted`` in the kernel's fs/ext4/ialloc.c). A server takes the files of its environment along when
-it stops: the next one, on the same disk, would extract two to three times as slowly as one on a new machine.
+ext4 reuses an inode only minutes after it was freed, and skips all of those one by one when it creates a file
+(``recently_deleted`` in the kernel's fs/ext4/ialloc.c). A server removes the files of its environment when it
+stops: the next one on the same disk would extract two to three times as slowly as one on a new machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class KeptInodes:
                         self._full.append(link)
 
     def empty(self) -> None:
-        """Give the space of the files back that nobody else has any more; their inodes stay."""
+        """Free the space of files that have no other link; their inodes stay in use."""
         for link in self._full:
             found = link.lstat()
             if found.st_nlink == 1 and found.st_size and not link.is_symlink():
@@ -46,6 +46,6 @@ class KeptInodes:
 
 @contextlib.contextmanager
 def kept_inodes(place: Path = EXTRACTIONS) -> Iterator[KeptInodes]:
-    """Keep inodes on the disk of *place*, where servers extract environments, until the block is left."""
+    """Keep inodes in use on the disk of *place*, where servers extract environments, until the block is left."""
     with draft_folder(place, "inodes") as folder:
         yield KeptInodes(folder)

@@ -1,4 +1,4 @@
-"""Measure from the start of a real server to its first right answer."""
+"""Measure the time from the start of a real server to its first correct response."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from envbuilder.verification.server.tritonserver import TritonServer
 _ROWS: Final = 3
 _RELATIVE: Final = 1e-3
 _ABSOLUTE: Final = 1e-4
-"""What a right answer may differ by from eager's; the difference itself is told."""
+"""Largest difference of a correct response from eager; the difference itself is reported."""
 _UNCOMPILED: Final = ("TORCH_COMPILE_OPTIONAL_PARAMETERS", '{"disable": true}')
 
 
@@ -48,15 +48,15 @@ class Start:
     """``baseline``, ``archive``, ``unpacked`` or ``mounted``."""
     precompiled: bool
     restart: bool
-    """Whether the same was started before, and has left its caches."""
+    """Whether it is a restart, with the caches of an earlier start."""
     seconds: float
-    """From the start of the server to the first right answer."""
+    """Seconds from the start of the server to the first correct response."""
     phases: Mapping[str, float]
     """Seconds of each of :data:`envbuilder.bench.timeline.PHASES`."""
     compilations: int
-    """Runs of a compiler, counted."""
+    """How many times a compiler ran."""
     difference: float
-    """The largest difference between its answer and eager's."""
+    """The largest difference between its response and eager."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,13 +70,13 @@ class ModelStarts:
     fastest of the rounds, as disks and other programs only ever make a start slower."""
     unpacked_ratio: float
     mounted_ratio: float | None
-    """None: it was not measured."""
+    """None: not measured."""
     compiles_on_restart: int
     """Runs of a compiler in all restarts of our deployments."""
     difference_precompiled: float
     """The largest difference from eager of a precompiled answer."""
     difference_compiled: float
-    """The same of ``torch.compile``'s own answers, in the baseline."""
+    """The same for ``torch.compile`` itself, in the baseline."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +103,7 @@ class Starts:
                 )
 
     def lines(self) -> Iterator[str]:
-        """Yield what follows from the table."""
+        """Yield the conclusions below the table."""
         for model in self.models:
             mounted = f", mounted {model.mounted_ratio:.1f} times" if model.mounted_ratio is not None else ""
             yield (
@@ -116,14 +116,14 @@ class Starts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartChoice:
-    """What is started, and how often."""
+    """What to start, and how often."""
 
     uncompiled: bool = True
-    """Also deployments that are compiled when they are served."""
+    """Whether to include deployments that are compiled while serving."""
     rounds: int = 2
-    """How often each is started for the first time, and again."""
+    """How often each is started for the first time, and restarted."""
     mounted_at: Path | None = None
-    """Where the archive's image is mounted: from there, too."""
+    """Where the archive's image is mounted, to measure that, too."""
 
 
 HEADINGS: Final = ("model", "deployment", "compiled", "start", "seconds", *PHASES, "compilers run")
@@ -138,17 +138,17 @@ def measure_starts(
     choice: StartChoice | None = None,
     reporter: Reporter = SILENT,
 ) -> Starts:
-    """Measure how long a real server takes to its first right answer, for each of *models*.
+    """Measure how long a real server takes to its first correct response, for each of *models*.
 
     Args:
         archive: as ``envbuilder build`` wrote it.
         models: model directories whose module needs no weights file.
         scratch: an empty folder.
         server: the server to start.
-        choice: what is started; default: all but a mount, twice.
+        choice: what to start; default: everything except a mount, twice.
 
     Raises:
-        VerifyError: a server does not become ready, or answers wrong.
+        VerifyError: a server does not become ready, or a response is wrong.
         DeployError: a model cannot be deployed.
     """
     choice = choice or StartChoice()
@@ -178,7 +178,7 @@ def measure_starts(
 
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """What all measurements of one run share."""
+    """The common parts of all measurements of a run."""
 
     archive: Path
     scratch: Path
@@ -188,7 +188,7 @@ class _Bench:
     inodes: KeptInodes
     choice: StartChoice
     image: str
-    """What a cluster's manifests would name: nobody reads those that are written here."""
+    """A placeholder for the image in the cluster's manifests, which are not used here."""
     reporter: Reporter
 
     @property
@@ -196,7 +196,7 @@ class _Bench:
         return self.scratch / "baseline.tar.gz"
 
     def measure(self, model: Path) -> ModelStarts:
-        """Start everything there is of one model."""
+        """Start every deployment of one model."""
         name = read_config(model).message.name or model.name
         folder = self.scratch / name
         folder.mkdir()
@@ -226,7 +226,7 @@ class _Bench:
         return summed(name, starts)
 
     def _options(self, deployment: str, folder: Path) -> DeployOptions:
-        # Whatever environment the model has, it is replaced: it is this one that is measured.
+        # The model's own environment, if any, is replaced by the measured one.
         if deployment == "mounted":
             return DeployOptions(
                 layout="image",
@@ -240,7 +240,7 @@ class _Bench:
         )
 
     def _eager(self, model: Path, folder: Path, name: str) -> Mapping[str, np.ndarray[Any, Any]]:
-        """Return the answers of the model as it is, not compiled."""
+        """Return the outputs of the uncompiled model."""
         copy = shutil.copytree(model, folder / "eager-model" / name)
         config = copy / CONFIG
         config.write_text(set_parameter(config.read_text(), *_UNCOMPILED))
@@ -271,7 +271,7 @@ class _Bench:
             "TORCHINDUCTOR_CACHE_DIR": str(_caches(folder, deployment, ahead)),
         }
         before, others = self.compilers.count(), extractions()
-        os.sync()  # what was written before is no part of what this start has to write
+        os.sync()  # so that this start does not wait for earlier writes
         began = time.time()
         options = StartOptions(env=env, extra_args=("--log-verbose=1",), pause=0.02)
         with self.server.start(folder / label, python=self.python, log=log, options=options) as running:
@@ -318,7 +318,7 @@ def _difference(
     expected: Mapping[str, np.ndarray[Any, Any]],
     running: RunningServer,
 ) -> float:
-    """Return the largest difference of a right answer.
+    """Return the largest difference of a correct response.
 
     Raises:
         VerifyError: it is wrong.
@@ -333,7 +333,7 @@ def _difference(
 
 
 def summed(name: str, starts: Sequence[Start]) -> ModelStarts:
-    """Return what follows from the *starts* of one model."""
+    """Return the conclusions from the *starts* of one model."""
     first: dict[tuple[str, bool], float] = {}
     for s in starts:
         if not s.restart:

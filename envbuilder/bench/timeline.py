@@ -1,4 +1,4 @@
-"""Where the time goes between the start of a server and its first answer, read from the server's log."""
+"""Break down the time between the start of a server and its first response, from the server's log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PHASES: Final = (
     "first request",
     "rest",
 )
-"""The server itself; the archive; the extra stub that is asked for the configuration; the stub and its imports; the
+"""The server itself; the archive; the extra stub for the configuration; the stub and its imports; the
 model; compiling and warming before it is ready; the first request; and what lies between."""
 _LINE: Final = re.compile(r"^[IWEV]\d{4} (\d\d):(\d\d):(\d\d\.\d+) ")
 _READY: Final = re.compile(
@@ -41,7 +41,7 @@ def read_phases(log: str, *, began: float, ready: float, answered: float) -> Map
         elif "Extracting Python execution env" in line and extracting is None:
             extracting = at
         elif extracting is not None and extracted is None:
-            extracted = at  # whatever the server does next
+            extracted = at  # the next action of the server
         if "TRITONBACKEND_ModelInstanceInitialize: " in line and instance is None:
             instance = at
         match = _READY.search(line)
@@ -65,7 +65,8 @@ def read_phases(log: str, *, began: float, ready: float, answered: float) -> Map
 
 
 def _seconds(found: re.Match[str], began: float) -> float:
-    """Return when a line was written, in seconds of the epoch: the log has the time of day, of some time zone."""
+    """Return the time of a line in seconds since the epoch: the log has only the time of day, in an unknown time
+    zone."""
     of_day = 3600.0 * int(found[1]) + 60.0 * int(found[2]) + float(found[3])
     midnight = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).replace(
         hour=0, minute=0, second=0, microsecond=0

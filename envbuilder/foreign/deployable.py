@@ -1,4 +1,4 @@
-"""Whether an environment that another tool packed can be deployed at all: what no release loads is refused."""
+"""Decide whether an environment that another tool packed can be deployed: what no release loads is refused."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from envbuilder.foreign.survey import is_foreign, survey
 
 
 def describe_foreign(archive: Path) -> MeasuredManifest | None:
-    """Return what a manifest would say of *archive*, which has none; None: it holds no Python environment, or was built
-    by this tool.
+    """Derive a manifest for *archive*, which has none; None: it is not a Python environment, or was built by this
+    tool.
 
     Raises:
-        DeployError: Triton would not load it, or nowhere else than where it was made.
-        IntegrityError: it cannot be read to its end, or what conda or pip wrote down in it cannot be understood.
+        DeployError: Triton would not load it, or only on the machine where it was made.
+        IntegrityError: it cannot be read to its end, or records of conda or pip in it are malformed.
     """
     found = survey(archive)
     if not is_foreign(found.members):

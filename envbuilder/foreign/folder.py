@@ -1,4 +1,4 @@
-"""The folder of an environment as an archive: what is done with archives can be done with it."""
+"""Pack the folder of an environment, so that it can be used like an archive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envbuilder.foreign.survey import is_environment, name_of
 
 
 def pack_folder(folder: Path, into: Path) -> Path:
-    """Write the tar of *folder* into the folder *into*, under a name that tells its content.
+    """Write the tar of *folder* into the folder *into*, with its digest in the name.
 
     Raises:
         IntegrityError: *folder* is not an environment, or cannot be read.

@@ -1,7 +1,7 @@
-"""What an environment that another tool made asks for, in the form of everything that can be imported.
+"""Convert an environment that another tool made to the common form of imported files.
 
-What a person asked for becomes a requirement, with its version; what that brought along becomes a constraint, where
-pip installed it, and is the solver's business, where conda did. What no package brought cannot be carried over.
+Packages that the user requested become requirements, with their versions. Their dependencies become constraints if
+pip installed them, and are left to the solver if conda did. Files of no package cannot be carried over.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from envbuilder.util.text import counted
 
 _MAGIC: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")
 _TOOLS: Final = frozenset({"pip", "setuptools", "wheel", "conda-pack"})
-"""What installs packages: nobody asked for it, unless something requires it."""
+"""Installation tools, which count only if another package requires them."""
 _OF_TORCH: Final = re.compile(r"nvidia-.+|triton|cuda-bindings|cuda-pathfinder|cuda-toolkit")
-"""What a build of torch pins itself: another build pins others."""
+"""Packages that a build of torch pins itself: other builds pin others."""
 _OF_RELEASE: Final = re.compile(r"_libgcc_mutex|_openmp_mutex|lib(?:gcc|stdcxx|gomp)(?:-ng|-devel.*)?")
-"""What decides whether a stub starts: the release says which."""
+"""Packages that determine whether a stub starts: the release determines them."""
 _OF_PACKERS: Final = re.compile(
     r"bin/(?:activate.*|Activate\.ps1|deactivate.*|conda-unpack|conda_unpack_progress\.py|python[\d.]*|pip[\d.]*)"
     r"|conda-meta/.*|pyvenv\.cfg|CACHEDIR\.TAG|\.gitignore|\.lock|lib64|\.condarc|\.nonadmin"
     r"|.*/site-packages/_virtualenv\.(?:pth|py)"
 )
 _SHOWN: Final = 20
-"""Files of no package that are named one by one; more are named by folder."""
+"""How many files of no package are listed; more are grouped by folder."""
 
 
 def is_environment_file(path: Path) -> bool:
-    """Say whether *path* is an archive, or the folder of an environment."""
+    """Return whether *path* is an archive, or the folder of an environment."""
     if path.is_dir():
         return is_environment(path)
     try:
@@ -63,10 +63,10 @@ def is_environment_file(path: Path) -> bool:
 def read_environment_import(
     path: Path, choices: Choices | None = None, *, reporter: Reporter = SILENT
 ) -> tuple[Imported, Choices]:
-    """Read the archive or folder *path*; return what it asks for, and *choices* with the release that it fits.
+    """Read the archive or folder *path*; return its requirements, and *choices* with a release that it fits.
 
     Raises:
-        RecipeError: it is none that another tool made.
+        RecipeError: it is not an environment of another tool.
         IntegrityError: it cannot be read to its end, or what conda or pip wrote down in it cannot be understood.
     """
     found = survey(path, reporter=reporter)
@@ -128,12 +128,12 @@ def _minor(manifest: MeasuredManifest) -> str:
 
 @dataclass(kw_only=True, slots=True)
 class _Reading:
-    """What becomes of each package and file."""
+    """The conversion of each package and file."""
 
     path: Path
     packages: Packages
     requires: Mapping[str, frozenset[str]]
-    """What each Python project requires, of what is there."""
+    """The installed requirements of each Python project."""
     wanted: Wanted = field(default_factory=Wanted)
 
     @property
@@ -143,7 +143,7 @@ class _Reading:
     # -- pip's -------------------------------------------------------------------------------------
 
     def take_pip(self) -> None:
-        """Require what a person asked pip for, and constrain what that brought along."""
+        """Add requirements for packages that the user requested from pip, and constraints for their dependencies."""
         pip = {canonicalize_name(one.package.name): one for one in self.packages.pip}
         required = {other for name in pip for other in self.requires[name] if other != name}
         for name, one in sorted(pip.items()):
@@ -216,7 +216,7 @@ class _Reading:
     # -- files -------------------------------------------------------------------------------------
 
     def take_files(self, found: Survey) -> None:
-        """Say which files no package brought, and which are other than their package has them."""
+        """Add remarks on files of no package, and on files that differ from their package."""
         owned: set[str] = set()
         for record in self.packages.conda:
             owned |= record.files
@@ -269,7 +269,7 @@ def _editable(one: PipPackage) -> str:
 
 
 def _requires(texts: Mapping[str, bytes], packages: Packages) -> dict[str, frozenset[str]]:
-    """Return what each of pip's packages requires without an extra."""
+    """Return the requirements of each of pip's packages, without extras."""
     found: dict[str, frozenset[str]] = {}
     for one in packages.pip:
         fields = texts[one.metadata].replace(b"\r\n", b"\n").partition(b"\n\n")[0]

@@ -1,4 +1,4 @@
-"""What a manifest would say of an environment that has none, measured on the environment itself."""
+"""Derive a manifest for an environment that has none, from the environment itself."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _CUDA: Final = re.compile(r"^cuda\b[^=]*= *['\"]([^'\"]+)", re.MULTILINE)
 
 
 class MeasuredManifest(Manifest):
-    """A manifest that no build wrote. It names no recipe's and no lock's digest, and of wheels no sha256.
+    """A manifest that no build wrote. It has no digests of recipe and lock, and no sha256 of wheels.
 
-    Its release is the newest that takes the environment, as far as files tell; where there is none, the newest with its
-    Python, or the newest of all.
+    Its release is the newest that would load the environment, judging by its files; if there is none, the newest
+    with its Python, or the newest of all.
     """
 
     __slots__ = ()
@@ -49,7 +49,7 @@ def read_measured(path: Path, *, reporter: Reporter = SILENT) -> MeasuredManifes
 
 
 def measure(found: Survey, *, where: str) -> MeasuredManifest:
-    """Return what a manifest would say of what was *found*; *where* names it in errors.
+    """Return the manifest for the survey *found*; *where* names it in errors.
 
     Raises:
         IntegrityError: it is no Python environment, or what conda or pip wrote down in it cannot be understood.
@@ -101,7 +101,7 @@ def measure(found: Survey, *, where: str) -> MeasuredManifest:
 
 
 def python_version(found: Survey, packages: Packages) -> str | None:
-    """Return the version of an environment's Python, with its patch level where anything tells that."""
+    """Return the version of an environment's Python, with its patch level if known."""
     of_conda = next((one.package.version for one in packages.conda if one.package.name == "python"), None)
     if of_conda is not None:
         return of_conda
@@ -128,13 +128,13 @@ def torch_build(texts: Mapping[str, bytes]) -> tuple[str | None, str | None]:
 
 
 def activated_folder(texts: Mapping[str, bytes]) -> str | None:
-    """Return the folder that ``bin/activate`` puts on ``PATH`` wherever it lies; None: its own."""
+    """Return the fixed folder that ``bin/activate`` puts on ``PATH``; None: its own."""
     match = _ACTIVATED.search(texts.get("bin/activate", b""))
     return match[1].decode(errors="replace") if match is not None else None
 
 
 def venv_home(texts: Mapping[str, bytes]) -> str | None:
-    """Return the folder of the Python that a venv was made with; None: it is none."""
+    """Return the folder of the Python with which a venv was made; None: it is not a venv."""
     match = _HOME.search(texts.get("pyvenv.cfg", b""))
     return match[1].decode(errors="replace") if match is not None else None
 
@@ -149,7 +149,7 @@ def _origin(found: Survey, packages: Packages) -> str:
 def _release(
     python: str, numpy: str | None, glibc: str | None, glibcxx: str | None, bundled: str | None
 ) -> Release:
-    """Return the newest release that takes such an environment; see :class:`MeasuredManifest`."""
+    """Return the newest release that loads such an environment; see :class:`MeasuredManifest`."""
     minor = ".".join(python.split(".")[:2])
     releases = [release for _, release in release_ranges()]
     with_python = [release for release in releases if minor in release.pythons]
@@ -160,7 +160,8 @@ def _release(
 
 
 def fitting_ranges(manifest: MeasuredManifest, bundled: str | None) -> tuple[str, ...]:
-    """Name the releases that take an environment, as far as files tell; *bundled* is its libstdc++'s version."""
+    """Return the releases that would load an environment, judging by its files; *bundled* is its libstdc++'s
+    version."""
     minor = ".".join(manifest.python.split(".")[:2])
     versions: dict[str, str] = {canonicalize_name(one.name): one.version for one in manifest.packages}
     numpy = versions.get("numpy") or manifest.provides.get("numpy")
@@ -176,7 +177,7 @@ def _fits(
     release: Release, *, numpy: str | None, glibc: str | None, glibcxx: str | None, bundled: str | None
 ) -> bool:
     return (
-        # Of a host: what its own system has is asked when it serves.
+        # On a host, its own system is checked when it serves.
         (release.glibc is None or _at_most(glibc, release.glibc))
         and _at_most(release.stub_glibcxx, bundled)
         and _at_most(glibcxx, bundled or release.glibcxx)

@@ -1,4 +1,4 @@
-"""The packages of an environment, as conda and pip wrote them down in it."""
+"""The packages of an environment, from the records of conda and pip in it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SITE: Final = r"lib/python3\.\d+/site-packages"
 METADATA: Final = re.compile(
     rf"(?P<site>{SITE})/(?P<folder>[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info))"
 )
-"""What describes a package: pip's since PEP 376, setuptools', and distutils' single file."""
+"""Metadata of packages: PEP 376's, setuptools', and distutils' single file."""
 CONDA_META: Final = re.compile(r"conda-meta/(?P<stem>[^/]+)\.json")
 _HEADERS: Final = 2**20
-"""Bytes of the fields of a METADATA file: the largest known are some 100 kB."""
+"""Limit for the fields of a METADATA file, in bytes: the largest known have some 100 kB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,43 +32,43 @@ class CondaRecord:
     """A package that conda installed."""
 
     package: ManifestCondaPackage
-    """Without a sha256 where conda did not write it down."""
+    """Its sha256 is empty if conda did not record it."""
     channel: str
-    """As it is written down: a name or an address, perhaps with credentials."""
+    """As recorded: a name or an address, perhaps with credentials."""
     files: frozenset[str]
     depends: tuple[str, ...] = ()
     """Names of the packages that it depends on."""
     requested: tuple[str, ...] = ()
-    """The match specs that a person asked for."""
+    """The match specs that the user requested."""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of a file as the package has it, where no prefix was written into it."""
+    """sha256 of the package's files into which no prefix was written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipPackage:
-    """A Python package that no conda package brought."""
+    """A Python package that is not from a conda package."""
 
     package: ManifestPackage
-    """Named as its wheel was, as far as that can be told; no sha256, and no size: the wheel is not there."""
+    """The file name is derived; sha256 and size are unknown without the wheel."""
     metadata: str
-    """The path of what describes it."""
+    """The path of its metadata."""
     files: frozenset[str]
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of a file as RECORD says it, in base64."""
+    """sha256 of its files in RECORD, in base64."""
     url: str | None = None
-    """Where it came from, where that was no index (PEP 610)."""
+    """Where it came from, if not from an index (PEP 610)."""
     editable: bool = False
     requested: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packages:
-    """What is installed in an environment."""
+    """The installed packages of an environment."""
 
     conda: tuple[CondaRecord, ...]
     pip: tuple[PipPackage, ...]
     provides: Mapping[str, str]
-    """Name and version of each Python project that conda packages brought."""
+    """Name and version of each Python project from conda packages."""
 
     @property
     def versions(self) -> dict[str, str]:
@@ -78,10 +78,10 @@ class Packages:
 
 
 def find_packages(texts: Mapping[str, bytes]) -> Packages:
-    """Return the packages that *texts*, of an environment's files by path, describe.
+    """Return the packages described by *texts*, an environment's metadata files by path.
 
     Raises:
-        DocumentError: what conda or pip wrote down cannot be understood.
+        DocumentError: records of conda or pip are malformed.
     """
     conda = tuple(
         _conda(parse_json(texts[path], where=path, cap=LISTING), match["stem"])
@@ -112,7 +112,7 @@ def _conda(found: Record, stem: str) -> CondaRecord:
     channel = found.text("channel") if "channel" in found else url.rpartition("/")[0]
     channel = channel.rstrip("/").removesuffix(f"/{subdir}")
     said = found.text("fn") if "fn" in found else ""
-    # Its record is called as its file is; `fn` of some solvers has no suffix.
+    # Its record is named like its file; `fn` of some solvers has no suffix.
     suffix = ".conda" if said.endswith(".conda") or url.endswith(".conda") else ".tar.bz2"
     paths = found.record("paths_data").records("paths") if "paths_data" in found else []
     package = ManifestCondaPackage(
@@ -206,18 +206,18 @@ def _recorded(record: bytes | None, site: str, folder: str) -> tuple[frozenset[s
         for row in rows:
             if not row or not row[0] or row[0].startswith("/"):
                 continue
-            base = site if len(row) > 1 else folder  # installed-files.txt is relative to where it lies
+            base = site if len(row) > 1 else folder  # paths in installed-files.txt are relative to it
             path = posixpath.normpath(posixpath.join(base, row[0]))
             files.add(path)
             if len(row) > 1 and row[1].startswith("sha256="):
                 hashes[path] = row[1].removeprefix("sha256=")
-    except csv.Error:  # the rest of a broken RECORD is nobody's
+    except csv.Error:  # the rest of a broken RECORD is ignored
         pass
     return frozenset(files), hashes
 
 
 def _origin(data: bytes | None) -> tuple[str | None, bool]:
-    """Return where a package came from as PEP 610 has it, and whether it is a folder that stays where it is."""
+    """Return the origin of a package from PEP 610, and whether it is an editable folder."""
     if data is None:
         return None, False
     try:

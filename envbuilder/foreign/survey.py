@@ -1,4 +1,4 @@
-"""Read an environment once, whatever it lies in: its files, what describes them, what its ELF files ask."""
+"""Read an environment in any container once: its files, their metadata, the requirements of its ELF files."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ _WHOLE: Final = re.compile(
     r".*/(?:METADATA|PKG-INFO|RECORD)|.*\.json|.*\.dist-info/sboms/.+|bin/conda-unpack"
 )
 OWN: Final = "share/envbuilder/"
-"""What ``envbuilder build`` puts into every archive."""
+"""The files that ``envbuilder build`` puts into every archive."""
 _HEAD: Final = 2**16
-"""Bytes of a licence file, and of others that are short, that are read."""
+"""How many bytes of licence files and other short files are read."""
 _LIBSTDCXX: Final = re.compile(r"lib/libstdc\+\+\.so\.6[.\d]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """What an environment is made of. Paths are within it, also where an archive has a folder around it."""
+    """The content of an environment. Paths are relative to it, even if the archive has a folder around it."""
 
     name: str
-    """What it is called, after its file or folder."""
+    """Its name, from its file or folder."""
     sha256: str
-    """Of the archive; of a folder, of the tar that it would be."""
+    """sha256 of the archive, or of the tar of a folder."""
     size: int
-    """Bytes of the archive; 0 of a folder."""
+    """Size of the archive in bytes; 0 for a folder."""
     compression: Compression
     refused: str | None
-    """Why Triton does not extract it, whatever is in it."""
+    """Why Triton does not extract it, regardless of its content."""
     around: str
-    """The folder that everything in the archive lies in; empty where nothing is around."""
+    """The folder around everything in the archive; empty if there is none."""
     members: Mapping[str, Member]
     """Files and links."""
     texts: Mapping[str, bytes]
-    """What describes it, by path."""
+    """Its metadata files, by path."""
     elf: Mapping[str, ElfFacts]
     libstdcxx: str | None
     """Highest ``GLIBCXX_`` version of a libstdc++ in ``lib/``."""
@@ -74,7 +74,7 @@ def survey(path: Path, *, reporter: Reporter = SILENT) -> Survey:
     """Read the archive or the folder *path* once, from its first byte to its last.
 
     Raises:
-        IntegrityError: there is none, or it cannot be read to its end.
+        IntegrityError: it does not exist, or cannot be read to its end.
     """
     try:
         source = open_source(path)
@@ -132,7 +132,7 @@ def survey_of_folder(
 
 
 def is_foreign(members: Iterable[str]) -> bool:
-    """Say whether files *members* are an environment with a Python that another tool made."""
+    """Return whether the files *members* are an environment with a Python that another tool made."""
     paths = list(members)
     ours = any(path.startswith(OWN) for path in paths)
     return not ours and any(
@@ -141,13 +141,13 @@ def is_foreign(members: Iterable[str]) -> bool:
 
 
 def is_environment(folder: Path) -> bool:
-    """Say whether *folder* is a conda prefix, a venv, or what one was packed into."""
+    """Return whether *folder* is a conda prefix, a venv, or an unpacked one."""
     marks = ("conda-meta", "pyvenv.cfg", "bin/activate", "bin/python3", OWN)
     return any((folder / mark).exists() or (folder / mark).is_symlink() for mark in marks)
 
 
 class _Reading:
-    """What was read so far."""
+    """The state of the survey."""
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
@@ -159,7 +159,7 @@ class _Reading:
     def add(self, tar: BoundedTar, info: tarfile.TarInfo) -> None:
         path = posixpath.normpath(info.name)
         if path.startswith(("/", "../")) or path == "..":
-            return  # of no environment; verification names it
+            return  # not an environment's; verification reports it
         if info.issym():
             digest = hashlib.sha256(info.linkname.encode(errors="surrogateescape")).hexdigest()
             self.members[path] = Member(path=path, mode=info.mode, size=0, sha256=digest, link=info.linkname)
@@ -202,7 +202,7 @@ class _Reading:
             sha256=digest.hexdigest(),
             elf=head.startswith(MAGIC),
         )
-        # Which folder may be around everything is known at the end.
+        # The folder around everything is only known at the end.
         if _WANTED.fullmatch(path) or _WANTED.fullmatch(path.partition("/")[2]):
             self._left -= len(text)
             if self._left < 0:
@@ -268,7 +268,7 @@ def _bound(path: str) -> int:
 
 
 def folder_around(paths: Iterable[str]) -> str:
-    """Return the one folder that all *paths* lie in, where an environment lies in it; empty where there is none."""
+    """Return the one folder that contains all *paths*, if it is an environment; otherwise empty."""
     paths = list(paths)
     tops = {path.partition("/")[0] for path in paths}
     if len(tops) != 1:
@@ -279,7 +279,7 @@ def folder_around(paths: Iterable[str]) -> str:
 
 
 def name_of(path: Path) -> str:
-    """Return what an environment is called, after its file or folder: letters, digits, - and _."""
+    """Return an environment's name, from its file or folder: letters, digits, - and _."""
     name = re.sub(r"\.(tar(\.\w+)?|tgz|tbz2?|txz|zip)$", "", path.absolute().name)
     name = re.sub(r"-[0-9a-f]{12}$", "", name)
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:200] or "environment"

@@ -1,4 +1,4 @@
-"""Do the job that the argument names; see the package."""
+"""Do the job in the file that the argument names; see the package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "_envbuilder_guest"
 
 
 def main(*arguments: str) -> None:
-    """Load the package from where this file lies, not by way of ``sys.path``, and let it do the job."""
+    """Load the package from this file's folder, not through ``sys.path``, and let it do the job."""
     folder = os.path.dirname(os.path.abspath(__file__))
     start = os.path.join(folder, "__init__.py")
     spec = importlib.util.spec_from_file_location(NAME, start, submodule_search_locations=[folder])

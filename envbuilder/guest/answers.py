@@ -1,4 +1,4 @@
-"""Answers of a model, each a list of responses (one, unless the model is decoupled), each of arrays by name."""
+"""Outputs of a model: each answer is a list of responses (one, unless decoupled), each a dict of arrays."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Response = Dict[str, Any]
 Answer = List[Response]
 _NUMPY = {
     "TYPE_BOOL": "bool",
-    "TYPE_BF16": "float32",  # as answers hold it
+    "TYPE_BF16": "float32",  # the type in answers
     **{f"TYPE_FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
     **{f"TYPE_{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
 }
 """NumPy's types by Triton's names."""
 RESPONSES = "the number of responses"
-"""Varies like an output."""
+"""Marks that the number of responses varies, like the name of an output."""
 
 
 def mismatches(
@@ -32,10 +32,10 @@ def mismatches(
     against: str = "eager",
     tolerance: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Say in which outputs *found* is another answer than *expected*.
+    """Describe the outputs in which *found* differs from *expected*.
 
-    Of what *varying* names, only the type and the number of dims are compared; numbers that are *rough*, and a
-    *tolerance*, as :func:`differences` has them. *against* says in words what is expected.
+    Of outputs in *varying*, only the type and the number of dims are compared; *rough* and *tolerance* are those of
+    :func:`differences`. *against* describes the expected answer.
     """
     loose = set(varying)
     if len(found) != len(expected) and RESPONSES not in loose:
@@ -60,7 +60,7 @@ def unexpected(
     rough: Iterable[str] = (),
     tolerance: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Say in which of the outputs that *expected* names *found* is another answer; see :func:`mismatches`."""
+    """Describe which of the outputs in *expected* differ in *found*; see :func:`mismatches`."""
     named = {name for response in expected for name in response}
     found = [_only(response, named) for response in found]
     return mismatches(found, expected, rough=rough, against="expected", tolerance=tolerance)
@@ -77,13 +77,13 @@ def varying_outputs(first: Answer, second: Answer, rough: Iterable[str] = ()) ->
 
 
 def empty_outputs(answers: Iterable[Answer]) -> list[str]:
-    """Return the outputs that came without a value."""
+    """Return the outputs without values."""
     found = (item for answer in answers for response in answer for item in response.items())
     return sorted({name for name, array in found if not array.size})
 
 
 def missing_outputs(config: Mapping[str, Any], answers: Iterable[Answer]) -> list[str]:
-    """Return the outputs of *config* that no answer has; one that has all it needs may leave some out.
+    """Return the outputs of *config* that no answer contains; a single answer may omit some.
 
     A decoupled model may send them in any response, or none.
     """
@@ -95,7 +95,7 @@ def missing_outputs(config: Mapping[str, Any], answers: Iterable[Answer]) -> lis
 
 
 def undescribed_outputs(config: Mapping[str, Any], answers: Mapping[str, Answer]) -> list[str]:
-    """Say which outputs are of another type or shape than *config* says; a server sends them as they are."""
+    """Describe the outputs whose type or shape differs from *config*; a server sends them as they are."""
     texts = {}
     for label, answer in answers.items():
         for response in answer:
@@ -125,12 +125,12 @@ def _is_described(output: Mapping[str, Any], array: Any, label: str, config: Map
 
 
 def fits(dims: Sequence[int], shape: Sequence[int]) -> bool:
-    """Say whether a tensor of *shape* has the *dims* of a configuration, where -1 is any size."""
+    """Return whether a tensor of *shape* has the *dims* of a configuration, where -1 is any size."""
     return len(dims) == len(shape) and all(dim in (-1, size) for dim, size in zip(dims, shape))
 
 
 def as_saved(answers: Mapping[str, Answer]) -> dict[str, Any]:
-    """Return *answers* as a file of NumPy has them, nothing pickled: the number of responses by label, and arrays."""
+    """Return *answers* for an ``.npz`` without pickles: the number of responses by label, and arrays."""
     saved: dict[str, Any] = {f"{label}#": np.array(len(answer)) for label, answer in answers.items()}
     for label, answer in answers.items():
         for number, response in enumerate(answer):
@@ -139,7 +139,7 @@ def as_saved(answers: Mapping[str, Answer]) -> dict[str, Any]:
 
 
 def as_read(arrays: Mapping[str, Any]) -> dict[str, Answer]:
-    """Return the answers that :func:`as_saved` made *arrays* of."""
+    """Return the answers from the *arrays* of :func:`as_saved`."""
     answers: dict[str, Answer] = {}
     for key, array in arrays.items():
         place, _, name = key.partition("/")
@@ -153,7 +153,7 @@ def as_read(arrays: Mapping[str, Any]) -> dict[str, Answer]:
 
 
 def plain(array: Any) -> Any:
-    """Return an array of strings as one of bytes of a length, which needs no pickle and compares alike."""
+    """Convert an array of strings to one of fixed-length bytes, which needs no pickle and compares equal."""
     if array.dtype != object:
         return array
     items = [item if isinstance(item, bytes) else str(item).encode() for item in array.reshape(-1)]

@@ -1,4 +1,4 @@
-"""BF16, which NumPy does not have: as float32 where values are compared, as its own 16 bits where they are sent."""
+"""BF16, which NumPy lacks: as float32 for comparisons, as 16 bits for sending."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def to_bits(array: Any) -> Any:
-    """Return float32 values as the bits (uint16) of the nearest BF16; of two that are as near, of the even one."""
+    """Return float32 values as the bits (uint16) of the nearest BF16, with ties to even."""
     wide = np.ascontiguousarray(array, dtype=np.float32).reshape(np.shape(array))
     bits = wide.view(np.uint32).astype(np.int64)
     nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
@@ -16,5 +16,5 @@ def to_bits(array: Any) -> Any:
 
 
 def from_bits(bits: Any) -> Any:
-    """Return the values of BF16 that *bits* (uint16) are, as float32."""
+    """Return the BF16 values with these *bits* (uint16) as float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)

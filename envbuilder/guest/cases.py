@@ -1,4 +1,4 @@
-"""Requests for a model in a file of NumPy that holds nothing pickled: by their labels an array for each input."""
+"""Requests for a model in an ``.npz`` without pickles: by label, an array for each input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def packed(label: str, name: str, array: Any) -> tuple[str, Any]:
-    """Return a key for an input and an array that can be written; strings are written as Triton sends them."""
+    """Return a key for an input, and an array that can be written; strings are serialized as Triton sends them."""
     if array.dtype.kind not in "OSU":
         return f"{label}/{name}", array
     items = [item if isinstance(item, bytes) else str(item).encode() for item in array.reshape(-1)]
@@ -20,7 +20,7 @@ def packed(label: str, name: str, array: Any) -> tuple[str, Any]:
 
 
 def read_cases(path: str) -> dict[str, dict[str, Any]]:
-    """Read what was written with the keys of :func:`packed`."""
+    """Read a file with the keys of :func:`packed`."""
     cases: dict[str, dict[str, Any]] = {}
     with np.load(path) as data:
         for key in data.files:
@@ -34,10 +34,10 @@ def read_cases(path: str) -> dict[str, dict[str, Any]]:
 
 
 def is_the_inputs_fault(inputs: dict[str, Any], answers: Callable[[dict[str, Any]], bool]) -> bool:
-    """Say whether a model refuses *inputs*, which were made up, for the values of their floats.
+    """Return whether a model refuses generated *inputs* because of the values of their floats.
 
-    Some models take a range only: a probability, what has a root or a logarithm. *answers* says whether a request is
-    answered; the one that was refused must be refused again.
+    Some models accept only a range: probabilities, arguments of roots or logarithms. *answers* returns whether a
+    request is accepted; the refused one must be refused again.
     """
     return any(map(answers, _with_other_floats(inputs))) and not answers(inputs)
 
@@ -54,7 +54,7 @@ def _with_other_floats(inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def titled(label: str) -> str:
-    """Return a request in words: a number is the size of a batch."""
+    """Describe a request: a number is the size of a batch."""
     return f"batch of {label}" if label.isdigit() else label
 
 

@@ -1,4 +1,4 @@
-"""Answers from a package, compared with eager's before it is kept."""
+"""Compare a package with eager before it is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Trial:
-    """The package at *path*, of a model that the runtime has loaded eagerly; *sizes* of a batch are tried."""
+    """The package at *path* of a model that the runtime has loaded eagerly; *sizes* are the batch sizes to try."""
 
     def __init__(self, engine: Engine, path: str, sizes: list[int], refusal: type[Exception]) -> None:
         self.engine, self.model, self.path, self.sizes, self.refusal = (
@@ -24,9 +24,9 @@ class Trial:
         )
 
     def compare(self, key: dict[str, Any]) -> float:
-        """Compare the package with eager, over sizes of the batch and of each other dim that varies.
+        """Compare the package with eager, for several sizes of the batch and of each other variable dim.
 
-        A size of 1 is what export does not vouch for: where it is answered wrong, it is taken out of the *key*.
+        Export does not guarantee a size of 1: if its outputs are wrong, it is removed from the *key*.
 
         Returns: the largest difference.
         """
@@ -52,7 +52,7 @@ class Trial:
         return worst
 
     def accepts_other_weights(self, key: dict[str, Any]) -> bool:
-        """Say whether the package answers right, too, once the weights are others: whether none is built in."""
+        """Return whether the package is still correct after the weights change, so that none is built in."""
         tensors = list(self.model.weights().values())
         before = [tensor.detach().clone() for tensor in tensors]
         package = self.engine.packages.load(self.path, key)
@@ -67,14 +67,14 @@ class Trial:
                 tensor.data.copy_(old)
 
     def from_one(self, variant: dict[str, Any]) -> dict[str, Any]:
-        """Return *variant* with ranges that begin at 1 in place of 2."""
+        """Return *variant* with ranges that begin at 1 instead of 2."""
         ranges = {
             name: [1 if least == 2 else least, most] for name, (least, most) in variant["ranges"].items()
         }
         return {**variant, "ranges": ranges}
 
     def sweep(self, variant: dict[str, Any]) -> list[dict[str, int]]:
-        """Return the sizes to ask for, of each dim that varies."""
+        """Return the sizes to try for each variable dim."""
         batches = {
             shape[0] for shape in variant["dims"] if self.model.max_batch and isinstance(shape[0], str)
         }
@@ -93,14 +93,14 @@ class Trial:
         return [case for case in cases if all(self.in_range(variant, *one) for one in case.items())]
 
     def in_range(self, variant: dict[str, Any], name: str, size: int) -> bool:
-        """Say whether a dim may have *size*."""
+        """Return whether a dim may have *size*."""
         least, most = variant["ranges"][name]
         return bool(size >= least and (most is None or size <= most))
 
     def ask(
         self, package: Package, variant: dict[str, Any], sizes: dict[str, int]
     ) -> tuple[float, list[str]]:
-        """Ask both for *sizes*; return the largest difference, and what is no rounding in words."""
+        """Run both with *sizes*; return the largest difference, and a description of mismatches."""
         given = iter(variant["dims"])
         values = []
         for seed, (field, there) in enumerate(zip(self.model.inputs, variant["present"])):
@@ -109,7 +109,7 @@ class Trial:
         try:
             wanted = self.engine.arrays(self.model, values)
         except Exception:
-            return 0.0, []  # a size that the model itself does not take
+            return 0.0, []  # a size that the model itself does not accept
         if not package.takes(self.model.tensors(values)):
             raise self.refusal(f"the package does not accept sizes {sizes}")
         found = self.engine.arrays(package, values)
@@ -117,7 +117,8 @@ class Trial:
         return (largest_difference(found, wanted) if not texts else 0.0), texts
 
     def values(self, field: Any, shape: list[int], seed: int) -> Any:
-        """Return random values for an input, the same each time; whole numbers are 0 and 1, indexes into anything."""
+        """Return random values for an input, the same each time; integers are 0 and 1, valid indexes into
+        anything."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from _torch_runtime.engine import Engine
 
 MODE_WITHOUT_PACKAGE = ("reduce-overhead", "max-autotune")
-"""Modes of torch.compile that use CUDA graphs, which a package has not."""
+"""Modes of torch.compile that use CUDA graphs, which packages do not support."""
 
 
 class NotCompiled(Exception):
-    """The model is not compiled when it is served, either; the message says why, in words."""
+    """The model is not compiled while serving, either; the message says why."""
 
 
 class Job:
@@ -32,7 +32,7 @@ class Job:
         self.host, self.task = host, host.job["task"]
 
     def run(self) -> dict[str, Any]:
-        """Describe the model, or compile it for each device; return what came of it, by device."""
+        """Describe the model, or compile it for each device; return the results by device."""
         runtime = self.host.import_file()
         if self.task == "describe":
             return describe(self.host, runtime, "GPU" if self.kinds() == ["GPU"] else "CPU")
@@ -52,7 +52,7 @@ class Job:
         return {"devices": devices, "torch": torch.__version__}
 
     def kinds(self) -> list[str]:
-        """Return the kinds of device to compile for: those that instances are on, of those that are here."""
+        """Return the kinds of device to compile for: those of the instances that this machine has."""
         import torch
 
         groups = self.host.config.get("instance_group") or [{}]
@@ -80,18 +80,16 @@ class Compilation:
         return loaded, self.host.engine(loaded)
 
     def make_caches(self) -> dict[str, Any]:
-        """Load the model as the server will, and keep what Inductor has in its caches then."""
+        """Load the model as the server will, and keep Inductor's caches."""
         import torch._inductor.config
         from torch._inductor.codecache import cache_dir  # type: ignore[attr-defined]  # where all versions have it
 
-        if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # as the runtime does
+        if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # like the runtime
             torch._inductor.config.cpp_cache_precompile_headers = False
         loaded, engine = self.load(self.options)
         if engine.compiler is None:
             raise NotCompiled("torch.compile fails, and COMPILE_FALLBACK is eager")
-        self.runtime_module("warmup").warm_other_branches(
-            engine
-        )  # as the runtime does once it has such caches
+        self.runtime_module("warmup").warm_other_branches(engine)  # like the runtime with such caches
         path = engine.packages.path("zip")
         root = cache_dir()
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -107,7 +105,7 @@ class Compilation:
         return {"file": os.path.basename(path)}
 
     def make_package(self) -> dict[str, Any]:
-        """Make the package and compare it; return where it is, and how far it is from eager."""
+        """Make the package and compare it; return its path, and its largest difference from eager."""
         loaded, engine = self.load({**self.options, "disable": True})
         self.check_options(engine)
         packages, path = engine.packages, engine.packages.path("pt2")
@@ -128,7 +126,7 @@ class Compilation:
         return {"file": os.path.basename(path), "error": error, "updatable": "weights file" not in key}
 
     def check_options(self, engine: Engine) -> None:
-        """Refuse what torch.compile does and a package cannot."""
+        """Refuse options of torch.compile that a package does not support."""
         if not engine.model.can_compile:
             strings = any(field.data_type == "STRING" for field in engine.model.inputs)
             raise NotCompiled("it has string inputs" if strings else "it is already compiled")
@@ -143,7 +141,7 @@ class Compilation:
             raise self.refusal("its mode uses CUDA graphs, which a package does not support")
 
     def inductor_options(self) -> dict[str, Any]:
-        """Return what the configuration asks of Inductor."""
+        """Return the options of Inductor in the configuration."""
         import torch
 
         options = dict(self.options.get("options") or {})
@@ -153,11 +151,11 @@ class Compilation:
         return options
 
     def made_of(self) -> dict[str, str]:
-        """Return what deploy compares of a key."""
+        """Return the parts of a key that deploy compares."""
         return {"kind": self.kind, "made of": self.host.job["made_of"]}
 
     def check_served(self) -> None:
-        """Load the model as the server will, which must take the package."""
+        """Load the model as the server will, which must use the package."""
         loaded, engine = self.load(self.options)
         served, refused = engine.package is not None, engine.packages.refused
         loaded.finalize()

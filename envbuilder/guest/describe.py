@@ -1,4 +1,4 @@
-"""What a configuration should say of a model, found by running it."""
+"""Determine the inputs and outputs of a model for its configuration, by running it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Indescribable(Exception):
-    """The model does not tell; the message says what, in words."""
+    """A field cannot be determined; the message says which."""
 
 
 def describe(host: Host, runtime: Any, kind: str) -> dict[str, Any]:
-    """Return the inputs and outputs of the model, as config.pbtxt has them, those it lacks; *kind* of device."""
+    """Return the inputs and outputs that config.pbtxt lacks, in its form, with the *kind* of device."""
     import torch
 
     config = dict(host.config)
@@ -53,7 +53,7 @@ def describe(host: Host, runtime: Any, kind: str) -> dict[str, Any]:
 
 
 def _inputs(host: Host, runtime: Any, names: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the inputs of an exported program; no other form of a model knows its own."""
+    """Return the inputs of an exported program; other forms of a model do not record them."""
     import torch
 
     source = runtime.runtime_module("source")
@@ -81,7 +81,7 @@ def _inputs(host: Host, runtime: Any, names: dict[str, str]) -> list[dict[str, A
 
 
 def _answer(runtime: Any, model: LoadedModel, size: int, more: int) -> dict[str, Any] | None:
-    """Return the outputs for a batch of *size*, each dim that varies longer by *more*; None where the model fails."""
+    """Return the outputs for a batch of *size*, each variable dim larger by *more*; None if the model fails."""
     import torch
 
     values = []
@@ -103,4 +103,6 @@ def _answer(runtime: Any, model: LoadedModel, size: int, more: int) -> dict[str,
     if named is not None:
         return named
     results = result if isinstance(result, (tuple, list)) else [result]
-    return {f"OUTPUT__{number}": value for number, value in enumerate(results)}  # as Triton's PyTorch backend
+    return {
+        f"OUTPUT__{number}": value for number, value in enumerate(results)
+    }  # like Triton's PyTorch backend

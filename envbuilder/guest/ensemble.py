@@ -1,4 +1,4 @@
-"""An ensemble: models that feed each other, as ``ensemble_scheduling`` of a configuration says."""
+"""Run an ensemble: models connected by ``ensemble_scheduling`` of a configuration."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def run_ensemble(
     ask: Callable[[str, dict[str, Any], list[str]], Answer],
     wanted: list[str],
 ) -> Answer:
-    """Run the steps whose inputs are there until none is left; return responses with the outputs that are *wanted*.
+    """Run the steps as their inputs become available; return responses with the *wanted* outputs.
 
-    Where a step is decoupled, so is the ensemble: the steps after it run for each of its responses.
+    If a step is decoupled, so is the ensemble: later steps run for each of its responses.
 
     Args:
-        config: of the ensemble.
+        config: the ensemble's configuration.
         inputs: arrays by name.
         ask: returns the responses of a model, given its name, its inputs, and the requested outputs.
         wanted: names of outputs; none: all.
@@ -35,7 +35,7 @@ def _run(
     values: dict[str, Any],
     ask: Callable[[str, dict[str, Any], list[str]], Answer],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the tensors that there are in the end, once for each response that is made of *values*."""
+    """Yield the final tensors, once for each response that results from *values*."""
     able = [step for step in steps if all(source in values for source in step["input_map"].values())]
     if not able:
         yield values
@@ -44,7 +44,7 @@ def _run(
     for step in able:
         given = {name: values[source] for name, source in step["input_map"].items()}
         responses = ask(step["model_name"], given, list(step["output_map"]))
-        # One without outputs says only that it is the last.
+        # A response without outputs only marks the end.
         answers.append([_renamed(one, step["output_map"]) for one in responses if one])
     left = [step for step in steps if step not in able]
     for together in itertools.product(*answers):

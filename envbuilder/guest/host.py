@@ -1,4 +1,4 @@
-"""What Triton's stub does with a model, done in this process: import its file, initialize it, ask it."""
+"""Do with a model what Triton's stub does, in this process: import its file, initialize it, send requests."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from _torch_runtime.engine import Engine
 
 BFLOAT16 = 14
-"""Its number in Triton's enumeration."""
+"""Its value in Triton's enumeration."""
 TEXT_ID = "1" * 128
-"""A sequence id that is a text: a server up to 24.10 pads a shorter one to this length, and then refuses its tensor."""
+"""A string as sequence id: servers up to 24.10 pad a shorter one to this length, and then refuse its tensor."""
 COMPILE = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 GROUP: dict[str, Any] = {
     "count": 1,
@@ -30,7 +30,7 @@ GROUP: dict[str, Any] = {
     "passive": False,
     "host_policy": "",
 }
-"""Of ``instance_group``, where nothing else is said."""
+"""Defaults of ``instance_group``."""
 OPTIMIZATION: dict[str, Any] = {
     "priority": "PRIORITY_DEFAULT",
     "input_pinned_memory": {"enable": True},
@@ -38,13 +38,13 @@ OPTIMIZATION: dict[str, Any] = {
     "gather_kernel_buffer_threshold": 0,
     "eager_batching": False,
 }
-"""Where nothing else is said."""
+"""Defaults of ``optimization``."""
 STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stub")
-"""The folder of the stand-in for Triton's module, which is the only thing in it."""
+"""The folder that contains only the stub module."""
 
 
 class Host:
-    """One version of one model, as a *job* names it."""
+    """One version of one model, as described by a *job*."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
@@ -65,9 +65,9 @@ class Host:
         self.reshaped = {one["name"]: one for one in fields if "shape" in (one.get("reshape") or {})}
         self.module: Any = None
         self.asked = ""
-        """What the model was asked last, in words."""
+        """A description of the last request."""
         self.otherwise = False
-        """Whether it answers to other values than those that it refused."""
+        """Whether it accepts other values than those that it refused."""
         add_paths(job)
 
     def import_file(self) -> Any:
@@ -83,7 +83,7 @@ class Host:
         return module
 
     def complete_config(self) -> dict[str, Any] | None:
-        """Return the configuration as the model's ``auto_complete_config`` leaves it; None: it has none.
+        """Return the configuration completed by the model's ``auto_complete_config``; None: it has none.
 
         Raises:
             TritonModelException: it returns something else.
@@ -106,12 +106,12 @@ class Host:
         """Initialize the model on a device of *kind*, ``CPU`` or ``GPU``, with *options* for torch.compile."""
         parameters = dict(self.config.get("parameters") or {})
         parameters[COMPILE] = {"string_value": json.dumps(options)}
-        parameters["RECOMPILE"] = {"string_value": "allow"}  # what a server would have to compile is counted
+        parameters["RECOMPILE"] = {"string_value": "allow"}  # to count what a server would have to compile
         group = [{"count": 1, "kind": f"KIND_{kind}", **({"gpus": [0]} if kind == "GPU" else {})}]
         return self._model(kind, {**self.config, "parameters": parameters, "instance_group": group})
 
     def load_own(self) -> Any:
-        """Initialize a ``TritonPythonModel`` of the user's, on the device that its configuration names."""
+        """Initialize a user's ``TritonPythonModel`` on the device in its configuration."""
         config = completed(self.config)
         (group, *_) = config["instance_group"]
         return self._model(group["kind"].replace("KIND_", ""), config, str((group["gpus"] or [0])[0]))
@@ -124,14 +124,14 @@ class Host:
         )
 
     def engine(self, model: Any) -> Engine:
-        """Return what the runtime lets tools use of a *model* that it serves."""
+        """Return the runtime's public object for tools of a *model* that it serves."""
         engine: Engine = model.instance.engine
         return engine
 
     def ask(self, model: Any, requests: list[dict[str, Any]], *, final: bool = False) -> list[Answer]:
-        """Return the answers to *requests*, sent together: of each the responses, arrays by name.
+        """Return the answers to simultaneous *requests*: for each its responses, with arrays by name.
 
-        A final flag that comes alone is an empty response, left out but for who asks for the *final* one.
+        A final flag without a response is an empty response, omitted unless *final* is true.
 
         Raises:
             RuntimeError: one of them is an error.
@@ -161,12 +161,12 @@ class Host:
         return model.request(tensors, correlation_id=id, flags=3)  # its own first and last
 
     def _tensor(self, name: str, array: Any) -> Any:
-        """Return an input as Triton hands it over."""
+        """Return an input as Triton passes it."""
         array = self._shaped(name, array, "shape").copy()  # a model may write into it
         return tensor_of(name, array, half=name in self.half_inputs)
 
     def _shaped(self, name: str, array: Any, to: str) -> Any:
-        """Return *array* in the ``shape`` that the model has for what its clients have as ``dims``, or back."""
+        """Convert *array* between the clients' ``dims`` and the model's ``shape``."""
         field = self.reshaped.get(name)
         if field is None:
             return array
@@ -175,7 +175,7 @@ class Host:
         return array.reshape(shape) if shape.count(-1) <= 1 else array
 
     def _state(self, state: dict[str, Any]) -> Any:
-        """Return what the sequence batcher adds to the first request of a sequence, for a state that it keeps."""
+        """Return the tensor that the sequence batcher adds to the first request of a sequence for a state."""
         import numpy as np
 
         pb_utils = stand_in()
@@ -190,7 +190,7 @@ class Host:
         return pb_utils.Tensor(state["input_name"], np.full(shape, b"" if kind is np.object_ else 0, kind))
 
     def _stored_state(self, state: dict[str, Any], name: str, shape: list[int]) -> Any:
-        """Return the state whose bytes are in a file of the model directory."""
+        """Return the initial state from a file of the model directory."""
         import numpy as np
 
         pb_utils = stand_in()
@@ -206,7 +206,7 @@ class Host:
         return tensor_of(state["input_name"], from_bits(array) if half else array, half=half)
 
     def _control(self, control: dict[str, Any]) -> Any:
-        """Return what the sequence batcher adds to the one request of a sequence."""
+        """Return the tensor that the sequence batcher adds to a sequence of one request."""
         import numpy as np
 
         pb_utils, told = stand_in(), control["control"][0]
@@ -224,7 +224,7 @@ class Host:
 
 @contextlib.contextmanager
 def _imported_first() -> Iterator[None]:
-    """Take from Triton's module what it lacks where a server first imports a model, to complete its configuration."""
+    """Remove names from the stub module that Triton's lacks while a server completes a configuration."""
     stand_in()
     module = sys.modules["triton_python_backend_utils"]
     name = "get_model_dir"
@@ -241,7 +241,7 @@ def _is_text_id(control: dict[str, Any]) -> bool:
 
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the *config* of a user's own model with what a server adds to it."""
+    """Return the *config* of a user's ``TritonPythonModel`` with a server's defaults."""
     most, gpu = int(config.get("max_batch_size", 0)), os.path.exists("/dev/nvidia0")
     made = {
         "version_policy": {"latest": {"num_versions": 1}},
@@ -273,24 +273,24 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _preferring(batching: dict[str, Any], most: int) -> dict[str, Any]:
-    """Return what says how to batch, with the size that a server prefers where none is named."""
+    """Return the dynamic batching settings with a server's default for preferred sizes."""
     if batching.get("preferred_batch_size") or most <= 0:
         return batching
     return {**batching, "preferred_batch_size": [most]}
 
 
 def add_paths(job: dict[str, Any]) -> None:
-    """Put on ``sys.path`` what the stub puts there for the model of a *job*, where the stub puts it: at its end."""
+    """Append to ``sys.path`` the folders that the stub appends for the model of a *job*."""
     for path in (os.path.join(job["model"], job["version"]), job["model"], STUB):
         if path not in sys.path:
             sys.path.append(path)
 
 
 def stand_in() -> Any:
-    """Return the stand-in for Triton's module.
+    """Return the stub module.
 
-    Where a package of the environment has that name, the stub uses the package's file, and gives it its own names: so
-    does this.
+    If a package of the environment has that name, the stub uses the package's file and adds its own names to it,
+    and so does this.
     """
     import triton_python_backend_utils as found
 
@@ -314,19 +314,19 @@ def described(request: dict[str, Any]) -> str:
 
 
 def words(error: BaseException) -> str:
-    """Return an error in a line or a few, its cause last."""
+    """Describe an error in one or a few lines, its cause last."""
     name = type(error).__name__
     return (str(error) if name == "TritonModelException" else f"{name}: {error}")[:2000]
 
 
 def tensor_of(name: str, array: Any, *, half: bool) -> Any:
-    """Return an array as Triton hands it over; *half*: its values as BF16."""
+    """Return an array as Triton's tensor; *half*: with its values as BF16."""
     kind = stand_in().Tensor
     return kind.from_bits(name, to_bits(array)) if half else kind(name, array).sent()
 
 
 def as_array(tensor: Any) -> Any:
-    """Return a Triton tensor as an array that NumPy can compare, wherever it lies."""
+    """Return a Triton tensor, on any device, as a NumPy array."""
     if tensor.is_cpu():
         return from_bits(tensor.bits()) if tensor.number() == BFLOAT16 else tensor.content()
     from torch.utils.dlpack import from_dlpack

@@ -16,19 +16,19 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
 def main(job_path: str, *pipe: str) -> None:
-    """Do the job in *job_path*; write what was found to the path that it names (``answer``).
+    """Do the job in *job_path*; write the result to its ``answer`` path.
 
-    The job says what to do (``task``): import ``packages``, or ``probe``, ``describe`` or compile (``package``,
-    ``caches``) a model, have its configuration completed by it (``complete``), or ``serve`` it to who started this
-    process, at the other end of a *pipe*. It names the ``version`` of the ``model`` directory, the ``file`` of it that
-    Triton imports, and the configuration (``config``).
+    Its ``task`` is to import ``packages``, to ``probe``, ``describe`` or compile (``package``, ``caches``) a model,
+    to let it complete its configuration (``complete``), or to ``serve`` it to the parent process through a *pipe*.
+    It names the ``version`` of the ``model`` directory, the ``file`` of it that Triton imports, and the
+    configuration (``config``).
     """
     with open(job_path, encoding="utf-8") as file:
         job = json.load(file)
     found: dict[str, Any] = {"conditions": conditions()} if job["task"] == "probe" else {}
     strip_library_path(sys.prefix)
     if job["task"] == "packages":
-        from .packages import Importer  # and nothing else: what it forks is to be as a stub begins
+        from .packages import Importer  # and nothing else: its children must start like a stub
 
         found = Importer(job).run()
     elif job["task"] == "serve":
@@ -43,16 +43,16 @@ def main(job_path: str, *pipe: str) -> None:
 
 
 def leave() -> None:
-    """End this process where a model of the user's has left threads that keep it: a server ends its stub, too."""
+    """End this process even if a user's model has left threads running: a server ends its stub, too."""
     if any(not one.daemon and one is not threading.main_thread() for one in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # whatever the model put in its place
+            with contextlib.suppress(Exception):  # even if the model replaced it
                 stream.flush()
         os._exit(0)
 
 
 def write(job: dict[str, Any], found: dict[str, Any]) -> None:
-    """Write what was found, whole or not at all."""
+    """Write the result atomically."""
     draft = job["answer"] + ".draft"
     with open(draft, "w", encoding="utf-8") as file:
         json.dump(found, file)
@@ -60,13 +60,13 @@ def write(job: dict[str, Any], found: dict[str, Any]) -> None:
 
 
 def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
-    """Do what *job* asks for with a model, and note it in *found*."""
+    """Do the task of *job* with a model; the result goes to *found*."""
     from .compile import Job
     from .host import Host, words
     from .probe import Probe
 
     host = Host(job)
-    if job["task"] == "probe" and job.get("own"):  # whose code may end this process
+    if job["task"] == "probe" and job.get("own"):  # its code may end this process
         text = "its process exited, or exceeded the time limit, while the model was loaded or called"
         write(job, {**found, "failed": {"stage": "ended", "text": text}})
     try:
@@ -85,7 +85,7 @@ def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
 
 
 def conditions() -> dict[str, Any]:
-    """Say how this process was started."""
+    """Describe how this process was started."""
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "prefix": sys.prefix,
@@ -97,7 +97,7 @@ def conditions() -> dict[str, Any]:
 
 
 def strip_library_path(prefix: str) -> None:
-    """Take the first ``ENV/lib`` off LD_LIBRARY_PATH, as the stub does once it runs."""
+    """Remove the first ``ENV/lib`` from LD_LIBRARY_PATH, as the stub does once it runs."""
     library = os.path.join(prefix, "lib")
     parts = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     if library in parts:

@@ -1,7 +1,7 @@
-"""The other models of a repository, each in a process of its own as Triton has them, asked through a pipe.
+"""The other models of a repository, each in a separate process as in Triton, called through a pipe.
 
-A model's ``exec`` comes here (:class:`Neighbours`); at the other end is :func:`serve`. What goes through the pipe is
-pickled: both ends are this program, and run what the archive and its models bring.
+A model's ``exec`` comes here (:class:`Neighbours`); at the other end is :func:`serve`. Messages are pickled: both
+ends are this program, and run code of the same archive and models.
 """
 
 # ruff: noqa: UP006 - Python 3.8
@@ -21,7 +21,7 @@ from .host import Host, as_array, stand_in, tensor_of, words
 
 
 class Neighbours:
-    """Asks the models that a *job* lists under ``neighbours``: by name, a job for each, or why there is none."""
+    """Calls the models that a *job* lists under ``neighbours``: by name, a job for each, or why there is none."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.known: Dict[str, Any] = job.get("neighbours") or {}
@@ -29,12 +29,12 @@ class Neighbours:
         self.children: Dict[str, Child] = {}
         self.lock = threading.Lock()
         self.unknown: List[str] = []
-        """What a server would know and this process cannot."""
+        """Why a call cannot be answered here, although a server could."""
 
-    # -- what the stand-in asks
+    # -- called by the stub module
 
     def infer(self, request: Any, decoupled: bool) -> List[Any]:
-        """Return the responses to a request; see the stand-in's ``Router``."""
+        """Return the responses to a request; see the stub module's ``Router``."""
         pb_utils = stand_in()
         inputs = {tensor.name(): as_array(tensor) for tensor in request.inputs()}
         name = request.asked_model()
@@ -53,7 +53,7 @@ class Neighbours:
         ]
 
     def load(self, name: str, config: str, files: Dict[str, bytes]) -> None:
-        """Reload a model, with other files or another configuration in place of its own."""
+        """Reload a model, with other files or another configuration instead of its own."""
         if files:
             raise self._not_known(f"load_model('{name}') with files that the model generates")
         self._config(name)
@@ -69,10 +69,10 @@ class Neighbours:
             child.close()
 
     def ready(self, name: str, version: str) -> bool:
-        """Say whether a model could be asked: it is there."""
+        """Return whether a model is available."""
         return name in self.known
 
-    # -- how it is answered
+    # -- implementation
 
     def answer(self, name: str, inputs: dict[str, Any], wanted: List[str]) -> Answer:
         """Return the responses of the model *name*."""
@@ -118,7 +118,7 @@ class Neighbours:
 
 
 class Child:
-    """One model in a process of its own."""
+    """One model in a separate process."""
 
     def __init__(self, name: str, job: dict[str, Any], scratch: str) -> None:
         path = os.path.join(
@@ -143,14 +143,14 @@ class Child:
             raise stand_in().TritonModelException(f"Model '{name}' is not ready: {loaded['error']}")
 
     def ask(self, request: Any) -> dict[str, Any]:
-        """Send a request and return what came of it."""
+        """Send a request and return its result."""
         with self.lock:
             pickle.dump(request, self.writer)
             self.writer.flush()
             return self._receive()
 
     def close(self) -> None:
-        """End it: without a reader it goes by itself."""
+        """End it: it exits when its pipe is closed."""
         for file in (self.writer, self.reader):
             file.close()
         try:
@@ -168,7 +168,7 @@ class Child:
 
 
 def serve(job: dict[str, Any], read: int, write: int) -> None:
-    """Load the model of a *job*, and answer what comes through the pipe until it ends."""
+    """Load the model of a *job*, and answer requests from the pipe until it is closed."""
     reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
     neighbours = Neighbours(job)
     host = Host(job)

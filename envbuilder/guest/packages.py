@@ -1,6 +1,6 @@
-"""Imports every package of an environment, each in a child of its own.
+"""Import every package of an environment, each in a separate child process.
 
-It imports nothing itself before it forks, so that a child is in the state in which a stub imports a model.
+It imports nothing before it forks, so a child is in the same state as a stub that imports a model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIBRARY = re.compile(r"\.so(\.[0-9]+)*( \(deleted\))?$")
 """The end of a shared library's path in ``/proc/self/maps``; data files are mapped, too."""
 
 _OUTPUT = 2000
-"""Bytes of what a child printed that are kept."""
+"""How many bytes of a child's output are kept."""
 
 
 class Importer:
@@ -37,7 +37,7 @@ class Importer:
         self.found: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
-        """Return what became of each package, by its name."""
+        """Return the result of each package by name."""
         while self.waiting or self.running:
             while self.waiting and len(self.running) < self.parallel and time.monotonic() < self.end:
                 name, modules = self.waiting.pop()
@@ -66,7 +66,7 @@ class Importer:
         self.running[read] = {"name": name, "pid": pid, "end": end, "output": output, "said": b""}
 
     def wait(self) -> None:
-        """Read what children say until one ends, or runs out of time."""
+        """Read the children's pipes until one ends, or runs out of time."""
         if not self.running:
             return
         first = min(one["end"] for one in self.running.values())
@@ -74,14 +74,14 @@ class Importer:
         for pipe in ready:
             said = os.read(pipe, 65536)
             self.running[pipe]["said"] += said
-            # What the package has started may hold the pipe open: the child's last line ends it.
+            # Processes that the package started may keep the pipe open: the child's last line ends it.
             if not said or (said.endswith(b"\n") and b'{"libraries"' in self.running[pipe]["said"]):
                 self.finish(pipe, False)
         for pipe in [pipe for pipe, one in self.running.items() if one["end"] <= time.monotonic()]:
             self.finish(pipe, True)
 
     def finish(self, pipe: int, timeout: bool) -> None:
-        """Note what became of a child."""
+        """Record the result of a child."""
         one = self.running.pop(pipe)
         os.close(pipe)
         if timeout:
@@ -89,7 +89,7 @@ class Importer:
         _, status = os.waitpid(one["pid"], 0)
         end_group(one["pid"])
         found: dict[str, Any] = {"modules": {}, "libraries": []}
-        # A line for each module that was begun or imported: what a child says, it says before it dies.
+        # A line for each module that was started or imported, written before the child may die.
         for text in one["said"].decode("utf-8", "replace").splitlines():
             try:
                 line = json.loads(text)
@@ -110,13 +110,13 @@ class Importer:
 
 
 def end_group(group: int) -> None:
-    """End a child, and what it has started."""
+    """End a child, and the processes that it started."""
     with contextlib.suppress(OSError):  # it had ended
         os.killpg(group, signal.SIGKILL)
 
 
 def child(modules: list[str], pipe: int, output: str) -> None:
-    """Import *modules*, say what became of each, and end."""
+    """Import *modules*, report each result, and exit."""
     printed = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (printed, 1), (printed, 2)):
@@ -130,7 +130,7 @@ def child(modules: list[str], pipe: int, output: str) -> None:
         began = time.perf_counter()
         try:
             importlib.import_module(module)
-        except BaseException as error:  # SystemExit, too: whatever a package does when it is imported
+        except BaseException as error:  # SystemExit, too: a package may do anything when it is imported
             say(module=module, **described(error))
         else:
             say(module=module, seconds=time.perf_counter() - began)
@@ -141,7 +141,7 @@ def child(modules: list[str], pipe: int, output: str) -> None:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """Say what went wrong: its type, its text, the module or file that is missing, and where."""
+    """Describe an error: its type, its text, the missing module or file, and where."""
     chain = [error]
     while (chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(chain[-1].__cause__ or chain[-1].__context__)  # type: ignore[arg-type]  # not None
@@ -170,7 +170,7 @@ def outside_libraries(folders: list[str]) -> list[str]:
 
 
 def tail(path: str) -> str:
-    """Return the end of what a child printed."""
+    """Return the end of a child's output."""
     try:
         with open(path, "rb") as file:
             file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Try a model as a release's stub would: import, load, compile, answer, and compare with the model uncompiled."""
+"""Run a model as a release's stub would: import, load, compile, send requests, and compare with eager."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .serving import Ensemble, OwnModel, RuntimeModel, StageError
 
 
 class Probe:
-    """One run: each stage writes what it found."""
+    """One run: each stage writes its results."""
 
     def __init__(self, host: Host, found: dict[str, Any], *, outside: str, keep: Callable[[], None]) -> None:
-        """Note what is found in *found*, and let *keep* write it before what may end this process.
+        """Store results in *found*, and let *keep* write them before steps that may end this process.
 
-        What is loaded from the folder *outside* is no part of the environment.
+        Files in the folder *outside* are not part of the environment.
         """
         self.host, self.job, self.found, self.keep = host, host.job, found, keep
         self.own: OwnModel | None = None
@@ -31,13 +31,13 @@ class Probe:
         self.folders = [sys.prefix, self.job["model"], outside, *self.job["caches"]]
 
     def run(self) -> None:
-        """Run the stages in the order in which a server meets them."""
+        """Run the stages in a server's order."""
         try:
             ensemble = bool(self.host.config.get("ensemble_scheduling"))
             runtime = None if ensemble else self.stage("runtime", self.host.import_file)
             if not self.job.get("brief"):
                 self.look_around(needs_torch=not self.job.get("own"))
-            if not hasattr(runtime, "runtime_module"):  # a TritonPythonModel of the user's
+            if not hasattr(runtime, "runtime_module"):  # a user's TritonPythonModel
                 self.found["CPU"] = {}
                 kind_of = Ensemble if ensemble else OwnModel
                 own = kind_of(self.host, self.stage, self.neighbours)
@@ -56,7 +56,7 @@ class Probe:
             self.found["libraries"] = outside_libraries(self.folders)
 
     def finish(self) -> None:
-        """Unload a model of the user's, whose ``finalize`` may end this process: what was found is kept before."""
+        """Unload a user's model, whose ``finalize`` may end this process; the results are written before."""
         if self.own is None:
             return
         served = self.found["CPU"]
@@ -68,7 +68,7 @@ class Probe:
             served["finalize"] = failed
 
     def look_around(self, *, needs_torch: bool) -> None:
-        """Import torch, which a model of the user's own may do without, and start a child."""
+        """Import torch, which a user's ``TritonPythonModel`` may not need, and start a child."""
         if needs_torch or importlib.util.find_spec("torch") is not None:
             self.found["torch"] = self.stage("import", self.import_torch)
         else:
@@ -76,13 +76,13 @@ class Probe:
         self.found["child"] = self.stage("child", self.run_child)
 
     def import_numpy(self) -> str:
-        """Import NumPy, which Triton's module needs, and say which it is."""
+        """Import NumPy, which Triton's module needs, and record its version."""
         import numpy
 
         return str(numpy.__version__)
 
     def stage(self, name: str, work: Any, *args: Any) -> Any:
-        """Do *work*; its error is kept under the stage's name."""
+        """Run *work*; its error is stored under the stage's name."""
         try:
             return work(*args)
         except StageError:
@@ -100,7 +100,7 @@ class Probe:
             raise StageError(name) from error
 
     def import_torch(self) -> dict[str, Any]:
-        """Import torch, and say what it is."""
+        """Import torch, and record its version."""
         began = time.perf_counter()
         import torch
 
@@ -116,7 +116,7 @@ class Probe:
         }
 
     def gpu(self) -> bool:
-        """Say whether a GPU can be used."""
+        """Return whether a GPU can be used."""
         import torch
 
         return bool(torch.cuda.is_available())
@@ -132,7 +132,7 @@ class Probe:
 
 
 def outside_modules(folders: list[str]) -> list[str]:
-    """List modules that came from none of *folders*, and where from."""
+    """List modules from outside of *folders*, with their files."""
     inside = tuple(os.path.realpath(path) + os.sep for path in folders)
     found = []
     for name, module in sorted(sys.modules.items()):

@@ -1,4 +1,4 @@
-"""A model loaded and asked: one that the runtime serves, against itself uncompiled, or one of the user's own."""
+"""Load a model and send requests to it: one that the runtime serves, compared with eager, or a user's own."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .neighbours import Neighbours
 
 Answers = Dict[str, Answer]
 Stage = Callable[..., Any]
-"""Does a work, and keeps its error under a name."""
+"""Runs a function, and stores its error under a name."""
 
 
 class StageError(Exception):
@@ -36,7 +36,7 @@ class StageError(Exception):
 
 
 class _Served:
-    """What both kinds of a model are asked."""
+    """The requests to both kinds of models."""
 
     def __init__(self, host: Host, stage: Stage) -> None:
         self.host, self.stage = host, stage
@@ -56,7 +56,7 @@ class _Served:
         return self.host.ask(model, requests)
 
     def ask_alone(self, model: Any, request: Dict[str, Any]) -> Answer:
-        """Return the answer to one request; where it is refused, note whether others would be answered."""
+        """Return the answer to one request; if it is refused, record whether others would be accepted."""
         try:
             return self.ask(model, [request])[0]
         except Exception:
@@ -67,7 +67,7 @@ class _Served:
             raise
 
     def answers(self, model: Any, request: Dict[str, Any]) -> bool:
-        """Say whether the model answers to a request."""
+        """Return whether the model accepts a request."""
         try:
             self.ask(model, [request])
         except Exception:
@@ -76,16 +76,16 @@ class _Served:
 
     @property
     def some(self) -> List[str]:
-        """The requests that are made twice: the first and the last."""
+        """The requests that are sent twice: the first and the last."""
         labels = list(self.cases)
         return list(dict.fromkeys([labels[0], labels[-1]]))
 
     def varying(self, first: Answers, second: Answers) -> List[str]:
-        """Return the outputs that are others the second time."""
+        """Return the outputs that differ the second time."""
         return sorted({name for k in second for name in varying_outputs(first[k], second[k], self.rough)})
 
     def together(self, model: Any, answers: Answers, varying: List[str], against: str) -> List[str] | None:
-        """Ask two requests at once, and say where the answers differ from those to each alone."""
+        """Send two simultaneous requests, and return how the answers differ from those to each alone."""
         label, case = next(iter(self.cases.items()))
         rows = {len(array) for array in case.values() if array.ndim}
         if self.host.max_batch < 2 * max(rows, default=1) or self.host.sequence is not None:
@@ -100,7 +100,7 @@ class _Served:
     def compare(
         self, found: Dict[str, Any], answers: Answers, expected: Answers, varying: List[str], against: str
     ) -> None:
-        """Note what is empty, and what is another answer than *expected*."""
+        """Record empty outputs, and differences from *expected*."""
         first = next(iter(answers.values()))
         found["cases"] = list(answers)
         found["shapes"] = {name: list(array.shape) for name, array in (first or [{}])[0].items()}
@@ -114,14 +114,14 @@ class _Served:
         ]
 
     def save(self, answers: Answers) -> None:
-        """Write answers for a server's to be compared with."""
+        """Write the answers for a comparison with a server's."""
         import numpy as np
 
         np.savez(self.host.job["outputs"], **as_saved(answers))
 
 
 class OwnModel(_Served):
-    """A ``TritonPythonModel`` of the user's: it has no eager form."""
+    """A user's ``TritonPythonModel``, which has no eager form."""
 
     def __init__(self, host: Host, stage: Stage, neighbours: Neighbours) -> None:
         super().__init__(host, stage)
@@ -129,7 +129,7 @@ class OwnModel(_Served):
         self.model: Any = None
 
     def serve(self, found: Dict[str, Any]) -> None:
-        """Load the model and ask it, some things twice."""
+        """Load the model and send requests, some of them twice."""
         stand_in().use_router(self.neighbours)
         found["own"], found["compiled"] = True, False
         found.update(graphs=0, recompiles=0, backend="none")
@@ -137,11 +137,11 @@ class OwnModel(_Served):
         model = self.stage("compiled", self.load)
         found["load_seconds"] = time.perf_counter() - began
         self.model = model
-        if not self.cases:  # what it takes is not known here
+        if not self.cases:  # its requests are unknown
             return
         answers = self.asked(model, "answer")
         varying = self.varying(answers, self.asked(model, "answer", self.some))
-        if "dynamic_batching" in self.host.config:  # without it a server never gives the model two at once
+        if "dynamic_batching" in self.host.config:  # without it a server never passes two at once
             together = self.together(model, answers, varying, "alone it")
             if together is not None:
                 found["together"] = together
@@ -152,7 +152,7 @@ class OwnModel(_Served):
         self.save(answers)
 
     def finish(self) -> str | None:
-        """Unload the model; return what its ``finalize`` raises, if anything: no client meets it."""
+        """Unload the model; return the error of its ``finalize``, if any, which no client sees."""
         try:
             if self.model is not None:
                 self.model.finalize()
@@ -166,7 +166,7 @@ class OwnModel(_Served):
 
 
 class Ensemble(OwnModel):
-    """Models that feed each other: there is nothing to load of it, and each step is asked in turn."""
+    """An ensemble: nothing is loaded, and its steps are called in turn."""
 
     def load(self) -> None:
         """Load nothing."""
@@ -185,7 +185,7 @@ class RuntimeModel(_Served):
         self.kind = kind
 
     def serve(self, found: Dict[str, Any]) -> None:
-        """Load the model eager and as configured; ask both the same."""
+        """Load the model eager and as configured; send both the same requests."""
         found["own"] = False
         expected, varying, constructed = self.eager(found)
         options = self.options(found)
@@ -196,7 +196,7 @@ class RuntimeModel(_Served):
         found["graphs"] = unique_graphs()
         answers = self.asked(model, "answer")
         if constructed and self.varying(expected, answers) and self.built_otherwise(expected):
-            # Not even the same seed makes the same model: of the values nothing can be known.
+            # Not even the same seed gives the same model: values cannot be compared.
             varying = sorted({name for answer in answers.values() for one in answer for name in one})
         together = self.together(model, answers, varying, "eager")
         if together is not None:
@@ -208,10 +208,10 @@ class RuntimeModel(_Served):
             self.save(expected)
 
     def eager(self, found: Dict[str, Any]) -> tuple[Answers, List[str], bool]:
-        """Return eager's answers, the outputs that vary from call to call, and whether it has no weights file.
+        """Return eager's answers, the outputs that vary between calls, and whether it has no weights file.
 
-        A model that has none is initialized by each start of a server, with other random weights perhaps: then there is
-        nothing to compare a server's answers with (``constructed``).
+        A model without one may get other random weights at each start of a server: then a server's answers cannot
+        be compared (``constructed``).
         """
         model = self.load("eager", {"disable": True})
         files = self.host.engine(model).model.files
@@ -223,33 +223,33 @@ class RuntimeModel(_Served):
         return answers, varying, constructed
 
     def built_otherwise(self, answers: Answers, number: int = 0) -> bool:
-        """Say whether the model, constructed again with another seed, or with the same, gives other answers."""
+        """Return whether the model, constructed again with another or the same seed, gives other answers."""
         model = self.load("eager", {"disable": True}, number)
         again = self.asked(model, "eager", self.some)
         model.finalize()
         return bool(self.varying(answers, again))
 
     def load(self, stage: str, options: Dict[str, Any], number: int = 0) -> Any:
-        """Load the model; what it draws at random while it is made depends on *number*."""
+        """Load the model; *number* seeds the random numbers of its construction."""
         seed(number)
         return self.stage(stage, self.host.load, self.kind, options)
 
     def options(self, found: Dict[str, Any]) -> Dict[str, Any]:
-        """Return the options to compile with: the model's own, or ones that need no compiler where there is none."""
+        """Return the options to compile with: the model's own, or ones that need no compiler if there is none."""
         options = self.host.compile_options
         found["compiler"] = cpp_compiler()
-        # Named by the environment, or by who serves: nothing else may stand in for it.
+        # Named by the environment or by the user: no other compiler may replace it.
         named = "CXX" in os.environ
         inductor = options.get("backend", "inductor") == "inductor"
         if self.kind == "CPU" and inductor and not found["compiler"] and not named:
             options = {k: v for k, v in options.items() if k not in ("mode", "options")}
-            options["backend"] = "aot_eager"  # everything of torch.compile but the code that Inductor writes
+            options["backend"] = "aot_eager"  # everything of torch.compile except Inductor's code
         found["backend"] = options.get("backend", "inductor")
         return options
 
 
 def seed(number: int) -> None:
-    """Let what is random be the same again, but for who asks the system."""
+    """Seed all random generators, except the system's."""
     import numpy as np
     import torch
 

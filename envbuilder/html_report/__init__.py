@@ -1,5 +1,5 @@
-"""A report to look at: one HTML file about an archive, for a browser, a printer or a screen reader.
+"""HTML reports: one file about an archive, for a browser, a printer or a screen reader.
 
-In: an archive, and what is known of it (a verification, advisories, another archive). Out: HTML that asks no network
-and runs no script. Knows nothing of the command line.
+In: an archive, and facts about it (a verification, advisories, another archive). Out: HTML without network access
+and scripts. Knows nothing of the command line.
 """

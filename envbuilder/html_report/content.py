@@ -1,4 +1,4 @@
-"""What a page says, gathered: from an archive, a verification of it, advisories, and an archive to compare it with."""
+"""Gather the content of a page: an archive, its verification, advisories, and an archive to compare it with."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ GROUPS: Final = {
 """Titles of groups of checks, by the first part of their ids, in the order of a page."""
 
 ORDER: Final[tuple[Status, ...]] = ("failed", "warning", "unknown", "omitted", "passed")
-"""What the checks of a group are sorted by."""
+"""The order of the checks of a group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
-    """What a page is made from, besides the archive."""
+    """The sources of a page, besides the archive."""
 
     report: Report | None = None
     """A verification of it."""
     advisories: Path | None = None
     """A database of OSV records, as :func:`envbuilder.inventory.audit.audit` takes it."""
     against: Path | None = None
-    """An archive to compare it with: the one before."""
+    """An archive to compare it with: the previous one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """Everything that a page says."""
+    """The content of a page."""
 
     archive: str
     report: Report | None
@@ -73,7 +73,7 @@ class Content:
     audit: Audit | None = None
     difference: Difference | None = None
     unread: str | None = None
-    """Why the archive could not be looked into, where that is so: then there is the verification alone."""
+    """Why the archive could not be read, if so: then the page only has the verification."""
 
     @property
     def verdict(self) -> str:
@@ -97,7 +97,7 @@ class Content:
         ]
 
     def timeline(self) -> list[tuple[str, float]]:
-        """Return what took time while it was verified, in order: a title, and seconds."""
+        """Return the phases of the verification in order: a title, and seconds."""
         if self.report is None:
             return []
         facts = self.report.environment
@@ -112,22 +112,20 @@ class Content:
         return [(name, seconds) for name, seconds in [*phases, *checks] if seconds >= _SHORTEST]
 
     def left_out(self) -> list[tuple[str, int, int]]:
-        """Return what was left out, by rule: its name, files, bytes."""
+        """Return the exclusions by rule: its name, files, bytes."""
         return savings(self.manifest.excluded) if self.manifest else []
 
     def kept(self) -> list[str]:
-        """Return what was kept although a rule would leave it out, and for whom."""
+        """Return the files that were kept although a rule would exclude them, with their importers."""
         return kept_for(self.manifest.kept) if self.manifest else []
 
 
 _SHORTEST: Final = 0.005
-"""Seconds from which on a phase is shown."""
+"""Shortest phase that is shown, in seconds."""
 
 
 def gather(archive: Path, sources: Sources = Sources(), *, reporter: Reporter = SILENT) -> Content:
-    """Read *archive* and what is known of it.
-
-    An archive that cannot be looked into still has a page, if there is a verification to tell.
+    """Read *archive* and its *sources*. An archive that cannot be read still has a page if there is a verification.
 
     Raises:
         IntegrityError: it cannot be read, and there is no verification.

@@ -1,4 +1,4 @@
-"""The page of what was gathered."""
+"""Render the page."""
 
 from __future__ import annotations
 

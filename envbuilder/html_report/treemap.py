@@ -1,4 +1,4 @@
-"""The treemap of a page: areas are bytes of the archive; a package is a link to a picture of its own."""
+"""The treemap of a page: areas are bytes of the archive; each package links to a separate picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH: Final = 1000.0
 HEIGHT: Final = 460.0
 _FONT: Final = 13.0
 _SMALLEST: Final = 0.003
-"""Share of the archive below which packages have one box together."""
+"""Share of the archive below which packages share one box."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,18 +28,18 @@ class Tile:
     tip: str
     fill: str
     target: str = ""
-    """The id of what it leads to; empty: nothing."""
+    """The id of its link target; empty: none."""
 
     @property
     def label(self) -> str:
-        """The name, where it fits."""
+        """The name, if it fits."""
         fits = text_width(self.name, _FONT) <= self.box.width and self.box.height >= 1.6 * _FONT
         return self.name if fits else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """A treemap, and what it shows as rows of a table."""
+    """A treemap, and its data as rows of a table."""
 
     id: str
     title: str
@@ -49,7 +49,7 @@ class Picture:
 
 
 def pictures(sizes: Sizes) -> Iterator[Picture]:
-    """Yield the picture of all packages, then one of each that has a box of its own."""
+    """Yield the picture of all packages, then one for each that has a separate box."""
     packages = sizes.by_package()
     large = [one for one in packages if one.packed >= _SMALLEST * max(sizes.packed, 1)]
     small = [one for one in packages if one not in large]
