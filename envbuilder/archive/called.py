@@ -1,4 +1,4 @@
-"""How archives are called, and the folder that they go to. Imports nothing: every command needs it before it begins."""
+"""The names of archives, and their default folder. Imports nothing, because every command needs it at start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 from typing import Final
 
 ENVS: Final = Path("envs")
-"""The folder that archives go to."""
+"""The default folder for archives."""
 ARCHIVE: Final = re.compile(r"(?P<stem>.+)-(?P<digest>[0-9a-f]{12})(?P<suffix>\.tar\.gz|\.tar|)")
-"""What an archive is called, and (without a suffix) the folder that one is unpacked into."""
+"""The name of an archive, and without the suffix of the folder into which it is unpacked."""

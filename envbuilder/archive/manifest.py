@@ -59,7 +59,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestExclusion:
-    """What one pattern of ``pack: {exclude: …}`` excluded from an environment."""
+    """The files that one pattern of ``pack: {exclude: …}`` excluded."""
 
     pattern: str
     files: int
@@ -84,7 +84,7 @@ class ManifestInterpreter:
     origin: str
     digest: str
     locked_digest: str
-    """Differs from *digest* only with ``--interpreter-change``."""
+    """The locked interpreter's digest; differs from *digest* only with ``--interpreter-change``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ from envbuilder.util.documents import LISTING
 from envbuilder.util.files import NotRegularError, StrPath, open_regular
 
 Describe = Callable[[Path], Manifest | None]
-"""Says what a manifest would say of an archive that has none; None: it holds no environment."""
+"""Derives a manifest for an archive that has none; None: it is not an environment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class ReadArchive:
 
 
 def read_archive(archive: Path, *, describe: Describe | None = None) -> tuple[Manifest, str]:
-    """Return the manifest of *archive* and its sha256, which its name must tell; see :func:`open_archive`.
+    """Return the manifest of *archive* and its sha256, which its name must contain; see :func:`open_archive`.
 
     Raises:
         DeployError: the file does not exist, or is not an archive.
@@ -74,7 +74,7 @@ def read_archive(archive: Path, *, describe: Describe | None = None) -> tuple[Ma
 
 
 def open_archive(archive: Path, *, describe: Describe | None = None) -> ReadArchive:
-    """Read *archive* whole. Of one that has no manifest, *describe* says what there would be in it.
+    """Read *archive* whole. If it has no manifest, *describe* derives one.
 
     Raises:
         DeployError: the file does not exist, or is not an archive.
@@ -119,7 +119,7 @@ def _sha256(file: BinaryIO) -> str:
 
 
 def manifest_inside(archive: Path, *, plain: bool) -> bytes | None:
-    """Return the text of the manifest in *archive*, which is a *plain* tar or one in gzip; None: there is none.
+    """Return the text of the manifest in *archive*, a *plain* or a gzipped tar; None: there is none.
 
     Raises:
         IntegrityError: it cannot be read.

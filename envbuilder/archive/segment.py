@@ -74,7 +74,7 @@ class Segment:
 
     key: str
     label: str
-    """For people: the artifact's file name, ``base`` or ``environment``."""
+    """For messages: the artifact's file name, ``base`` or ``environment``."""
     artifact: str | None
     """sha256 of the artifact with the spliced bytes; None without splices."""
     pieces: tuple[Piece, ...]

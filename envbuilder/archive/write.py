@@ -73,10 +73,10 @@ def write_archive(
 
 
 def write_segment(segment: Segment, sink: HashedFile, artifacts: Callable[[str], Path], task: Task) -> None:
-    """Write the members of *segment*; what it has of an artifact is copied from the file that *artifacts* names.
+    """Write the members of *segment*; parts of artifacts are copied from the files that *artifacts* returns.
 
     Raises:
-        DamagedPieceError: a piece is not what it was, or is gone.
+        DamagedPieceError: a piece changed, or is missing.
     """
     try:
         with segment.literals.open("rb") as literals:

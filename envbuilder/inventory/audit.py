@@ -21,7 +21,7 @@ from envbuilder.util.text import human
 
 _TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
 _MOST: Final = 8 * 2**30
-"""Bytes of all records: those that OSV has of every ecosystem are 2 GB."""
+"""Limit for all records, in bytes: OSV's records of all ecosystems have 2 GB."""
 _FETCH: Final = "the database is incomplete: download it again"
 
 
@@ -32,7 +32,7 @@ class Finding:
     component: Component
     id: str
     aliases: tuple[str, ...]
-    """Other names of the same thing, those of other records that say the same among them."""
+    """Other names of the advisory, including those of equivalent records."""
     summary: str
     severity: str
     fixed: tuple[str, ...]
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unmatched:
-    """A component of which no database can say anything."""
+    """A component that no advisory can be matched with."""
 
     component: Component
     reason: str
@@ -51,18 +51,18 @@ class Unmatched:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Audit:
-    """What a database knows against an archive."""
+    """The result of an audit."""
 
     archive: str
     advisories: int
-    """Records that were read."""
+    """How many records were read."""
     newest: str
-    """When the newest of them was last changed: how old the database is."""
+    """When the newest of them was last changed, which is the age of the database."""
     findings: tuple[Finding, ...]
     unmatched: tuple[Unmatched, ...] = ()
-    """What could not be held against it, and why."""
+    """Components that could not be matched, and why."""
     unread: tuple[str, ...] = ()
-    """SBOMs in the archive that are in no format that is read."""
+    """SBOMs in the archive in unsupported formats."""
 
     @property
     def counting(self) -> tuple[Finding, ...]:
@@ -74,7 +74,7 @@ def audit(inventory: Inventory, database: Path, *, ignore: Sequence[str] = ()) -
     """Check the components of an archive against *database*.
 
     *database* is a folder of OSV records (``.json``, and archives of them), an archive of them as OSV publishes it
-    (``all.zip``), or one record. *ignore* names advisories, by any of their names, that do not count.
+    (``all.zip``), or one record. *ignore* names advisories to ignore, by any of their names.
 
     Raises:
         RecipeError: there is no such database, or no record in it.
@@ -166,7 +166,7 @@ def _why_not(component: Component, keys: set[Key], release: str | None) -> str |
 def _merged(
     hits: Sequence[tuple[Advisory, tuple[str, ...], Component]], ignore: set[str]
 ) -> Iterator[Finding]:
-    """Make one finding of records that are aliases of each other: GHSA's, PyPA's and the CVE of one thing."""
+    """Merge records that are aliases of each other (GHSA, PyPA, CVE) into one finding."""
     groups: list[tuple[set[str], list[tuple[Advisory, tuple[str, ...], Component]]]] = []
     for hit in hits:
         names, members = {hit[0].id, *hit[0].aliases}, [hit]
@@ -214,7 +214,7 @@ def _records(database: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_file(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the records in a file, each up to a byte more than any may have, with words for where it is."""
+    """Yield the records in a file, each cut one byte above the limit, with its position for messages."""
     if path.name.endswith(".zip"):
         with open_regular(path) as file:
             directory = ZipDirectory(file, path)

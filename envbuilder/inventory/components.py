@@ -1,6 +1,5 @@
-"""The components of an archive: interpreter, conda packages, wheels, and what packages bring along inside them.
-
-That is other Python packages, what their own SBOMs name, and shared libraries.
+"""The components of an archive: interpreter, conda packages, wheels, and components embedded in packages: other
+Python packages, entries of their own SBOMs, and shared libraries.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ _DIST_INFO: Final = re.compile(
 )
 _CONDA_META: Final = re.compile(r"conda-meta/[^/]+\.json")
 _METADATA: Final = 2**20
-"""Bytes of the fields of a METADATA file: the largest known are some 100 kB, a licence's text in one of them."""
+"""Limit for the fields of a METADATA file, in bytes: the largest known have some 100 kB, with a licence text."""
 _NAME: Final = 200
-"""Characters of a package's name or version."""
+"""Longest name or version of a package, in characters."""
 _CONDA_FILE: Final = (".conda", ".tar.bz2")
 
 
@@ -53,38 +52,38 @@ class Component:
     """A published component of an archive."""
 
     kind: Kind
-    """``bundled``: a Python package that lies inside another one. ``embedded``: what a package's own SBOM says that is
-    compiled into it. ``library``: a shared library from elsewhere that a package or the interpreter brings along."""
+    """``bundled``: a Python package inside another one. ``embedded``: a component in a package's own SBOM.
+    ``library``: a shared library of another project in a package or the interpreter."""
     name: str
     version: str
-    """Empty where it is not known."""
+    """Empty if unknown."""
     purl: str
-    """Package URL: the one name of it that other tools know."""
+    """Package URL: its name for other tools."""
     licence: Licence
     filename: str | None = None
-    """Of the artifact it came from."""
+    """The file name of its artifact."""
     sha256: str | None = None
-    """Of that artifact; of an interpreter the digest over its files."""
+    """sha256 of that artifact; of an interpreter, the digest of its files."""
     size: int | None = None
-    """Bytes of that artifact."""
+    """Size of that artifact in bytes."""
     project: str | None = None
-    """Normalized name of the Python project, where it is one."""
+    """Normalized name of the Python project, if it is one."""
     summary: str = ""
     place: str | None = None
-    """Where in the archive what is inside another one lies, or the SBOM that names it."""
+    """The path in the archive of an embedded component, or of the SBOM that names it."""
     inside: str | None = None
-    """The name of the package that an embedded one or a library is inside of."""
+    """The name of the package that contains an embedded component or library."""
     needs: tuple[str, ...] = ()
     """purls of the components that it depends on."""
     requires: tuple[str, ...] = ()
-    """Of a Python package: its ``Requires-Dist``, as written."""
+    """``Requires-Dist`` of a Python package, as written."""
     depends: tuple[str, ...] = ()
-    """Of a conda package: its ``depends``, as written."""
+    """``depends`` of a conda package, as written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inventory:
-    """What is inside an archive."""
+    """The inventory of an archive."""
 
     archive: str
     """Its file name."""
@@ -93,13 +92,14 @@ class Inventory:
     """Bytes."""
     manifest: Manifest
     components: tuple[Component, ...]
-    """The interpreter, conda packages, wheels, bundled packages, then what else is inside of those, each by name."""
+    """The interpreter, conda packages, wheels, bundled packages, then other embedded components, each sorted by
+    name."""
     unread: tuple[str, ...] = ()
-    """SBOMs inside that are in no format that is read: what they name is not here."""
+    """SBOMs in unsupported formats, whose components are missing here."""
 
 
 def take_inventory(archive: Path, *, reporter: Reporter = SILENT) -> Inventory:
-    """Read what is inside *archive*, whichever tool made it, or inside a folder.
+    """Take the inventory of *archive*, whichever tool made it, or of a folder.
 
     Raises:
         IntegrityError: it cannot be read to its end, is not an environment, or a package in it has no legible METADATA.
@@ -115,7 +115,7 @@ def take_inventory(archive: Path, *, reporter: Reporter = SILENT) -> Inventory:
 
 
 def inventory_of(texts: Texts, archive: Path, manifest: Manifest | None = None) -> Inventory:
-    """Return the inventory that the *texts* of *archive* give; *manifest* is what was measured, where it has none.
+    """Return the inventory from the *texts* of *archive*; *manifest* is a measured one if the archive has none.
 
     Raises:
         IntegrityError: as :func:`take_inventory`.
@@ -165,7 +165,7 @@ def _components(
         project = projects[package.filename]
         needed = _conda_needs(package, of_conda, files) | (needs.of(project) if project else set())
         yield _package(package, purls[package.filename], installed.get(project or ""), needed, files)
-    # What no artifact of the manifest brought: one of several in a conda package, or put in by somebody else.
+    # Not from an artifact of the manifest: one of several in a conda package, or added by another tool.
     extra = [one for name, one in installed.items() if name not in of_projects]
     for distribution in sorted(
         [*extra, *(one for one in distributions if one.is_bundled)], key=lambda one: (one.project, one.folder)
@@ -232,7 +232,7 @@ def _library(
 def _project_of(
     package: ManifestPackage, installed: Mapping[str, Distribution], files: Mapping[str, bytes]
 ) -> str | None:
-    """Return the Python project that *package* is: a conda package may be one of another name, or none."""
+    """Return the Python project of *package*: a conda package may have another name, or be none."""
     record = _conda_record(package, files)
     if record is not None and "files" in record:
         paths = set(record.file_paths("files"))
@@ -350,7 +350,7 @@ def _is_conda(package: ManifestPackage) -> bool:
 
 
 def _conda_record(package: ManifestPackage, files: Mapping[str, bytes]) -> Record | None:
-    """Return what ``conda-meta`` says of a conda package."""
+    """Return the record of a conda package in ``conda-meta``."""
     if not _is_conda(package):
         return None
     path = f"conda-meta/{_conda_stem(package)}.json"
@@ -364,7 +364,7 @@ def _conda_stem(package: ManifestPackage) -> str:
 def _purl(package: ManifestPackage, files: Mapping[str, bytes]) -> str:
     record = _conda_record(package, files)
     if record is None:
-        filename = package.filename if package.sha256 else None  # of a wheel that is nowhere, a guess
+        filename = package.filename if package.sha256 else None  # of a missing wheel: a guess
         return _pypi(canonicalize_name(package.name), package.version, filename)
     said = {key: record.text(key) if key in record else "" for key in ("build", "channel", "subdir")}
     parts = {

@@ -1,4 +1,4 @@
-"""What a Debian package's copyright file says: machine-readable (DEP 5) where it is so, else by its words."""
+"""Parse a Debian package's copyright file: machine-readable (DEP 5), or else by its text."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NAMES: Final = {
     "BSD-3-clause": "BSD-3-Clause",
 }
 _OWN: Final = "debian/"
-"""What the packaging is licensed under is not in the package."""
+"""Licences of the packaging files, which are not in the package."""
 
 
 def licence_in(copyright: str, package: str, known: Licence) -> Licence:
     """Return the licence that the *copyright* file of *package* states.
 
-    One source has parts of several licences: what is *known* of the part that is meant counts where the file states
-    it, and where what the file says is no expression.
+    A source may have parts with several licences: the *known* licence of the relevant part is used if the file
+    states it, or if the file has no valid expression.
     """
     if _READABLE.match(copyright) is None:
         found = expression_of_text(copyright) if known.expression is None else None
@@ -49,7 +49,7 @@ def licence_in(copyright: str, package: str, known: Licence) -> Licence:
 
 
 def purl_of(origin: LibraryOrigin) -> str:
-    """Return the package URL of the package that a library is part of."""
+    """Return the package URL of a library's package."""
     qualifiers = {
         "arch": origin.architecture,
         "distro": f"{origin.distribution}-{origin.release}" if origin.release else "",

@@ -1,4 +1,4 @@
-"""Package URLs against the ecosystems of OSV: who calls what how, and how versions are ordered there."""
+"""Map package URLs to the ecosystems of OSV: names of packages, and order of versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from envbuilder.util.extras import needs_extra
 
 GIT: Final = "GIT"
-"""Of records that name a repository and no package."""
+"""The ecosystem of records that name a repository instead of a package."""
 _TYPES: Final = {
     "cargo": "crates.io",
     "composer": "Packagist",
@@ -45,7 +45,7 @@ _DISTRIBUTIONS: Final = {
 }
 DISTRIBUTIONS: Final = frozenset(_DISTRIBUTIONS.values())
 _UPSTREAM: Final = ("apk", "conan", "conda", "deb", "generic", "github", "rpm")
-"""Types of what is written in C for the most part: OSS-Fuzz and records of repositories call it by its own name."""
+"""Types of mostly C projects, which OSS-Fuzz and records of repositories call by their own names."""
 _SEMVER: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+.*)?")
 _TAG: Final = re.compile(
     r"(?:(?!v\d)(?:[a-z]+[0-9]*[-_/]|[a-z]{2,}[0-9]*\.))*v?(?P<version>\d[\w.+-]*)", re.IGNORECASE
@@ -54,19 +54,19 @@ _TAG: Final = re.compile(
 
 
 class Key(NamedTuple):
-    """What an advisory calls a package."""
+    """A package's name in an advisory."""
 
     ecosystem: str
     name: str
 
 
 def normalize(ecosystem: str, name: str) -> str:
-    """Return *name* as it is compared in *ecosystem*."""
+    """Return *name* normalized for *ecosystem*."""
     return canonicalize_name(name) if ecosystem == "PyPI" else name.lower()
 
 
 def keys_of(purl: str) -> tuple[set[Key], str | None]:
-    """Return what advisories call the package *purl*, and the release of the distribution that it is of, if any."""
+    """Return the names of the package *purl* in advisories, and its distribution's release, if any."""
     parsed = PackageURL.from_string(purl)
     name, space = parsed.name, parsed.namespace
     qualifiers = parsed.qualifiers if isinstance(parsed.qualifiers, dict) else {}
@@ -94,7 +94,7 @@ def _release(distro: str, version: str) -> str | None:
 
 
 def ordering(ecosystem: str, kind: str) -> Callable[[str], Any] | None:
-    """Return what makes versions of *ecosystem* comparable, in ranges of a *kind*; None: nothing does.
+    """Return the sort key of versions in *ecosystem*, for ranges of a *kind*; None: there is none.
 
     Raises:
         RecipeError: the extra ``proof`` is not installed, and it is a distribution's or another registry's.
@@ -129,7 +129,7 @@ def ordering(ecosystem: str, kind: str) -> Callable[[str], Any] | None:
 
 
 def same_version(ecosystem: str, said: str, version: str) -> bool:
-    """Whether a version that a record lists is *version*; of a repository's tags, what follows the name counts."""
+    """Whether a listed version equals *version*; tags of repositories are compared without the project's name."""
     if ecosystem in ("OSS-Fuzz", GIT):
         tag = _TAG.fullmatch(said)
         said = re.sub(r"(?<=\d)[-_](?=\d)", ".", tag["version"]) if tag is not None else said
@@ -148,12 +148,12 @@ def public_version(version: str) -> str:
 
 
 def pep440(version: str) -> Version:
-    """Return what orders versions as PEP 440 has it, without their local part."""
+    """Return the sort key of a PEP 440 version, without its local part."""
     return Version(public_version(version))
 
 
 def semver(version: str) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """Return what orders versions as SemVer 2.0 has it; one without a third number is as if that were 0."""
+    """Return the sort key of a SemVer 2.0 version; a missing third number counts as 0."""
     padded = version + ".0" * max(2 - version.partition("-")[0].count("."), 0)
     match = _SEMVER.fullmatch(padded)
     if match is None:

@@ -1,4 +1,4 @@
-"""What the SBOMs that packages bring say of them (PEP 770, ``.dist-info/sboms/``): crates, C libraries, other packages.
+"""Read the SBOMs inside packages (PEP 770, ``.dist-info/sboms/``): crates, C libraries, other packages.
 
 CycloneDX (JSON), as cargo-cyclonedx, maturin and auditwheel write it, and SPDX 2 (JSON).
 """
@@ -19,11 +19,11 @@ _SBOM: Final = re.compile(r"(?P<folder>lib/python3\.\d+/site-packages/(?:.*/)?[^
 _NAME: Final = Grammar(
     pattern=re.compile(r".*[^\s/].*"), expected="a name with a character that is no slash or space"
 )
-"""Of others, there is no package URL."""
+"""Types for which a package URL can be formed."""
 MOST: Final = 10_000
-"""Components that the SBOMs of one archive name: the largest wheels of Rust have some hundred crates."""
+"""Most components in the SBOMs of an archive: the largest Rust wheels have some hundred crates."""
 _PURL_QUALIFIERS: Final = frozenset({"arch", "distro", "epoch", "upstream", "file_name"})
-"""Those that say what it is; ``download_url`` and ``vcs_url`` say where somebody had it."""
+"""Qualifiers that identify a package, unlike ``download_url`` and ``vcs_url``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,9 +31,9 @@ class Embedded:
     """One component that an SBOM names."""
 
     folder: str
-    """The ``.dist-info`` of the package that it is in."""
+    """The ``.dist-info`` of the package that contains it."""
     place: str
-    """The SBOM."""
+    """The path of the SBOM."""
     name: str
     version: str
     purl: str
@@ -43,7 +43,7 @@ class Embedded:
 
 
 def read_sboms(files: Mapping[str, bytes]) -> tuple[tuple[Embedded, ...], tuple[str, ...]]:
-    """Return what the SBOMs among *files* name, and the SBOMs in other formats.
+    """Return the components in the SBOMs among *files*, and the SBOMs in unsupported formats.
 
     Raises:
         DocumentError: one cannot be read.
@@ -90,7 +90,7 @@ _Part = tuple[str, str, str, str, str, str | None]
 
 
 def _cyclonedx(record: Record) -> Iterator[_Part]:
-    """Yield the components, and those inside them; what the document is about is the package itself."""
+    """Yield the components and nested ones, without the document's subject, which is the package itself."""
     for one in record.records("components") if "components" in record else ():
         kind = one.text("type") if "type" in one else "library"
         if kind != "file":
@@ -148,7 +148,7 @@ def _sha256(record: Record, algorithm: str, value: str, name: str, *, key: str =
 
 
 def _purl(name: str, version: str, said: str) -> str:
-    """Return the package URL without where somebody had it from; a generic one where there is none that is valid."""
+    """Return the package URL without download locations; a generic one if there is no valid one."""
     try:
         parsed = PackageURL.from_string(said)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is in an archive though a rule would leave it out, and for whom."""
+"""Describe the files of an archive that are kept although a rule would exclude them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIBRARY = re.compile(r"lib/python3\.\d+/(site-packages/|lib-dynload/)?")
 def kept_for(kept: Iterable[ManifestKept]) -> list[str]:
     """Return a line for each folder of files that are kept: ``astropy/tests (9 files): astropy imports it``.
 
-    Who is named is a module outside of that folder.
+    The named module is outside of that folder.
     """
     folders: dict[str, list[ManifestKept]] = {}
     for one in sorted(kept, key=lambda one: one.path):

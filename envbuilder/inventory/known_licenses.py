@@ -1,6 +1,5 @@
-"""Licences as people write them: names that are no SPDX identifiers, and texts that are known by their words.
-
-Nothing here guesses: what is not known for sure stays the text that the package itself says.
+"""Recognize common names of licences that are not SPDX identifiers, and licence texts by their phrases. Nothing is
+guessed: an unknown licence keeps the package's own text.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ _NAMES: Final = {
 }
 _BY_NAME: Final = {name: expression for expression, names in _NAMES.items() for name in names}
 _TEXTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    # Where two begin at one place, the first counts: longer conditions stand before those that they contain.
+    # If two match at one position, the first is used: longer conditions precede those that they contain.
     ("Python-2.0", ("created in the early 1990s by guido van rossum", "beopen")),
     ("PSF-2.0", ("python software foundation license version 2",)),
     ("Apache-2.0", ("apache license version 2.0, january 2004",)),
@@ -92,7 +91,7 @@ _TEXTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Unlicense", ("this is free and unencumbered software released into the public domain",)),
 )
 _NEAR: Final = 1500
-"""Characters within which the phrases of one text stand."""
+"""Window for the phrases of one text, in characters."""
 
 CUDA_TOOLKIT: Final = "LicenseRef-NVIDIA-CUDA-Toolkit-EULA"
 PROPRIETARY: Final = "LicenseRef-NVIDIA-Proprietary"
@@ -105,20 +104,20 @@ NVIDIA_TERMS: Final = {
     "LicenseRef-NVIDIA-SDK-SLA": "NVIDIA Software License Agreement for Software Development Kits",
     PROPRIETARY: "NVIDIA's own terms; the package does not specify them",
 }
-"""NVIDIA's own terms, by what they are called in an SPDX expression."""
+"""NVIDIA's own terms, by their names in an SPDX expression."""
 _PRODUCTS: Final = ("cuDNN", "cuSPARSELt", "cuTENSOR", "TensorRT")
 
 
 def expression_of_name(name: str) -> str | None:
-    """Return the SPDX expression of a licence's name (``Apache 2.0``), where the name leaves no doubt."""
+    """Return the SPDX expression of a licence's name (``Apache 2.0``) if the name is unambiguous."""
     return _BY_NAME.get(" ".join(re.sub(r"[^a-z0-9+]+", " ", name.lower()).split()))
 
 
 def expression_of_text(text: str) -> str | None:
-    """Return the SPDX expression of a licence's text, where it is known by its words.
+    """Return the SPDX expression of a licence's text if it is recognized.
 
-    The text that comes first is the package's own. What it says of code that it bundles, in lines
-    ``License: <expression>`` as NumPy has them, is added.
+    The first text is the package's own. Licences of bundled code, in lines ``License: <expression>`` as in NumPy's,
+    are added.
     """
     words = _words(text)
     own = nvidia_terms(text)
@@ -131,14 +130,14 @@ def expression_of_text(text: str) -> str | None:
     bundled = set()
     for line in re.findall(
         r"(?m)^[ \t]*License:(.*)$", text
-    ):  # no pattern that tries each space of a long line
+    ):  # no pattern that backtracks at each space of a long line
         with suppress(InvalidLicenseExpression):
             bundled.add(str(canonicalize_license_expression(line.strip())))
     return " AND ".join([own, *(f"({one})" if " OR " in one else one for one in sorted(bundled - {own}))])
 
 
 def nvidia_terms(text: str) -> str | None:
-    """Return which of NVIDIA's own terms a text is: a key of :data:`NVIDIA_TERMS`."""
+    """Return the key in :data:`NVIDIA_TERMS` of a text of NVIDIA's own terms."""
     words = _words(text)
     if "end user license agreement" in words and "nvidia cuda toolkit" in words:
         return CUDA_TOOLKIT
@@ -153,12 +152,12 @@ def nvidia_terms(text: str) -> str | None:
 
 
 def _words(text: str) -> str:
-    """Return *text* in lower case, with single spaces, and without what comments begin with."""
+    """Return *text* in lower case, with single spaces, and without comment markers."""
     return " ".join(re.sub(r"(?m)^[^\S\n]*(#+|//+|\*+|;+)", " ", text).lower().split())
 
 
 def _place(phrases: Sequence[str], words: str) -> int:
-    """Return where *phrases* stand in *words*, one soon after the first; -1 where they do not."""
+    """Return the position of *phrases* in *words*, all near the first; -1 if there is none."""
     place = words.find(phrases[0])
     near = words[place : place + _NEAR]
     return place if place >= 0 and all(phrase in near for phrase in phrases) else -1

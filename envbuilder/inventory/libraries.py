@@ -1,6 +1,6 @@
-"""Shared libraries that a wheel or an interpreter brings along from elsewhere, as far as their names tell.
+"""Recognize shared libraries of other projects in a wheel or an interpreter, by their names.
 
-auditwheel puts what it grafts into ``NAME.libs/`` and adds eight digits of its hash to the name:
+auditwheel puts grafted libraries into ``NAME.libs/`` and adds eight digits of their hash to the name:
 ``libgfortran-040039e1.so.5.0.0``. An interpreter's are those of the machine that it was built on.
 """
 
@@ -84,29 +84,29 @@ _KNOWN: Final = {
     "z": ("zlib", "Zlib"),
     "zstd": ("zstd", "BSD-3-Clause OR GPL-2.0-only"),
 }
-"""What a library is part of, and the licence of it there: each project's own LICENSE or COPYING. OpenSSL's since 3.0;
-of SQLite its blessing; of com_err and uuid what those two parts say, not the whole they are released with."""
+"""The project of a library, and its licence there, from the project's LICENSE or COPYING. OpenSSL: since 3.0.
+SQLite: its blessing. com_err and uuid: the licences of these parts, not of the release that contains them."""
 _OLD_OPENSSL: Final = ("1.0", "1.1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Library:
-    """A shared library that somebody else publishes."""
+    """A shared library of another project."""
 
     path: str
     name: str
-    """Of the project, where it is known by the file's name; else the library's own."""
+    """The project's name, if it is known by the file's name; otherwise the library's."""
     version: str
-    """As the file's name has it; empty where that is no version of the project but one of its interface."""
+    """From the file's name; empty if that is an interface version instead of a release."""
     licence: Licence
     inside: str
-    """The Python project that brings it; ``cpython``."""
+    """The Python project that contains it, or ``cpython``."""
 
 
 _RELEASES: Final = frozenset(
     {"brotlicommon", "brotlidec", "bz2", "crypto", "lz4", "lzma", "mpdec", "openjp2", "ssl", "z", "zstd"}
 )
-"""Of the known ones, those whose file has the number of the release; others count their interface there."""
+"""Known libraries whose file names contain the release; others contain an interface version."""
 
 
 def find_libraries(paths: Iterable[str], *, base: bool) -> Iterator[Library]:
@@ -118,7 +118,7 @@ def find_libraries(paths: Iterable[str], *, base: bool) -> Iterator[Library]:
             continue
         name = found["name"]
         inner = (grafted["inner"] or "").removeprefix(".") if grafted is not None else ""
-        # libopenblasp-r0.3.23.so: the hash stands in the middle of its version
+        # libopenblasp-r0.3.23.so: the hash is in the middle of its version
         split = inner and name.endswith("-r0")
         version = f"0.{inner}" if split else _release(name, inner or (found["version"] or ""))
         owner = canonicalize_name(grafted["owner"]) if grafted is not None else "cpython"
@@ -126,7 +126,7 @@ def find_libraries(paths: Iterable[str], *, base: bool) -> Iterator[Library]:
 
 
 def _release(name: str, version: str) -> str:
-    """Return *version* where it is that of a release: of one number it never is (``libssl.so.3``)."""
+    """Return *version* if it is that of a release, which never has only one number (``libssl.so.3``)."""
     if name in _KNOWN and name not in _RELEASES:
         return ""
     return version if version.count(".") >= 2 or version in _OLD_OPENSSL else ""

@@ -1,4 +1,4 @@
-"""The licence of a component: what its metadata declares, and the SPDX expression of that where there is one."""
+"""Determine the licence of a component: its declared licence, and the SPDX expression of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Source = Literal[
     "nothing",
 ]
 _SHOWN: Final = 70
-"""Characters of a free text that name it."""
+"""How many characters of a free text are shown."""
 _NAMED: Final = re.compile(r"(?i:licen[cs]e|copying|unlicense|eula)")
 _SAYS_NOTHING: Final = frozenset({"", "unknown", "none", "n/a", "see license", "license", "license file"})
 _VAGUE: Final = frozenset({"LicenseRef-NVIDIA-Proprietary", "LicenseRef-NVIDIA-Proprietary-Software"})
@@ -38,32 +38,32 @@ _VAGUE: Final = frozenset({"LicenseRef-NVIDIA-Proprietary", "LicenseRef-NVIDIA-P
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Licence:
-    """What a component's licence is, and who says so."""
+    """A component's licence, and its source."""
 
     expression: str | None
-    """An SPDX expression; of NVIDIA's own terms a ``LicenseRef-NVIDIA-…``. None: there is none that is sure."""
+    """An SPDX expression; ``LicenseRef-NVIDIA-…`` for NVIDIA's own terms. None: unknown."""
     declared: str
-    """In the component's own words, the first line of them; empty where it says nothing."""
+    """The first line of the licence that the component declares; empty if none."""
     source: Source
     files: tuple[str, ...] = ()
     """Licence files in the archive."""
 
     @property
     def name(self) -> str:
-        """What to call it: the expression, the words, or that there are none."""
+        """Its name: the expression, the declared text, or that there is none."""
         return self.expression or self.declared or "no licence"
 
     @property
     def terms(self) -> str | None:
-        """The full name of NVIDIA's own terms, where it is they."""
+        """The full name of NVIDIA's own terms, if it is one of them."""
         return NVIDIA_TERMS.get(self.expression or "")
 
 
 def licence_of(metadata: RawMetadata, texts: Mapping[str, str]) -> Licence:
     """Return the licence of a Python package: its ``License-Expression``, else ``License``, classifiers, files.
 
-    *texts* are its licence files, by path. The first of these that is sure counts; where none is, it is what the
-    package itself says.
+    *texts* are its licence files, by path. The first of these with a known expression is used; if there is none,
+    the declared text.
     """
     files = tuple(sorted(texts))
     declared: tuple[tuple[str, Source], ...] = (
@@ -91,7 +91,8 @@ def licence_of(metadata: RawMetadata, texts: Mapping[str, str]) -> Licence:
 
 
 def licence_of_text(said: str, texts: Mapping[str, str]) -> Licence:
-    """Return the licence that a conda package or an interpreter states as *said*; *texts* as of :func:`licence_of`."""
+    """Return the licence of a conda package or an interpreter that declares *said*; *texts* as in
+    :func:`licence_of`."""
     expression = to_expression(said)
     if expression is not None:
         return Licence(
@@ -103,7 +104,7 @@ def licence_of_text(said: str, texts: Mapping[str, str]) -> Licence:
 
 
 def to_expression(said: str) -> str | None:
-    """Return the SPDX expression that *said* is, names, or is the text of."""
+    """Return the SPDX expression of *said*: an expression, a name, or a licence text."""
     if not _says(said):
         return None
     try:
@@ -116,7 +117,7 @@ def to_expression(said: str) -> str | None:
 
 
 def _classified(metadata: RawMetadata) -> tuple[str | None, str]:
-    """Return the expression that the classifiers give, and their own words; two of them both provide kept."""
+    """Return the expression of the classifiers, and their names."""
     found, names = set(), []
     for classifier in metadata.get("classifiers", []):
         kind, *path = classifier.split(" :: ")
@@ -131,7 +132,8 @@ def _classified(metadata: RawMetadata) -> tuple[str | None, str]:
 
 
 def _expression_in_files(texts: Mapping[str, str]) -> str | None:
-    """Return what the package's own licence files say: all of those at the top; a package bundles others' below."""
+    """Return the expression of the package's own licence files, all at the top level; those below are of bundled
+    code."""
     found = set()
     top = min((path.count("/") for path in texts), default=0)
     for path, text in texts.items():

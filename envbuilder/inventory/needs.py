@@ -1,4 +1,4 @@
-"""What the packages of an environment need of each other."""
+"""Determine the dependencies between the packages of an environment."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Distribution:
 
     @property
     def is_bundled(self) -> bool:
-        """Whether it lies inside another package."""
+        """Whether it is inside another package."""
         return "/" in self.folder.partition("/site-packages/")[2]
 
 
 class Needs:
-    """What each package needs of the others, as their METADATA says for the platform of an archive."""
+    """The dependencies between packages, from their METADATA and the platform of an archive."""
 
     def __init__(self, installed: Mapping[str, Distribution], purls: Mapping[str, str], python: str) -> None:
         self._installed = installed
@@ -49,7 +49,7 @@ class Needs:
         }
 
     def of(self, name: str) -> set[str]:
-        """Return the purls of what *name* needs, of what is there; of an extra, what it needs for that too."""
+        """Return the purls of the installed dependencies of *name*, including those of extras."""
         found: set[str] = set()
         asked = [(name, "")]
         done = set()
@@ -74,4 +74,4 @@ class Needs:
                 if requirement.marker is None or requirement.marker.evaluate(here):
                     yield requirement
             except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName):
-                continue  # a requirement that no installer reads either
+                continue  # an invalid requirement, which no installer accepts either

@@ -1,7 +1,7 @@
-"""Advisories as OSV publishes them (https://ossf.github.io/osv-schema/): whether one is about a component.
+"""Match components with advisories in OSV format (https://ossf.github.io/osv-schema/).
 
-Packages are matched by their package URL, see :mod:`envbuilder.inventory.ecosystems`. Versions of Python packages are
-compared as PEP 440 has them, without their local part: ``2.13.0+cpu`` is a build of ``2.13.0``, and what affects one
+Packages are matched by their package URL, see :mod:`envbuilder.inventory.ecosystems`. Versions of Python packages
+are compared by PEP 440, without their local part: ``2.13.0+cpu`` is a build of ``2.13.0``, and what affects one
 affects the other.
 """
 
@@ -30,20 +30,20 @@ from envbuilder.util.printable import shown
 
 GIT_VERSIONS: Final = "versions of a repository"
 LONGEST_VERSION: Final = 256
-"""Characters of a version that is compared: univers takes a minute for an Alpine version of 10,000."""
+"""Longest version that is compared, in characters: univers takes a minute for an Alpine version of 10,000."""
 _CPYTHON_AT: Final = re.compile(r"https?://github\.com/python/cpython(?:\.git)?/?")
 
 CPYTHON: Final = Key(GIT, "cpython")
 _EVENTS: Final = {"introduced": 0, "fixed": 1, "last_affected": 2, "limit": 3}
-"""What a range is made of; of one version, in this order."""
+"""The events of a range, in this order for equal versions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Range:
-    """Versions from one to another, as a record says them."""
+    """A range of versions in a record."""
 
     kind: str
-    """How they are ordered: ``ECOSYSTEM``, ``SEMVER`` or ``GIT``."""
+    """Their order: ``ECOSYSTEM``, ``SEMVER`` or ``GIT``."""
     repository: str
     events: tuple[tuple[str, str], ...]
     """A key of OSV's events, and a version."""
@@ -51,25 +51,25 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Affected:
-    """What a record is about."""
+    """A package that a record affects."""
 
     ecosystem: str | None
-    """Without its release; None: it names no package."""
+    """The ecosystem without its release; None: it names no package."""
     project: str
-    """As its ecosystem compares names."""
+    """Normalized for its ecosystem."""
     versions: tuple[str, ...]
     ranges: tuple[Range, ...]
     release: str = ""
-    """Of a distribution: ``12`` of ``Debian:12``."""
+    """A distribution's release: ``12`` of ``Debian:12``."""
 
     @property
     def is_cpython(self) -> bool:
-        """Whether it is about CPython: the PSF's advisories name its repository, no package of an ecosystem."""
+        """Whether it affects CPython: the PSF's advisories name its repository instead of a package."""
         return self.ecosystem is None and any(_CPYTHON_AT.fullmatch(one.repository) for one in self.ranges)
 
     @property
     def keys(self) -> set[Key]:
-        """What it calls the package: by its ecosystem, or by its repositories."""
+        """The package's names: in its ecosystem, or its repositories."""
         if self.is_cpython:
             return {CPYTHON}
         if self.ecosystem is not None:
@@ -86,7 +86,7 @@ class Advisory:
     aliases: tuple[str, ...]
     summary: str
     severity: str
-    """As the record says it: a word, or a CVSS vector; empty where it says none."""
+    """The record's severity: a word, or a CVSS vector; empty if there is none."""
     modified: str
     withdrawn: bool
     affected: tuple[Affected, ...]
@@ -132,7 +132,7 @@ def _range(record: Record) -> Range:
     kind, events = record.text("type"), _records(record, "events")
     specific = record.record("database_specific") if "database_specific" in record else None
     if kind == "GIT" and specific is not None and "versions" in specific:
-        # Commits, which no archive has: OSV's records of CVEs say the versions that they come from here.
+        # Archives have no commits, but OSV's records of CVEs list the versions here.
         events = _records(specific, "versions")
         kind = GIT_VERSIONS
     return Range(
@@ -147,12 +147,12 @@ def _records(record: Record, key: str) -> list[Record]:
 
 
 def named_by(advisory: Advisory) -> set[Key]:
-    """Return what an advisory is about."""
+    """Return the packages that an advisory affects."""
     return {key for affected in advisory.affected for key in affected.keys}
 
 
 def component_keys(component: Component) -> tuple[set[Key], str | None]:
-    """Return what advisories call a component, and the release of the distribution that it is of, if any."""
+    """Return a component's names in advisories, and its distribution's release, if any."""
     if component.kind == "interpreter":
         return {CPYTHON}, None
     keys, release = keys_of(component.purl)
@@ -162,7 +162,7 @@ def component_keys(component: Component) -> tuple[set[Key], str | None]:
 
 
 def fixed_by(advisory: Advisory, component: Component) -> tuple[bool, tuple[str, ...]]:
-    """Return whether *advisory* is about the component's version, and in which versions it is mended.
+    """Return whether *advisory* affects the component's version, and the fixed versions.
 
     Raises:
         ValueError: a version of the advisory cannot be compared with the component's.
@@ -172,7 +172,7 @@ def fixed_by(advisory: Advisory, component: Component) -> tuple[bool, tuple[str,
     for affected in advisory.affected if not advisory.withdrawn else ():
         if not affected.keys & keys or (release and affected.release and not _is_of(release, affected)):
             continue
-        ranges = [one for one in affected.ranges if one.kind != "GIT"]  # those are mended by commits
+        ranges = [one for one in affected.ranges if one.kind != "GIT"]  # those are fixed by commits
         fixed += [version for one in ranges for kind, version in one.events if kind == "fixed"]
         hit = hit or _is_affected(affected, component, advisory.id)
     return hit, tuple(dict.fromkeys(fixed))
@@ -192,10 +192,10 @@ def _is_affected(affected: Affected, component: Component, id: str) -> bool:
     for one in affected.ranges:
         try:
             key = None if one.kind == "GIT" else ordering(ecosystem, one.kind)
-        except RecipeError as error:  # an extra is not installed: the others can still be told
+        except RecipeError as error:  # an extra is not installed: the others can still be compared
             raise ValueError(f"{id}: {component.name} cannot be compared: {error.hint or error}") from error
         if key is None:
-            continue  # GIT: commits, which no archive has; its versions are listed
+            continue  # GIT: archives have no commits, but its versions are listed
         try:
             if _in_range(one.events, _bounded(key), version):
                 return True
@@ -206,7 +206,7 @@ def _is_affected(affected: Affected, component: Component, id: str) -> bool:
 
 
 def _bounded(key: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return *key* for versions of a length that all of them compare at once."""
+    """Return *key*, limited to versions of a length that all ecosystems compare quickly."""
 
     def of(version: str) -> Any:
         if len(version) > LONGEST_VERSION:
@@ -219,12 +219,13 @@ def _bounded(key: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _in_range(events: Sequence[tuple[str, str]], key: Callable[[str], Any], version: str) -> bool:
-    """Follow OSV's own steps: events in the order of their versions; the last one that counts decides."""
+    """Evaluate a range as OSV specifies: events in the order of versions, of which the last applicable one
+    decides."""
     here = key(version)
     limits = [limit for kind, limit in events if kind == "limit"]
     if limits and not any(limit == "*" or here < key(limit) for limit in limits):
         return False
-    # "0" is before every version; of one version, it begins to be affected before it ends.
+    # "0" precedes every version; at the same version, `introduced` precedes `fixed`.
     ordered = sorted(
         [
             (known, key(said) if known else None, _EVENTS[kind])
@@ -244,7 +245,7 @@ def _in_range(events: Sequence[tuple[str, str]], key: Callable[[str], Any], vers
 
 
 class _Ordered:
-    """A key that sorts, where None is before everything."""
+    """A sort key that puts None first."""
 
     def __init__(self, key: Any) -> None:
         self.key = key

@@ -1,6 +1,6 @@
-"""Which package of an environment brought a file, as RECORD and ``conda-meta`` list it.
+"""Determine which package of an environment owns a file, from RECORD and ``conda-meta``.
 
-Both are long, and needed for few archives: only where something inside a package is looked for.
+Both are long, and read only if an embedded component's owner is needed.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _INFO: Final = re.compile(r"(?P<place>.+)/(?P<name>[^/-]+)(?:-[^/]+)?\.(?:dist-i
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Which package brought what."""
+    """Owners of projects and files."""
 
     projects: dict[tuple[str, str], str] = field(default_factory=dict)
-    """By the folder that the ``.dist-info`` of a Python project lies in, and the project's normalized name."""
+    """By the folder of a Python project's ``.dist-info``, and the project's normalized name."""
     files: dict[str, str] = field(default_factory=dict)
     """By path."""
 
     def of(self, component: Component) -> str | None:
-        """Return the package that brought *component*; None: none lists it."""
+        """Return the package that owns *component*; None: none lists it."""
         place = component.place or ""
         return self.files.get(place) or self.projects.get((place, component.project or ""))
 
     def note(self, files: Iterable[str], owner: str, wanted: AbstractSet[str]) -> None:
-        """Note that *owner* brought *files*."""
+        """Record that *owner* owns *files*."""
         for file in files:
             if file in wanted:
                 self.files.setdefault(file, owner)
@@ -57,9 +57,9 @@ class Owners:
 
 
 def find_owners(environment: Path, wanted: AbstractSet[str] = frozenset()) -> Owners:
-    """Return which package brought each Python project of an archive or an unpacked environment, and *wanted* files.
+    """Return the owners of the Python projects in an archive or an unpacked environment, and of the *wanted* files.
 
-    A package that pip installed counts before a conda package.
+    A package that pip installed takes precedence over a conda package.
 
     Raises:
         IntegrityError: it cannot be read.

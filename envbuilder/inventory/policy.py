@@ -1,4 +1,4 @@
-"""Which licences may be in an archive: SPDX expressions against lists of what is allowed and what is not."""
+"""Evaluate licences against a policy: SPDX expressions and lists of allowed and denied identifiers."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ Verdict = Literal["allowed", "refused", "unknown"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """What may be in an archive. A name may hold ``*``: ``GPL-*``, ``LicenseRef-NVIDIA-*``."""
+    """The licences that an archive may have. A name may contain ``*``: ``GPL-*``, ``LicenseRef-NVIDIA-*``."""
 
     allow: tuple[str, ...] = ()
     """SPDX identifiers; empty: everything that is not denied."""
     deny: tuple[str, ...] = ()
     """SPDX identifiers."""
     packages: Mapping[str, str] = field(default_factory=dict)
-    """What a person decided of packages that say no licence, or a wrong one: an SPDX expression by name."""
+    """Licences set by the user for packages that declare none or a wrong one: SPDX expressions by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What a policy says of one component."""
+    """The result for one component."""
 
     component: Component
-    """Its licence is the one that was decided, where one was."""
+    """Its licence is the one set by the user, if any."""
     verdict: Verdict
-    """``unknown``: it says no licence that is one, and only a list of what is denied was given."""
+    """``unknown``: it has no valid licence, and the policy only has denied ones."""
     reason: str
 
 
 def evaluate(components: Sequence[Component], policy: Policy) -> tuple[Evaluation, ...]:
     """Evaluate the licence of each component against *policy*.
 
-    An alternative (``OR``) is allowed where one side is, ``AND`` where both are. An exception (``WITH``) counts as
-    the licence that it is an exception of, unless it is named itself.
+    ``OR`` is allowed if one side is, ``AND`` if both are. An exception (``WITH``) counts as its licence, unless it
+    is named itself.
 
     Raises:
-        RecipeError: what was decided of a package is not an SPDX expression, or there is no such package.
+        RecipeError: a licence set by the user is not an SPDX expression, or there is no such package.
     """
     decided = _decisions(components, policy)
     return tuple(_evaluate(decided.get(id(one), one), policy) for one in components)
@@ -97,7 +97,7 @@ def _fits(node: Any, policy: Policy, refused: list[str]) -> bool:
     from license_expression import AND, OR, LicenseWithExceptionSymbol
 
     if isinstance(node, (AND, OR)):
-        # Each is asked, so that all that is refused is said.
+        # Evaluate each, so that all refused ones are reported.
         fitting = [_fits(one, policy, refused) for one in node.args]
         return all(fitting) if isinstance(node, AND) else any(fitting)
     whole = str(node)

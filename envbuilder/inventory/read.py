@@ -1,4 +1,4 @@
-"""Read of an archive what describes it: manifest, METADATA, licence files. Nothing is extracted."""
+"""Read the metadata files of an archive: manifest, METADATA, licence files. Nothing is extracted."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _WANTED: Final = re.compile(
 )
 _WHOLE: Final = re.compile(r".*/METADATA|.*/PKG-INFO|.*\.json|.*\.dist-info/sboms/.+")
 _HEAD: Final = 2**16
-"""Bytes of a licence file that are read: enough to know it."""
+"""How many bytes of a licence file are read: enough to recognize it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Texts:
-    """What describes an archive, by its path in it; of licence files the beginning."""
+    """The metadata files of an archive by path; of licence files, the beginning."""
 
     sha256: str
     """Of the archive."""
     size: int
-    """Bytes of the archive."""
+    """Size of the archive in bytes."""
     files: Mapping[str, bytes]
 
 
 def describes(path: str) -> bool:
-    """Say whether the file *path* describes an environment."""
+    """Return whether the file *path* is a metadata file."""
     return _WANTED.fullmatch(path) is not None
 
 
@@ -53,7 +53,7 @@ def read_texts(archive: Path, *, reporter: Reporter = SILENT) -> Texts:
     """Read *archive* once, from its first byte to its last.
 
     Raises:
-        IntegrityError: no such file, or it cannot be read to its end.
+        IntegrityError: it does not exist, or cannot be read to its end.
     """
     try:
         source = open_source(archive)
@@ -75,7 +75,7 @@ def read_texts(archive: Path, *, reporter: Reporter = SILENT) -> Texts:
 
 
 def texts_of_folder(environment: Path, paths: Mapping[str, object], *, sha256: str, size: int) -> Texts:
-    """Return the texts of an archive that was extracted into *environment*; *paths* are those of its files.
+    """Return the metadata files of an archive that was extracted into *environment*; *paths* are its files.
 
     Raises:
         IntegrityError: one cannot be read.

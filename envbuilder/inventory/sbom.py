@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.license import License
 
 _NAMESPACE: Final = uuid.UUID("5d0c4f5a-6a0e-5a53-9a86-0d6f2b3f9f1e")
-"""Of the serial numbers: one archive, one number."""
+"""Namespace of the serial numbers: each archive has one."""
 
 
 def sbom(inventory: Inventory) -> str:
@@ -25,7 +25,7 @@ def sbom(inventory: Inventory) -> str:
 
     Raises:
         RecipeError: the extra ``proof`` is not installed.
-        IntegrityError: what the packages say of themselves does not fit into CycloneDX's schema.
+        IntegrityError: the packages' metadata does not fit CycloneDX's schema.
     """
     with needs_extra("proof", "envbuilder sbom"):
         from cyclonedx.output.json import JsonV1Dot6
@@ -91,7 +91,7 @@ def _document(inventory: Inventory) -> Bom:
 
 
 def _reference(component: Component) -> str:
-    """Return a name that no other component of the document has."""
+    """Return a unique reference in the document."""
     return component.purl if component.place is None else f"{component.purl}#{component.place}"
 
 
@@ -110,7 +110,7 @@ def _part(component: Component) -> cyclonedx_component.Component:
         "inside": component.inside,
         "licence": component.licence.expression if component.licence.terms else None,
         "licence-source": component.licence.source,
-        # Over many files: no hash that anybody else could compare.
+        # A digest of many files, which other tools cannot compare.
         "digest": digest[0] if is_interpreter and digest else None,
     }
     properties = [Property(name=f"envbuilder:{key}", value=value) for key, value in said.items() if value]
@@ -130,7 +130,7 @@ def _part(component: Component) -> cyclonedx_component.Component:
 
 
 def _licences(component: Component) -> Iterable[License]:
-    """Return the licence as CycloneDX has it: an identifier, an expression, or a name; nothing where there is none."""
+    """Return the licence in CycloneDX form: an identifier, an expression, or a name; empty if there is none."""
     from cyclonedx.model.license import DisjunctiveLicense, LicenseAcknowledgement, LicenseExpression
     from cyclonedx.spdx import is_supported_id
 

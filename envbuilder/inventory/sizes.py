@@ -1,7 +1,7 @@
-"""``envbuilder size``: where the bytes of an archive are, measured on the archive itself.
+"""``envbuilder size``: measure what takes space in an archive.
 
-The archive is inflated once. How far its decompression had come is noted every few hundred kilobytes, and at the
-end of each gzip member, so that any range of the tar can be said to have taken so many bytes of the archive.
+The archive is inflated once. Pairs of offsets in archive and tar are recorded every few hundred kilobytes and at
+the end of each gzip member, so that the compressed size of any range of the tar is known.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ KINDS: Final = (GPU_CODE, HOST_CODE, PYTHON, BYTECODE, HEADERS, DATA)
 
 INTERPRETER: Final = "(interpreter)"
 OTHERS_OWN: Final = "(activation)"
-"""What another tool put in: activation, and what it notes."""
+"""Files that another tool added: activation, and its records."""
 OWN: Final = "(envbuilder)"
-"""What the tool itself puts in: activation, manifest."""
+"""Files that this tool adds: activation, manifest."""
 _OWN_PATHS: Final = ("bin/activate", "bin/deactivate", "conda-meta/", "share/envbuilder/")
 
 _MOST_OWNED: Final = 2 * MEMBERS
-"""Paths in the lists of files of all packages: each file is in one, and some lists name what was left out."""
+"""Most paths in the file lists of all packages: each file is in one, and some lists name excluded files."""
 _MOST_RANGES: Final = 200_000
-"""Containers of GPU code in an archive: the largest library has a few thousand."""
+"""Most containers of GPU code in an archive: the largest library has a few thousand."""
 _SUFFIXES: Final = {
     **dict.fromkeys((".py", ".pyi"), PYTHON),
     ".pyc": BYTECODE,
@@ -58,13 +58,13 @@ _SUFFIXES: Final = {
 }
 _ELF: Final = b"\x7fELF"
 _FATBIN: Final = struct.Struct("<IHHQ")
-"""Head of a container of GPU code, as ``fatbinary.h`` of CUDA has it: magic, version, bytes of head, of the rest."""
+"""Header of a container of GPU code, from ``fatbinary.h`` of CUDA: magic, version, sizes of header and content."""
 _FATBIN_MAGIC: Final = b"\x50\xed\x55\xba"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """What one package holds of one kind."""
+    """The size of one kind in one package."""
 
     package: str
     kind: str
@@ -73,22 +73,22 @@ class Cell:
     unpacked: int
     """Bytes of the files."""
     files: int
-    """A library that holds GPU code and host code is one file, of the kind it holds more of."""
+    """A library with GPU code and host code counts as one file of the larger kind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """Where the bytes of an archive are."""
+    """The sizes of an archive's content."""
 
     archive: Path
     packed: int
-    """Bytes of the archive: the sum of the cells."""
+    """Size of the archive in bytes: the sum of the cells."""
     unpacked: int
-    """Bytes of the files: the sum of the cells."""
+    """Size of the files in bytes: the sum of the cells."""
     cells: tuple[Cell, ...]
     """Largest first."""
     excluded: tuple[ManifestExclusion, ...]
-    """What was left out, as the manifest says."""
+    """The exclusions in the manifest."""
 
     def by_package(self) -> list[Cell]:
         """Return a sum for each package, largest first; its kind is empty."""
@@ -99,7 +99,7 @@ class Sizes:
         return _sums(("", cell.kind, cell) for cell in self.cells)
 
     def tables(self) -> list[tuple[str, list[tuple[str, str, str, str, str]]]]:
-        """Return tables for people: a title, and rows of name, packed, share, unpacked, files."""
+        """Return tables for display: a title, and rows of name, packed, share, unpacked, files."""
         total = Cell(
             package="",
             kind="",
@@ -122,7 +122,7 @@ class Sizes:
 
 
 def savings(excluded: Iterable[ManifestExclusion]) -> list[tuple[str, int, int]]:
-    """Return what each rule of exclusion left out of an archive: its name, files, bytes; largest first."""
+    """Return what each rule excluded from an archive: its name, files, bytes; largest first."""
     sums: dict[str, tuple[int, int]] = {}
     for one in excluded:
         name = rule_of(one.pattern)
@@ -132,7 +132,7 @@ def savings(excluded: Iterable[ManifestExclusion]) -> list[tuple[str, int, int]]
 
 
 def measure(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
-    """Read *archive* whole, and say where its bytes are.
+    """Read the whole *archive*, and return the sizes of its content.
 
     Raises:
         IntegrityError: it cannot be read to its end.
@@ -168,15 +168,15 @@ def measure(archive: Path, *, reporter: Reporter = SILENT) -> Sizes:
 class _File:
     path: str
     start: int
-    """Where its header begins in the tar."""
+    """Offset of its header in the tar."""
     size: int
     kind: str
     gpu: tuple[tuple[int, int], ...]
-    """Ranges of the tar that are GPU code, where that is not the whole file."""
+    """Ranges of the tar with GPU code, if that is not the whole file."""
 
 
 class _Contents:
-    """What the members of a tar say: files, which package each belongs to, what was left out."""
+    """The members of a tar: files, their packages, and exclusions."""
 
     def __init__(self) -> None:
         self.excluded: tuple[ManifestExclusion, ...] = ()
@@ -186,7 +186,7 @@ class _Contents:
         self._ranges = 0
 
     def add(self, tar: BoundedTar, member: tarfile.TarInfo) -> None:
-        """Count one member in."""
+        """Add one member."""
         if member.isdir():
             return
         path = posixpath.normpath(member.name)
@@ -253,7 +253,7 @@ class _Contents:
                 raise ValueError(f"{path}: {error}") from error
 
     def _own(self, paths: Iterable[str], name: str) -> None:
-        """Note that *paths* are those of the package *name*."""
+        """Record that *paths* belong to the package *name*."""
         for path in paths:
             self._owners[path] = name
             if len(self._owners) > _MOST_OWNED:
@@ -272,7 +272,7 @@ class _Contents:
 
 
 def _kind(path: str) -> str:
-    """Return the kind that a path says; ELF files are told by their content."""
+    """Return the kind of a path; ELF files are recognized by their content."""
     kind = _SUFFIXES.get(posixpath.splitext(path)[1])
     if kind is None and "/include/" in f"/{path}":
         return HEADERS
@@ -280,14 +280,14 @@ def _kind(path: str) -> str:
 
 
 def _gpu_ranges(chunks: Iterable[bytes], size: int) -> Iterator[tuple[int, int]]:
-    """Yield where a file of *size* bytes, which come in *chunks*, holds containers of GPU code."""
+    """Yield the ranges of GPU code in a file of *size* bytes, which come in *chunks*."""
     window, base, beyond = b"", 0, 0
     for chunk in chunks:
         window += chunk
         at = max(beyond - base, 0)
         while 0 <= (at := window.find(_FATBIN_MAGIC, at)) <= len(window) - _FATBIN.size:
             _, version, head_size, body = _FATBIN.unpack_from(window, at)
-            # The same four bytes stand in code that looks for such containers.
+            # The same four bytes occur in code that searches for such containers.
             if version == 1 and head_size == _FATBIN.size and base + at + head_size + body <= size:
                 beyond = base + at + head_size + body
                 yield base + at, beyond

@@ -1,4 +1,4 @@
-"""A picture of where the bytes of an archive are: a treemap by package and kind, as SVG or PNG."""
+"""Draw the sizes in an archive as a treemap by package and kind, as SVG or PNG."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _HEADING: Final = 18.0
 _SMALLEST: Final = 0.003
 """Share of the archive below which packages are drawn together."""
 _FONTS: Final = (12.0, 10.5, 9.0)
-"""Tried one after the other until a text fits."""
+"""Font sizes, tried in order until a text fits."""
 
 
 def plot(sizes: Sizes, path: Path) -> None:
-    """Draw *sizes* to *path*, whose suffix (``.svg`` or ``.png``) says how.
+    """Draw *sizes* to *path*, in the format of its suffix (``.svg`` or ``.png``).
 
     Raises:
-        RecipeError: another suffix, *path* cannot be written, or a PNG is asked for without Pillow.
+        RecipeError: another suffix, *path* cannot be written, or a PNG without Pillow.
     """
     write_picture(list(draw(sizes)), path, width=_WIDTH, height=_HEIGHT)
 
@@ -92,7 +92,7 @@ def _draw_legend(sizes: Sizes) -> Iterator[Box]:
 
 
 def _gathered(sizes: Sizes) -> list[tuple[str, list[Cell]]]:
-    """Return the packages with their cells, largest first; the smallest ones together, last."""
+    """Return the packages with their cells, largest first; the smallest ones are merged, last."""
     shown: list[tuple[str, list[Cell]]] = []
     small: list[Cell] = []
     count = 0
@@ -149,10 +149,10 @@ def _shrunk(box: Box, by: float) -> Box:
 
 
 def squarify(weights: Sequence[float], field: Box) -> list[Box]:
-    """Cut *field* into a box for each weight, largest weight first, as near to squares as may be.
+    """Divide *field* into a box for each weight, largest weight first, as close to squares as possible.
 
     The method is that of Bruls, Huizing and van Wijk, *Squarified Treemaps* (2000): rows are laid along the shorter
-    side, and a row takes one more box for as long as that does not make its worst box longer.
+    side, and a row gets another box as long as its worst aspect ratio does not increase.
     """
     total = sum(weights)
     boxes: list[Box] = []
@@ -186,7 +186,7 @@ def squarify(weights: Sequence[float], field: Box) -> list[Box]:
 
 
 def _worst(row: Sequence[float], scale: float, side: float) -> float:
-    """Return the ratio of the sides of a row's longest box."""
+    """Return the worst aspect ratio in a row."""
     thickness = sum(row) * scale / side if side else 0.0
     lengths = [weight * scale / thickness if thickness else 0.0 for weight in row]
     return max(max(length / thickness, thickness / length) if length else float("inf") for length in lengths)

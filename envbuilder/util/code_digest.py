@@ -1,4 +1,4 @@
-"""Which code this is: what one version of it has proven, another may find wrong."""
+"""Identify the code of this program: results of one version are not valid for another."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SKIPPED: Final = "__pycache__"
 def code_digest() -> str:
     """Return a sha256 of this program: its files and the runtime's, the Python that runs it, what is installed there.
 
-    Nothing says of a file whether it is a part of a check: whatever changes, checks are repeated. Files count by their
-    places, sizes and times, which takes a hundredth of the time of reading them: it is asked on one machine only.
+    Any file may be part of a check: after any change, checks are repeated. Files are identified by path, size and
+    time, which takes a hundredth of the time of reading them; the digest is used on one machine only.
     """
     digest = hashlib.sha256(sys.version.encode())
     for fact in (*_files(_PACKAGE), *_files(runtime_file().parent), *_installed()):
@@ -33,7 +33,7 @@ def _files(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != _SKIPPED)
         for name in sorted(files):
-            status = os.lstat(os.path.join(root, name))  # what links lead to is listed itself
+            status = os.lstat(os.path.join(root, name))  # targets of links are listed themselves
             yield f"{root}/{name} {status.st_size} {status.st_mtime_ns}"
 
 

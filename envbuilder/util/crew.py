@@ -1,6 +1,6 @@
-"""Work in threads beside the main one, with the programs that it runs: all of it can be ended.
+"""Jobs in threads, with the programs that they run, all of which can be stopped.
 
-Nothing can be raised in a thread from outside. But what it waits for is a program, nearly always, and that is killed.
+An exception cannot be raised in a thread from outside, but a job nearly always waits for a program, which is killed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _current: Final[contextvars.ContextVar[Job[Any] | None]] = contextvars.ContextVa
 
 
 class JobStoppedError(EnvbuilderError):
-    """What a thread was doing is not wanted any more."""
+    """The job is no longer needed."""
 
 
 class Job(Generic[T]):
-    """One piece of work, in a thread of its own or done at once."""
+    """One job, in a separate thread or done at once."""
 
     def __init__(self, work: Callable[[], T], *, nice: int = 0) -> None:
         self._work = work
@@ -42,16 +42,16 @@ class Job(Generic[T]):
         self._thread.start()
 
     def run(self) -> None:
-        """Do the work here; what it returns or raises is kept."""
+        """Do the work here; its result or error is kept."""
         try:
             self._value = self._work()
-        except BaseException as error:  # for who asks for the result
+        except BaseException as error:  # raised when the result is requested
             self._error = error
 
     def _in_thread(self) -> None:
         _current.set(self)
         if self._nice:
-            with contextlib.suppress(OSError):  # a system where a thread has no priority of its own
+            with contextlib.suppress(OSError):  # a system without thread priorities
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         self.run()
 
@@ -61,7 +61,7 @@ class Job(Generic[T]):
         return self._thread is None or not self._thread.is_alive()
 
     def wait(self) -> None:
-        """Wait until it has ended, whatever with."""
+        """Wait until it has ended, ignoring its result."""
         if self._thread is not None:
             self._thread.join()
 
@@ -77,7 +77,7 @@ class Job(Generic[T]):
         return self._value  # type: ignore[return-value]  # set where there is no error
 
     def stop(self) -> None:
-        """Kill the programs that it runs; it starts no others."""
+        """Kill its programs, and prevent it from starting others."""
         with self._lock:
             self._stopped = True
             enders = list(self._enders.values())
@@ -96,13 +96,13 @@ class Job(Generic[T]):
             self._enders[id(end)] = end
 
     def forget(self, end: Callable[[], object]) -> None:
-        """Take back what :meth:`note` noted."""
+        """Undo :meth:`note`."""
         with self._lock:
             self._enders.pop(id(end), None)
 
 
 class Crew:
-    """Jobs that are waited for when the block is left; where an error leaves it, they are stopped."""
+    """Jobs that are waited for at the end of the block; if an error ends it, they are stopped."""
 
     def __init__(self) -> None:
         self._jobs: list[Job[Any]] = []
@@ -121,9 +121,8 @@ class Crew:
             job.wait()
 
     def start(self, work: Callable[[], T], *, beside: bool = True, nice: int = 0) -> Job[T]:
-        """Do *work* in a thread, or (not *beside*) before this returns.
-
-        It and its programs yield to others by *nice*, see ``nice(1)``.
+        """Do *work* in a thread, or without *beside* before this returns; *nice* is the niceness of it and its
+        programs (``nice(1)``).
         """
         job = Job(work, nice=nice)
         self._jobs.append(job)
@@ -141,7 +140,7 @@ class Crew:
 
 @contextlib.contextmanager
 def ended_by(end: Callable[[], object]) -> Iterator[None]:
-    """Let the job whose thread this is call *end* when it is stopped; a thread of nobody's goes on as it is.
+    """Let this thread's job call *end* when it is stopped; no effect outside of a job.
 
     Raises:
         JobStoppedError: it has been stopped before.

@@ -1,4 +1,4 @@
-"""Untrusted documents, parsed defensively: parsed under caps, with typed access and a dotted path in errors.
+"""Parse untrusted documents under caps, with typed access and dotted paths in errors.
 
 A reader requests each value with its type and grammar::
 
@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 
 from envbuilder.util.files import read_regular
 from envbuilder.util.printable import is_plain, printable_line, shown
-from envbuilder.util.strict_json import DOCUMENT as DOCUMENT  # what readers need stands in one module
+from envbuilder.util.strict_json import DOCUMENT as DOCUMENT  # one module for readers
 from envbuilder.util.strict_json import LISTING as LISTING
 from envbuilder.util.strict_json import Cap as Cap
 from envbuilder.util.strict_json import DocumentError as DocumentError
@@ -43,15 +43,15 @@ class Grammar:
 DIGEST: Final = Grammar(pattern=re.compile(r"[0-9a-f]{64}"), expected="64 hex digits")
 LINE: Final = Grammar(pattern=re.compile(r".+", re.DOTALL), expected="a line of text")
 LARGEST: Final = 2**63 - 1
-"""Of an integer: what a file system can count."""
+"""Largest integer: what a file system can count."""
 _LARGEST_NUMBER: Final = 1e300
 
 
 class Record:
     """A JSON object (a mapping) in an untrusted document, with typed access to its values.
 
-    A getter raises a :class:`DocumentError` where the key is missing or its value is another kind of thing. What may be
-    missing is asked with ``in`` first: a key whose value is null counts as missing.
+    A getter raises a :class:`DocumentError` where the key is missing or its value is another kind of thing. Test
+    optional keys with ``in`` first: a key whose value is null counts as missing.
     """
 
     __slots__ = ("_key", "_parent", "value", "where")
@@ -261,7 +261,7 @@ def load_json(
 
     Raises:
         DocumentError: it is invalid.
-        OSError: it cannot be read; :class:`~envbuilder.util.files.NotRegularError` where it is no file.
+        OSError: it cannot be read; :class:`~envbuilder.util.files.NotRegularError` if it is not a file.
     """
     name = str(path) if where is None else where
     data = read_regular(path, most=cap.size + 1)
@@ -281,7 +281,7 @@ def record_of(value: object, *, where: str) -> Record:
     """Give typed access to a *value* that another parser read: TOML's, YAML's.
 
     Raises:
-        DocumentError: it is no mapping.
+        DocumentError: it is not a mapping.
     """
     if not isinstance(value, dict):
         raise DocumentError(where, "", f"expected a table, found {shown(value)}")
@@ -289,7 +289,7 @@ def record_of(value: object, *, where: str) -> Record:
 
 
 def is_inside(path: str) -> bool:
-    """Whether *path* is relative, normal, and leads nowhere but down."""
+    """Whether *path* is relative, normalized, and stays inside."""
     if not path or "\0" in path or len(path) > 4096 or path.startswith("/"):
         return False
     return posixpath.normpath(path) == path and path not in (".", "..") and not path.startswith("../")

@@ -42,7 +42,7 @@ def write_picture(boxes: Sequence[Box], path: Path, *, width: float, height: flo
     """Draw *boxes* to *path*, as SVG or PNG by its suffix.
 
     Raises:
-        RecipeError: another suffix, *path* cannot be written, or a PNG is asked for without Pillow.
+        RecipeError: another suffix, *path* cannot be written, or a PNG without Pillow.
     """
     formats = {".svg": _svg, ".png": _png}
     make = formats.get(path.suffix.lower())

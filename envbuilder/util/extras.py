@@ -9,16 +9,13 @@ from envbuilder.errors import RecipeError
 
 
 def installing(extra: str) -> str:
-    """Say how *extra* is installed.
-
-    Not by the name alone: on the public package index, ``envbuilder`` is another project.
-    """
+    """Return how to install *extra*. Not by the name alone: on PyPI, ``envbuilder`` is another project."""
     return f"in the checkout that envbuilder was installed from: pip install '.[{extra}]'"
 
 
 @contextmanager
 def needs_extra(extra: str, verb: str) -> Iterator[None]:
-    """Import optional dependencies in this block: the extra *extra* installs them, *verb* needs them.
+    """Import optional dependencies in this block: the extra *extra* installs them, the command *verb* needs them.
 
     Raises:
         RecipeError: it is not installed.

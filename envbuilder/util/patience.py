@@ -1,7 +1,6 @@
-"""How long an answer is waited for, however slowly it comes.
+"""Limit how long a slow response may take in total.
 
-A client's timeouts count from byte to byte, in headers as in the body: a server that sends one each few seconds holds
-it for days.
+A client's timeouts apply between two bytes, so a server that sends one every few seconds could block it for days.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ import httpx2
 from envbuilder.util.text import human
 
 GRACE: Final = 4.0
-"""How many of the client's timeouts an answer may take however slow it is: a minute, where nothing else is set."""
+"""How many of the client's timeouts any response may take: one minute by default."""
 SLOWEST: Final = 10_000
-"""Bytes a second from then on: a modem's, and torch takes a day at that."""
+"""Minimum rate afterwards, in bytes per second: at a modem's rate, torch takes a day."""
 T = TypeVar("T")
 
 
 class TooSlowError(httpx2.HTTPError):
-    """A server sends, but so slowly that nobody would wait for it."""
+    """A server sends too slowly."""
 
 
 class Patience:
-    """The time that one answer may take; it begins when this is made."""
+    """The time limit of one response, from the creation of this object."""
 
     def __init__(self, timeout: float | None) -> None:
         """*timeout* is the client's, in seconds."""
@@ -49,17 +48,17 @@ class Patience:
 
 
 class Errand(Generic[T]):
-    """Work on a thread of its own, which is not waited for without end."""
+    """Work in a separate thread, with a limit on the wait."""
 
     def __init__(self, work: Callable[[], T], drop: Callable[[T], object]) -> None:
-        """*drop* is given a result that nobody waits for any more."""
+        """*drop* gets a result that comes too late."""
         self._work, self._drop = work, drop
         self._result: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
         self._given_up = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def result(self, patience: Patience) -> T:
-        """Return what came of the work, or raise its error.
+        """Return the result of the work, or raise its error.
 
         Raises:
             TooSlowError: it takes too long.

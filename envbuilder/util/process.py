@@ -25,10 +25,10 @@ from envbuilder.util.watchdog import kill_sessions
 _LAST_LINES = 30
 _LINE = 2000
 _LOOK = 0.2
-"""Seconds until one looks again whether a program has ended that says nothing."""
+"""Polling interval for a silent program, in seconds."""
 _LAST_BYTES = 2**20
 MOST_OUTPUT: Final = 64 * 2**20
-"""Bytes of each stream of a program that is run: the longest, uv's account of a failure, has some hundred kilobytes."""
+"""Limit for each stream of a program, in bytes: the longest, uv's report of a failure, has some hundred kilobytes."""
 _TETHER = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "  # PR_SET_PDEATHSIG
     "os.getppid() == int(sys.argv[1]) or sys.exit('the parent is gone'); os.execvp(sys.argv[2], sys.argv[2:])"
@@ -105,7 +105,7 @@ def started(
         process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
-                with contextlib.suppress(OSError):  # what was still to be written to a process that is gone
+                with contextlib.suppress(OSError):  # pending input of a process that is gone
                     pipe.close()
 
 
@@ -197,7 +197,7 @@ def capture(
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Say whether *process* has ended, and leave it to be waited for: until then no other has its id."""
+    """Return whether *process* has ended, without reaping it: until then its id is not reused."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

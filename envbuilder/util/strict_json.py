@@ -17,7 +17,7 @@ class Cap:
     """Size limits of one kind of document; each limit's reason is at its definition."""
 
     size: int
-    """Bytes."""
+    """Largest document, in bytes."""
     containers: int = 2_000_000
     """Objects and lists: Python takes 64 bytes and more for ``[]``, of which a document needs two."""
     values: int = 4_000_000
@@ -29,7 +29,7 @@ class Cap:
 DOCUMENT: Final = Cap(size=16 * 2**20, containers=200_000, values=1_000_000)
 """Records, aliases, statements, answers of servers: some kilobytes; a statement of a thousand artifacts 300 kB."""
 LISTING: Final = Cap(size=64 * 2**20)
-"""What has a row for each file: a manifest or conda's paths.json; 60,000 files are 12 MB."""
+"""Documents with a row for each file: a manifest or conda's paths.json; 60,000 files are 12 MB."""
 
 
 class DocumentError(IntegrityError):
@@ -58,7 +58,7 @@ def parse_json_value(data: bytes | str, *, where: str, cap: Cap = DOCUMENT, allo
     try:
         raw = data.encode("utf-8") if isinstance(data, str) else data
         _check_structure(raw, where, cap)
-        # The hooks only count and compare: what they refuse they raise as a ValueError.
+        # The hooks only count and compare; they raise ValueError.
         return json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_unique,

@@ -1,4 +1,4 @@
-"""TOML of others, parsed under caps: :mod:`tomllib` keeps about a kilobyte for each table and each part of a key."""
+"""Untrusted TOML, parsed under caps: :mod:`tomllib` keeps about a kilobyte for each table and each part of a key."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def parse_toml_value(data: bytes, *, where: str, cap: Cap = DOCUMENT) -> dict[st
 
 
 def _check_structure(data: bytes, where: str, cap: Cap) -> None:
-    """Refuse what has more tables, values or parts of a key than the caps allow, before it is parsed."""
+    """Reject a document with more tables, values or parts of a key than the caps allow, before parsing it."""
     structure = _without_texts(data)
     if structure.count(b",") + structure.count(b"=") > cap.values:
         raise DocumentError(where, "", f"has more than {cap.values:,} values")

@@ -122,7 +122,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
                 one.rmdir()
             forget_folder(one)
         raise
-    for one in missing:  # where the process is to end, they stay noted: what is in them goes first
+    for one in missing:  # if the process is ending, they stay noted: their contents are removed first
         forget_folder(one)
 
 
@@ -134,7 +134,7 @@ def temporary_name(prefix: str) -> str:
 def remove_stale(parent: Path, begins: str = "") -> None:
     """Remove this user's unlocked temporary folders in *parent* whose names begin with *begins*.
 
-    Killed processes left them. Those of others stay, whoever runs this: what is in them is not this user's to judge.
+    Killed processes left them. Other users' folders are kept, even if root runs this.
     """
     try:
         names = os.listdir(parent)

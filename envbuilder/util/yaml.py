@@ -22,7 +22,7 @@ MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 16
 _MAX_NODES = 10_000
 _MAX_TEXT = 4000
-"""Characters of a text or a key: Python takes 4,300 digits for a number, and patterns are tried on each."""
+"""Longest text or key, in characters: Python accepts 4,300 digits for a number, and patterns are matched on each."""
 _MAX_DIGITS = 18
 _MAX_SAID = 300
 """Longest error message, in characters: it may quote what was found."""
@@ -36,7 +36,7 @@ NOT_YAML: Final = (
     ArithmeticError,
     AssertionError,
 )
-"""What ruamel.yaml raises for text that is not YAML: its own error, and some slips."""
+"""Errors of ruamel.yaml for text that is not YAML: its own, and some internal ones."""
 
 Kind = str
 """``text``, ``integer``, ``boolean``, ``date``, ``list of texts``, ``mapping``."""
@@ -108,7 +108,7 @@ def read_document(path: Path) -> Value:
     except MarkedYAMLError as error:
         raise _syntax_error(error, text, source) from error
     except NOT_YAML as error:
-        # ruamel.yaml lets some of its own slips out on text that is no YAML.
+        # ruamel.yaml raises some internal errors for text that is not YAML.
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise RecipeError(f"{source}: invalid YAML: {printable_line(said[0])}") from error
     if root is None:

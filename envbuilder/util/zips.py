@@ -1,6 +1,6 @@
 """Inspect untrusted zips: their names, and one small member.
 
-For zips whose every byte counts there is :mod:`envbuilder.archive.zipdir`; PyTorch's own are not as strict as that.
+For strict reading of wheels there is :mod:`envbuilder.archive.zipdir`, which rejects PyTorch's own zips.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from envbuilder.util.files import open_regular
 from envbuilder.util.text import human
 
 _MOST_DIRECTORY: Final = 32 * 2**20
-"""Bytes of the directory of such a zip: that of 730,000 members, each of which takes half a kilobyte of memory."""
+"""Largest directory of such a zip, in bytes: that of 730,000 members, each of which takes half a kilobyte of
+memory."""
 
 
 class BadZipError(ValueError):
@@ -58,7 +59,7 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open the zip *path*.
 
     Raises:
-        BadZipError: it is not a valid zip, or what is done in the block finds that.
+        BadZipError: it is not a valid zip, also if the block finds that.
         OSError: it cannot be read.
     """
     with open_regular(path) as opened:
