@@ -1,6 +1,6 @@
 """Locked, reproducible, verified Python environments for PyTorch models behind Triton's Python backend.
 
-The commands of the command line are functions here; what they work on are classes::
+The commands of the command line are functions here, and recipes, locks, archives and reports are classes::
 
     from envbuilder import DeployOptions, build, deploy, load_recipe, lock, verify
 
@@ -10,7 +10,7 @@ The commands of the command line are functions here; what they work on are class
     assert verify(archive).passed
     deploy(archive, "models/resnet", "repository", DeployOptions(layout="shared"))
 
-Each is imported when it is first asked for: ``import envbuilder`` costs nothing. What is not in ``__all__`` may change
+Each name is imported on first use, so ``import envbuilder`` is fast. Names that are not in ``__all__`` may change
 in any release.
 """
 

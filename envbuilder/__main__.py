@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def _occupy_streams() -> None:
-    """Open what was closed of the three standard streams: else a file that is written gets the number of one."""
+    """Reopen closed standard streams; otherwise a file that is written gets the descriptor of one."""
     for number in range(3):
         try:
             os.fstat(number)

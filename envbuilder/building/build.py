@@ -64,7 +64,7 @@ def build(
 ) -> BuildReport:
     """Build the archive of *lock* in the folder *output*, packed as *recipe* says.
 
-    An archive that is there already, with its digest, is left as it is. With *prune* the store is cut to its limit.
+    An existing archive with its digest is left untouched. With *prune* the store is reduced to its limit.
 
     Raises:
         FetchError: an artifact cannot be downloaded.

@@ -1,4 +1,4 @@
-"""The difference of two sides: for a table, for Markdown, for machines."""
+"""The difference of two sides, as tables, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envbuilder.util.text import counted, human
 
 Change = Literal["added", "removed", "changed"]
 _SHOWN: Final = 20
-"""Files that are named, those that weigh most; the rest is counted."""
+"""How many files are listed, the largest changes first; the rest is counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Changed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChangedPackage:
-    """A package that is not the same on both sides."""
+    """A package that differs."""
 
     name: str
     change: Change
@@ -39,7 +39,7 @@ class ChangedPackage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChangedFile:
-    """A file that is not the same on both sides."""
+    """A file that differs."""
 
     path: str
     change: Change
@@ -62,7 +62,7 @@ class Difference:
     files: tuple[ChangedFile, ...]
     """Largest change first."""
     sizes: tuple[tuple[str, int, int], ...]
-    """What was measured, and its bytes before and after."""
+    """Sizes in bytes before and after, by name."""
 
     @property
     def is_empty(self) -> bool:
@@ -106,7 +106,7 @@ def compare(before: Side, after: Side) -> Difference:
     """Return what changed from *before* to *after*.
 
     Raises:
-        RecipeError: they are not of one kind.
+        RecipeError: they are of different kinds.
     """
     if before.kind != after.kind:
         raise RecipeError(
@@ -131,7 +131,7 @@ def compare(before: Side, after: Side) -> Difference:
 
 
 def files_said(files: Iterable[ChangedFile]) -> str:
-    """Say how many files were added, removed, changed, and by how much each."""
+    """Count the files that were added, removed and changed, with their sizes."""
     said = []
     for change in ("added", "removed", "changed"):
         sizes = [(file.after or 0) - (file.before or 0) for file in files if file.change == change]
@@ -221,11 +221,11 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return *text* so that none of it is taken for a table, markup, a mention or a link."""
+    """Escape *text*, so that no part of it becomes a table, markup, a mention or a link."""
     text = re.sub(r"([\\`*_|<>@\[\]~#&$:])", r"\\\1", printable_line(" ".join(text.split())))
-    return re.sub(r"(?i)\b(www)\.", r"\1\\.", text)  # GitHub makes a link of what begins so
+    return re.sub(r"(?i)\b(www)\.", r"\1\\.", text)  # GitHub turns these into links
 
 
 def _code(text: str) -> str:
-    """Return *text* as code; a backtick cannot stand in it, a bar would end the cell."""
+    """Return *text* as code; it cannot contain a backtick, and a bar would end the cell."""
     return f"`{printable_line(' '.join(text.replace('`', chr(0x2019)).split()))}`".replace("|", "\\|")

@@ -40,7 +40,7 @@ class Package:
     """A package of one side."""
 
     version: str
-    """Of a recipe: what it requires."""
+    """For a recipe, the required version."""
     sha256: str | None = None
     size: int | None = None
     """Bytes of its artifact."""
@@ -48,31 +48,31 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """What one of the two says."""
+    """One side of a comparison."""
 
     kind: Kind
     name: str
     facts: Mapping[str, str | None]
-    """What it is for, and how it is made."""
+    """Its release, versions and packing options."""
     demands: Mapping[str, str | None]
-    """What it requires of the machine that serves it."""
+    """Its requirements on the machine that serves it."""
     packages: Mapping[str, Package]
     files: Mapping[str, ManifestFile] = field(default_factory=dict)
     """Of an archive, by path."""
     size: int | None = None
-    """Bytes of the archive; of a lock, of its artifacts."""
+    """Size in bytes of the archive, or of a lock's artifacts."""
     unpacked_size: int | None = None
 
 
 def read_side(name: str, root: Path, *, reporter: Reporter = SILENT) -> Side:
     """Read a recipe (a name in ``recipes/`` of *root*, or a ``.yaml``), a lock (``.toml``), an archive or a manifest.
 
-    Of an archive its manifest is read: the one beside it, or where that is missing the one inside. What another tool
-    packed, and a folder, is measured.
+    For an archive its manifest is read: the one beside it, or else the one inside. Archives of other tools, and
+    folders, are measured.
 
     Raises:
-        RecipeError: no such file, or no such recipe.
-        StaleLockError, IntegrityError: it is no lock, no manifest, or no archive.
+        RecipeError: the file or recipe does not exist.
+        StaleLockError, IntegrityError: it is not a valid lock, manifest or archive.
     """
     path = Path(name)
     if name.endswith(".toml"):
@@ -187,7 +187,7 @@ def _of_archive(manifest: Manifest, name: str, size: int | None) -> Side:
 
 
 def _of_foreign(manifest: MeasuredManifest, name: str, size: int | None) -> Side:
-    """Return what was measured of an archive that another tool made: nobody wrote down what it is for."""
+    """Return the side of an archive that another tool made, which has no recipe."""
     return Side(
         kind="archive",
         name=name,
@@ -234,7 +234,8 @@ def _interpreter(version: str, origin: str, digest: str) -> str:
 
 
 def _driver(cuda: str, packages: Iterable[str]) -> str | None:
-    """Return the least NVIDIA driver: by the CUDA variant, or where the index decided that by the runtime's package."""
+    """Return the minimum NVIDIA driver, from the CUDA variant, or from the CUDA runtime's package if the index
+    chose the variant."""
     major = cuda[2:4] if re.fullmatch(r"cu\d{3}", cuda) else None
     for name in packages if cuda == "pypi" else ():
         match = _CUDA_OF.fullmatch(name)
@@ -245,7 +246,7 @@ def _driver(cuda: str, packages: Iterable[str]) -> str | None:
 
 
 def _glibc_of_wheels(filenames: Iterable[str]) -> str | None:
-    """Return the least glibc that all wheels can be installed with, as their tags say."""
+    """Return the minimum glibc for all wheels, from their tags."""
     asked = []
     for filename in filenames:
         try:

@@ -1,4 +1,4 @@
-"""Whose certificates are believed: what a client of indexes and one of registries have in common."""
+"""Trusted certificate authorities, for clients of indexes and registries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envbuilder.errors import RecipeError
 
 
 def trusted_certificates(settings: Settings) -> ssl.SSLContext:
-    """Return what httpx takes for ``verify``: the authorities that *settings* name, or else those of the system.
+    """Return the ``verify`` argument for httpx: the authorities in *settings*, or else those of the system.
 
     Raises:
         RecipeError: the file holds no certificates, or those of the system cannot be read.

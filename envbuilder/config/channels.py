@@ -17,20 +17,20 @@ _DEFAULTS: Final = ("https://repo.anaconda.com/pkgs/main", "https://repo.anacond
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Channel:
-    """A channel, and the places that have it."""
+    """A channel, and its URLs."""
 
     name: str
-    """What a lock calls it: no host, no folder."""
+    """Its name in a lock, without host or folder."""
     urls: tuple[str, ...]
-    """The first that answers counts; with credentials, where there are any."""
+    """The first that answers is used; with credentials, if any."""
 
 
 def open_channels(channels: Iterable[str], condarc: Condarc, *, anaconda_terms: bool) -> tuple[Channel, ...]:
     """Return the channels of a recipe in their order, as the user's conda configuration knows them.
 
     Raises:
-        RecipeError: the configuration makes one of Anaconda's own of a name, and its terms are not accepted; or it
-            does not allow one.
+        RecipeError: the configuration maps a name to one of Anaconda's channels without accepted terms, or does not
+        allow a channel.
     """
     found: dict[str, Channel] = {}
     for written in channels:
@@ -51,7 +51,7 @@ def open_channels(channels: Iterable[str], condarc: Condarc, *, anaconda_terms: 
 
 
 def _expanded(written: str, condarc: Condarc) -> Iterator[tuple[str, str]]:
-    """Yield name and address of each channel that *written* stands for."""
+    """Yield name and address of each channel for *written*."""
     if "://" in written:
         yield channel_name(written), written
         return

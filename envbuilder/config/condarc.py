@@ -1,7 +1,7 @@
 """The user's conda configuration: channel URLs, credentials, and which channels are allowed.
 
-Read as conda reads it (``conda config --show-sources``): system, user, environment, ``CONDARC``, the later the more it
-counts, then ``CONDA_*`` variables. mamba's ``mirrored_channels`` is known too.
+Read as conda reads it (``conda config --show-sources``): system, user, environment, ``CONDARC``, of which later
+ones take precedence, then ``CONDA_*`` variables. mamba's ``mirrored_channels`` is supported, too.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _ALIAS = "https://conda.anaconda.org"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condarc:
-    """What the configuration says of channels."""
+    """The configuration of channels."""
 
     channel_alias: str = _ALIAS
     """A channel's name is appended to it."""
     custom_channels: Mapping[str, str] = field(default_factory=dict)
     """Name → the address that the name is appended to."""
     default_channels: tuple[str, ...] = ()
-    """What ``defaults`` stands for."""
+    """The channels of ``defaults``."""
     multichannels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Name or address → addresses that have the same."""
+    """Name or address → mirrors."""
     allowlist: tuple[str, ...] = ()
-    """Names and addresses; none: every channel is allowed."""
+    """Allowed names and addresses; empty: every channel is allowed."""
     denylist: tuple[str, ...] = ()
     ssl_verify: bool | str = True
     """False, or a file of certificates."""
@@ -46,7 +46,7 @@ class Condarc:
     """The files it was read from."""
 
     def address(self, name: str) -> str:
-        """Return where the channel *name* lies."""
+        """Return the address of the channel *name*."""
         top, _, rest = name.partition("/")
         for known in (name, top):
             if known in self.custom_channels:
@@ -55,7 +55,7 @@ class Condarc:
         return f"{self.channel_alias.rstrip('/')}/{name}"
 
     def allows(self, name: str, url: str) -> bool:
-        """Say whether a channel may be used."""
+        """Return whether a channel may be used."""
         both = {name, url.rstrip("/"), re.sub(r"//[^/@]*@", "//", url.rstrip("/"))}
         if both & {one.rstrip("/") for one in self.denylist}:
             return False
@@ -63,14 +63,14 @@ class Condarc:
 
 
 SYSTEM_FOLDERS = (Path("/etc/conda"), Path("/var/lib/conda"))
-"""What counts least, in conda's own order (``SEARCH_PATH`` in conda/base/constants.py)."""
+"""Files of lowest precedence, in conda's own order (``SEARCH_PATH`` in conda/base/constants.py)."""
 
 
 def read_condarc(environ: Mapping[str, str] = os.environ) -> Condarc:
-    """Read every file of the configuration that is there.
+    """Read every existing file of the configuration.
 
     Raises:
-        RecipeError: one cannot be read, or a value in it is none; the message names the file.
+        RecipeError: one cannot be read, or has an invalid value; the message names the file.
     """
     merged: dict[str, Any] = {}
     read: list[str] = []
@@ -152,7 +152,7 @@ def _merged(old: Any, new: Any) -> Any:
 
 
 def _text(value: Any, environ: Mapping[str, str]) -> str:
-    """Return a text, with ``${NAME}`` of the environment in it, as conda allows."""
+    """Return a text with ``${NAME}`` expanded from the environment, as conda does."""
     return re.sub(r"\$\{?(\w+)\}?", lambda m: environ.get(m[1], m[0]), "" if value is None else str(value))
 
 

@@ -17,18 +17,18 @@ from envbuilder.util.files import read_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """What one line says of the models whose names its glob matches."""
+    """One line: the settings of models whose names its glob matches."""
 
     pattern: str
     recipe: str | None = None
-    """A name in ``recipes/``, or a path; None: a line before, or the model's own ``recipe.yaml``, says it."""
+    """A name in ``recipes/``, or a path; None: an earlier line or the model's own ``recipe.yaml`` sets it."""
     layout: str | None = None
     precompile: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What all lines together say of one model: of each key, the first line that has it."""
+    """The settings of one model: for each key, those of the first line that has it."""
 
     recipe: str | None
     layout: str
@@ -40,11 +40,11 @@ class Rules:
     """The table, in its order."""
 
     root: Path
-    """The folder whose ``recipes/`` the names are in: that of envbuilder.toml."""
+    """The folder of envbuilder.toml, whose ``recipes/`` contains the named recipes."""
     rules: tuple[Rule, ...] = ()
 
     def of(self, model: str) -> Choice:
-        """Return what is said of *model*."""
+        """Return the settings of *model*."""
         fitting = [rule for rule in self.rules if fnmatch.fnmatchcase(model, rule.pattern)]
         return Choice(
             recipe=next((rule.recipe for rule in fitting if rule.recipe is not None), None),
@@ -53,15 +53,15 @@ class Rules:
         )
 
     def unmatched(self, models: Collection[str]) -> list[str]:
-        """Return the globs that match none of *models*: a name that was mistyped, perhaps."""
+        """Return the globs that match none of *models*, perhaps because of a typo."""
         return [rule.pattern for rule in self.rules if not fnmatch.filter(models, rule.pattern)]
 
 
 def read_rules(*folders: Path) -> Rules:
-    """Return the table of the envbuilder.toml that holds in the first of *folders* where one has it.
+    """Return the table of the envbuilder.toml that applies to the first of *folders* with one.
 
     Raises:
-        RecipeError: it cannot be read, or says what cannot be.
+        RecipeError: it cannot be read, or is invalid.
     """
     for folder in folders:
         path = find_settings_file(folder)

@@ -19,16 +19,16 @@ from envbuilder.util.files import read_text
 CONFIG_FILE = "PIP_CONFIG_FILE"
 PREFIX = "PIP_"
 _SECTIONS = ("global", "download", "install")
-"""Later ones win. ``install`` counts, too: it is where people write down where their packages come from."""
+"""Later ones take precedence. ``install`` is read, too, because users set their package sources there."""
 _ALIASES = {"pypi-url": "index-url", "default-timeout": "timeout"}
-"""Other names of pip's own options for the same thing."""
+"""Synonyms of pip's own options."""
 _NOT_OPTIONS = ("version", "help")
 
 
 def pip_options(environ: Mapping[str, str]) -> dict[str, str]:
     """Return pip's options by their long names (``find-links``), as pip's configuration and *environ* set them.
 
-    A value is the text that is written; options that take several values have them separated by white space.
+    A value is the text as written; multiple values are separated by white space.
 
     Raises:
         RecipeError: a configuration file cannot be parsed.
@@ -36,7 +36,7 @@ def pip_options(environ: Mapping[str, str]) -> dict[str, str]:
     by_section: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for path in pip_config_files(environ):
         for section, key, value in _read(path):
-            if section in by_section and value:  # pip passes over an empty value
+            if section in by_section and value:  # pip ignores an empty value
                 by_section[section][key] = value
     options: dict[str, str] = {}
     for section in _SECTIONS:
@@ -50,13 +50,13 @@ def pip_options(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def pip_config_files(environ: Mapping[str, str]) -> list[Path]:
-    """List the files that pip reads, those that count most last; they need not exist."""
+    """List the files that pip reads, in order of increasing precedence; they need not exist."""
     named = environ.get(CONFIG_FILE)
     if named == os.devnull:
         return []
     files = [Path(folder, "pip", "pip.conf") for folder in _config_dirs(environ)]
     files.append(Path("/etc/pip.conf"))
-    if named is None or not Path(named).exists():  # a file named by hand stands for the user's own
+    if named is None or not Path(named).exists():  # an explicit file replaces the user's own
         home = _home(environ)
         configured = environ.get("XDG_CONFIG_HOME")
         files += [home / ".pip" / "pip.conf"] if home else []
@@ -72,7 +72,7 @@ def pip_config_files(environ: Mapping[str, str]) -> list[Path]:
 def _home(environ: Mapping[str, str]) -> Path | None:
     try:
         return Path(environ.get("HOME") or Path.home())
-    except RuntimeError:  # no database knows this user
+    except RuntimeError:  # this user has no passwd entry
         return None
 
 

@@ -1,4 +1,4 @@
-"""A client for conda's channels, as conda's own configuration asks for it."""
+"""A client for conda channels, configured by conda's own configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_client(verify: bool | str, proxies: Mapping[str, str], timeout: float) 
 
 @contextmanager
 def _certificates(verify: bool | str) -> Iterator[None]:
-    """Name a file of certificates the one way in which rattler can be told one: by the environment."""
+    """Set a file of certificates for rattler, which is only possible through the environment."""
     named = os.environ.get("SSL_CERT_FILE")
     if not isinstance(verify, str) or verify == "truststore" or named is not None:
         yield

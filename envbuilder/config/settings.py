@@ -1,8 +1,8 @@
-"""Where artifacts are looked for on this machine: envbuilder.toml, pip's configuration, PIP_* and UV_*.
+"""The sources of artifacts on this machine: envbuilder.toml, pip's configuration, PIP_* and UV_*.
 
-What counts most comes first: the command line, ``ENVBUILDER_*``, ``envbuilder.toml``, ``UV_*``, ``PIP_*``, pip's
-configuration files. The first that names a value decides it; wheelhouses (find-links) and trusted hosts of all of
-them add up, since a wheelhouse more can only make a hash be found.
+In order of precedence: the command line, ``ENVBUILDER_*``, ``envbuilder.toml``, ``UV_*``, ``PIP_*``, pip's
+configuration files. The first that sets a value is used; wheelhouses (find-links) and trusted hosts of all of them
+are combined, because another wheelhouse can only provide more files with the locked hashes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ TORCH_FAMILY = frozenset(
         "xformers",
     }
 )
-"""Normalized names of the packages that PyTorch's index has a build of for each CUDA variant."""
+"""Normalized names of packages of which PyTorch's index has a build for each CUDA variant."""
 
 FILE_NAME = "envbuilder.toml"
 ENVIRONMENT = {
@@ -82,24 +82,24 @@ ENVIRONMENT = {
     "SSL_CLIENT_CERT": "client-cert, likewise",
     "HTTP_PROXY": "proxy, where no other is set; likewise HTTPS_PROXY, ALL_PROXY, NO_PROXY",
 }
-"""Every environment variable that decides where artifacts come from, with the setting it stands for."""
+"""Every environment variable for sources of artifacts, with its setting."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Sources of artifacts, in the order in which they count."""
+    """Sources of artifacts, in order of precedence."""
 
     find_links: tuple[str, ...] = ()
-    """Wheelhouses: absolute folders, or ``file:``/``http(s):`` pages of links. They count before any index."""
+    """Wheelhouses: absolute folders, or ``file:``/``http(s):`` pages of links. They are searched before any index."""
     index_url: str = "https://pypi.org/simple"
     extra_index_urls: tuple[str, ...] = ()
     """Further indexes; ``file://`` folders are allowed."""
     pytorch_index: str = PYTORCH_INDEX
     """``<pytorch_index>/<cuda>`` is the simple index of one CUDA variant."""
     store: str | None = None
-    """The address of a remote store, which counts before any other source; without credentials."""
+    """The address of a remote store, which is searched before any other source; without credentials."""
     store_trust: tuple[StoreKey, ...] = ()
-    """Whose signatures are believed there; none: artifacts alone are taken from it, as a lock has their hashes."""
+    """Trusted signers there; empty: only artifacts are used, because a lock has their hashes."""
     insecure_registries: tuple[str, ...] = ()
     """``host`` or ``host:port`` of OCI registries that may answer in plain HTTP; loopback always may."""
     advisories: Path | None = None
@@ -112,19 +112,19 @@ class Settings:
     """Certificates of the authorities to trust; None: those of the system."""
     client_cert: Path | None = None
     proxy: str | None = None
-    """None: the one that ``HTTPS_PROXY`` and its kind name."""
+    """None: the one in ``HTTPS_PROXY`` and similar variables."""
     timeout: float = 60.0
-    """Seconds without a byte."""
+    """Timeout between two bytes, in seconds."""
 
 
 def load_settings(
     folder: Path, *, find_links: Sequence[str] = (), environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Gather the settings that hold in *folder*; *find_links* are those of the command line.
+    """Return the settings that apply to *folder*; *find_links* are those of the command line.
 
     Raises:
-        RecipeError: envbuilder.toml, a variable or pip's configuration has an unknown key or a value that
-            cannot be; the message says where.
+        RecipeError: envbuilder.toml, a variable or pip's configuration has an unknown key or an invalid value; the
+        message says where.
     """
     here = Path.cwd()
     layers = [
@@ -171,14 +171,14 @@ _KEYS = (
     "proxy",
     "timeout",
 )
-"""What envbuilder.toml may say: pip's names, and envbuilder's own."""
+"""The keys of envbuilder.toml: pip's names, and envbuilder's own."""
 MODELS = "models"
-"""A table of envbuilder.toml that is no setting, see :mod:`envbuilder.config.models`."""
+"""A table of envbuilder.toml that is not a setting, see :mod:`envbuilder.config.models`."""
 _OWN = ("pytorch-index", "store", "store-trust", "advisories")
 
 
 def find_settings_file(folder: Path) -> Path | None:
-    """Return the envbuilder.toml that holds in *folder*: the nearest one upwards."""
+    """Return the envbuilder.toml that applies to *folder*: the nearest one upwards."""
     folder = folder.absolute()
     return next((file for up in (folder, *folder.parents) if (file := up / FILE_NAME).exists()), None)
 
@@ -234,7 +234,7 @@ def _uv_variables(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _named_index(value: str, environ: Mapping[str, str]) -> str:
-    """Read uv's ``name=URL``, with the credentials that uv has for that name."""
+    """Read uv's ``name=URL``, with uv's credentials for that name."""
     name, named, url = value.partition("=")
     if not named or not re.fullmatch(r"[\w.-]+", name):
         return value

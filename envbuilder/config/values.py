@@ -19,25 +19,25 @@ from envbuilder.util.printable import shown
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """What one place says, by the names of envbuilder.toml, its values still as that place writes them."""
+    """One layer's values by the names of envbuilder.toml, not yet parsed."""
 
     origin: str
     values: Mapping[str, Any]
     base: Path
-    """What relative paths are relative to."""
+    """The folder for relative paths."""
 
     def where(self, key: str) -> str:
-        """Name the place of one value in an error."""
+        """Return the place of a value for an error."""
         return f"{self.origin}: {key}"
 
 
 _T = TypeVar("_T")
 Reader = Callable[[Any, Layer, str], _T]
-"""Takes a value, the layer that it stands in, and its key."""
+"""Takes a value, its layer, and its key."""
 
 
 def first_of(layers: Sequence[Layer], key: str, read: Reader[_T], default: _T) -> _T:
-    """Return the value of the first layer that has one."""
+    """Return the value of the first layer with one."""
     for layer in layers:
         if key in layer.values:
             return read(layer.values[key], layer, key)
@@ -51,11 +51,11 @@ def all_of(layers: Sequence[Layer], key: str, read: Reader[_T]) -> list[_T]:
 
 
 def list_of(read: Reader[_T]) -> Reader[list[_T]]:
-    """Return a reader of lists, or of one value where a list of one was meant."""
+    """Return a reader of lists; a single value is a list of one."""
 
     def read_list(value: Any, layer: Layer, key: str) -> list[_T]:
         if not isinstance(value, list):
-            value = [value]  # one string, where a list of one was meant
+            value = [value]  # one string: a list of one
         return [read(item, layer, key) for item in value]
 
     return read_list
@@ -91,10 +91,10 @@ def read_url(value: Any, layer: Layer, key: str) -> str:
 
 
 def read_store_address(value: Any, layer: Layer, key: str) -> str:
-    """Read the address of a remote store, which holds no credentials."""
+    """Read the address of a remote store, without credentials."""
     text = read_string(value, layer, key).rstrip("/")
     if "://" not in text:
-        return f"file://{read_file_path(text, layer, key)}"  # as fsspec reads it: nothing is quoted
+        return f"file://{read_file_path(text, layer, key)}"  # like fsspec, without unquoting
     parts = _split(text, layer, key)
     if parts.password is not None or (
         parts.username is not None and parts.scheme in ("s3", "gs", "http", "https")
@@ -128,7 +128,7 @@ def read_file_path(value: Any, layer: Layer, key: str) -> Path:
 
 
 def read_existing_file(value: Any, layer: Layer, key: str) -> Path:
-    """Read the path of what must be there."""
+    """Read the path of an existing file or folder."""
     path = read_file_path(value, layer, key)
     if not path.exists():
         raise RecipeError(f"{layer.where(key)} is {str(path)!r}, which does not exist")
@@ -161,7 +161,7 @@ def read_seconds(value: Any, layer: Layer, key: str) -> float:
 def read_proxy(value: Any, layer: Layer, key: str) -> str:
     """Read the address of a proxy."""
     proxy = read_string(value, layer, key)
-    return proxy if "://" in proxy else f"http://{proxy}"  # as pip reads host:port
+    return proxy if "://" in proxy else f"http://{proxy}"  # like pip's host:port
 
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
@@ -170,15 +170,15 @@ _KEY_BYTES = 64 * 2**10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreKey:
-    """A public key that ``store-trust`` names, as text: its kind is known only to who verifies with it."""
+    """A public key of ``store-trust``, as text: it is parsed by the verifier."""
 
     origin: str
-    """The file that it came from, or the place of the setting where it stands there itself."""
+    """Its file, or the place of the setting if that contains it."""
     pem: str
 
 
 def read_store_keys(value: Any, layer: Layer, key: str) -> tuple[StoreKey, ...]:
-    """Read public keys: a file that has one or several, or their text (PEM) itself."""
+    """Read public keys: a file with one or several, or their text (PEM)."""
     text = read_string(value, layer, key)
     origin, where = layer.where(key), layer.where(key)
     if "-----BEGIN" not in text:

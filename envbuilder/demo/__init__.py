@@ -1,4 +1,4 @@
-"""``envbuilder quickstart``: all of it once, on what comes with the tool.
+"""``envbuilder quickstart``: run the whole pipeline on the sample model.
 
-In: nothing but this machine. Out: an answer of a real server. Knows every stage, and no recipe of the user's.
+In: nothing but this machine. Out: a response of a real server. Knows every stage, and no recipe of the user's.
 """

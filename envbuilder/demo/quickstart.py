@@ -1,4 +1,4 @@
-"""``envbuilder quickstart``: from the recipe ``cpu`` to an answer of a real Triton, without any preparation."""
+"""``envbuilder quickstart``: from the recipe ``cpu`` to a response of a real Triton, without any preparation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from envbuilder.verification.verify import VerifyRequest, verify
 
 RECIPE: Final = "cpu"
 _SERVER_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-"""Where the server, whose PATH this is, finds a compiler."""
+"""The server's PATH, on which it finds a compiler."""
 _ROWS: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quickstart:
-    """What was made, and what the server answered."""
+    """The result, with the server's response."""
 
     recipe: Path
     archive: Path
@@ -44,7 +44,7 @@ class Quickstart:
     """Bytes."""
     interpreter: str
     locked_interpreter: bool
-    """Whether it is the locked one, so that the archive is byte-identical everywhere."""
+    """Whether it is the locked interpreter, so that the archive is byte-identical everywhere."""
     verified: str
     """A summary of the verification."""
     compiled: bool
@@ -52,7 +52,7 @@ class Quickstart:
     repository: Path
     server: str
     answer: tuple[tuple[float, ...], ...]
-    """A row for each row asked."""
+    """One row of outputs for each row of inputs."""
     seconds: float
     kept: bool
 
@@ -77,14 +77,15 @@ class Quickstart:
 
 
 def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
-    """Build and verify the shipped recipe ``cpu``, deploy the sample model with it, and ask a real server.
+    """Build and verify the shipped recipe ``cpu``, deploy the sample model with it, and send a request to a real
+    server.
 
-    Any CPython of the recipe's minor version will do, and is named where it is not the locked one. What is made goes
-    to the folder *keep*, or to a temporary one that is removed; what was downloaded stays in the store.
+    Any CPython of the recipe's minor version is accepted, and noted if it is not the locked one. Results go to the
+    folder *keep*, or to a temporary one that is removed; downloads stay in the store.
 
     Raises:
         FetchError: an artifact or the server cannot be downloaded.
-        VerifyError: a check fails; the server does not get ready, or answers wrong.
+        VerifyError: a check fails, the server does not become ready, or a response is wrong.
     """
     begun = time.monotonic()
     reporter = session.reporter
@@ -134,7 +135,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _sample(folder: Path, compiled: bool, reporter: Reporter) -> Path:
-    """Return the sample model's directory; without a compiler a copy that says not to compile."""
+    """Return the sample model's directory; without a compiler, a copy that disables compiling."""
     if compiled:
         return sample_model()
     reporter.note(
@@ -149,7 +150,7 @@ def _sample(folder: Path, compiled: bool, reporter: Reporter) -> Path:
 
 
 def verified(archive: Path, model: Path, session: Session) -> str:
-    """Verify the archive under its release's contract; the server comes afterwards."""
+    """Verify the archive under its release's contract, without a server."""
     report = verify(archive, session, VerifyRequest(model=model, server=ServerChoice(ask=False)))
     if not report.passed:
         failed = report.failures[0]
@@ -160,7 +161,7 @@ def verified(archive: Path, model: Path, session: Session) -> str:
 def _serve(
     repository: Path, report: BuildReport, session: Session, log: Path
 ) -> tuple[str, np.ndarray[Any, Any]]:
-    """Start a real server on *repository* and ask the sample model."""
+    """Start a real server on *repository* and send requests to the sample model."""
     server = find_server(None, session)
     session.reporter.step(f"Starting {server.describe()}")
     minor = ".".join(report.manifest.python.split(".")[:2])
@@ -171,7 +172,7 @@ def _serve(
 
 
 def ask(running: RunningServer) -> np.ndarray[Any, Any]:
-    """Ask for three rows at once, and for the first alone, which must give the same answer."""
+    """Send three rows at once, and the first alone, which must give the same outputs."""
     rows = np.random.default_rng(0).standard_normal((_ROWS, 128), dtype=np.float32)
     together, alone = _infer(running, rows), _infer(running, rows[:1])
     if together.shape != (_ROWS, 16) or not np.allclose(together[:1], alone, rtol=1e-3, atol=1e-4):

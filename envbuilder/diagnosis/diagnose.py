@@ -1,4 +1,4 @@
-"""What this machine can lock, build and verify, and what is missing for the rest."""
+"""``envbuilder doctor``: what this machine can lock, build and verify, and what is missing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FoundInterpreter:
     place: str
     usable: bool
     detail: str
-    """Its origin, or why no environment can be made of it."""
+    """Its origin, or why it cannot be used for an environment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ class Diagnosis:
     recipes: tuple[RecipeDiagnosis, ...] = field(default=())
 
     def tables(self) -> Iterator[Table]:
-        """Give all of it as tables for a person: title, headings, rows."""
+        """Return tables for display: title, headings, rows."""
         rows = [
             (i.minor, i.version, i.place, f"usable ({i.detail})" if i.usable else i.detail)
             for i in self.interpreters
@@ -111,12 +111,12 @@ def doctor(
     output: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Diagnosis:
-    """Look at this machine, and at what each of *recipes* needs of it. Changes nothing, downloads nothing.
+    """Examine this machine, and the requirements of *recipes* on it. Changes and downloads nothing.
 
-    *output* is the folder that archives go to (default: ``envs`` in the current one).
+    *output* is the folder for archives (default: ``envs`` in the current one).
 
     Raises:
-        RecipeError: the certificates of *session* are none.
+        RecipeError: the certificates of *session* are invalid.
     """
     ours = [recipe.python for recipe in recipes if recipe.provider == "cpython"]
     minors = dict.fromkeys(ours if recipes else find_release(PYTRITON).pythons)
@@ -156,7 +156,7 @@ def doctor(
 
 
 def _channels(recipes: Sequence[Recipe]) -> tuple[list[Channel], dict[str, str]]:
-    """Return the channels of *recipes*, each once, and what is wrong with those of a recipe, by its name."""
+    """Return the channels of *recipes*, each once, and the errors in a recipe's channels by its name."""
     found: dict[str, Channel] = {}
     problems = {}
     for recipe in recipes:
@@ -187,7 +187,7 @@ def _server(session: Session, routes: Sequence[Route]) -> ServerFinding:
     else:
         source = "PATH" if server.release is None else "store"
         return ServerFinding(source=source, detail=server.describe(), pythons=tuple(server.stubs))
-    if shutil.which("tritonserver") is not None:  # it counts first, and cannot be used
+    if shutil.which("tritonserver") is not None:  # it takes precedence, and cannot be used
         return ServerFinding(source=None, detail=broken.message, pythons=())
     what = f"{PYTRITON} ({SERVER_WHEEL.filename}, {SERVER_WHEEL.size / 1e6:.0f} MB), to be fetched once"
     for route in routes:

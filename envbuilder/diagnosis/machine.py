@@ -1,4 +1,4 @@
-"""What this machine has: compilers, GPUs, disk, and sources that answer."""
+"""Examine this machine: compilers, GPUs, disk space, and reachable sources."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from envbuilder.util.text import counted
 from envbuilder.util.urls import redacted
 
 ROUTE_SECONDS = 5.0
-"""How long a source may take to answer."""
+"""Timeout for a source, in seconds."""
 _SOURCE = """#include <omp.h>
 #include <vector>
 extern "C" int threads() { std::vector<int> v(3); return omp_get_max_threads() + (int)v.size(); }
@@ -39,18 +39,18 @@ PYTORCH_INDEX = "PyTorch's index"
 STORE = "remote store"
 CONDA_CHANNEL = "conda channel"
 _PROJECTS = {PACKAGE_INDEX: "pip", PYTORCH_INDEX: "torch"}
-"""A project that each kind of index has."""
+"""A project that exists on each kind of index."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compiler:
-    """A C++ compiler that torch.compile would use, or would if it were named by ``CXX``."""
+    """A C++ compiler that torch.compile would use, perhaps only if set as ``CXX``."""
 
     path: Path
     version: str
-    """Its own first line."""
+    """The first line of its version."""
     problem: str | None
-    """Why it does not do for Inductor; None: it compiled a shared library with OpenMP."""
+    """Why Inductor cannot use it; None: it compiled a shared library with OpenMP."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,10 +60,10 @@ class Gpu:
     name: str
     driver: str
     memory: int
-    """MiB."""
+    """Memory in MiB."""
 
     def too_old_for(self, cuda: str) -> str | None:
-        """Return the least driver for *cuda* (``12.6``) where this one is older, else None."""
+        """Return the minimum driver for *cuda* (``12.6``) if this one is older, else None."""
         floor = DRIVER_FLOORS.get(int(cuda.partition(".")[0]))
         if floor is None or _version(self.driver) >= floor:
             return None
@@ -83,7 +83,7 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """One source, and whether it answers."""
+    """One source, and whether it is reachable."""
 
     kind: str
     """``remote store``, ``wheelhouse``, ``package index`` or ``PyTorch's index``."""
@@ -91,15 +91,15 @@ class Route:
     """Its path or address, without credentials."""
     answers: bool
     detail: str
-    """How soon, or why not."""
+    """The response time, or the error."""
     variant: str = ""
-    """Of PyTorch's index: the CUDA variant."""
+    """For PyTorch's index: the CUDA variant."""
     filenames: tuple[str, ...] = ()
-    """Of a wheelhouse: what lies in it."""
+    """For a wheelhouse: its files."""
 
 
 def find_compilers(environ: Mapping[str, str] = os.environ) -> tuple[Compiler, ...]:
-    """Try the compilers of *environ*: ``CXX`` first, which Inductor obeys, then ``g++`` and ``clang++``."""
+    """Test the compilers of *environ*: ``CXX`` first, as Inductor does, then ``g++`` and ``clang++``."""
     search = environ.get("PATH", os.defpath)
     names = [environ.get("CXX", ""), "g++", "clang++"]
     paths = [shutil.which(name, path=search) for name in names if name]
@@ -124,7 +124,7 @@ def _try_compiler(path: Path, environ: Mapping[str, str]) -> Compiler:
 
 
 def find_gpus(environ: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
-    """Ask ``nvidia-smi``; no such program, or one that fails, means that there is no usable GPU."""
+    """Query ``nvidia-smi``; if it is missing or fails, there is no usable GPU."""
     program = shutil.which("nvidia-smi", path=environ.get("PATH", os.defpath))
     if program is None:
         return ()
@@ -142,19 +142,18 @@ def find_gpus(environ: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
 
 
 def free_space(use: str, folder: Path) -> Disk:
-    """Return the free space where *folder* is, or will be."""
+    """Return the free space on the file system of *folder*, which need not exist."""
     return Disk(use=use, folder=folder, free=free_bytes(folder))
 
 
 def check_routes(
     settings: Settings, variants: Iterable[str], channels: Iterable[Channel] = ()
 ) -> tuple[Route, ...]:
-    """Ask every source of *settings* for a page, at once; PyTorch's index for each CUDA variant of *variants*.
-
-    *channels* are asked for their repodata; the variant of such a route is the channel's name.
+    """Request a page of every source of *settings* in parallel; of PyTorch's index for each of *variants*. For
+    *channels* the repodata is requested, and the variant is the channel's name.
 
     Raises:
-        RecipeError: the certificates of *settings* are none.
+        RecipeError: the certificates of *settings* are invalid.
     """
     asked = [(STORE, settings.store, "")] if settings.store is not None else []
     asked += [(WHEELHOUSE, link, "") for link in settings.find_links]
@@ -211,7 +210,7 @@ def _wheelhouse_names(client: PyPIClient, location: str) -> tuple[str, ...]:
 
 
 def _reach(client: PyPIClient, page: str) -> None:
-    """Ask for a page without reading it; one that is not there is an answer, too."""
+    """Request a page without reading it; a missing one counts as an answer, too."""
     if urlsplit(page).scheme == "file":
         folder = local_path(page.rpartition("/")[0].rpartition("/")[0])
         if folder is None or not folder.is_dir():
@@ -226,7 +225,7 @@ def _reach(client: PyPIClient, page: str) -> None:
 
 
 def _find_repodata(client: PyPIClient, channel: str) -> None:
-    """Ask for the repodata of *channel*, which every channel has, without reading it."""
+    """Request the repodata of *channel*, which every channel has, without reading it."""
     page = f"{channel}/noarch/repodata.json"
     path = local_path(page)
     if path is not None:

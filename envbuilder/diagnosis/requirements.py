@@ -1,4 +1,4 @@
-"""What a recipe needs of the machine that locks, builds or verifies it, held against what is there."""
+"""Compare a recipe's requirements for locking, building and verifying with this machine."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from envbuilder.util.rattler import rattler
 from envbuilder.util.text import counted
 
 _SPARE_BYTES = 2**30
-"""What the store takes besides downloads: segments, and the folders that work is done in."""
+"""Disk space in addition to downloads: segments, and temporary folders."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerFinding:
-    """Where a tritonserver would come from."""
+    """The source of a tritonserver."""
 
     source: str | None
-    """``PATH``, ``store``, ``wheelhouse`` or ``package index``; None: from nowhere."""
+    """``PATH``, ``store``, ``wheelhouse`` or ``package index``; None: none available."""
     detail: str
     pythons: tuple[str, ...]
-    """Minor versions that it has a stub for."""
+    """Minor versions of Python for which it has a stub."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,19 +53,19 @@ class Ability:
     verb: str
     """``lock``, ``build`` or ``verify``."""
     missing: tuple[str, ...]
-    """What is missing, each with what to do; nothing missing: it can be done."""
+    """What is missing, each with what to do; empty if possible."""
     notes: tuple[str, ...] = ()
-    """What is worth knowing and stops nothing."""
+    """Notes that do not prevent it."""
 
     @property
     def possible(self) -> bool:
-        """Nothing is missing."""
+        """Whether nothing is missing."""
         return not self.missing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What the recipes are held against."""
+    """The facts of this machine."""
 
     interpreters: Mapping[str, list[Interpreter]]
     compilers: tuple[Compiler, ...]
@@ -74,12 +74,12 @@ class Machine:
     disks: tuple[Disk, ...]
     routes: tuple[Route, ...]
     channels: Mapping[str, str]
-    """What is wrong with the channels of a recipe, by the recipe's name."""
+    """Errors in a recipe's channels, by the recipe's name."""
     settings: Settings
     store: Store
 
     def can_lock(self, recipe: Recipe) -> Ability:
-        """Say whether *recipe* can be resolved here."""
+        """Return whether *recipe* can be resolved here."""
         missing, notes = self._interpreter(recipe)
         houses = [route for route in self.routes if route.kind == WHEELHOUSE]
         missing += [
@@ -96,7 +96,7 @@ class Machine:
         return Ability(verb="lock", missing=tuple(missing), notes=tuple(notes))
 
     def can_build(self, recipe: Recipe) -> Ability:
-        """Say whether an archive can be made of the lock of *recipe* here."""
+        """Return whether the archive of the lock of *recipe* can be built here."""
         missing, notes = self._interpreter(recipe)
         try:
             lock = check_lock(recipe)
@@ -129,7 +129,7 @@ class Machine:
         return Ability(verb="build", missing=tuple(missing), notes=tuple(notes))
 
     def can_verify(self, recipe: Recipe) -> Ability:
-        """Say whether an archive of *recipe* can be verified here."""
+        """Return whether an archive of *recipe* can be verified here."""
         missing: list[str] = []
         notes: list[str] = []
         if recipe.compiler != "bundled" and all(compiler.problem for compiler in self.compilers):
@@ -154,7 +154,7 @@ class Machine:
         return Ability(verb="verify", missing=tuple(missing), notes=tuple(notes))
 
     def _interpreter(self, recipe: Recipe) -> tuple[list[str], list[str]]:
-        """Return what is missing, and what is worth knowing, of the interpreter, or of what conda packages take."""
+        """Return what is missing for the interpreter or for conda packages, and notes."""
         if recipe.provider == "conda":
             return [*self._conda(recipe)], []
         if recipe.provider != "cpython":
@@ -183,7 +183,7 @@ class Machine:
                 yield f"channel {channel_name(name)} does not answer ({why})"
 
     def _absent(self, recipe: Recipe, lock: Lock) -> list[Artifact]:
-        """List the artifacts that neither the store nor a wheelhouse on this machine has."""
+        """List the artifacts that are neither in the store nor in a wheelhouse on this machine."""
         links = with_wheelhouse(recipe, self.settings).find_links
         names: set[str] = set()
         for link in links:
@@ -197,7 +197,7 @@ class Machine:
         ]
 
     def _unreachable(self, recipe: Recipe, lock: Lock, absent: Sequence[Artifact]) -> Iterator[str]:
-        """Say for which of *absent* there is no source."""
+        """Return which of *absent* have no source."""
         built = dict(lock.built)
         for artifact in absent:
             if artifact.name in built:
@@ -222,7 +222,7 @@ class Machine:
 
 
 def _dotted(cuda: str) -> str | None:
-    """Return ``12.6`` for ``cu126``, None for what is no CUDA variant."""
+    """Return ``12.6`` for ``cu126``; None if it is not a CUDA variant."""
     return f"{cuda[2:-1]}.{cuda[-1]}" if cuda.startswith("cu") and cuda[2:].isdigit() else None
 
 

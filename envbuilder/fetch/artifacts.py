@@ -27,8 +27,8 @@ def fetch(
 ) -> Iterator[tuple[Artifact, Path]]:
     """Fetch *artifacts* into the store; yield each with its path as it arrives, local ones first.
 
-    *cuda* is the lock's CUDA variant: it decides in which index the torch family is looked for. Conda packages are
-    looked for in *channels*.
+    *cuda* is the lock's CUDA variant, which determines the index of the torch family. Conda packages are searched
+    in *channels*.
 
     Raises:
         FetchError: one cannot be downloaded or written; the message says what each source answered.

@@ -12,12 +12,12 @@ class Candidate:
     """A possible source of an artifact."""
 
     place: str
-    """The path or the URL, for a person: without credentials."""
+    """The path or the URL for display, without credentials."""
     path: Path | None = None
-    """On this machine."""
+    """A path on this machine."""
     url: str = ""
-    """Elsewhere."""
+    """A URL."""
     read: Callable[[], Iterator[bytes]] | None = None
-    """From the remote store."""
+    """Whether it is the remote store."""
     sha256: str | None = None
-    """What an index announces."""
+    """The size in bytes that an index announces."""

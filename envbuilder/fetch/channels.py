@@ -1,4 +1,4 @@
-"""Where a locked conda package may lie: in a wheelhouse, then in the channel that the lock names, and its mirrors."""
+"""Find sources of a locked conda package: a wheelhouse, then the lock's channel and its mirrors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from envbuilder.util.urls import public
 def find_in_channels(
     package: CondaPackage, channels: Sequence[Channel], absent: list[str]
 ) -> Iterator[Candidate]:
-    """Yield the places that should have *package*.
-
-    Each that has none adds a line to *absent*, naming itself and saying why.
-    """
+    """Yield the sources that should have *package*. Each source without it adds a line with the reason to *absent*."""
     own = [channel for channel in channels if channel.name == package.channel]
     if not own:
         known = ", ".join(channel.name for channel in channels) or "none"

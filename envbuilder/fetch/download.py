@@ -24,7 +24,7 @@ from envbuilder.store.local import ArtifactWriter, Store
 from envbuilder.store.session import Session
 
 STREAMS = 6
-"""Downloads at a time: enough to hide each one's start behind the others."""
+"""Simultaneous downloads: enough to hide the latency of each start."""
 _COPY_BYTES = 2**20
 _PATIENCE_SECONDS = 2.0
 """How long a run that ends early waits for its threads to notice and clean up."""
@@ -44,13 +44,13 @@ def download(
     """
     waiting: queue.SimpleQueue[Artifact] = queue.SimpleQueue()
     for artifact in sorted(missing, key=lambda artifact: -artifact.size):
-        waiting.put(artifact)  # the longest download decides when all are done: it begins first
+        waiting.put(artifact)  # the longest download starts first, as it determines the total time
     arrived: queue.SimpleQueue[tuple[Artifact, Path | BaseException]] = queue.SimpleQueue()
     settings, store = session.settings, session.store
     with open_client(settings) as client:
         found = Sources(client=client, settings=settings, cuda=cuda, remote=store.remote, channels=channels)
         run = _Run(sources=found, store=store, task=task, reporter=session.reporter)
-        # Daemons: Ctrl-C must not wait for a server that says nothing.
+        # Daemons: Ctrl-C must not wait for a silent server.
         threads = [
             threading.Thread(target=run.work, args=(waiting, arrived), name=f"fetch-{number}", daemon=True)
             for number in range(min(STREAMS, len(missing)))
@@ -72,7 +72,7 @@ def download(
 
 @dataclass(kw_only=True, slots=True)
 class _Run:
-    """What the threads of one call share."""
+    """The state that the threads of one call share."""
 
     sources: Sources
     store: Store
@@ -84,7 +84,7 @@ class _Run:
         waiting: queue.SimpleQueue[Artifact],
         arrived: queue.SimpleQueue[tuple[Artifact, Path | BaseException]],
     ) -> None:
-        """Fetch what is *waiting* until nothing is, or the run is over."""
+        """Fetch *waiting* artifacts until there are none, or the run is over."""
         while not self.sources.stop.is_set():
             try:
                 artifact = waiting.get_nowait()
@@ -96,7 +96,7 @@ class _Run:
                 arrived.put((artifact, error))
 
     def fetch_one(self, artifact: Artifact) -> Path:
-        """Bring one artifact into the store, from the first source that has its bytes.
+        """Fetch one artifact into the store from the first source with the right bytes.
 
         Raises:
             FetchError, IntegrityError: as :func:`envbuilder.fetch.artifacts.fetch`.
@@ -127,11 +127,11 @@ class _Run:
         return self.store.artifact_path(artifact.sha256)
 
     def _write(self, candidate: Candidate, artifact: Artifact, writer: ArtifactWriter) -> None:
-        """Write what *candidate* has.
+        """Write the content of *candidate*.
 
         Raises:
-            Unavailable: it did not come.
-            _WrongBytes: it is something else.
+            Unavailable: it cannot be downloaded.
+            _WrongBytes: its sha256 differs.
         """
         if candidate.sha256 not in (None, artifact.sha256):
             raise _WrongBytes(f"sha256 {candidate.sha256}")
@@ -143,14 +143,16 @@ class _Run:
                 self._add(writer, chunk, artifact)
         else:
             in_pieces = self._download(candidate.url, artifact, writer)
-            if in_pieces and writer.digest != artifact.sha256:  # two answers may have been of two files
+            if (
+                in_pieces and writer.digest != artifact.sha256
+            ):  # two responses may have been of different files
                 self._restart(writer)
                 self._download(candidate.url, artifact, writer)
         if writer.digest != artifact.sha256:
             raise _WrongBytes(f"sha256 {writer.digest}")
 
     def _download(self, url: str, artifact: Artifact, writer: ArtifactWriter) -> bool:
-        """Download *url*, going on where it broke off; return whether it did."""
+        """Download *url*, resuming after an interruption; return whether it was resumed."""
         failures = 0
         resumed = False
         while True:
@@ -170,7 +172,7 @@ class _Run:
             self.sources.pause(failures - 1)
 
     def _stream(self, url: str, artifact: Artifact, writer: ArtifactWriter) -> None:
-        """Write the bytes of *url* from where *writer* stands."""
+        """Write the bytes of *url* from the position of *writer*."""
         headers = {"Accept-Encoding": "identity"}  # the lock's sha256 is that of the file itself
         if writer.written:
             headers["Range"] = f"bytes={writer.written}-"
@@ -181,7 +183,7 @@ class _Run:
             check_status(response)
             if response.status_code == 200:
                 if writer.written:
-                    self._restart(writer)  # a server that does not know Range begins at the beginning
+                    self._restart(writer)  # a server without support for Range starts at the beginning
                 if length := response.headers.get("Content-Length"):
                     _check_size(int(length) if length.isdigit() else -1, artifact)
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {writer.written}-"):
@@ -206,11 +208,11 @@ class _Run:
 
 
 class _WrongBytes(Exception):
-    """A source has a file of the right name with other bytes; the text says which."""
+    """A source has a file of that name with other bytes; the text names it."""
 
 
 def _chunks(path: Path, artifact: Artifact) -> Iterator[bytes]:
-    """Read a file of a source; what cannot be read there is no failure of the store."""
+    """Read a file of a source; a read error there is not an error of the store."""
     try:
         with path.open("rb", buffering=0) as file:
             _check_size(os.fstat(file.fileno()).st_size, artifact)

@@ -1,4 +1,4 @@
-"""HTTP to package indexes: the client, its retries, and what an answer means."""
+"""HTTP to package indexes: the client, its retries, and the meaning of responses."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from envbuilder.util.text import human
 from envbuilder.util.version import VERSION
 
 CONNECT_SECONDS = 10.0
-"""The longest wait for a connection, however patient the settings are with one that stands."""
+"""Timeout for connecting, in seconds, even if the settings have a longer timeout."""
 
 
 CONNECT_RETRIES = 2
-"""How often a host is tried again that takes no connection: most such hosts never will."""
+"""Retries for a host that accepts no connection, which most such hosts never will."""
 
 
 RETRIES = 5
-"""How often in a row something is tried again that may be over in a moment."""
+"""Retries in a row of temporary failures."""
 
 
 _MOST_TAGS = 500_000
-"""Of a page: each file of a project is a link, and the projects with most files have a hundred thousand."""
+"""Most tags of a page: each file of a project is a link, and the largest projects have a hundred thousand."""
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 
 CLOSED = (401, 403, 407)
-"""Answers to who may not read."""
+"""Status codes of denied access."""
 
 
 class _NoFiles(httpx2.BaseTransport):
-    """In the place of unearth's transport for ``file:``, which a server could send us to: files are read elsewhere."""
+    """Replaces unearth's transport for ``file:``, to which a server could redirect: files are not read through it."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         raise httpx2.UnsupportedProtocol(f"redirected to a file of this machine: {request.url.path}")
@@ -58,11 +58,11 @@ class Unavailable(Exception):
     ) -> None:
         super().__init__(reason)
         self.status = status
-        """What it answered, where it did."""
+        """The status code, if there was a response."""
         self.retries = retries
-        """How often it is worth another try: more than 0 where it may be over in a moment."""
+        """How many retries are useful; more than 0 for temporary failures."""
         self.unreachable = unreachable
-        """The host takes no connection."""
+        """Whether the host accepts no connection."""
 
 
 def open_client(settings: Settings, *, timeout: float | None = None) -> PyPIClient:
@@ -110,10 +110,10 @@ def read_page(client: PyPIClient, url: str) -> list[Link]:
 
 
 def check_url(client: PyPIClient, url: str) -> None:
-    """See that a file can be had; nothing of its content is read.
+    """Check that a file is available, without reading its content.
 
     Raises:
-        Unavailable: it cannot; its text says why.
+        Unavailable: it is not; its text says why.
     """
     try:
         with open_stream(client, url, {"Range": "bytes=0-0"}) as stream:
@@ -136,10 +136,10 @@ def _read_local_page(url: str) -> list[Link]:
 
 
 def parse_page(page: IndexPage) -> list[Link]:
-    """Return the links of a page as it came.
+    """Return the links of a page.
 
     Raises:
-        Unavailable: it is none, or has more tags than an index has; its text says why.
+        Unavailable: it is invalid, or has too many tags; its text says why.
     """
     is_json = "+json" in page.content_type.lower()
     if is_json:
@@ -149,13 +149,13 @@ def parse_page(page: IndexPage) -> list[Link]:
     parse: Callable[[IndexPage], Iterable[Link]] = parse_json_response if is_json else parse_html_page
     try:
         return list(parse(page))
-    # Whatever a broken page breaks.
+    # A broken page may cause any error.
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError, AssertionError) as error:
         raise Unavailable(f"the page cannot be read: {error}") from error
 
 
 def _check_json_page(content: bytes) -> None:
-    """Look at what unearth takes as it is (PEP 691)."""
+    """Validate a JSON page (PEP 691), which unearth does not."""
     try:
         for file in parse_json(content, where="page", cap=LISTING).records("files"):
             file.text("filename")
@@ -172,10 +172,10 @@ def _check_json_page(content: bytes) -> None:
 
 
 def check_status(response: httpx2.Response) -> None:
-    """Accept an answer, or say in words what it is instead.
+    """Check the status of a response.
 
     Raises:
-        Unavailable: it is no success.
+        Unavailable: it is not a success.
     """
     code = response.status_code
     if code in (200, 206):
@@ -191,7 +191,7 @@ def check_status(response: httpx2.Response) -> None:
 
 
 def reason(error: Exception) -> Unavailable:
-    """Say why there was no answer, and whether another try is worth it."""
+    """Return why there was no response, and whether a retry is useful."""
     text = str(error) or type(error).__name__
     if (
         isinstance(error, (TooSlowError, TooLargeError, httpx2.UnsupportedProtocol))

@@ -1,7 +1,7 @@
-"""Where the bytes of a locked artifact may lie: a remote store first, wheelhouses, then indexes, the nearest first.
+"""Find sources of a locked artifact: a remote store first, then wheelhouses, then indexes, the nearest first.
 
-Pages of indexes are read by unearth (PEP 503 and 691), its client brings credentials (of the URL, netrc, keyring)
-and ``file://``. What is found is a place to try, never a proof: only the sha256 of the bytes is one.
+Pages of indexes are read by unearth (PEP 503 and 691), whose client supports credentials (of the URL, netrc,
+keyring) and ``file://``. A source is only a candidate: the sha256 of its bytes decides.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from envbuilder.util.urls import redacted
 
 BACKOFF_SECONDS = 0.5
 """The first pause; each further one is twice as long."""
-logging.getLogger("unearth").addHandler(logging.NullHandler())  # our errors say what its warnings would
+logging.getLogger("unearth").addHandler(logging.NullHandler())  # our errors contain what it would warn about
 
 
 def indexes_for(name: str, cuda: str, settings: Settings) -> list[str]:
-    """List the indexes in which the project *name* is looked for, for the CUDA variant *cuda*.
+    """List the indexes of the project *name* for the CUDA variant *cuda*.
 
     The torch family comes from PyTorch's index of the variant only, everything else from the package index only,
-    so that no build falls back to another CUDA. Where the variant is ``pypi`` all of it is the package index's.
+    so that no build falls back to another CUDA. For the variant ``pypi`` everything comes from the package index.
     """
     if settings.no_index:
         return []
@@ -56,16 +56,15 @@ class Sources:
     cuda: str
     remote: RemoteStore | None = None
     channels: Sequence[Channel] = ()
-    """Where conda packages are looked for."""
+    """The channels of conda packages."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when the run is over: pauses end."""
     _pages: dict[str, list[Link]] = field(default_factory=dict)
     _unreachable: dict[str, Unavailable] = field(default_factory=dict)
 
     def find(self, artifact: Artifact, absent: list[str]) -> Iterator[Candidate]:
-        """Yield the places that say they have *artifact*, the nearest first.
-
-        Each source that has none adds a line to *absent*, naming itself and saying why.
+        """Yield candidates for *artifact*, the nearest first. Each source without it adds a line with the reason to
+        *absent*.
         """
         if self.remote is not None:
             yield from self._in_store(self.remote, artifact, absent)
@@ -102,7 +101,7 @@ class Sources:
         # A file saved from PyTorch's index is often named as it is in the URL, with %2B for +.
         names = dict.fromkeys((artifact.filename, quote(artifact.filename)))
         files = [path] if path.name in names else [path / name for name in names]
-        there = [file for file in files if os.path.isfile(file)]  # False, too, where it may not be seen
+        there = [file for file in files if os.path.isfile(file)]  # also False without permission
         if not there:
             absent.append(f"{path}: {'not found' if path.is_dir() else 'no such folder'}")
         yield from (Candidate(place=str(file), path=file) for file in there)
@@ -127,7 +126,7 @@ class Sources:
         if url in self._pages:
             return self._pages[url]
         host = urlsplit(url).netloc
-        if host in self._unreachable:  # one wait is enough for all that it might have had
+        if host in self._unreachable:  # one wait is enough for this source
             raise self._unreachable[host]
         failures = 0
         while True:
@@ -143,10 +142,10 @@ class Sources:
             failures += 1
 
     def pause(self, failures: int) -> None:
-        """Wait before the next try, the longer the more *failures* there were.
+        """Wait before the next try, longer after more *failures*.
 
         Raises:
-            Unavailable: the run is over meanwhile.
+            Unavailable: the run ended meanwhile.
         """
         if self.stop.wait(BACKOFF_SECONDS * 2**failures):
             raise Unavailable("stopped")
@@ -158,7 +157,7 @@ def _from_store(remote: RemoteStore, artifact: Artifact) -> Iterator[bytes]:
         for chunk in remote.read("artifacts", artifact.sha256):
             yield chunk
             read += len(chunk)
-            if read > artifact.size:  # nobody need fill a disk to find that its hash is another
+            if read > artifact.size:  # so that a file of another size does not fill the disk
                 place = remote.place("artifacts", artifact.sha256)
                 raise Unavailable(f"{place} has more than the {artifact.size} bytes that the lock names")
     except StoreError as error:

@@ -1,6 +1,6 @@
-"""Answers of servers, with an end: what is read in time and in size, whatever a server sends, or does not.
+"""Responses of servers with limits on time and size, whatever a server sends.
 
-A thread reads, and who waits for it looks at the clock.
+A thread reads, and the waiting one checks the time.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from envbuilder.util.patience import Patience
 from envbuilder.util.text import human
 
 PAGE: Final = 32 * 2**20
-"""Bytes of a page of an index, unpacked: the longest that PyPI has are some 20 MB, and six are read at a time."""
+"""Largest page of an index, decompressed, in bytes: PyPI's longest have some 20 MB, and six are read at a time."""
 _AHEAD: Final = 16
 """Chunks that reading may be ahead: bounds the memory."""
 _POLL_SECONDS: Final = 0.5
-"""How soon a thread that nobody waits for any more notices it."""
+"""Interval at which an abandoned thread checks for that, in seconds."""
 
 
 class TooLargeError(httpx2.HTTPError):
-    """A server sends more than such an answer ever has."""
+    """A server sends more than the limit."""
 
 
 class Stream:
-    """An answer that is on its way."""
+    """A response that is being received."""
 
     def __init__(
         self, client: PyPIClient, url: str, headers: Mapping[str, str], content: bytes | None = None
@@ -51,7 +51,7 @@ class Stream:
         """Yield the body as it was sent.
 
         Raises:
-            httpx2.HTTPError: it does not come, or too slowly.
+            httpx2.HTTPError: it fails, or is too slow.
         """
         while (chunk := self._next()) is not None:
             assert isinstance(chunk, bytes)
@@ -59,7 +59,7 @@ class Stream:
             yield chunk
 
     def close(self) -> None:
-        """Wait for no more of it."""
+        """Abandon the rest of it."""
         self._given_up.set()
 
     def _next(self) -> httpx2.Response | bytes | None:
@@ -87,7 +87,7 @@ class Stream:
             self._put(error)
 
     def _put(self, found: httpx2.Response | bytes | BaseException | None) -> bool:
-        """Hand something on; return whether anybody waits for it."""
+        """Pass on an item; return whether the reader still waits."""
         while not self._given_up.is_set():
             try:
                 self._arrived.put(found, timeout=_POLL_SECONDS)
@@ -101,10 +101,10 @@ class Stream:
 def open_stream(
     client: PyPIClient, url: str, headers: Mapping[str, str], *, content: bytes | None = None
 ) -> Iterator[Stream]:
-    """Ask for *url*, and give the answer once its headers are there; where there is *content*, post that.
+    """Request *url*, and yield the response once its headers are there; *content* is posted.
 
     Raises:
-        httpx2.HTTPError, httpx2.InvalidURL: there is none, or it is too slow.
+        httpx2.HTTPError, httpx2.InvalidURL: it fails, or is too slow.
     """
     stream = Stream(client, url, headers, content)
     try:
@@ -114,11 +114,11 @@ def open_stream(
 
 
 def read_body(stream: Stream, most: int) -> bytes:
-    """Return the whole body, unpacked where it is gzip.
+    """Return the whole body, decompressed if it is gzip.
 
     Raises:
         TooLargeError: it is larger than *most*.
-        httpx2.HTTPError: it does not come, or is packed in another way.
+        httpx2.HTTPError: it fails, or has another encoding.
     """
     encoding = stream.response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):

@@ -1,9 +1,9 @@
 """eStargz: a layer with a table of contents behind it, so that a runtime reads single files before all bytes are there.
 
-The format (containerd's stargz-snapshotter, ``docs/estargz.md``) asks that what is read alone begins a gzip member,
-which is how segments are made: a large file is members of its own, and small ones share a member, in which a file is
-found by ``innerOffset`` (snapshotter 0.13 and later). The table is a file of the tar, ``stargz.index.json``, in a
-member of its own, and an empty member at the end says where. A runtime that does not know it sees one file more in the
+The format (containerd's stargz-snapshotter, ``docs/estargz.md``) requires that each unit of reading starts a gzip
+member, as in segments: a large file has its own members, and small ones share a member, in which a file is found by
+``innerOffset`` (snapshotter 0.13 and later). The table is a file of the tar, ``stargz.index.json``, in a member of
+its own, and an empty member at the end says where. A runtime that does not know it sees one file more in the
 image's root.
 """
 
@@ -29,7 +29,7 @@ _LEVEL: Final = 9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tail:
-    """What ends an eStargz layer."""
+    """The end of an eStargz layer."""
 
     data: bytes
     digest: str
@@ -37,10 +37,10 @@ class Tail:
 
 
 def tail_of(layer: Path) -> Tail:
-    """Return what ends the layer whose gzip members, without an end, are the file *layer*.
+    """Return the end of the layer in the file *layer*, which contains its gzip members without an end.
 
     Raises:
-        DamagedTarError, StreamError: it is no such tar.
+        DamagedTarError, StreamError: it is not such a tar.
     """
     document = {"version": 1, "entries": list(_entries(layer))}
     toc = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
@@ -52,14 +52,14 @@ def tail_of(layer: Path) -> Tail:
 
 
 def footer(offset: int) -> bytes:
-    """Return the empty gzip member of 51 bytes that says that the table's member begins at *offset*."""
+    """Return the empty gzip member of 51 bytes with the *offset* of the table's member."""
     extra = b"SG" + (22).to_bytes(2, "little") + b"%016xSTARGZ" % offset
     head = bytes((0x1F, 0x8B, 8, 4, 0, 0, 0, 0, 0, 255)) + len(extra).to_bytes(2, "little") + extra
     return head + b"\x01\x00\x00\xff\xff" + bytes(8)  # a stored block of no bytes, its CRC-32 and its length
 
 
 def read_footer(data: bytes) -> int | None:
-    """Return where the table's member begins, from the last 51 bytes of a layer; None: it has none."""
+    """Return the offset of the table's member from the last 51 bytes of a layer; None: it has no table."""
     if len(data) != 51 or data[:4] != b"\x1f\x8b\x08\x04" or data[12:14] != b"SG" or data[32:38] != b"STARGZ":
         return None
     try:
@@ -100,7 +100,7 @@ def _row(member: tarfile.TarInfo) -> dict[str, Any]:
 def _chunks(
     row: dict[str, Any], tar: BoundedTar, member: tarfile.TarInfo, places: dict[int, int], starts: list[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a file's row, and one for each gzip member that its content goes on in."""
+    """Yield a file's row, and one for each further gzip member of its content."""
     begin, end = member.offset_data, member.offset_data + member.size
     first = bisect.bisect_right(starts, begin) - 1
     cuts = [begin, *starts[first + 1 : bisect.bisect_left(starts, end)], end]

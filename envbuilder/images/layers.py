@@ -1,8 +1,8 @@
-"""Layers: which parts of an archive become which layer, and the bytes of one.
+"""Layers: assign the parts of an archive to layers, and write their bytes.
 
-A layer is a tar of its own: the folders of its files (a runtime that unpacks a layer by itself makes missing ones with
-modes of its own), the parts as they lie in the archive, and the end of a tar. Folders and end are gzip members, too, so
-a layer's compressed bytes are its parts', between a head and a tail.
+A layer is a complete tar: the folders of its files (a runtime would create missing ones with other modes), the
+unchanged parts of the archive, and the end of a tar. Folders and end are gzip members, too, so a layer's compressed
+bytes are those of its parts between a head and a tail.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from envbuilder.util.documents import DocumentError, parse_json
 MOST_LAYERS: Final = 60
 """Docker and containerd mount at most 127 layers; half of that leaves room for images built on these."""
 OWN_LAYER: Final = 2**20
-"""Bytes of a wheel in an archive from which it is a layer of its own."""
+"""Size in an archive, in bytes, from which a wheel gets its own layer."""
 BUCKETS: Final = 16
-"""Layers that the smaller wheels are spread over, each by its name: a change of one touches one layer."""
+"""Number of layers for the smaller wheels, assigned by name, so that a change of one affects one layer."""
 MOST_OWN: Final = MOST_LAYERS - BUCKETS - 2
-"""Wheels that can have a layer of their own: the largest, where there are more."""
+"""How many wheels can have their own layer; if there are more, the largest do."""
 _LEVEL: Final = 9
 _RULES: Final = "1"
-"""Another number where the bytes of a layer become others for the same parts."""
+"""Version of the format: increment it when the same parts give different bytes."""
 _CHUNK: Final = 2**20
 _KIND: Final = "images"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """The parts that become a layer."""
+    """The parts of one layer."""
 
     name: str
-    """For people: ``base``, a wheel's file name, ``wheels-07``, ``environment``."""
+    """For display: ``base``, a wheel's file name, ``wheels-07``, ``environment``."""
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What is known of a layer's bytes."""
+    """Digests and sizes of a layer."""
 
     sha256: str
     size: int
-    """Bytes, compressed."""
+    """Compressed size in bytes."""
     diff_id: str
     """sha256 of the tar, uncompressed."""
     crc: int
-    """CRC-32 of the compressed bytes: enough to see that a copy of them is whole, and free."""
+    """CRC-32 of the compressed bytes, a free check of copies."""
     unpacked: int
-    """Bytes, uncompressed."""
+    """Uncompressed size in bytes."""
     toc: str = ""
     """Digest of its table of contents, if it is eStargz."""
 
@@ -75,16 +75,16 @@ class Layer:
     name: str
     parts: tuple[Part, ...]
     head: int
-    """Bytes before the first part."""
+    """The bytes before the first part."""
     facts: Facts
     media_type: str
 
 
 def group_parts(parts: Sequence[Part]) -> tuple[Group, ...]:
-    """Say which parts become which layer, in the order of the layers: the base first, the environment's own last.
+    """Assign parts to layers, in order: the base first, the environment's own files last.
 
-    A wheel's layer is decided by its size and its name alone, so that a change of one wheel leaves all layers but its
-    own as they are, in all environments.
+    A wheel's layer depends only on its size and name, so a change of one wheel changes only its own layer, in all
+    environments.
     """
     wheels = [part for part in parts if part.label not in (BASE, OWN)]
     large = [part for part in wheels if part.size >= OWN_LAYER]
@@ -106,14 +106,14 @@ def _bucket(filename: str) -> int:
 
 
 def _write_all(file: RawIOBase, data: bytes | memoryview) -> None:
-    """Write what a full disk, or a signal, may let be written in parts."""
+    """Write all bytes, even if a write is partial because of a full disk or a signal."""
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
 
 
 class _Sums:
-    """What is known of a layer's bytes, found out while they pass."""
+    """Computes the digests and sizes of a layer from a stream."""
 
     def __init__(self, *, plain: bool, name: str) -> None:
         self._plain = plain
@@ -123,7 +123,7 @@ class _Sums:
         self._size = self._length = self._crc = 0
 
     def add(self, data: bytes | memoryview) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self._packed.update(data)
         self._crc = zlib_ng.crc32(data, self._crc)
         self._size += len(data)
@@ -142,7 +142,7 @@ class _Sums:
                 self._member = zlib_ng.decompressobj(31)
 
     def facts(self, toc: str) -> Facts:
-        """Return what is known at the end."""
+        """Return the result."""
         return Facts(
             sha256=self._packed.hexdigest(),
             size=self._size,
@@ -154,7 +154,7 @@ class _Sums:
 
 
 class LayerMaker:
-    """Makes the layers of one archive; what is known of their bytes is kept in *store*."""
+    """Makes the layers of one archive; their digests and sizes are kept in *store*."""
 
     def __init__(
         self, file: BinaryIO, archive: str, *, plain: bool, store: Store, estargz: bool = False
@@ -165,15 +165,15 @@ class LayerMaker:
         self._store = store
         self._estargz = estargz
         self._heads: dict[str, bytes] = {}
-        """By the name under which they are kept: of an environment's thousands of folders it takes a while."""
+        """Heads by their keys: for thousands of folders they take a while."""
 
     @property
     def media_type(self) -> str:
-        """Of each of its layers."""
+        """The keys of its layers."""
         return LAYER_TAR if self._plain else LAYER_GZIP
 
     def known(self, group: Group) -> Layer | None:
-        """Return the layer of *group*, if its bytes are known without reading them."""
+        """Return the layer of *group*, if its digests are known."""
         path = self._store.find(_KIND, self._key(group))
         if path is None:
             return None
@@ -194,10 +194,10 @@ class LayerMaker:
         return self._layer(group, facts)
 
     def copy(self, group: Group, facts: Facts, blob: Path) -> None:
-        """Write the bytes of a layer that is known to the file *blob*, which must not exist.
+        """Write a layer with known digests to the file *blob*, which must not exist.
 
         Raises:
-            IntegrityError: the archive is not what it was.
+            IntegrityError: the archive changed.
         """
         crc = 0
         with blob.open("xb", buffering=0) as file:
@@ -211,7 +211,7 @@ class LayerMaker:
             )
 
     def make(self, group: Group, blob: Path) -> Layer:
-        """Write the bytes of a layer to the file *blob*, and find out what is to be known of them."""
+        """Write a layer to the file *blob*, and compute its digests and sizes."""
         sums = _Sums(plain=self._plain, name=group.name)
         toc = ""
         with blob.open("xb") as file:
@@ -242,7 +242,7 @@ class LayerMaker:
         )
 
     def _bytes(self, group: Group) -> Iterator[bytes | memoryview]:
-        """Yield the bytes of a layer before its end; each block stands until the next one is asked for."""
+        """Yield the bytes of a layer before its end; each block is valid until the next one."""
         yield self._head(group)
         block = memoryview(bytearray(_CHUNK))
         for part in group.parts:
@@ -273,7 +273,7 @@ class LayerMaker:
                 self._heads[key] = path.read_bytes()
             else:
                 self._heads[key] = self._make_head(group)
-                with contextlib.suppress(OSError):  # it would be made again
+                with contextlib.suppress(OSError):  # it would be computed again
                     self._store.write_entry(_KIND, key, self._heads[key])
         return self._heads[key]
 
@@ -283,9 +283,9 @@ class LayerMaker:
         return headers if self._plain or not headers else gzip_member(headers, _LEVEL)
 
     def _key(self, group: Group) -> str:
-        """Return the name under which the facts of a layer are kept: what decides its bytes."""
+        """Return the key of a layer's facts: everything that determines its bytes."""
         keys = [part.key for part in group.parts]
-        if self._plain or not all(keys):  # not a function of segments, or not known which
+        if self._plain or not all(keys):  # not made from segments, or from unknown ones
             keys = [self._archive, *(f"{part.offset}+{part.size}" for part in group.parts)]
         text = json.dumps(["layer", _RULES, COMPRESSOR, self._plain, self._estargz, *keys])
         return hashlib.sha256(text.encode()).hexdigest()

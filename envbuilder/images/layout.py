@@ -1,4 +1,4 @@
-"""OCI image layouts: a folder of blobs by their digest and an index of what stands in it, or a tar of such a folder."""
+"""OCI image layouts: a folder of blobs by digest with an index, or a tar of such a folder."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _MOST_MEMBERS: Final = 100_000
 
 
 class Blobs(Protocol):
-    """Where the content of an image comes from: a layout, or a registry."""
+    """A source of an image's content: a layout, or a registry."""
 
     @property
     def place(self) -> str:
-        """What it is called in errors."""
+        """Its name in errors."""
 
     def read(self, wanted: Descriptor) -> Iterator[bytes]:
-        """Yield the bytes of a blob; whether they are right is known at the end.
+        """Yield the bytes of a blob, which are verified at the end.
 
         Raises:
-            IntegrityError: they are not those of its digest.
-            StoreError: it is not there, or does not come whole.
+            IntegrityError: they do not match its digest.
+            StoreError: it is missing, or incomplete.
         """
 
 
@@ -56,7 +56,7 @@ def read_small(blobs: Blobs, wanted: Descriptor) -> bytes:
     """Return the bytes of a document.
 
     Raises:
-        IntegrityError: they are not those of its digest, or it is larger than a document may be.
+        IntegrityError: they do not match its digest, or exceed the limit for documents.
         StoreError: see :meth:`Blobs.read`.
     """
     if wanted.size > LONGEST.size:
@@ -80,7 +80,7 @@ class Layout:
         return str(self.folder)
 
     def blob(self, sha256: str) -> Path:
-        """Return where a blob lies, or will lie."""
+        """Return the path of a blob, which need not exist."""
         return self.folder / "blobs" / "sha256" / sha256
 
     def read(self, wanted: Descriptor) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ class Layout:
         return checked(self._chunks(wanted), wanted, self.place, self._remedy(wanted))
 
     def _remedy(self, wanted: Descriptor) -> str:
-        """Say what brings a blob back that is missing or damaged: one of the right size is not written again."""
+        """Return how to restore a missing or damaged blob: one of the right size is not written again."""
         return f"remove {self.blob(wanted.sha256)}, then `{IMAGE_COMMAND} {self.place}` writes it again"
 
     def _chunks(self, wanted: Descriptor) -> Iterator[bytes]:
@@ -134,7 +134,7 @@ class Layout:
         (self.folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
 
     def holds(self, wanted: Descriptor) -> bool:
-        """Whether a blob of that size is there: it was hashed when it was written."""
+        """Whether a blob of that size exists: it was hashed when it was written."""
         try:
             return self.blob(wanted.sha256).stat().st_size == wanted.size
         except OSError:
@@ -148,18 +148,18 @@ class Layout:
         return described
 
     def take(self, draft: Path, sha256: str) -> None:
-        """Move a blob in that was written beside it."""
+        """Move a blob into the layout."""
         self.made.add(sha256)
         draft.replace(self.blob(sha256))
 
     def name(self, image: Descriptor, name: str) -> None:
-        """List *image* in the index as *name*, in place of what had that name.
+        """List *image* in the index as *name*, replacing an entry of that name.
 
-        Everything else in the index is kept as it is, also what this tool has no field for.
+        Everything else in the index is kept, including unknown fields.
         """
         document: dict[str, Any] = json.loads(Index(manifests=()).text())
         if (self.folder / "index.json").exists():
-            self.index()  # raises what is wrong with it
+            self.index()  # raises an error if it is invalid
             data = read_regular(self.folder / "index.json", most=LONGEST.size)
             document = dict(parse_json(data, where=f"{self.place}/index.json", cap=LONGEST).value)
         kept = [one for one in document["manifests"] if _ref_name(one) != name]
@@ -169,7 +169,7 @@ class Layout:
         atomic_write(self.folder / "index.json", canonical(document))
 
     def used(self) -> set[str]:
-        """Return the sha256 of everything that the index leads to.
+        """Return the sha256 of everything reachable from the index.
 
         Raises:
             IntegrityError: the index, or what it lists, is damaged.
@@ -206,7 +206,7 @@ def write_tar(layout: Layout, out: Path) -> None:
 
 
 class TarLayout(Layout):
-    """A layout in a tar, which is read where it lies."""
+    """A layout in a tar, read without unpacking."""
 
     def __init__(self, path: Path, file: BinaryIO, members: dict[str, tuple[int, int]]) -> None:
         super().__init__(path)
@@ -266,7 +266,7 @@ def _index(data: bytes, where: str, place: str) -> Index:
 
 
 def _ref_name(entry: Mapping[str, Any]) -> str | None:
-    """Return what an entry of an index, which was read before, is called."""
+    """Return the name of an entry of an index that was validated before."""
     found: str | None = (entry.get("annotations") or {}).get(REF_NAME)
     return found
 
@@ -276,7 +276,7 @@ def open_layout(path: Path) -> Iterator[Layout]:
     """Open the layout at *path*, a folder or a tar.
 
     Raises:
-        IntegrityError: it is neither.
+        IntegrityError: it is not a layout.
     """
     if path.is_dir():
         yield Layout(path)
@@ -289,7 +289,7 @@ def open_layout(path: Path) -> Iterator[Layout]:
 
 
 def _members(path: Path, file: BinaryIO) -> dict[str, tuple[int, int]]:
-    """Return where the content of each file of a layout lies in its tar, and how long it is."""
+    """Return offset and size of each file of a layout in its tar."""
     found: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:

@@ -1,4 +1,4 @@
-"""Layers that are on this machine already: which bytes of which archive they are."""
+"""Find layers in archives on this machine."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _CHUNK: Final = 2**20
 
 
 def note_layer(store: Store, layer: str, archive: str, ranges: Sequence[tuple[int, int]]) -> None:
-    """Note that these ranges (offset, bytes) of the archive with the sha256 *archive* are those of a layer."""
+    """Record that these ranges (offset, size) of the archive with the sha256 *archive* form a layer."""
     body = {"archive": archive, "ranges": [number for pair in ranges for number in pair]}
     with contextlib.suppress(OSError):  # it would be fetched again
         store.write_entry(_KIND, f"{layer}.layer", json.dumps(body).encode())
 
 
 def find_archive(folder: Path, sha256: str) -> Path | None:
-    """Return the archive in *folder* that is called by this sha256; whether it is so is not known."""
+    """Return the archive in *folder* with this sha256 in its name, which is not verified."""
     found = [path for suffix in (".tar.gz", ".tar") for path in folder.glob(f"*-{sha256[:12]}{suffix}")]
     return found[0] if found else None
 
@@ -33,12 +33,11 @@ def find_archive(folder: Path, sha256: str) -> Path | None:
 def chunks_of_layer(
     store: Store, folder: Path, layer: str, sizes: Sequence[int]
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the parts of a layer from an archive in *folder*: number of the part, bytes of it before, and bytes.
-
-    *sizes* are those of the parts. Whether the bytes are still those is not known.
+    """Yield the parts of a layer from an archive in *folder*: number of the part, offset in it, and bytes. *sizes*
+    are those of the parts. The bytes are not verified.
 
     Raises:
-        LookupError: no archive there has them, or it cannot be read.
+        LookupError: no archive there contains them, or it cannot be read.
     """
     note = store.find(_KIND, f"{layer}.layer")
     if note is None:

@@ -1,4 +1,4 @@
-"""Which image of which layout somebody means: ``PATH``, or ``PATH:NAME`` where it has several."""
+"""Parse references to an image in a layout: ``PATH``, or ``PATH:NAME`` if it has several."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from envbuilder.util.printable import printable_line
 
 
 def is_layout(path: Path) -> bool:
-    """Whether *path* is a layout in a folder, or is called like the tar of one."""
+    """Whether *path* is a layout in a folder, or is named like the tar of one."""
     return (
         path.name.endswith(".oci.tar") or (path / MARK).is_file() or (path.is_dir() and path.suffix == ".oci")
     )
 
 
 def split_name(text: str) -> tuple[Path, str | None] | None:
-    """Return the path of the layout that *text* is, and the name after it, if there is one; None: it is no layout.
+    """Split *text* into the path of a layout and an optional name; None: it is not a layout.
 
     Paths and names may have colons: the shortest beginning that is a layout is its path.
     """
@@ -35,7 +35,7 @@ def split_name(text: str) -> tuple[Path, str | None] | None:
 
 
 def only_image(index: Index, name: str | None, place: str) -> Descriptor:
-    """Return the image that is called *name* in a layout, or has that digest; without a name, the only one.
+    """Return the image with the *name* or digest in a layout; without a name, the only one.
 
     Raises:
         IntegrityError: there is none, or more than one.

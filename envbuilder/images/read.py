@@ -1,4 +1,4 @@
-"""An image as it is read: its manifest for a platform, its configuration, and what says that it is an environment."""
+"""Read an image: its manifest for a platform, its configuration, and the facts of its environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from envbuilder.util.printable import printable_line
 from envbuilder.util.strict_json import Cap, parse_json_value
 
 MOST_LAYERS: Final = 127
-"""Layers that Docker and containerd can mount: overlayfs takes the options of a mount in one page of memory."""
+"""Most layers that Docker and containerd can mount: the options of an overlayfs mount fit in one page of memory."""
 PLATFORM: Final = "linux/amd64"
 _ROWS: Final = Cap(size=2**20, containers=10_000, values=100_000, depth=4)
 _DIFF_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -32,13 +32,13 @@ _DIFF_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A run of an archive's bytes in a layer."""
+    """A range of an archive in a layer."""
 
     number: int
-    """Which part of the archive it is, from 0."""
+    """The number of the part in the archive, from 0."""
     label: str
     offset: int
-    """In the layer."""
+    """Its offset in the layer."""
     size: int
 
 
@@ -54,10 +54,10 @@ class Image:
 
     @property
     def archive(self) -> str:
-        """sha256 of the archive that it was made of.
+        """sha256 of the archive from which it was made.
 
         Raises:
-            IntegrityError: it does not say.
+            IntegrityError: it is not annotated.
         """
         found = self.manifest.annotations.get(ARCHIVE, "")
         if not re.fullmatch(r"[0-9a-f]{64}", found):
@@ -69,7 +69,7 @@ class Image:
 
     @property
     def tail(self) -> bytes:
-        """What ends the archive."""
+        """The last bytes of the archive."""
         try:
             return bytes.fromhex(self.manifest.annotations.get(TAIL, ""))
         except ValueError as error:
@@ -77,10 +77,10 @@ class Image:
 
 
 def read_image(blobs: Blobs, top: Descriptor, *, platform: str = PLATFORM) -> Image:
-    """Return the image that *top* is, or that it lists for *platform*.
+    """Return the image *top*, or the one in the index *top* for *platform*.
 
     Raises:
-        IntegrityError: it is no image, none for this platform, or of more layers than a runtime mounts.
+        IntegrityError: it is not an image, has none for this platform, or more layers than a runtime can mount.
         StoreError: its documents cannot be downloaded.
     """
     where = f"{blobs.place}: {top.digest[:19]}"
@@ -116,7 +116,7 @@ def read_document(blobs: Blobs, wanted: Descriptor, where: str) -> Manifest | In
     """Return the manifest or the index *wanted*.
 
     Raises:
-        IntegrityError: it is neither, or not what it is called.
+        IntegrityError: it is neither, or does not match its media type.
         StoreError: it cannot be downloaded.
     """
     if wanted.media_type not in (*MANIFESTS, *INDEXES):
@@ -125,7 +125,7 @@ def read_document(blobs: Blobs, wanted: Descriptor, where: str) -> Manifest | In
             hint="check that it is an image",
         )
     found = parse_manifest(read_small(blobs, wanted), where=where)
-    if found.media_type != wanted.media_type:  # CVE-2021-41190: what names a document must not say what it is
+    if found.media_type != wanted.media_type:  # CVE-2021-41190
         raise IntegrityError(
             f"{where} is called {wanted.media_type}, and it is {found.media_type}",
             hint="push the image again; if it persists, ask the registry's owner",
@@ -165,10 +165,10 @@ def _config(blobs: Blobs, manifest: Manifest, where: str) -> tuple[str, str, tup
 
 
 def runs_of(image: Image) -> tuple[tuple[Run, ...], ...]:
-    """Return, for each layer, which runs of the archive are in it.
+    """Return the ranges of the archive in each layer.
 
     Raises:
-        IntegrityError: the image does not say, or not what can be: it was not written by this tool, or was changed.
+        IntegrityError: the image has no valid ranges: it was not written by this tool, or was changed.
     """
     found = tuple(_runs(layer) for layer in image.manifest.layers)
     numbers = sorted(run.number for runs in found for run in runs)

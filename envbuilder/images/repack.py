@@ -1,4 +1,4 @@
-"""An image's tree as an archive, where its layers are not those of one: a tar of what a runtime would mount."""
+"""Pack an image's tree as an archive, if its layers do not form one: a tar of what a runtime would mount."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pack_tree(tree: Path, folder: Path, recipe: str) -> Path:
 
 
 def _paths(tree: Path) -> list[str]:
-    """List files and links, and folders that are empty."""
+    """List files, links, and empty folders."""
     found = []
     for place, folders, files in os.walk(tree):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]

@@ -1,4 +1,4 @@
-"""The archive that an image was made of, byte for byte, from its layers: those that are here already are not read."""
+"""Restore the archive of an image, byte for byte, from its layers; local ones are not read from the image."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _AT_A_TIME: Final = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Restored:
-    """An archive as it was restored."""
+    """A restored archive."""
 
     archive: Path
     manifest: Manifest
     sha256: str
     size: int
     fetched: int
-    """Bytes of layers that were read from the image."""
+    """How many bytes of layers were read from the image."""
     here: int
-    """Bytes of layers that another archive in the folder has, or that were not needed."""
+    """How many bytes of layers were found in other archives in the folder, or not needed."""
 
 
 def restore_archive(
@@ -48,13 +48,13 @@ def restore_archive(
     *,
     elsewhere: str = "--output names another folder",
 ) -> Restored:
-    """Write the archive that *image* was made of into the folder *output*, with its manifest beside it.
+    """Write the archive of *image* into the folder *output*, with its manifest beside it.
 
-    *elsewhere* is the hint where *output* cannot be written.
+    *elsewhere* is the hint if *output* cannot be written.
 
     Raises:
-        IntegrityError: the image contains no environment, or its layers do not make that archive.
-        StoreError: a layer cannot be downloaded, or there is no room; *output* is as it was.
+        IntegrityError: the image contains no environment, or its layers do not give that archive.
+        StoreError: a layer cannot be downloaded, or the disk is full; *output* is unchanged.
     """
     sha256, runs = image.archive, runs_of(image)
     sizes = {run.number: run.size for one in runs for run in one}
@@ -74,7 +74,7 @@ def restore_archive(
                 )
             fetched = _write(blobs, image, draft, session, output, reuse=True)
             if file_sha256(draft) != sha256:
-                # An archive of this folder may not be what it was: what was taken from it is fetched after all.
+                # An archive in this folder may be damaged: the parts taken from it are fetched instead.
                 fetched = _write(blobs, image, draft, session, output, reuse=False)
                 if file_sha256(draft) != sha256:
                     raise IntegrityError(
@@ -87,7 +87,7 @@ def restore_archive(
             suffix = ".tar" if manifest.pack.get("uncompressed") else ".tar.gz"
             archive = output / f"{manifest.recipe}-{sha256[:12]}{suffix}"
             with shielded():
-                atomic_write(manifest_beside(archive), text)  # first: an archive never stands without it
+                atomic_write(manifest_beside(archive), text)  # first: no archive exists without it
                 draft.replace(archive)
     except OSError as error:
         raise StoreError(
@@ -122,7 +122,7 @@ def _inside(archive: Path) -> bytes:
 
 
 def _write(blobs: Blobs, image: Image, draft: Path, session: Session, output: Path, *, reuse: bool) -> int:
-    """Write the archive's bytes to *draft*; return how many bytes of layers were read for it."""
+    """Write the archive to *draft*; return how many bytes of layers were read."""
     runs = runs_of(image)
     starts: dict[int, int] = {}
     position = 0
@@ -157,7 +157,7 @@ def _write(blobs: Blobs, image: Image, draft: Path, session: Session, output: Pa
 
 
 def _place(descriptor: int, chunk: bytes, offset: int, runs: Sequence[Run], starts: dict[int, int]) -> None:
-    """Write what of *chunk*, which lies at *offset* of its layer, belongs into the archive."""
+    """Write the ranges of *chunk*, at *offset* of its layer, that belong to the archive."""
     for run in runs:
         begin, end = max(run.offset, offset), min(run.offset + run.size, offset + len(chunk))
         if begin < end:
@@ -173,9 +173,9 @@ def _from_here(
     descriptor: int,
     task: Task,
 ) -> bool:
-    """Copy a layer's runs from an archive that is *here* (store, folder) and has them; return whether there is one.
+    """Copy a layer's ranges from an archive *here* (store, folder); return whether there is one.
 
-    Whether its bytes are still those is seen by the sha256 of the archive that is made.
+    The sha256 of the restored archive verifies them.
     """
     try:
         for number, done, chunk in chunks_of_layer(*here, layer, [run.size for run in runs]):
@@ -187,7 +187,7 @@ def _from_here(
 
 
 def _remember(store: Store, archive: str, image: Image, runs: Sequence[Sequence[Run]]) -> None:
-    """Note which bytes of an archive on this machine each layer's are."""
+    """Record the ranges of each layer in an archive on this machine."""
     sizes = {run.number: run.size for one in runs for run in one}
     starts, position = {}, 0
     for number in sorted(sizes):

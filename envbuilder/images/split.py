@@ -1,7 +1,7 @@
-"""The parts of an archive, read from its bytes: for one that was built on another machine.
+"""Determine the parts of an archive that was built on another machine from its bytes.
 
-A wheel's segment ends with its RECORD, which is the last of its entries, and the first one's begins where its RECORD
-says that its files do. Segments are whole gzip members, so a part is a run of the archive's bytes.
+A wheel's segment ends with its RECORD, the last of its entries; the first one begins with the first file in its
+RECORD. Segments are whole gzip members, so a part is a range of the archive.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PYCACHE: Final = re.compile(r"(?P<folder>.*/)?__pycache__/(?P<stem>[^/]+)\.cpyt
 class _Entry:
     path: str
     offset: int
-    """Of its header, in the tar."""
+    """Offset of its header in the tar."""
 
 
 def split_archive(archive: Path, manifest: Manifest) -> tuple[Part, ...]:
@@ -57,7 +57,7 @@ def split_archive(archive: Path, manifest: Manifest) -> tuple[Part, ...]:
 def _parts(archive: Path, manifest: Manifest, stream: Members, tar: BoundedTar) -> tuple[Part, ...]:
     entries: list[_Entry] = []
     ends: list[int] = []
-    """Of each wheel: the number of the entry after its last one."""
+    """For each wheel, the number of the entry after its last one."""
     first_record = b""
     wheels = manifest.packages
     end = 0
@@ -102,13 +102,13 @@ def _first_of(entries: Sequence[_Entry], end: int, record: bytes) -> int:
 
 
 def _source(path: str) -> str:
-    """Return the source of a file of bytecode, which a RECORD does not name; any other path as it is."""
+    """Return the source of a bytecode file, which a RECORD does not name; other paths unchanged."""
     found = _PYCACHE.fullmatch(path)
     return path if found is None else f"{found['folder'] or ''}{found['stem']}.py"
 
 
 def _own_begins(entries: Sequence[_Entry]) -> int:
-    """Return where the environment's own begins, where there are no wheels: at its activation."""
+    """Return where the environment's own files begin if there are no wheels: at its activation."""
     return next((n for n, entry in enumerate(entries) if entry.path == "bin/activate"), len(entries))
 
 
@@ -120,7 +120,7 @@ def _unknown(archive: Path, why: str) -> IntegrityError:
 
 
 class Members:
-    """The tar in an archive as a stream that notes where each gzip member begins."""
+    """The tar in an archive as a stream that records where each gzip member begins."""
 
     def __init__(self, file: BinaryIO, *, plain: bool) -> None:
         self._file = file
@@ -131,18 +131,18 @@ class Members:
         self._member = zlib_ng.decompressobj(wbits=31)
         self._data = b""
         self._read = 0
-        """Bytes of the archive read so far."""
+        """How many bytes of the archive were read."""
         self._unpacked = 0
         self._left = memoryview(b"")
         self._begun = False
 
     @property
     def places(self) -> dict[int, int]:
-        """Where in the archive each gzip member begins, by its first byte in the tar; whole after :meth:`drain`."""
+        """Offsets of gzip members in the archive by offsets in the tar; complete after :meth:`drain`."""
         return self._places
 
     def place(self, offset: int) -> int | None:
-        """Return where in the archive the byte *offset* of the tar begins a gzip member; None: within one."""
+        """Return the archive offset of the gzip member that begins at *offset* of the tar; None: it is within one."""
         return offset if self._plain else self._places.get(offset)
 
     def read(self, size: int) -> bytes:
@@ -155,7 +155,7 @@ class Members:
         return b"".join(parts)
 
     def skip(self, size: int) -> int:
-        """Pass over up to *size* bytes; return how many there were."""
+        """Skip up to *size* bytes; return how many there were."""
         done = 0
         while done < size and self._more():
             step = min(size - done, len(self._left))
@@ -164,7 +164,7 @@ class Members:
         return done
 
     def drain(self) -> None:
-        """Read to the end, so that every place is known."""
+        """Read to the end, so that every offset is known."""
         while self._more():
             self._left = memoryview(b"")
 

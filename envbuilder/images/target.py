@@ -1,4 +1,4 @@
-"""Where an image is written to: a layout that is extended by one process at a time, or a new one."""
+"""The target of an image: a layout that one process at a time extends, or a new one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from envbuilder.progress import Reporter
 
 
 def check_target(out: Path) -> None:
-    """Refuse to write an image to *out* if that is something else, or would be called like something else.
+    """Refuse to write an image to *out* if it exists and is not a layout, or its name is misleading.
 
     Raises:
-        RecipeError: it is.
+        RecipeError: it is refused.
     """
     if not out.name.endswith(".oci.tar") and out.name.endswith((".tar", ".tar.gz", ".tgz")):
         raise RecipeError(
@@ -47,16 +47,15 @@ def _is_tar_of_layout(path: Path) -> bool:
 
 @contextmanager
 def extending(out: Path, reporter: Reporter) -> Iterator[Layout]:
-    """Give the layout *out*, locked; where the block fails, blobs that it wrote and nothing leads to are removed.
-
-    Blobs of an image that is named stay: an interruption may come after that, too.
+    """Yield the layout *out*, locked; if the block fails, unreferenced blobs that it wrote are removed. Blobs of an
+    image in the index are kept: an interruption may come after that, too.
     """
     with _locked(out, reporter):
         layout = Layout(out)
         try:
             yield layout
         except BaseException:
-            with contextlib.suppress(IntegrityError, OSError):  # where that is not known, nothing is removed
+            with contextlib.suppress(IntegrityError, OSError):  # if that is unknown, nothing is removed
                 for sha256 in layout.made - layout.used():
                     layout.blob(sha256).unlink(missing_ok=True)
             raise
@@ -64,7 +63,7 @@ def extending(out: Path, reporter: Reporter) -> Iterator[Layout]:
 
 @contextmanager
 def _locked(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Lock a layout for this process. The lock is on the folder itself, so that no file is left in it."""
+    """Lock a layout for this process. The lock is on the folder itself, so no file is left in it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:

@@ -1,6 +1,6 @@
-"""An image's tree as a runtime makes it: each layer unpacked by itself, then laid over those below it.
+"""Build an image's tree as a runtime does: unpack each layer separately, then lay it over those below.
 
-That is what overlay file systems do: a folder is merged, anything else replaces what has its path, and whiteouts
+As in overlay file systems, folders are merged, anything else replaces the entry at its path, and whiteouts
 (``.wh.NAME``, ``.wh..wh..opq``) hide what is below (OCI image specification, *Image Layer Filesystem Changeset*).
 """
 
@@ -40,19 +40,19 @@ class Unpacked:
     """An image's tree."""
 
     tree: Path
-    """The folder that the image's root is."""
+    """The folder of the image's root."""
     problems: tuple[str, ...]
-    """What no environment has: what was not unpacked, whiteouts, paths of two layers."""
+    """What an environment must not have: entries that were not unpacked, whiteouts, paths in two layers."""
     layers: int
 
 
 def unpack(blobs: Blobs, image: Image, folder: Path, *, reporter: Reporter = SILENT) -> Unpacked:
-    """Unpack *image* into ``tree`` in *folder*, which is made.
+    """Unpack *image* into ``tree`` in *folder*, which is created.
 
     Raises:
-        IntegrityError: a layer is not what its digest, or the configuration, says, or is no tar.
+        IntegrityError: a layer does not match its digest or the configuration, or is not a tar.
         StoreError: a layer cannot be downloaded.
-        VerifyError: there is no room.
+        VerifyError: the disk is full.
     """
     tree = folder / "tree"
     tree.mkdir(parents=True)
@@ -124,7 +124,7 @@ def _inflated(file: object) -> Iterator[bytes]:
 def _lay_over(
     tree: Path, place: Path, contents: Contents, name: str, seen: dict[str, int], number: int
 ) -> list[str]:
-    """Move what was unpacked in *place* over *tree*; return what no environment has."""
+    """Move the layer unpacked in *place* over *tree*; return what an environment must not have."""
     problems = []
     for path in sorted(contents.members):
         if posixpath.basename(path).startswith(_WHITEOUT):
@@ -151,10 +151,10 @@ def _lay_over(
 
 
 def _hide(tree: Path, whiteout: str) -> str:
-    """Remove what a whiteout hides; return what is wrong with it, as no environment has one."""
+    """Remove the entry that a whiteout hides; return a problem, because environments have no whiteouts."""
     folder, base = posixpath.split(whiteout)
     hidden, hides = tree / folder, base.removeprefix(_WHITEOUT)
-    if hides in ("", ".", ".."):  # the folder itself, or one above it
+    if hides in ("", ".", ".."):  # the folder itself, or a parent
         return f"has a whiteout of no file, {printable_line(whiteout)}"
     if base == _OPAQUE:
         for inner in _inside(tree, hidden):
@@ -165,7 +165,7 @@ def _hide(tree: Path, whiteout: str) -> str:
 
 
 def _is_real(tree: Path, folder: Path) -> bool:
-    """Whether *folder* is a folder below *tree* without a link above it."""
+    """Whether *folder* is a folder below *tree*, not reached through a link."""
     return folder.is_dir() and folder.resolve() == tree.resolve() / folder.relative_to(tree)
 
 
@@ -200,7 +200,7 @@ def tree_manifest(tree: Path) -> Manifest:
 
 
 def compare_tree(tree: Path, manifest: Manifest) -> list[str]:
-    """Return what is not in *tree* as *manifest* says: files that are missing, others, or too many."""
+    """Return the differences of *tree* from *manifest*: missing, changed and additional files."""
     listed = {file.path: file for file in manifest.files}
     found = set(_files(tree))
     wrong = [f"{path} is not in the manifest" for path in sorted(found - {*listed, MANIFEST_PATH, TOC})]

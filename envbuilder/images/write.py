@@ -1,4 +1,4 @@
-"""``envbuilder image``: from archives to an OCI image layout."""
+"""``envbuilder image``: write archives to an OCI image layout."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ from envbuilder.util.interruption import shielded
 from envbuilder.util.tempdirs import draft_folder, output_folder
 
 _DEPTH: Final = 4
-"""Layers that are made at a time, at most."""
+"""Most layers that are made at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageReport:
-    """An image as it was written."""
+    """A written image."""
 
     path: Path
     """The layout: a folder, or its tar."""
     name: str
-    """What the image is called in the layout."""
+    """The image's name in the layout."""
     digest: str
-    """Of its manifest, or of the index where it is for several platforms: ``sha256:…``"""
+    """Digest of its manifest, or of the index for several platforms: ``sha256:…``"""
     platforms: tuple[str, ...]
     archives: tuple[str, ...]
-    """sha256 of each archive that it was made of."""
+    """sha256 of each of its archives."""
     layers: int
-    """Of all platforms."""
+    """The number of layers for all platforms."""
     size: int
-    """Bytes of its layers."""
+    """Size of its layers in bytes."""
     written: int
-    """Bytes of layers that were not in the layout before."""
+    """How many bytes of layers were not in the layout before."""
     hashed: int
-    """Bytes of layers that nothing was known of."""
+    """How many bytes of layers had unknown digests."""
 
 
 def write_image(
@@ -75,16 +75,16 @@ def write_image(
     estargz: bool = False,
     elsewhere: str = "--output names another place",
 ) -> ImageReport:
-    """Write the image of an archive, or of one for each of several platforms, into the layout *out*.
+    """Write the image of an archive, or of one archive for each platform, into the layout *out*.
 
-    *out* is a folder, to which it is added where it is a layout already, or a file ``….oci.tar``, which is replaced.
-    *name* is what the image is called there; default: its recipe. With *estargz* each layer has a table of contents:
-    :mod:`envbuilder.images.estargz`. *elsewhere* is the hint where *out* cannot be
+    *out* is a folder, which is extended if it is a layout, or a file ``….oci.tar``, which is replaced.
+    *name* is the image's name there; default: its recipe. With *estargz* each layer has a table of contents:
+    :mod:`envbuilder.images.estargz`. *elsewhere* is the hint if *out* cannot be
     written.
 
     Raises:
-        DeployError, IntegrityError: an archive is none, or not what its name says.
-        RecipeError: *out* is something else, or two archives are for one platform.
+        DeployError, IntegrityError: a file is not an archive, or does not match its name.
+        RecipeError: *out* is not a layout, or two archives are for one platform.
         AssembleError: it cannot be written.
     """
     check_target(out)
@@ -209,7 +209,7 @@ def _write_one(archive: Path, layout: Layout, session: Session, estargz: bool) -
                     layer = known
                 else:
                     layer = maker.make(group, folder / "blob")
-                # Before it is in the layout: one that is there is not looked at again.
+                # Before it is in the layout: existing blobs are not checked again.
                 ranges = [(part.offset, part.size) for part in group.parts]
                 note_layer(store, layer.facts.sha256, plan.archive, ranges)
                 layout.take(folder / "blob", layer.facts.sha256)
@@ -244,10 +244,8 @@ def _size(parts: Sequence[Part]) -> int:
 
 
 def _plan(archive: Path, store: Store) -> Plan:
-    """Return the parts of an archive.
-
-    One that this machine built, or has read before, is known by its name: that its bytes are still those is seen while
-    they are copied.
+    """Return the parts of an archive. Those of an archive that this machine built or read before are recorded by
+    its name; its bytes are verified when they are copied.
     """
     named = ARCHIVE_NAME.fullmatch(archive.name)
     plan = find_plan_of(store, named["digest"]) if named is not None and archive.is_file() else None
@@ -266,7 +264,7 @@ def _plan(archive: Path, store: Store) -> Plan:
 
 
 def _tail(about: About) -> bytes:
-    """Return the bytes with which this tool ends an archive."""
+    """Return the last bytes of an archive of this tool."""
     return END_OF_ARCHIVE if about.uncompressed else gzip_member(END_OF_ARCHIVE, about.level)
 
 
@@ -287,7 +285,7 @@ def _layer_annotations(layer: Layer, parts: Sequence[Part]) -> dict[str, str]:
 
 
 def _segments(layer: Layer, parts: Sequence[Part]) -> str:
-    """Say which parts of the archive are in a layer: number in the archive, label, offset in the layer, bytes."""
+    """Describe the parts of the archive in a layer: number in the archive, label, offset in the layer, size."""
     rows, offset = [], layer.head
     for part in layer.parts:
         rows.append([parts.index(part), part.label, offset, part.size])
@@ -296,9 +294,8 @@ def _segments(layer: Layer, parts: Sequence[Part]) -> str:
 
 
 def _created() -> str:
-    """Return the time that an image says it was made: no lock names a day, so it is the one of all files of archives.
-
-    ``SOURCE_DATE_EPOCH`` (reproducible-builds.org) names another.
+    """Return the creation time of an image, which is that of all files of archives, because a lock has no date.
+    ``SOURCE_DATE_EPOCH`` (reproducible-builds.org) overrides it.
     """
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
     try:
@@ -343,5 +340,5 @@ def _config(plan: Plan, platform: Platform, layers: Sequence[Layer]) -> dict[str
 
 
 def default_layout(archive: Path) -> Path:
-    """Return where the image of *archive* goes: ``NAME-DIGEST.oci`` beside it."""
+    """Return the default path of the image of *archive*: ``NAME-DIGEST.oci`` beside it."""
     return archive.with_name(archive.name.removesuffix(".gz").removesuffix(".tar") + ".oci")

@@ -31,9 +31,9 @@ def write_recipe(path: Path, text: str) -> None:
             try:
                 parse_recipe(read_document(draft), path, path.stem)
             except RecipeError as error:
-                # It was line on the command line, not in the file, which is gone.
-                line = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
-                raise RecipeError(line, hint=error.hint) from error
+                # It was given on the command line, not in the file, which is gone.
+                message = re.sub(rf"^{re.escape(str(draft))}(:\d+)?: ", "", error.message)
+                raise RecipeError(message, hint=error.hint) from error
             atomic_create(path, draft)
             atomic_write(
                 path.parent / SCHEMA_FILE, schema_text().encode()

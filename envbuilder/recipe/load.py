@@ -270,13 +270,13 @@ def _licences(value: Value | None) -> LicenceOptions | None:
         return None
     found = value.data
     packages = found["packages"].data if "packages" in found else {}
-    for name, line in packages.items():
-        if not isinstance(line.data, str):
-            raise line.error(f"`verify.licences.packages.{name}` is not a text: expected an SPDX expression")
+    for name, licence in packages.items():
+        if not isinstance(licence.data, str):
+            raise licence.error(f"`verify.licences.packages.{name}` is not a text: expected an SPDX expression")
     return LicenceOptions(
         allow=tuple(plain(found["allow"])) if "allow" in found else (),
         deny=tuple(plain(found["deny"])) if "deny" in found else (),
-        packages={name: line.data for name, line in packages.items()},
+        packages={name: licence.data for name, licence in packages.items()},
     )
 
 
