@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 WHEELHOUSE = "wheelhouse"
 """The folder beside a lock that ``envbuilder lock --fetch`` fills."""

@@ -272,7 +272,9 @@ def _licences(value: Value | None) -> LicenceOptions | None:
     packages = found["packages"].data if "packages" in found else {}
     for name, licence in packages.items():
         if not isinstance(licence.data, str):
-            raise licence.error(f"`verify.licences.packages.{name}` is not a text: expected an SPDX expression")
+            raise licence.error(
+                f"`verify.licences.packages.{name}` is not a text: expected an SPDX expression"
+            )
     return LicenceOptions(
         allow=tuple(plain(found["allow"])) if "allow" in found else (),
         deny=tuple(plain(found["deny"])) if "deny" in found else (),

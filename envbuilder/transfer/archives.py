@@ -9,7 +9,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -60,17 +60,28 @@ class Transfer:
 
 @dataclass(kw_only=True, slots=True)
 class TransferStats:
-    """What one push has done so far."""
+    """The objects that a transfer has moved so far."""
 
     sent: list[str]
     there: int = 0
 
     def count(self, what: str, uploaded: bool) -> None:
-        """Note one object."""
+        """Count one object."""
         if uploaded:
             self.sent.append(what)
         else:
             self.there += 1
+
+    def result(self, archive: Path, sha256: str, size: int, remote: RemoteStore) -> Transfer:
+        """Return the transfer of an archive of *size* bytes."""
+        return Transfer(
+            archive=archive,
+            store=remote.url,
+            sha256=sha256,
+            size=size,
+            sent=tuple(self.sent),
+            there=self.there,
+        )
 
 
 def upload_archive(
@@ -223,22 +234,16 @@ def download_archive(
                 stats.sent.append("archive")
             if not (manifest_beside(archive).is_file() and has_bytes(manifest_beside(archive), text)):
                 atomic_write(manifest_beside(archive), text)
-            reports = _bring(remote, "reports", sha256, lambda text: report_beside(archive, text), reporter)
-            provenances = _bring(
+            reports = _download_attached(
+                remote, "reports", sha256, lambda text: report_beside(archive, text), reporter
+            )
+            provenances = _download_attached(
                 remote, "provenances", sha256, lambda text: another_beside(archive, text), reporter
             )
     except OSError as error:
         raise StoreError(f"{archive} cannot be written: {error.strerror or error}") from error
-    return Transfer(
-        archive=archive,
-        store=remote.url,
-        sha256=sha256,
-        size=size,
-        sent=tuple(stats.sent),
-        there=stats.there,
-        reports=reports,
-        provenances=provenances,
-    )
+    done = stats.result(archive, sha256, size, remote)
+    return replace(done, reports=reports, provenances=provenances)
 
 
 def read_remote_manifest(remote: RemoteStore, sha256: str) -> tuple[Manifest, bytes, int]:
@@ -288,7 +293,7 @@ def _download(
             draft.replace(archive)
 
 
-def _bring(
+def _download_attached(
     remote: RemoteStore, kind: _About, sha256: str, place: Callable[[bytes], Path], reporter: Reporter
 ) -> tuple[Path, ...]:
     """Write what the store has of *kind* about an archive; *place* says where each goes.

@@ -116,10 +116,10 @@ def _send(layout: Layout, top: Descriptor, repository: Repository, session: Sess
             _send(layout, one, repository, session, sent)
             repository.put_manifest(read_small(layout, one), one.media_type)
         return
-    _send_blobs(layout, found, repository, session, sent)
+    _upload_blobs(layout, found, repository, session, sent)
 
 
-def _send_blobs(
+def _upload_blobs(
     layout: Layout, manifest: Manifest, repository: Repository, session: Session, sent: Sent
 ) -> None:
     blobs = list({one.digest: one for one in (*manifest.layers, manifest.config)}.values())

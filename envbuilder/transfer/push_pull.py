@@ -18,7 +18,6 @@ from envbuilder.fetch.beside import with_files_beside
 from envbuilder.lockfile.check import check_lock
 from envbuilder.lockfile.model import Lock
 from envbuilder.recipe.model import Recipe
-from envbuilder.store.remote import RemoteStore
 from envbuilder.store.segments import upload_segment
 from envbuilder.store.session import Session
 from envbuilder.transfer.archives import Transfer, TransferStats, download_archive, upload_archive
@@ -56,7 +55,7 @@ def push_archive(archive: Path, session: Session, *, reports: Sequence[Path] = (
     upload_archive(archive, sha256, store, remote, stats, reports=reports)
     record = record_of_archive(archive, sha256, manifest)
     stats.count("record of the build", upload_record(key_of(manifest), record, store, remote))
-    return _transfer(archive, sha256, archive.stat().st_size, remote, stats)
+    return stats.result(archive, sha256, archive.stat().st_size, remote)
 
 
 def push_build(
@@ -96,7 +95,7 @@ def push_build(
         stats.count(f"artifact {name}", uploaded)
     upload_archive(report.archive, report.sha256, store, remote, stats, reports=reports)
     stats.count("record of the build", upload_record(key, record_of(report), store, remote))
-    return _transfer(report.archive, report.sha256, report.size, remote, stats)
+    return stats.result(report.archive, report.sha256, report.size, remote)
 
 
 def push_recipe(
@@ -153,14 +152,3 @@ def pull_archive(name: str, session: Session, output: Path) -> Transfer:
     remote = session.remote_store()
     sha256, wanted = locate(name, remote, session.store)
     return download_archive(remote, sha256, output, wanted=wanted, reporter=session.reporter)
-
-
-def _transfer(archive: Path, sha256: str, size: int, remote: RemoteStore, stats: TransferStats) -> Transfer:
-    return Transfer(
-        archive=archive,
-        store=remote.url,
-        sha256=sha256,
-        size=size,
-        sent=tuple(stats.sent),
-        there=stats.there,
-    )

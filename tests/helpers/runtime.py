@@ -27,8 +27,9 @@ def copy_runtime(folder: Path, name: str = "torch_runtime.py") -> None:
 
 _MODULES = {path.stem for path in [*Path(guest.__file__).parent.glob("*.py"), *runtime_package().values()]}
 _ONCE = {"trial", "description", "inside", "probe", "compile", "describe", "stub", "standin"}
-NAMES = sorted((_MODULES | _ONCE) - {"__init__", "__main__"})
-"""What modules of ours are or were called: a model may have modules of these names, too."""
+_OTHERS = {"answer", "guest", "runtime", "utils", "_config", "_hosted"}
+NAMES = sorted((_MODULES | _ONCE | _OTHERS) - {"__init__", "__main__"})
+"""Names that our modules and folders have or had, and common ones: a model may have modules of these names, too."""
 
 
 def add_helpers(version: Path) -> str:
