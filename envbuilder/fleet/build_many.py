@@ -1,4 +1,4 @@
-"""``envbuilder build`` of many recipes: what became of each, in one table."""
+"""``envbuilder build`` of many recipes, with an outcome for each."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ State = Literal["built", "already there", "refused"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What became of one recipe."""
+    """The outcome of one recipe."""
 
     recipe: str
     state: State
     archive: Path | None = None
     sha256: str | None = None
     size: int | None = None
-    """Bytes of the archive."""
+    """Size of the archive in bytes."""
     failure: Failure | None = None
-    """Why it was refused, or how its verification failed."""
+    """Why it failed, or how its verification failed."""
     verified: str | None = None
-    """What its verification found, in a line."""
+    """The result of its verification, in one line."""
 
     def row(self) -> tuple[str, str, str]:
-        """Say it in a row of a table."""
+        """Return it as a table row."""
         words = [str(self.archive)] if self.archive is not None else []
         words += [f"sha256 {self.sha256}"] if self.archive is None and self.sha256 is not None else []
         if self.failure is not None:
@@ -70,11 +70,11 @@ def build_many(
 ) -> list[Outcome]:
     """Build the archives of *jobs* in the folder *output*, on this machine's cores, or on the cluster at an address.
 
-    Tasks that several have in common are done once. On a cluster everything that is made goes through the store
-    elsewhere. What goes wrong with one recipe is its outcome.
+    Common tasks are done once. On a cluster all results go through the remote store. An error in one recipe is its
+    outcome.
 
     Raises:
-        RecipeError: a cluster, and no remote store that its workers share.
+        RecipeError: a cluster is used without a remote store that its workers share.
         ClusterError: see :func:`envbuilder.fleet.dask.run_on_cluster`.
     """
     options = options or FleetOptions()
@@ -122,7 +122,7 @@ def _make(
     sharing: Sharing | None,
     reporter: Reporter,
 ) -> Iterator[tuple[Job, Done]]:
-    """Do the tasks of *jobs*; yield each with what became of its last one."""
+    """Do the tasks of *jobs*; yield each job with the result of its last task."""
     given = {job.recipe.name: job for job in jobs}
     if sharing is not None:
         jobs = [replace(job, settings=sharing.for_workers(job.settings)) for job in jobs]
@@ -146,7 +146,7 @@ def _make(
 
 
 def _check_stores(jobs: Sequence[Job]) -> None:
-    """Refuse a cluster without a store that its workers share.
+    """Refuse a cluster without a shared remote store.
 
     Raises:
         RecipeError: a job has none.
@@ -161,7 +161,7 @@ def _check_stores(jobs: Sequence[Job]) -> None:
 def _default_threads(jobs: Sequence[Job], cluster: str | None) -> int | None:
     if cluster is not None:
         return None  # the workers know
-    return 1 if len(jobs) > 1 else min(os.cpu_count() or 1, 8)  # of many, each process takes one
+    return 1 if len(jobs) > 1 else min(os.cpu_count() or 1, 8)  # with many, each process uses one
 
 
 def _run(nodes: Mapping[str, Node], cluster: str | None) -> Generator[tuple[str, Done]]:
@@ -174,7 +174,7 @@ def _run(nodes: Mapping[str, Node], cluster: str | None) -> Generator[tuple[str,
 
 
 def upload_wheelhouses(jobs: Sequence[Job]) -> int:
-    """Upload what only this machine may have: artifacts that lie in its wheelhouses. Return how many were not there.
+    """Upload artifacts from this machine's wheelhouses, which others may not have. Return how many were new.
 
     Raises:
         StoreError: the remote store cannot be written.
@@ -195,7 +195,7 @@ def upload_wheelhouses(jobs: Sequence[Job]) -> int:
 
 
 def _there(job: Job, remote: RemoteStore, output: Path, pull: bool, reporter: Reporter) -> Outcome | None:
-    """Find, and with *pull* fetch, what the remote store has already."""
+    """Find archives in the remote store, and with *pull* download them."""
     record = find_record(job.key, remote, reporter)
     if record is None:
         return None

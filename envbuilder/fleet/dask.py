@@ -16,7 +16,7 @@ from envbuilder.util.extras import installing
 
 CONNECT_SECONDS = 30.0
 PATIENCE_SECONDS = 60.0
-"""How long a cluster may be without workers, or without an answer, before it is given up."""
+"""How long a cluster may have no workers, or not respond, before the run fails, in seconds."""
 _LOOK_EVERY = 2.0
 
 
@@ -25,12 +25,12 @@ def run_on_cluster(
 ) -> Generator[tuple[str, Done]]:
     """Do every task of *nodes* on the workers of the scheduler at *address*; yield each with its key as it is done.
 
-    A worker that is lost costs the tasks that it was at: others do them. What it had finished is in the store.
+    Running tasks of a lost worker are repeated by others; its finished results are in the store.
 
     Raises:
         RecipeError: Dask's ``distributed`` is not installed.
-        ClusterError: nothing answers at *address*, a worker has another envbuilder, there are no workers, or the
-            cluster goes away.
+        ClusterError: *address* does not respond, a worker has another envbuilder, there are no workers, or the
+        cluster is lost.
     """
     try:
         from distributed import Client
@@ -46,12 +46,12 @@ def run_on_cluster(
         _check_workers(client, address, patience)
         yield from _Run(client, address, patience).results(nodes)
     finally:
-        with suppress(Exception):  # a cluster that is gone cannot be taken leave of
+        with suppress(Exception):  # a lost cluster cannot be disconnected
             client.close(timeout=2)
 
 
 def _check_workers(client: Any, address: str, patience: float) -> None:
-    """See that there are workers, and that each makes the same bytes as this machine.
+    """Check that there are workers, and that each makes the same bytes as this machine.
 
     Raises:
         ClusterError: one does not; it names all of them.
@@ -87,8 +87,8 @@ class _Run:
         self._patience = patience
 
     def results(self, nodes: Mapping[str, Node]) -> Generator[tuple[str, Done]]:
-        """Submit every task; yield what becomes of each."""
-        # A future that is kept would have its task done again when the worker that did it is lost.
+        """Submit every task; yield the results."""
+        # A kept future would repeat its task when its worker is lost.
         waiting: dict[str, Any] = {}
         made: list[Any] = []
         for priority, node in enumerate(nodes.values()):
@@ -118,7 +118,7 @@ class _Run:
         try:
             if self._client.sync(_workers, self._client, callback_timeout=self._patience / 4):
                 answered = time.monotonic()
-        except Exception:  # whatever it is, it is no answer
+        except Exception:  # any error counts as no response
             pass
         if time.monotonic() - answered > self._patience:
             raise self._gone(done, total)
@@ -126,7 +126,7 @@ class _Run:
         return answered
 
     def _result(self, future: Any) -> Done | None:
-        """Fetch a result; None: the worker that has it does not answer. Lost with it, the task is done again."""
+        """Fetch a result; None: its worker does not respond, and the task is repeated."""
         try:
             result: Done = future.result(timeout=self._patience / 4)
         except (TimeoutError, asyncio.TimeoutError):
@@ -143,7 +143,7 @@ class _Run:
 
 
 def _untyped(made: Any) -> Any:
-    """Return what *made* is, of which its library says too little for a type checker."""
+    """Cast *made*, whose library has no types."""
     return made
 
 

@@ -1,4 +1,4 @@
-"""Runs a graph on this machine's cores: processes, each of which does one task at a time."""
+"""Run a graph on this machine's cores, in processes that do one task at a time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_here(nodes: Mapping[str, Node], workers: int | None = None) -> Generator
             for node in ready[: 2 * count - len(running)]:
                 waiting.remove(node)
                 made = (results[key] for key in node.after)
-                with shielded():  # a process that is just being started waits for the rest of its arguments
+                with shielded():  # a starting process waits for the rest of its arguments
                     running[executor.submit(node.work, *node.args, *made)] = node.key
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 key = running.pop(future)
@@ -69,7 +69,7 @@ def _died() -> ClusterError:
 
 
 def _is_guarded(script: Path) -> bool:
-    """Whether *script* asks if it is the program; what cannot be read is taken to."""
+    """Whether *script* has the ``__main__`` guard; an unreadable one is assumed to."""
     try:
         return "__name__" in script.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -77,7 +77,7 @@ def _is_guarded(script: Path) -> bool:
 
 
 def _prepare_worker() -> None:
-    """Leave it to the parent when this worker ends, and end with it, also where that is killed."""
+    """Ignore signals, which the parent handles, and end with the parent, even if that is killed."""
     look_once()
     # A handler and not SIG_IGN, which the programs that a task runs would inherit.
     for number in (signal.SIGINT, signal.SIGHUP):

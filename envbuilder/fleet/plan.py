@@ -1,4 +1,4 @@
-"""The graph: which tasks an archive needs, each of them once however many archives share it."""
+"""The graph of tasks, each of them once however many archives share it."""
 
 from __future__ import annotations
 
@@ -35,21 +35,20 @@ class Node:
     """One task."""
 
     key: str
-    """The same for the same work."""
+    """Equal for equal work."""
     weight: int
-    """About how long it takes, in bytes: the longest begin first."""
+    """Estimated cost in bytes: the largest start first."""
     work: Callable[..., Done]
     args: tuple[Any, ...]
     settings: Settings
-    """Of the job that it is for, or of one of those that share it."""
+    """The recipe of its job, or of one that shares it."""
     after: tuple[str, ...] = ()
-    """Keys of the tasks whose results are given after *args*."""
+    """Keys of the tasks whose results are appended to *args*."""
 
 
 def plan(jobs: Iterable[Job], terms: Terms, output: Path | None) -> dict[str, Node]:
-    """Return the tasks that *jobs* need, by key; each stands after those that it needs.
-
-    *output* is where archives go; None: only to the remote store.
+    """Return the tasks of *jobs* by key, in topological order. *output* is the folder for archives; None: only the
+    remote store.
     """
     assembling: dict[str, Node] = {}
     packing: dict[str, Node] = {}

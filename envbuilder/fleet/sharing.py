@@ -1,9 +1,8 @@
-"""What makes the workers of one run trust each other, and a later run trust what they made.
+"""Keys by which workers of one run trust each other, and a later run trusts their results.
 
-The one who asks for a run on a cluster makes a key for it and gives that to the workers with their tasks. They sign
-with it what they share in the remote store, and take from there what it signed. It ends with the run; as tasks are
-done, what they signed gets the signature of the asker's own key, if there is one, in its place: the key that lasts
-never leaves the asker's machine.
+The client of a run on a cluster creates a key for it and sends it to the workers with their tasks. They sign shared
+objects in the remote store with it, and trust objects that it signed. It is temporary; as tasks finish, its
+signatures are replaced by those of the client's own key, if there is one, which never leaves the client's machine.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from envbuilder.store.trust import KEY_VARIABLE, open_trust
 from envbuilder.util.text import counted
 
 _THREADS: Final = 8
-"""Each waits for the store most of the time: an object is read, signed, and written again."""
+"""Number of threads, which mostly wait for the store: an object is read, signed, and written again."""
 
 
 class Sharing:
-    """The asker's side of one run. Use as a context: at the end it waits for the signatures that are under way."""
+    """The client's side of one run. A context manager: at the end it waits for pending signatures."""
 
     def __init__(self, reporter: Reporter) -> None:
         """Make the key of the run.
@@ -61,7 +60,7 @@ class Sharing:
             )
 
     def remote(self, settings: Settings) -> RemoteStore:
-        """Return the remote store of *settings*, as the asker sees it: the run's key counts too."""
+        """Return the client's remote store of *settings*, which also trusts the run's key."""
         assert settings.store is not None
         if settings.store not in self._remotes:
             trust = open_trust((*settings.store_trust, self._public))
@@ -75,11 +74,11 @@ class Sharing:
         return self._remotes[settings.store]
 
     def trusts_anyone(self, settings: Settings) -> bool:
-        """Whether anything in the remote store of *settings* could count that was there before this run."""
+        """Whether any earlier object in the remote store of *settings* could be trusted."""
         return bool(settings.store_trust) or self.remote(settings).trust.can_sign
 
     def for_workers(self, settings: Settings) -> Settings:
-        """Return *settings* as workers need them: they trust the asker's own key, too."""
+        """Return *settings* for workers, which also trust the client's own key."""
         trust = self.remote(settings).trust
         if not trust.can_sign:
             return settings
@@ -87,7 +86,7 @@ class Sharing:
         return replace(settings, store_trust=(*settings.store_trust, own))
 
     def countersign(self, settings: Settings, signed: Sequence[tuple[SignedKind, str]]) -> None:
-        """Begin to put the lasting key's signature on what a task signed, if there is such a key."""
+        """Start to sign the objects of a task with the client's own key, if there is one."""
         remote = self.remote(settings)
         if remote.trust.can_sign:
             self._under_way += [

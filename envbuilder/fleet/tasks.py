@@ -1,9 +1,8 @@
-"""The tasks of builders: fetch and assemble an artifact, pack an archive, verify it.
+"""The tasks: fetch and assemble an artifact, pack an archive, verify it.
 
-A task can run on any machine. It is told everything and remembers nothing: what it makes goes to that machine's store
-and, where there is one, to the remote store, from which the next task takes it. So a task that is done again, since
-the worker that did it is lost, finds what it made. What goes wrong is a task's result, not an exception: it is one
-recipe's, and the others go on.
+A task can run on any machine. It gets all its inputs and keeps no state: its results go to that machine's store and
+to the remote store, if there is one, from which the next task reads them. So a repeated task finds its earlier
+results. Errors are results, not exceptions: they concern one recipe, and the others continue.
 """
 
 from __future__ import annotations
@@ -49,23 +48,23 @@ _P = ParamSpec("_P")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What the tasks of one run have in common."""
+    """The common inputs of the tasks of one run."""
 
     tools: Mapping[str, str]
-    """What decides the bytes, as it is with the one who asked for them."""
+    """The client's tools, which determine the bytes."""
     sharing: bool
-    """Whether what is made goes to the remote store."""
+    """Whether results go to the remote store."""
     verify: bool = False
     interpreter_change: bool = False
     threads: int | None = 1
-    """Of each task; None: as many as its worker's share of the machine is."""
+    """Threads of each task; None: its worker's share of the machine."""
     key: str | None = field(default=None, repr=False)
-    """The private key (PEM) of this run, with which its workers sign what they share; they trust each other by it."""
+    """The private key (PEM) of this run, with which its workers sign shared objects."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """Why a task could not do its work."""
+    """Why a task failed."""
 
     message: str
     hint: str | None
@@ -74,16 +73,16 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """What became of a task."""
+    """The result of a task."""
 
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
     report: BuildReport | None = None
-    """Of an archive that was packed. On a cluster, its path is the other machine's."""
+    """The packed archive. On a cluster, its path is on the other machine."""
     verified: str | None = None
     """What its verification found, in a line."""
     seconds: float = 0.0
-    """How long it took."""
+    """Its duration in seconds."""
     signed: tuple[tuple[SignedKind, str], ...] = ()
     """Kind and name of each object that it signed in the remote store."""
 
@@ -113,7 +112,8 @@ def _timed(task: _Task[_P]) -> _Task[_P]:
 def assemble_wheel(
     terms: Terms, artifact: Artifact, recipe: Recipe, lock: Lock, rules: PackRules, settings: Settings
 ) -> Done:
-    """Fetch an artifact and make its segment. *recipe* and *lock* are any that have it: only the base counts."""
+    """Fetch an artifact and make its segment. *recipe* and *lock* are any that contain it: only their base
+    matters."""
     notes = _Notes()
     try:
         with (
@@ -159,14 +159,14 @@ def assemble_base(terms: Terms, recipe: Recipe, lock: Lock, rules: PackRules, se
                 upload_packages(recipe, lock, session)
     except (EnvbuilderError, OSError) as error:
         return Done(failure=_failure(error), notes=tuple(notes.notes))
-    return Done(signed=_signed(session))  # what there is to note, packing notes again
+    return Done(signed=_signed(session))  # packing repeats these notes
 
 
 @_timed
 def pack(
     terms: Terms, recipe: Recipe, lock: Lock, settings: Settings, output: Path | None, *made: Done
 ) -> Done:
-    """Pack an archive from what other tasks have *made*, into *output*, or else only into the remote store."""
+    """Pack an archive from the results of other tasks (*made*) into *output*, or else only into the remote store."""
     notes = _Notes()
     failed = next((done.failure for done in made if done.failure is not None), None)
     if failed is not None:
@@ -251,7 +251,7 @@ def verify(terms: Terms, recipe: Recipe, settings: Settings, output: Path | None
 
 
 def _prune_is_due() -> bool:
-    """Whether it is time to cut the store to its limit: it takes as long as packing a small archive."""
+    """Whether to prune the store now, which takes as long as packing a small archive."""
     now = time.monotonic()
     due = now - _pruned.get("", now) >= _PRUNE_SECONDS
     if due or not _pruned:
@@ -274,10 +274,10 @@ def _threads(terms: Terms) -> int:
 
 @contextmanager
 def _opened(terms: Terms, settings: Settings, notes: _Notes) -> Iterator[Session]:
-    """Open a session with this machine's store, if what is made here will be the same as elsewhere.
+    """Open a session with this machine's store, if its tools make the same bytes as the client's.
 
     Raises:
-        IntegrityError: this machine's envbuilder makes other bytes.
+        IntegrityError: its tools differ.
     """
     check_tools(terms.tools, {**tools(), **(conda_tools() if "conda-base" in terms.tools else {})})
     keep_freed_memory()
@@ -289,10 +289,10 @@ def _signed(session: Session) -> tuple[tuple[SignedKind, str], ...]:
 
 
 def check_tools(wanted: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Refuse a machine whose tools make other bytes.
+    """Refuse a machine with other tools.
 
     Raises:
-        IntegrityError: it says which, and both versions.
+        IntegrityError: a tool differs; the message has both versions.
     """
     others = [
         f"{name} {here.get(name, 'missing')} for {version}"

@@ -47,7 +47,7 @@ def check_lock(recipe: Recipe) -> Lock:
     """Return the lock of *recipe* if it is up to date. Needs no network.
 
     Raises:
-        StaleLockError: there is none, or the recipe or the release's demands changed since.
+        StaleLockError: it is missing, or the recipe or the release's requirements changed since.
         IntegrityError: the lock was edited or is broken.
     """
     path = lock_path(recipe)

@@ -1,4 +1,4 @@
-"""The digest of a lock: what manifests and records name it by."""
+"""The digest of a lock, by which manifests and records name it."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from envbuilder.lockfile.pylock import lock_text
 
 
 def lock_digest(lock: Lock) -> str:
-    """Return the sha256 of a lock as it is written."""
+    """Return the sha256 of a lock's text."""
     return hashlib.sha256(lock_text(lock).encode()).hexdigest()

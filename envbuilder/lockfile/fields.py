@@ -1,4 +1,4 @@
-"""The fields of a lock, each as its grammar has it: what becomes a path, an address or a line is checked here."""
+"""Parse the fields of a lock by their grammars: values that become paths, addresses or lines are checked here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def lock_of(root: Record, tool: Record) -> Lock:
     """Return the lock in the document *root*, whose own table of this tool is *tool*.
 
     Raises:
-        DocumentError: a field is missing, or not what it has to be.
+        DocumentError: a field is missing or invalid.
     """
     artifacts = tuple(_artifact(package) for package in root.records("packages"))
     _check_unique(root, "packages", (canonicalize_name(artifact.name) for artifact in artifacts))
@@ -113,7 +113,7 @@ def _artifact(package: Record) -> Artifact:
 
 
 def _is_wheel_of(filename: str, name: str, version: str) -> bool:
-    """Say whether *filename* is that of a wheel of this project and version, and leads to no other folder."""
+    """Return whether *filename* is that of a wheel of this project and version, without a folder."""
     try:
         project, release, _, _ = parse_wheel_filename(filename)
     except InvalidWheelFilename:

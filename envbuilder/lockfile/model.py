@@ -13,7 +13,7 @@ class Artifact:
     """A wheel or a conda package, known by its bytes."""
 
     name: str
-    """Normalized project name; of a conda package its own name."""
+    """Normalized project name, or the name of a conda package."""
     version: str
     filename: str
     sha256: str
@@ -38,9 +38,9 @@ class LockedConda:
     """The conda packages of a base."""
 
     packages: tuple[CondaPackage, ...]
-    """In an order that installs: each after those that it depends on."""
+    """In installation order: each after its dependencies."""
     provides: tuple[tuple[str, str], ...]
-    """Name and version of each Python project that they contain: no wheel of it is taken. Sorted."""
+    """Name and version of each Python project in them, for which no wheel is installed. Sorted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +50,10 @@ class LockedInterpreter:
     version: str
     """``3.11.7``."""
     origin: str
-    """``host`` or ``uv:<build>`` of a CPython; else the provider's name and what it says: ``conda:<file name>``."""
+    """``host`` or ``uv:<build>`` for a CPython; otherwise the provider's name and its own text: ``conda:<file
+    name>``."""
     digest: str
-    """sha256 over the files that make it up, see :func:`envbuilder.base.interpreter.interpreter_digest`; of a conda
+    """sha256 over its files, see :func:`envbuilder.base.interpreter.interpreter_digest`; of a conda
     package its own sha256."""
 
     @property
@@ -68,21 +69,21 @@ class Lock:
 
     recipe: str
     recipe_digest: str
-    """sha256 of the recipe's canonical form and of the release's demands."""
+    """sha256 of the recipe's canonical form and of the release's requirements."""
     release: str
     python: str
     torch: str
     """The version with its local part, as installed: ``2.13.0+cpu``."""
     cuda: str
     demands: tuple[str, ...]
-    """What the release asked for, beyond the recipe's own dependencies."""
+    """The release's requirements, in addition to the recipe's dependencies."""
     artifacts: tuple[Artifact, ...]
     """Sorted by name."""
     interpreter: LockedInterpreter
     tools: tuple[tuple[str, str], ...]
     """Name and version of each solver."""
     built: tuple[tuple[str, str], ...] = ()
-    """Packages without a wheel, and what theirs was built of: ``sdist:<sha256>``,
+    """Packages without a wheel, and the source of the built one: ``sdist:<sha256>``,
     ``folder:<sha256 of its files>`` or ``git:<commit>:<hash of the reference>``."""
     conda: LockedConda | None = None
     """None: the base is a relocated CPython."""

@@ -1,6 +1,6 @@
 """A lock: ``pylock.<recipe>.toml`` (PEP 751), with ``[tool.envbuilder]``.
 
-A lock is read as if anybody could have written it: every value is checked, and an error names it by its dotted path.
+Locks are untrusted: every value is checked, and errors name it by its dotted path.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from envbuilder.recipe.model import Recipe
 
 FORMAT = 2
-"""Of ``[tool.envbuilder]``: 1 without conda packages, 2 with them."""
+"""The format of ``[tool.envbuilder]``: 1 without conda packages, 2 with them."""
 
 
 def lock_path(recipe: Recipe) -> Path:
-    """Return where the lock of *recipe* lies: beside it."""
+    """Return the path of the lock of *recipe*, which is beside it."""
     return recipe.path.parent / f"pylock.{recipe.name}.toml"
 
 
@@ -37,7 +37,7 @@ def lock_path(recipe: Recipe) -> Path:
 
 
 def lock_text(lock: Lock) -> str:
-    """Return *lock* as the text of its file: the same for equal locks."""
+    """Return *lock* as text, equal for equal locks."""
     document = _document(lock)
     tool = document["tool"]["envbuilder"]
     lines = [
@@ -62,7 +62,7 @@ def lock_text(lock: Lock) -> str:
 
 
 def write_lock(lock: Lock, path: Path) -> None:
-    """Write *lock* to the file *path*, which changes at once or not at all.
+    """Write *lock* to the file *path* atomically.
 
     Raises:
         OSError: the folder cannot be written.
@@ -74,7 +74,7 @@ _HEAD = ("lock-version", "environments", "requires-python", "created-by")
 
 
 def _document(lock: Lock) -> dict[str, Any]:
-    """Return *lock* as the document that its file holds, with the digest over all the rest."""
+    """Return *lock* as a TOML document, with a digest of the rest."""
     tool: dict[str, Any] = {
         "format": 1 if lock.conda is None else FORMAT,
         "recipe": lock.recipe,
@@ -132,7 +132,7 @@ def _conda_row(package: CondaPackage) -> dict[str, Any]:
 
 
 def _digest(document: Mapping[str, Any]) -> str:
-    """Return the sha256 over a document, the digest in it left out."""
+    """Return the sha256 of a document without the digest in it."""
     tool = {key: value for key, value in document["tool"]["envbuilder"].items() if key != "digest"}
     content = {**document, "tool": {**document["tool"], "envbuilder": tool}}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -140,7 +140,7 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, str):
-        # A TOML basic string is a JSON string, but for DEL, which TOML wants escaped.
+        # A TOML basic string is a JSON string, except DEL, which TOML requires to be escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, int):
         return str(value)
@@ -161,9 +161,9 @@ def read_lock(path: Path) -> Lock:
     """Read the lock in the file *path*.
 
     Raises:
-        StaleLockError: no such file.
+        StaleLockError: the file does not exist.
         NewerLockError: a newer version of this tool wrote it.
-        IntegrityError: it is no lock, was edited, or is cut off.
+        IntegrityError: it is not a lock, was edited, or is truncated.
     """
     try:
         data = read_regular(path, most=DOCUMENT.size + 1)
@@ -187,7 +187,7 @@ class NewerLockError(IntegrityError):
 
 
 class LockFormatError(Exception):
-    """A document is no lock: ``context`` is the dotted path to what is wrong."""
+    """A document is not a lock: ``context`` is the dotted path of the invalid value."""
 
     newer = False
 
@@ -205,10 +205,10 @@ class NewerFormatError(LockFormatError):
 
 
 def parse_lock(data: bytes) -> Lock:
-    """Make a :class:`Lock` of the bytes of its file.
+    """Parse the bytes of a lock file.
 
     Raises:
-        LockFormatError: they are no lock that this version of the tool wrote.
+        LockFormatError: they are not a lock of this version of the tool.
     """
     try:
         return _read(parse_toml(data, where="lock"))
@@ -230,7 +230,7 @@ def _read(root: Record) -> Lock:
             getattr(error, "message", str(error)), context=getattr(error, "context", None) or ""
         ) from error
     lock = lock_of(root, tool)
-    if document != _document(lock):  # the digest among the rest, and no key more or less
+    if document != _document(lock):  # includes the digest, and no key is missing or unknown
         raise LockFormatError(
             "was changed after it was written",
             hint="run `envbuilder lock` again; make changes in the recipe",
@@ -239,7 +239,7 @@ def _read(root: Record) -> Lock:
 
 
 def _check_format(document: Record, tool: Record) -> None:
-    """Tell a lock of a newer tool from a broken one, before anything else is looked at."""
+    """Distinguish a lock of a newer tool from a broken one, before anything else is checked."""
     number, version = tool.integer("format"), document.free_text("lock-version")
     hint = "update envbuilder, or remove the lock and write it again with this one"
     if number > FORMAT:

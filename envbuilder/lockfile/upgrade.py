@@ -1,4 +1,4 @@
-"""What of an earlier lock a new one need not keep."""
+"""Which versions of an earlier lock a new one need not keep."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upgrade:
-    """Which versions of the lock before are not kept."""
+    """Which versions of the previous lock are not kept."""
 
     everything: bool = False
     packages: tuple[str, ...] = ()
     """Projects by name; ``python`` is the interpreter."""
 
     def takes(self, name: str) -> bool:
-        """Whether the newest version of *name* is wanted."""
+        """Whether to upgrade *name*."""
         return self.everything or name in self.packages

@@ -1,4 +1,4 @@
-"""Conda channels as recipes and locks name them."""
+"""Names of conda channels in recipes and locks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 PLATFORMS: Final = ("linux-64", "noarch")
-"""The folders of a channel that count."""
+"""The subdirs of a channel that are used."""
 
 
 _ANACONDA_NAMES: Final = ("defaults", "anaconda", "free", "main", "msys2", "pro", "r")
@@ -16,7 +16,7 @@ _ANACONDA_HOSTS: Final = ("repo.anaconda.com", "repo.continuum.io", "repo.anacon
 
 
 def channel_name(channel: str) -> str:
-    """Return what a lock calls *channel*: its name, or the last part of its address."""
+    """Return the name of *channel* in a lock: its name, or the last part of its address."""
     if "://" not in channel:
         return channel.strip("/")
     parts = [unquote(part) for part in urlsplit(channel).path.split("/") if part]
@@ -24,7 +24,7 @@ def channel_name(channel: str) -> str:
 
 
 def is_anacondas(channel: str) -> bool:
-    """Say whether *channel* is one of Anaconda's own, whose terms of service bind companies."""
+    """Return whether *channel* is one of Anaconda's own, whose terms of service bind companies."""
     if "://" not in channel:
         name = channel.strip("/")
         return name in _ANACONDA_NAMES or name.startswith("pkgs/")

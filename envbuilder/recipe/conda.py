@@ -1,4 +1,4 @@
-"""The keys of a recipe that speak of conda, checked together."""
+"""Check the conda keys of a recipe together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envbuilder.util.paths import UnknownHomeError, expand_user
 from envbuilder.util.yaml import Value
 
 TORCH_PACKAGES: Final = ("pytorch", "pytorch-cpu", "pytorch-gpu")
-"""Conda packages that are torch, or bring it."""
+"""Conda packages that are or depend on torch."""
 _ONLY_CONDA: Final = ("channels", "conda", "link-scripts", "anaconda-terms")
 _SPEC: Final = re.compile(
     r"(?:(?P<channel>[^:\[\]=<>!~ ]+)::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)(?P<rest>.*)", re.DOTALL
@@ -24,26 +24,26 @@ _SPEC: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CondaKeys:
-    """What a recipe says of conda."""
+    """The conda keys of a recipe."""
 
     channels: tuple[str, ...] = ()
     specs: tuple[str, ...] = ()
     link_scripts: tuple[str, ...] = ()
     torch: bool = False
-    """torch comes from a channel."""
+    """Whether torch comes from a channel."""
 
 
 def spec_name(spec: str) -> str:
-    """Return the name of the package that a match spec asks for, in lower case."""
+    """Return the package name in a match spec, in lower case."""
     match = _SPEC.fullmatch(spec.strip())
     return match["name"].lower() if match else ""
 
 
 def read_conda_keys(found: Mapping[str, Value], path: Path) -> CondaKeys:
-    """Check what the recipe in the file *path* says of conda.
+    """Check the conda keys of the recipe in the file *path*.
 
     Raises:
-        RecipeError: a key that belongs to another provider, no channel or an unusable one, what is no match spec.
+        RecipeError: a key belongs to another provider, a channel is missing or unusable, or a match spec is invalid.
     """
     provider = found["provider"].data if "provider" in found else "cpython"
     if provider != "conda":

@@ -1,4 +1,4 @@
-"""A recipe that is not there yet: where it goes, and how it gets there."""
+"""Create a recipe: its path, and writing it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from envbuilder.util.yaml import read_document
 
 
 def recipe_path(name: str, root: Path) -> Path:
-    """Return where the recipe *name* goes: ``recipes/NAME.yaml`` in *root*, or *name* itself where it is a path."""
+    """Return the path of the recipe *name*: ``recipes/NAME.yaml`` in *root*, or *name* itself if it is a path."""
     return Path(name) if name.endswith((".yaml", ".yml")) else root / "recipes" / f"{name}.yaml"
 
 
 def write_recipe(path: Path, text: str) -> None:
-    """Write a recipe that is not there yet, and the schema for editors beside it; what cannot be loaded is not written.
+    """Write a new recipe, and the schema for editors beside it; an invalid recipe is not written.
 
     Raises:
-        RecipeError: there is one already, or it is no possible recipe.
+        RecipeError: it exists already, or is invalid.
     """
     try:
         with output_folder(path.parent), draft_folder(path.parent, path.name) as folder:

@@ -22,7 +22,8 @@ _INCLUDED = re.compile(r"(?:-r|--requirement)[\s=]+(.+)")
 
 @dataclass(kw_only=True, slots=True)
 class Dependencies:
-    """What a recipe asks for; PEP 508, local wheels and folders as absolute ``file:`` references."""
+    """The requirements of a recipe in PEP 508 form, with local wheels and folders as absolute ``file:``
+    references."""
 
     requirements: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
@@ -35,7 +36,7 @@ def read_dependencies(
     """Read the entries of the recipe *path*.
 
     Raises:
-        RecipeError: one cannot be understood, or names a file that is not there; file and line are in the message.
+        RecipeError: one is invalid, or names a missing file; the message has file and line.
     """
     found = Dependencies()
     for value in dependencies:
@@ -57,7 +58,8 @@ def read_dependencies(
 
 
 def _include(value: Value, path: Path, found: Dependencies, *, constrains: bool) -> None:
-    """Take in the lines of a requirements file; what a recipe cannot say is an error, with the file's own line."""
+    """Add the lines of a requirements file; a line that a recipe cannot have is an error, with the file's own line
+    number."""
     folder = path.absolute().parent
     option = "-c" if constrains else "-r"
     match = _INCLUDED.fullmatch(value.data.strip())
@@ -127,7 +129,7 @@ def _dependency(value: Value, text: str, path: Path) -> str:
 
 
 def _check_local(value: Value, text: str, local: Path, name: str) -> None:
-    """Refuse a reference to a wheel or folder *local* that is not there, or not of the project *name*."""
+    """Refuse a reference to a wheel or folder *local* that is missing, or not of the project *name*."""
     if local.suffix == ".whl":
         if canonicalize_name(_wheel_name(value, local.name)) != name:
             raise value.error(f"{text!r}: the wheel is one of {_wheel_name(value, local.name)}")

@@ -1,4 +1,4 @@
-"""What names and versions look like, in every document that has them: locks and manifests."""
+"""The grammar of names and versions in locks and manifests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envbuilder.recipe.schema import CUDA_PATTERN, NAME_PATTERN
 from envbuilder.util.documents import Grammar
 
 LARGEST_FILE: Final = 2**40
-"""Bytes of a file, or of all of an environment: a hundred times what the largest CUDA environments have."""
+"""Largest size of a file or an environment, in bytes: a hundred times the largest CUDA environments."""
 RECIPE: Final = Grammar(
     pattern=re.compile(NAME_PATTERN), expected="a recipe's name (letters, digits, - and _)"
 )

@@ -1,4 +1,4 @@
-"""A recipe: the YAML file a person writes."""
+"""Load and check recipes, which are YAML files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_recipe(name_or_path: str, root: Path) -> Recipe:
     """Load the recipe called *name_or_path* in ``root/recipes``, or the file of that path.
 
     Raises:
-        RecipeError: there is none, or it cannot be understood.
+        RecipeError: it is missing or invalid.
     """
     return load_recipe(find_recipe_file(name_or_path, root))
 
@@ -71,7 +71,7 @@ def load_recipe(path: Path) -> Recipe:
     """Read and check the recipe in the file *path*.
 
     Raises:
-        RecipeError: it cannot be read, is no recipe, or asks for what cannot be; file and line are in the message.
+        RecipeError: it cannot be read or is invalid; the message has file and line.
     """
     return parse_recipe(read_document(path), path, path.stem)
 
@@ -93,7 +93,7 @@ def load_recipes(names: Sequence[str], root: Path) -> list[Recipe]:
 
 
 def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
-    """Return the recipe called *name* that *document*, read from *path*, is.
+    """Parse *document*, read from *path*, as the recipe *name*.
 
     Raises:
         RecipeError: see :func:`load_recipe`.
@@ -113,7 +113,7 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
     torch, cuda = _torch(found["torch"]), _cuda(found["cuda"])
     python = _python(found, release, torch)
     conda = read_conda_keys(found, path)
-    # What torch a channel has is known to its solver only.
+    # Only the solver knows which torch a channel has.
     problem = None if conda.torch else find_problem(torch, cuda, python)
     if problem is not None:
         raise found.get(problem.key, found["torch"]).error(problem.message, problem.hint)
@@ -206,7 +206,7 @@ def _exclude_newer(value: Value | None) -> datetime.date | None:
     if value is None:
         return None
     day: datetime.date = value.data
-    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:  # solvers count on to the day after
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:  # for solvers the limit is the next day
         raise value.error(f"`exclude-newer` is the date {day}, not from {_FIRST_YEAR} to {_LAST_YEAR}")
     return day
 
@@ -261,7 +261,7 @@ def _verify(value: Value | None, path: Path) -> VerifyOptions:
 
 
 def _beside(value: Value | None, path: Path) -> Path | None:
-    """Return the path that *value* names from the folder of the recipe *path*, absolute."""
+    """Return *value* as an absolute path, relative to the folder of the recipe *path*."""
     return None if value is None else Path(os.path.normpath(path.absolute().parent / value.data))
 
 

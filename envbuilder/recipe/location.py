@@ -1,4 +1,4 @@
-"""Where in a recipe something is said: for errors."""
+"""Locate values of a recipe for error messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from envbuilder.util.yaml import read_document
 
 
 def where(recipe: Recipe, key: str, name: str) -> str:
-    """Return file and line at which *recipe* asks for *name* under *key*, or of the key, or the file."""
+    """Return file and line of *name* under *key* in *recipe*, or those of the key, or the file."""
     try:
         document = read_document(recipe.path)
-    except Exception:  # the file changed since: its name has to do
+    except Exception:  # the file changed since: only its name is used
         return str(recipe.path)
     value = document.data.get(key) or document.data.get("provider")
     items = value.data if isinstance(value.data, list) else []

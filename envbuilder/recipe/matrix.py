@@ -1,7 +1,7 @@
-"""A recipe over lists: one recipe for each combination of ``triton``, ``torch``, ``cuda`` and ``python``.
+"""Matrix recipes: one recipe for each combination of lists in ``triton``, ``torch``, ``cuda`` and ``python``.
 
-``resnet.yaml`` with ``triton: ["24.10", "25.06"]`` and ``cuda: [cpu, cu126]`` is four recipes, the first of them
-``resnet-24_10-cpu``, each with a lock of its own beside it.
+``resnet.yaml`` with ``triton: ["24.10", "25.06"]`` and ``cuda: [cpu, cu126]`` gives four recipes, the first of them
+``resnet-24_10-cpu``, each with its own lock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from envbuilder.recipe.schema import KEYS
 from envbuilder.util.yaml import Value, read_document
 
 _MAX_CELLS: Final = 1000
-"""Recipes that one file makes: every release with every torch that it can have is not half of that."""
+"""Most combinations of one file: more than twice the number of supported pairs of release and torch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Cell:
     """The recipe's name: the file's, and the values that are lists there."""
     recipe: Recipe | None
     error: EnvbuilderError | None = None
-    """Why it is no recipe: no such torch for that CUDA, no such Python in that release."""
+    """Why it is impossible: no such torch for that CUDA, no such Python in that release."""
 
     def get(self) -> Recipe:
         """Return the recipe.
@@ -51,7 +51,7 @@ def load_matrix(names: Sequence[str], root: Path) -> list[Cell]:
     A recipe without lists is one combination.
 
     Raises:
-        RecipeError: a file is not there, or is no YAML, or there are none.
+        RecipeError: a file is missing or not YAML, or there are none.
     """
     files = [find_recipe_file(name, root) for name in names] or sorted((root / "recipes").glob("*.yaml"))
     if not files:

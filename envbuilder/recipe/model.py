@@ -24,7 +24,7 @@ class PackOptions:
 
     bytecode: bool = True
     level: int = 4
-    """zlib level 0 to 9 of what is compressed by us."""
+    """zlib level, 0 to 9."""
     uncompressed: bool = False
     """A plain tar instead of gzip."""
     exclude: tuple[str, ...] | None = None
@@ -33,7 +33,7 @@ class PackOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LicenceOptions:
-    """Which licences may be in the archive, see :class:`envbuilder.inventory.policy.Policy`."""
+    """The licence policy of the archive, see :class:`envbuilder.inventory.policy.Policy`."""
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class LicenceOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditOptions:
-    """What the archive is held against, see :func:`envbuilder.inventory.audit.audit`."""
+    """The audit of the archive, see :func:`envbuilder.inventory.audit.audit`."""
 
     advisories: Path
     """Absolute after loading."""
@@ -51,7 +51,7 @@ class AuditOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyOptions:
-    """What ``envbuilder verify`` loads."""
+    """Defaults of ``envbuilder verify``."""
 
     model: Path | None = None
     """A model directory (absolute after loading); None: the tool's own sample model."""
@@ -59,11 +59,11 @@ class VerifyOptions:
     """``torch.compile`` options of the sample model."""
     server: bool = True
     inputs: Path | None = None
-    """What the model is asked: an ``.npz``, or the JSON of ``perf_analyzer --input-data``. Absolute after loading."""
+    """Inputs of the model: an ``.npz``, or the JSON of ``perf_analyzer --input-data``. Absolute after loading."""
     expected: Path | None = None
-    """What it answers to that, in the same forms. Absolute after loading."""
+    """Expected outputs, in the same formats. Absolute after loading."""
     tolerance: Mapping[str, float] | None = None
-    """``rtol`` and ``atol`` for that; None: the usual ones."""
+    """``rtol`` and ``atol`` for those; None: the defaults."""
     sbom: bool = False
     licences: LicenceOptions | None = None
     audit: AuditOptions | None = None
@@ -71,7 +71,7 @@ class VerifyOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """One recipe, checked: every value is of its type and every pair is possible."""
+    """A validated recipe: every value has its type and every combination is possible."""
 
     name: str
     """The stem of the file."""
@@ -81,15 +81,15 @@ class Recipe:
     cuda: str
     """``cpu``, ``cuXYZ``, or ``pypi`` (the package index's own build)."""
     python: str
-    """Minor version, ``3.12``; decided by the release where it leaves no choice."""
+    """Minor version, ``3.12``; by default the release's, if it supports only one."""
     dependencies: tuple[str, ...] = ()
     """PEP 508, as written; local wheels are absolute ``file:`` references after loading."""
     constraints: tuple[str, ...] = ()
-    """PEP 508, as written: they limit what gets installed, and install nothing."""
+    """PEP 508, as written: they limit versions, but install nothing."""
     prereleases: bool = False
-    """Pre-releases count as versions of every package."""
+    """Whether pre-releases of every package are allowed."""
     build_from_source: tuple[str, ...] = ()
-    """Projects, by normalized name, that may be built of an sdist."""
+    """Normalized names of projects that may be built from an sdist."""
     provider: str = "cpython"
     channels: tuple[str, ...] = ()
     """Conda channels, as written; folders are ``file:`` addresses after loading."""
@@ -98,10 +98,10 @@ class Recipe:
     link_scripts: tuple[str, ...] = ()
     """Conda packages whose post-link script may be run."""
     anaconda_terms: bool = False
-    """Anaconda's own channels may be used."""
+    """Whether Anaconda's own channels may be used."""
     compiler: str = "none"
     system_libraries: tuple[str, ...] = ()
-    """Sonames that the server's image has besides what the release's own has. Sorted."""
+    """Sonames that the server's image has in addition to the release's own. Sorted."""
     exclude_newer: datetime.date | None = None
     pack: PackOptions = field(default_factory=PackOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
@@ -113,19 +113,19 @@ class Recipe:
 
     @property
     def torch_version(self) -> str:
-        """The version of torch with its local part, as it is installed: ``2.13.0+cpu``; of ``pypi`` without."""
+        """The installed version of torch with its local part: ``2.13.0+cpu``; without it for ``pypi``."""
         return self.torch if self.cuda == "pypi" else f"{self.torch}+{self.cuda}"
 
     @property
     def lock_command(self) -> str:
-        """What to type to lock it."""
+        """The command that locks it."""
         matrix = self.name != self.path.stem
         return f"envbuilder lock --matrix {self.path.stem}" if matrix else f"envbuilder lock {self.name}"
 
     def digest(self) -> str:
-        """Return the sha256 of all that a lock or an archive depends on: not ``verify``, comments, or the folder.
-
-        The release's demands are part of it, so that a lock goes stale when this tool learns more of a release.
+        """Return the sha256 of everything that a lock or an archive depends on, without ``verify``, comments, and
+        the folder. The release's requirements are included, so that a lock becomes stale when this tool's data on a
+        release changes.
         """
         canonical: dict[str, Any] = {
             "triton": self.triton,
@@ -141,7 +141,7 @@ class Recipe:
         }
         if self.system_libraries:
             canonical["system-libraries"] = sorted(self.system_libraries)
-        # What a recipe does not say leaves the digest as it was before the key existed.
+        # Unset keys do not change the digest, so that new keys leave old digests valid.
         canonical |= {"constraints": sorted(self.constraints)} if self.constraints else {}
         canonical |= {"prereleases": True} if self.prereleases else {}
         canonical |= {"build-from-source": sorted(self.build_from_source)} if self.build_from_source else {}
@@ -156,7 +156,7 @@ class Recipe:
 
 
 def _canonical(dependency: str) -> str:
-    """Return *dependency* without the folder that a local wheel lies in."""
+    """Return *dependency* without the folder of a local wheel."""
     requirement = Requirement(dependency)
     requirement.name = canonicalize_name(requirement.name)
     if requirement.url is not None and requirement.url.startswith("file:"):

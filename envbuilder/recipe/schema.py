@@ -1,4 +1,4 @@
-"""Every key of a recipe, in one table: what the parser checks, what editors know, what ``init`` writes."""
+"""The table of all keys of a recipe, for the parser, the editors' schema, and ``init``."""
 
 from __future__ import annotations
 

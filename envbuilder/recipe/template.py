@@ -1,4 +1,4 @@
-"""A recipe to start from, with comments."""
+"""The commented starter recipe."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from envbuilder.catalog.triton import PYTRITON, Release, find_release
 from envbuilder.recipe.schema import KEYS, PACK_KEYS, SCHEMA_FILE, VERIFY_KEYS
 
 _DEFAULT_PYTHON = "3.11"
-"""The newest Python that every torch from 2.0 on has wheels for."""
+"""The newest Python for which every torch since 2.0 has wheels."""
 
 
 DEFAULT_TORCH = "2.13.0"
 
 
 def template(name: str, triton: str | None = None, torch: str | None = None, cuda: str | None = None) -> str:
-    """Return a commented recipe called *name* to start from; what is None is chosen so that it fits the rest.
+    """Return a commented starter recipe called *name*; values for None are chosen to fit the rest.
 
     Raises:
-        RecipeError: no such release.
+        RecipeError: the release is unknown.
     """
     triton, cuda = triton or PYTRITON, cuda or "cpu"
     torch = torch or _torch_for(cuda)

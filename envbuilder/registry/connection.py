@@ -1,7 +1,7 @@
 """One repository of a registry: the OCI distribution specification 1.1, over HTTP.
 
-Authentication is what registries ask of docker: HTTP's basic scheme, or a token of the service that the registry names.
-Nothing of a credential is in an error or in a log, and none goes to another host than the registry or its service.
+Authentication is that of docker: HTTP's basic scheme, or a token of the service that the registry names.
+Credentials never occur in errors or logs, and are sent only to the registry or its service.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from envbuilder.util.printable import printable_line
 PULL: Final = "pull"
 PUSH: Final = "pull,push"
 TRIES: Final = 5
-"""How often something is asked that may be over in a moment: 429, 5xx, a connection that breaks."""
+"""Attempts for temporary failures: 429, 5xx, a broken connection."""
 LONGEST_WAIT: Final = 60.0
-"""Seconds that a registry may ask to wait (``Retry-After``) before that is an error."""
+"""Longest ``Retry-After`` that is accepted, in seconds."""
 PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
 _CHALLENGE: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"|(\w+)=([^\s,"]+)')
 _MOST_BODY: Final = 4 * 2**20
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 sleep: Callable[[float], None] = time.sleep
-"""How a wait is made; tests replace it."""
+"""Waits some seconds; tests replace it."""
 
 
 class MissingError(StoreError):
@@ -73,7 +73,7 @@ class Connection:
 
     @property
     def place(self) -> str:
-        """What the repository is called in errors."""
+        """The repository's name in errors."""
         return f"{self.reference.host}/{self.reference.repository}"
 
     @property
@@ -81,7 +81,7 @@ class Connection:
         """The address of the registry.
 
         Raises:
-            RecipeError: it answers in plain HTTP only, which is not allowed.
+            RecipeError: it only supports plain HTTP, which is not allowed.
         """
         with self._lock:
             if self._base is None:
@@ -99,7 +99,7 @@ class Connection:
             raise self._away(error) from error
         except httpx2.HTTPError:
             return secure
-        # How servers in Go and nginx say that TLS is wanted.
+        # How servers in Go and nginx report that TLS is required.
         return secure if answer.status_code == 400 and b"HTTPS" in answer.content[:2000] else plain
 
     # -- one request -----------------------------------------------------------------------------------
@@ -118,8 +118,8 @@ class Connection:
         """Send a request and return the answer, read whole, if its status is one of *expect*.
 
         *path* is relative to the repository, or an address that the registry gave; *access* is what is asked for: pull,
-        push, and (after a space) another repository of which a blob is to be mounted. What may be over in a moment is
-        tried again, *tries* times in all.
+        push, and (after a space) another repository of which a blob is to be mounted. Temporary failures are
+        retried, up to *tries* attempts.
 
         Raises:
             MissingError: 404.
@@ -143,16 +143,16 @@ class Connection:
             sleep(self.wait(answer, waited))
 
     def patience(self) -> Patience:
-        """Return the time that something may take which begins now."""
+        """Return a new time limit."""
         return self._transport.patience()
 
     def whole(self, answer: httpx2.Response) -> httpx2.Response:
-        """Return an answer whose body was not read yet with its body."""
+        """Read the body of a response."""
         return self._transport.whole(answer)
 
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
-        """Get what is at *path*; give the answer before its body is read.
+        """Get *path*; yield the response before its body is read.
 
         Raises:
             httpx2.HTTPError: there is none.
@@ -218,7 +218,7 @@ class Connection:
         return f"{own} repository:{other}:pull" if other else own
 
     def _authenticate(self, answer: httpx2.Response, access: str) -> bool:
-        """Do what a challenge asks; return whether it is worth asking again."""
+        """Answer an authentication challenge; return whether to retry."""
         scheme, _, rest = answer.headers.get("WWW-Authenticate", "").partition(" ")
         found = {a or c: b or d for a, b, c, d in _CHALLENGE.findall(rest)}
         sent, basic = answer.request.headers.get("Authorization"), scheme.lower() == "basic"
@@ -274,7 +274,7 @@ class Connection:
     # -- what an answer means --------------------------------------------------------------------------
 
     def refused(self, answer: httpx2.Response, path: str) -> StoreError:
-        """Return the error that an answer is."""
+        """Return the error for a response."""
         code = answer.status_code
         said = _said(answer)
         what = printable_line(path.partition("?")[0].rpartition("/v2/")[2])[:100]
@@ -355,7 +355,7 @@ def _passing(error: Exception) -> bool:
 
 
 def _pause(attempt: int, asked: str | None) -> float:
-    """Return how many seconds to wait: what the registry asks for, or twice as long each time."""
+    """Return how many seconds to wait: the registry's value, or an exponential backoff."""
     if asked is not None:
         if _DIGITS.fullmatch(asked.strip()):
             return float(asked)

@@ -32,12 +32,12 @@ _NOT_FOUND: Final = ("credentials not found", "no credentials")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who asks. Nothing of it is ever shown."""
+    """Credentials, which are never shown."""
 
     user: str = field(repr=False)
     password: str = field(repr=False)
     identity_token: str = field(default="", repr=False)
-    """In place of a password: a refresh token of OAuth 2."""
+    """Instead of a password: a refresh token of OAuth 2."""
 
     def basic(self) -> str:
         """Return the header's value for HTTP's basic scheme."""
@@ -45,7 +45,7 @@ class Credentials:
 
 
 def config_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """List where logins may be kept: what counts most comes first."""
+    """List possible files of logins, in order of precedence."""
     home = environ.get("HOME")
     found = [Path(environ["REGISTRY_AUTH_FILE"])] if environ.get("REGISTRY_AUTH_FILE") else []
     if environ.get("DOCKER_CONFIG"):
@@ -62,7 +62,7 @@ def config_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
 def find_credentials(
     host: str, repository: str, *, environ: Mapping[str, str] = os.environ
 ) -> Credentials | None:
-    """Return the credentials for a repository of *host*; None: nobody has logged in there.
+    """Return the credentials for a repository of *host*; None: there is no login.
 
     Raises:
         StoreError: a file of logins cannot be understood, or a helper fails. What they hold is not in the message.
@@ -166,7 +166,7 @@ def _ask(helper: str, key: str, environ: Mapping[str, str]) -> Credentials | Non
             stderr=subprocess.PIPE,
         ) as process:
             assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it did not wait for it: its answer counts
+            with contextlib.suppress(BrokenPipeError):  # it did not read its input: its answer is used
                 process.stdin.write(key.encode())
                 process.stdin.close()
             said, told = bytearray(), bytearray()

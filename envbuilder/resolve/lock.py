@@ -32,18 +32,18 @@ from envbuilder.util.tempdirs import DRAFT, remove_stale
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockResult:
-    """What became of one lock."""
+    """The result of locking a recipe."""
 
     lock: Lock
     path: Path
     changed: bool
-    """The file was written, for it was missing or different."""
+    """Whether the file was written because it was missing or different."""
     demands: tuple[str, ...]
-    """What the release asked for, unasked."""
+    """The release's requirements, in addition to the recipe's dependencies."""
     differences: tuple[str, ...] = ()
-    """What changed against the lock before, a line each: ``numpy 1.26.3 -> 1.26.4``."""
+    """Changes from the previous lock, one per line: ``numpy 1.26.3 -> 1.26.4``."""
     wheelhouse: Path | None = None
-    """The folder that was filled with the artifacts."""
+    """The folder with the artifacts, if fetched."""
 
 
 def lock_recipe(
@@ -56,13 +56,13 @@ def lock_recipe(
     upgrade_packages: Sequence[str] = (),
     fetch: bool = False,
 ) -> LockResult:
-    """Write the lock of *recipe*, or with *check* only say whether it still belongs to it.
+    """Write the lock of *recipe*, or with *check* only check that it is up to date.
 
-    *check* needs neither solver nor network; with *resolve* it solves again and compares. *fetch* fills the
+    *check* needs neither solver nor network; with *resolve* it resolves again and compares. *fetch* fills the
     wheelhouse beside the lock.
 
     Raises:
-        StaleLockError: with *check*: there is no lock, or it is not the recipe's (any more).
+        StaleLockError: with *check*: the lock is missing or out of date.
         IntegrityError: with *check*: the lock was edited or is broken; or it is of a newer format.
         ResolveError, FetchError: see :func:`envbuilder.resolve.wheels.resolve`.
     """
@@ -85,7 +85,7 @@ def lock_recipe(
         named = upgrade_packages if previous is not None else ()
         lock = _resolve(recipe, session, previous, Upgrade(everything=upgrade, packages=tuple(named)))
         if previous is not None and replace(lock, tools=previous.tools) == previous:
-            lock = previous  # another uv, the same answer: no reason to touch the file
+            lock = previous  # another version of uv, the same result: the file is not touched
         try:
             if lock != previous:
                 write_lock(lock, path)
@@ -113,7 +113,7 @@ def lock_recipe(
 
 
 def _previous(path: Path, reporter: Reporter) -> Lock | None:
-    """Return the lock whose versions are to be kept, if there is one that can be trusted."""
+    """Return the lock whose versions are kept, if there is a valid one."""
     if path.exists() and not path.is_file():
         raise RecipeError(f"{path}: is {kind_of_file(path.stat().st_mode)}, not a file")
     try:
@@ -122,14 +122,14 @@ def _previous(path: Path, reporter: Reporter) -> Lock | None:
         raise
     except StaleLockError:
         return None
-    except IntegrityError as error:  # a merge conflict, or an edit: this is the command that mends it
+    except IntegrityError as error:  # a merge conflict, or an edit, which this command fixes
         _check_author(path)
         reporter.note(f"{error.message}; writing a new lock without its versions")
         return None
 
 
 def _check_author(path: Path) -> None:
-    """Refuse to overwrite a lock that another tool wrote: all of them call theirs ``pylock.NAME.toml`` (PEP 751)."""
+    """Refuse to overwrite a lock that another tool wrote, as all of them use ``pylock.NAME.toml`` (PEP 751)."""
     try:
         author = parse_toml(read_regular(path, most=DOCUMENT.size), where=str(path)).text("created-by")
     except (DocumentError, OSError):
@@ -143,7 +143,7 @@ def _check_author(path: Path) -> None:
 
 
 def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: Path) -> None:
-    """Refuse to upgrade what is not in the lock: a slip of the pen would go unseen."""
+    """Refuse to upgrade packages that are not in the lock: a typo would go unnoticed."""
     known = ["python", *(one.name for one in previous.all_artifacts)] if previous is not None else []
     for name in upgrade_packages:
         if known and canonicalize_name(name) not in known and name not in known:
@@ -155,7 +155,7 @@ def _check_names(upgrade_packages: Sequence[str], previous: Lock | None, path: P
 
 
 def _keep_beside(recipe: Recipe, lock: Lock, session: Session) -> None:
-    """Put what no index has into the wheelhouse beside the lock."""
+    """Put artifacts that no index has into the wheelhouse beside the lock."""
     requirements = [Requirement(text) for text in recipe.dependencies]
     named = {
         canonicalize_name(requirement.name) for requirement in requirements if requirement.url is not None

@@ -56,7 +56,7 @@ EPOCH = "315532800"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
-    """One place that uv looks into, in the order in which they count."""
+    """One index of uv, in order of precedence."""
 
     name: str
     url: str
@@ -66,24 +66,24 @@ class Index:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What uv is asked."""
+    """The input of uv."""
 
     requirements: tuple[str, ...]
     indexes: tuple[Index, ...]
-    """For every package that *pinned* does not name."""
+    """The indexes of every package that is not in *pinned*."""
     pinned: Mapping[str, Index]
-    """Projects that come from one index and no other."""
+    """Projects that come from one index only."""
     constraints: tuple[str, ...] = ()
     exclude_newer: datetime.date | None = None
     previous: Lock | None = None
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
-    """Projects whose wheel may be built from source; of all others only wheels count."""
+    """Projects that may be built from source; all others need wheels."""
     prereleases: bool = False
-    """Pre-releases count as versions of every package."""
+    """Whether pre-releases of every package are allowed."""
     interpreter: Path = Path(sys.executable)
-    """The Python that builds; any one where nothing is built."""
+    """The Python for builds; any if nothing is built."""
 
 
 class NoSolution(ResolveError):
@@ -93,11 +93,11 @@ class NoSolution(ResolveError):
         super().__init__(reason)
         self.reason = re.sub(r"\n.*because building from source is disabled.*", "", reason)
         self.sources = tuple(re.findall(r"Wheels are required for `([^`]+)` because building", reason))
-        """Projects of which there is source, but no wheel."""
+        """Projects with sources, but without a wheel."""
 
 
 class Unreachable(ResolveError):
-    """A source does not answer."""
+    """An index does not respond."""
 
 
 def uv_version() -> str:
@@ -127,11 +127,11 @@ def solver_environment(session: Session) -> dict[str, str]:
 
 
 def solve(question: Question, target: Target, session: Session) -> list[Package]:
-    """Ask uv; return the packages that *target* needs, each with every file that fits it.
+    """Run uv; return the packages that *target* needs, each with all of its matching files.
 
     Raises:
-        NoSolution: the requirements contradict each other, or ask for what no index has.
-        Unreachable: a source does not answer.
+        NoSolution: the requirements conflict, or no index has a package.
+        Unreachable: an index does not respond.
         IntegrityError: a file that had to be read has another hash than its index says.
         ResolveError: uv failed otherwise.
     """
@@ -165,7 +165,7 @@ def solve(question: Question, target: Target, session: Session) -> list[Package]
 def _write_question(
     question: Question, target: Target, trusted_hosts: Sequence[str], folder: Path
 ) -> list[str]:
-    """Write a project that asks *question* into *folder*, and return the command that answers it."""
+    """Write a project for *question* into *folder*, and return the command that resolves it."""
     names = {index.name: index for index in question.pinned.values()}
     project = {
         "project": {

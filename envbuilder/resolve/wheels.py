@@ -32,7 +32,7 @@ from envbuilder.util.rattler import rattler_version
 from envbuilder.util.urls import redacted
 
 _ROUNDS = 8
-"""How often the solver is asked at most, each time told what the answer before brought up."""
+"""Most runs of the solver, each with findings of the previous one."""
 
 
 def resolve(
@@ -43,12 +43,12 @@ def resolve(
     previous: Lock | None,
     upgrade: Upgrade = Upgrade(),
 ) -> Lock:
-    """Find the artifacts that fulfil *recipe* on *base*: no wheel of a project that the base provides is taken.
+    """Find the artifacts that satisfy *recipe* on *base*, without wheels of projects that the base provides.
 
-    The versions in *previous* are kept where they still fit, except for what *upgrade* names.
+    Versions in *previous* are kept if they still fit, except those in *upgrade*.
 
     Raises:
-        ResolveError: there are none, or an index does not answer; the message says why.
+        ResolveError: there are none, or an index does not respond; the message says why.
     """
     interpreter, conda = base.interpreter, base.packages
     target = Target(python=interpreter.version, glibc=recipe.release.wheel_glibc)
@@ -279,7 +279,7 @@ def _artifacts(
 
 def _best_wheel(package: Package, target: Target, settings: Settings) -> Artifact:
     wheel = target.best_wheel(package)
-    assert wheel is not None  # or the solver would not have chosen it
+    assert wheel is not None  # otherwise the solver would not have chosen it
     name, version, _, _ = parse_wheel_filename(wheel.filename)
     url = wheel.url or wheel.path or ""
     return Artifact(

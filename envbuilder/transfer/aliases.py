@@ -1,7 +1,8 @@
 """Aliases: ``resnet:stable`` points to an archive of the recipe ``resnet``.
 
-An alias is a row of moves, each a signed object of its own, numbered, that is never changed: the last one counts, and
-those before are kept. To move it is to create the next number, in one step, which of two at once only one can.
+An alias is a sequence of moves, each a separate, numbered, signed object that never changes: the last one is
+current, and earlier ones are kept. To move it, the next number is created atomically: of two concurrent moves only
+one succeeds.
 
 Write access to the store is not enough to move an alias, which takes a trusted key, or to drop a move from the middle.
 That they drop the last ones, so that an older archive counts again, is seen by a machine that saw those moves before:
@@ -46,21 +47,21 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alias:
-    """An alias as it stands."""
+    """An alias."""
 
     name: str
     """``resnet:stable``."""
     moves: tuple[Move, ...]
-    """The first to the last; the last counts."""
+    """From the first to the last, which is current."""
 
     @property
     def sha256(self) -> str | None:
-        """What it points to."""
+        """The sha256 to which it points."""
         return self.moves[-1].sha256 if self.moves else None
 
     @property
     def before(self) -> str | None:
-        """What it pointed to before."""
+        """The sha256 to which it pointed before."""
         return next((move.sha256 for move in reversed(self.moves) if move.sha256 != self.sha256), None)
 
 

@@ -296,9 +296,9 @@ def _download(
 def _download_attached(
     remote: RemoteStore, kind: _About, sha256: str, place: Callable[[bytes], Path], reporter: Reporter
 ) -> tuple[Path, ...]:
-    """Write what the store has of *kind* about an archive; *place* says where each goes.
+    """Download the documents of *kind* about an archive; *place* returns the path of each.
 
-    What nobody signed who is trusted stays there: it is not the archive's fault.
+    Documents without a trusted signature are skipped.
     """
     found = []
     names = [name for name in remote.names(kind, f"{sha256}/") if _SHA256.fullmatch(name)]

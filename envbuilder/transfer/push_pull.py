@@ -141,7 +141,7 @@ def pull_build(recipe: Recipe, lock: Lock, session: Session, output: Path) -> Tr
 
 
 def pull_archive(name: str, session: Session, output: Path) -> Transfer:
-    """Bring the archive called *name* into the folder *output*: see :func:`envbuilder.transfer.lookup.locate`.
+    """Download the archive *name* into the folder *output*: see :func:`envbuilder.transfer.lookup.locate`.
 
     Raises:
         RecipeError: no remote store is configured, or no key is trusted.

@@ -45,7 +45,7 @@ def rattler_version() -> str:
 
 
 def wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Return what *coroutine* returns.
+    """Return the result of *coroutine*.
 
     It runs in its own thread, because the caller may already have an event loop, as notebooks do.
     """

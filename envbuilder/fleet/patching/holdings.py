@@ -1,4 +1,4 @@
-"""Who holds what is to be patched: locks, and archives and environments, also inside their packages."""
+"""Find affected components in locks, archives and environments, also inside their packages."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from envbuilder.lockfile.model import Lock
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """One component that the advisory is about."""
+    """An affected component."""
 
     component: Component
     package: str | None
-    """The locked package to take a newer version of: itself, or the one that it is inside of; None: the interpreter, or
-    what no package of the lock brought."""
+    """The locked package to upgrade: itself, or the one that contains it; None: the interpreter, or a component of
+    no locked package."""
 
     def label(self) -> str:
-        """Return it in words."""
+        """Return its description."""
         owner = self.package or self.component.inside
         inside = f" in {owner}" if owner not in (None, canonicalize_name(self.component.name)) else ""
         return f"{self.component.name} {self.component.version}".rstrip() + inside
 
     @property
     def is_of_interpreter(self) -> bool:
-        """Whether a newer interpreter is what mends it."""
+        """Whether only a newer interpreter fixes it."""
         return self.component.kind == "interpreter" or self.component.inside == "cpython"
 
 
 def labels_of(held: Sequence[Held]) -> tuple[str, ...]:
-    """Return all of it in words, each once."""
+    """Return the descriptions, each once."""
     return tuple(dict.fromkeys(one.label() for one in held))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pointing:
-    """An alias, or a tag of a registry, and the archive that it stands for, which holds it."""
+    """An alias, or a tag of a registry, that points to an affected archive."""
 
     name: str
     sha256: str
@@ -54,7 +54,7 @@ class Pointing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outdated:
-    """A model whose environment holds it."""
+    """A model with an affected environment."""
 
     model: Model
     environment: str
@@ -64,18 +64,18 @@ class Outdated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holding:
-    """A recipe whose lock or archive holds it, or the archive that one of its models, aliases or images is of."""
+    """A recipe with an affected lock or archive, or an affected older archive of a model, alias or image."""
 
     job: Job
     held: tuple[Held, ...] = ()
-    """What the lock holds, and the archive of it. Empty: only what follows holds it, of an earlier lock."""
+    """Affected components of the lock and its archive. Empty: only older archives are affected."""
     archive: Path | None = None
-    """Of the lock as it is; None: it is not built here."""
+    """The archive of the present lock; None: it is not built here."""
     inventory: Inventory | None = None
     models: tuple[Model, ...] = ()
-    """Models of the repositories that are deployed with it, or get it."""
+    """Models of the repositories that are deployed with it, or will be."""
     outdated: tuple[Outdated, ...] = ()
-    """Those of them whose environment holds it."""
+    """Those of them with an affected environment."""
     aliases: tuple[Pointing, ...] = ()
     images: tuple[Pointing, ...] = ()
     """Images in registries."""
@@ -85,12 +85,12 @@ class Holding:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Names of the locked packages to take newer versions of."""
+        """Names of the locked packages to upgrade."""
         return tuple(sorted({one.package for one in self.held if one.package is not None}))
 
     @property
     def found(self) -> tuple[str, ...]:
-        """All that was found, in words."""
+        """Descriptions of everything found."""
         others: list[Outdated | Pointing] = [*self.outdated, *self.aliases, *self.images]
         return labels_of([*self.held, *(one for other in others for one in other.held)])
 
@@ -98,7 +98,7 @@ class Holding:
 def held_by(
     subject: Subject, lock: Lock, inventory: Inventory | None, place: Path | None = None
 ) -> tuple[Held, ...]:
-    """Return what of a lock, and of the archive at *place* that was built of it, *subject* is about.
+    """Return the components of a lock, and of its archive at *place*, that *subject* affects.
 
     Raises:
         IntegrityError: the archive cannot be read.
@@ -114,13 +114,13 @@ def held_by(
         one for one in hits if one.kind in ("bundled", "library") and one.inside not in (*names, "cpython")
     ]
     if place is not None and unsaid:
-        # A second reading, which most archives never need: a folder's name is not its package's.
+        # A second read, which most archives do not need: a folder's name is not its package's.
         owners = find_owners(place, {one.place for one in unsaid if one.place is not None})
     return tuple(Held(component=one, package=_package(one, names, owners)) for one in hits)
 
 
 def held_in(subject: Subject, inventory: Inventory) -> tuple[Held, ...]:
-    """Return what of an environment *subject* is about, whatever lock it is of."""
+    """Return the components of an environment that *subject* affects."""
     return tuple(
         Held(component=one, package=one.inside if one.inside != "cpython" else None)
         for one in inventory.components
@@ -129,7 +129,7 @@ def held_in(subject: Subject, inventory: Inventory) -> tuple[Held, ...]:
 
 
 def _package(component: Component, names: set[str], owners: Owners) -> str | None:
-    """Return the locked package that brought *component*."""
+    """Return the locked package that contains *component*."""
     found: str | None
     if component.kind == "interpreter":
         found = "python"  # a conda package, where the base is of such
@@ -143,7 +143,7 @@ def _package(component: Component, names: set[str], owners: Owners) -> str | Non
 
 
 def changed_between(before: Lock, after: Lock) -> Iterator[str]:
-    """Yield the names of the packages whose bytes are others in *after*."""
+    """Yield the names of packages whose bytes differ in *after*."""
     known = {one.name: one.sha256 for one in before.all_artifacts}
     for one in after.all_artifacts:
         if known.get(one.name) != one.sha256:

@@ -1,4 +1,4 @@
-"""What a patch changes, noted before it changes it: an interrupted one goes on by it, a finished one goes back."""
+"""The journal of a patch, written before each change: to resume an interrupted patch, or to roll back."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Entry:
     lock: str
     """The path of its lock."""
     before: str
-    """The text of the lock before."""
+    """The text of the previous lock."""
     after: str | None = None
     """The text of the lock that the patch wrote; None: not yet."""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Aliases that were moved, and the sha256 that each pointed to before."""
+    """Moved aliases, and the sha256 to which each pointed before."""
     found: tuple[str, ...] = ()
-    """What the lock before held, in words."""
+    """Descriptions of the affected components of the previous lock."""
     archive: str | None = None
-    """The path of the archive of the lock before; None: it was not built."""
+    """The path of the previous lock's archive; None: it was not built."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,17 +46,17 @@ class Patched:
     finished: bool = False
 
     def with_entry(self, entry: Entry) -> Patched:
-        """Return the same with *entry* in the place of the one of its recipe."""
+        """Return a copy with *entry* for its recipe."""
         others = tuple(one for one in self.entries if one.recipe != entry.recipe)
         return replace(self, entries=(*others, entry))
 
     def entry(self, recipe: Path) -> Entry | None:
-        """Return what is noted of a recipe."""
+        """Return the entry of a recipe."""
         return next((one for one in self.entries if one.recipe == str(recipe)), None)
 
 
 def read_journal(folder: Path) -> tuple[Patched, ...]:
-    """Return the patches that are noted in *folder*, the last one last.
+    """Return the patches recorded in *folder*, the latest one last.
 
     Raises:
         IntegrityError: the journal cannot be read.
@@ -99,7 +99,7 @@ def _entry(record: Record) -> Entry:
 
 
 def write_journal(folder: Path, patches: tuple[Patched, ...]) -> None:
-    """Write the journal, at once or not at all.
+    """Write the journal atomically.
 
     Raises:
         IntegrityError: it cannot be written.
@@ -114,7 +114,7 @@ def write_journal(folder: Path, patches: tuple[Patched, ...]) -> None:
 
 
 class Journal:
-    """The journal of one patch, kept as it goes on."""
+    """The journal of a running patch."""
 
     def __init__(self, folder: Path, subject: str, repositories: Sequence[Path]) -> None:
         self._folder = folder
@@ -129,11 +129,11 @@ class Journal:
         self._written = last is not None
 
     def entry(self, recipe: Path) -> Entry | None:
-        """Return what is noted of a recipe."""
+        """Return the entry of a recipe."""
         return self.patched.entry(recipe)
 
     def note(self, *entries: Entry) -> None:
-        """Write it down, with *entries* in the place of those of their recipes."""
+        """Write it, with *entries* for their recipes."""
         for entry in entries:
             self.patched = self.patched.with_entry(entry)
         patches = (*self._earlier, *([self.patched] if self.patched.entries else []))
@@ -142,11 +142,11 @@ class Journal:
             self._written = True
 
     def forget(self, recipe: Path) -> None:
-        """Drop what is noted of a recipe: its lock is as it was."""
+        """Remove the entry of a recipe whose lock was restored."""
         others = tuple(one for one in self.patched.entries if one.recipe != str(recipe))
         self.patched = replace(self.patched, entries=others)
 
     def finish(self) -> None:
-        """Note that the patch is done."""
+        """Record that the patch is complete."""
         self.patched = replace(self.patched, finished=True)
         self.note()

@@ -1,4 +1,4 @@
-"""``envbuilder patch``: relock what holds it, build, verify, deploy, and move the aliases; or go back."""
+"""``envbuilder patch``: relock affected recipes, build, verify, deploy, and move aliases; or roll back."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ from envbuilder.util.files import atomic_write, read_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchOptions:
-    """How a fleet is patched."""
+    """The options of a patch."""
 
     repositories: tuple[Path, ...] = ()
     """Model repositories whose models are redeployed."""
     images: tuple[str, ...] = ()
     """Images to search: ``oci://HOST/REPOSITORY``, all of its tags, or ``oci://HOST/REPOSITORY:TAG``."""
     advisories: Path | None = None
-    """A database to look an id up in; None: the one that envbuilder.toml names."""
+    """A database in which to look up an id; None: the one in envbuilder.toml."""
     archives: Path = Path("envs")
     plan: bool = False
     """Report which recipes are affected, and change nothing."""
     verify: bool = True
     interpreter_change: bool = False
-    """Whether another CPython may stand in for the locked one."""
+    """Whether another CPython may replace the locked one."""
 
 
 def patch(
     said: str, session: Session, options: PatchOptions = PatchOptions(), *, verifier: Verifier | None = None
 ) -> list[PatchedRecipe]:
-    """Patch every recipe in ``recipes/``, and every model's own, whose lock or archive holds what *said* names.
+    """Patch every recipe in ``recipes/``, and every model's own, whose lock or archive is affected by *said*.
 
-    *said* is the path of an OSV record, an advisory's id, or ``package==version``. Only the packages that hold it are
-    upgraded. What goes wrong with one recipe is its row's: its lock is as it was. Interrupted, it goes on when it is
-    run again.
+    *said* is the path of an OSV record, an advisory's id, or ``package==version``. Only affected packages are
+    upgraded. An error in one recipe is reported in its row, and its lock is restored. An interrupted patch is
+    resumed by running it again.
 
     Raises:
         RecipeError, IntegrityError: see :func:`envbuilder.fleet.patching.subject.read_subject`.
@@ -98,7 +98,7 @@ def patch(
     for row in _done(rows):
         rows[row.path] = finish(row, holdings.get(row.path), built.left.get(row.path, ()), journal, session)
     if not any(row.state == "refused" and journal.entry(row.path) for row in rows.values()):
-        journal.finish()  # else it goes on when it is run again
+        journal.finish()  # otherwise the next run resumes it
     return _sorted(rows)
 
 
@@ -111,7 +111,7 @@ def _done(rows: Mapping[Path, PatchedRecipe]) -> list[PatchedRecipe]:
 
 
 def _recipes(models: Sequence[Model]) -> tuple[list[Recipe], list[Model]]:
-    """Return each recipe once, and the models with these, however their paths are written."""
+    """Return each recipe once, and the models with it, however their paths are written."""
     try:
         found = load_recipes((), Path.cwd())
     except RecipeError:
@@ -129,11 +129,11 @@ def _recipes(models: Sequence[Model]) -> tuple[list[Recipe], list[Model]]:
 
 
 def row_of(holding: Holding, state: State) -> PatchedRecipe:
-    """Return the row of a recipe of which something holds it."""
+    """Return the row of an affected recipe."""
     outdated = tuple(
         f"{one.model.name} is deployed with {one.environment}"
         for one in holding.outdated
-        if not holding.held  # else all of its models are listed
+        if not holding.held  # otherwise all of its models are listed
     )
     return PatchedRecipe(
         recipe=label(holding.job.recipe.path),
@@ -153,7 +153,7 @@ def row_of(holding: Holding, state: State) -> PatchedRecipe:
 def _row_of_job(
     job: Job, holdings: Mapping[Path, Holding], journal: Journal, models: Sequence[Model]
 ) -> PatchedRecipe:
-    """Return the row of a recipe; of one that was relocked before the patch was interrupted, with what is noted."""
+    """Return the row of a recipe; one that was relocked before an interruption has the changes in the journal."""
     path = job.recipe.path
     holding, entry = holdings.get(path), journal.entry(path)
     row = (
@@ -175,7 +175,7 @@ def _row_of_job(
 def _relock(
     subject: Subject, holdings: Sequence[Holding], journal: Journal, session: Session
 ) -> tuple[list[Job], dict[Path, PatchedRecipe]]:
-    """Relock each holding with newer versions of what it holds; return the jobs to build, and what was refused."""
+    """Relock each holding with newer versions of affected packages; return the jobs to build, and errors."""
     journal.note(*(_entry_of(one, journal) for one in holdings))
 
     jobs, kept, noted = [], {}, []
@@ -195,7 +195,7 @@ def _relock(
 
 
 def _entry_of(holding: Holding, journal: Journal) -> Entry:
-    """Return what an interrupted patch noted of a lock, unless it was locked again since; else a new note."""
+    """Return the journal entry of an interrupted patch, unless the lock changed since; otherwise a new entry."""
     recipe = holding.job.recipe
     text, noted = read_text(lock_path(recipe)), journal.entry(recipe.path)
     if noted is not None and text in (noted.before, noted.after):

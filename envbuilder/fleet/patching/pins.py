@@ -1,4 +1,4 @@
-"""Who forbids a newer version of a package: the recipe, a constraint, the release, or another package."""
+"""Find what prevents a newer version of a package: the recipe, a constraint, the release, or another package."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _KEY: Final = re.compile(r"""(\w+)\s*=\s*(?:'([^']*)'|"([^"]*)"|([^,\]]+))""")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Said:
-    """A requirement, and who says so."""
+    """A requirement, and its source."""
 
     text: str
     """As written."""
     words: str
-    """Who says it, in words."""
+    """A description of its source."""
     owner: str = ""
-    """The project that says it; empty: the recipe, or the release."""
+    """The project that has it; empty: the recipe, or the release."""
     conda: bool = False
     """Whether it is a match spec of conda, and *owner* a conda package."""
 
 
 def said_by_all(recipe: Recipe, inventory: Inventory | None) -> Iterator[Said]:
-    """Yield what the recipe, its release, and the packages of its archive require."""
+    """Yield the requirements of the recipe, its release, and the packages of its archive."""
     for text in recipe.dependencies:
         yield Said(text=text, words=f"{recipe.path.name} asks {text}")
     for text in recipe.constraints:
@@ -53,7 +53,7 @@ def said_by_all(recipe: Recipe, inventory: Inventory | None) -> Iterator[Said]:
 
 
 def find_pins(name: str, held: str, recipe: Recipe, inventory: Inventory | None) -> list[str]:
-    """Return who limits *name*, which is locked at *held*, from above, in words: each a line."""
+    """Describe the upper limits on *name*, which is locked at *held*, one per line."""
     found = []
     if name == "torch":
         found.append(f"{recipe.path.name} says torch {recipe.torch}")
@@ -74,13 +74,14 @@ def find_pins(name: str, held: str, recipe: Recipe, inventory: Inventory | None)
 
 
 def spec_limits_above(spec: str) -> bool:
-    """Whether a match spec of conda has an end above: a version besides ``*``, ``>``, ``>=`` and ``!=``, or a build."""
+    """Whether a match spec of conda has an upper limit: a version other than ``*``, ``>``, ``>=`` and ``!=``, or a
+    build."""
     head, _, keys = spec.strip().rpartition("::")[2].partition("[")
     said = {key: next(filter(None, values), "") for key, *values in _KEY.findall(keys)}
     rest = _AFTER_OPERATOR.sub(r"\1", _SPEC_NAME.sub("", head)).split()
     version = rest[0] if rest else said.get("version", "*").replace(" ", "")
     build = rest[1] if len(rest) > 1 else said.get("build", "*")
-    # Of several alternatives, one without an end is enough.
+    # One alternative without an upper limit is enough.
     is_open = any(
         all(part == "*" or part.startswith((">", "!=")) for part in alternative.split(","))
         for alternative in version.split("|")
@@ -89,7 +90,7 @@ def spec_limits_above(spec: str) -> bool:
 
 
 def limits_above(requirement: Requirement, held: str) -> bool:
-    """Whether a requirement has an end above the version that is held."""
+    """Whether a requirement has an upper limit above the locked version."""
     if requirement.url is not None:
         return True
     try:

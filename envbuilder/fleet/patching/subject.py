@@ -1,4 +1,4 @@
-"""What is to be patched: an OSV record, or a version of a package."""
+"""The subject of a patch: an OSV record, or a version of a package."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _PINNED: Final = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """What is looked for, and how it is told."""
+    """The vulnerability or version to search for."""
 
     name: str
-    """What to call it: the advisory's id, or ``package==version``."""
+    """Its name: the advisory's id, or ``package==version``."""
     advisories: tuple[Advisory, ...] = ()
     project: str | None = None
-    """The package, where a version of one was named."""
+    """The package, if a version of one was named."""
     version: str | None = None
 
     def hits(self, component: Component) -> bool:
-        """Whether it is about *component*. A version that cannot be compared counts as hit: nobody shall miss it."""
+        """Whether it affects *component*. A version that cannot be compared counts as affected."""
         if self.project is not None and self.version is not None:
             name = component.project or canonicalize_name(component.name)
             return name == self.project and _same(component.version, self.version)
@@ -49,7 +49,7 @@ class Subject:
         return False
 
     def fixed(self, component: Component) -> tuple[str, ...]:
-        """Return the versions in which *component* is mended, as far as is known."""
+        """Return the known versions in which *component* is fixed."""
         found: dict[str, None] = {}
         for advisory in self.advisories:
             try:
@@ -75,7 +75,7 @@ def component_of(artifact: Artifact) -> Component:
 
 
 def components_of(lock: Lock) -> Iterator[tuple[Component, str | None]]:
-    """Yield what a lock names as components, each with the locked package to take a newer version of, if it is one."""
+    """Yield the components of a lock, each with the locked package to upgrade, if any."""
     packages = lock.conda.packages if lock.conda is not None else ()
     names = {one.name for one in packages}
     version = lock.interpreter.version
@@ -96,7 +96,7 @@ def components_of(lock: Lock) -> Iterator[tuple[Component, str | None]]:
             one.name,
         )
     for name, version in lock.conda.provides if lock.conda is not None else ():
-        # Which of the packages brings it, the lock does not say; most are called alike.
+        # The lock does not record which package contains it; most have similar names.
         yield _project(name, version), name if name in names else None
     for artifact in lock.artifacts:
         yield component_of(artifact), artifact.name
@@ -115,10 +115,10 @@ def _project(name: str, version: str) -> Component:
 
 
 def read_subject(said: str, database: Path | None) -> Subject:
-    """Return what *said* is: the path of an OSV record, ``package==version``, or the id of a record in *database*.
+    """Parse *said*: the path of an OSV record, ``package==version``, or the id of a record in *database*.
 
     Raises:
-        RecipeError: it is none of these, or no database is named where an id is to be looked up in one.
+        RecipeError: it is none of these, or there is no database to look up an id in.
         IntegrityError: the record, or the database, cannot be read.
     """
     path = Path(said)

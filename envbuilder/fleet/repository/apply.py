@@ -1,4 +1,5 @@
-"""``envbuilder apply``: a repository as its recipes say, model by model; what is done already is not done again."""
+"""``envbuilder apply``: bring a repository up to date with its recipes, model by model; completed work is not
+repeated."""
 
 from __future__ import annotations
 
@@ -39,29 +40,29 @@ Verifier = Callable[[Path, Model, Session], Report]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApplyOptions:
-    """How a repository is brought up to date."""
+    """The options of ``apply``."""
 
     output: str | None = None
-    """A folder or an object store that the models go to; None: in place."""
+    """The target, a folder or an object store; None: in place."""
     replace: bool = False
-    """Replace and delete there what neither `deploy` nor `apply` put there."""
+    """Whether to replace and delete files there that neither `deploy` nor `apply` wrote."""
     plan: bool = False
-    """Decide only, and write nothing."""
+    """Whether to only plan, and write nothing."""
     verify: bool = True
-    """Whether each pair of environment and model is verified, once, before it is deployed."""
+    """Whether to verify each pair of environment and model once before deploying it."""
     server: bool | None = None
-    """Whether a real server is asked; None: if one is available."""
+    """Whether to use a real server; None: if one is available."""
     archives: Path = Path("envs")
-    """The folder that archives go to."""
+    """The folder for archives."""
     interpreter_change: bool = False
-    """Whether another CPython may stand in for the locked one."""
+    """Whether another CPython may replace the locked one."""
     only: frozenset[Path] | None = None
-    """The recipes whose models are looked at; None: all."""
+    """The recipes whose models are included; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Applied:
-    """What became of each model, or with ``plan`` what would."""
+    """The outcome for each model, or with ``plan`` the planned one."""
 
     rows: tuple[Row, ...]
     planned: bool
@@ -73,7 +74,7 @@ class Applied:
 
     @property
     def failures(self) -> tuple[Row, ...]:
-        """Models with which nothing could be done."""
+        """Models that failed."""
         return tuple(row for row in self.rows if row.state == "refused")
 
 
@@ -84,20 +85,20 @@ def apply(
     *,
     verifier: Verifier | None = None,
 ) -> Applied:
-    """Bring every model of *repository* to what its recipe's lock says: build, verify, deploy.
+    """Bring every model of *repository* up to date with its recipe's lock: build, verify, deploy.
 
-    What goes wrong with one model is its row's, and the others go on. Where it was interrupted before, it goes on:
-    archives that are built, pairs that are verified and models that are deployed are not touched again.
+    An error with one model is reported in its row, and the others continue. An interrupted run is resumed: built
+    archives, verified pairs and deployed models are not touched again.
 
     Raises:
         DeployError: the repository cannot be read.
-        RecipeError: ``[models]`` of envbuilder.toml says what cannot be.
+        RecipeError: ``[models]`` of envbuilder.toml is invalid.
     """
     here = session.at(Path.cwd(), remote=False)
     target = Target(repository=repository, output=options.output, replace=options.replace)
     rules = read_rules(Path.cwd(), repository.absolute())
     if not options.plan and not target.is_remote and target.folder.is_dir():
-        tidy(target.folder, here.reporter)  # a model that was being replaced is not in its place
+        tidy(target.folder, here.reporter)  # restore a model that was being replaced
     models = survey(repository, rules)
     for pattern in rules.unmatched([model.name for model in models]):
         here.reporter.note(f"[models] of envbuilder.toml: {pattern!r} matches no model in {repository}")
@@ -118,7 +119,7 @@ def apply(
 
 
 def _built(rows: Sequence[Row], session: Session, options: ApplyOptions) -> list[Row]:
-    """Build what is missing, each recipe once."""
+    """Build missing archives, each recipe once."""
     missing = {row.job.recipe.path: row.job for row in rows if row.job is not None and row.archive is None}
     fleet = FleetOptions(interpreter_change=options.interpreter_change)
     made: dict[Path, Outcome] = {}
