@@ -1,7 +1,8 @@
 """Proof of the origin of an archive's files: this machine built them itself.
 
 A segment that this machine built from verified artifacts is recorded with all its facts; the origin of an archive that
-consists only of such segments is proven. With a segment from a remote store it is not, as somebody else built it.
+consists only of such segments is proven. With a segment from a remote store it is not, because another machine
+built it.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def ask(question: Mapping[str, Any], session: Session) -> list[Found]:
 
 @contextlib.contextmanager
 def _cache(store: Store) -> Iterator[Path]:
-    """Give py-rattler's cache, without the drafts of one that was killed: they go when nobody else uses it."""
+    """Yield py-rattler's cache, without drafts of a killed process, which are removed if no other process uses it."""
     store.find("tools", "rattler")  # notes that it was used, so that it is not the first to be evicted
     cache = store.entry_path("tools", "rattler")
     cache.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def _hold(stack: ExitStack, folder: Path, kind: int, held: set[tuple[int, int]],
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             if kind == fcntl.LOCK_SH:
-                return  # it is only read, and may be somebody else's
+                return  # it is only read, and may belong to another user
             raise DeployError(f"{folder} cannot be used as a folder: {error.strerror}") from error
         found = os.fstat(handle)
         if (found.st_dev, found.st_ino) in held:  # the same folder by another path
@@ -241,7 +241,7 @@ def _made(folder: Path) -> bool:
     note_path(folder)
     try:
         folder.mkdir()
-    except OSError:  # the repository's parent belongs to somebody else
+    except OSError:  # the repository's parent belongs to another user
         forget_path(folder)
         return False
     return True
@@ -252,7 +252,7 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir() or folder.is_symlink():
         return
-    with contextlib.suppress(OSError):  # somebody else's
+    with contextlib.suppress(OSError):  # another user's
         folder.chmod(0o700)
         for root, folders, _ in os.walk(folder):
             for name in folders:

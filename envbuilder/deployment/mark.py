@@ -1,8 +1,9 @@
 """The mark in a model's folder that this tool made, where no environment's record in it shows that.
 
-``envbuilder.deployed.json``: `deploy` writes it where the environment lies elsewhere and is somebody else's, or is an
-image. `apply` writes it into what it copies, with the sha256 of each file: only these may be replaced or removed again.
-It says nothing of where it lies: a folder that is moved, or is copied to an object store, keeps it.
+``envbuilder.deployed.json``: `deploy` writes it if the environment is outside and was not put there by a
+deployment, or is an image. `apply` writes it into what it copies, with the sha256 of each file: only these may be
+replaced or removed again. It says nothing of where it lies: a folder that is moved, or is copied to an object
+store, keeps it.
 """
 
 from __future__ import annotations

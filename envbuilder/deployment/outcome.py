@@ -45,8 +45,8 @@ class Deployment:
     replaced: str | None = None
     """The ``EXECUTION_ENV_PATH`` that was replaced although no deployment had set it."""
     overwritten: tuple[str, ...] = ()
-    """Files of the model's folder, relative to it, and manifests that no deployment put there, or that somebody edited,
-    and that have other bytes now."""
+    """Files of the model's folder, relative to it, and manifests that were overwritten although no deployment put
+    them there, or that were edited."""
     manifests: tuple[Path, ...] = ()
     """With the layout ``image``, the Kubernetes manifests: a Pod, and an InferenceService."""
     dry_run: bool = False

@@ -56,8 +56,8 @@ def _is_same(place: Path, entry: Environment, manifest: Manifest) -> bool:
 def place_environment(place: Path, entry: Environment, record: Record | None, reporter: Reporter) -> bool:
     """Make *place* the environment *entry*, at once, unless it is there; *record* says so beside it.
 
-    The record comes first: what a killed deployment leaves is a record of nothing, which the next one removes, and
-    never an environment of which nobody knows whose it is.
+    The record comes first: a killed deployment may leave a record without an environment, which the next one
+    removes, but never an environment without a record.
 
     Returns: whether the environment was not there.
 

@@ -166,7 +166,7 @@ def _reason_of_content(path: Path, record: Record) -> str | None:
         same = (path / "bin").is_dir() if path.is_dir() else file_sha256(path) == record.sha256
     except OSError as error:
         raise DeployError(f"{path} cannot be read: {error.strerror}") from error
-    return None if same else "it is not what its record says: somebody put something else under its name"
+    return None if same else "it does not match its record: something else was put under its name"
 
 
 def _reason_to_keep(path: Path, archive: Path, links: Collection[Path]) -> str | None:

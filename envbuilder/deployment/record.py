@@ -2,7 +2,7 @@
 
 ``environments/cpu-<digest>.tar.gz.deployed.json`` says what the environment is, and which model repositories use it. It
 holds no date and no address of this machine beyond those repositories: the same deployment writes the same bytes. An
-environment without such a record belongs to somebody else.
+environment without such a record was not put there by a deployment.
 """
 
 from __future__ import annotations

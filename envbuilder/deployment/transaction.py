@@ -252,7 +252,7 @@ def _find_unused(
     ]
     placed = [path for folder in folders for path in placed_environments(folder)]
     if not job.options.prune and not set(placed) - set(spare):
-        return Unused()  # there is nothing to be said about, so nobody's configurations are read
+        return Unused()  # there is nothing to prune, so no configurations are read
     says = [reference(_planned_config(job, plan)), *chosen_references(job.model)]
     outlook = Outlook(repository=job.repository, model=job.target, says=says)
     return find_unused(

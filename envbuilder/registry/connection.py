@@ -58,7 +58,7 @@ class Connection:
         self._host = "registry-1.docker.io" if reference.host == "docker.io" else reference.host
         self._transport = Transport(self._host, self.place, settings)
         self._client = self._transport.client
-        weakref.finalize(self, self._client.close)  # nobody closes a remote store
+        weakref.finalize(self, self._client.close)  # a remote store is never closed
         self._base: str | None = None
         self._lock = threading.Lock()
         self._authenticating = threading.Lock()

@@ -91,7 +91,7 @@ class RegistryFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         kind = folder.partition("/")[0]
         found = {}
         for tag in self._repository.tags(f"{kind}."):
-            with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+            with contextlib.suppress(FileNotFoundError):  # it was removed
                 manifest, name = self._read(tag)
                 if name.startswith(f"{folder}/"):
                     found[name] = {"name": name, "type": "file", "size": manifest.layers[0].size}

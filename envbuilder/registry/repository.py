@@ -47,7 +47,7 @@ class Repository:
     """A repository. Thread-safe."""
 
     def __init__(self, reference: Reference, settings: Settings, *, access: str = PULL) -> None:
-        """Name it; nothing is asked yet. *access* is what a login is asked for to read: whoever pushes says PUSH.
+        """Create it without a request. *access* is the scope requested for reads; use PUSH for pushes.
 
         A token for reading may be refused where there is no such repository yet, or to who may only write.
 

@@ -1,4 +1,4 @@
-"""Which source keeps what was asked for to itself: to uv, a page that it may not read is one that is not there.
+"""Find indexes that deny access: uv treats a page that it may not read as missing.
 
 uv says so in words that change with its releases, and not at all where it runs quietly. So the sources are asked
 again, with the client that fetches, and the status of each answer is what counts.

@@ -152,7 +152,7 @@ class RemoteObjects:
         try:
             self._fs.put_file(str(source), self._at(path), mode="create")
         except Exception as error:  # each library has its own exceptions
-            # It says only in its own words that somebody was faster: whether the object is there says it in ours.
+            # Each library has its own error for a lost race; the existence of the object shows it, too.
             if isinstance(error, FileExistsError) or self.size(path) is not None:
                 return False
             raise self._said(error, path) from error

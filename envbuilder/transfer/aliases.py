@@ -66,14 +66,14 @@ class Alias:
 
 
 def read_alias(name: str, remote: RemoteStore, store: Store | None = None) -> Alias:
-    """Return the alias *name*; one that nobody has set has no moves. *store* remembers how far it was seen.
+    """Return the alias *name*; one that was never set has no moves. *store* remembers the latest known move.
 
-    Moves that nobody signed who is trusted are left out, where one that counts came after them.
+    Moves without a trusted signature are omitted if a trusted one follows.
 
     Raises:
         RecipeError: this is no name of an alias.
         StoreError: the store does not answer.
-        UntrustedError: nobody signed the last move who is trusted.
+        UntrustedError: the last move has no trusted signature.
         IntegrityError: a move is not what was written there, is missing, or is older than what was seen here before.
     """
     folder = _folder(name)
@@ -148,7 +148,7 @@ def move_alias(alias: Alias, digest: str, store: Store, remote: RemoteStore) -> 
     Returns: the alias as it is now; unchanged where it points there already.
 
     Raises:
-        StoreError: there is no such archive, or somebody else moved the alias since it was read.
+        StoreError: there is no such archive, or the alias was moved since it was read.
         IntegrityError: the archive is of another recipe.
     """
     sha256 = find_archive(remote, digest)

@@ -190,7 +190,7 @@ def find_archive(remote: RemoteStore, digest: str) -> str:
 
     Raises:
         StoreError: there is none, or more than one, or the store does not answer.
-        UntrustedError: there is one, and nobody signed its manifest who is trusted.
+        UntrustedError: its manifest has no trusted signature.
     """
     if len(digest) == 64:
         return digest
@@ -218,7 +218,7 @@ def download_archive(
 
     Raises:
         StoreError: it is not there, does not come whole, or there is no room for it; *output* is as it was.
-        UntrustedError: nobody signed its manifest who is trusted.
+        UntrustedError: its manifest has no trusted signature.
         IntegrityError: the store holds something else under its name, or it is not what is *wanted*.
     """
     manifest, text, size = read_remote_manifest(remote, sha256)
@@ -251,7 +251,7 @@ def read_remote_manifest(remote: RemoteStore, sha256: str) -> tuple[Manifest, by
 
     Raises:
         StoreError: it is not there, or does not come whole.
-        UntrustedError: nobody signed it who is trusted.
+        UntrustedError: it has no trusted signature.
         IntegrityError: the store holds something else under its name.
     """
     found = remote.find("manifests", sha256)

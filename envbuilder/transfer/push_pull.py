@@ -125,8 +125,8 @@ def pull_build(recipe: Recipe, lock: Lock, session: Session, output: Path) -> Tr
 
     Raises:
         RecipeError: no remote store is configured, or no key is trusted.
-        StoreError: nobody has pushed it, or the store does not answer.
-        UntrustedError: nobody signed it who is trusted.
+        StoreError: it was not pushed, or the store does not respond.
+        UntrustedError: it has no trusted signature.
         IntegrityError: the store holds something else under its name: of another recipe, lock or release.
     """
     remote = session.remote_store()
@@ -146,7 +146,7 @@ def pull_archive(name: str, session: Session, output: Path) -> Transfer:
     Raises:
         RecipeError: no remote store is configured, or no key is trusted.
         StoreError: there is none, or the store does not answer.
-        UntrustedError: nobody signed it who is trusted.
+        UntrustedError: it has no trusted signature.
         IntegrityError: the store holds something else under its name, or an archive of another recipe.
     """
     remote = session.remote_store()

@@ -41,7 +41,7 @@ def read_record(key: str, remote: RemoteStore) -> BuildRecord | None:
 
     Raises:
         StoreError: the store does not answer.
-        UntrustedError: nobody signed it who is trusted.
+        UntrustedError: it has no trusted signature.
         IntegrityError: it is no record.
     """
     found = remote.find("builds", key)

@@ -126,7 +126,7 @@ def _tell(line: str) -> None:
     with _noted.lock:
         if _noted.guard is None:
             _noted.guard = _start_guard()
-        with contextlib.suppress(OSError):  # somebody ended it
+        with contextlib.suppress(OSError):  # it was ended
             os.write(_noted.guard[1], line.encode())
 
 

@@ -87,7 +87,7 @@ class Registry(Generic[_T]):
         what = f"the {self._kind} {entry.name!r} of {_origin(entry)}"
         try:
             plugin = self._made(entry.load())
-        except Exception as error:  # whatever somebody else's module does when it is imported
+        except Exception as error:  # a plugin may raise anything when it is imported
             raise PluginError(
                 f"{what} cannot be loaded: {type(error).__name__}: {error}", hint="update or uninstall it"
             ) from error

@@ -76,7 +76,7 @@ def _remove_bit_by_bit(top: str) -> None:
     folders = [top]
     for folder in folders:  # it grows
         with contextlib.suppress(OSError):
-            # By its descriptor: a link that somebody puts in its place leads nowhere.
+            # By its descriptor, so that a link put in its place is not followed.
             descriptor = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
             try:
                 opened = f"/proc/self/fd/{descriptor}"

@@ -435,7 +435,7 @@ def test_something_else_under_an_environments_name_is_kept(
         done = place(archives[1], unpacked=unpacked, prune=True, dry_run=dry_run)
         assert done.deleted == ()
         assert [(kept.environment, kept.reason) for kept in done.kept] == [
-            (old, "it is not what its record says: somebody put something else under its name")
+            (old, "it does not match its record: something else was put under its name")
         ]
     assert old.exists()
 

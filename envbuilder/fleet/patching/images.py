@@ -26,7 +26,7 @@ class Found:
     """An image of an environment."""
 
     name: str
-    """How somebody names it: ``oci://HOST/REPOSITORY:TAG``, or a layout and what it is called there."""
+    """Its reference: ``oci://HOST/REPOSITORY:TAG``, or a layout and its name there."""
     sha256: str
     """Of the archive that it was made of."""
     lock_digest: str

@@ -48,7 +48,7 @@ def roll_back(session: Session, options: PatchOptions) -> list[PatchedRecipe]:
 
 
 def _check_places(last: Patched, options: PatchOptions) -> None:
-    """Refuse to write where nobody said: the journal lies in a folder that may come from somebody else.
+    """Refuse to write outside the expected folders: the journal may come from an untrusted source.
 
     Raises:
         RecipeError: it names something outside of the current folder and of the repositories that are named.

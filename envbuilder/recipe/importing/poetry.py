@@ -88,7 +88,7 @@ class Poetry:
             return None
         return SourceLine(text=together, place=line.place)
 
-    # -- dependencies of its own -------------------------------------------------------------------
+    # -- its own dependencies ----------------------------------------------------------------------
 
     def require_main(self, optional: Collection[str]) -> None:
         """Add its dependencies, of the optional ones only those in *optional*."""
