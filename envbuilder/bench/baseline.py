@@ -69,8 +69,10 @@ class TritonPythonModel:
 
 
 def pack_baseline(archive: Path, scratch: Path, target: Path) -> None:
-    """Pack the environment in *archive* with conda-pack and without bytecode into *target*; *scratch* is
-    temporary."""
+    """Pack the environment in *archive* with conda-pack and without bytecode into *target*.
+
+    *scratch* is temporary.
+    """
     prefix = scratch / "prefix"
     prefix.mkdir()
     run(["tar", "-xzf", str(archive), "-C", str(prefix)], env=os.environ)
@@ -86,7 +88,7 @@ def pack_baseline(archive: Path, scratch: Path, target: Path) -> None:
 
 
 def deploy_baseline(model: Path, archive: Path, repository: Path) -> None:
-    """Put *model* into *repository*, served by a file that imports torch at its top and compiles at the first
+    """Put *model* into *repository*, with a file that imports torch at its top and compiles at the first
     request."""
     config = read_config(model)
     text = set_string(config.text, "backend", "python")

@@ -65,8 +65,7 @@ def read_phases(log: str, *, began: float, ready: float, answered: float) -> Map
 
 
 def _seconds(found: re.Match[str], began: float) -> float:
-    """Return the time of a line in seconds since the epoch: the log has only the time of day, in an unknown time
-    zone."""
+    """Return the time of a line in seconds since the epoch; the log has only a local time of day."""
     of_day = 3600.0 * int(found[1]) + 60.0 * int(found[2]) + float(found[3])
     midnight = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).replace(
         hour=0, minute=0, second=0, microsecond=0

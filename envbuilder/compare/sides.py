@@ -234,8 +234,7 @@ def _interpreter(version: str, origin: str, digest: str) -> str:
 
 
 def _driver(cuda: str, packages: Iterable[str]) -> str | None:
-    """Return the minimum NVIDIA driver, from the CUDA variant, or from the CUDA runtime's package if the index
-    chose the variant."""
+    """Return the minimum NVIDIA driver, from the CUDA variant or the package of the CUDA runtime."""
     major = cuda[2:4] if re.fullmatch(r"cu\d{3}", cuda) else None
     for name in packages if cuda == "pypi" else ():
         match = _CUDA_OF.fullmatch(name)

@@ -77,8 +77,7 @@ class Quickstart:
 
 
 def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
-    """Build and verify the shipped recipe ``cpu``, deploy the sample model with it, and send a request to a real
-    server.
+    """Build and verify the recipe ``cpu``, deploy the sample model with it, and send it a request on a real server.
 
     Any CPython of the recipe's minor version is accepted, and noted if it is not the locked one. Results go to the
     folder *keep*, or to a temporary one that is removed; downloads stay in the store.

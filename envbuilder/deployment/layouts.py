@@ -30,8 +30,9 @@ class Layout(Protocol):
     """Describes :meth:`folder` in an error message, such as ``the shared folder``."""
 
     def folder(self, repository: Path, options: DeployOptions, manifest: Manifest) -> Path | None:
-        """Return the folder beside *repository* that is written to, which is locked for the deployment; None: there is
-        none.
+        """Return the folder beside *repository* that is written to, which is locked for the deployment.
+
+        The result is None if there is none.
 
         Raises:
             DeployError: *options* contradict each other, or the layout.

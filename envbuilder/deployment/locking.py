@@ -191,8 +191,10 @@ def staging(folder: Path, reporter: Reporter) -> Iterator[Path]:
 
 
 def _is_staging(folder: Path) -> bool:
-    """Whether *folder* is the staging folder of a killed deployment; an empty one was killed before it wrote its
-    mark."""
+    """Whether *folder* is the staging folder of a killed deployment.
+
+    An empty one was killed before it wrote its mark.
+    """
     if folder.is_symlink() or not folder.is_dir():
         return False
     try:

@@ -89,8 +89,7 @@ class Job:
         return self.name if self.config.message.name not in ("", self.name) else None
 
     def python_serving(self, environment: str) -> Serving:
-        """Return the settings of config.pbtxt for a model that Triton's own Python backend serves in
-        *environment*."""
+        """Return the settings of config.pbtxt for a model of Triton's own Python backend in *environment*."""
         return Serving(
             name=self.new_name,
             backend="python",

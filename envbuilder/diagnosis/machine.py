@@ -149,8 +149,9 @@ def free_space(use: str, folder: Path) -> Disk:
 def check_routes(
     settings: Settings, variants: Iterable[str], channels: Iterable[Channel] = ()
 ) -> tuple[Route, ...]:
-    """Request a page of every source of *settings* in parallel; of PyTorch's index for each of *variants*. For
-    *channels* the repodata is requested, and the variant is the channel's name.
+    """Request a page of every source of *settings* in parallel; of PyTorch's index for each of *variants*.
+
+    For *channels* the repodata is requested, and the variant is the channel's name.
 
     Raises:
         RecipeError: the certificates of *settings* are invalid.

@@ -63,8 +63,9 @@ class Sources:
     _unreachable: dict[str, Unavailable] = field(default_factory=dict)
 
     def find(self, artifact: Artifact, absent: list[str]) -> Iterator[Candidate]:
-        """Yield candidates for *artifact*, the nearest first. Each source without it adds a line with the reason to
-        *absent*.
+        """Yield candidates for *artifact*, the nearest first.
+
+        Each source without it adds a line with the reason to *absent*.
         """
         if self.remote is not None:
             yield from self._in_store(self.remote, artifact, absent)

@@ -47,8 +47,9 @@ class Node:
 
 
 def plan(jobs: Iterable[Job], terms: Terms, output: Path | None) -> dict[str, Node]:
-    """Return the tasks of *jobs* by key, in topological order. *output* is the folder for archives; None: only the
-    remote store.
+    """Return the tasks of *jobs* by key, in topological order.
+
+    *output* is the folder for archives; None: only the remote store.
     """
     assembling: dict[str, Node] = {}
     packing: dict[str, Node] = {}

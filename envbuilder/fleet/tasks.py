@@ -112,8 +112,10 @@ def _timed(task: _Task[_P]) -> _Task[_P]:
 def assemble_wheel(
     terms: Terms, artifact: Artifact, recipe: Recipe, lock: Lock, rules: PackRules, settings: Settings
 ) -> Done:
-    """Fetch an artifact and make its segment. *recipe* and *lock* are any that contain it: only their base
-    matters."""
+    """Fetch an artifact and make its segment.
+
+    *recipe* and *lock* are any that contain it: only their base matters.
+    """
     notes = _Notes()
     try:
         with (

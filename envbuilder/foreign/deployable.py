@@ -11,8 +11,9 @@ from envbuilder.foreign.survey import is_foreign, survey
 
 
 def describe_foreign(archive: Path) -> MeasuredManifest | None:
-    """Derive a manifest for *archive*, which has none; None: it is not a Python environment, or was built by this
-    tool.
+    """Derive a manifest for *archive*, which has none.
+
+    The result is None if it is not a Python environment, or was built by this tool.
 
     Raises:
         DeployError: Triton would not load it, or only on the machine where it was made.

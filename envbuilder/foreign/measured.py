@@ -160,8 +160,10 @@ def _release(
 
 
 def fitting_ranges(manifest: MeasuredManifest, bundled: str | None) -> tuple[str, ...]:
-    """Return the releases that would load an environment, judging by its files; *bundled* is its libstdc++'s
-    version."""
+    """Return the releases that would load an environment, judging by its files.
+
+    *bundled* is its libstdc++'s version.
+    """
     minor = ".".join(manifest.python.split(".")[:2])
     versions: dict[str, str] = {canonicalize_name(one.name): one.version for one in manifest.packages}
     numpy = versions.get("numpy") or manifest.provides.get("numpy")

@@ -117,8 +117,10 @@ class Trial:
         return (largest_difference(found, wanted) if not texts else 0.0), texts
 
     def values(self, field: Any, shape: list[int], seed: int) -> Any:
-        """Return random values for an input, the same each time; integers are 0 and 1, valid indexes into
-        anything."""
+        """Return random values for an input, the same each time.
+
+        Integers are 0 and 1, valid indexes into anything.
+        """
         import torch
 
         generator = torch.Generator().manual_seed(seed)

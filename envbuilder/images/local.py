@@ -33,8 +33,9 @@ def find_archive(folder: Path, sha256: str) -> Path | None:
 def chunks_of_layer(
     store: Store, folder: Path, layer: str, sizes: Sequence[int]
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the parts of a layer from an archive in *folder*: number of the part, offset in it, and bytes. *sizes*
-    are those of the parts. The bytes are not verified.
+    """Yield the parts of a layer from an archive in *folder*: number of the part, offset in it, and bytes.
+
+    *sizes* are those of the parts. The bytes are not verified.
 
     Raises:
         LookupError: no archive there contains them, or it cannot be read.

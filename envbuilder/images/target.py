@@ -47,8 +47,9 @@ def _is_tar_of_layout(path: Path) -> bool:
 
 @contextmanager
 def extending(out: Path, reporter: Reporter) -> Iterator[Layout]:
-    """Yield the layout *out*, locked; if the block fails, unreferenced blobs that it wrote are removed. Blobs of an
-    image in the index are kept: an interruption may come after that, too.
+    """Yield the layout *out*, locked; if the block fails, unreferenced blobs that it wrote are removed.
+
+    Blobs of an image in the index are kept: an interruption may come after that, too.
     """
     with _locked(out, reporter):
         layout = Layout(out)

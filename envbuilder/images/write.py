@@ -244,8 +244,10 @@ def _size(parts: Sequence[Part]) -> int:
 
 
 def _plan(archive: Path, store: Store) -> Plan:
-    """Return the parts of an archive. Those of an archive that this machine built or read before are recorded by
-    its name; its bytes are verified when they are copied.
+    """Return the parts of an archive.
+
+    Those of an archive that this machine built or read before are recorded by its name; its bytes are verified when
+    they are copied.
     """
     named = ARCHIVE_NAME.fullmatch(archive.name)
     plan = find_plan_of(store, named["digest"]) if named is not None and archive.is_file() else None

@@ -1,6 +1,4 @@
-"""The components of an archive: interpreter, conda packages, wheels, and components embedded in packages: other
-Python packages, entries of their own SBOMs, and shared libraries.
-"""
+"""The components of an archive: interpreter, conda packages, wheels, and components embedded in packages."""
 
 from __future__ import annotations
 

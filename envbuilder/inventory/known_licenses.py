@@ -1,5 +1,6 @@
-"""Recognize common names of licences that are not SPDX identifiers, and licence texts by their phrases. Nothing is
-guessed: an unknown licence keeps the package's own text.
+"""Recognize common names of licences that are not SPDX identifiers, and licence texts by their phrases.
+
+Nothing is guessed: an unknown licence keeps the package's own text.
 """
 
 from __future__ import annotations

@@ -91,8 +91,10 @@ def licence_of(metadata: RawMetadata, texts: Mapping[str, str]) -> Licence:
 
 
 def licence_of_text(said: str, texts: Mapping[str, str]) -> Licence:
-    """Return the licence of a conda package or an interpreter that declares *said*; *texts* as in
-    :func:`licence_of`."""
+    """Return the licence of a conda package or an interpreter that declares *said*.
+
+    *texts* as in :func:`licence_of`.
+    """
     expression = to_expression(said)
     if expression is not None:
         return Licence(
@@ -132,8 +134,10 @@ def _classified(metadata: RawMetadata) -> tuple[str | None, str]:
 
 
 def _expression_in_files(texts: Mapping[str, str]) -> str | None:
-    """Return the expression of the package's own licence files, all at the top level; those below are of bundled
-    code."""
+    """Return the expression of the package's own licence files, all at the top level.
+
+    Those below are of bundled code.
+    """
     found = set()
     top = min((path.count("/") for path in texts), default=0)
     for path, text in texts.items():

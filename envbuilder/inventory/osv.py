@@ -219,8 +219,7 @@ def _bounded(key: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _in_range(events: Sequence[tuple[str, str]], key: Callable[[str], Any], version: str) -> bool:
-    """Evaluate a range as OSV specifies: events in the order of versions, of which the last applicable one
-    decides."""
+    """Evaluate a range as OSV specifies: the last applicable event, in the order of versions, decides."""
     here = key(version)
     limits = [limit for kind, limit in events if kind == "limit"]
     if limits and not any(limit == "*" or here < key(limit) for limit in limits):

@@ -58,8 +58,10 @@ def read_dependencies(
 
 
 def _include(value: Value, path: Path, found: Dependencies, *, constrains: bool) -> None:
-    """Add the lines of a requirements file; a line that a recipe cannot have is an error, with the file's own line
-    number."""
+    """Add the lines of a requirements file.
+
+    A line that a recipe cannot have is an error, with the file's own line number.
+    """
     folder = path.absolute().parent
     option = "-c" if constrains else "-r"
     match = _INCLUDED.fullmatch(value.data.strip())

@@ -123,9 +123,10 @@ class Recipe:
         return f"envbuilder lock --matrix {self.path.stem}" if matrix else f"envbuilder lock {self.name}"
 
     def digest(self) -> str:
-        """Return the sha256 of everything that a lock or an archive depends on, without ``verify``, comments, and
-        the folder. The release's requirements are included, so that a lock becomes stale when this tool's data on a
-        release changes.
+        """Return the sha256 of everything that a lock or an archive depends on.
+
+        That is not ``verify``, comments, or the folder. The release's requirements are included, so that a lock
+        becomes stale when this tool's data on a release changes.
         """
         canonical: dict[str, Any] = {
             "triton": self.triton,

@@ -121,8 +121,9 @@ class Crew:
             job.wait()
 
     def start(self, work: Callable[[], T], *, beside: bool = True, nice: int = 0) -> Job[T]:
-        """Do *work* in a thread, or without *beside* before this returns; *nice* is the niceness of it and its
-        programs (``nice(1)``).
+        """Do *work* in a thread, or without *beside* before this returns.
+
+        *nice* is the niceness of it and its programs (``nice(1)``).
         """
         job = Job(work, nice=nice)
         self._jobs.append(job)

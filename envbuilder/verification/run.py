@@ -270,8 +270,9 @@ class Run:
         )
 
     def _serve(self, live: LiveStage, found: list[Check], scratch: Path, probe: Job[bool]) -> None:
-        """Send requests to a real server, whatever the probe found: the server's result takes precedence. It is
-        started while the probe runs, and queried when that has ended.
+        """Send requests to a real server, whatever the probe found: the server's result takes precedence.
+
+        It is started while the probe runs, and queried when that has ended.
         """
         assert self.manifest is not None  # otherwise nothing would be deployed
         if self.serving is not None:

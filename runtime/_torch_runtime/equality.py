@@ -39,8 +39,9 @@ def differences(
     against: str = "eager",
     tolerance: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Describe the outputs in which *found* differs from *expected*, the result of *against*; both are arrays by
-    name.
+    """Describe the outputs in which *found* differs from *expected*, the result of *against*.
+
+    Both are arrays by name.
 
     Outputs of :func:`rough_outputs` are *rough*. A *tolerance* of ``rtol`` and ``atol``, as NumPy's ``allclose`` takes
     them, overrides :data:`TOLERANCES`.

@@ -102,8 +102,10 @@ class Evidence:
 
 
 def may_load(folder: str) -> bool:
-    """Return whether code in *folder* mentions a function that loads weights; otherwise its import is not
-    observed."""
+    """Return whether code in *folder* mentions a function that loads weights.
+
+    Otherwise its import is not observed.
+    """
     with os.scandir(folder) as entries:
         paths = [entry.path for entry in entries if entry.name.endswith(".py") and entry.is_file()]
     for path in paths:

@@ -16,8 +16,10 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def half_as_float32(model: LoadedModel, values: list[Any]) -> dict[str, Any] | None:
-    """Return the outputs for *values* as arrays by name, computed in float32; None: no weights are in half
-    precision."""
+    """Return the outputs for *values* as arrays by name, computed in float32.
+
+    None: no weights are in half precision.
+    """
     module = model.eager
     if not isinstance(module, torch.nn.Module):
         return None

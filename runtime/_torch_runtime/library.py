@@ -1,5 +1,4 @@
-"""Load a model without a ``model.py``: a library class that MODEL_CLASS names, or a folder of Hugging Face's
-libraries."""
+"""Load a model without a ``model.py``: a library class in MODEL_CLASS, or a folder of Hugging Face's libraries."""
 
 from __future__ import annotations
 

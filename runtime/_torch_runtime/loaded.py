@@ -109,8 +109,7 @@ class LoadedModel:
         return loaded
 
     def _settle(self, module: torch.nn.Module, args: dict[str, str]) -> torch.nn.Module:
-        """Move *module* to its device and dtype, set eval mode, and share its weights with other instances if
-        enabled."""
+        """Move *module* to its device and dtype, set eval mode, and share its weights if enabled."""
         given = self.files.weights or self._loads_itself
         if not given and next(module.parameters(), None) is not None:
             what = type(module).__name__
@@ -153,8 +152,7 @@ class LoadedModel:
 
     @property
     def can_compile(self) -> bool:
-        """Whether torch.compile supports it: it must not be compiled already, nor take strings, which are constants
-        there."""
+        """Whether torch.compile supports it: not if it is compiled already, or takes strings."""
         compiled = ("AOTICompiledModel", AOTInductorModel.__name__)
         done = isinstance(self.eager, torch.jit.ScriptModule) or type(self.eager).__name__ in compiled
         return not done and all(field.data_type != "STRING" for field in self.inputs)

@@ -9,8 +9,10 @@ import triton_python_backend_utils as pb_utils
 
 
 class Metrics:
-    """The metrics of a model, if the server has metrics. An update costs a message, so there is one a second at
-    most."""
+    """The metrics of a model, if the server has metrics.
+
+    An update costs a message, so there is one a second at most.
+    """
 
     TEXTS = {  # noqa: RUF012 - a constant
         "recompiles": "Graphs compiled after warm-up",

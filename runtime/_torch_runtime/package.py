@@ -47,8 +47,10 @@ class Package:
             self._variants[tuple(variant["present"])] = (loader, variant["dims"], variant["ranges"])
 
     def forward(self, tensors: list[Any]) -> list[Any]:
-        """Return the outputs for *tensors*; the uncompiled model answers for shapes that the package does not
-        support."""
+        """Return the outputs for *tensors*.
+
+        The uncompiled model answers for shapes that the package does not support.
+        """
         loader = self._find(tensors)
         if loader is None:
             return self._model.forward(tensors)

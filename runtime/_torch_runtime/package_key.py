@@ -118,8 +118,10 @@ def is_trusted(path: str) -> bool:
 
 
 def key_difference(key: dict[str, Any], fitting: dict[str, Any]) -> str | None:
-    """Describe the part in which the *key* of compiled code differs from the *fitting* one; None if they are
-    equal."""
+    """Describe the part in which the *key* of compiled code differs from the *fitting* one.
+
+    None if they are equal.
+    """
     for part, here in fitting.items():
         made = key.get(part)
         if part == "device" and made:

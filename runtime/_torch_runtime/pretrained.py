@@ -1,5 +1,4 @@
-"""Load a folder written by Hugging Face's libraries with those libraries, offline and without the model's own
-code."""
+"""Load a folder of Hugging Face's libraries with them, offline and without the model's own code."""
 
 from __future__ import annotations
 

@@ -191,8 +191,10 @@ def is_served(value: Any) -> bool:
 
 
 def _instances(module: types.ModuleType, classes: list[Any]) -> list[str]:
-    """Return the names of module instances in the file; if it defines classes, only those that contain one of
-    them."""
+    """Return the names of module instances in the file.
+
+    If it defines classes, only those that contain one of them.
+    """
     found: dict[int, str] = {}
     for name, value in vars(module).items():
         made = isinstance(value, torch.nn.Module) and not name.startswith("_")

@@ -97,8 +97,7 @@ def unpickle(path: str) -> Any:
 
 
 def _plain_allowed() -> Any:
-    """Allow types that only hold values and that trainers save beside weights: a program's arguments, NumPy's
-    scalars."""
+    """Allow types of plain values that trainers save beside weights: a program's arguments, NumPy's scalars."""
     allow: Any = getattr(torch.serialization, "safe_globals", None)
     if allow is None:  # before torch 2.5
         return contextlib.nullcontext()

@@ -74,8 +74,7 @@ def find_pins(name: str, held: str, recipe: Recipe, inventory: Inventory | None)
 
 
 def spec_limits_above(spec: str) -> bool:
-    """Whether a match spec of conda has an upper limit: a version other than ``*``, ``>``, ``>=`` and ``!=``, or a
-    build."""
+    """Whether a match spec has an upper limit: a version other than ``*``, ``>``, ``>=`` and ``!=``, or a build."""
     head, _, keys = spec.strip().rpartition("::")[2].partition("[")
     said = {key: next(filter(None, values), "") for key, *values in _KEY.findall(keys)}
     rest = _AFTER_OPERATOR.sub(r"\1", _SPEC_NAME.sub("", head)).split()

@@ -1,5 +1,7 @@
-"""``envbuilder apply``: bring a repository up to date with its recipes, model by model; completed work is not
-repeated."""
+"""``envbuilder apply``: bring a repository up to date with its recipes, model by model.
+
+Completed work is not repeated.
+"""
 
 from __future__ import annotations
 

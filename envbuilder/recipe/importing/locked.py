@@ -121,8 +121,10 @@ def _any_of(roots: Sequence[Requirement]) -> str:
 
 
 def is_source_only(files: Iterable[str]) -> bool:
-    """Return whether *files*, those of a package in a lock, contain no wheel for Linux on x86-64; False if there
-    are none."""
+    """Return whether *files*, those of a package in a lock, contain no wheel for Linux on x86-64.
+
+    False if there are none.
+    """
     names = [file.rpartition("/")[2].lower() for file in files]
     wheels = [name for name in names if name.endswith(".whl")]
     fits = [name for name in wheels if name.endswith("-any.whl") or ("linux" in name and "x86_64" in name)]

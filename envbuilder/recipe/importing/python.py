@@ -17,8 +17,10 @@ from envbuilder.recipe.importing.wanted import Imported
 def possible_pythons(
     imported: Imported, specs: Sequence[Spec], release: Release, python: str | None
 ) -> tuple[str, ...]:
-    """Return the versions that the recipe may have, newest first; *python* is the user's choice, which overrides
-    the file. If the file allows none for which the release has a stub, all of the release's are returned.
+    """Return the versions that the recipe may have, newest first.
+
+    *python* is the user's choice, which overrides the file. If the file allows none for which the release has a
+    stub, all of the release's are returned.
     """
     if python is not None:
         return (python,)

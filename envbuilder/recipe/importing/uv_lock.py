@@ -130,8 +130,7 @@ class _Lock:
     def _edges(
         self, record: Record, key: str, pythons: frozenset[str]
     ) -> list[tuple[Record, frozenset[str]]]:
-        """Return the dependencies under *key* that apply to a server with one of *pythons*, each with those
-        Pythons."""
+        """Return the dependencies under *key* that apply to a server, each with its Pythons among *pythons*."""
         found = []
         for edge in record.records(key) if key in record else ():
             holds_for = pythons & self._pythons(edge.text("marker") if "marker" in edge else "")

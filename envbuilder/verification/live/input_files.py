@@ -153,8 +153,10 @@ def _checked(
 
 
 def _array(value: Any, field: Any, batched: bool, where: str) -> np.ndarray[Any, Any]:
-    """Convert to an array of the field's type; without a batch dim it becomes a batch of one if the model takes
-    batches."""
+    """Convert to an array of the field's type.
+
+    Without a batch dim it becomes a batch of one if the model takes batches.
+    """
     kind, dims = data_type(field), [int(dim) for dim in field.dims]
     try:
         array = _typed(value, kind) if isinstance(value, np.ndarray) else _of_json(value, kind, dims)

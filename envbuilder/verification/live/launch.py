@@ -53,8 +53,9 @@ _COMPILER_FOLDERS: Final = ("/usr/lib/gcc", "/usr/libexec/gcc", "/usr/include", 
 
 @functools.cache
 def host_compilers() -> tuple[str, ...]:
-    """List the files of this machine's compilers: programs, and folders with their parts and headers. Links are
-    omitted, as their targets are listed.
+    """List the files of this machine's compilers: programs, and folders with their parts and headers.
+
+    Links are omitted, as their targets are listed.
     """
     programs = [path for path in Path("/usr/bin").glob("*") if _COMPILERS.fullmatch(path.name)]
     folders = [path for pattern in _COMPILER_FOLDERS for path in Path("/").glob(pattern[1:]) if path.is_dir()]
@@ -76,8 +77,9 @@ def mount_namespace() -> tuple[str, ...] | None:
 
 
 def hiding(hidden: Sequence[str]) -> list[str]:
-    """Return a command prefix that runs a program without access to the files and folders *hidden*. The prefix
-    process becomes that program. It is empty if this user may not create mount namespaces.
+    """Return a command prefix that runs a program without access to the files and folders *hidden*.
+
+    The prefix process becomes that program. It is empty if this user may not create mount namespaces.
     """
     namespace = mount_namespace()
     if not hidden or namespace is None:
@@ -131,8 +133,10 @@ class Sandbox:
         hidden: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Completed:
-        """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds. If isolated, it
-        cannot see the files and folders *hidden*. It ends with this process, even if that is killed.
+        """Run the environment's Python on *args* as *launch* runs a stub; *timeout* in seconds.
+
+        If isolated, it cannot see the files and folders *hidden*. It ends with this process, even if that is
+        killed.
 
         Raises:
             CommandError: it ran out of time.

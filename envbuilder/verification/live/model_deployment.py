@@ -84,8 +84,10 @@ class ModelDeployment:
     def deploy(
         self, asked: ModelChoice, launch: Launch | None, models: list[DeployedModel]
     ) -> Iterator[Check]:
-        """Deploy the models that are *asked* for, add them to *models*, and yield checks; *launch* starts
-        ``auto_complete_config``."""
+        """Deploy the models that are *asked* for, add them to *models*, and yield checks.
+
+        *launch* starts ``auto_complete_config``.
+        """
         try:
             wanted = asked.wanted()
             prepared = functools.partial(
@@ -139,8 +141,7 @@ class ModelDeployment:
         return all(file_sha256(path) == sha256 for path in self.environments)
 
     def _complete(self, deployed: DeployedModel, launch: Launch | None) -> tuple[DeployedModel, list[Check]]:
-        """Return *deployed* with its configuration completed as far as possible here, and checks on why it is not
-        complete."""
+        """Return *deployed* with its configuration completed as far as possible here, and checks if it is not."""
         if launch is None or deployed.apart is not None:
             return replace(deployed, incomplete=True), []
         try:

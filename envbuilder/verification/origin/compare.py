@@ -50,8 +50,9 @@ def compare(
     claimed: Callable[[str], bool],
     doubtful: str | None,
 ) -> Comparison:
-    """Compare the members of *contents*, except manifest and bytecode, with *contributions*; the first with a path
-    wins.
+    """Compare the members of *contents*, except manifest and bytecode, with *contributions*.
+
+    The first with a path wins.
 
     One of *environment_files* must exist. *claimed* says which members may come from missing artifacts; *doubtful*
     is the origin of files that unknown code may have changed.

@@ -1,5 +1,6 @@
-"""A cache of this check: contributions of bases, and bytecode of sources. Both take seconds to compute, and never
-change. It is kept only in this machine's store, never in a remote store.
+"""A cache of this check: contributions of bases, and bytecode of sources.
+
+Both take seconds to compute, and never change. It is kept only in this machine's store, never in a remote store.
 """
 
 from __future__ import annotations

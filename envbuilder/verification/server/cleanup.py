@@ -54,8 +54,9 @@ class Leftovers:
                     self._note((process / source).read_bytes())
 
     def remember(self) -> None:
-        """Record a folder that the server has created and not used yet: only its memory contains the name. It
-        creates one for each loaded backend, and leaves it behind if it is ended before it is ready.
+        """Record a folder that the server has created and not used yet: only its memory contains the name.
+
+        It creates one for each loaded backend, and leaves it behind if it is ended before it is ready.
         """
         folder = Path("/proc") / str(self.pid)
         with contextlib.suppress(OSError, ValueError), (folder / "mem").open("rb", buffering=0) as memory:
@@ -67,8 +68,9 @@ class Leftovers:
         self.extracted.update(Path(os.fsdecode(found)) for found in _EXTRACTED.findall(text))
 
     def kill(self) -> None:
-        """Kill its remaining processes: stubs of a dead server live on in its group. Once they are gone, none of
-        them writes into what is removed afterwards.
+        """Kill its remaining processes: stubs of a dead server live on in its group.
+
+        Once they are gone, none of them writes into what is removed afterwards.
         """
         deadline = time.monotonic() + _GONE_AFTER
         with contextlib.suppress(ProcessLookupError):

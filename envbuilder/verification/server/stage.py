@@ -30,8 +30,7 @@ class ServerStage:
     """The server that was used, if any."""
 
     def at_hand(self, python: str) -> Server | None:
-        """Return the server that would be used, if it is available and supports environments of *python*
-        (``3.11``)."""
+        """Return the server that would be used, if it is available and supports *python* (``3.11``)."""
         with suppress(VerifyError):
             server = self.finder.find(self.choice.program, self.session, fetch=False)
             return server if python in server.pythons else None

@@ -20,8 +20,8 @@ _LIBPYTHON: Final = re.compile(r"(?:\./)?lib/libpython(3\.\d+)\.so\.1\.0")
 
 
 def add_stubs(repository: Path, stubs: Mapping[str, Path], python: str) -> None:
-    """Put the matching stub into each model of *repository* whose environment does not have *python*, if there is
-    one."""
+    """Put the matching stub, if any, into each model of *repository* whose environment has another Python than
+    *python*."""
     found: dict[str, str | None] = {}
     for folder in sorted(path for path in repository.iterdir() if path.is_dir()):
         try:
