@@ -26,6 +26,7 @@ from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import VerifyError
 from envbuilder.foreign.deployable import describe_foreign
+from envbuilder.guest.equality import differences, largest_difference
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.verification.live import inputs
 from envbuilder.verification.server.cleanup import extractions
@@ -34,9 +35,6 @@ from envbuilder.verification.server.servers import StartOptions
 from envbuilder.verification.server.tritonserver import TritonServer
 
 _ROWS: Final = 3
-_RELATIVE: Final = 1e-3
-_ABSOLUTE: Final = 1e-4
-"""Largest difference of a correct response from eager; the difference itself is reported."""
 _UNCOMPILED: Final = ("TORCH_COMPILE_OPTIONAL_PARAMETERS", '{"disable": true}')
 
 
@@ -323,13 +321,10 @@ def _difference(
     Raises:
         VerifyError: it is wrong.
     """
-    worst = 0.0
-    for name, array in expected.items():
-        found = answer[name]
-        if found.shape != array.shape or not np.allclose(found, array, rtol=_RELATIVE, atol=_ABSOLUTE):
-            raise VerifyError(f"the answer for {name} is wrong: {found}\n{running.last_lines()}")
-        worst = max(worst, float(np.abs(found.astype(np.float64) - array).max()))
-    return worst
+    differing = differences(answer, expected)
+    if differing:
+        raise VerifyError(f"a response is wrong: {'; '.join(differing)}\n{running.last_lines()}")
+    return largest_difference(answer, expected)
 
 
 def summed(name: str, starts: Sequence[Start]) -> ModelStarts:
