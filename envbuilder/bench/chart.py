@@ -44,7 +44,7 @@ def draw_starts(starts: Starts) -> Iterator[Box]:
     longest = max(start.seconds for model in starts.models for start in model.starts)
     scale = (_WIDTH - 2 * _MARGIN - _LABELS - _FIGURES) / longest
     yield Box(0, 0, _WIDTH, height, fill="white")
-    title = f"{starts.archive}: seconds from starting {starts.server} to the first right answer"
+    title = f"{starts.archive}: seconds from starting {starts.server} to the first correct response"
     yield Box(_MARGIN, _MARGIN, _WIDTH, _TITLE - _MARGIN, text=title, font=16)
     top = _TITLE
     for model in starts.models:
