@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder.aot.model_sandbox import Stage
+from envbuilder.aot.model_sandbox import ModelSandbox
 from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.errors import DeployError
@@ -16,10 +16,10 @@ from envbuilder.util.resources import runtime_file
 from tests.deployment.conftest import CONFIG
 
 
-def make(environment: Path, model: Path) -> Stage:
+def make(environment: Path, model: Path) -> ModelSandbox:
     scratch = model.parent.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return Stage.make(environment, model, scratch, isolate=False)
+    return ModelSandbox.make(environment, model, scratch, isolate=False)
 
 
 def test_the_models_files_with_the_runtime_and_without_its_environment(archive: Path, model: Path) -> None:

@@ -51,7 +51,7 @@ def targets(small: Small, said: str = "beta==1.0") -> Targets:
 
 def test_an_archive_that_is_here_is_looked_into(small: Small, report: BuildReport) -> None:
     digest, held, whole = targets(small).look(report.sha256, None)
-    assert (digest, [one.said() for one in held], whole) == (report.manifest.lock_digest, ["beta 1.0"], True)
+    assert (digest, [one.label() for one in held], whole) == (report.manifest.lock_digest, ["beta 1.0"], True)
     assert targets(small, "beta==2.0").look(report.sha256, None) == (digest, (), True)
 
 
@@ -61,7 +61,11 @@ def test_of_one_that_is_not_here_its_manifest_is_asked(
     shutil.rmtree(small.output)
     assert targets(small).look(report.sha256, None) == ("", (), False)
     digest, held, whole = targets(small).look(report.sha256, remote)
-    assert (digest, [one.said() for one in held], whole) == (report.manifest.lock_digest, ["beta 1.0"], False)
+    assert (digest, [one.label() for one in held], whole) == (
+        report.manifest.lock_digest,
+        ["beta 1.0"],
+        False,
+    )
     with pytest.raises(StoreError, match="holds no archive 777777777777"):
         targets(small).look(NOWHERE, remote)
 
@@ -122,7 +126,7 @@ def test_images_of_archives_that_are_here(small: Small, report: BuildReport) -> 
     pointing, note = targets(small).image(image_of(report.sha256), session)
     assert note is None
     assert pointing is not None
-    assert (pointing.lock_digest, [one.said() for one in pointing.held]) == (
+    assert (pointing.lock_digest, [one.label() for one in pointing.held]) == (
         report.manifest.lock_digest,
         ["beta 1.0"],
     )
