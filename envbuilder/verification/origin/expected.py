@@ -56,7 +56,8 @@ def wheel_contribution(
 
     Raises:
         AssembleError: it is no wheel.
-        OSError: it cannot be read, or is another one.
+        IntegrityError: it is another one.
+        OSError: it cannot be read.
     """
     with open_locked(path, artifact) as file:
         wheel = ZipDirectory(file, artifact.filename)
@@ -78,7 +79,8 @@ def _stated(record: str) -> dict[str, str]:
         if digest.startswith("sha256="):
             with suppress(ValueError):
                 raw = base64.urlsafe_b64decode(digest.removeprefix("sha256=") + "==")
-                stated[path] = raw.hex()
+                if len(raw) == hashlib.sha256().digest_size:  # what is no base64 is skipped, not refused
+                    stated[path] = raw.hex()
     return stated
 
 
