@@ -32,7 +32,7 @@ PACK: dict[str, Any] = {
     "bytecode": True,
     "level": 4,
     "uncompressed": False,
-    "exclude": ["**/tests/**", "*.own"],
+    "exclude": ["**/*.a", "*.own"],
 }
 
 
@@ -46,14 +46,14 @@ def packed(**pack: Any) -> Manifest:
 def test_how_an_archive_was_packed_is_in_its_manifest() -> None:
     found = packing_of(packed(bytecode=False, level=7))
     assert (found.rules.bytecode, found.rules.level) == (False, 7)
-    assert found.rules.exclude == ("**/tests/**", "*.own")
+    assert found.rules.exclude == ("**/*.a", "*.own")
     assert found.kept == {}
 
 
 def test_files_that_stay_for_a_module_match_a_default_rule() -> None:
-    kept = ManifestKept(path="lib/a/tests/helper.py", imported_by="a")
-    assert packing_of(replace(packed(), kept=(kept,))).kept == {"lib/a/tests/helper.py": "a"}
-    for path in ("lib/a/other.py", "lib/tests/x.own"):
+    kept = ManifestKept(path="lib/a/helper.a", imported_by="a")
+    assert packing_of(replace(packed(), kept=(kept,))).kept == {"lib/a/helper.a": "a"}
+    for path in ("lib/a/other.py", "lib/x.own"):
         with pytest.raises(IntegrityError) as raised:
             packing_of(replace(packed(), kept=(replace(kept, path=path),)))
         assert raised.value.message == f"kept: {path!r} is not excluded by the default rules"
