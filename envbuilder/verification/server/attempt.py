@@ -13,7 +13,7 @@ from envbuilder.verification.live.inputs import Inputs
 from envbuilder.verification.server.process import RunningServer
 
 Ask = Callable[[RunningServer, DeployedModel, Inputs], Answer]
-_PATIENCE: Final = 60.0
+PATIENCE: Final = 60.0
 """Seconds: where an answer did not come for longer, no other values are tried."""
 
 
@@ -36,7 +36,7 @@ class Attempt:
             return True
 
         def again() -> bool:
-            return time.monotonic() - began < _PATIENCE and is_the_inputs_fault(inputs, answers)
+            return time.monotonic() - began < PATIENCE and is_the_inputs_fault(inputs, answers)
 
         self._again = again
         return self._ask(running, deployed, inputs)
