@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from envbuilder.verification.report import Check
+from envbuilder.catalog.triton import find_release
+from envbuilder.progress import SILENT
+from envbuilder.verification.report import Check, failed, passed
+from envbuilder.verification.static.extracted import open_archive
+from envbuilder.verification.static.foreign_release import base_python, fitted
 from tests.helpers.environments import environment, failures, pack, verdicts
 from tests.verification.static.conftest import with_python
 
@@ -63,3 +67,41 @@ def test_no_hint_names_what_this_tool_alone_has(tmp_path: Path) -> None:
         assert "recipe" not in (one.fix or "").replace(
             "create a recipe from it with `envbuilder import`", ""
         ), one
+
+
+@pytest.mark.parametrize(
+    ("links", "base"),
+    [
+        ({"bin/python3": "/usr/bin/python3.11"}, "/usr/bin/python3.11"),
+        (
+            {"bin/python3": "python", "bin/python": "../opt/python", "opt/python": "/usr/bin/python3"},
+            "/usr/bin/python3",
+        ),
+        ({"bin/python3": "python", "bin/python": "python3"}, None),
+        ({"bin/python3": "gone"}, None),
+        ({"bin/python3": "python3.11", "bin/python3.11": b"\x7fELF"}, None),
+        ({}, None),
+    ],
+)
+def test_the_python_outside_that_a_venv_leads_to(
+    tmp_path: Path, links: dict[str, bytes | str], base: str | None
+) -> None:
+    tree = {path: data for path, data in environment().items() if path != "bin/python3"} | links
+    archive = open_archive(pack(tree, tmp_path), tmp_path / "environment", lambda _: [], SILENT)
+    assert base_python(archive) == base
+
+
+def test_checks_that_another_tool_can_cure_have_its_hints(tmp_path: Path) -> None:
+    release = find_release("24.10")
+    archive = open_archive(pack(environment(), tmp_path), tmp_path / "environment", lambda _: [], SILENT)
+    ours = [
+        failed("system.demands", "24.10 requires numpy<2", "lock it", release),
+        failed("archive.through-links", "x", "ours", release),
+        failed("other.check", "x", "as it is", release),
+        passed("system.glibc", "fine", release),
+    ]
+    made = list(fitted(ours, archive, release))
+    assert [one.id for one in made] == [one.id for one in ours]
+    assert made[0].fix != "lock it"
+    assert made[1].fix == "write each file with its real path, as `conda-pack` does"
+    assert (made[2], made[3]) == (ours[2], ours[3])
