@@ -83,5 +83,10 @@ def test_a_model_that_takes_nothing_or_everything() -> None:
 
 def test_without_floats_there_is_nothing_else_to_ask() -> None:
     asked: list[Any] = []
-    assert not is_the_inputs_fault({"n": MADE_UP["n"]}, lambda one: bool(asked.append(one)))
+
+    def answers(inputs: dict[str, Any]) -> bool:
+        asked.append(inputs)
+        return True
+
+    assert not is_the_inputs_fault({"n": MADE_UP["n"]}, answers)
     assert asked == []

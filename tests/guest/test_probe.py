@@ -35,7 +35,8 @@ class Made:
     def __init__(self, tmp_path: Path, source: str, **rest: Any) -> None:
         (tmp_path / "own" / "1").mkdir(parents=True)
         (tmp_path / "own" / "1" / "model.py").write_text(source)
-        np.savez(tmp_path / "inputs.npz", **{"1/x": np.ones((1,), np.float32)})
+        inputs: dict[str, Any] = {"1/x": np.ones((1,), np.float32)}
+        np.savez(tmp_path / "inputs.npz", **inputs)
         self.found: dict[str, Any] = {}
         self.kept: list[str] = []
         job = {

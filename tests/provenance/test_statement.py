@@ -40,8 +40,14 @@ def test_what_an_archive_was_made_of() -> None:
         "digest": {"sha256": "2" * 64},
     }
     assert [(one["uri"], *one["digest"].items()) for one in definition["resolvedDependencies"]] == [
-        ("pkg:pypi/alpha@1.0?file_name=alpha-1.0-py3-none-any.whl", ("sha256", hashlib.sha256(b"alpha").hexdigest())),
-        ("pkg:pypi/beta@2.0?file_name=beta-2.0-py3-none-any.whl", ("sha256", hashlib.sha256(b"beta").hexdigest())),
+        (
+            "pkg:pypi/alpha@1.0?file_name=alpha-1.0-py3-none-any.whl",
+            ("sha256", hashlib.sha256(b"alpha").hexdigest()),
+        ),
+        (
+            "pkg:pypi/beta@2.0?file_name=beta-2.0-py3-none-any.whl",
+            ("sha256", hashlib.sha256(b"beta").hexdigest()),
+        ),
         ("pkg:generic/cpython@3.11.7", ("envbuilder", "3" * 64)),
     ]
     details = found["predicate"]["runDetails"]

@@ -121,7 +121,7 @@ def test_a_base_is_laid_out_once(
     tmp_path: Path, python311: Interpreter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack = little(python311)
-    packing = Packing(rules=PackRules(bytecode=False, level=1, exclude=pack.exclude))
+    packing = Packing(rules=PackRules(bytecode=False, level=1, exclude=pack.exclude or ()))
     memory = Memory(store=Store.open(tmp_path / "store"), tools="1")
     base = CPythonBase(found=python311)
     first = base_contributions(base, "CPython", packing, memory)

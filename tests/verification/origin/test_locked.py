@@ -21,7 +21,7 @@ NOBODY = LockedInterpreter(version="3.11.99", origin="nobody", digest="0" * 64)
 
 
 def packing(small: Small) -> Packing:
-    return Packing(rules=PackRules(bytecode=False, level=1, exclude=small.recipe.pack.exclude))
+    return Packing(rules=PackRules(bytecode=False, level=1, exclude=small.recipe.pack.exclude or ()))
 
 
 def accounted(small: Small, lock: Lock, store: Store, *folders: Path) -> Locked:

@@ -168,7 +168,8 @@ def test_what_the_lock_decides(contents: Contents, built_small: Small) -> None:
     )
     assert manifest_differences(true, lock, contents, {}, None) == []
     for name in ("recipe", "recipe_digest", "release", "torch", "cuda"):
-        assert manifest_differences(replace(true, **{name: "x"}), lock, contents, {}, None) == [name]
+        lie: dict[str, Any] = {name: "x"}
+        assert manifest_differences(replace(true, **lie), lock, contents, {}, None) == [name]
     fewer = replace(true, packages=true.packages[1:])
     assert manifest_differences(fewer, lock, contents, {}, None) == ["packages"]
     # A lock that was rewritten since says nothing of the recipe's digest.
