@@ -83,3 +83,20 @@ def test_a_file_that_became_shorter_ends_the_upload(faulty: Faulty) -> None:
     with of(faulty.host) as there, pytest.raises(IntegrityError, match=r"ends after 2\.0 kB of 10\.2 kB"):
         there.upload(BLOB, reading(DATA[:2000]))
     assert faulty.blobs == {}
+
+
+def test_who_gets_on_may_fail_as_often_as_it_takes(faulty: Faulty) -> None:
+    """Only failures one after the other, without a byte more, are counted."""
+    asked: list[str] = []
+
+    def every_other(handler: Handler) -> bool:
+        if handler.command != "PATCH":
+            return False
+        asked.append(handler.path)
+        if len(asked) % 2:
+            handler.error(500)
+        return len(asked) % 2 == 1
+
+    faulty.faults.append(every_other)
+    upload(faulty)
+    assert len(asked) == 22, "eleven chunks, each refused once"

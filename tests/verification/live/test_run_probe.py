@@ -71,13 +71,12 @@ def probe(
     *,
     compile: Mapping[str, Any] = EAGER,
     launch: Launch = "sourced",
-    compiler: str | None = None,
 ) -> Probed:
     """Run the probe with *directory*'s model in the environment where it lies."""
     made = Sandbox.make(folder / "root", isolate=False)
     sandbox = Sandbox(root=made.root, environment=environment, isolated=False)
     subject = prepare(archive, directory, sandbox, folder / "envs", compile=compile, reporter=SILENT)
-    return run_probe(replace(subject, questions=made_up(subject.config), compiler=compiler), launch)
+    return run_probe(replace(subject, questions=made_up(subject.config)), launch)
 
 
 def judged(probed: Probed, manifest: Manifest, **known: Any) -> dict[str, Check]:
@@ -314,18 +313,18 @@ def test_half_precision(tmp_path: Path, cpu_archive: Path, cpu_environment: Path
 
 
 def test_no_compiler_is_no_failure(
-    tmp_path: Path, cpu_archive: Path, cpu_environment: Path, manifest: Manifest
+    tmp_path: Path,
+    cpu_archive: Path,
+    cpu_environment: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those of this machine are hidden, as where an environment brings its own; this one brings none."""
+    empty = tmp_path / "no-programs"
+    empty.mkdir()
+    monkeypatch.setattr("envbuilder.verification.live.launch.SEARCH_PATH", str(empty))
     directory = model(tmp_path, MODEL.format(body="return x * 2"))
     probed = probe(
-        directory,
-        tmp_path,
-        cpu_archive,
-        cpu_environment,
-        compile={"dynamic": True},
-        launch="direct",
-        compiler="bin/none",
+        directory, tmp_path, cpu_archive, cpu_environment, compile={"dynamic": True}, launch="direct"
     )
     checks = judged(probed, manifest)
     assert failures(checks.values()) == {}

@@ -19,6 +19,7 @@ from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.model_deployment import ModelChoice
+from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.live.stage import LiveStage
 from envbuilder.verification.report import Check
 from envbuilder.verification.static import loader
@@ -27,7 +28,9 @@ from tests.helpers.environments import SITE, Tree, environment, manifest, pack
 from tests.helpers.notes import Notes
 from tests.helpers.own_models import FLOATS, HEAD, ONE, write
 from tests.helpers.packages import distribution, opened
+from tests.helpers.probes import served
 
+GL = "libGL.so.1: cannot open shared object file: No such file or directory"
 DOUBLE = (
     HEAD
     + ONE
@@ -185,8 +188,7 @@ def test_a_package_that_is_not_imported_fails_no_model(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loader, "host_libraries", lambda: frozenset())
-    gl = "libGL.so.1: cannot open shared object file: No such file or directory"
-    live = stage(tmp_path, model, tree=distribution("bad", {"bad.py": f"raise ImportError({gl!r})"}))
+    live = stage(tmp_path, model, tree=distribution("bad", {"bad.py": f"raise ImportError({GL!r})"}))
     found: list[Check] = []
     live.deploy(found)
     live.probe(found)
@@ -194,3 +196,20 @@ def test_a_package_that_is_not_imported_fails_no_model(
     assert [one.status for one in checks["probe.model"]] == ["passed"]
     assert [one.status for one in checks["probe.packages"]] == ["failed"]
     assert live.met == {live.releases[0]: [("bad", "libGL.so.1")]}
+
+
+def test_only_what_the_model_meets_decides_whether_all_was_well(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe is known, and its packages are really imported: one that fails is its own check."""
+    monkeypatch.setattr(loader, "host_libraries", lambda: frozenset())
+    live = stage(tmp_path, model, tree=distribution("bad", {"bad.py": f"raise ImportError({GL!r})"}))
+    live.deploy([])
+    answer = served(own=True, compiled=False)
+    live.probes["double", "sourced"] = Probed(launch="sourced", answer=answer, ended="", seconds=1.0)
+    found: list[Check] = []
+    assert live.probe(found)
+    assert [one.id for one in found if one.status == "failed"] == ["probe.packages"]
+    broken = {**answer, "modules": ["yaml (/usr/lib/python3/yaml.py)"]}
+    live.probes["double", "sourced"] = Probed(launch="sourced", answer=broken, ended="", seconds=1.0)
+    assert not live.probe([])

@@ -29,9 +29,10 @@ def accounted(small: Small, lock: Lock, store: Store, *folders: Path) -> Locked:
     return account(lock, packing(small), around, Memory(store=store, tools="1"))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "store")
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One that remembers what the interpreter contributes: no artifact gets into it."""
+    return Store.open(tmp_path_factory.mktemp("store"))
 
 
 def test_an_interpreter_and_wheels_that_are_here(built_small: Small, store: Store) -> None:
