@@ -95,3 +95,17 @@ def test_with_another_interpreter_it_does_not_match_its_lock(proofs: Proofs, bui
     prove_origin(proofs, SHA256, manifest, [], recipe, lock)
     assert find_origin(proofs, SHA256, lock=lock, recipe=recipe) is None
     assert find_origin(proofs, SHA256, lock=None, recipe=recipe) is not None
+
+
+@pytest.mark.parametrize("change", ["name", "pack", "system_libraries", "compiler"])
+def test_another_recipe(proofs: Proofs, built_small: Small, change: str) -> None:
+    recipe = built_small.recipe
+    record_origin(proofs, SHA256, "found", lock=None, recipe=recipe)
+    others = {
+        "name": dataclasses.replace(recipe, name="other"),
+        "pack": built_small.with_pack(level=9).recipe,
+        "system_libraries": dataclasses.replace(recipe, system_libraries=("libGL.so.1",)),
+        "compiler": dataclasses.replace(recipe, compiler="bundled"),
+    }
+    assert find_origin(proofs, SHA256, lock=None, recipe=recipe) is not None
+    assert find_origin(proofs, SHA256, lock=None, recipe=others[change]) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.helpers.compiling import compiling
+from tests.helpers.compiling import compiling, packaged
 from tests.runtime.conftest import _process, pb, serve
 
-__all__ = ["_process", "compiling", "pb", "serve"]
+__all__ = ["_process", "compiling", "packaged", "pb", "serve"]

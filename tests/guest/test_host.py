@@ -52,22 +52,3 @@ def test_what_a_server_adds_and_how_it_shapes(
     command = [sys.executable, "-c", ASK, str(folder), inputs]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     assert done.stdout.strip() == answer
-
-
-LEFT = """
-import sys, threading, time
-from envbuilder.guest.job import leave
-
-print("answered")
-threading.Thread(target=time.sleep, args=(30,), daemon=sys.argv[1] == "daemon").start()
-leave()
-print("went on")
-"""
-
-
-@pytest.mark.parametrize(("kind", "said"), [("other", "answered\n"), ("daemon", "answered\nwent on\n")])
-def test_a_thread_that_a_model_leaves_is_not_waited_for(kind: str, said: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LEFT, kind], check=True, stdout=subprocess.PIPE, text=True, timeout=20
-    )
-    assert done.stdout == said

@@ -236,12 +236,13 @@ class Handler(BaseHTTPRequestHandler):
         for name, (kind, data) in registry.manifests.items():
             document = json.loads(data)
             if ":" in name and document.get("subject", {}).get("digest") == digest:
+                kind_of = document.get("artifactType") or document.get("config", {}).get("mediaType")
                 listed.append(
                     {
                         "mediaType": kind,
                         "digest": name,
                         "size": len(data),
-                        "artifactType": document.get("artifactType", ""),
+                        **({"artifactType": kind_of} if kind_of else {}),
                         "annotations": document.get("annotations", {}),
                     }
                 )

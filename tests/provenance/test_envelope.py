@@ -12,7 +12,7 @@ from envbuilder.archive.extract import extract
 from envbuilder.errors import RecipeError
 from envbuilder.provenance.envelope import provenance_beside, statement_beside
 from tests.helpers.authority import DAY, NOW, write_certificate, write_key
-from tests.provenance.conftest import attest_certified, check, edit, failed
+from tests.helpers.provenances import attest_certified, check, edit, failed
 
 
 def test_the_statement_says_of_what_an_archive_was_made(archive: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from envbuilder.fetch import sources as fetch_sources
 from envbuilder.store.local import Store
+from tests.conftest import REPOSITORY
 from tests.helpers.indexes import LINUX, Server, Sources
 
 
@@ -67,3 +70,26 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+
+
+OLDEST = "0.13.0"
+"""The oldest uv that pyproject.toml allows."""
+
+
+@pytest.fixture(scope="module")
+def oldest_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The oldest uv that may be installed beside this package."""
+    assert f'"uv>={OLDEST.removesuffix(".0")}"' in (REPOSITORY / "pyproject.toml").read_text()
+    folder = tmp_path_factory.mktemp("uv")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+    command += ["--disable-pip-version-check", f"uv=={OLDEST}"]
+    subprocess.run(command, check=True)
+    return folder / "bin" / "uv"
+
+
+@pytest.fixture(params=["installed", pytest.param("oldest", marks=pytest.mark.network)])
+def each_uv(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The uv that solves: the one that is installed, and the oldest one that may be."""
+    if request.param == "oldest":
+        path = str(request.getfixturevalue("oldest_uv"))
+        monkeypatch.setattr("envbuilder.resolve.solver.find_uv_bin", lambda: path)

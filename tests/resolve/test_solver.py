@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,8 +19,6 @@ from envbuilder.errors import ResolveError
 from envbuilder.resolve.solver import solver_environment
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.session import Session
-from envbuilder.util.urls import redacted
-from tests.conftest import REPOSITORY
 from tests.helpers.indexes import AUTHORITY, Server, Sources, lock, versions, write_recipe
 
 
@@ -50,86 +47,6 @@ def deaf_server() -> Iterator[tuple[str, threading.Event]]:
             thread.join()
             for connection in open_connections:
                 connection.close()
-
-
-MISSING = "add a user and a password to the index's URL, or put them into .netrc"
-OLDEST = "0.13.0"
-"""The oldest uv that pyproject.toml allows."""
-
-
-@pytest.fixture(scope="module")
-def oldest_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The oldest uv that may be installed beside this package."""
-    assert f'"uv>={OLDEST.removesuffix(".0")}"' in (REPOSITORY / "pyproject.toml").read_text()
-    folder = tmp_path_factory.mktemp("uv")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-    command += ["--disable-pip-version-check", f"uv=={OLDEST}"]
-    subprocess.run(command, check=True)
-    return folder / "bin" / "uv"
-
-
-@pytest.fixture(params=["installed", pytest.param("oldest", marks=pytest.mark.network)])
-def each_uv(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The uv that solves: the one that is installed, and the oldest one that may be."""
-    if request.param == "oldest":
-        path = str(request.getfixturevalue("oldest_uv"))
-        monkeypatch.setattr("envbuilder.resolve.solver.find_uv_bin", lambda: path)
-
-
-@pytest.mark.usefixtures("each_uv")
-@pytest.mark.parametrize("given", ["", "me:wrong@"])
-def test_credentials_of_an_index(tmp_path: Path, sources: Sources, store: Store, given: str) -> None:
-    with Server(sources.root, credentials="me:s3cret/") as server:
-        url = f"{server.base}/pypi"
-        known = sources.settings(index_url=url.replace("://", "://me:s3cret%2F@"))
-        assert versions(lock(write_recipe(tmp_path), known, store))["numpy"] == "1.26.4"
-        other = url.replace("://", f"://{given}")
-        with pytest.raises(ResolveError) as caught:
-            lock(write_recipe(tmp_path), sources.settings(index_url=other), Store(root=tmp_path / "store-2"))
-        assert caught.value.message == f"{redacted(other)}: answered 401: it wants other credentials"
-        assert "wrong" not in caught.value.message
-        assert (caught.value.hint == MISSING) == (not given)
-        assert given == "" or str(caught.value.hint).startswith("check the user and the password in its URL")
-
-
-@pytest.mark.usefixtures("each_uv")
-def test_credentials_of_a_further_index_and_of_pytorchs(
-    tmp_path: Path, sources: Sources, store: Store
-) -> None:
-    recipe = write_recipe(tmp_path, "only-there")
-    with Server(sources.root / "pypi", credentials="me:s3cret") as server:
-        for settings in (
-            sources.settings(extra_index_urls=(server.base,)),
-            sources.settings(pytorch_index=server.base),
-        ):
-            with pytest.raises(ResolveError, match="answered 401: it wants other credentials"):
-                lock(recipe, settings, store)
-
-
-def test_files_that_are_closed_where_their_pages_are_open(
-    tmp_path: Path, sources: Sources, store: Store
-) -> None:
-    with Server(sources.root, credentials="me:s3cret") as server:
-        for page in (sources.root / "pypi").rglob("index.html"):
-            page.write_text(
-                re.sub(
-                    r'href="([^"/#]+\.whl)',
-                    rf'href="{server.base}/pypi/{page.parent.name}/\1',
-                    page.read_text(),
-                )
-            )
-        with pytest.raises(ResolveError) as caught:
-            lock(write_recipe(tmp_path), sources.settings(), store)
-    assert re.fullmatch(
-        rf"{server.base}/pypi/\S+\.whl\S*: answered 401: it wants other credentials", caught.value.message
-    )
-
-
-@pytest.mark.parametrize("status", [403, 407])
-def test_an_index_that_lets_nobody_in(tmp_path: Path, sources: Sources, store: Store, status: int) -> None:
-    with Server(sources.root, status=status) as server, pytest.raises(ResolveError) as caught:
-        lock(write_recipe(tmp_path), sources.settings(index_url=server.base), store)
-    assert caught.value.message == f"{server.base}: answered {status}: it wants other credentials"
 
 
 def test_an_index_behind_its_own_authority(tmp_path: Path, sources: Sources, store: Store) -> None:

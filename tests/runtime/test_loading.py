@@ -249,15 +249,3 @@ def test_an_error_that_nobody_foresaw_names_the_model(serve: Serve, monkeypatch:
         LINEAR.replace("return self.linear(x)", "pass\n\n    def to(self, **_):\n        raise KeyError(1)")
     )
     assert serve.error(simple(MODEL_WEIGHTS="none")) == "KeyError: 1 (model.py, line 13)"
-
-
-def test_what_cannot_be_told_of_a_model_that_is_ready(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve.write("def f(x):\n    return x[:, :3]\n")
-    start = load_runtime().runtime_module("start")
-
-    def fail(*_: Any) -> None:
-        raise OSError("gone")
-
-    monkeypatch.setattr(start, "tell_ready", fail)
-    serve.load(simple())
-    assert serve.warnings() == ["net: ready; what it is made from cannot be said: gone"]

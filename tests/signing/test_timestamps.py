@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from envbuilder import api
-from envbuilder.errors import RecipeError, VerifyError
+from envbuilder.errors import VerifyError
 from envbuilder.provenance.envelope import provenance_beside
 from envbuilder.signing.dsse import Signer, check_envelope, parse_envelope
 from envbuilder.signing.keys import load_signer
@@ -174,36 +174,3 @@ def check_to_come(archive: Path, authority: Authority) -> None:
     envelope["signatures"][0]["certificate"] = (folder / "signer.crt").read_text()
     provenance_beside(archive).write_text(json.dumps(envelope))
     check(archive, authority.certificate)
-
-
-@pytest.mark.parametrize(
-    ("answer", "status", "said"),
-    [
-        (lambda _: b"no timestamp", 200, "http://127.0.0.1:{port}/ did not return a timestamp: "),
-        (lambda _: b"", 200, "http://127.0.0.1:{port}/ did not return a timestamp: "),
-        (
-            lambda _: b"\x30\x05\x30\x03\x02\x01\x02",
-            200,
-            "http://127.0.0.1:{port}/ rejected the request for a timestamp: status 2",
-        ),
-        (
-            lambda _: bytes(10**6),
-            200,
-            "the timestamp authority http://127.0.0.1:{port}/ does not answer: larger than",
-        ),
-        (lambda _: b"", 404, "the timestamp authority http://127.0.0.1:{port}/ does not answer: "),
-    ],
-)
-def test_an_authority_that_does_not_answer(archive: Path, answer: Any, status: int, said: str) -> None:
-    with answering(answer, status) as url, pytest.raises(RecipeError) as raised:
-        attest(archive, url)
-    port = url.rstrip("/").rpartition(":")[2]
-    assert raised.value.message.startswith(said.format(port=port))
-    assert not provenance_beside(archive).exists()
-
-
-def test_nobody_there(archive: Path) -> None:
-    with pytest.raises(
-        RecipeError, match=r"the timestamp authority http://127\.0\.0\.1:9/ does not answer: "
-    ):
-        attest(archive, "http://127.0.0.1:9/")

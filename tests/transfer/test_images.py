@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,12 +22,10 @@ from envbuilder.errors import (
     StoreError,
     VerifyError,
 )
-from envbuilder.images.layout import Layout
 from envbuilder.images.write import write_image
 from envbuilder.lockfile.pylock import lock_path, write_lock
 from envbuilder.provenance.envelope import provenance_beside
 from envbuilder.registry import connection
-from envbuilder.registry.documents import CONFIG, LAYER_GZIP, MANIFEST, describe
 from envbuilder.registry.reference import Reference, parse_reference
 from envbuilder.registry.repository import Repository
 from envbuilder.store.local import Store
@@ -50,8 +47,9 @@ from tests.helpers.registries import (
     on,
     times,
 )
-from tests.helpers.small import Small, copy_small
+from tests.helpers.small import Small
 from tests.helpers.trust import Team
+from tests.transfer.conftest import elsewhere, reference
 
 
 @pytest.fixture(scope="module")
@@ -72,34 +70,6 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     monkeypatch.setattr(connection, "sleep", found.append)
     return found
-
-
-@pytest.fixture
-def small(tmp_path: Path, built_small: Small) -> Small:
-    return copy_small(built_small, tmp_path)
-
-
-@pytest.fixture
-def session(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    return Session(settings=small.settings, store=small.store())
-
-
-@pytest.fixture
-def archive(small: Small, session: Session) -> Path:
-    return small.build(store=session.store).archive
-
-
-def reference(host: str, name: str, **more: str) -> Reference:
-    return dataclasses.replace(parse_reference(f"oci://{host}/{name}"), **more)
-
-
-def elsewhere(session: Session, tmp_path: Path) -> Session:
-    return dataclasses.replace(
-        session, store=dataclasses.replace(session.store, root=tmp_path / "another machine")
-    )
 
 
 # -- with docker-registry ----------------------------------------------------------------------------
@@ -651,54 +621,6 @@ def test_two_pushes_of_two_images_to_one_tag(faulty: Faulty, session: Session, t
     assert len(digests) == 2
     assert digests <= faulty.manifests.keys()
     assert f"sha256:{hashlib.sha256(faulty.manifests['v1'][1]).hexdigest()}" in digests
-
-
-# -- verify ----------------------------------------------------------------------------------------
-
-
-def changed_image(archive: Path, out: Path, session: Session, change: Callable[[list[Any]], object]) -> None:
-    """Write the image of an archive with other layers: pairs of a descriptor and a diff id."""
-    write_image([archive], out, session)
-    layout = Layout(out)
-    (top,) = layout.index().manifests
-    manifest = json.loads(layout.blob(top.sha256).read_bytes())
-    config = json.loads(layout.blob(manifest["config"]["digest"][7:]).read_bytes())
-    layers = list(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True))
-    change(layers)
-    manifest["layers"] = [layer for layer, _ in layers]
-    config["rootfs"]["diff_ids"] = [diff_id for _, diff_id in layers]
-    text = json.dumps(config).encode()
-    manifest["config"] = layout.put(text, describe(text, CONFIG)).json()
-    text = json.dumps(manifest).encode()
-    layout.name(layout.put(text, describe(text, MANIFEST)), "small")
-
-
-def test_an_image_with_its_layers_in_another_order_is_the_same_tree(
-    archive: Path, session: Session, tmp_path: Path
-) -> None:
-    changed_image(archive, tmp_path / "image.oci", session, lambda layers: layers.reverse())
-    with open_target(str(tmp_path / "image.oci"), session) as subject:
-        status = {check.id: check.status for check in subject.checks}
-        assert subject.archive.read_bytes() == archive.read_bytes()
-    assert status["image.layers"] == status["image.tree"] == status["image.archive"] == "passed"
-
-
-def test_an_image_that_is_not_what_its_manifest_says(archive: Path, session: Session, tmp_path: Path) -> None:
-    tar = tars.file("more", b"x") + tars.file("bin/.wh.python3") + bytes(1024)
-    blob = tars.zipped(tar)
-
-    def add(layers: list[Any]) -> None:
-        layer = Layout(tmp_path / "image.oci").put(blob, describe(blob, LAYER_GZIP)).json()
-        layers.append((layer, f"sha256:{hashlib.sha256(tar).hexdigest()}"))
-
-    changed_image(archive, tmp_path / "image.oci", session, add)
-    with open_target(str(tmp_path / "image.oci"), session) as subject:
-        found = {check.id: check for check in subject.checks}
-        assert subject.archive.name.endswith(".tar"), "the tree that a runtime would mount is verified"
-    assert found["image.layers"].status == "passed"
-    assert found["image.tree"].status == found["image.archive"].status == "failed"
-    for said in ("has a whiteout, bin/.wh.python3", "more is not in the manifest", "bin/python3 is missing"):
-        assert said in found["image.tree"].found
 
 
 # -- what refers to an image ---------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from typing import Final
 from envbuilder.catalog.triton import Launch
 from envbuilder.util.process import Completed, run, tethered
 
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""``PATH`` of whatever runs here: nothing of the user's own."""
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "sys", "dev")
 """Folders of the machine that a program in the new root can see. /usr/local is emptied: interpreters live there
 too."""
@@ -72,7 +73,7 @@ def mount_namespace() -> tuple[str, ...] | None:
     if os.geteuid() != 0:
         command = (tool, "--user", "--map-root-user", *command[1:])
     script = "mount -t tmpfs none /mnt && test -x /usr/sbin/chroot"
-    done = run([*command, "/bin/sh", "-c", script], env={"PATH": _PATH}, check=False)
+    done = run([*command, "/bin/sh", "-c", script], env={"PATH": SEARCH_PATH}, check=False)
     return command if done.returncode == 0 else None
 
 
@@ -143,7 +144,7 @@ class Sandbox:
         """
         environment = self.seen(self.environment)
         python = [f"{environment}/bin/python3", "-I", "-X", "utf8=0", *args]
-        env = {"PATH": _PATH, "LC_ALL": "C", **(variables or {})}
+        env = {"PATH": SEARCH_PATH, "LC_ALL": "C", **(variables or {})}
         command, env = self.inside(*launched(launch, environment, python, env), hidden=hidden)
         # A model may leave programs running; they are ended once the model has answered.
         return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"), until_exit=True)
@@ -163,7 +164,11 @@ class Sandbox:
         command = tethered(["chroot", str(self.root), *command])
         own = {"SYSTEM": " ".join(_SYSTEM), "HIDDEN": " ".join(hidden), "root": str(self.root)}
         own["READONLY"] = self.seen(self.environment) if self.readonly else ""
-        return [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command], {"PATH": _PATH, **env, **own}
+        return [*namespace, "/bin/sh", "-c", _ENTER + _HIDE, "sh", *command], {
+            "PATH": SEARCH_PATH,
+            **env,
+            **own,
+        }
 
 
 def launched(

@@ -1,4 +1,4 @@
-"""Compute the files that locked artifacts put into an archive: every path with its mode and sha256."""
+"""Compute what the locked artifacts put into an archive: every path with its mode and sha256."""
 
 from __future__ import annotations
 
@@ -27,35 +27,37 @@ from envbuilder.verification.origin.memory import Memory
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contribution:
-    """The files that one artifact, or this tool, puts into an archive."""
+    """What one artifact, or this tool, puts into an archive."""
 
     label: str
     files: tuple[FileFacts, ...]
     folders: tuple[str, ...] = ()
     """Empty folders."""
     excluded: tuple[Excluded, ...] = ()
-    """Files that the packing options exclude."""
+    """What the options of packing leave out of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """The packing options that an archive states."""
+    """How an archive says that it was packed."""
 
     rules: PackRules
     kept: Mapping[str, str] = field(default_factory=dict)
-    """Files that default rules would exclude but are kept, each with a module that imports it."""
+    """Files that default rules would leave out and that stay, each with a module that imports it."""
 
 
 def wheel_contribution(
     artifact: Artifact, path: Path, *, minor: str, packing: Packing, exact: bool = False
 ) -> Contribution:
-    """Return the contribution of the wheel at *path*, without bytecode.
+    """Return what the wheel at *path* contributes, bytecode not counted.
 
-    The sha256 of its files are those in its RECORD; with *exact*, and where RECORD has none, they are computed.
+    The sha256 of its files are those that its own RECORD states; with *exact*, and where that states none, those of the
+    bytes in it.
 
     Raises:
-        AssembleError: it is not a wheel.
-        OSError: it cannot be read, or changed.
+        AssembleError: it is no wheel.
+        IntegrityError: it is another one.
+        OSError: it cannot be read.
     """
     with open_locked(path, artifact) as file:
         wheel = ZipDirectory(file, artifact.filename)
@@ -71,13 +73,14 @@ def wheel_contribution(
 
 
 def _stated(record: str) -> dict[str, str]:
-    """Return the sha256 in a RECORD by path."""
+    """Return the sha256 that a RECORD states, by path."""
     stated = {}
     for path, digest, _ in parse_record_file(record.splitlines()):
         if digest.startswith("sha256="):
             with suppress(ValueError):
                 raw = base64.urlsafe_b64decode(digest.removeprefix("sha256=") + "==")
-                stated[path] = raw.hex()
+                if len(raw) == hashlib.sha256().digest_size:  # what is no base64 is skipped, not refused
+                    stated[path] = raw.hex()
     return stated
 
 
@@ -93,7 +96,7 @@ def _wheel_fact(entry: Entry, sha256: str | None, wheel: ZipDirectory) -> FileFa
 
 
 def _fact(entry: Entry) -> FileFacts:
-    """Return the facts of a file on disk or in memory, or of a link."""
+    """Return the facts of a file that lies on disk, of one that is in memory, or of a link."""
     if entry.link is not None:
         digest = hashlib.sha256(entry.link.encode(errors="surrogateescape")).hexdigest()
         return FileFacts(entry.path, 0o777, 0, digest, link=entry.link)
@@ -103,7 +106,7 @@ def _fact(entry: Entry) -> FileFacts:
 
 
 def contribution_of(label: str, entries: Iterable[Entry], excluded: Sequence[Excluded] = ()) -> Contribution:
-    """Return *entries*, which come from no wheel, as a contribution."""
+    """Return *entries*, of no wheel, as a contribution."""
     entries = list(entries)
     return Contribution(
         label=label,
@@ -116,7 +119,7 @@ def contribution_of(label: str, entries: Iterable[Entry], excluded: Sequence[Exc
 def base_contributions(
     base: Provider, label: str, packing: Packing, memory: Memory
 ) -> tuple[Contribution, Contribution]:
-    """Return the contributions of *base* and its activation, laid out in a scratch folder as by a build.
+    """Return what *base* contributes, and its activation: laid out in a scratch folder, as a build does.
 
     Raises:
         AssembleError: it cannot be laid out.

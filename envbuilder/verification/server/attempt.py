@@ -1,4 +1,4 @@
-"""Requests to a model by one protocol, and whether other values would have been accepted."""
+"""Requests to a model by one protocol, and whether another one would have been answered."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from envbuilder.verification.live.inputs import Inputs
 from envbuilder.verification.server.process import RunningServer
 
 Ask = Callable[[RunningServer, DeployedModel, Inputs], Answer]
-_PATIENCE: Final = 60.0
-"""In seconds: after a longer wait no other values are tried."""
+PATIENCE: Final = 60.0
+"""Seconds: where an answer did not come for longer, no other values are tried."""
 
 
 class Attempt:
-    """Sends requests with *ask*, and remembers the last one."""
+    """Makes requests with *ask*, and knows the last one."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -31,16 +31,16 @@ class Attempt:
         def answers(other: Inputs) -> bool:
             try:
                 self._ask(running, deployed, other)
-            except Exception:  # in whichever way it is refused
+            except Exception:  # however it is refused
                 return False
             return True
 
         def again() -> bool:
-            return time.monotonic() - began < _PATIENCE and is_the_inputs_fault(inputs, answers)
+            return time.monotonic() - began < PATIENCE and is_the_inputs_fault(inputs, answers)
 
         self._again = again
         return self._ask(running, deployed, inputs)
 
     def may_be_the_values(self) -> bool:
-        """Return whether the last request, which was refused, would be accepted with other floats."""
+        """Say whether the last request, which was refused, would be answered with other floats."""
         return self._again()

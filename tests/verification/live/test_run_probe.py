@@ -321,7 +321,7 @@ def test_no_compiler_is_no_failure(
 ) -> None:
     empty = tmp_path / "no-programs"
     empty.mkdir()
-    monkeypatch.setattr("envbuilder.verification.live.launch._PATH", str(empty))
+    monkeypatch.setattr("envbuilder.verification.live.launch.SEARCH_PATH", str(empty))
     directory = model(tmp_path, MODEL.format(body="return x * 2"))
     probed = probe(
         directory, tmp_path, cpu_archive, cpu_environment, compile={"dynamic": True}, launch="direct"

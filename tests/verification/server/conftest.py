@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from envbuilder.verification.server.tritonserver import TritonServer
 
@@ -26,6 +31,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.HTTPServer(("127.0.0.1", int(options["http-port"])), Handler).serve_forever()
 """
+
+
+@pytest.fixture
+def another_server(tmp_path: Path) -> Iterator[int]:
+    """The process id of a program called as a server is: what new folders are whose is not known beside it."""
+    program = tmp_path / "another" / "tritonserver"
+    program.parent.mkdir()
+    shutil.copy(str(shutil.which("sleep")), program)
+    process = subprocess.Popen([program, "600"])
+    yield process.pid
+    process.kill()
+    process.wait()
 
 
 def program(folder: Path, script: str) -> TritonServer:

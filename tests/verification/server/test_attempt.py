@@ -34,7 +34,7 @@ def root(_: RunningServer, __: Any, inputs: dict[str, Any]) -> Answer:
 def test_whether_it_may_be_the_values(
     monkeypatch: pytest.MonkeyPatch, values: Any, patience: float, may_be: bool
 ) -> None:
-    monkeypatch.setattr(attempting, "_PATIENCE", patience)
+    monkeypatch.setattr(attempting, "PATIENCE", patience)
     attempt = Attempt(root)
     deployed: Any = None
     assert not attempt.may_be_the_values()

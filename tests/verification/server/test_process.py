@@ -1,68 +1,88 @@
+"""A server process until it is ready: with programs that behave as servers do at their worst."""
+
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from envbuilder.errors import VerifyError
-from envbuilder.verification.server import cleanup as remains_module
-from envbuilder.verification.server import process as process_module
 from envbuilder.verification.server.servers import StartOptions
-from envbuilder.verification.server.tritonserver import TritonServer
 from tests.verification.server.conftest import (
     SERVING,
-    STUBBORN,
+    is_alive,
     program,
-    repository,
-    wait_until_dead,
 )
 
 
-def test_a_stubborn_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "TERMINATE_AFTER", 0.5)
-    fake = program(tmp_path, "import tempfile" + STUBBORN + SERVING)
-    with tempfile.TemporaryDirectory(prefix="python_env_", dir="/tmp") as foreign:
-        other = Path(foreign).rename(f"/tmp/python_env_{os.urandom(3).hex()}")
-        try:
-            with fake.start(tmp_path, python="3.11", log=tmp_path / "log") as running:
-                child, server, folder = running.log.read_text().split()
-                name = "envbuilder-*" + folder[-6:]
-                assert Path(folder).is_dir()
-                assert len(list(Path("/dev/shm").glob(f"{name}-region"))) == 1
-            assert not Path(folder).exists()
-            assert not Path(f"/tmp/torch-environment-{folder[-6:]}").is_symlink()
-            assert list(Path("/dev/shm").glob(f"{name}-region")) == []
-            assert other.is_dir()  # somebody else's stays
-            assert wait_until_dead(int(child))
-            assert wait_until_dead(int(server))
-        finally:
-            other.rename(foreign)
+def test_a_server_that_dies(tmp_path: Path) -> None:
+    fake = program(
+        tmp_path,
+        """
+        print("E0101 00:00:00.000000 1 first.cc:1] the cause")
+        for number in range(30):
+            print("I0101 00:00:00.000000 1 more.cc:1] line", number)
+        print("+----+\\n| table |")
+        sys.exit(3)
+        """,
+    )
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    lines = "\n".join(f"  | I0101 00:00:00.000000 1 more.cc:1] line {number}" for number in range(10, 30))
+    assert str(caught.value) == (
+        f"{fake.binary} exited with 3 before it was ready; the last lines of its log ({tmp_path}/log):\n"
+        f"  | E0101 00:00:00.000000 1 first.cc:1] the cause\n{lines}\n"
+        "  hint: see the first error in the log: usually a model that does not load, or a missing library"
+    )
+    assert caught.value.exit_code == 7
 
 
-@pytest.mark.server
-@pytest.mark.network
-@pytest.mark.slow
-def test_a_server_ended_while_it_loads_leaves_nothing(
-    tmp_path: Path, server: TritonServer, cpu_environment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has made a folder that only its memory names, and others may be making theirs."""
-    monkeypatch.setattr(remains_module, "_other_servers", lambda _: True)
-    seen: list[set[Path]] = []
-    stop = process_module.ServerProcess.stop
+def test_a_stub_that_the_server_takes_for_dead(tmp_path: Path) -> None:
+    fake = program(
+        tmp_path,
+        """
+        print("E0101 00:00:00.000000 1 x.cc:1] failed to load 'm': Stub process 'm_0_0' is not healthy.")
+        sys.exit(1)
+        """,
+    )
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    assert caught.value.hint == (
+        "a stub died, or got no CPU time for a second while it loaded, and the server considered it dead: "
+        "try again, on a less busy machine"
+    )
 
-    def spy(session: process_module.ServerProcess) -> None:
-        stop(session)
-        seen.append(session.leftovers.extracted - session.leftovers.before)
 
-    monkeypatch.setattr(process_module.ServerProcess, "stop", spy)
-    models = repository(tmp_path, cpu_environment, "import time\ntime.sleep(600)\n")
+def test_a_server_that_is_killed(tmp_path: Path) -> None:
+    fake = program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
+        pass
+    assert caught.value.message == (
+        f"{fake.binary} was killed by signal 9 before it was ready; the last lines of its log "
+        f"({tmp_path}/log):\n  | (nothing)"
+    )
+
+
+def test_a_server_that_never_gets_ready(tmp_path: Path) -> None:
+    fake = program(tmp_path, 'print(os.getpid(), flush=True)\nprint("loading", flush=True)\ntime.sleep(600)')
+    log = tmp_path / "log"
     with (
-        pytest.raises(VerifyError, match="was not ready after 10 s"),
-        server.start(models, python="3.11", log=tmp_path / "log", options=StartOptions(ready_timeout=10)),
+        pytest.raises(VerifyError) as caught,
+        fake.start(tmp_path, python="3.11", log=log, options=StartOptions(ready_timeout=2)),
     ):
         pass
-    (folders,) = seen
-    assert folders
-    assert [folder for folder in folders if folder.exists()] == []
+    pid = int(log.read_text().splitlines()[0])
+    assert str(caught.value) == (
+        f"{fake.binary} was not ready after 2 s; the last lines of its log ({log}):\n  | {pid}\n  | loading\n"
+        "  hint: increase the timeout if a model loads slowly; the log shows where one hangs"
+    )
+    assert not is_alive(pid)
+
+
+def test_the_answer_of_another_server_does_not_count(tmp_path: Path) -> None:
+    fake = program(tmp_path, 'NAME = "somebody else"' + SERVING)
+    with (
+        pytest.raises(VerifyError, match=r"was not ready after 1\.5 s"),
+        fake.start(tmp_path, python="3.11", log=tmp_path / "log", options=StartOptions(ready_timeout=1.5)),
+    ):
+        pass

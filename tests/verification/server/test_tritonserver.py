@@ -8,11 +8,7 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,11 +29,9 @@ from envbuilder.verification.server.tritonserver import TritonServer, find_serve
 from tests.helpers.environments import patched, some_elf
 from tests.verification.server.conftest import (
     SERVING,
-    STUBBORN,
     is_alive,
     program,
     repository,
-    wait_until_dead,
 )
 
 
@@ -48,79 +42,6 @@ def taken_port() -> Iterator[int]:
 
 
 # -- a server that fails ---------------------------------------------------------------------------
-
-
-def test_a_server_that_dies(tmp_path: Path) -> None:
-    fake = program(
-        tmp_path,
-        """
-        print("E0101 00:00:00.000000 1 first.cc:1] the cause")
-        for number in range(30):
-            print("I0101 00:00:00.000000 1 more.cc:1] line", number)
-        print("+----+\\n| table |")
-        sys.exit(3)
-        """,
-    )
-    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
-        pass
-    lines = "\n".join(f"  | I0101 00:00:00.000000 1 more.cc:1] line {number}" for number in range(10, 30))
-    assert str(caught.value) == (
-        f"{fake.binary} exited with 3 before it was ready; the last lines of its log ({tmp_path}/log):\n"
-        f"  | E0101 00:00:00.000000 1 first.cc:1] the cause\n{lines}\n"
-        "  hint: see the first error in the log: usually a model that does not load, or a missing library"
-    )
-    assert caught.value.exit_code == 7
-
-
-def test_a_stub_that_the_server_takes_for_dead(tmp_path: Path) -> None:
-    fake = program(
-        tmp_path,
-        """
-        print("E0101 00:00:00.000000 1 x.cc:1] failed to load 'm': Stub process 'm_0_0' is not healthy.")
-        sys.exit(1)
-        """,
-    )
-    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
-        pass
-    assert caught.value.hint == (
-        "a stub died, or got no CPU time for a second while it loaded, and the server considered it dead: "
-        "try again, on a less busy machine"
-    )
-
-
-def test_a_server_that_is_killed(tmp_path: Path) -> None:
-    fake = program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(VerifyError) as caught, fake.start(tmp_path, python="3.11", log=tmp_path / "log"):
-        pass
-    assert caught.value.message == (
-        f"{fake.binary} was killed by signal 9 before it was ready; the last lines of its log "
-        f"({tmp_path}/log):\n  | (nothing)"
-    )
-
-
-def test_a_server_that_never_gets_ready(tmp_path: Path) -> None:
-    fake = program(tmp_path, 'print(os.getpid(), flush=True)\nprint("loading", flush=True)\ntime.sleep(600)')
-    log = tmp_path / "log"
-    with (
-        pytest.raises(VerifyError) as caught,
-        fake.start(tmp_path, python="3.11", log=log, options=StartOptions(ready_timeout=2)),
-    ):
-        pass
-    pid = int(log.read_text().splitlines()[0])
-    assert str(caught.value) == (
-        f"{fake.binary} was not ready after 2 s; the last lines of its log ({log}):\n  | {pid}\n  | loading\n"
-        "  hint: increase the timeout if a model loads slowly; the log shows where one hangs"
-    )
-    assert not is_alive(pid)
-
-
-def test_the_answer_of_another_server_does_not_count(tmp_path: Path) -> None:
-    fake = program(tmp_path, 'NAME = "somebody else"' + SERVING)
-    with (
-        pytest.raises(VerifyError, match=r"was not ready after 1\.5 s"),
-        fake.start(tmp_path, python="3.11", log=tmp_path / "log", options=StartOptions(ready_timeout=1.5)),
-    ):
-        pass
 
 
 @pytest.mark.parametrize(("name", "option"), [("HTTP", "http_port"), ("gRPC", "grpc_port")])
@@ -191,36 +112,6 @@ def test_what_a_server_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert options["allow-metrics"] == "false"
     assert {"PYTHONPATH", "VIRTUAL_ENV"} & set(variables) == set()
     assert (variables["MINE"], variables["CUDA_VISIBLE_DEVICES"]) == ("1", "")
-
-
-@pytest.mark.parametrize("stubborn", [False, True])
-def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path, stubborn: bool) -> None:
-    what = (
-        STUBBORN if stubborn else 'print(os.getpid(), os.getpid(), "/none", flush=True)\nNAME = options["id"]'
-    )
-    program(tmp_path, "import tempfile\n" + what + SERVING)
-    script = f"""
-import os, pathlib, signal
-from envbuilder.verification.server import cleanup
-from envbuilder.verification.server.tritonserver import TritonServer
-cleanup.TERMINATE_AFTER = 0.5
-folder = pathlib.Path({str(tmp_path)!r})
-stub = folder / "backends" / "python" / "triton_python_backend_stub"
-fake = TritonServer(binary=folder / "bin" / "tritonserver", backends=folder / "backends", stubs={{"3.11": stub}})
-with fake.start(folder, python="3.11", log=folder / "log"):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    done = subprocess.run([sys.executable, "-c", script], check=False)
-    assert done.returncode == -signal.SIGKILL
-    child, server, folder = (tmp_path / "log").read_text().split()
-    assert wait_until_dead(int(server))
-    assert wait_until_dead(int(child))
-    region = f"envbuilder-*{folder[-6:]}-region"
-    deadline = time.monotonic() + 10
-    while (Path(folder).exists() or any(Path("/dev/shm").glob(region))) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(folder).exists()
-    assert list(Path("/dev/shm").glob(region)) == []
 
 
 # -- finding one -----------------------------------------------------------------------------------

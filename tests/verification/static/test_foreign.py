@@ -8,15 +8,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from uv import find_uv_bin
 
 from envbuilder.progress import SILENT
 from envbuilder.verification.live.foreign import settle_links
-from envbuilder.verification.report import Check, check, failed, passed
+from envbuilder.verification.report import check, failed, passed
 from envbuilder.verification.static.archive import check_archive
 from envbuilder.verification.static.extracted import open_archive
 from tests.helpers.environments import SITE, environment, failures, pack, verdicts
-from tests.verification.static.conftest import with_python
 
 
 def test_a_folder_around_everything_and_its_cure(tmp_path: Path) -> None:
@@ -52,44 +50,6 @@ def test_what_triton_does_not_extract_and_its_cure(tmp_path: Path, suffix: str) 
     subprocess.run(["bash", "-c", cure], cwd=tmp_path, check=True)
     (tmp_path / "again").mkdir()
     assert failures(verdicts(tmp_path / "cured.tar.gz", tmp_path / "again")) == {}
-
-
-def test_activate_that_names_a_folder_is_for_releases_that_do_not_source_it(tmp_path: Path) -> None:
-    tree = environment() | {"bin/activate": b"VIRTUAL_ENV='/home/me/venv'\n"}
-    archive = pack(tree, tmp_path)
-    text, fix = failures(verdicts(archive, tmp_path))["layout.activate"]
-    assert text.startswith("bin/activate sets the folder /home/me/venv: pytriton-0.7.0 sources it")
-    assert fix is not None
-    assert "uv venv --relocatable" in fix
-    (tmp_path / "b").mkdir()
-    direct = verdicts(archive, tmp_path / "b", release="26.06")
-    assert "layout.activate" not in failures(direct)
-
-
-def test_the_cure_of_such_a_venv(tmp_path: Path) -> None:
-    command = [find_uv_bin(), "venv", "--quiet", "--no-config", "--relocatable", str(tmp_path / "venv")]
-    subprocess.run(command, check=True)
-    subprocess.run(["tar", "-C", tmp_path / "venv", "-czf", tmp_path / "venv.tar.gz", "."], check=True)
-    assert "layout.activate" not in failures(verdicts(tmp_path / "venv.tar.gz", tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("release", "python", "has"),
-    [("24.10", "/usr/bin/python3.10", True), ("24.10", "/opt/conda/bin/python3.10", False)],
-)
-def test_the_python_of_a_venv_is_where_the_image_has_its_own(
-    tmp_path: Path, release: str, python: str, has: bool
-) -> None:
-    tree = {path: data for path, data in with_python("3.10").items() if "libpython" not in path}
-    tree |= {"bin/python3": python, "pyvenv.cfg": b"home = /usr/bin\nversion = 3.10.12\n"}
-    wrong = failures(verdicts(pack(tree, tmp_path), tmp_path, release=release))
-    assert ("layout.libpython" in wrong) != has
-    assert "paths.links" not in wrong
-    if not has:
-        assert wrong["layout.libpython"][0] == (
-            f"bin/python3 is a link to {python}, a Python 3.10 outside the environment; the image of 24.10 has no "
-            "such Python"
-        )
 
 
 def test_packages_that_stayed_elsewhere(tmp_path: Path) -> None:
@@ -144,20 +104,6 @@ def test_a_server_that_answers_settles_links_that_lead_out() -> None:
         place = [link]
         settle_links(place, said)
         assert place[0].status == status
-
-
-def test_no_hint_names_what_this_tool_alone_has(tmp_path: Path) -> None:
-    tree = {path: data for path, data in environment().items() if path != "bin/activate"}
-    archive = pack(tree, tmp_path)
-    checks: list[Check] = []
-    for release in ("pytriton-0.7.0", "24.10", "26.06"):
-        folder = tmp_path / release
-        folder.mkdir()
-        checks += verdicts(archive, folder, release=release)
-    for one in checks:
-        assert "recipe" not in (one.fix or "").replace(
-            "create a recipe from it with `envbuilder import`", ""
-        ), one
 
 
 def test_a_lock_cannot_be_compared(tmp_path: Path) -> None:

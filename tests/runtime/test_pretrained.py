@@ -1,0 +1,172 @@
+"""A folder of Hugging Face's libraries: what of it needs no library, or one that stands in for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.helpers.runtime import simple
+from tests.runtime.conftest import Serve
+
+pytestmark = pytest.mark.torch
+
+
+X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+
+
+def test_a_folder_of_hugging_face_whose_weights_are_cut_short(serve: Serve) -> None:
+    (serve.folder() / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    path = serve.folder() / "model.safetensors"
+    save_file({"a": torch.zeros(100), "b": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:600])
+    assert serve.error(simple()).startswith("model.safetensors is not a safetensors file: ")
+
+
+def test_a_folder_of_hugging_face_without_its_library(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    (serve.folder() / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    assert serve.error(simple()) == f"{serve.folder()} contains a config.json but no weights"
+    save_file({"a": torch.zeros(1)}, serve.folder() / "model.safetensors")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert serve.error(simple()) == (
+        "the version folder is a model of transformers, and the environment has no module 'transformers': "
+        "add transformers to the recipe's dependencies"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, '{"model_type": "bert", "a": ' + "[" * 100_000]
+)
+def test_a_folder_of_hugging_face_whose_config_is_nested_deeply(serve: Serve, text: str) -> None:
+    (serve.folder() / "config.json").write_text(text)
+    save_file({"a": torch.zeros(1)}, serve.folder() / "model.safetensors")
+    said = serve.error(simple())
+    assert "model.py" in said
+    assert len(said) < 1000
+
+
+class Makes:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize(
+    "kind", ["pytorch_model.bin", "a part", "a shard", "torchscript", "a class", "a switch"]
+)
+def test_what_an_older_library_would_run(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """Nothing that would run code reaches a library: some call torch.load without ``weights_only``."""
+    folder, marker = serve.folder(), tmp_path / "ran"
+    library = types.ModuleType("transformers")
+    library.AutoConfig = types.SimpleNamespace(from_pretrained=lambda *_, **__: object())  # type: ignore[attr-defined]
+    library.AutoModel = types.SimpleNamespace(__name__="AutoModel")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", library)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", types.ModuleType("sentence_transformers"))
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    options, told = {}, ".* wants posix.mkdir while it is unpickled, which could run code: refused"
+    hostile = {"w": Makes(marker)}
+    if kind == "pytorch_model.bin":
+        torch.save(hostile, folder / kind)
+    elif kind == "a shard":
+        torch.save(hostile, folder / "pytorch_model-00001-of-00001.bin", _use_new_zipfile_serialization=False)
+        index = {"weight_map": {"w": "pytorch_model-00001-of-00001.bin"}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    elif kind == "torchscript":
+        with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
+            archive.writestr("model/data.pkl", b"")
+            archive.writestr("model/constants.pkl", b"")
+        told = "pytorch_model.bin must contain weights, but contains torchscript"
+    elif kind == "a switch":
+        save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+        options = {"MODEL_KWARGS": '{"weights_only": false}'}
+        told = "MODEL_KWARGS may not have weights_only"
+    else:
+        save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+        (folder / "2_Dense").mkdir()
+        torch.save(hostile, folder / "2_Dense" / "pytorch_model.bin")
+        module = "subprocess.Popen" if kind == "a class" else "sentence_transformers.models.Dense"
+        (folder / "modules.json").write_text(json.dumps([{"type": module}]))
+        told = "modules.json names subprocess.Popen, which is not run" if kind == "a class" else told
+    config = simple(**options)
+    if kind in ("a part", "a class"):
+        config["output"][0]["name"] = "sentence_embedding"
+    assert re.match(told, serve.error(config))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("parameters", [{"MODEL_KWARGS": '{"a": 1}'}, {"MODEL_WEIGHTS": "model.safetensors"}])
+def test_what_sentence_transformers_does_not_see(serve: Serve, parameters: dict[str, str]) -> None:
+    (serve.folder() / "modules.json").write_text("[]")
+    for name in ("model.safetensors", "other.safetensors"):
+        save_file({"a": torch.zeros(1)}, serve.folder() / name)
+    if "MODEL_KWARGS" in parameters:
+        (serve.folder() / "other.safetensors").unlink()
+    config = simple(**parameters)
+    config["output"][0]["name"] = "sentence_embedding"
+    (name,) = parameters
+    assert serve.error(config).startswith(f"{name} has no effect: modules.json describes the model")
+
+
+class Pretrained(torch.nn.Linear):
+    """Stands in for a class of transformers."""
+
+    config = types.SimpleNamespace(use_cache=True)
+
+    @classmethod
+    def from_pretrained(cls, *_: Any, **__: Any) -> Any:
+        return cls(4, 3), {}
+
+    @classmethod
+    def from_config(cls, _: Any) -> Any:
+        return cls(4, 3)
+
+
+@pytest.fixture
+def transformers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """A folder of a model that the library's stand-in loads."""
+    library = types.ModuleType("transformers")
+    library.__version__ = "4.0"  # type: ignore[attr-defined]
+    found = types.SimpleNamespace(architectures=None)
+    library.AutoConfig = types.SimpleNamespace(from_pretrained=lambda *_, **__: found)  # type: ignore[attr-defined]
+    library.AutoModel = Pretrained  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", library)
+    (serve.folder() / "config.json").write_text('{"model_type": "bert"}')
+    save_file({"weight": torch.ones(3, 4), "bias": torch.zeros(3)}, serve.folder() / "model.safetensors")
+    return serve
+
+
+def test_an_adapter_that_is_not_served_is_said(transformers: Serve) -> None:
+    (transformers.folder() / "adapter_config.json").write_text("{}")
+    transformers.load(simple())
+    assert transformers.warnings()[0].startswith("net: adapter_config.json: served without its adapter")
+
+
+def test_shards_beside_a_file_that_the_library_would_take(transformers: Serve) -> None:
+    folder = transformers.folder()
+    save_file({"weight": torch.zeros(3, 4), "bias": torch.zeros(3)}, folder / "part.safetensors")
+    index = {"weight_map": {"weight": "part.safetensors", "bias": "part.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    model = transformers.load(simple(MODEL_WEIGHTS="model.safetensors.index.json"))
+    assert not model.infer(x=X)["y"].any()
+
+
+def test_kwargs_that_a_configuration_has_not(transformers: Serve) -> None:
+    folder = transformers.folder()
+    (folder / "model.safetensors").rename(folder / "net.safetensors")
+    assert transformers.error(simple(MODEL_KWARGS='{"size": 1}')) == "MODEL_KWARGS: config.json has no 'size'"
