@@ -1,15 +1,18 @@
 """How long ``verify --server`` takes, phase by phase: ``python -m tests.benchmarks.verify [--against DIR] [--json]``.
 
 The sample model, the recipe ``cpu``, a real server. An archive is built once; then each round verifies it twice, for
-the first time after its build and for the second time. With ``--against DIR``, another checkout with a ``.venv`` of
-its own is measured in the same run, in turn with this one (AB, BA, …): the speed of a machine drifts, and what counts
-is the ratio within a round. Told are medians over the rounds, and for each phase when it began and how long it took:
-phases that overlap add up to more than the whole. Progress goes to standard error.
+the first time after its build and for the second time. With ``--against DIR``, another checkout is measured in the
+same run, in turn with this one (AB, BA, …): the speed of a machine drifts, and what counts is the ratio within a
+round. It may be of any age; without a ``.venv`` of its own it runs in this Python. Told are medians over the rounds,
+and for each phase when it began and how long it took: phases that overlap add up to more than the whole. Progress
+goes to standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -22,77 +25,105 @@ import time
 from pathlib import Path
 from typing import Any
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("first", "second")
-PHASES = ("import", "read and extract", "files", "origin", "deploy", "probe", "packages", "server", "stop")
+PHASES = (
+    *("import", "recall", "read and extract", "files", "origin", "deploy", "probe", "packages"),
+    *("server", "ask", "stop"),
+)
 GOALS = {"first": 0.5, "second": 0.25}
+FETCHED = ("artifacts", "tools")
+"""Folders of a store with what was downloaded."""
+PR_SET_CHILD_SUBREAPER = 36
+"""``prctl(2)``: orphans below this process become its children."""
+VERIFICATION_FAILED = 7
+"""An exit code."""
 
-# Runs in the checkout that is measured, an older one too: it times functions by their names, where they are there.
-TIMED = """
-import functools, importlib, json, sys, threading, time
+# Functions by the module that calls them: those of checkouts of any age, as far as they are there.
+TIMED = {
+    "envbuilder.verification.proven": [("recall", "Asked.of"), ("recall", "Asked.recall")],
+    "envbuilder.verification.run": [
+        ("read and extract", "open_archive"),
+        ("files", "check_structure"),
+        ("origin", "check_origin"),
+    ],
+    "envbuilder.verification.static.archive": [("files", "_check_build_paths")],
+    "envbuilder.verification.live.model_deployment": [("deploy", "ModelDeployment.deploy")],
+    "envbuilder.verification.live.stage": [("probe", "run_probe")],
+    "envbuilder.verification.live.probe_packages": [("packages", "import_packages")],
+    "envbuilder.verification.server.process": [
+        ("server", "ServerProcess.wait"),
+        ("stop", "ServerProcess.stop"),
+    ],
+    "envbuilder.verification.server.ask": [("ask", "ServerChecks._model")],
+    "envbuilder.verify": [
+        ("read and extract", "open_archive"),
+        ("files", "check_archive"),
+        ("files", "check_release"),
+        ("deploy", "prepare"),
+        ("probe", "run_probe"),
+    ],
+    "envbuilder.verify.process": [("server", "Session.wait"), ("stop", "Session._stop")],
+    "envbuilder.verify.serving": [("ask", "Interview._ask")],
+}
+
+# Runs the command line of the checkout that is measured, and times functions once their module is imported.
+PROGRAM = """
+import atexit, functools, importlib, importlib.abc, importlib.util, json, sys, threading, time
 began = time.monotonic()
-spans, lock = [], threading.Lock()
+spans_file, timed, entry, *arguments = sys.argv[1:]
+timed, spans, lock = json.loads(timed), [], threading.Lock()
 
-def note(phase, start):
-    with lock:
-        spans.append([phase, start - began, time.monotonic() - start])
-
-def timed(phase, owner, name):
-    work = getattr(owner, name, None)
-    if work is None:
-        return
+def wrap(phase, work):
     @functools.wraps(work)
     def run(*args, **options):
         start = time.monotonic()
         try:
             return work(*args, **options)
         finally:
-            note(phase, start)
-    setattr(owner, name, run)
+            with lock:
+                spans.append([phase, start - began, time.monotonic() - start])
+    return run
 
-def module(name):
-    try:
-        return importlib.import_module("envbuilder.verification." + name)
-    except ImportError:
-        return None
+def patch(module):
+    for phase, path in timed[module.__name__]:
+        owner, *names = [module, *path.split(".")]
+        for name in names[:-1]:
+            owner = getattr(owner, name, None)
+        work = vars(owner).get(names[-1]) if owner is not None else None
+        if isinstance(work, classmethod):
+            setattr(owner, names[-1], classmethod(wrap(phase, work.__func__)))
+        elif work is not None:
+            setattr(owner, names[-1], wrap(phase, work))
 
-from pathlib import Path
-from envbuilder.store.session import Session
-from envbuilder.verification.options import complete_request
-from envbuilder.verification.server.servers import ServerChoice
-from envbuilder.verification.verify import VerifyRequest, verify
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name not in timed:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is not None:
+            load = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: (load(module), patch(module))
+        return spec
 
-for phase, place, names in (
-    ("read and extract", "run", ["open_archive"]),
-    ("files", "run", ["check_archive", "check_structure", "check_release"]),
-    ("files", "static.archive", ["_check_traces", "_check_build_paths"]),
-    ("origin", "run", ["check_origin"]),
-    ("deploy", "run", ["prepare"]),
-    ("deploy", "live.stage", ["prepare"]),
-    ("probe", "run", ["run_probe"]),
-    ("probe", "live.stage", ["run_probe"]),
-    ("packages", "live.probe_packages", ["import_packages"]),
-):
-    for name in names:
-        if module(place) is not None:
-            timed(phase, module(place), name)
-stage = module("live.model_deployment")
-if stage is not None:
-    timed("deploy", stage.ModelDeployment, "deploy")
-process = module("server.process").ServerProcess
-timed("server", process, "wait")
-timed("stop", process, "_stop")
-note("import", began)
-session = Session.open().at(Path.cwd(), remote=False)
-archive = Path(sys.argv[1])
-request = VerifyRequest(server=ServerChoice(ask=True))
-request, session = complete_request(request, archive, session, lock=None, root=Path.cwd())
-report = verify(archive, session, request)
-print(json.dumps({
-    "seconds": time.monotonic() - began,
-    "spans": spans,
-    "checks": [[check.id, check.release, check.status] for check in report.checks],
-}))
+@atexit.register
+def keep():
+    with open(spans_file, "w") as file:
+        json.dump(spans, file)
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["envbuilder", *arguments]
+module, _, name = entry.partition(":")
+getattr(importlib.import_module(module), name)()
 """
 
 
@@ -101,13 +132,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, with its own .venv")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="a store with the artifacts and the server, to begin with"
     )
     options = parser.parse_args()
+    # Else the CPU time of a stub whose server was killed, and which nobody waited for, is not counted.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     results = measure(options)
     print(json.dumps(results, indent=1) if options.json else table(results))
 
@@ -129,8 +162,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             order = list(checkouts) if number % 2 == 0 else list(checkouts)[::-1]
             for name in order:
                 fresh = Path(scratch) / f"{name}-round"
-                # As it is after a build: what was proven by verifying is not there.
-                shutil.copytree(built[name], fresh, symlinks=True, copy_function=os.link)
+                link_tree(built[name], fresh)  # as it is after a build, without what verifications proved
                 for kind in KINDS:
                     one = verify(checkouts[name], fresh)
                     runs[name][kind].append(one)
@@ -139,45 +171,52 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"cpus": len(os.sched_getaffinity(0)), "rounds": options.rounds, **summary(runs)}
 
 
-def python(checkout: Path) -> str:
-    """Return the Python of *checkout*."""
-    own = checkout / ".venv" / "bin" / "python"
-    return str(own if own.exists() else sys.executable)
-
-
-def environment(store: Path) -> dict[str, str]:
-    """Return the variables of a run with *store*."""
-    return {**os.environ, "ENVBUILDER_CACHE": str(store)}
-
-
 def prepare(name: str, checkout: Path, scratch: Path, seed: Path | None) -> Path:
     """Build the archive of ``cpu`` with a store of its own, and bring the server into that; return the folder."""
     say(f"{name}: building cpu")
     folder = scratch / name
     store = folder / "store"
     store.mkdir(parents=True)
-    for kind in ("artifacts", "tools") if seed is not None else ():
+    for kind in FETCHED if seed is not None else ():
         if seed is not None and (seed / kind).is_dir():
-            shutil.copytree(seed / kind, store / kind, symlinks=True, copy_function=os.link)
-    command = [python(checkout), "-m", "envbuilder", "build", "cpu", "--interpreter-change", "--quiet"]
-    call([*command, "--output", str(folder / "envs")], checkout, store)
-    fetch = (
-        "from envbuilder.store.session import Session; from pathlib import Path; "
-        "from envbuilder.verification.server.tritonserver import find_server; "
-        "find_server(None, Session.open().at(Path.cwd()))"
-    )
-    call([python(checkout), "-c", fetch], checkout, store)
+            link_tree(seed / kind, store / kind)
+    run(checkout, store, "build", "cpu", "--interpreter-change", "--quiet", "--output", str(folder / "envs"))
+    say(f"{name}: verifying once, for the server and for the caches of the system")
+    fresh = scratch / f"{name}-fetched"
+    link_tree(folder, fresh)
+    verify(checkout, fresh)
+    for kind in FETCHED:
+        shutil.rmtree(store / kind, ignore_errors=True)
+        link_tree(fresh / "store" / kind, store / kind)
+    shutil.rmtree(fresh)
     return folder
 
 
-def call(command: list[str], checkout: Path, store: Path) -> str:
-    """Run *command* in *checkout*; what it says on standard output is returned."""
+def link_tree(source: Path, target: Path) -> None:
+    """Copy a folder whose files are never changed."""
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+
+
+def run(checkout: Path, store: Path, *arguments: str) -> tuple[str, list[tuple[str, float, float]]]:
+    """Run a command of *checkout* with *store*; return its output, and when phases began and how long they took."""
+    own = checkout / ".venv" / "bin" / "python"
+    project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    env = {**os.environ, "ENVBUILDER_CACHE": str(store)}
+    if not own.exists():
+        env["PYTHONPATH"] = str(checkout)
+    spans = store / "spans.json"
+    command = [str(own if own.exists() else sys.executable), "-c", PROGRAM, str(spans), json.dumps(TIMED)]
     done = subprocess.run(
-        command, cwd=checkout, env=environment(store), stdout=subprocess.PIPE, text=True, check=False
+        [*command, project["scripts"]["envbuilder"], *arguments],
+        cwd=checkout,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
-    if done.returncode:
-        sys.exit(f"error: {' '.join(command[:5])} exited with {done.returncode}:\n{done.stdout}")
-    return done.stdout
+    if done.returncode not in (0, VERIFICATION_FAILED):
+        sys.exit(f"error: {' '.join(arguments)} exited with {done.returncode}:\n{done.stdout}")
+    return done.stdout, json.loads(spans.read_text(encoding="utf-8"))
 
 
 def verify(checkout: Path, folder: Path) -> dict[str, Any]:
@@ -185,19 +224,23 @@ def verify(checkout: Path, folder: Path) -> dict[str, Any]:
     (archive,) = (folder / "envs").glob("*.tar.gz")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    out = call([python(checkout), "-c", TIMED, str(archive)], checkout, folder / "store")
+    out, spans = run(checkout, folder / "store", "verify", str(archive), "--server", "--json")
     seconds = time.monotonic() - began
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said: dict[str, Any] = json.loads(out.splitlines()[-1])
-    wrong = [check for check in said["checks"] if check[2] != "passed"]
+    checks = [[check["id"], check["release"], check["status"]] for check in json.loads(out)["checks"]]
+    wrong = [check for check in checks if check[2] != "passed"]
     if wrong:
         say(f"not passed: {wrong}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    phases: dict[str, dict[str, float]] = {}
-    for phase, start, took in said["spans"]:
+    first = min(start for _, start, _ in spans)
+    phases: dict[str, dict[str, float]] = {"import": {"at": 0.0, "seconds": first}}
+    for phase, start, took in spans:
         one = phases.setdefault(phase, {"at": start, "seconds": 0.0})
         one["at"], one["seconds"] = min(one["at"], start), one["seconds"] + took
-    return {"seconds": seconds, "cpu": cpu, "phases": phases, "checks": said["checks"]}
+    return {"seconds": seconds, "cpu": cpu, "phases": phases, "checks": checks}
 
 
 def summary(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import envbuilder.verification.proven
-from envbuilder.assemble.origin_proof import record_origin
+from envbuilder.assemble.origin_proof import find_origin, record_origin
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.recipe.model import AuditOptions, VerifyOptions
 from envbuilder.store.local import CACHE_VARIABLE, Store
@@ -340,6 +340,9 @@ def test_all_or_nothing(proofs: Proofs, archive: Path, tmp_path: Path) -> None:
     assert recalled() is not None
     doubting = replace(known, proofs=Proofs(store=proofs.store, believe=False))
     assert doubting.recall(serving) is None
+    assert (doubting.find_files(sha256), doubting.find_run(sha256, server)) == (None, None)
+    assert find_origin(doubting.proofs, sha256, lock=None, recipe=None) is None
+    assert find_origin(known.proofs, sha256, lock=None, recipe=None) is not None
     for missing in (
         lambda: server.binary.write_bytes(b"other"),
         lambda: archive.write_bytes(b"xyz"),
@@ -404,26 +407,27 @@ def test_a_second_verification(tmp_path: Path, cpu_archive: Path, model: Path, s
         shutil.copy2(store.root / "proofs.secret", own.root)
     options = ("--model", model)
 
-    # Two at once, with nothing else known: neither takes from the other what that has not proven yet.
-    first, second = map(report_of, [program(own, archive, *options), program(own, archive, *options)])
-    assert told(first) == told(second)
+    # Two at once, with nothing else known: neither takes from the other what that has not proven yet, and one takes
+    # not even what the build has proven.
+    both = [program(own, archive, *options), program(own, archive, *options, "--no-cache")]
+    first, anew = map(report_of, both)
+    assert told(first) == told(anew)
     assert proven(first) <= {"manifest.origin"}
+    assert proven(anew) == set()
     assert "server.grpc" in {one["id"] for one in first["checks"]}
 
     began = time.monotonic()
-    third = report_of(program(own, archive, *options))
+    second = report_of(program(own, archive, *options))
     assert time.monotonic() - began < first["seconds"] / 4
-    assert told(third) == told(first)
-    assert proven(third) == {one["id"] for one in first["checks"]}
+    assert told(second) == told(first)
+    assert proven(second) == {one["id"] for one in first["checks"]}
     known = {"seconds", "checks", "environment"}  # of which of the two says how long its import took
-    assert {name: value for name, value in third.items() if name not in known} == {
+    assert {name: value for name, value in second.items() if name not in known} == {
         name: value for name, value in first.items() if name not in known
     }
 
     config.write_text(f"{text}\n# changed\n")
-    fourth = report_of(program(own, archive, *options))
-    assert told(fourth) == told(first)
-    assert proven(fourth) == {"manifest.origin"}  # it is the same archive
-
-    assert proven(report_of(program(own, archive, *options, "--no-cache"))) == set()
+    other = report_of(program(own, archive, *options))
+    assert told(other) == told(first)
+    assert proven(other) == {"manifest.origin"}  # it is the same archive
     assert list((own.root / "tmp").iterdir()) == []
