@@ -75,6 +75,7 @@ class Host:
         if not os.path.isfile(self.path):
             raise stand_in().TritonModelException(f"Python model file not found in '{self.path}'")
         stem = os.path.splitext(os.path.basename(self.path))[0]
+        stand_in().lack(self.job.get("lacks") or ())
         with _imported_first():
             module = importlib.import_module(f"{self.job['version']}.{stem}")
         if hasattr(module, "runtime_module"):
@@ -302,6 +303,12 @@ def stand_in() -> Any:
         if name not in ("json", "np", "struct"):
             setattr(found, name, getattr(module, name))
     return module
+
+
+def lacking_in(text: str) -> str:
+    """Return what of a later release made a model fail with *text*; empty: nothing."""
+    module = sys.modules.get("triton_python_backend_utils")
+    return "" if module is None else str(stand_in().lacking_in(text))
 
 
 def described(request: dict[str, Any]) -> str:

@@ -62,7 +62,7 @@ def write(job: dict[str, Any], found: dict[str, Any]) -> None:
 def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
     """Do what *job* asks for with a model, and note it in *found*."""
     from .compile import Job
-    from .host import Host, words
+    from .host import Host, lacking_in, words
     from .probe import Probe
 
     host = Host(job)
@@ -81,7 +81,14 @@ def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
             found.update(Job(host).run())
     except Exception as error:
         traceback.print_exc()
-        found.setdefault("failed", {"stage": "probe", "text": words(error), "trace": traceback.format_exc()})
+        text = words(error)
+        failed = {
+            "stage": "probe",
+            "text": text,
+            "lacking": lacking_in(text),
+            "trace": traceback.format_exc(),
+        }
+        found.setdefault("failed", failed)
 
 
 def conditions() -> dict[str, Any]:

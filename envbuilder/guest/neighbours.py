@@ -112,7 +112,8 @@ class Neighbours:
         with self.lock:
             if name not in self.children:
                 others = {other: job for other, job in self.known.items() if other != name}
-                job = {**self.known[name], "task": "serve", "neighbours": others}
+                lacks = self.job.get("lacks") or []
+                job = {**self.known[name], "task": "serve", "neighbours": others, "lacks": lacks}
                 self.children[name] = Child(name, job, self.job["scratch"])
             return self.children[name]
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from .host import Host, words
+from .host import Host, lacking_in, words
 from .neighbours import Neighbours
 from .packages import outside_libraries
 from .serving import Ensemble, OwnModel, RuntimeModel, StageError
@@ -89,9 +89,11 @@ class Probe:
             raise
         except Exception as error:
             missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+            text = words(error)
             self.found["failed"] = {
                 "stage": name,
-                "text": words(error),
+                "text": text,
+                "lacking": lacking_in(text),
                 "trace": traceback.format_exc(),
                 "missing": missing,
                 "inputs": self.host.asked,

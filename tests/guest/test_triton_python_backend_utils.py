@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from envbuilder.catalog.python_backend import ADDITIONS
 from envbuilder.verification.server.tritonserver import TritonServer
 from tests.helpers.runtime import config, field
 from tests.runtime.conftest import STANDIN
@@ -300,6 +301,9 @@ def test_it_has_every_name_of_the_servers_own_file_and_of_the_stub(pb: Any, real
         "Metric",
         "Model",
         "ResponseIterator",
+        "lack",
+        "lacking_in",
+        "lacks",
         "use_router",
     ]
     constants = [name for name in names if name.startswith("TRITONSERVER_") and hasattr(real, name)]
@@ -578,3 +582,119 @@ else:
 """
     env = {"PYTHONPATH": str(STANDIN), "PATH": os.environ["PATH"]}
     subprocess.run([sys.executable, "-c", check], env=env, check=True)
+
+
+# -- the module of an older release ------------------------------------------------------------------
+
+
+def test_an_older_release_lacks_what_came_later(tmp_path: Path) -> None:
+    check = """
+import sys, numpy as np, triton_python_backend_utils as pb
+
+newest = sorted(pb.__all__)
+pb.lack(sys.argv[1].splitlines())
+
+def told(work):
+    try:
+        work()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}", pb.lacking_in(str(error))
+    raise AssertionError("it is there")
+
+def ask(name="m", **rest):
+    return pb.InferenceRequest(inputs=[], requested_output_names=[], model_name=name, **rest)
+
+def import_it():
+    from triton_python_backend_utils import TRITONSERVER_REQUEST_RELEASE_ALL
+
+request, family = ask(), pb.MetricFamily("f", "text", pb.MetricFamily.COUNTER)
+config = pb.ModelConfig('{"name": "m", "max_batch_size": 0}')
+half = np.zeros(1, np.uint16)
+for work, name in (
+    (lambda: request.is_cancelled, "InferenceRequest.is_cancelled"),
+    (lambda: pb.InferenceRequest.set_release_flags, "InferenceRequest.set_release_flags"),
+    (lambda: pb.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE, "TRITONSERVER_REQUEST_RELEASE_RESCHEDULE"),
+    (import_it, "TRITONSERVER_REQUEST_RELEASE_ALL"),
+    (lambda: pb.TritonError.CANCELLED, "TritonError.CANCELLED"),
+    (lambda: pb.TritonError("text", code=None), "TritonError.__init__(code)"),
+    (lambda: pb.TritonError("text", None), "TritonError.__init__(code)"),
+    (lambda: pb.MetricFamily.HISTOGRAM, "MetricFamily.HISTOGRAM"),
+    (lambda: family.Metric({}, [1.0]), "MetricFamily.Metric(buckets)"),
+    (lambda: family.Metric({}).observe(1), "Metric.observe"),
+    (lambda: ask(parameters={}), "InferenceRequest.__init__(parameters)"),
+    (lambda: ask(correlation_id="talk"), "a text as correlation_id of InferenceRequest"),
+    (lambda: request.trace().get_context(), "InferenceTrace.get_context"),
+    (lambda: pb.InferenceResponse([], parameters={}), "InferenceResponse.__init__(parameters)"),
+    (lambda: pb.InferenceResponse([]).parameters(), "InferenceResponse.parameters"),
+    (lambda: pb.ResponseIterator([]).cancel(), "ResponseIterator.cancel"),
+    (lambda: config.set_model_transaction_policy({}), "ModelConfig.set_model_transaction_policy"),
+    (lambda: config.add_input({"name": "x", "optional": True}), "'optional' in ModelConfig.add_input"),
+    (lambda: pb.Tensor.from_bits("x", half), "BF16 tensors"),
+):
+    text, found = told(work)
+    assert found == name, (text, found, name)
+assert told(lambda: request.is_cancelled)[0] == (
+    "AttributeError: 'c_python_backend_utils.InferenceRequest' object has no attribute 'is_cancelled'"
+)
+assert not hasattr(pb, "TRITONSERVER_REQUEST_RELEASE_ALL") and not hasattr(request, "is_cancelled")
+assert told(lambda: pb.no_such_name) == (
+    "AttributeError: module 'triton_python_backend_utils' has no attribute 'no_such_name'", ""
+)
+assert pb.TritonError("text").message() == "text" and not pb.InferenceResponse([]).has_error()
+family.Metric({}).increment(1)
+config.add_input({"name": "x", "data_type": "TYPE_FP32", "dims": [1]})
+assert pb.lacking_in("another error") == ""
+"""
+    env = {"PYTHONPATH": str(STANDIN), "PATH": os.environ["PATH"]}
+    names = "\n".join(one.name for one in ADDITIONS)
+    subprocess.run([sys.executable, "-c", check, names], env=env, check=True)
+
+
+LATER = {
+    "get_response_sender in a model that is not decoupled": "[r.get_response_sender() for r in requests]",
+    "None as a result of execute": "return [None]",
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_an_older_release_refuses_what_a_model_may_do_later(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("triton_python_backend_utils._releases._lacking", {name})
+    assert pb.lacking_in(refused(pb, tmp_path, LATER[name])) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("async_exec in a decoupled model", "pb.InferenceRequest(**ASKED).async_exec()"),
+        ("a coroutine as execute of a decoupled model", "import asyncio; return asyncio.sleep(0)"),
+    ],
+)
+def test_an_older_release_lets_no_decoupled_model_wait(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str
+) -> None:
+    monkeypatch.setattr("triton_python_backend_utils._releases._lacking", {name})
+    asked = "{'inputs': [], 'requested_output_names': [], 'model_name': 'z'}"
+    model = decoupled(pb, tmp_path, body.replace("ASKED", asked))
+    with pytest.raises(pb.TritonModelException) as caught:
+        model.respond([model.request([pb.Tensor("x", ONE)])])
+    assert pb.lacking_in(str(caught.value)) == name
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return True", ""),
+        ("return False", "it says False"),
+        ("return 1", "is_ready() must return a boolean value"),
+        ("raise OSError('no')", "OSError: no"),
+    ],
+)
+def test_a_model_says_whether_it_is_ready(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    model = load(pb, tmp_path, f"pass\n\n    def is_ready(self):\n        {body}")
+    assert model.why_not_ready() == said
+    monkeypatch.setattr("triton_python_backend_utils._releases._lacking", {"is_ready of a model"})
+    assert model.why_not_ready() == ""

@@ -43,8 +43,8 @@ class LiveStage:
     """Those that are verified, once they are deployed."""
     many: bool = False
     """Whether the repository holds more models than one."""
-    probes: dict[tuple[str, Launch], Probed] = field(default_factory=dict)
-    """What the environment said, by model and launch."""
+    probes: dict[tuple[str, Launch, tuple[str, ...]], Probed] = field(default_factory=dict)
+    """What the environment said, by model, launch and what the release lacks."""
     met: dict[Release, list[tuple[str, str]]] = field(default_factory=dict)
     """Packages whose import failed, each with the library that was not there."""
 
@@ -68,8 +68,7 @@ class LiveStage:
             reporter=self.session.reporter,
         )
         models: list[DeployedModel] = []
-        launch = self.releases[0].launch if self.releases else None
-        yield from deployment.deploy(self._chosen(), launch, models)
+        yield from deployment.deploy(self._chosen(), self.releases[0] if self.releases else None, models)
         if extracted.folder is not None and base_python(extracted) is not None:
             serve_in_place(models, extracted.folder)
         if models and not deployment.is_unchanged(extracted.contents.sha256):
@@ -113,17 +112,18 @@ class LiveStage:
 
     def _probe(self, deployed: DeployedModel, release: Release, found: Sequence[Check]) -> Iterator[Check]:
         if deployed.apart is not None:
-            text = f"{deployed.name}: it {deployed.apart}; only a server can test it"
+            text = f"{deployed.title}: it {deployed.apart}; only a server can test it"
             yield check("probe.model", "omitted", text, None, release)
             return
-        key = (deployed.name, release.launch)
+        lacks = release.lacks if deployed.own else ()  # the runtime does without
+        key = (deployed.title, release.launch, lacks)
         if key not in self.probes:
             self.session.reporter.step(
-                f"Running {deployed.name}, launched {release.launch} as by {release.name}"
+                f"Running {deployed.title}, launched {release.launch} as by {release.name}"
             )
             brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
-            self.probes[key] = run_probe(deployed, release.launch, brief=brief)
-        subject = subject_of(deployed, self.probes[key], self.extracted.compiler, release)
+            self.probes[key] = run_probe(deployed, release.launch, lacks=lacks, brief=brief)
+        subject = subject_of(deployed, self.probes[key], self.extracted.compiler)
         made = list(
             check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
         )
@@ -133,12 +133,12 @@ class LiveStage:
         told = any(one.id == "contract.isolation" and one.release == release.name for one in found)
         for one in made:
             if not told or not one.id.startswith("contract.") or one.status == "failed":
-                yield one.of_model(deployed.name) if self.many else one
+                yield one.of_model(deployed.title) if self.many else one
 
     def _import_packages(
         self, packages: PackageProbe, deployed: DeployedModel, release: Release
     ) -> Iterator[Check]:
-        probed = [found for (_, launch), found in self.probes.items() if launch == release.launch]
+        probed = [found for (_, launch, _), found in self.probes.items() if launch == release.launch]
         if any(found.answer is not None for found in probed):
             imported = packages.imported(release, hidden=deployed.hidden)
             made = packages.checks(imported, release)
@@ -148,7 +148,7 @@ class LiveStage:
 
     def answers_of(self, deployed: DeployedModel) -> Mapping[str, Any] | None:
         """Return what a probe found of a model's answers, the last one that found any: it wrote them."""
-        found = [probed.served for (name, _), probed in self.probes.items() if name == deployed.name]
+        found = [probed.served for (name, _, _), probed in self.probes.items() if name == deployed.title]
         return next((one for one in reversed(found) if one is not None), None)
 
     def settle(self, found: list[Check]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.catalog.triton import find_release
 from envbuilder.deployment.config import read_config
 from envbuilder.progress import SILENT
 from envbuilder.verification.live import model_deployment, run_probe
@@ -35,6 +36,7 @@ from tests.helpers.own_models import (
     write,
 )
 
+RELEASE = find_release("24.10")
 BARE = 'backend: "python"\n'
 Deploy = Callable[..., tuple[list[DeployedModel], list[Check]]]
 
@@ -67,7 +69,7 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
             reporter=SILENT,
         )
         models: list[DeployedModel] = []
-        said = list(deployment.deploy(ModelChoice(model=model, repository=repository), "direct", models))
+        said = list(deployment.deploy(ModelChoice(model=model, repository=repository), RELEASE, models))
         return models, [check for check in said if check.status != "passed"]
 
     return run

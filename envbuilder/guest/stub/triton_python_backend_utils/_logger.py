@@ -76,31 +76,31 @@ class Metric:
     def increment(self, value: float) -> None:
         """Add *value*; a counter takes no negative one."""
         self._check("increment")
-        if self._kind == MetricFamily.HISTOGRAM:
+        if self._kind == MetricKind.HISTOGRAM:
             raise TritonModelException("Failed to increment metric value: a histogram observes")
-        if self._kind == MetricFamily.COUNTER and value < 0:
+        if self._kind == MetricKind.COUNTER and value < 0:
             raise TritonModelException("Failed to increment metric value: a counter never goes down")
         self._value += value
 
     def set(self, value: float) -> None:
         """Set a gauge to *value*."""
         self._check("set")
-        if self._kind != MetricFamily.GAUGE:
-            kind = "counter" if self._kind == MetricFamily.COUNTER else "histogram"
+        if self._kind != MetricKind.GAUGE:
+            kind = "counter" if self._kind == MetricKind.COUNTER else "histogram"
             raise TritonModelException(f"Failed to set metric value: a {kind} cannot be set")
         self._value = value
 
     def observe(self, value: float) -> None:
         """Give a histogram *value*."""
         self._check("observe")
-        if self._kind != MetricFamily.HISTOGRAM:
+        if self._kind != MetricKind.HISTOGRAM:
             raise TritonModelException("Failed to observe metric value: only a histogram observes")
         self.observed.append(value)
 
     def value(self) -> float:
         """Return the value."""
         self._check("get")
-        if self._kind == MetricFamily.HISTOGRAM:
+        if self._kind == MetricKind.HISTOGRAM:
             raise TritonModelException("Failed to get metric value: a histogram has none")
         return self._value
 
@@ -138,7 +138,7 @@ class MetricFamily:
         labels = {} if labels is None else labels
         if not isinstance(labels, dict):
             raise TritonModelException("Failed to create metric. Labels must be a dictionary.")
-        if (self._kind == self.HISTOGRAM) is not (buckets is not None):
+        if (self._kind == MetricKind.HISTOGRAM) is not (buckets is not None):
             wanted = "needs" if buckets is None else "is the only one that has"
             raise TritonModelException(f"Failed to create metric. A histogram {wanted} buckets.")
         key = tuple(sorted(labels.items()))

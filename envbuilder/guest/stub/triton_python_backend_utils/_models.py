@@ -46,6 +46,8 @@ class _Alone:
 class _State:
     router: Router = _Alone()
     serving = 0
+    decoupled = False
+    """Whether the model of this process is decoupled."""
 
 
 def use_router(router: Router) -> None:
@@ -53,9 +55,15 @@ def use_router(router: Router) -> None:
     _State.router = router
 
 
-def begin_serving() -> None:
+def begin_serving(decoupled: bool) -> None:
     """Note that a model is initialized: from now on it may ask others."""
     _State.serving += 1
+    _State.decoupled = decoupled
+
+
+def is_decoupled() -> bool:
+    """Say whether the model that was initialized last is decoupled."""
+    return _State.decoupled
 
 
 def end_serving() -> None:

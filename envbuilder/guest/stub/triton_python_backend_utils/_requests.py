@@ -9,6 +9,7 @@ from typing import Any, Awaitable, Dict, List, Sequence, Set
 
 from . import _models
 from ._errors import TritonError, TritonModelException
+from ._releases import lacks, refuse
 from ._responses import InferenceResponse, InferenceResponseSender, ResponseIterator, parameters_text
 from ._tensor import Tensor
 
@@ -55,6 +56,11 @@ class InferenceRequest:
         missing = [name for name, value in given.items() if value is None]
         if missing:
             raise TypeError(f"__init__(): incompatible constructor arguments: no {', '.join(missing)}")
+        text_id = "a text as correlation_id of InferenceRequest"
+        if isinstance(correlation_id, str) and lacks(text_id):
+            refuse(
+                text_id, TypeError("__init__(): incompatible constructor arguments: correlation_id is a text")
+            )
         if isinstance(correlation_id, bool) or not isinstance(correlation_id, (int, str)):
             raise TritonModelException("Correlation ID must be integer or string")
         if not all(isinstance(tensor, Tensor) for tensor in inputs or ()):
@@ -129,6 +135,10 @@ class InferenceRequest:
             raise TritonModelException(
                 "Response sender is not available for a request that a model has made."
             )
+        by_default = "get_response_sender in a model that is not decoupled"
+        if not self.sender.decoupled and lacks(by_default):
+            text = "'get_response_sender' function must be called only when the model is using the decoupled "
+            refuse(by_default, TritonModelException(text + "transaction policy."))
         self.sender_taken = True
         return self.sender
 
@@ -155,6 +165,10 @@ class InferenceRequest:
 
     def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
         """Return an awaitable of what :meth:`exec` returns."""
+        decoupled_too = "async_exec in a decoupled model"
+        if _models.is_decoupled() and lacks(decoupled_too):
+            text = "Async BLS request execution is not support in the decoupled API."
+            refuse(decoupled_too, TritonModelException(text))
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(None, functools.partial(self.exec, decoupled))
 

@@ -28,9 +28,6 @@ def parameters_text(parameters: Dict[str, Any] | None) -> str:
 class InferenceResponse:
     """The answer to one request: tensors, or an error."""
 
-    any_parameters = False
-    """Whether one was made with parameters, which Triton's module takes since release 25.02."""
-
     def __init__(
         self,
         output_tensors: Sequence[Tensor] = (),
@@ -46,8 +43,6 @@ class InferenceResponse:
         self._tensors = list(output_tensors)
         self._error = error
         self._parameters = parameters_text(parameters)
-        if parameters is not None:
-            type(self).any_parameters = True
 
     def output_tensors(self) -> List[Tensor]:
         """Return its tensors."""
@@ -79,7 +74,7 @@ class InferenceResponseSender:
     def __init__(
         self, decoupled: bool, cancelled: Callable[[], bool], check: Callable[[InferenceResponse], Any]
     ) -> None:
-        self._decoupled, self._is_cancelled, self._check = decoupled, cancelled, check
+        self.decoupled, self._is_cancelled, self._check = decoupled, cancelled, check
         self._lock = threading.Lock()
         self.sent: List[InferenceResponse] = []
         """What the client would have."""
@@ -109,11 +104,11 @@ class InferenceResponseSender:
         return self._is_cancelled()
 
     def _refuse(self, response: InferenceResponse | None, flags: int) -> None:
-        if not self._decoupled and response is not None and self.sent:
+        if not self.decoupled and response is not None and self.sent:
             raise TritonModelException(
                 "Unable to send response. Non-decoupled model cannot send more than one response."
             )
-        if not self._decoupled and response is None and flags and not self.sent:
+        if not self.decoupled and response is None and flags and not self.sent:
             raise TritonModelException(
                 "Unable to send response. Non-decoupled model cannot send complete final before sending a response."
             )

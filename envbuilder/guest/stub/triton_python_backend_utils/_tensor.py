@@ -10,6 +10,7 @@ from typing import Any, List, Tuple
 import numpy as np
 
 from ._errors import TritonModelException
+from ._releases import lacks, refuse
 from ._types import BF16, NUMBERED, elements, numpy_to_triton_type
 
 _CPU, _CUDA = 1, 2
@@ -53,6 +54,7 @@ class Tensor:
                 "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order "
                 "are supported."
             )
+        _check_half(kind)
         tensor = cls.__new__(cls)
         tensor._name, tensor._data, tensor._dtype = name, data, kind
         if tensor._dtype != BF16 and tensor.is_cpu() and not isinstance(data, np.ndarray):
@@ -62,6 +64,7 @@ class Tensor:
     @classmethod
     def from_bits(cls, name: str, bits: np.ndarray[Any, Any]) -> Tensor:
         """Return a tensor of BF16, given its bits as uint16. Triton has no such function: it is for the host."""
+        _check_half(BF16)
         tensor = cls.__new__(cls)
         tensor._name, tensor._data, tensor._dtype = name, bits, BF16
         return tensor
@@ -144,6 +147,11 @@ class Tensor:
         # Of a masked array, or a matrix, its elements.
         copy._data = np.array(self._data) if isinstance(self._data, np.ndarray) else self._data.clone()
         return copy
+
+
+def _check_half(kind: int) -> None:
+    if kind == BF16 and lacks("BF16 tensors"):
+        refuse("BF16 tensors", TritonModelException("Tensor of BF16: the data type is not supported."))
 
 
 class _Capsule:
