@@ -16,6 +16,9 @@ from .neighbours import Neighbours
 from .packages import outside_libraries
 from .serving import Ensemble, OwnModel, RuntimeModel, StageError
 
+CHILD_TIMEOUT = 120.0
+"""Seconds until a child has imported a few modules."""
+
 
 class Probe:
     """One run: each stage writes what it found."""
@@ -126,11 +129,20 @@ class Probe:
     def run_child(self) -> dict[str, str]:
         """Start this Python as torch does for its workers; it has to find its library by itself."""
         script = "import sys, ctypes, hashlib, ssl, sqlite3, lzma, bz2, zlib; print(sys.prefix)"
-        done = subprocess.run(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        said = {"executable": sys.executable}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", script],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=CHILD_TIMEOUT,
+            )
+        except subprocess.TimeoutExpired:
+            return {**said, "returncode": "timeout", "output": f"it ran for {CHILD_TIMEOUT:g} s"}
+        except OSError as error:
+            return {**said, "returncode": "not started", "output": words(error)}
         output = done.stdout.decode(errors="replace").strip()
-        return {"executable": sys.executable, "returncode": str(done.returncode), "output": output[-1000:]}
+        return {**said, "returncode": str(done.returncode), "output": output[-1000:]}
 
 
 def outside_modules(folders: list[str]) -> list[str]:

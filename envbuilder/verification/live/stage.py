@@ -10,6 +10,7 @@ from typing import Any
 
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import Launch, Release
+from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 from envbuilder.verification.failures import guarded
 from envbuilder.verification.live import foreign
@@ -39,6 +40,8 @@ class LiveStage:
     compile: Mapping[str, Any]
     session: Session
     scratch: Path
+    recipe: Recipe | None = None
+    """The archive's own, if available."""
     models: list[DeployedModel] = field(default_factory=list)
     """Those that are verified, once they are deployed."""
     many: bool = False
@@ -96,6 +99,7 @@ class LiveStage:
             store=self.session.store,
             scratch=self.scratch,
             reporter=self.session.reporter,
+            recipe=self.recipe,
         )
         for release in self.releases:
             for deployed in self.models:
