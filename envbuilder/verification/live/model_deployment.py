@@ -53,9 +53,14 @@ class ModelChoice:
         """Return the model directories.
 
         Raises:
-            VerifyError: there is no such repository, or it has no such model.
+            VerifyError: there is no such repository, or it has no such model, or inputs are given to several.
         """
         if self.repository is not None:
+            if self.inputs is not None and len(self.names) != 1:
+                raise VerifyError(
+                    f"{self.inputs} is what one model is asked, and {self.repository} has several",
+                    hint="name that model, and verify the others by themselves",
+                )
             return wanted_models(self.repository, self.names)
         return with_those_it_names(self.path)
 
