@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,7 @@ class Host:
         if not os.path.isfile(self.path):
             raise stand_in().TritonModelException(f"Python model file not found in '{self.path}'")
         stem = os.path.splitext(os.path.basename(self.path))[0]
+        hide_host_names()
         stand_in().lack(self.job.get("lacks") or ())
         with _imported_first():
             module = importlib.import_module(f"{self.job['version']}.{stem}")
@@ -296,13 +298,29 @@ def stand_in() -> Any:
     import triton_python_backend_utils as found
 
     if os.path.dirname(str(found.__file__)).startswith(STUB):
-        return found
+        return _hosting.get("module", found)
     own = "_envbuilder_guest.stub.triton_python_backend_utils"
     module = importlib.import_module(own)
     for name in module.__all__:
-        if name not in ("json", "np", "struct"):
+        if name not in ("json", "np", "struct", *module.HOST_ONLY):
             setattr(found, name, getattr(module, name))
     return module
+
+
+_hosting: dict[str, Any] = {}
+"""The stand-in with the names that a host needs, once a model does not see those."""
+
+
+def hide_host_names() -> None:
+    """Take from Triton's module what it has for a host only: a model that names that fails on a server, too."""
+    module = stand_in()
+    if isinstance(module, types.ModuleType) and module is sys.modules.get("triton_python_backend_utils"):
+        _hosting["module"] = types.SimpleNamespace(
+            **{name: getattr(module, name) for name in module.__all__}, HOST_ONLY=module.HOST_ONLY
+        )
+        for name in module.HOST_ONLY:
+            delattr(module, name)
+            module.__all__.remove(name)
 
 
 def lacking_in(text: str) -> str:

@@ -69,8 +69,11 @@ class Neighbours:
             child.close()
 
     def ready(self, name: str, version: str) -> bool:
-        """Say whether a model could be asked: it is there."""
-        return name in self.known
+        """Say whether a model could be asked: it is there, or it is the one that asks."""
+        job = self.job if name == self.job["config"].get("name") else self.known.get(name, {})
+        if "reason" in job or "model" not in job:
+            return False
+        return version in ("", job["version"]) or os.path.isdir(os.path.join(job["model"], version))
 
     # -- how it is answered
 
@@ -96,7 +99,8 @@ class Neighbours:
     def _config(self, name: str) -> dict[str, Any]:
         if name not in self.known:
             self.unknown.append(f"it calls the model '{name}', which is not available")
-            raise stand_in().TritonModelException(f"Request for unknown model: '{name}' is not found")
+            said = f"Failed for execute the inference request. Model '{name}' is not ready."
+            raise stand_in().TritonModelException(f"Model {name} - Error when running inference: {said}")
         known = self.known[name]
         if "reason" in known:
             raise self._not_known(f"it calls the model '{name}', {known['reason']}")

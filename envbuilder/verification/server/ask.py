@@ -51,7 +51,9 @@ _ROUNDS: Final = 5
 _NO_GPU: Final = "but no GPUs are available"
 """What a server says of a model with KIND_GPU on a machine that has no GPU."""
 _WITH_GPU: Final = "verify it on a machine with a GPU, or with KIND_CPU in instance_group"
-_UNKNOWN_MODEL: Final = re.compile(r"Request for unknown model|is not found|has no available versions")
+_UNKNOWN_MODEL: Final = re.compile(
+    r"Request for unknown model|is not found|has no available versions|Model '[^']*' is not ready"
+)
 
 
 def _comes_in_batches(deployed: DeployedModel) -> bool:

@@ -24,7 +24,7 @@ from ._errors import TritonError, TritonModelException
 from ._hosted import Model, get_model_dir
 from ._logger import Logger, Metric, MetricFamily
 from ._models import is_model_ready, load_model, unload_model, use_router
-from ._releases import lack, lacking_in, lacks, refuse_name
+from ._releases import CLASSES, lack, lacking_in, lacks, refuse_name
 from ._requests import (
     TRITONSERVER_MEMORY_CPU,
     TRITONSERVER_MEMORY_GPU,
@@ -66,6 +66,7 @@ __all__ = [
     "InferenceRequest",
     "InferenceResponse",
     "InferenceResponseSender",
+    "InferenceTrace",
     "Logger",
     "Metric",
     "MetricFamily",
@@ -99,8 +100,20 @@ __all__ = [
     "using_decoupled_model_transaction_policy",
 ]
 
-CLASSES = {
-    kind.__name__: kind
+HOST_ONLY = (
+    "InferenceResponseSender",
+    "InferenceTrace",
+    "Metric",
+    "Model",
+    "ResponseIterator",
+    "lack",
+    "lacking_in",
+    "lacks",
+    "use_router",
+)
+"""Of what is here, what Triton's module does not offer to a model."""
+CLASSES.update(
+    (kind.__name__, kind)
     for kind in (
         InferenceRequest,
         InferenceResponse,
@@ -112,8 +125,7 @@ CLASSES = {
         ResponseIterator,
         TritonError,
     )
-}
-"""Those of which a release may have less."""
+)
 
 
 def __getattr__(name: str) -> NoReturn:

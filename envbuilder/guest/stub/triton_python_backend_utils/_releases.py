@@ -9,6 +9,8 @@ import sys
 from typing import Any, Callable, Dict, Iterable, NoReturn, Set
 
 _lacking: Set[str] = set()
+CLASSES: Dict[str, type] = {}
+"""Those of which a release may have less, by name; the package fills it."""
 _met: Dict[str, str] = {}
 """What a model was told, and what it had asked for."""
 
@@ -43,8 +45,8 @@ def lack(names: Iterable[str]) -> None:
         if name in package.__all__:
             package.__all__.remove(name)
             delattr(package, name)
-        elif owner in package.CLASSES:
-            kind = package.CLASSES[owner]
+        elif owner in CLASSES:
+            kind = CLASSES[owner]
             absent: Any = (
                 _without_argument(name, kind, getattr(kind, method), argument)
                 if argument

@@ -7,6 +7,7 @@ import json
 import threading
 from typing import Any, Callable, Dict, Iterator, List, Sequence
 
+from ._arguments import UINT32, check_kind, whole
 from ._errors import TritonError, TritonModelException
 from ._tensor import Tensor
 
@@ -14,19 +15,22 @@ TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
 
 def parameters_text(parameters: Dict[str, Any] | None) -> str:
-    """Return *parameters* as Triton keeps them, JSON; only texts, numbers and truth values are any."""
+    """Return *parameters* as Triton keeps them, JSON; only texts, whole numbers and truth values are any."""
+    if parameters is not None and not isinstance(parameters, dict):
+        raise TritonModelException(f"Expect N8pybind114dictE, got {type(parameters)}")
     for key, value in (parameters or {}).items():
-        if not isinstance(key, str) or not isinstance(value, (str, int, float, bool)):
-            kind = type(value if isinstance(key, str) else key).__name__
-            raise TritonModelException(
-                "Expect parameters keys to have type str, and values to have type bool, int, float or str, "
-                f"found type '{kind}'."
-            )
-    return json.dumps(parameters) if parameters else ""
+        if not isinstance(key, str):
+            raise TritonModelException(f"Expect parameters keys to have type str, found type {type(key)}")
+        if not isinstance(value, (str, int)):
+            text = "Expect parameters values to have type bool/int/str, found type"
+            raise TritonModelException(f"{text} {type(value)}")
+    return json.dumps(parameters or {})
 
 
 class InferenceResponse:
     """The answer to one request: tensors, or an error."""
+
+    __slots__ = ("_error", "_parameters", "_tensors")
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class InferenceResponse:
         return self._error
 
     def parameters(self) -> str:
-        """Return its parameters as JSON; an empty text where there are none."""
+        """Return its parameters as JSON; ``{}`` where there are none."""
         return self._parameters
 
     def keep(self, wanted: Sequence[str]) -> InferenceResponse:
@@ -85,6 +89,9 @@ class InferenceResponseSender:
 
     def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
         """Send *response*; with the final flag it is the last, which may be None."""
+        flags = whole("send", flags, UINT32)
+        if response is not None:
+            check_kind("send", response, InferenceResponse)
         if flags not in (0, TRITONSERVER_RESPONSE_COMPLETE_FINAL):
             raise TritonModelException("Unable to send response. Unsupported flag provided.")
         if flags == 0 and response is None:
