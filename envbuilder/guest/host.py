@@ -44,6 +44,10 @@ STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stub")
 """The folder of the stand-in for Triton's module, which is the only thing in it."""
 
 
+class ResponseError(RuntimeError):
+    """A model has answered with an error."""
+
+
 class Host:
     """One version of one model, as a *job* names it."""
 
@@ -131,21 +135,30 @@ class Host:
         engine: Engine = model.instance.engine
         return engine
 
-    def ask(self, model: Any, requests: list[dict[str, Any]], *, final: bool = False) -> list[Answer]:
+    def ask(
+        self,
+        model: Any,
+        requests: list[dict[str, Any]],
+        *,
+        final: bool = False,
+        said: dict[str, Any] | None = None,
+    ) -> list[Answer]:
         """Return the answers to *requests*, sent together: of each the responses, arrays by name.
+
+        What each of them says besides, parameters and ids, is *said*.
 
         A final flag that comes alone is an empty response, left out but for who asks for the *final* one.
 
         Raises:
-            RuntimeError: one of them is an error.
+            ResponseError: one of them is an error.
         """
         self.asked = " and ".join(described(request) for request in requests)
         answers = []
-        for responses in model.respond([self._request(model, request) for request in requests]):
+        for responses in model.respond([self._request(model, one, said or {}) for one in requests]):
             answer = []
             for response in responses:
                 if response.has_error():
-                    raise RuntimeError(response.error().message())
+                    raise ResponseError(response.error().message())
                 sent = {tensor.name(): as_array(tensor) for tensor in response.output_tensors()}
                 if len(sent) < len(response.output_tensors()):
                     raise RuntimeError("two outputs of a response have one name")
@@ -154,14 +167,16 @@ class Host:
             answers.append(answer[:-1] if flag else answer)
         return answers
 
-    def _request(self, model: Any, arrays: dict[str, Any]) -> Any:
+    def _request(self, model: Any, arrays: dict[str, Any], said: dict[str, Any]) -> Any:
         tensors = [self._tensor(name, array) for name, array in arrays.items()]
         if self.sequence is None:
-            return model.request(tensors)
+            return model.request(tensors, **said)
         tensors += [self._control(control) for control in self.sequence.get("control_input") or []]
         tensors += [self._state(state) for state in self.sequence.get("state") or []]
         id = TEXT_ID if self._text_ids else 1
-        return model.request(tensors, correlation_id=id, flags=3)  # its own first and last
+        # Its own first and last, unless another model has begun it.
+        own = {} if said.get("correlation_id") else {"correlation_id": id, "flags": 3}
+        return model.request(tensors, **{**said, **own})
 
     def _tensor(self, name: str, array: Any) -> Any:
         """Return an input as Triton hands it over."""
@@ -341,7 +356,7 @@ def described(request: dict[str, Any]) -> str:
 def words(error: BaseException) -> str:
     """Return an error in a line or a few, its cause last."""
     name = type(error).__name__
-    return (str(error) if name == "TritonModelException" else f"{name}: {error}")[:2000]
+    return (str(error) if name in ("TritonModelException", "ResponseError") else f"{name}: {error}")[:2000]
 
 
 def tensor_of(name: str, array: Any, *, half: bool) -> Any:

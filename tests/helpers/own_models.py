@@ -342,7 +342,6 @@ CALLS = [
     "pb.Logger.log(1)",
     "pb.Logger()",
     "pb.Logger.log_warning('x')",
-    "pb.MetricFamily('a b', 'text', pb.MetricFamily.GAUGE)",
     "gauge.set('x')",
     "gauge.set(value=1)",
     "gauge.set(np.float32(1))",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
+import json
 from typing import Any, Awaitable, Dict, List, Sequence, Set
 
 from . import _models
@@ -62,6 +63,7 @@ class InferenceRequest:
         "_requested",
         "_timeout",
         "_trace",
+        "_version",
         "cancelled",
         "release_flags",
         "sender",
@@ -97,7 +99,7 @@ class InferenceRequest:
         check_kind("InferenceRequest", trace, InferenceTrace)
         if isinstance(requested_output_names, (str, bytes)):
             raise refuse_type("InferenceRequest", requested_output_names)
-        whole("InferenceRequest", model_version, INT64)
+        self._version = whole("InferenceRequest", model_version, INT64)
         if not isinstance(correlation_id, (int, str)):
             raise TritonModelException("Correlation ID must be integer or string")
         if isinstance(correlation_id, int) and not 0 <= correlation_id <= UINT64[1]:
@@ -165,6 +167,20 @@ class InferenceRequest:
     def asked_model(self) -> str:
         """Return the name of the model that is asked. Triton's has no such method: it is for the host."""
         return self._model
+
+    def asked_version(self) -> int:
+        """Return the version of the model that is asked, -1 for the latest, for the host."""
+        return self._version
+
+    def said(self) -> Dict[str, Any]:
+        """Return what the request says besides its tensors, as the constructor takes it, for the host."""
+        return {
+            "request_id": self._id,
+            "correlation_id": self._correlation_id,
+            "flags": self._flags,
+            "timeout": self._timeout,
+            "parameters": json.loads(self._parameters),
+        }
 
     def is_cancelled(self) -> bool:
         """Say whether the client has gone."""
