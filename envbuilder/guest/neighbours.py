@@ -104,6 +104,8 @@ class Neighbours:
         self.children.clear()
 
     def _config(self, name: str) -> dict[str, Any]:
+        if name not in self.known and name == self.job["config"].get("name"):
+            raise self._not_known("it calls itself")
         if name not in self.known:
             self.unknown.append(f"it calls the model '{name}', which is not available")
             raise _not_running(name)
