@@ -29,7 +29,7 @@ NO_LOGIC = {
 TOGETHER = {
     "guest/test_main": (
         *("guest/cases", "guest/compare_package", "guest/job"),
-        *("guest/neighbours", "guest/probe", "guest/serving"),
+        *("guest/probe", "guest/serving"),
     ),
     "hostile/test_origin": (
         *("verification/origin/bytecode", "verification/origin/check", "verification/origin/claims"),

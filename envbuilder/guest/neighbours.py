@@ -171,7 +171,7 @@ def find_fault(config: dict[str, Any], tensors: List[Any], wanted: List[str]) ->
     for name, tensor in given.items():
         fault = _find_misfit(known[name], tensor, int(config.get("max_batch_size", 0)))
         if fault is not None:
-            return f"[request id: <id_unknown>] {fault[0]} for model '{model}'{fault[1]}"
+            return f"[request id: <id_unknown>] {fault[0]} model '{model}'{fault[1]}"
     return None
 
 
@@ -182,14 +182,14 @@ def _find_misfit(field: dict[str, Any], tensor: Any, most: int) -> Tuple[str, st
     found = "BF16" if tensor.number() == BFLOAT16 else kinds[tensor.number() - 1]
     if found != kind:
         said = [one.replace("STRING", "BYTES") for one in (found, kind)]
-        return f"inference input '{name}' data-type is '{said[0]}', but model", f" expects '{said[1]}'"
+        return f"inference input '{name}' data-type is '{said[0]}', but", f" expects '{said[1]}'"
     dims = ([-1] if most > 0 else []) + [int(dim) for dim in field["dims"]]
     rows = shape[0] if most > 0 and shape else 1
     if len(shape) != len(dims) or any(dim not in (-1, size) for dim, size in zip(dims, shape)):
         expected, got = (str(one).replace(" ", "") for one in (dims, shape))
-        return f"unexpected shape for input '{name}'", f". Expected {expected}, got {got}. "
+        return f"unexpected shape for input '{name}' for", f". Expected {expected}, got {got}. "
     if rows > most > 0:
-        return f"inference request batch-size must be <= {most}", ""
+        return f"inference request batch-size must be <= {most} for", ""
     return None
 
 
