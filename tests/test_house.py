@@ -26,6 +26,41 @@ NO_LOGIC = {
     *("images/annotations", "lockfile/model", "recipe/model", "store/damage", "util/version"),
 }
 """Modules of fields and constants: there is nothing to show of them alone."""
+TOGETHER = {
+    "guest/test_main": (
+        *("guest/cases", "guest/compare_package", "guest/job"),
+        *("guest/probe", "guest/serving"),
+    ),
+    "hostile/test_origin": (
+        *("verification/origin/bytecode", "verification/origin/check", "verification/origin/claims"),
+        *("verification/origin/compare", "verification/origin/expected", "verification/origin/locked"),
+        "verification/origin/own",
+    ),
+    "provenance/test_attest": ("provenance/statement", "verification/static/provenance"),
+    "registry/test_filesystem": ("registry/documents", "store/objects"),
+    "resolve/test_solver": ("resolve/closed_index",),
+    "runtime/test_loading": ("runtime/half", "runtime/start"),
+    "runtime/test_model": ("runtime/log", "runtime/sealed"),
+    "runtime/test_pretrained_server": ("runtime/pretrained",),
+    "signing/test_timestamps": ("provenance/timestamp",),
+    "transfer/test_images": (
+        "registry/referrers",
+        "registry/repository",
+        *("registry/transport", "registry/upload"),
+        "transfer/image_checks",
+    ),
+    "transfer/test_push_pull": ("store/segments", "transfer/archives", "transfer/records"),
+    "verification/live/test_evaluate": ("verification/live/evaluate_model", "verification/live/deployed"),
+    "verification/live/test_evaluate_packages": ("verification/live/probe_packages",),
+    "verification/live/test_run_probe": ("verification/live/answer", "verification/live/stage"),
+    "verification/server/test_tritonserver": ("verification/server/cleanup", "verification/server/stage"),
+    "verification/static/test_archive": (
+        *("verification/static/extracted", "verification/static/release", "verification/static/stage"),
+    ),
+    "verification/static/test_foreign": ("verification/static/foreign_release",),
+    "verification/test_proven": ("verification/run",),
+}
+"""Modules that one test file shows together: alone they would be shown by stand-ins for what they are about."""
 
 
 def modules() -> list[Path]:

@@ -1,4 +1,6 @@
-"""What each Triton release requires of an execution environment. No other module knows release numbers.
+"""What each Triton release requires of an execution environment, and what its Python backend offers to a model.
+
+Only this package knows release numbers.
 
 Sources: the Python backend's and the core's source on each release branch (``stub_launcher.cc``,
 ``pb_env.cc``, ``pb_stub.cc``), the support matrix of the NGC images, and measurements on the server of the
@@ -14,13 +16,22 @@ from typing import Literal
 
 from packaging.version import Version
 
+from envbuilder.catalog.python_backend import FIRST_RELEASE, PYTRITON, lacked_by
 from envbuilder.errors import RecipeError
 
 Launch = Literal["sourced", "direct"]
 Extraction = Literal["plain", "secure"]
 
-PYTRITON = "pytriton-0.7.0"
-"""The release inside the ``nvidia-pytriton`` 0.7.0 wheel: server 2.51.0, that is 24.10."""
+__all__ = [
+    "FIRST_RELEASE",
+    "PYTRITON",
+    "Extraction",
+    "Launch",
+    "Release",
+    "find_release",
+    "first_gcc",
+    "release_ranges",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +61,9 @@ class Release:
         return self.glibc or "2.34"
 
     @property
-    def response_parameters(self) -> bool:
-        """Whether ``pb_utils.InferenceResponse`` takes ``parameters``: pull request 394 of the Python backend."""
-        return self.name != PYTRITON and self.name >= "25.02"
+    def lacks(self) -> tuple[str, ...]:
+        """What later releases offer to a model, and this one does not: :mod:`envbuilder.catalog.python_backend`."""
+        return lacked_by(self.name)
 
     def conda_requirements(self, python: str) -> tuple[str, ...]:
         """Match specs of conda packages that go into every base for this release with Python *python*."""
@@ -104,10 +115,6 @@ def _row(name: str) -> Release:
         extraction="plain" if name <= "26.05" else "secure",
         demands=("numpy",),
     )
-
-
-FIRST_RELEASE = "23.08"
-"""The first release whose Python backend takes execution environments as this tool writes them."""
 
 
 def release_ranges() -> tuple[tuple[str, Release], ...]:

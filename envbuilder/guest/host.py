@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,10 @@ STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stub")
 """The folder that contains only the stub module."""
 
 
+class ResponseError(RuntimeError):
+    """A model has answered with an error."""
+
+
 class Host:
     """One version of one model, as described by a *job*."""
 
@@ -75,6 +80,8 @@ class Host:
         if not os.path.isfile(self.path):
             raise stand_in().TritonModelException(f"Python model file not found in '{self.path}'")
         stem = os.path.splitext(os.path.basename(self.path))[0]
+        hide_host_names()
+        stand_in().lack(self.job.get("lacks") or ())
         with _imported_first():
             module = importlib.import_module(f"{self.job['version']}.{stem}")
         if hasattr(module, "runtime_module"):
@@ -128,21 +135,30 @@ class Host:
         engine: Engine = model.instance.engine
         return engine
 
-    def ask(self, model: Any, requests: list[dict[str, Any]], *, final: bool = False) -> list[Answer]:
-        """Return the answers to simultaneous *requests*: for each its responses, with arrays by name.
+    def ask(
+        self,
+        model: Any,
+        requests: list[dict[str, Any]],
+        *,
+        final: bool = False,
+        said: dict[str, Any] | None = None,
+    ) -> list[Answer]:
+        """Return the answers to *requests*, sent together: of each the responses, arrays by name.
 
-        A final flag without a response is an empty response, omitted unless *final* is true.
+        What each of them says besides, parameters and ids, is *said*.
+
+        A final flag that comes alone is an empty response, left out but for who asks for the *final* one.
 
         Raises:
-            RuntimeError: one of them is an error.
+            ResponseError: one of them is an error.
         """
         self.asked = " and ".join(described(request) for request in requests)
         answers = []
-        for responses in model.respond([self._request(model, request) for request in requests]):
+        for responses in model.respond([self._request(model, one, said or {}) for one in requests]):
             answer = []
             for response in responses:
                 if response.has_error():
-                    raise RuntimeError(response.error().message())
+                    raise ResponseError(response.error().message())
                 sent = {tensor.name(): as_array(tensor) for tensor in response.output_tensors()}
                 if len(sent) < len(response.output_tensors()):
                     raise RuntimeError("two outputs of a response have one name")
@@ -151,14 +167,16 @@ class Host:
             answers.append(answer[:-1] if flag else answer)
         return answers
 
-    def _request(self, model: Any, arrays: dict[str, Any]) -> Any:
+    def _request(self, model: Any, arrays: dict[str, Any], said: dict[str, Any]) -> Any:
         tensors = [self._tensor(name, array) for name, array in arrays.items()]
         if self.sequence is None:
-            return model.request(tensors)
+            return model.request(tensors, **said)
         tensors += [self._control(control) for control in self.sequence.get("control_input") or []]
         tensors += [self._state(state) for state in self.sequence.get("state") or []]
         id = TEXT_ID if self._text_ids else 1
-        return model.request(tensors, correlation_id=id, flags=3)  # its own first and last
+        # Its own first and last, unless another model has begun it.
+        own = {} if said.get("correlation_id") else {"correlation_id": id, "flags": 3}
+        return model.request(tensors, **{**said, **own})
 
     def _tensor(self, name: str, array: Any) -> Any:
         """Return an input as Triton passes it."""
@@ -295,13 +313,35 @@ def stand_in() -> Any:
     import triton_python_backend_utils as found
 
     if os.path.dirname(str(found.__file__)).startswith(STUB):
-        return found
+        return _hosting.get("module", found)
     own = "_envbuilder_guest.stub.triton_python_backend_utils"
     module = importlib.import_module(own)
     for name in module.__all__:
-        if name not in ("json", "np", "struct"):
+        if name not in ("json", "np", "struct", *module.HOST_ONLY):
             setattr(found, name, getattr(module, name))
     return module
+
+
+_hosting: dict[str, Any] = {}
+"""The stand-in with the names that a host needs, once a model does not see those."""
+
+
+def hide_host_names() -> None:
+    """Take from Triton's module what it has for a host only: a model that names that fails on a server, too."""
+    module = stand_in()
+    if isinstance(module, types.ModuleType) and module is sys.modules.get("triton_python_backend_utils"):
+        _hosting["module"] = types.SimpleNamespace(
+            **{name: getattr(module, name) for name in module.__all__}, HOST_ONLY=module.HOST_ONLY
+        )
+        for name in module.HOST_ONLY:
+            delattr(module, name)
+            module.__all__.remove(name)
+
+
+def lacking_in(text: str) -> str:
+    """Return what of a later release made a model fail with *text*; empty: nothing."""
+    module = sys.modules.get("triton_python_backend_utils")
+    return "" if module is None else str(stand_in().lacking_in(text))
 
 
 def described(request: dict[str, Any]) -> str:
@@ -316,7 +356,7 @@ def described(request: dict[str, Any]) -> str:
 def words(error: BaseException) -> str:
     """Describe an error in one or a few lines, its cause last."""
     name = type(error).__name__
-    return (str(error) if name == "TritonModelException" else f"{name}: {error}")[:2000]
+    return (str(error) if name in ("TritonModelException", "ResponseError") else f"{name}: {error}")[:2000]
 
 
 def tensor_of(name: str, array: Any, *, half: bool) -> Any:

@@ -27,6 +27,9 @@ def main(job_path: str, *pipe: str) -> None:
         job = json.load(file)
     found: dict[str, Any] = {"conditions": conditions()} if job["task"] == "probe" else {}
     strip_library_path(sys.prefix)
+    # As in a stub: no arguments, and no file that a process started by multiprocessing would run again.
+    sys.argv = [""]
+    sys.modules["__main__"].__dict__.pop("__file__", None)
     if job["task"] == "packages":
         from .packages import Importer  # and nothing else: its children must start like a stub
 
@@ -62,7 +65,7 @@ def write(job: dict[str, Any], found: dict[str, Any]) -> None:
 def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
     """Do the task of *job* with a model; the result goes to *found*."""
     from .compile import Job
-    from .host import Host, words
+    from .host import Host, lacking_in, words
     from .probe import Probe
 
     host = Host(job)
@@ -81,7 +84,14 @@ def use_model(job: dict[str, Any], found: dict[str, Any]) -> None:
             found.update(Job(host).run())
     except Exception as error:
         traceback.print_exc()
-        found.setdefault("failed", {"stage": "probe", "text": words(error), "trace": traceback.format_exc()})
+        text = words(error)
+        failed = {
+            "stage": "probe",
+            "text": text,
+            "lacking": lacking_in(text),
+            "trace": traceback.format_exc(),
+        }
+        found.setdefault("failed", failed)
 
 
 def conditions() -> dict[str, Any]:

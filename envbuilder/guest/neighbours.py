@@ -13,11 +13,11 @@ import pickle
 import subprocess
 import sys
 import threading
-from typing import Any, BinaryIO, Dict, List
+from typing import Any, BinaryIO, Dict, List, Tuple
 
 from .answers import Answer
 from .ensemble import run_ensemble
-from .host import Host, as_array, stand_in, tensor_of, words
+from .host import BFLOAT16, Host, ResponseError, as_array, stand_in, tensor_of, words
 
 
 class Neighbours:
@@ -39,13 +39,18 @@ class Neighbours:
         inputs = {tensor.name(): as_array(tensor) for tensor in request.inputs()}
         name = request.asked_model()
         config = self._config(name)
+        self._check_version(name, request.asked_version())
+        wanted = sorted(request.requested_output_names())
+        fault = find_fault(config, request.inputs(), wanted)
+        if fault is not None:
+            raise pb_utils.TritonModelException(f"Model {name} - Error when running inference: {fault}")
         if not decoupled and (config.get("model_transaction_policy") or {}).get("decoupled"):
             raise pb_utils.TritonModelException(
                 f"Model {name} is using the decoupled. The current BLS request call doesn't support models using "
                 "the decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' "
                 "calls for decoupled models."
             )
-        answer = self.answer(name, inputs, sorted(request.requested_output_names()))
+        answer = self.answer(name, inputs, wanted, request.said())
         half = {one["name"] for one in config.get("output") or [] if one["data_type"] == "TYPE_BF16"}
         return [
             pb_utils.InferenceResponse([tensor_of(k, v, half=k in half) for k, v in one.items()])
@@ -69,17 +74,22 @@ class Neighbours:
             child.close()
 
     def ready(self, name: str, version: str) -> bool:
-        """Return whether a model is available."""
-        return name in self.known
+        """Say whether a model could be asked: it is there, or it is the one that asks."""
+        job = self.job if name == self.job["config"].get("name") else self.known.get(name, {})
+        if "reason" in job or "model" not in job:
+            return False
+        return version in ("", job["version"]) or os.path.isdir(os.path.join(job["model"], version))
 
     # -- implementation
 
-    def answer(self, name: str, inputs: dict[str, Any], wanted: List[str]) -> Answer:
-        """Return the responses of the model *name*."""
+    def answer(
+        self, name: str, inputs: dict[str, Any], wanted: List[str], said: dict[str, Any] | None = None
+    ) -> Answer:
+        """Return the responses of the model *name*; *said* is what a request says besides."""
         config = self._config(name)
         if config.get("ensemble_scheduling"):
             return run_ensemble(config, inputs, self.answer, wanted)
-        found = self._child(name).ask((inputs, list(wanted)))
+        found = self._child(name).ask((inputs, list(wanted), said or {}))
         if "unknown" in found:
             self.unknown += found["unknown"]
         if "error" in found:
@@ -94,14 +104,27 @@ class Neighbours:
         self.children.clear()
 
     def _config(self, name: str) -> dict[str, Any]:
+        if name not in self.known and name == self.job["config"].get("name"):
+            raise self._not_known("it calls itself")
         if name not in self.known:
             self.unknown.append(f"it calls the model '{name}', which is not available")
-            raise stand_in().TritonModelException(f"Request for unknown model: '{name}' is not found")
+            raise _not_running(name)
         known = self.known[name]
         if "reason" in known:
             raise self._not_known(f"it calls the model '{name}', {known['reason']}")
         config: dict[str, Any] = known["config"]
         return config
+
+    def _check_version(self, name: str, version: int) -> None:
+        """Refuse a version that is not there; one that is, and is not the latest, only a server can ask."""
+        job = self.known[name]
+        if version == -1 or "model" not in job or str(version) == job["version"]:
+            return
+        if os.path.isdir(os.path.join(job["model"], str(version))):
+            raise self._not_known(
+                f"it calls version {version} of the model '{name}', which is not its latest"
+            )
+        raise _not_running(name)
 
     def _not_known(self, why: str) -> Exception:
         self.unknown.append(why)
@@ -112,9 +135,62 @@ class Neighbours:
         with self.lock:
             if name not in self.children:
                 others = {other: job for other, job in self.known.items() if other != name}
-                job = {**self.known[name], "task": "serve", "neighbours": others}
+                lacks = self.job.get("lacks") or []
+                job = {**self.known[name], "task": "serve", "neighbours": others, "lacks": lacks}
                 self.children[name] = Child(name, job, self.job["scratch"])
             return self.children[name]
+
+
+def _not_running(name: str) -> Exception:
+    said = f"Failed for execute the inference request. Model '{name}' is not ready."
+    error: Exception = stand_in().TritonModelException(f"Model {name} - Error when running inference: {said}")
+    return error
+
+
+def find_fault(config: dict[str, Any], tensors: List[Any], wanted: List[str]) -> str | None:
+    """Return what a server says of a request that a model makes and that does not fit the *config* of the other.
+
+    The texts are those of ``infer_request.cc`` of Triton's core.
+    """
+    model, known = config["name"], {one["name"]: one for one in config.get("input") or []}
+    outputs = [one["name"] for one in config.get("output") or []]
+    for name in wanted:
+        if name not in outputs:
+            return f"unexpected inference output '{name}' for model '{model}'"
+    given = {tensor.name(): tensor for tensor in tensors}
+    for name in given:
+        if name not in known:
+            return f"unexpected inference input '{name}' for model '{model}'"
+    missing = [name for name, one in known.items() if not one.get("optional") and name not in given]
+    if missing:
+        return (
+            f"[request id: <id_unknown>] expected {len(known)} inputs but got {len(given)} inputs for model '{model}'. "
+            f"Got input(s) {list(given)}, but missing required input(s) {missing}. Please provide all required "
+            "input(s)."
+        )
+    for name, tensor in given.items():
+        fault = _find_misfit(known[name], tensor, int(config.get("max_batch_size", 0)))
+        if fault is not None:
+            return f"[request id: <id_unknown>] {fault[0]} model '{model}'{fault[1]}"
+    return None
+
+
+def _find_misfit(field: dict[str, Any], tensor: Any, most: int) -> Tuple[str, str] | None:
+    """Return how a tensor does not fit what a configuration says of an input, before and after the model's name."""
+    name, kind, shape = field["name"], field["data_type"].replace("TYPE_", ""), tensor.shape()
+    kinds = [key.replace("TYPE_", "") for key in stand_in().TRITON_STRING_TO_NUMPY]
+    found = "BF16" if tensor.number() == BFLOAT16 else kinds[tensor.number() - 1]
+    if found != kind:
+        said = [one.replace("STRING", "BYTES") for one in (found, kind)]
+        return f"inference input '{name}' data-type is '{said[0]}', but", f" expects '{said[1]}'"
+    dims = ([-1] if most > 0 else []) + [int(dim) for dim in field["dims"]]
+    rows = shape[0] if most > 0 and shape else 1
+    if len(shape) != len(dims) or any(dim not in (-1, size) for dim, size in zip(dims, shape)):
+        expected, got = (str(one).replace(" ", "") for one in (dims, shape))
+        return f"unexpected shape for input '{name}' for", f". Expected {expected}, got {got}. "
+    if rows > most > 0:
+        return f"inference request batch-size must be <= {most} for", ""
+    return None
 
 
 class Child:
@@ -182,16 +258,21 @@ def serve(job: dict[str, Any], read: int, write: int) -> None:
     _send(writer, {})
     while True:
         try:
-            inputs, wanted = pickle.load(reader)
+            inputs, wanted, said = pickle.load(reader)
         except EOFError:
             break
         found: dict[str, Any] = {}
         try:
-            (found["answer"],) = host.ask(model, [inputs], final=True)
+            (found["answer"],) = host.ask(model, [inputs], final=True, said=said)
             if wanted:
                 found["answer"] = [{k: one[k] for k in one if k in wanted} for one in found["answer"]]
+        except ResponseError as error:
+            found["error"] = str(error)
         except Exception as error:
-            found["error"] = words(error)
+            instance = f"{host.config['name']}_0"
+            found["error"] = (
+                f"Failed to process the request(s) for model '{instance}', message: {words(error)}"
+            )
         if neighbours.unknown:
             found["unknown"] = neighbours.unknown[:]
         _send(writer, found)

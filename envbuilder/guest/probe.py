@@ -11,10 +11,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from .host import Host, words
+from .host import Host, lacking_in, words
 from .neighbours import Neighbours
 from .packages import outside_libraries
 from .serving import Ensemble, OwnModel, RuntimeModel, StageError
+
+CHILD_TIMEOUT = 120.0
+"""Seconds until a child has imported a few modules."""
 
 
 class Probe:
@@ -89,9 +92,11 @@ class Probe:
             raise
         except Exception as error:
             missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+            text = words(error)
             self.found["failed"] = {
                 "stage": name,
-                "text": words(error),
+                "text": text,
+                "lacking": lacking_in(text),
                 "trace": traceback.format_exc(),
                 "missing": missing,
                 "inputs": self.host.asked,
@@ -124,11 +129,20 @@ class Probe:
     def run_child(self) -> dict[str, str]:
         """Start this Python as torch does for its workers; it has to find its library by itself."""
         script = "import sys, ctypes, hashlib, ssl, sqlite3, lzma, bz2, zlib; print(sys.prefix)"
-        done = subprocess.run(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        said = {"executable": sys.executable}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", script],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=CHILD_TIMEOUT,
+            )
+        except subprocess.TimeoutExpired:
+            return {**said, "returncode": "timeout", "output": f"it ran for {CHILD_TIMEOUT:g} s"}
+        except OSError as error:
+            return {**said, "returncode": "not started", "output": words(error)}
         output = done.stdout.decode(errors="replace").strip()
-        return {"executable": sys.executable, "returncode": str(done.returncode), "output": output[-1000:]}
+        return {**said, "returncode": str(done.returncode), "output": output[-1000:]}
 
 
 def outside_modules(folders: list[str]) -> list[str]:

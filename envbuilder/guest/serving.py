@@ -137,7 +137,10 @@ class OwnModel(_Served):
         model = self.stage("compiled", self.load)
         found["load_seconds"] = time.perf_counter() - began
         self.model = model
-        if not self.cases:  # its requests are unknown
+        not_ready = "" if model is None else model.why_not_ready()
+        if not_ready:
+            found["not_ready"] = not_ready
+        if not self.cases:  # what it takes is not known here
             return
         answers = self.asked(model, "answer")
         varying = self.varying(answers, self.asked(model, "answer", self.some))
@@ -148,7 +151,6 @@ class OwnModel(_Served):
         self.compare(found, answers, answers, varying, "alone it")
         found["missing"] = missing_outputs(self.host.config, answers.values())
         found["undescribed"] = undescribed_outputs(self.host.config, answers)
-        found["response_parameters"] = stand_in().InferenceResponse.any_parameters
         self.save(answers)
 
     def finish(self) -> str | None:

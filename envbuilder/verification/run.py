@@ -267,6 +267,7 @@ class Run:
             compile=self.request.compile,
             session=self.session,
             scratch=scratch,
+            recipe=self.request.recipe,
         )
 
     def _serve(self, live: LiveStage, found: list[Check], scratch: Path, probe: Job[bool]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from envbuilder.catalog.python_backend import ADDITIONS
 from envbuilder.verification.server.tritonserver import TritonServer
 from tests.helpers.runtime import config, field
 from tests.runtime.conftest import STANDIN
@@ -295,13 +296,7 @@ def test_it_has_every_name_of_the_servers_own_file_and_of_the_stub(pb: Any, real
     names = {name for name in dir(real) if not name.startswith("_")} | set(ADDED_BY_THE_STUB)
     assert len(names) > 30
     assert sorted(names - set(pb.__all__)) == []
-    assert sorted(set(pb.__all__) - names) == [  # what hosts a model, and what the stub's module has inside
-        "InferenceResponseSender",
-        "Metric",
-        "Model",
-        "ResponseIterator",
-        "use_router",
-    ]
+    assert sorted(set(pb.__all__) - names) == sorted(pb.HOST_ONLY)  # which no model of a probe sees
     constants = [name for name in names if name.startswith("TRITONSERVER_") and hasattr(real, name)]
     assert {name: getattr(pb, name) for name in constants} == {
         name: getattr(real, name) for name in constants
@@ -475,7 +470,7 @@ def test_a_request_says_all_that_a_client_said(pb: Any) -> None:
         3,
         flags=3,
         timeout=7,
-        parameters={"k": True, "n": 1.5},
+        parameters={"k": True, "n": 2},
     )
     assert (request.request_id(), request.correlation_id(), request.flags(), request.timeout()) == (
         "id",
@@ -483,14 +478,17 @@ def test_a_request_says_all_that_a_client_said(pb: Any) -> None:
         3,
         7,
     )
-    assert json.loads(request.parameters()) == {"k": True, "n": 1.5}
+    assert json.loads(request.parameters()) == {"k": True, "n": 2}
     assert [hasattr(request, name) for name in ("model_name", "model_version", "preferred_memory")] == [
         False
     ] * 3
     assert request.trace().get_context() is None
-    assert not request.is_cancelled()
-    with pytest.raises(pb.TritonModelException, match="values to have type bool, int, float or str"):
-        pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="m", parameters={"k": []})
+    with pytest.raises(pb.TritonModelException, match="ends the stub"):
+        request.is_cancelled()
+    with pytest.raises(
+        pb.TritonModelException, match="values to have type bool/int/str, found type <class 'float'>"
+    ):
+        pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="m", parameters={"k": 1.5})
     with pytest.raises(pb.TritonModelException, match="Correlation ID must be integer or string"):
         pb.InferenceRequest(inputs=[], requested_output_names=[], model_name="m", correlation_id=1.5)
     with pytest.raises(TypeError, match="no requested_output_names, model_name"):
@@ -512,9 +510,10 @@ def test_no_number_stands_for_a_kind(pb: Any) -> None:
     assert pb.TritonError("text").code() is pb.TritonError.INTERNAL
 
 
-def test_an_array_by_dlpack_ends_a_stub(pb: Any) -> None:
+@pytest.mark.parametrize("array", [ONE, ONE.__dlpack__(), np.zeros((2, 2), np.int64).__dlpack__()])
+def test_an_array_by_dlpack_ends_a_stub(pb: Any, array: Any) -> None:
     with pytest.raises(pb.TritonModelException, match="it ends the stub"):
-        pb.Tensor.from_dlpack("x", ONE)
+        pb.Tensor.from_dlpack("x", array)
 
 
 def test_histograms_observe(pb: Any) -> None:
@@ -539,7 +538,9 @@ def test_a_metric_does_not_outlive_its_family(pb: Any) -> None:
 def test_other_models_where_none_is_in_reach(pb: Any, tmp_path: Path) -> None:
     request = pb.InferenceRequest(inputs=[], requested_output_names=["y"], model_name="z")
     model = load(pb, tmp_path, "return []")
-    assert request.exec().error().message() == "Request for unknown model: 'z' is not found"
+    assert request.exec().error().message() == (
+        "Model z - Error when running inference: Failed for execute the inference request. Model 'z' is not ready."
+    )
     (only,) = request.exec(decoupled=True)
     assert only.has_error()
     assert not pb.is_model_ready("z")
@@ -578,3 +579,119 @@ else:
 """
     env = {"PYTHONPATH": str(STANDIN), "PATH": os.environ["PATH"]}
     subprocess.run([sys.executable, "-c", check], env=env, check=True)
+
+
+# -- the module of an older release ------------------------------------------------------------------
+
+
+def test_an_older_release_lacks_what_came_later(tmp_path: Path) -> None:
+    check = """
+import sys, numpy as np, triton_python_backend_utils as pb
+
+newest = sorted(pb.__all__)
+pb.lack(sys.argv[1].splitlines())
+
+def told(work):
+    try:
+        work()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}", pb.lacking_in(str(error))
+    raise AssertionError("it is there")
+
+def ask(name="m", **rest):
+    return pb.InferenceRequest(inputs=[], requested_output_names=[], model_name=name, **rest)
+
+def import_it():
+    from triton_python_backend_utils import TRITONSERVER_REQUEST_RELEASE_ALL
+
+request, family = ask(), pb.MetricFamily("f", "text", pb.MetricFamily.COUNTER)
+config = pb.ModelConfig('{"name": "m", "max_batch_size": 0}')
+half = np.zeros(1, np.uint16)
+for work, name in (
+    (lambda: request.is_cancelled, "InferenceRequest.is_cancelled"),
+    (lambda: pb.InferenceRequest.set_release_flags, "InferenceRequest.set_release_flags"),
+    (lambda: pb.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE, "TRITONSERVER_REQUEST_RELEASE_RESCHEDULE"),
+    (import_it, "TRITONSERVER_REQUEST_RELEASE_ALL"),
+    (lambda: pb.TritonError.CANCELLED, "TritonError.CANCELLED"),
+    (lambda: pb.TritonError("text", code=None), "TritonError.__init__(code)"),
+    (lambda: pb.TritonError("text", None), "TritonError.__init__(code)"),
+    (lambda: pb.MetricFamily.HISTOGRAM, "MetricFamily.HISTOGRAM"),
+    (lambda: family.Metric({}, [1.0]), "MetricFamily.Metric(buckets)"),
+    (lambda: family.Metric({}).observe(1), "Metric.observe"),
+    (lambda: ask(parameters={}), "InferenceRequest.__init__(parameters)"),
+    (lambda: ask(correlation_id="talk"), "a text as correlation_id of InferenceRequest"),
+    (lambda: request.trace().get_context(), "InferenceTrace.get_context"),
+    (lambda: pb.InferenceResponse([], parameters={}), "InferenceResponse.__init__(parameters)"),
+    (lambda: pb.InferenceResponse([]).parameters(), "InferenceResponse.parameters"),
+    (lambda: pb.ResponseIterator([]).cancel(), "ResponseIterator.cancel"),
+    (lambda: config.set_model_transaction_policy({}), "ModelConfig.set_model_transaction_policy"),
+    (lambda: config.add_input({"name": "x", "optional": True}), "'optional' in ModelConfig.add_input"),
+    (lambda: pb.Tensor.from_bits("x", half), "BF16 tensors"),
+):
+    text, found = told(work)
+    assert found == name, (text, found, name)
+assert told(lambda: request.is_cancelled)[0] == (
+    "AttributeError: 'c_python_backend_utils.InferenceRequest' object has no attribute 'is_cancelled'"
+)
+assert not hasattr(pb, "TRITONSERVER_REQUEST_RELEASE_ALL") and not hasattr(request, "is_cancelled")
+assert told(lambda: pb.no_such_name) == (
+    "AttributeError: module 'triton_python_backend_utils' has no attribute 'no_such_name'", ""
+)
+assert pb.TritonError("text").message() == "text" and not pb.InferenceResponse([]).has_error()
+family.Metric({}).increment(1)
+config.add_input({"name": "x", "data_type": "TYPE_FP32", "dims": [1]})
+assert pb.lacking_in("another error") == ""
+"""
+    env = {"PYTHONPATH": str(STANDIN), "PATH": os.environ["PATH"]}
+    names = "\n".join(one.name for one in ADDITIONS)
+    subprocess.run([sys.executable, "-c", check, names], env=env, check=True)
+
+
+LATER = {
+    "get_response_sender in a model that is not decoupled": "[r.get_response_sender() for r in requests]",
+    "None as a result of execute": "return [None]",
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_an_older_release_refuses_what_a_model_may_do_later(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("triton_python_backend_utils._releases._lacking", {name})
+    assert pb.lacking_in(refused(pb, tmp_path, LATER[name])) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("async_exec in a decoupled model", "pb.InferenceRequest(**ASKED).async_exec()"),
+        ("a coroutine as execute of a decoupled model", "import asyncio; return asyncio.sleep(0)"),
+    ],
+)
+def test_an_older_release_lets_no_decoupled_model_wait(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str
+) -> None:
+    monkeypatch.setattr("triton_python_backend_utils._releases._lacking", {name})
+    asked = "{'inputs': [], 'requested_output_names': [], 'model_name': 'z'}"
+    model = decoupled(pb, tmp_path, body.replace("ASKED", asked))
+    with pytest.raises(pb.TritonModelException) as caught:
+        model.respond([model.request([pb.Tensor("x", ONE)])])
+    assert pb.lacking_in(str(caught.value)) == name
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return True", ""),
+        ("return False", "it says False"),
+        ("return 1", "is_ready() must return a boolean value"),
+        ("raise OSError('no')", "OSError: no"),
+    ],
+)
+def test_a_model_says_whether_it_is_ready(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    model = load(pb, tmp_path, f"pass\n\n    def is_ready(self):\n        {body}")
+    assert model.why_not_ready() == said
+    monkeypatch.setattr("triton_python_backend_utils._releases._lacking", {"is_ready of a model"})
+    assert model.why_not_ready() == ""

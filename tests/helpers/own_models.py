@@ -299,6 +299,102 @@ sequence_batching {
 )
 FIRST = {"initial_state/first": b"\0\0\x80\x3f" * 3}
 QUEUED = "dynamic_batching { default_queue_policy { max_queue_size: 1 } }\n"
+ASK = {"model_name": "m", "inputs": [], "requested_output_names": ["y"]}
+CALLS = [
+    "pb.Tensor(name='y', data=np.ones(1))",
+    "pb.Tensor(1, np.ones(1))",
+    "pb.Tensor('y', [1.0])",
+    "pb.Tensor('y', np.ones(1, np.complex64))",
+    "pb.Tensor('y', np.array(['x']))",
+    "pb.Tensor('y', np.ones(1)).y",
+    "setattr(request, 'y', 1)",
+    "pb.TritonError('x', 3)",
+    "pb.TritonError(message='x', code=pb.TritonError.NOT_FOUND)",
+    "int(pb.TritonError.INTERNAL)",
+    "[][pb.TritonError.INTERNAL == 0]",
+    "request.set_flags(flags=1)",
+    "request.set_flags('x')",
+    "request.set_release_flags(flags=1)",
+    "pb.InferenceResponse((pb.Tensor('y', np.ones(1)),))",
+    "pb.InferenceResponse([None])",
+    "pb.InferenceResponse([1])",
+    "pb.InferenceResponse(error='x')",
+    "pb.InferenceRequest(**ASK, parameters={'a': 1, 'b': True, 'c': 'x'})",
+    "pb.InferenceRequest(**ASK, parameters={'a': 1.5})",
+    "pb.InferenceRequest(**ASK, parameters=[])",
+    "pb.InferenceRequest(**ASK, correlation_id=-1)",
+    "pb.InferenceRequest(**ASK, correlation_id=1.5)",
+    "pb.InferenceRequest(**ASK, correlation_id='x')",
+    "pb.InferenceRequest(**ASK, request_id=1)",
+    "pb.InferenceRequest(**ASK, model_version='1')",
+    "pb.InferenceRequest(**ASK, timeout=1.5)",
+    "pb.InferenceRequest(**ASK, timeout=np.int64(5))",
+    "pb.InferenceRequest(**ASK, flags=-1)",
+    "pb.InferenceRequest(**ASK, preferred_memory=None)",
+    "pb.InferenceRequest(**ASK, trace=None)",
+    "pb.InferenceRequest(**ASK, priority=1)",
+    "pb.InferenceRequest(**{**ASK, 'requested_output_names': 'ab'})",
+    "pb.InferenceRequest(**{**ASK, 'model_name': None})",
+    "pb.PreferredMemory(1)",
+    "pb.PreferredMemory(pb.TRITONSERVER_MEMORY_CPU, 0)",
+    "pb.Logger.log('x', 'info')",
+    "pb.Logger.log('x', pb.Logger.WARNING)",
+    "pb.Logger.log(1)",
+    "pb.Logger()",
+    "pb.Logger.log_warning('x')",
+    "gauge.set('x')",
+    "gauge.set(value=1)",
+    "gauge.set(np.float32(1))",
+    "pb.is_model_ready('named', 1)",
+    "[][not pb.is_model_ready('named')]",
+    "pb.load_model('nowhere', config=None)",
+    "sender.send(1)",
+    "sender.send()",
+    "sender.send(flags=2)",
+    "pb.InferenceResponseSender",
+    "pb.Model",
+    "open(__import__('sys').modules['__main__'].__file__)",
+    "[][len(__import__('sys').argv)]",
+]
+"""Calls that the stub takes, or refuses with an error of some type."""
+NAMED = (
+    HEAD
+    + f"CALLS = {CALLS!r}\nASK = {ASK!r}\n"
+    + ONE
+    + """
+    def initialize(self, args):
+        self.family = pb_utils.MetricFamily("gauges", "text", pb_utils.MetricFamily.GAUGE)
+        self.gauge = self.family.Metric({"a": "b"})
+
+    def answer(self, request):
+        found = []
+        for name in NAMES:
+            owner, _, attribute = name.partition(".")
+            made = {"InferenceRequest": request, "InferenceTrace": request.trace()}.get(owner)
+            kind = getattr(pb_utils, owner, None) if made is None else made
+            if owner == "InferenceResponseSender":
+                kind = request.get_response_sender()
+            if kind is not None and (not attribute or hasattr(kind, attribute)):
+                found.append(name)
+        scope = {"pb": pb_utils, "np": np, "request": request, "ASK": ASK, "sender": request.get_response_sender()}
+        scope["gauge"] = self.gauge
+        for call in CALLS:
+            try:
+                eval(call, dict(scope))
+                found.append(f"{call}: done")
+            except Exception as error:
+                found.append(f"{call}: {type(error).__name__}")
+        names = pb_utils.Tensor("NAMES", np.array([", ".join(found)], dtype=object))
+        return pb_utils.InferenceResponse([names])
+"""
+)
+"""Answers which of NAMES its release has, and what becomes of CALLS."""
+NAMING = """
+backend: "python" max_batch_size: 0
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]
+output [ { name: "NAMES" data_type: TYPE_STRING dims: [ 1 ] } ]
+"""
+OFFSET = HELPER.replace("from .scaling import double\n", "def double(array):\n    return array + 2\n\n")
 PARAMETRIC = (
     HEAD
     + ONE

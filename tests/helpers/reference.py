@@ -9,6 +9,7 @@ from pathlib import Path
 
 import envbuilder
 from envbuilder import errors
+from envbuilder.catalog.python_backend import ADDITIONS
 from envbuilder.catalog.triton import PYTRITON, find_release
 from envbuilder.recipe.schema import KEYS
 from envbuilder.util.yaml import Key
@@ -78,6 +79,16 @@ def releases_page() -> Iterator[str]:
             f"| {title} | {', '.join(release.pythons)} | {release.glibc or 'of the host'} | "
             f"GLIBCXX_{release.glibcxx}, {release.stub_glibcxx} | {release.launch} | {release.extraction} | {demands} |"
         )
+    yield "\n## What a model may use of `triton_python_backend_utils`\n"
+    yield (
+        "What came after 23.08, with the pull request of `triton-inference-server/python_backend` that brought it; "
+        "`pytriton-0.7.0` is 24.10. In the probe a model finds what its release has.\n"
+    )
+    yield "| since | what | pull request |"
+    yield "|---|---|---|"
+    for since, request in dict.fromkeys((one.release, one.request) for one in ADDITIONS):
+        names = [one.name for one in ADDITIONS if (one.release, one.request) == (since, request)]
+        yield f"| {since} | {', '.join(name if ' ' in name else f'`{name}`' for name in names)} | {request} |"
 
 
 def python_page() -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envbuilder.catalog.python_backend import ADDITIONS
 from envbuilder.config.settings import Settings
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
@@ -22,6 +23,9 @@ from tests.helpers.own_models import (
     EARLY,
     FLOATS,
     HELPER,
+    NAMED,
+    NAMING,
+    OFFSET,
     PARAMETRIC,
     PGM,
     PICTURE,
@@ -58,6 +62,9 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     write(repository, "crowded", CROWDED, FLOATS + "dynamic_batching { }")
     write(repository, "zero", HELPER, FLOATS.replace("[ 3 ]", "[ 0 ]"))
     write(repository, "parametric", PARAMETRIC, FLOATS)
+    later = [one.name for one in ADDITIONS if "(" not in one.name and " " not in one.name]
+    reachable = [name for name in later if not name.startswith(("Metric.", "ResponseIterator."))]
+    write(repository, "named", NAMED.replace("NAMES:", f"{reachable}:"), NAMING)
     write(repository, "early", EARLY, FLOATS, {"1/scaling.py": SCALING.encode()})
     both = FLOATS + "version_policy { all { } }\n"
     write(repository, "aged", BROKEN, both, {"2/model.py": CROWDED.encode()})
@@ -69,6 +76,8 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     )
     own = f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{environment}" }} }}\n'
     write(repository, "apart", HELPER, FLOATS + own, {"1/scaling.py": SCALING.encode()})
+    helped = {"2/model.py": OFFSET.encode(), "1/scaling.py": SCALING.encode()}
+    write(repository, "grown", HELPER, both, helped)
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
     request = VerifyRequest(choice=ModelChoice(repository=repository))
     report = verify(plain_archive, Session(settings=settings, store=store), request)
@@ -92,6 +101,9 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
         "mute",
         "stored",
         "queued",
+        "named",
+        "grown",
+        "grown/1",
     )
     for name in whole:
         of_it = {id: status for (id, model), (status, _) in found.items() if model == name}
@@ -167,16 +179,18 @@ def test_a_repository(tmp_path: Path, plain_archive: Path, settings: Settings, s
     assert "no licence" in found["server.model", "broken"][1]
     assert "no licence" in found["server.model", "aged"][1]
     (aged,) = [check.found for check in report.checks if check.found.startswith("aged: deployed ")]
-    assert aged.endswith(
-        "(version 2, model.py); also serves 1: only a server loads what is not the latest version"
-    )
+    assert aged.endswith("(version 2, model.py); it also serves 1")
+    assert found["probe.answers", "aged"][0] == "passed"
+    assert found["probe.model", "aged/1"][0] == "warning"
     assert found["probe.model", "early"][0] == "warning"
-    assert found["probe.answers", "parametric"][0] == found["probe.config", "uncompleted"][0] == "warning"
+    assert found["probe.config", "uncompleted"][0] == "warning"
     failed = [(check.id, check.found.partition(":")[0]) for check in report.failures]
     assert failed == [
         ("model.deployed", "unfiled"),
         ("model.deployed", "zero"),
+        ("probe.names", "parametric"),
         ("server.model", "aged"),
+        ("server.model", "aged/1"),
         ("server.model", "broken"),
         ("server.grpc", "crowded"),
         ("server.model", "early"),

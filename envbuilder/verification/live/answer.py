@@ -33,7 +33,7 @@ def check_answer(answer: Record) -> Mapping[str, Any]:
         child.text("returncode")
         child.free_text("output")
     if "failed" in answer:
-        _check_failed(answer.record("failed"))
+        check_failed(answer.record("failed"))
     if "unknown" in answer:
         answer.free_texts("unknown")
     for kind in ("CPU", "GPU"):
@@ -42,12 +42,18 @@ def check_answer(answer: Record) -> Mapping[str, Any]:
     return answer.value
 
 
-def _check_failed(failed: Record) -> None:
+def check_failed(failed: Record) -> Mapping[str, Any]:
+    """Return what the guest says of a failure.
+
+    Raises:
+        DocumentError: it is malformed.
+    """
     failed.text("stage")
-    for key in ("text", *(key for key in ("missing", "inputs") if key in failed)):
+    for key in ("text", *(key for key in ("missing", "inputs", "lacking") if key in failed)):
         failed.free_text(key)
     if "otherwise" in failed:
         failed.boolean("otherwise")
+    return failed.value
 
 
 def _check_torch(torch: Record) -> None:
@@ -60,10 +66,9 @@ def _check_torch(torch: Record) -> None:
 
 
 def _check_served(served: Record) -> None:
-    """Check the results for a device; ``cases`` and the rest exist once the model has answered."""
-    for key in ("own", "constructed", "response_parameters"):
-        if key in served:
-            served.boolean(key)
+    """Check what is known of a device; ``cases`` comes with all that is known once the model has answered."""
+    for key in {"own", "constructed"} & set(served.value):
+        served.boolean(key)
     if "cases" not in served:
         return
     served.integers("responses", most=_MOST)
@@ -73,11 +78,10 @@ def _check_served(served: Record) -> None:
         shapes.integers(name, most=_MOST)
     for key in ("cases", "varying", "differs", "empty", *(("together",) if "together" in served else ())):
         _check_texts(served, key)
-    for key in ("missing", "undescribed"):
-        if key in served:
-            _check_texts(served, key)
-    if "finalize" in served:
-        served.free_text("finalize")
+    for key in {"missing", "undescribed"} & set(served.value):
+        _check_texts(served, key)
+    for key in {"finalize", "not_ready"} & set(served.value):
+        served.free_text(key)
     for key in ("recompiles", "graphs"):
         served.integer(key)
     for key in ("own", "compiled"):

@@ -46,6 +46,8 @@ class DeployedModel:
     """Its folder in the sandbox's repository."""
     config: model_config_pb2.ModelConfig
     version: str
+    older: bool = False
+    """Whether a later version is served as well, and judged by itself."""
     questions: Questions = NOT_ASKED
     compiler: str | None = None
     """The path of the environment's own C++ compiler."""
@@ -64,9 +66,19 @@ class DeployedModel:
         return str(self.config.name)
 
     @property
+    def title(self) -> str:
+        """What it is called where checks tell of it: its name, and the version if that is not the latest."""
+        return f"{self.name}/{self.version}" if self.older else self.name
+
+    @property
+    def key(self) -> str:
+        """How the names of its files begin."""
+        return f"{self.name}-{self.version}" if self.older else self.name
+
+    @property
     def outputs(self) -> Path:
-        """The file with its outputs, those of eager if it has an eager form, once a probe ran."""
-        return self.sandbox.root / "verify" / f"outputs-{self.name}.npz"
+        """Where its answers are, eager's if it has an eager form, once a probe ran."""
+        return self.sandbox.root / "verify" / f"outputs-{self.key}.npz"
 
     @property
     def hidden(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.system import DRIVER, is_base_library
 from envbuilder.catalog.triton import Launch, Release
 from envbuilder.verification import hints
-from envbuilder.verification.live.evaluate_model import ModelEvaluator, ModelFacts
+from envbuilder.verification.live.child import judge_child
+from envbuilder.verification.live.evaluate_model import ModelEvaluator, Subject
 from envbuilder.verification.live.evaluate_packages import soname_candidates
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check, Status, some
@@ -169,14 +170,7 @@ class _Evaluator:
         found = answer.get("child")
         if found is None:
             return
-        if found["returncode"] == "0" and found["output"] == answer["conditions"]["prefix"]:
-            yield self.passed(
-                "probe.child", f"{found['executable']} starts without ENV/lib on the loader's path"
-            )
-        else:
-            text = f"{found['executable']} started as a child exited with {found['returncode']}: {found['output']}"
-            fix = "its own RUNPATH ($ORIGIN/../lib) must lead to its libpython: torch starts it as a worker"
-            yield self.failed("probe.child", text, fix)
+        yield self.check("probe.child", *judge_child(found, answer["conditions"]["prefix"]))
 
 
 def environment_facts(probes: Sequence[Probed]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from envbuilder.catalog.triton import Release
+from envbuilder.catalog.python_backend import came_with
 from envbuilder.util.text import counted
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.inputs import Questions, labels_in_words
@@ -38,20 +38,27 @@ class ModelFacts:
     compiler: str | None = None
     """The path of the environment's own C++ compiler."""
     unexpected: tuple[str, ...] = ()
-    """How its outputs differ from the expected ones."""
-    response_parameters: bool = True
-    """Whether the release supports parameters of responses."""
+    """Where its answers are not those that were expected."""
 
 
-def facts_of(deployed: DeployedModel, probed: Probed, compiler: str | None, release: Release) -> ModelFacts:
-    """Collect what is known of a model that was deployed and probed."""
-    return ModelFacts(
+def subject_of(deployed: DeployedModel, probed: Probed, compiler: str | None) -> Subject:
+    """Return what is known of a model that was deployed and probed."""
+    return Subject(
         own=deployed.own,
         questions=deployed.questions,
         compiler=compiler,
         unexpected=probed.unexpected,
-        response_parameters=release.response_parameters,
     )
+
+
+def newer_name(failed: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Say that a model *failed* for a name of a later release, and what to change; None: for another cause."""
+    lacking = failed.get("lacking", "")
+    since = came_with(lacking)
+    if since is None:
+        return None
+    text = f"the model uses what Triton has since release {since}, {lacking}: {failed['text']}"
+    return text, f"target release {since} or later, or let the model do without it where it is missing"
 
 
 def not_sent(outputs: Sequence[str]) -> tuple[str, str]:
@@ -71,7 +78,7 @@ def let_server_decide(place: list[Check], models: Sequence[DeployedModel], said:
 
     The server's result takes precedence.
     """
-    own = [deployed.name for deployed in models if deployed.own]
+    own = [deployed.title for deployed in models if deployed.own]
 
     def is_decided(check: Check) -> bool:
         undecided = ("unknown",) if check.id == "model.inputs" else ("unknown", "failed")
@@ -137,6 +144,9 @@ class ModelEvaluator:
         if missing.partition(".")[0].isdigit():  # the version folder is a package
             text = f"the model's folder has no module {missing!r}, which the model imports: {failed['text']}"
             return self.make("probe.model", "failed", text, "put that file into the version folder")
+        newer = newer_name(failed)
+        if newer is not None:
+            return self.make("probe.names", "failed", *newer)
         if missing and missing not in _LENT:
             text = f"the environment has no module {missing!r}, which the model imports: {failed['text']}"
             fix = "add the package that provides it to the recipe's dependencies, then lock and build again"
@@ -185,7 +195,11 @@ class ModelEvaluator:
             yield self.make(f"probe.model{suffix}", "unknown", text, self._give_models())
             return
         text = f"the model answers{where}: {shapes or 'nothing'}"
-        if found.get("finalize"):
+        if found.get("not_ready"):
+            text += f"; its is_ready fails: {found['not_ready']}"
+            fix = "a server reports the model as not ready: let is_ready return True once it can serve"
+            yield self.make(f"probe.model{suffix}", "warning", text, fix)
+        elif found.get("finalize"):
             text += f"; its finalize fails: {found['finalize']}"
             yield self.make(
                 f"probe.model{suffix}", "warning", text, "no client meets it; a server logs it when it ends"
@@ -211,12 +225,6 @@ class ModelEvaluator:
     def _answers(self, found: Mapping[str, Any], id: str, where: str) -> Check:
         wrong = [*found["differs"], *found.get("together", [])]
         bad: Status = "unknown" if self.subject.own else "failed"
-        if found.get("response_parameters") and not self.subject.response_parameters:
-            text = (
-                "it gives a response parameters, which pb_utils.InferenceResponse takes since release 25.02"
-            )
-            fix = "target release 25.02 or later, or send what they say as an output"
-            return self.make(id, bad, text, fix)
         if found.get("missing"):
             return self.make(id, bad, *not_sent(found["missing"]))
         if found.get("undescribed") and not wrong:

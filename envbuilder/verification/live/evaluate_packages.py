@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -18,6 +18,7 @@ from envbuilder.verification.live.packages import (
     ModuleOutcome,
     PackageOutcome,
     dependents,
+    modules_of,
     required_by_none,
 )
 from envbuilder.verification.report import Check, Status, check
@@ -170,6 +171,8 @@ class PackageEvaluator:
     release: Release
     system: System
     uv: UvTried
+    wanted: Collection[str] | None = None
+    """The packages that the recipe names; None: it is not at hand."""
 
     def checks(self, imported: Imported) -> Iterator[Check]:
         """Yield a check for each package that could not be imported, or one for all packages."""
@@ -178,18 +181,21 @@ class PackageEvaluator:
             yield self._check(text, "warning", None)
             return
         failed = list(failures(imported, self.archive, self.system))
-        named = required_by_none(self.archive.installed)
+        named = required_by_none(self.archive.installed) if self.wanted is None else self.wanted
         broken = {one.package for one in failed}
         for one in failed:
             needed = one.package in named or bool(dependents(one.package, self.archive.installed, broken))
-            yield self._judged(one, needed)
+            yield self._judged(one, needed, one.package in named)
         if not failed:
             modules = sum(len(found.modules) for found in imported.found.values())
             text = f"{counted(len(imported.found), 'package')} imported, {counted(modules, 'module')}"
             yield replace(self._check(text, "passed", None), seconds=imported.seconds)
 
-    def _judged(self, one: Failure, needed: bool) -> Check:
-        """Evaluate a failure: a module that no *needed* package imports does not make the check fail."""
+    def _judged(self, one: Failure, needed: bool, named: bool) -> Check:
+        """Say what follows of a failure: what nobody *needed* when packages were imported is no server's failure.
+
+        What the recipe has *named* its models import.
+        """
         found = f"{one.package}: {one.text}"
         status: Status = "failed" if needed else "warning"
         if one.kind == "left-out":
@@ -218,7 +224,7 @@ class PackageEvaluator:
             return self._check(f"{found}; this machine has no GPU: not known", "warning", fix)
         if one.kind == "timeout":
             return self._check(f"{found}: not known", "warning", "verify it on a less busy machine")
-        return self._unknown(one, found, status)
+        return self._unknown(one, found, "failed" if named and self._is_main(one) else "warning", status)
 
     def _library(self, one: Failure, found: str, status: Status) -> Check:
         soname, name = one.soname or "", self.system.name
@@ -233,7 +239,13 @@ class PackageEvaluator:
             return self._check(f"{found}; {name} {may}: not known here", "warning", fix)
         return self._check(found, status, hints.get_library(soname, one.package, host))
 
-    def _unknown(self, one: Failure, found: str, status: Status) -> Check:
+    def _is_main(self, one: Failure) -> bool:
+        """Say whether it is the module that people import of the package, and none that lies beside it."""
+        package = self.archive.installed[one.package]
+        modules = modules_of(package, self.archive.contents.members)
+        return len(modules) == 1 or one.module.lower() == one.package.replace("-", "_")
+
+    def _unknown(self, one: Failure, found: str, in_uv: Status, status: Status) -> Check:
         works = self.uv(one.package, one.module)
         fix = (
             f"add the project that has the module {one.missing} to the recipe's dependencies"
@@ -241,7 +253,7 @@ class PackageEvaluator:
             else f"use another version of {one.package}, or add what the text names"
         )
         if works is False:
-            return self._check(f"{found}; it also fails in uv's own installation of the lock", "warning", fix)
+            return self._check(f"{found}; it also fails in uv's own installation of the lock", in_uv, fix)
         if works:
             fix = "keep everything with `pack: {exclude: []}` in the recipe; if that does not help, please report it"
             return self._check(

@@ -10,10 +10,12 @@ from typing import Final
 
 from envbuilder.catalog.triton import Release
 from envbuilder.verification import foreign_hints as hints
+from envbuilder.verification.live.child import RUNPATH
 from envbuilder.verification.report import Check
 
 _SONAME: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*)")
 _OURS: Final = re.compile(r"recipe|lock (?:again|and)|`build`|solver")
+_OURS_BUILT: Final = re.compile(r"lock and build")
 _ECHO: Final = """\
 import triton_python_backend_utils as pb_utils
 
@@ -89,10 +91,11 @@ def settle_links(place: list[Check], said: Iterable[Check]) -> None:
 def _child(one: Check, compiled: bool) -> Check:
     if one.status != "failed":
         return one
-    fix = (
+    patch = (
         "its python must find its libraries through its own RUNPATH: `patchelf --set-rpath '$ORIGIN/../lib' "
         "ENV/bin/python3.X` before it is packed, or install conda-forge's python"
     )
+    fix = patch if one.fix == RUNPATH else _OURS_BUILT.sub("pack the environment", one.fix or "")
     text = f"{one.found}; the model was served without it" if compiled else one.found
     return replace(one, status="warning" if compiled else "failed", found=text, fix=fix)
 

@@ -32,7 +32,8 @@ from envbuilder.verification.live.inputs import MOST, Inputs, data_type
 _PICKLE: Final = "an array of Python objects is a pickle, which could run code"
 _STRINGS: Final = (
     "save strings as bytes of one length, `array.astype('S')`; where they may end in zero bytes (pictures, say), which "
-    'that form loses, give the JSON of `perf_analyzer --input-data` with {"b64": …}'
+    "that form loses, save those of one string as `numpy.frombuffer(data, numpy.uint8)`, or give the JSON of "
+    '`perf_analyzer --input-data` with {"b64": …}'
 )
 _FORMS: Final = "an .npz of arrays by input, or the JSON of `perf_analyzer --input-data`"
 
@@ -159,7 +160,12 @@ def _array(value: Any, field: Any, batched: bool, where: str) -> np.ndarray[Any,
     """
     kind, dims = data_type(field), [int(dim) for dim in field.dims]
     try:
-        array = _typed(value, kind) if isinstance(value, np.ndarray) else _of_json(value, kind, dims)
+        if not isinstance(value, np.ndarray):
+            array = _of_json(value, kind, dims)
+        elif kind == "BYTES" and value.dtype == np.uint8 and value.ndim == 1 and abs(math.prod(dims)) == 1:
+            array = _objects([value.tobytes()], [1] * len(dims))
+        else:
+            array = _typed(value, kind)
     except (ValueError, TypeError, KeyError, ArithmeticError, MemoryError, struct.error) as error:
         said = "its content is missing" if isinstance(error, KeyError) else error
         raise VerifyError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from envbuilder.catalog.triton import Launch
+from envbuilder.catalog.triton import Release
 from envbuilder.deployment.versions import served_versions
 from envbuilder.errors import DeployError, VerifyError
 from envbuilder.progress import Reporter
@@ -17,7 +17,7 @@ from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
 from envbuilder.verification.live.deployed import DeployedModel, prepare
 from envbuilder.verification.live.described import find_fault
-from envbuilder.verification.live.evaluate_model import ASK_A_SERVER
+from envbuilder.verification.live.evaluate_model import ASK_A_SERVER, newer_name
 from envbuilder.verification.live.inputs import NOT_ASKED
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.questions import questions_for
@@ -28,8 +28,8 @@ from envbuilder.verification.live.repository import (
     wanted_models,
     with_those_it_names,
 )
-from envbuilder.verification.live.run_probe import complete
-from envbuilder.verification.report import Check, failed, passed
+from envbuilder.verification.live.run_probe import CompletionError, complete
+from envbuilder.verification.report import Check, check, failed, passed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +53,14 @@ class ModelChoice:
         """Return the model directories.
 
         Raises:
-            VerifyError: there is no such repository, or it has no such model.
+            VerifyError: there is no such repository, or it has no such model, or inputs are given to several.
         """
         if self.repository is not None:
+            if self.inputs is not None and len(self.names) != 1:
+                raise VerifyError(
+                    f"{self.inputs} is what one model is asked, and {self.repository} has several",
+                    hint="name that model, and verify the others by themselves",
+                )
             return wanted_models(self.repository, self.names)
         return with_those_it_names(self.path)
 
@@ -82,12 +87,9 @@ class ModelDeployment:
     """The archive, as it was deployed."""
 
     def deploy(
-        self, asked: ModelChoice, launch: Launch | None, models: list[DeployedModel]
+        self, asked: ModelChoice, release: Release | None, models: list[DeployedModel]
     ) -> Iterator[Check]:
-        """Deploy the models that are *asked* for, add them to *models*, and yield checks.
-
-        *launch* starts ``auto_complete_config``.
-        """
+        """Deploy what is *asked* for, add it to *models*, and say so; *release* completes configurations."""
         try:
             wanted = asked.wanted()
             prepared = functools.partial(
@@ -109,7 +111,8 @@ class ModelDeployment:
         except (DeployError, VerifyError) as error:
             yield Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
             return
-        self.many = len(wanted.models) + len(wanted.others) > 1
+        older = {one.name: served_versions(one.folder, one.config)[:-1] for one in found}
+        self.many = len(wanted.models) + len(wanted.others) > 1 or any(older.values())
         for name, refusal in refused.items():
             text = f"{name}: {refusal.message}" if asked.repository is not None else refusal.message
             yield Check(id="model.deployed", status="failed", found=text, fix=refusal.hint)
@@ -118,35 +121,42 @@ class ModelDeployment:
                 self.environments.add(deployed.deployment.environment)
             name = deployed.name if asked.repository is not None else asked.path.name
             text = f"{name}: deployed to a test repository (version {deployed.version}, {deployed.file})"
-            served = served_versions(deployed.folder, deployed.config)
-            others = [version for version in served if version != deployed.version]
-            if others:
-                text += (
-                    f"; also serves {', '.join(others)}: only a server loads what is not the latest version"
-                )
+            if older[deployed.name]:
+                text += f"; it also serves {', '.join(older[deployed.name])}"
             yield passed("model.deployed", text)
         if wanted.others:
             beside = ", ".join(path.name for path in wanted.others)
             yield passed("model.deployed", f"deployed with it, as models it may call: {beside}")
         completed = []
         for deployed in found:
-            one, said = self._complete(deployed, launch)
+            one, said = self._complete(deployed, release)
             completed.append(one)
             yield from said
         for deployed in knowing_each_other(completed):
             yield from self._ready(deployed, asked, models)
+            if models and models[-1].name == deployed.name:
+                latest = models[-1]
+                models += [replace(latest, version=one, older=True) for one in older[deployed.name]]
 
     def is_unchanged(self, sha256: str) -> bool:
         """Return whether the archive with that *sha256* was deployed."""
         return all(file_sha256(path) == sha256 for path in self.environments)
 
-    def _complete(self, deployed: DeployedModel, launch: Launch | None) -> tuple[DeployedModel, list[Check]]:
-        """Return *deployed* with its configuration completed as far as possible here, and checks if it is not."""
-        if launch is None or deployed.apart is not None:
+    def _complete(
+        self, deployed: DeployedModel, release: Release | None
+    ) -> tuple[DeployedModel, list[Check]]:
+        """Return *deployed* with its configuration complete, as far as that is possible here, and why it is not."""
+        if release is None or deployed.apart is not None:
             return replace(deployed, incomplete=True), []
         try:
-            return complete(deployed, launch), []
+            return complete(deployed, release.launch, lacks=release.lacks), []
         except VerifyError as error:
+            newer = newer_name(error.failed) if isinstance(error, CompletionError) else None
+            if newer is not None:
+                made = check("probe.names", "failed", *newer, release)
+                return replace(deployed, incomplete=True), [
+                    made.of_model(deployed.name) if self.many else made
+                ]
             fix = "correct it: a server loads no model where it fails; or describe all in config.pbtxt, without it"
             made = Check(id="probe.config", status="unknown", found=f"not known: {error.message}", fix=fix)
             return replace(deployed, incomplete=True), [made.of_model(deployed.name) if self.many else made]

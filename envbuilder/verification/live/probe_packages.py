@@ -6,8 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from envbuilder.catalog.triton import Launch, Release
 from envbuilder.progress import Reporter
+from envbuilder.recipe.model import Recipe
 from envbuilder.store.local import Store
 from envbuilder.verification.live.evaluate_packages import PackageEvaluator, failures
 from envbuilder.verification.live.launch import Sandbox
@@ -28,6 +32,8 @@ class PackageProbe:
     scratch: Path
     """A folder for uv's own installation, if one is needed."""
     reporter: Reporter
+    recipe: Recipe | None = None
+    """The archive's own, if available."""
     _imported: dict[Launch, Imported] = field(default_factory=dict)
     _uv: UvInstallation | None = None
 
@@ -48,9 +54,16 @@ class PackageProbe:
     def checks(self, imported: Imported, release: Release) -> Iterator[Check]:
         """Evaluate the results of the packages for *release*."""
         system = system_of(self.archive, release)
-        return PackageEvaluator(archive=self.archive, release=release, system=system, uv=self._in_uv).checks(
-            imported
+        evaluator = PackageEvaluator(
+            archive=self.archive, release=release, system=system, uv=self._in_uv, wanted=self._wanted()
         )
+        return evaluator.checks(imported)
+
+    def _wanted(self) -> set[str] | None:
+        """Return the packages that the recipe names, and what it names otherwise: torch."""
+        if self.recipe is None or self.recipe.provider == "conda":
+            return None
+        return {"torch", *(canonicalize_name(Requirement(one).name) for one in self.recipe.dependencies)}
 
     def missed(self, imported: Imported, release: Release) -> list[tuple[str, str]]:
         """Return the packages whose import failed because of a missing library, each with that library."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,20 @@ from envbuilder.guest.equality import rough_outputs
 from envbuilder.util.documents import DocumentError
 from envbuilder.util.files import read_regular
 from envbuilder.verification.live import inputs as sample
-from envbuilder.verification.live.answer import check_answer
+from envbuilder.verification.live.answer import check_answer, check_failed
 from envbuilder.verification.live.deployed import DeployedModel, prepare
 from envbuilder.verification.live.guest_process import run_guest
 
 __all__ = ["DeployedModel", "Probed", "complete", "prepare", "run_probe"]
+
+
+class CompletionError(VerifyError):
+    """``auto_complete_config`` of a model fails; *failed* is what the guest says of that."""
+
+    def __init__(self, message: str, failed: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.failed = failed
+
 
 PROBE_TIMEOUT: Final = 900.0
 """Limit in seconds: torch.compile on a slow machine, twice."""
@@ -51,19 +60,23 @@ class Probed:
         return found if found is not None and "cases" in found else None
 
 
-def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_TIMEOUT) -> DeployedModel:
-    """Return *deployed* with its configuration completed by ``auto_complete_config`` of its model.
+def complete(
+    deployed: DeployedModel, launch: Launch, *, lacks: Sequence[str] = (), timeout: float = PROBE_TIMEOUT
+) -> DeployedModel:
+    """Return *deployed* with its configuration as ``auto_complete_config`` of its model leaves it.
 
-    As on a server, that runs in a separate process before the model is loaded. A model without it is unchanged.
+    As on a server, that runs in a process of its own before the model is loaded, wherever it comes from. A model
+    without it stays as it is. Of Triton's module it finds nothing of what the release *lacks*.
 
     Raises:
-        VerifyError: it fails.
+        CompletionError: it fails.
+        VerifyError: its process ended, or what it returns cannot be read.
     """
     path = deployed.folder / deployed.version / deployed.file
     if not deployed.own or not path.is_file():
         return deployed
-    job = {"task": "complete", "own": True, **deployed.job()}
-    name = f"complete-{deployed.name}"
+    job = {"task": "complete", "own": True, "lacks": list(lacks), **deployed.job()}
+    name = f"complete-{deployed.key}"
     done = run_guest(deployed.sandbox, launch, name, job, hidden=deployed.hidden, timeout=timeout)
     if (done.answer is None or "failed" in done.answer) and not _names_hook(deployed.folder):
         return replace(deployed, incomplete=True)  # it does not load, which the probe reports
@@ -71,8 +84,8 @@ def complete(deployed: DeployedModel, launch: Launch, *, timeout: float = PROBE_
         if done.answer is None:
             raise VerifyError(f"auto_complete_config of {path.name}: {done.how}")
         if "failed" in done.answer:
-            text = done.answer.record("failed").free_text("text")
-            raise VerifyError(f"auto_complete_config of {path.name}: {text}")
+            failed = check_failed(done.answer.record("failed"))
+            raise CompletionError(f"auto_complete_config of {path.name}: {failed['text']}", failed)
         if "config" not in done.answer:
             return deployed
         config = sample.config_of(done.answer.record("config").value)
@@ -91,11 +104,19 @@ def _names_hook(folder: Path) -> bool:
 
 
 def run_probe(
-    deployed: DeployedModel, launch: Launch, *, brief: bool = False, timeout: float = PROBE_TIMEOUT
+    deployed: DeployedModel,
+    launch: Launch,
+    *,
+    lacks: Sequence[str] = (),
+    brief: bool = False,
+    timeout: float = PROBE_TIMEOUT,
 ) -> Probed:
-    """Run the probe in the environment as *launch* runs a stub; *brief*: examine only the model."""
+    """Run the probe in the environment as *launch* runs a stub; *brief*: find out of the model only.
+
+    Of Triton's module it finds nothing of what the release *lacks*.
+    """
     began = time.monotonic()
-    sandbox, name = deployed.sandbox, f"{deployed.name}-{launch}"
+    sandbox, name = deployed.sandbox, f"{deployed.key}-{launch}{f'-{len(lacks)}' if lacks else ''}"
     folder = sandbox.root / "verify"
     caches, scratch, inputs = (
         folder / f"cache-{name}",
@@ -112,6 +133,7 @@ def run_probe(
         "brief": brief and deployed.own,
         "inputs": sandbox.seen(inputs),
         "made_up": deployed.questions.made_up,
+        "lacks": list(lacks),
         "outputs": sandbox.seen(deployed.outputs),
         "caches": [sandbox.seen(caches)],
         "scratch": sandbox.seen(scratch),

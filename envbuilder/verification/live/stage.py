@@ -10,6 +10,7 @@ from typing import Any
 
 from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import Launch, Release
+from envbuilder.recipe.model import Recipe
 from envbuilder.store.session import Session
 from envbuilder.verification.failures import guarded
 from envbuilder.verification.live import foreign
@@ -39,12 +40,14 @@ class LiveStage:
     compile: Mapping[str, Any]
     session: Session
     scratch: Path
+    recipe: Recipe | None = None
+    """The archive's own, if available."""
     models: list[DeployedModel] = field(default_factory=list)
     """The models that are verified, once deployed."""
     many: bool = False
-    """Whether the repository contains more than one model."""
-    probes: dict[tuple[str, Launch], Probed] = field(default_factory=dict)
-    """The probe's results, by model and launch."""
+    """Whether the repository holds more models than one."""
+    probes: dict[tuple[str, Launch, tuple[str, ...]], Probed] = field(default_factory=dict)
+    """What the environment said, by model, launch and what the release lacks."""
     met: dict[Release, list[tuple[str, str]]] = field(default_factory=dict)
     """Packages whose import failed, each with the missing library."""
 
@@ -68,8 +71,7 @@ class LiveStage:
             reporter=self.session.reporter,
         )
         models: list[DeployedModel] = []
-        launch = self.releases[0].launch if self.releases else None
-        yield from deployment.deploy(self._chosen(), launch, models)
+        yield from deployment.deploy(self._chosen(), self.releases[0] if self.releases else None, models)
         if extracted.folder is not None and base_python(extracted) is not None:
             serve_in_place(models, extracted.folder)
         if models and not deployment.is_unchanged(extracted.contents.sha256):
@@ -97,6 +99,7 @@ class LiveStage:
             store=self.session.store,
             scratch=self.scratch,
             reporter=self.session.reporter,
+            recipe=self.recipe,
         )
         for release in self.releases:
             for deployed in self.models:
@@ -113,17 +116,18 @@ class LiveStage:
 
     def _probe(self, deployed: DeployedModel, release: Release, found: Sequence[Check]) -> Iterator[Check]:
         if deployed.apart is not None:
-            text = f"{deployed.name}: it {deployed.apart}; only a server can test it"
+            text = f"{deployed.title}: it {deployed.apart}; only a server can test it"
             yield check("probe.model", "omitted", text, None, release)
             return
-        key = (deployed.name, release.launch)
+        lacks = release.lacks if deployed.own else ()  # the runtime does without
+        key = (deployed.title, release.launch, lacks)
         if key not in self.probes:
             self.session.reporter.step(
-                f"Running {deployed.name}, launched {release.launch} as by {release.name}"
+                f"Running {deployed.title}, launched {release.launch} as by {release.name}"
             )
             brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
-            self.probes[key] = run_probe(deployed, release.launch, brief=brief)
-        subject = facts_of(deployed, self.probes[key], self.extracted.compiler, release)
+            self.probes[key] = run_probe(deployed, release.launch, lacks=lacks, brief=brief)
+        subject = subject_of(deployed, self.probes[key], self.extracted.compiler)
         made = list(
             check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
         )
@@ -133,12 +137,12 @@ class LiveStage:
         told = any(one.id == "contract.isolation" and one.release == release.name for one in found)
         for one in made:
             if not told or not one.id.startswith("contract.") or one.status == "failed":
-                yield one.of_model(deployed.name) if self.many else one
+                yield one.of_model(deployed.title) if self.many else one
 
     def _import_packages(
         self, packages: PackageProbe, deployed: DeployedModel, release: Release
     ) -> Iterator[Check]:
-        probed = [found for (_, launch), found in self.probes.items() if launch == release.launch]
+        probed = [found for (_, launch, _), found in self.probes.items() if launch == release.launch]
         if any(found.answer is not None for found in probed):
             imported = packages.imported(release, hidden=deployed.hidden)
             made = packages.checks(imported, release)
@@ -147,8 +151,8 @@ class LiveStage:
                 self.met[release] = packages.missed(imported, release)
 
     def answers_of(self, deployed: DeployedModel) -> Mapping[str, Any] | None:
-        """Return the results of the last probe that has outputs of the model: it wrote the file."""
-        found = [probed.served for (name, _), probed in self.probes.items() if name == deployed.name]
+        """Return what a probe found of a model's answers, the last one that found any: it wrote them."""
+        found = [probed.served for (name, _, _), probed in self.probes.items() if name == deployed.title]
         return next((one for one in reversed(found) if one is not None), None)
 
     def settle(self, found: list[Check]) -> None:

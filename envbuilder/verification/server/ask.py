@@ -33,6 +33,7 @@ from envbuilder.verification.report import Check, Status, some
 from envbuilder.verification.server import client
 from envbuilder.verification.server.attempt import Ask, Attempt
 from envbuilder.verification.server.completed import NO_INPUTS, as_served
+from envbuilder.verification.server.newer import lacked_by_server
 from envbuilder.verification.server.process import RunningServer
 from envbuilder.verification.server.servers import Server, StartOptions
 
@@ -50,7 +51,9 @@ _ROUNDS: Final = 5
 _NO_GPU: Final = "but no GPUs are available"
 """A server's error for a model with KIND_GPU on a machine without a GPU."""
 _WITH_GPU: Final = "verify it on a machine with a GPU, or with KIND_CPU in instance_group"
-_UNKNOWN_MODEL: Final = re.compile(r"Request for unknown model|is not found|has no available versions")
+_UNKNOWN_MODEL: Final = re.compile(
+    r"Request for unknown model|is not found|has no available versions|Model '[^']*' is not ready"
+)
 
 
 def _comes_in_batches(deployed: DeployedModel) -> bool:
@@ -164,7 +167,10 @@ class ServerChecks:
                 for subject in self.subjects():
                     checks += self._model(subject, running)
         except VerifyError as error:
-            if _NO_GPU in error.message:
+            lacked = lacked_by_server(self.server, self.manifest.release, error.message)
+            if lacked is not None:
+                checks.append(Check(id="server.start", status="omitted", found=lacked))
+            elif _NO_GPU in error.message:
                 text = f"not known: a model wants a GPU, and this machine has none: {error.message}"
                 checks.append(Check(id="server.start", status="unknown", found=text, fix=_WITH_GPU))
             else:
@@ -182,11 +188,11 @@ class ServerChecks:
         """Ask for one model."""
         made: list[Check] = []
         if self.many:
-            reason = client.not_ready(running, subject.deployed.name)
+            reason = client.not_ready(running, subject.deployed)
             if reason is not None:
-                return [self._not_served(reason).of_model(subject.deployed.name)]
+                return [self._not_served(reason).of_model(subject.deployed.title)]
             made.append(Check(id="server.model", status="passed", found="it is served"))
-        name = subject.deployed.name
+        name = subject.deployed.title
         try:
             subject = replace(subject, deployed=as_served(running, subject.deployed))
         except VerifyError as error:
@@ -245,6 +251,9 @@ class ServerChecks:
             return Check(id="server.model", status="omitted", found=text)
         if _NO_GPU in reason:
             return Check(id="server.model", status="unknown", found=f"not known: {reason}", fix=_WITH_GPU)
+        lacked = lacked_by_server(self.server, self.manifest.release, reason)
+        if lacked is not None:
+            return Check(id="server.model", status="omitted", found=lacked)
         fix = "fix the cause that is named; a server in production fails in the same way"
         return Check(
             id="server.model", status="failed", found=f"the server does not load it: {reason}", fix=fix
@@ -303,6 +312,9 @@ class ServerChecks:
         if answered_by_model and subject.deployed.own and not self.many and _UNKNOWN_MODEL.search(str(error)):
             text = f"not known: it calls a model that is missing from the repository: {said}"
             return "unknown", text, "name the repository with the other models: `--repository DIR`"
+        lacked = lacked_by_server(self.server, self.manifest.release, said)
+        if lacked is not None:
+            return "omitted", lacked, None
         # A model that sends an error judges its input; one that raises may do so for any.
         judged = subject.deployed.own and not _RAISED.search(str(error))
         if (

@@ -56,10 +56,11 @@ def ask_grpc(running: RunningServer, deployed: DeployedModel, inputs: sample.Inp
         return [_infer(tritonclient.grpc, infer, deployed, inputs)]
 
 
-def not_ready(running: RunningServer, name: str) -> str | None:
-    """Return why the server does not serve the model *name*; None if it does."""
+def not_ready(running: RunningServer, deployed: DeployedModel) -> str | None:
+    """Say why the server does not serve the model; None where it does."""
+    name = deployed.name
     with tritonclient.http.InferenceServerClient(running.http, network_timeout=CLIENT_TIMEOUT) as client:
-        if client.is_model_ready(name):
+        if client.is_model_ready(name, deployed.version if deployed.older else ""):
             return None
         index = [entry for entry in client.get_model_repository_index() if entry.get("name") == name]
         reasons = [entry["reason"] for entry in index if entry.get("reason") not in (None, "", _UNLOADED)]
@@ -163,8 +164,9 @@ def _as_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _version(deployed: DeployedModel) -> str:
-    """Return the version to request: the one that was probed, unless the server may serve only others."""
-    return deployed.version if deployed.config.version_policy.WhichOneof("policy_choice") is None else ""
+    """Return the version to ask for: the one that was probed, unless the server may serve others only."""
+    chosen = deployed.config.version_policy.WhichOneof("policy_choice") is not None
+    return "" if chosen and not deployed.older else deployed.version
 
 
 def _more(deployed: DeployedModel) -> dict[str, Any]:

@@ -116,11 +116,10 @@ def test_what_came_from_outside() -> None:
     }
 
 
-@pytest.mark.parametrize(("code", "output"), [("127", "no libpython"), ("0", "/usr")])
-def test_a_child_that_does_not_start(code: str, output: str) -> None:
-    answer = {**GOOD, "child": {"executable": "/e/0/bin/python3", "returncode": code, "output": output}}
-    text, fix = failures(judged(answer))["probe.child"]
-    assert text == f"/e/0/bin/python3 started as a child exited with {code}: {output}"
+def test_a_child_that_does_not_start() -> None:
+    child = {"executable": "/e/0/bin/python3", "returncode": "127", "output": "no libpython"}
+    text, fix = failures(judged({**GOOD, "child": child}))["probe.child"]
+    assert text == "/e/0/bin/python3 started as a child exited with 127: no libpython"
     assert fix is not None
     assert "$ORIGIN/../lib" in fix
 
@@ -132,6 +131,84 @@ def test_an_own_model_does_without_torch() -> None:
     assert checks["probe.import"].found == "no torch, which the model does not need; NumPy 2.3.1"
     probed = Probed(launch="sourced", answer={**answer, "numpy": "2.3.1"}, ended="", seconds=1)
     assert environment_facts([probed]) == {"python": "3.11.7", "numpy": "2.3.1"}
+
+
+def test_a_model_that_asks_what_is_not_in_reach_is_not_known() -> None:
+    unknown = ["it calls the model 'z', which is not available"]
+    for answer in (
+        served(own=True),
+        {**GOOD, "CPU": {}, "failed": {"stage": "answer", "text": "E", "trace": ""}},
+    ):
+        (check,) = [one for one in judged({**answer, "unknown": unknown}, own=True) if one.status != "passed"]
+        assert (check.id, check.status, check.found) == ("probe.model", "unknown", f"not known: {unknown[0]}")
+
+
+def test_what_is_expected_of_an_own_model_and_of_another() -> None:
+    case = Case(label="1", inputs={}, expected=({},))
+    asked = dataclasses.replace(GIVEN, cases=(case,))
+    wrong: dict[str, Any] = {"questions": asked, "unexpected": ("y differs from expected by up to 1",)}
+    found = {
+        own: next(c for c in judged(served(own=own), own=own, **wrong) if c.id == "probe.expected")
+        for own in (True, False)
+    }
+    assert (found[True].status, found[False].status) == ("unknown", "failed")
+    assert (
+        found[False].found
+        == "answers differ from those that x.npz expects: y differs from expected by up to 1"
+    )
+    (right,) = [c for c in judged(GOOD, questions=asked) if c.id == "probe.expected"]
+    assert (right.status, right.found) == ("passed", "the answers that x.npz expects")
+
+
+def test_what_a_server_sends_as_it_is_fails_no_model_of_the_users_own() -> None:
+    said = {
+        "empty": "empty outputs: y",
+        "undescribed": "outputs are not as config.pbtxt describes them: y",
+        "missing": "outputs of config.pbtxt that the model does not send: y",
+    }
+    for key, text in said.items():
+        found = {c.id: c for c in judged(served(own=True, **{key: ["y"]}), own=True)}["probe.answers"]
+        assert (found.status, found.found) == ("unknown" if key == "missing" else "warning", text)
+    found = {c.id: c for c in judged(served(own=True, finalize="OSError: x"), own=True)}["probe.model"]
+    assert found.status == "warning"
+    assert found.found.endswith("its finalize fails: OSError: x")
+
+
+def test_a_name_that_the_release_lacks_is_told_with_the_one_that_has_it() -> None:
+    error = "AttributeError: 'c_python_backend_utils.InferenceRequest' object has no attribute 'is_cancelled'"
+    failed = {"stage": "answer", "text": error, "lacking": "InferenceRequest.is_cancelled", "inputs": "x"}
+    (check,) = [c for c in judged({**GOOD, "CPU": {}, "failed": failed}, own=True) if c.status != "passed"]
+    assert (check.id, check.status) == ("probe.names", "failed")
+    assert check.found == (
+        f"the model uses what Triton has since release 23.10, InferenceRequest.is_cancelled: {error}"
+    )
+    assert check.fix == "target release 23.10 or later, or let the model do without it where it is missing"
+
+
+def test_a_model_that_is_not_ready_answers_and_is_told() -> None:
+    found = {c.id: c for c in judged(served(own=True, not_ready="it says False"), own=True)}["probe.model"]
+    assert found.status == "warning"
+    assert found.found.endswith("; its is_ready fails: it says False")
+
+
+def test_a_file_that_the_version_folder_lacks_is_no_package() -> None:
+    failed = {"stage": "runtime", "text": "No module named '1.helper'", "missing": "1.helper"}
+    (check,) = [c for c in judged({**GOOD, "CPU": {}, "failed": failed}, own=True) if c.status == "failed"]
+    assert check.fix == "put that file into the version folder"
+
+
+def test_a_model_that_refuses_what_was_made_up_is_told_how_to_be_asked() -> None:
+    failed = {"stage": "eager", "text": "E: x", "trace": "…", "inputs": "x int64[1]"}
+    (check,) = [
+        c for c in judged({**GOOD, "CPU": {}, "failed": failed}, questions=TEXTS) if c.status != "passed"
+    ]
+    assert (check.id, check.status) == ("probe.model", "unknown")
+
+
+def test_a_gpu_is_judged_too() -> None:
+    found = {c.id: c.found for c in judged({**GOOD, "GPU": GOOD["CPU"]})}
+    assert found["probe.compile-gpu"] == "compiled by inductor; loaded in 12.3 s on GPU"
+    assert found["probe.answers-gpu"] == "batches of 1, 2, 8 on GPU: the same as eager"
 
 
 def test_what_an_environment_says_of_itself() -> None:

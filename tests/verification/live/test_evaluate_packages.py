@@ -35,19 +35,21 @@ def judged(
     *,
     release: str = "pytriton-0.7.0",
     uv: UvTried = unknown,
-    exclude: tuple[str, ...] = (),
-    system_libraries: tuple[str, ...] = (),
+    wanted: set[str] | None = None,
+    **packed: tuple[str, ...],
 ) -> Judged:
     """The checks of what is *found*, or of what really becomes of the packages of *tree*."""
     folder.mkdir(exist_ok=True)
-    archive, place = opened(tree, folder, exclude=exclude, system_libraries=system_libraries)
+    archive, place = opened(tree, folder, **packed)
     if found is None:
         imported = import_packages(place, "sourced", archive.installed, archive.contents.members)
     else:
         modules = {name: tuple(one.modules) for name, one in found.items()}
         imported = Imported(launch="sourced", found=found, modules=modules, ended="", seconds=0.0)
     its = find_release(release)
-    evaluator = PackageEvaluator(archive=archive, release=its, system=system_of(archive, its), uv=uv)
+    evaluator = PackageEvaluator(
+        archive=archive, release=its, system=system_of(archive, its), uv=uv, wanted=wanted
+    )
     checks: list[Check] = list(evaluator.checks(imported))
     assert {check.id for check in checks} == {"probe.packages"}
     return [(check.status, check.found, check.fix) for check in checks]
@@ -208,7 +210,7 @@ ADD = "add the project that has the module nowhere to the recipe's dependencies"
 KEEP = "keep everything with `pack: {exclude: []}` in the recipe; if that does not help, please report it"
 UV = [
     (None, "failed", "", ADD),
-    (False, "warning", "; it also fails in uv's own installation of the lock", ADD),
+    (False, "failed", "; it also fails in uv's own installation of the lock", ADD),
     (True, "failed", "; in uv's own installation of the lock, the import works", KEEP),
 ]
 
@@ -220,6 +222,25 @@ def test_a_module_that_is_nowhere(tmp_path: Path, uv: bool | None, status: str, 
     assert judged(tree, tmp_path / "1", uv=lambda package, module: uv) == [(status, text, fix)]
     both = {**tree, **distribution("nowhere", {"nowhere.py": ""})}
     assert judged(both, tmp_path / "2") == [("passed", "2 packages imported, 2 modules", None)]
+
+
+def test_what_fails_in_uv_too_fails_where_a_model_imports_it(tmp_path: Path) -> None:
+    # Beside the module that has the package's name lies one that no model imports.
+    tree = {
+        **distribution("a", {"a.py": "", "a_extra.py": "import nowhere"}),
+        **distribution("b", {"b.py": "import nowhere"}, requires=("a",)),
+    }
+
+    def in_uv(package: str, module: str) -> bool:
+        return False
+
+    found = judged(tree, tmp_path, uv=in_uv, wanted={"a", "b"})
+    assert [(text.partition(":")[0], status) for status, text, _ in found] == [
+        ("a", "warning"),
+        ("b", "failed"),
+    ]
+    (_, b) = judged(tree, tmp_path / "2", uv=in_uv, wanted={"a"})
+    assert (b[0], "no package that the recipe requires imports it" in b[1]) == ("warning", True)
 
 
 def test_what_no_other_package_comes_to_is_a_warning(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envbuilder.catalog.triton import find_release
+from envbuilder.verification.live.child import RUNPATH
 from envbuilder.verification.live.foreign import imported, probed
 from envbuilder.verification.report import Check
 
@@ -79,7 +80,7 @@ def test_a_python_outside() -> None:
 def test_a_child_that_does_not_start_is_told_how_python_finds_its_library(
     compiled: bool, status: str
 ) -> None:
-    checks = [made("probe.child", "exited with 127")]
+    checks = [made("probe.child", "exited with 127", fix=RUNPATH)]
     checks += [Check(id="probe.compile", status="passed", found="compiled")] if compiled else []
     one = probed(checks, torch=True, base=None)[0]
     assert one.status == status

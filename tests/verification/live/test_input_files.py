@@ -137,3 +137,14 @@ def test_which_step_is_wrong_is_told(tmp_path: Path) -> None:
     path = written(tmp_path, {"data": [{"x": X, "t": ["a"]}, {"x": X}]})
     with pytest.raises(VerifyError, match=", step 2: the input 't' is missing"):
         read_inputs(path, model())
+
+
+def test_the_bytes_of_one_string_keep_their_zeros(tmp_path: Path) -> None:
+    data = b"\xff\xd8 picture \0\0"
+    np.savez(tmp_path / "x.npz", x=np.array(X, np.float32), t=np.frombuffer(data, np.uint8))
+    for batches, text in ((0, [data]), (4, [[data]])):
+        (step,) = read_inputs(tmp_path / "x.npz", model(batches))
+        assert step["t"].tolist() == text
+    np.savez(tmp_path / "x.npz", x=np.array(X, np.float32), t=np.zeros((2, 2), np.uint8))
+    with pytest.raises(VerifyError, match="input 't' is not BYTES"):
+        read_inputs(tmp_path / "x.npz", model())

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from envbuilder.catalog.triton import Release, find_release
 from envbuilder.deployment.config import read_config
 from envbuilder.progress import SILENT
 from envbuilder.verification.live import model_deployment, run_probe
@@ -35,6 +37,7 @@ from tests.helpers.own_models import (
     write,
 )
 
+RELEASE = find_release("24.10")
 BARE = 'backend: "python"\n'
 Deploy = Callable[..., tuple[list[DeployedModel], list[Check]]]
 
@@ -55,9 +58,7 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     monkeypatch.setattr(model_deployment, "prepare", prepare)
     monkeypatch.setattr(run_probe, "run_guest", run_guest_here)
 
-    def run(
-        *, model: Path | None = None, repository: Path | None = None
-    ) -> tuple[list[DeployedModel], list[Check]]:
+    def run(*, release: Release = RELEASE, **chosen: Any) -> tuple[list[DeployedModel], list[Check]]:
         deployment = ModelDeployment(
             archive=tmp_path / "archive",
             sandbox=sandbox,
@@ -67,7 +68,7 @@ def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
             reporter=SILENT,
         )
         models: list[DeployedModel] = []
-        said = list(deployment.deploy(ModelChoice(model=model, repository=repository), "direct", models))
+        said = list(deployment.deploy(ModelChoice(**chosen), release, models))
         return models, [check for check in said if check.status != "passed"]
 
     return run
@@ -176,3 +177,28 @@ def test_an_ensemble_is_decoupled_by_a_step_that_completes_itself_so(tmp_path: P
     assert said == []
     assert {model.name: model.decoupled for model in models} == {"counted": True, "ticker": True}
     assert run_probe.run_probe(models[0], "direct").served is not None
+
+
+def test_inputs_are_those_of_one_model(tmp_path: Path, deploy: Deploy) -> None:
+    write(tmp_path / "models", "helper", HELPER, FLOATS, {"1/scaling.py": SCALING.encode()})
+    write(tmp_path / "models", "root", ROOT, FLOATS)
+    models, (check,) = deploy(repository=tmp_path / "models", inputs=tmp_path / "x.npz")
+    assert (models, check.id) == ([], "model.deployed")
+    assert check.found.endswith(
+        "x.npz is what one model is asked, and " + str(tmp_path / "models") + " has several"
+    )
+
+
+def test_what_the_release_lacks_fails_where_a_configuration_is_completed(
+    tmp_path: Path, deploy: Deploy
+) -> None:
+    hook = """
+    @staticmethod
+    def auto_complete_config(config):
+        config.set_model_transaction_policy({"decoupled": True})
+        return config
+"""
+    ticker = write(tmp_path, "ticker", TICKER + hook, TICKS)
+    _, (check,) = deploy(model=ticker, release=find_release("23.10"))
+    assert (check.id, check.status) == ("probe.names", "failed")
+    assert "since release 23.11, ModelConfig.set_model_transaction_policy: AttributeError: " in check.found

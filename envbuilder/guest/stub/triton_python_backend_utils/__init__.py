@@ -4,11 +4,13 @@ It lets a model run without a server: in unit tests, and in the probe of `envbui
 interpreter. So it needs NumPy and nothing else (torch only where a tensor crosses by DLPack), Python 3.8 and later.
 It has every public name of the real module (the file ``triton_python_backend_utils.py`` of the Python backend, and what
 ``pb_stub.cc`` adds to it); it fails where Triton fails and with Triton's words (``pb_tensor.cc``,
-``infer_response.cc``, ``pb_stub.cc`` of release 24.10), and it forgives nothing that Triton does not forgive.
+``infer_response.cc``, ``pb_stub.cc`` of release 24.10), and it forgives nothing that Triton does not forgive. Names are
+those of the newest release; :func:`lack` takes from it what another one does not have.
 """
 
 import json
 import struct
+from typing import NoReturn
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from ._errors import TritonError, TritonModelException
 from ._hosted import Model, get_model_dir
 from ._logger import Logger, Metric, MetricFamily
 from ._models import is_model_ready, load_model, unload_model, use_router
+from ._releases import CLASSES, lack, lacking_in, lacks, refuse_name
 from ._requests import (
     TRITONSERVER_MEMORY_CPU,
     TRITONSERVER_MEMORY_GPU,
@@ -30,6 +33,7 @@ from ._requests import (
     TRITONSERVER_REQUEST_RELEASE_ALL,
     TRITONSERVER_REQUEST_RELEASE_RESCHEDULE,
     InferenceRequest,
+    InferenceTrace,
     PreferredMemory,
     get_input_tensor_by_name,
 )
@@ -62,6 +66,7 @@ __all__ = [
     "InferenceRequest",
     "InferenceResponse",
     "InferenceResponseSender",
+    "InferenceTrace",
     "Logger",
     "Metric",
     "MetricFamily",
@@ -80,6 +85,9 @@ __all__ = [
     "get_output_tensor_by_name",
     "is_model_ready",
     "json",
+    "lack",
+    "lacking_in",
+    "lacks",
     "load_model",
     "np",
     "numpy_to_triton_type",
@@ -91,3 +99,34 @@ __all__ = [
     "use_router",
     "using_decoupled_model_transaction_policy",
 ]
+
+HOST_ONLY = (
+    "InferenceResponseSender",
+    "InferenceTrace",
+    "Metric",
+    "Model",
+    "ResponseIterator",
+    "lack",
+    "lacking_in",
+    "lacks",
+    "use_router",
+)
+"""Of what is here, what Triton's module does not offer to a model."""
+CLASSES.update(
+    (kind.__name__, kind)
+    for kind in (
+        InferenceRequest,
+        InferenceResponse,
+        InferenceResponseSender,
+        InferenceTrace,
+        Metric,
+        MetricFamily,
+        ModelConfig,
+        ResponseIterator,
+        TritonError,
+    )
+)
+
+
+def __getattr__(name: str) -> NoReturn:
+    refuse_name("triton_python_backend_utils", name)

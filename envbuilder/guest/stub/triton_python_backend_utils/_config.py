@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Sequence
 
+from ._releases import lacks, refuse
+
 Record = Dict[str, Any]
 
 
@@ -62,6 +64,10 @@ class ModelConfig:
 
     def add_input(self, input: Record) -> None:
         """Add an input: ``name``, ``data_type``, ``dims``, perhaps ``optional``; ValueError as Triton has it."""
+        optional = "'optional' in ModelConfig.add_input"
+        if lacks(optional) and "optional" in input:
+            text = f"input '{input.get('name')}' in auto-complete-config function for model '{self._name}' contains"
+            refuse(optional, ValueError(f"{text} property other than 'name', 'data_type' and 'dims'."))
         self._add("input", input, ("name", "data_type", "dims", "optional"))
 
     def add_output(self, output: Record) -> None:

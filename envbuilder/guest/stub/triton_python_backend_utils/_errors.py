@@ -9,8 +9,8 @@ class TritonModelException(Exception):
     """What a model raises; Triton tells it to the client, or to the log while a model loads."""
 
 
-class ErrorCode(enum.Enum):
-    """The kind of an error; as in Triton, no number stands for it."""
+class ErrorCode(enum.IntEnum):
+    """The kind of an error; it equals its number, which as in Triton does not stand for it."""
 
     UNKNOWN, INTERNAL, NOT_FOUND, INVALID_ARG, UNAVAILABLE, UNSUPPORTED, ALREADY_EXISTS, CANCELLED = range(8)
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import time
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from . import _models
 from ._config import using_decoupled_model_transaction_policy
 from ._errors import TritonModelException
+from ._releases import lacks, refuse
 from ._requests import TRITONSERVER_REQUEST_RELEASE_RESCHEDULE, InferenceRequest
 from ._responses import (
     TRITONSERVER_RESPONSE_COMPLETE_FINAL,
@@ -31,6 +33,9 @@ UNCLAIMED_TIMEOUT = 60.0
 """Seconds after ``execute`` returned until the model has at least taken the response sender."""
 _RESCHEDULES = 10_000
 """Times that a request comes again."""
+READY_TIMEOUT = 5.0
+"""Seconds that a server waits for a model's own ``is_ready``."""
+_COROUTINE, _NONE = "a coroutine as execute of a decoupled model", "None as a result of execute"
 
 
 def get_model_dir() -> str:
@@ -77,7 +82,7 @@ class Model:
                     "model_name": self.name,
                 }
             )
-        _models.begin_serving()
+        _models.begin_serving(self.decoupled)
 
     def respond(self, requests: Sequence[InferenceRequest]) -> List[List[InferenceResponse]]:
         """Give *requests* to the model as one batch; return what a server would send to each, in order.
@@ -130,6 +135,23 @@ class Model:
             **{"inputs": tensors, "requested_output_names": [], "model_name": self.name, **rest}
         )
 
+    def why_not_ready(self) -> str:
+        """Ask the model's own ``is_ready``, if it has one; return what keeps a server from calling it ready."""
+        if not hasattr(self.instance, "is_ready") or lacks("is_ready of a model"):
+            return ""
+        began = time.monotonic()
+        try:
+            said = self.instance.is_ready()
+            if asyncio.iscoroutine(said):
+                said = asyncio.run_coroutine_threadsafe(said, self._running_loop()).result()
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        if time.monotonic() - began > READY_TIMEOUT:
+            return f"it takes longer than {READY_TIMEOUT:g} s"
+        if not isinstance(said, bool):
+            return "is_ready() must return a boolean value"
+        return "" if said else "it says False"
+
     def finalize(self) -> None:
         """Unload the model."""
         _models.end_serving()
@@ -146,19 +168,23 @@ class Model:
             raise TritonModelException(f"Python model {_model_dir} does not implement `execute` method.")
         returned = self.instance.execute(list(requests))
         if asyncio.iscoroutine(returned):
+            if self.decoupled and lacks(_COROUTINE):
+                returned.close()
+                refuse(_COROUTINE, self._returns_something())
             future = asyncio.run_coroutine_threadsafe(returned, self._running_loop())
             # That of a decoupled model runs in the background; what it raises is told by the missing response.
             returned = future.result()
-        if returned is None:
+        if returned is None and not (lacks(_NONE) and not self.decoupled):
             return
         if self.decoupled:
-            raise TritonModelException(
-                f"Python model '{self.name}' is using the decoupled mode and the execute function must return None."
-            )
+            raise self._returns_something()
         if not isinstance(returned, list):
-            raise TritonModelException(
+            error = TritonModelException(
                 f"Expected a list in the execute return, found type '{type(returned)}'."
             )
+            if returned is None:
+                refuse(_NONE, error)
+            raise error
         if len(returned) != len(requests):
             raise TritonModelException(
                 "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
@@ -167,6 +193,8 @@ class Model:
         for request, response in zip(requests, returned):
             if response is not None:
                 self._return(request, response)
+            elif lacks(_NONE) and request.release_flags != TRITONSERVER_REQUEST_RELEASE_RESCHEDULE:
+                refuse(_NONE, _no_response(response))
 
     def _return(self, request: InferenceRequest, response: Any) -> None:
         if request.release_flags == TRITONSERVER_REQUEST_RELEASE_RESCHEDULE:
@@ -175,10 +203,7 @@ class Model:
                 f"'{type(response)}'."
             )
         if not isinstance(response, InferenceResponse):
-            raise TritonModelException(
-                "Expected an 'InferenceResponse' object in the execute function return list, found type "
-                f"'{type(response)}'."
-            )
+            raise _no_response(response)
         assert request.sender is not None
         request.sender.send(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
@@ -188,7 +213,7 @@ class Model:
                 sorted(request.requested_output_names())
             )  # as the stub: it leaves out all others
 
-        return InferenceResponseSender(self.decoupled, request.is_cancelled, sent)
+        return InferenceResponseSender(self.decoupled, lambda: request.cancelled, sent)
 
     def _collected(self, request: InferenceRequest) -> List[InferenceResponse]:
         sender = request.sender
@@ -205,12 +230,24 @@ class Model:
             )
         return [*sender.sent, *([InferenceResponse()] if sender.final_alone and self.decoupled else [])]
 
+    def _returns_something(self) -> TritonModelException:
+        return TritonModelException(
+            f"Python model '{self.name}' is using the decoupled mode and the execute function must return None."
+        )
+
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop that runs coroutines, in a thread of its own as the stub's."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
         return self._loop
+
+
+def _no_response(found: Any) -> TritonModelException:
+    return TritonModelException(
+        "Expected an 'InferenceResponse' object in the execute function return list, found type "
+        f"'{type(found)}'."
+    )
 
 
 def _first_group(config: Dict[str, Any]) -> Dict[str, Any]:

@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import enum
+import re
 import weakref
 from typing import Any, Dict, List, Sequence
 
+from ._arguments import check_kind, check_text, real
 from ._errors import TritonModelException
 
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+"""Of a metric, as Prometheus takes it."""
 
-class LogLevel:
+
+class LogLevel(enum.Enum):
     """The levels of :class:`Logger`."""
 
     INFO, WARNING, ERROR, VERBOSE = "info", "warn", "error", "verbose"
@@ -19,16 +24,19 @@ class LogLevel:
 class Logger:
     """Keeps what is logged; ``lines`` holds (level, message)."""
 
-    LogLevel = LogLevel
-    INFO, WARNING, ERROR, VERBOSE = LogLevel.INFO, LogLevel.WARNING, LogLevel.ERROR, LogLevel.VERBOSE
+    LogLevel: Any = LogLevel
+    INFO, WARNING, ERROR, VERBOSE = LogLevel
     lines: List[Any] = []  # noqa: RUF012 - one log for the process, as in Triton
 
+    def __init__(self) -> None:
+        raise TypeError("c_python_backend_utils.Logger: No constructor defined!")
+
     @classmethod
-    def log(cls, message: str, level: str = LogLevel.INFO) -> None:
+    def log(cls, message: str, level: Any = LogLevel.INFO) -> None:
         """Log *message*, a text and nothing else, at *level*."""
-        if not isinstance(message, str):
-            raise TypeError(f"log(): incompatible function arguments: {type(message).__name__}")
-        cls.lines.append((level, message))
+        check_text("log", message)
+        check_kind("log", level, LogLevel)
+        cls.lines.append((level.value, message))
 
     @classmethod
     def log_info(cls, message: str) -> None:
@@ -73,34 +81,37 @@ class Metric:
         self.observed: List[float] = []
         """What a histogram was given."""
 
-    def increment(self, value: float) -> None:
+    def increment(self, value: float, /) -> None:
         """Add *value*; a counter takes no negative one."""
+        value = real("increment", value)
         self._check("increment")
-        if self._kind == MetricFamily.HISTOGRAM:
+        if self._kind == MetricKind.HISTOGRAM:
             raise TritonModelException("Failed to increment metric value: a histogram observes")
-        if self._kind == MetricFamily.COUNTER and value < 0:
+        if self._kind == MetricKind.COUNTER and value < 0:
             raise TritonModelException("Failed to increment metric value: a counter never goes down")
         self._value += value
 
-    def set(self, value: float) -> None:
+    def set(self, value: float, /) -> None:
         """Set a gauge to *value*."""
+        value = real("set", value)
         self._check("set")
-        if self._kind != MetricFamily.GAUGE:
-            kind = "counter" if self._kind == MetricFamily.COUNTER else "histogram"
+        if self._kind != MetricKind.GAUGE:
+            kind = "counter" if self._kind == MetricKind.COUNTER else "histogram"
             raise TritonModelException(f"Failed to set metric value: a {kind} cannot be set")
         self._value = value
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float, /) -> None:
         """Give a histogram *value*."""
+        value = real("observe", value)
         self._check("observe")
-        if self._kind != MetricFamily.HISTOGRAM:
+        if self._kind != MetricKind.HISTOGRAM:
             raise TritonModelException("Failed to observe metric value: only a histogram observes")
         self.observed.append(value)
 
     def value(self) -> float:
         """Return the value."""
         self._check("get")
-        if self._kind == MetricFamily.HISTOGRAM:
+        if self._kind == MetricKind.HISTOGRAM:
             raise TritonModelException("Failed to get metric value: a histogram has none")
         return self._value
 
@@ -128,8 +139,11 @@ class MetricFamily:
     families: Dict[str, Dict[Any, Metric]] = {}  # noqa: RUF012 - one registry for the process, as in Triton
 
     def __init__(self, name: str, description: str, kind: MetricKind) -> None:
+        check_text("MetricFamily", name, description)
         if not isinstance(kind, MetricKind):
             raise TypeError(f"__init__(): incompatible constructor arguments: {type(kind).__name__}")
+        if not _NAME.fullmatch(name):
+            raise TritonModelException("Error when creating MetricFamily: Invalid metric name")
         self._series = self.families.setdefault(name, {})
         self._kind = kind
 
@@ -138,9 +152,17 @@ class MetricFamily:
         labels = {} if labels is None else labels
         if not isinstance(labels, dict):
             raise TritonModelException("Failed to create metric. Labels must be a dictionary.")
-        if (self._kind == self.HISTOGRAM) is not (buckets is not None):
+        if (self._kind == MetricKind.HISTOGRAM) is not (buckets is not None):
             wanted = "needs" if buckets is None else "is the only one that has"
             raise TritonModelException(f"Failed to create metric. A histogram {wanted} buckets.")
+        if not all(isinstance(value, str) for value in labels.values()):
+            raise TritonModelException(
+                "Error when creating Metric: attempt to access JSON non-string as string"
+            )
+        if buckets is not None and any(right <= left for left, right in zip(buckets, buckets[1:])):
+            raise TritonModelException(
+                "Error when creating Metric: Bucket Boundaries must be strictly sorted"
+            )
         key = tuple(sorted(labels.items()))
         known = self._series.get(key)
         if known is None or not known.belongs_to(self):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Protocol
 
+from ._arguments import check_kind, check_text
 from ._errors import TritonModelException
 
 
@@ -28,7 +29,7 @@ class _Alone:
     """No other model is known."""
 
     def infer(self, request: Any, decoupled: bool) -> List[Any]:
-        raise self._refusal(request.asked_model())
+        raise TritonModelException(not_running(request.asked_model()))
 
     def load(self, name: str, config: str, files: Dict[str, bytes]) -> None:
         raise self._refusal(name)
@@ -43,9 +44,17 @@ class _Alone:
         return TritonModelException(f"Request for unknown model: '{name}' is not found")
 
 
+def not_running(name: str) -> str:
+    """Return what a server says of a request to a model that it does not serve."""
+    said = f"Failed for execute the inference request. Model '{name}' is not ready."
+    return f"Model {name} - Error when running inference: {said}"
+
+
 class _State:
     router: Router = _Alone()
     serving = 0
+    decoupled = False
+    """Whether the model of this process is decoupled."""
 
 
 def use_router(router: Router) -> None:
@@ -53,9 +62,15 @@ def use_router(router: Router) -> None:
     _State.router = router
 
 
-def begin_serving() -> None:
+def begin_serving(decoupled: bool) -> None:
     """Note that a model is initialized: from now on it may ask others."""
     _State.serving += 1
+    _State.decoupled = decoupled
+
+
+def is_decoupled() -> bool:
+    """Say whether the model that was initialized last is decoupled."""
+    return _State.decoupled
 
 
 def end_serving() -> None:
@@ -76,14 +91,19 @@ def infer(request: Any, decoupled: bool) -> List[Any]:
 
 def load_model(model_name: str, config: str = "", files: Dict[str, bytes] | None = None) -> None:
     """Load a model of the repository; with *config* (JSON) or *files* (``file:1/model.py``) in place of its own."""
+    check_text("load_model", model_name, config)
+    for content in (files or {}).values():
+        check_kind("load_model", content, bytes)
     _State.router.load(model_name, config, files or {})
 
 
 def unload_model(model_name: str, unload_dependents: bool = False) -> None:
     """Unload a model."""
+    check_text("unload_model", model_name)
     _State.router.unload(model_name, unload_dependents)
 
 
 def is_model_ready(model_name: str, model_version: str = "") -> bool:
     """Say whether a model can be asked."""
+    check_text("is_model_ready", model_name, model_version)
     return _State.router.ready(model_name, model_version)

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
+import json
 from typing import Any, Awaitable, Dict, List, Sequence, Set
 
 from . import _models
+from ._arguments import INT64, UINT32, UINT64, check_kind, check_text, refuse_type, whole
 from ._errors import TritonError, TritonModelException
+from ._releases import lacks, refuse
 from ._responses import InferenceResponse, InferenceResponseSender, ResponseIterator, parameters_text
 from ._tensor import Tensor
 
@@ -16,13 +20,22 @@ TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
 TRITONSERVER_REQUEST_RELEASE_ALL = 1
 TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
-TRITONSERVER_MEMORY_GPU, TRITONSERVER_MEMORY_CPU = range(2)
+
+
+class MemoryType(enum.IntEnum):
+    """Kinds of memory; as in Triton, no number stands for one."""
+
+    TRITONSERVER_MEMORY_GPU, TRITONSERVER_MEMORY_CPU = range(2)
+
+
+TRITONSERVER_MEMORY_GPU, TRITONSERVER_MEMORY_CPU = MemoryType
 
 
 class PreferredMemory:
     """Where a model wants to have the outputs of another."""
 
-    def __init__(self, preferred_memory_type: int, preferred_device_id: int = 0) -> None:
+    def __init__(self, preferred_memory_type: MemoryType, preferred_device_id: int = 0) -> None:
+        check_kind("PreferredMemory", preferred_memory_type, MemoryType)
         self.preferred_memory_type, self.preferred_device_id = preferred_memory_type, preferred_device_id
 
 
@@ -34,8 +47,28 @@ class InferenceTrace:
         return None
 
 
+_NO_PREFERENCE, _NO_TRACE = PreferredMemory(MemoryType.TRITONSERVER_MEMORY_CPU), InferenceTrace()
+
+
 class InferenceRequest:
     """One request."""
+
+    __slots__ = (
+        "_correlation_id",
+        "_flags",
+        "_id",
+        "_inputs",
+        "_model",
+        "_parameters",
+        "_requested",
+        "_timeout",
+        "_trace",
+        "_version",
+        "cancelled",
+        "release_flags",
+        "sender",
+        "sender_taken",
+    )
 
     def __init__(
         self,
@@ -47,24 +80,40 @@ class InferenceRequest:
         model_version: int = -1,
         flags: int = 0,
         timeout: int = 0,
-        preferred_memory: PreferredMemory | None = None,
-        trace: InferenceTrace | None = None,
+        preferred_memory: PreferredMemory = _NO_PREFERENCE,
+        trace: InferenceTrace = _NO_TRACE,
         parameters: Dict[str, Any] | None = None,
     ) -> None:
         given = {"inputs": inputs, "requested_output_names": requested_output_names, "model_name": model_name}
         missing = [name for name, value in given.items() if value is None]
         if missing:
             raise TypeError(f"__init__(): incompatible constructor arguments: no {', '.join(missing)}")
-        if isinstance(correlation_id, bool) or not isinstance(correlation_id, (int, str)):
+        text_id = "a text as correlation_id of InferenceRequest"
+        if isinstance(correlation_id, str) and lacks(text_id):
+            refuse(
+                text_id, TypeError("__init__(): incompatible constructor arguments: correlation_id is a text")
+            )
+        names = () if isinstance(requested_output_names, (str, bytes)) else requested_output_names or ()
+        check_text("InferenceRequest", request_id, model_name, *names)
+        check_kind("InferenceRequest", preferred_memory, PreferredMemory)
+        check_kind("InferenceRequest", trace, InferenceTrace)
+        if isinstance(requested_output_names, (str, bytes)):
+            raise refuse_type("InferenceRequest", requested_output_names)
+        self._version = whole("InferenceRequest", model_version, INT64)
+        if not isinstance(correlation_id, (int, str)):
             raise TritonModelException("Correlation ID must be integer or string")
+        if isinstance(correlation_id, int) and not 0 <= correlation_id <= UINT64[1]:
+            raise RuntimeError("Unable to cast Python instance to C++ type")
         if not all(isinstance(tensor, Tensor) for tensor in inputs or ()):
             raise TypeError("__init__(): incompatible constructor arguments: inputs")
         self._inputs = list(inputs or ())
         self._requested = list(dict.fromkeys(requested_output_names or ()))
-        self._id, self._correlation_id = request_id, correlation_id
+        self._id = request_id
+        self._correlation_id = int(correlation_id) if isinstance(correlation_id, int) else correlation_id
         self._model = str(model_name)
-        self._flags, self._timeout = flags, timeout
-        self._trace = trace or InferenceTrace()
+        self._flags = whole("InferenceRequest", flags, UINT32)
+        self._timeout = whole("InferenceRequest", timeout, UINT64)
+        self._trace = trace
         self._parameters = parameters_text(parameters)
         self.release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
         """What the model says of it once ``execute`` has returned."""
@@ -99,17 +148,17 @@ class InferenceRequest:
         """Return ``TRITONSERVER_REQUEST_FLAG_…``."""
         return self._flags
 
-    def set_flags(self, flags: int) -> None:
+    def set_flags(self, flags: int, /) -> None:
         """Set ``TRITONSERVER_REQUEST_FLAG_…``."""
-        self._flags = flags
+        self._flags = whole("set_flags", flags, UINT32)
 
     def timeout(self) -> int:
         """Return the client's timeout, microseconds; 0 for none."""
         return self._timeout
 
     def parameters(self) -> str:
-        """Return its parameters as JSON: ``{}`` where a client gave none, an empty text where a model did."""
-        return self._parameters or ("" if self.sender is None else "{}")
+        """Return its parameters as JSON: ``{}`` where there are none."""
+        return self._parameters
 
     def trace(self) -> InferenceTrace:
         """Return its trace."""
@@ -119,8 +168,26 @@ class InferenceRequest:
         """Return the name of the model that is asked. Triton's has no such method: it is for the host."""
         return self._model
 
+    def asked_version(self) -> int:
+        """Return the version of the model that is asked, -1 for the latest, for the host."""
+        return self._version
+
+    def said(self) -> Dict[str, Any]:
+        """Return what the request says besides its tensors, as the constructor takes it, for the host."""
+        return {
+            "request_id": self._id,
+            "correlation_id": self._correlation_id,
+            "flags": self._flags,
+            "timeout": self._timeout,
+            "parameters": json.loads(self._parameters),
+        }
+
     def is_cancelled(self) -> bool:
         """Say whether the client has gone."""
+        if self.sender is None:
+            raise TritonModelException(
+                "is_cancelled of a request that a model makes: it ends the stub of Triton 24.10"
+            )
         return self.cancelled
 
     def get_response_sender(self) -> InferenceResponseSender:
@@ -129,17 +196,16 @@ class InferenceRequest:
             raise TritonModelException(
                 "Response sender is not available for a request that a model has made."
             )
+        by_default = "get_response_sender in a model that is not decoupled"
+        if not self.sender.decoupled and lacks(by_default):
+            text = "'get_response_sender' function must be called only when the model is using the decoupled "
+            refuse(by_default, TritonModelException(text + "transaction policy."))
         self.sender_taken = True
         return self.sender
 
-    def set_release_flags(self, flags: int) -> None:
+    def set_release_flags(self, flags: int, /) -> None:
         """Say whether the request is done, or comes again (``TRITONSERVER_REQUEST_RELEASE_RESCHEDULE``)."""
-        if flags not in (TRITONSERVER_REQUEST_RELEASE_ALL, TRITONSERVER_REQUEST_RELEASE_RESCHEDULE):
-            raise TritonModelException(
-                "Unable to set request release flags. Supported flags are 'TRITONSERVER_REQUEST_RELEASE_ALL' and "
-                "'TRITONSERVER_REQUEST_RELEASE_RESCHEDULE'."
-            )
-        self.release_flags = flags
+        self.release_flags = whole("set_release_flags", flags, UINT32)
 
     def exec(self, decoupled: bool = False) -> Any:
         """Ask the model and return its response; an iterator of them where *decoupled*.
@@ -155,6 +221,10 @@ class InferenceRequest:
 
     def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
         """Return an awaitable of what :meth:`exec` returns."""
+        decoupled_too = "async_exec in a decoupled model"
+        if _models.is_decoupled() and lacks(decoupled_too):
+            text = "Async BLS request execution is not support in the decoupled API."
+            refuse(decoupled_too, TritonModelException(text))
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(None, functools.partial(self.exec, decoupled))
 

@@ -7,6 +7,7 @@ import json
 import threading
 from typing import Any, Callable, Dict, Iterator, List, Sequence
 
+from ._arguments import UINT32, check_kind, whole
 from ._errors import TritonError, TritonModelException
 from ._tensor import Tensor
 
@@ -14,22 +15,22 @@ TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
 
 def parameters_text(parameters: Dict[str, Any] | None) -> str:
-    """Return *parameters* as Triton keeps them, JSON; only texts, numbers and truth values are any."""
+    """Return *parameters* as Triton keeps them, JSON; only texts, whole numbers and truth values are any."""
+    if parameters is not None and not isinstance(parameters, dict):
+        raise TritonModelException(f"Expect N8pybind114dictE, got {type(parameters)}")
     for key, value in (parameters or {}).items():
-        if not isinstance(key, str) or not isinstance(value, (str, int, float, bool)):
-            kind = type(value if isinstance(key, str) else key).__name__
-            raise TritonModelException(
-                "Expect parameters keys to have type str, and values to have type bool, int, float or str, "
-                f"found type '{kind}'."
-            )
-    return json.dumps(parameters) if parameters else ""
+        if not isinstance(key, str):
+            raise TritonModelException(f"Expect parameters keys to have type str, found type {type(key)}")
+        if not isinstance(value, (str, int)):
+            text = "Expect parameters values to have type bool/int/str, found type"
+            raise TritonModelException(f"{text} {type(value)}")
+    return json.dumps(parameters or {})
 
 
 class InferenceResponse:
     """The answer to one request: tensors, or an error."""
 
-    any_parameters = False
-    """Whether one was made with parameters, which Triton's module takes since release 25.02."""
+    __slots__ = ("_error", "_parameters", "_tensors")
 
     def __init__(
         self,
@@ -46,8 +47,6 @@ class InferenceResponse:
         self._tensors = list(output_tensors)
         self._error = error
         self._parameters = parameters_text(parameters)
-        if parameters is not None:
-            type(self).any_parameters = True
 
     def output_tensors(self) -> List[Tensor]:
         """Return its tensors."""
@@ -62,7 +61,7 @@ class InferenceResponse:
         return self._error
 
     def parameters(self) -> str:
-        """Return its parameters as JSON; an empty text where there are none."""
+        """Return its parameters as JSON; ``{}`` where there are none."""
         return self._parameters
 
     def keep(self, wanted: Sequence[str]) -> InferenceResponse:
@@ -79,7 +78,7 @@ class InferenceResponseSender:
     def __init__(
         self, decoupled: bool, cancelled: Callable[[], bool], check: Callable[[InferenceResponse], Any]
     ) -> None:
-        self._decoupled, self._is_cancelled, self._check = decoupled, cancelled, check
+        self.decoupled, self._is_cancelled, self._check = decoupled, cancelled, check
         self._lock = threading.Lock()
         self.sent: List[InferenceResponse] = []
         """What the client would have."""
@@ -90,6 +89,9 @@ class InferenceResponseSender:
 
     def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
         """Send *response*; with the final flag it is the last, which may be None."""
+        flags = whole("send", flags, UINT32)
+        if response is not None:
+            check_kind("send", response, InferenceResponse)
         if flags not in (0, TRITONSERVER_RESPONSE_COMPLETE_FINAL):
             raise TritonModelException("Unable to send response. Unsupported flag provided.")
         if flags == 0 and response is None:
@@ -109,11 +111,11 @@ class InferenceResponseSender:
         return self._is_cancelled()
 
     def _refuse(self, response: InferenceResponse | None, flags: int) -> None:
-        if not self._decoupled and response is not None and self.sent:
+        if not self.decoupled and response is not None and self.sent:
             raise TritonModelException(
                 "Unable to send response. Non-decoupled model cannot send more than one response."
             )
-        if not self._decoupled and response is None and flags and not self.sent:
+        if not self.decoupled and response is None and flags and not self.sent:
             raise TritonModelException(
                 "Unable to send response. Non-decoupled model cannot send complete final before sending a response."
             )

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any, List, Tuple
+from typing import Any, List, Set, Tuple
 
 import numpy as np
 
+from ._arguments import check_text
 from ._errors import TritonModelException
+from ._releases import lacks, refuse
 from ._types import BF16, NUMBERED, elements, numpy_to_triton_type
 
 _CPU, _CUDA = 1, 2
@@ -19,14 +21,19 @@ _UNSIGNED, _BFLOAT = 1, 4
 _CODE_AT = 20
 """Where the code of the type is in a ``DLManagedTensor``: after a pointer, the device, and the number of dims."""
 
+_DELETER_AT = 56
+"""Where the function is that gives a ``DLManagedTensor`` back: after its tensor, and a pointer."""
+
 
 class Tensor:
     """A named tensor: an array, which holds the bits of BF16 as uint16, or (on a GPU, or BF16) a tensor of torch."""
 
-    _given: np.ndarray[Any, Any] | None = None
+    __slots__ = ("_data", "_dtype", "_given", "_name")
+    _given: np.ndarray[Any, Any] | None
     """What it was made of: strings are serialized when a tensor is made, and its maker still reads the given ones."""
 
-    def __init__(self, name: str, data: np.ndarray[Any, Any]) -> None:
+    def __init__(self, name: str, data: np.ndarray[Any, Any], /) -> None:
+        check_text("Tensor", name)
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
         if not isinstance(data, np.ndarray):
@@ -40,12 +47,14 @@ class Tensor:
         self._data: Any = _as_bytes(self._given) if kind == np.object_ else self._given
 
     @classmethod
-    def from_dlpack(cls, name: str, source: Any) -> Tensor:
+    def from_dlpack(cls, name: str, source: Any, /) -> Tensor:
         """Take over a DLPack capsule, or an object that can make one."""
+        check_text("from_dlpack", name)
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
         if isinstance(source, np.ndarray):
             raise TritonModelException("from_dlpack of a NumPy array: it ends the stub of Triton 24.10")
+        from_numpy = type(source).__name__ == "PyCapsule" and _is_of_numpy(source)
         data, kind = _from_dlpack(source)
         contiguous = data.flags.c_contiguous if isinstance(data, np.ndarray) else data.is_contiguous()
         if not contiguous:
@@ -53,8 +62,11 @@ class Tensor:
                 "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order "
                 "are supported."
             )
+        if from_numpy:
+            raise TritonModelException("from_dlpack of NumPy's own capsule: it ends the stub of Triton 24.10")
+        _check_half(kind)
         tensor = cls.__new__(cls)
-        tensor._name, tensor._data, tensor._dtype = name, data, kind
+        tensor._name, tensor._data, tensor._dtype, tensor._given = name, data, kind, None
         if tensor._dtype != BF16 and tensor.is_cpu() and not isinstance(data, np.ndarray):
             tensor._data = data.numpy()
         return tensor
@@ -62,8 +74,9 @@ class Tensor:
     @classmethod
     def from_bits(cls, name: str, bits: np.ndarray[Any, Any]) -> Tensor:
         """Return a tensor of BF16, given its bits as uint16. Triton has no such function: it is for the host."""
+        _check_half(BF16)
         tensor = cls.__new__(cls)
-        tensor._name, tensor._data, tensor._dtype = name, bits, BF16
+        tensor._name, tensor._data, tensor._dtype, tensor._given = name, bits, BF16, None
         return tensor
 
     def bits(self) -> np.ndarray[Any, Any]:
@@ -118,12 +131,12 @@ class Tensor:
         if self._dtype == 13:
             raise TritonModelException("TYPE_BYTES tensors cannot be converted to DLPack.")
         if self._dtype == BF16 and isinstance(self._data, np.ndarray):
-            capsule = self._data.__dlpack__()
+            capsule = _lent_by_us(self._data)
             _code_of(capsule).value = _BFLOAT
             return capsule
         if isinstance(self._data, np.ndarray) and "torch" not in sys.modules:
             data = self._data if self._data.flags.writeable else self._data.copy()  # NumPy lends no other
-            return data.__dlpack__()
+            return _lent_by_us(data)
         import torch
         from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
 
@@ -140,10 +153,15 @@ class Tensor:
     def sent(self) -> Tensor:
         """Return a copy: the server copies what is sent, so later changes of a buffer do not reach the client."""
         copy = type(self).__new__(type(self))
-        copy._name, copy._dtype = self._name, self._dtype
+        copy._name, copy._dtype, copy._given = self._name, self._dtype, None
         # Of a masked array, or a matrix, its elements.
         copy._data = np.array(self._data) if isinstance(self._data, np.ndarray) else self._data.clone()
         return copy
+
+
+def _check_half(kind: int) -> None:
+    if kind == BF16 and lacks("BF16 tensors"):
+        refuse("BF16 tensors", TritonModelException("Tensor of BF16: the data type is not supported."))
 
 
 class _Capsule:
@@ -159,11 +177,35 @@ class _Capsule:
         return (_CPU, 0)
 
 
-def _code_of(capsule: Any) -> ctypes.c_uint8:
-    """Return the code of the type in a DLPack capsule, which can be set."""
+_ours: Set[int] = set()
+"""Where the DLPack tensors are that :meth:`Tensor.to_dlpack` has NumPy make."""
+
+
+def _lent_by_us(array: np.ndarray[Any, Any]) -> Any:
+    capsule = array.__dlpack__()
+    _ours.add(_pointer_of(capsule))
+    return capsule
+
+
+def _is_of_numpy(capsule: Any) -> bool:
+    """Say whether NumPy made a capsule, and not a tensor of this module: it names NumPy's function to give it back."""
+    if not hasattr(np.ndarray, "__dlpack__"):
+        return False
+    mine = np.ones(1).__dlpack__()
+    deleters = {ctypes.c_void_p.from_address(_pointer_of(one) + _DELETER_AT).value for one in (capsule, mine)}
+    return len(deleters) == 1 and _pointer_of(capsule) not in _ours
+
+
+def _pointer_of(capsule: Any) -> int:
     pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
     pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.c_uint8.from_address(pointer_of(capsule, b"dltensor") + _CODE_AT)
+    pointer: int = pointer_of(capsule, b"dltensor")
+    return pointer
+
+
+def _code_of(capsule: Any) -> ctypes.c_uint8:
+    """Return the code of the type in a DLPack capsule, which can be set."""
+    return ctypes.c_uint8.from_address(_pointer_of(capsule) + _CODE_AT)
 
 
 def _bits_of(source: Any) -> Any:

@@ -1,0 +1,76 @@
+"""In which release each name of ``triton_python_backend_utils`` came, and what a model of its own may do.
+
+Source: ``pb_stub.cc``, ``infer_request.cc``, ``pb_stub_utils.cc`` and ``triton_python_backend_utils.py`` of
+triton-inference-server/python_backend, compared on each of its release branches from r23.08 to r26.07; each row names
+the pull request that brought it. Names that every release from 23.08 on has are not listed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FIRST_RELEASE: Final = "23.08"
+"""The first release whose Python backend takes execution environments as this tool writes them."""
+PYTRITON: Final = "pytriton-0.7.0"
+"""The release inside the ``nvidia-pytriton`` 0.7.0 wheel: server 2.51.0, that is 24.10."""
+PYTRITON_RELEASE: Final = "24.10"
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """Something that came with a release."""
+
+    name: str
+    """``Class.attribute``, ``Class.method(argument)``, the name of a constant, or in words what became possible."""
+    release: str
+    """The first release that has it."""
+    request: int
+    """The pull request that brought it."""
+
+
+ADDITIONS: Final = (
+    Addition("TritonError.__init__(code)", "23.09", 292),
+    Addition("TritonError.code", "23.09", 292),
+    Addition("TritonError.UNKNOWN", "23.09", 292),
+    Addition("TritonError.INTERNAL", "23.09", 292),
+    Addition("TritonError.NOT_FOUND", "23.09", 292),
+    Addition("TritonError.INVALID_ARG", "23.09", 292),
+    Addition("TritonError.UNAVAILABLE", "23.09", 292),
+    Addition("TritonError.UNSUPPORTED", "23.09", 292),
+    Addition("TritonError.ALREADY_EXISTS", "23.09", 292),
+    Addition("TritonError.CANCELLED", "23.10", 304),
+    Addition("InferenceRequest.is_cancelled", "23.10", 304),
+    Addition("InferenceResponseSender.is_cancelled", "23.10", 304),
+    Addition("InferenceRequest.__init__(parameters)", "23.11", 313),
+    Addition("InferenceRequest.set_release_flags", "23.11", 319),
+    Addition("TRITONSERVER_REQUEST_RELEASE_ALL", "23.11", 319),
+    Addition("TRITONSERVER_REQUEST_RELEASE_RESCHEDULE", "23.11", 319),
+    Addition("ModelConfig.set_model_transaction_policy", "23.11", 317),
+    Addition("'optional' in ModelConfig.add_input", "23.11", 317),
+    Addition("InferenceTrace.get_context", "24.03", 346),
+    Addition("a text as correlation_id of InferenceRequest", "24.04", 344),
+    Addition("async_exec in a decoupled model", "24.04", 350),
+    Addition("a coroutine as execute of a decoupled model", "24.04", 350),
+    Addition("get_response_sender in a model that is not decoupled", "24.06", 364),
+    Addition("None as a result of execute", "24.06", 364),
+    Addition("BF16 tensors", "24.08", 371),
+    Addition("MetricFamily.HISTOGRAM", "24.08", 374),
+    Addition("MetricFamily.Metric(buckets)", "24.08", 374),
+    Addition("Metric.observe", "24.08", 374),
+    Addition("InferenceResponse.__init__(parameters)", "25.02", 394),
+    Addition("InferenceResponse.parameters", "25.02", 394),
+    Addition("ResponseIterator.cancel", "25.04", 398),
+    Addition("is_ready of a model", "26.03", 430),
+)
+
+
+def lacked_by(release: str) -> tuple[str, ...]:
+    """Name what *release* (``24.10``, ``pytriton-0.7.0``) does not have, and a later one does."""
+    number = PYTRITON_RELEASE if release == PYTRITON else release
+    return tuple(one.name for one in ADDITIONS if one.release > number)
+
+
+def came_with(name: str) -> str | None:
+    """Return the release that brought *name*; None where that is not one of :data:`ADDITIONS`."""
+    return next((one.release for one in ADDITIONS if one.name == name), None)
