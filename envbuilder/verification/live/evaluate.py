@@ -12,7 +12,7 @@ from envbuilder.catalog.system import DRIVER, is_base_library
 from envbuilder.catalog.triton import Launch, Release
 from envbuilder.verification import hints
 from envbuilder.verification.live.child import judge_child
-from envbuilder.verification.live.evaluate_model import ModelEvaluator, Subject
+from envbuilder.verification.live.evaluate_model import ModelEvaluator, ModelFacts
 from envbuilder.verification.live.evaluate_packages import soname_candidates
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check, Status, some

@@ -41,9 +41,9 @@ class ModelFacts:
     """Where its answers are not those that were expected."""
 
 
-def subject_of(deployed: DeployedModel, probed: Probed, compiler: str | None) -> Subject:
+def facts_of(deployed: DeployedModel, probed: Probed, compiler: str | None) -> ModelFacts:
     """Return what is known of a model that was deployed and probed."""
-    return Subject(
+    return ModelFacts(
         own=deployed.own,
         questions=deployed.questions,
         compiler=compiler,

@@ -23,7 +23,6 @@ WHOLE: dict[str, Any] = {
         "missing": [],
         "undescribed": [],
         "finalize": "OSError:\n x",
-        "response_parameters": True,
     },
     "GPU": {},
 }
@@ -71,7 +70,6 @@ WRONG: list[tuple[str, object]] = [
     ("unknown", [1]),
     ("GPU", []),
     ("CPU.own", "yes"),
-    ("CPU.response_parameters", 1),
     ("CPU.responses", ["1"]),
     ("CPU.responses", [1] * 10_001),
     ("CPU.shapes", []),

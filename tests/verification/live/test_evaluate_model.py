@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from tritonclient.grpc import model_config_pb2
 
-from envbuilder.catalog.triton import find_release
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.evaluate_model import let_server_decide
 from envbuilder.verification.live.inputs import Case, Questions
@@ -189,16 +188,21 @@ def test_what_a_server_sends_as_it_is_fails_no_model_of_the_users_own() -> None:
     assert found.found.endswith("its finalize fails: OSError: x")
 
 
-@pytest.mark.parametrize(
-    ("release", "takes"), [("24.10", False), ("pytriton-0.7.0", False), ("25.01", False), ("25.02", True)]
-)
-def test_parameters_of_a_response_need_a_release_that_takes_them(release: str, takes: bool) -> None:
-    assert find_release(release).response_parameters is takes
-    answer = served(own=True, response_parameters=True)
-    found = {c.id: c for c in judged(answer, own=True, response_parameters=takes)}["probe.answers"]
-    assert (found.status, "takes since release 25.02" in found.found) == (
-        ("passed", False) if takes else ("unknown", True)
+def test_a_name_that_the_release_lacks_is_told_with_the_one_that_has_it() -> None:
+    error = "AttributeError: 'c_python_backend_utils.InferenceRequest' object has no attribute 'is_cancelled'"
+    failed = {"stage": "answer", "text": error, "lacking": "InferenceRequest.is_cancelled", "inputs": "x"}
+    (check,) = [c for c in judged({**GOOD, "CPU": {}, "failed": failed}, own=True) if c.status != "passed"]
+    assert (check.id, check.status) == ("probe.names", "failed")
+    assert check.found == (
+        f"the model uses what Triton has since release 23.10, InferenceRequest.is_cancelled: {error}"
     )
+    assert check.fix == "target release 23.10 or later, or let the model do without it where it is missing"
+
+
+def test_a_model_that_is_not_ready_answers_and_is_told() -> None:
+    found = {c.id: c for c in judged(served(own=True, not_ready="it says False"), own=True)}["probe.model"]
+    assert found.status == "warning"
+    assert found.found.endswith("; its is_ready fails: it says False")
 
 
 def test_a_file_that_the_version_folder_lacks_is_no_package() -> None:

@@ -148,7 +148,7 @@ def test_the_environment_answers_for_the_model(tmp_path: Path, model: Path) -> N
     assert [one.status for one in checks["probe.model"]] == ["passed", "passed"]
     assert checks["probe.answers"][0].found.endswith("a custom TritonPythonModel has no eager form")
     assert [one.release for one in checks["contract.launch"]] == ["24.10", "pytriton-0.7.0"]
-    assert list(live.probes) == [("double", "sourced")]
+    assert list(live.probes) == [("double", "sourced", live.releases[0].lacks)]
     assert live.environment["numpy"] == np.__version__
     answers = live.answers_of(live.models[0])
     assert answers is not None
@@ -206,10 +206,11 @@ def test_only_what_the_model_meets_decides_whether_all_was_well(
     live = stage(tmp_path, model, tree=distribution("bad", {"bad.py": f"raise ImportError({GL!r})"}))
     live.deploy([])
     answer = served(own=True, compiled=False)
-    live.probes["double", "sourced"] = Probed(launch="sourced", answer=answer, ended="", seconds=1.0)
+    key = ("double", live.releases[0].launch, live.releases[0].lacks)
+    live.probes[key] = Probed(launch="sourced", answer=answer, ended="", seconds=1.0)
     found: list[Check] = []
     assert live.probe(found)
     assert [one.id for one in found if one.status == "failed"] == ["probe.packages"]
     broken = {**answer, "modules": ["yaml (/usr/lib/python3/yaml.py)"]}
-    live.probes["double", "sourced"] = Probed(launch="sourced", answer=broken, ended="", seconds=1.0)
+    live.probes[key] = Probed(launch="sourced", answer=broken, ended="", seconds=1.0)
     assert not live.probe([])
