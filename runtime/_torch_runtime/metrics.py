@@ -63,6 +63,12 @@ class Metrics:
         """Add *number* to the counter *key*."""
         self._values[key] += number
 
+    def answered(self, rows: int) -> None:
+        """Count a call of the model with *rows*."""
+        values = self._values
+        values["batches"] += 1
+        values["batch_rows"] += rows
+
     def tell(self, at_once: bool = False) -> None:
         """Give the server what was counted since the last time, if that was a second ago."""
         if not self._series or (not at_once and time.monotonic() - self._told < 1.0):

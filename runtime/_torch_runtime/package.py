@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from .errors import ModelError
 from .loaded import LoadedModel
 from .weights import describe_weights
 
+_SHAPE = operator.attrgetter("shape")
 MOST_SHAPES = 4096
 """How many shapes of inputs a package keeps in mind."""
 
@@ -48,10 +50,19 @@ class Package:
 
     def forward(self, tensors: list[Any]) -> list[Any]:
         """Return the outputs for *tensors*; the model itself has those for shapes that it was not made for."""
-        loader = self._find(tensors)
+        outputs = self.run(tensors)
+        return self._model.forward(tensors) if outputs is None else outputs
+
+    def run(self, tensors: list[Any]) -> list[Any] | None:
+        """Return the outputs for *tensors*, in or out of inference mode; None: it was not made for their shapes."""
+        try:
+            loader = self._loaders[tuple(map(_SHAPE, tensors))]
+        except (KeyError, AttributeError):  # the first of these shapes, or an optional input is absent
+            loader = self._find(tensors)
+            tensors = [value for value in tensors if value is not None]
         if loader is None:
-            return self._model.forward(tensors)
-        outputs: list[Any] = loader.run([value for value in tensors if value is not None])
+            return None
+        outputs: list[Any] = loader.run(tensors)
         return outputs
 
     def takes(self, tensors: list[Any]) -> bool:
@@ -60,11 +71,12 @@ class Package:
 
     def _find(self, tensors: list[Any]) -> Any:
         shapes = tuple([None if value is None else value.shape for value in tensors])
-        if shapes not in self._loaders:
+        try:
+            return self._loaders[shapes]
+        except KeyError:
             if len(self._loaders) == MOST_SHAPES:
                 self._loaders.clear()
-            self._loaders[shapes] = self._loader(shapes)
-        return self._loaders[shapes]
+            return self._loaders.setdefault(shapes, self._loader(shapes))
 
     def _loader(self, shapes: tuple[Any, ...]) -> Any:
         """Return what is loaded for inputs of these *shapes*, if anything: compiled code takes sizes for granted."""
