@@ -8,6 +8,8 @@ They need torch (2.0 and later), NumPy and Triton's ``triton_python_backend_util
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -15,6 +17,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import triton_python_backend_utils as pb_utils
@@ -45,6 +48,18 @@ def runtime_module(name: str) -> Any:
     return importlib.import_module(f"{package}.{name}")
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Import without the garbage collector: torch makes 170,000 objects that stay, a seventh of the time to look at."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 class TritonPythonModel:
     """What Triton calls: `initialize` once, `execute` for each batch of requests, `finalize` once.
 
@@ -67,8 +82,9 @@ class TritonPythonModel:
             config = json.loads(args["model_config"])
             parameters = runtime_module("parameters").Parameters(config)
             runtime_module("process").prepare_process(parameters.instances)
-            engine = runtime_module("engine")  # imports torch, which reads the prepared variables once
-            warmup = runtime_module("warmup")
+            with uncollected():
+                engine = runtime_module("engine")  # imports torch, which reads once what was prepared
+                warmup = runtime_module("warmup")
             times.append(time.monotonic())
             self.engine = engine.Engine(args, config, parameters, __file__)
             times.append(time.monotonic())

@@ -12,8 +12,9 @@ import triton_python_backend_utils as pb_utils
 
 from .answers import as_array, check_output, to_send, to_triton
 from .batching import concatenate, group_key, read_column, read_request, split
+from .direct import Direct, check_rows, is_plain
 from .dynamo import Compiler
-from .errors import ModelError, in_words
+from .errors import in_words
 from .loaded import Form, LoadedModel
 from .log import Log
 from .metrics import Metrics
@@ -45,6 +46,8 @@ class Engine:
         self.compile_seconds = 0.0
         """Seconds of warm-up for making a package and first calls of compiled code."""
         self._checked = False
+        self._direct = Direct(self.model) if is_plain(self.model) else None
+        self._cleans = parameters.cache_cleaning and not self.model.on_cpu
         self._uncompiled: set[str] = set()
 
     @property
@@ -90,14 +93,49 @@ class Engine:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer *requests* with as few calls of the model as their shapes allow."""
-        responses: list[Any] = [None] * len(requests)
-        # The tensors are created in inference mode, too: compiled code has a guard on that.
-        with self.model.mode:
-            for indexes, columns in self._groups(requests, responses):
-                self._answer(indexes, columns, responses)
+        responses = self._answer_directly(self._direct, requests) if self._direct and self._checked else None
+        if responses is None:
+            # The tensors, too, are made in the mode: their kind is something that compiled code asks.
+            with self.model.mode:
+                responses = self._answer_all(requests)
         self.metrics.tell()
-        if self.model.parameters.cache_cleaning and not self.model.on_cpu:
+        if self._cleans:
             torch.cuda.empty_cache()
+        return responses
+
+    def _answer_directly(self, direct: Direct, requests: list[Any]) -> list[Any] | None:
+        """Answer all *requests* by one call, in few steps; None where they are not all alike."""
+        try:
+            if isinstance(
+                self.form, Package
+            ):  # to which the mode is nothing; to enter it takes longer than to read
+                answered = direct.answer(requests, self.form.run)
+            else:
+                with self.model.mode:
+                    answered = direct.answer(requests, self._run)
+        except Exception as error:
+            if len(requests) == 1:
+                return [self._refusal(error)]
+            with self.model.mode:
+                return [response for request in requests for response in self._answer_all([request])]
+        if answered is None:
+            return None
+        responses, rows = answered
+        self.metrics.answered(rows)
+        return responses
+
+    def _run(self, tensors: list[Any]) -> list[Any]:
+        """Return the outputs of what is served for *tensors*."""
+        results = self.form.forward(tensors)
+        if self.compiler:
+            self._look_after(self.compiler, tensors)
+        return results
+
+    def _answer_all(self, requests: list[Any]) -> list[Any]:
+        """Answer *requests* of any kind, each group of equal shapes by one call."""
+        responses: list[Any] = [None] * len(requests)
+        for indexes, columns in self._groups(requests, responses):
+            self._answer(indexes, columns, responses)
         return responses
 
     def _groups(self, requests: list[Any], responses: list[Any]) -> list[tuple[Sequence[int], list[Any]]]:
@@ -128,13 +166,12 @@ class Engine:
             counts = [value.shape[0] for value in first] if batched and first else [1] * len(indexes)
             values, rows = [concatenate(column) for column in columns], sum(counts)
             outputs = self.outputs(self.form if rows else self.model, values)
-            self.metrics.count("batches")
-            self.metrics.count("batch_rows", rows)
+            self.metrics.answered(rows)
             if self.compiler:
                 self._look_after(self.compiler, values)
             for value, field in zip(outputs, fields):
-                if batched and value.shape[0] != rows:
-                    raise ModelError(f"output {field.name!r} has {value.shape[0]} rows for a batch of {rows}")
+                if batched:
+                    check_rows(value, field.name, rows)
             sent = [to_triton(f.name, split(value, counts)) for f, value in zip(fields, outputs)]
             for index, *tensors in zip(indexes, *sent):  # the stub drops outputs that were not requested
                 responses[index] = pb_utils.InferenceResponse(tensors)

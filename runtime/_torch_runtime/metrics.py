@@ -66,6 +66,12 @@ class Metrics:
         """Add *number* to the counter *key*."""
         self._values[key] += number
 
+    def answered(self, rows: int) -> None:
+        """Count a call of the model with *rows*."""
+        values = self._values
+        values["batches"] += 1
+        values["batch_rows"] += rows
+
     def tell(self, at_once: bool = False) -> None:
         """Send the counts to the server, at most once a second."""
         if not self._series or (not at_once and time.monotonic() - self._told < 1.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from .errors import ModelError
 from .loaded import LoadedModel
 from .weights import describe_weights
 
+_SHAPE = operator.attrgetter("shape")
 MOST_SHAPES = 4096
 """How many input shapes a package remembers."""
 
@@ -47,14 +49,20 @@ class Package:
             self._variants[tuple(variant["present"])] = (loader, variant["dims"], variant["ranges"])
 
     def forward(self, tensors: list[Any]) -> list[Any]:
-        """Return the outputs for *tensors*.
+        """Return the outputs for *tensors*; the model itself has those for shapes that it was not made for."""
+        outputs = self.run(tensors)
+        return self._model.forward(tensors) if outputs is None else outputs
 
-        The uncompiled model answers for shapes that the package does not support.
-        """
-        loader = self._find(tensors)
+    def run(self, tensors: list[Any]) -> list[Any] | None:
+        """Return the outputs for *tensors*, in or out of inference mode; None: it was not made for their shapes."""
+        try:
+            loader = self._loaders[tuple(map(_SHAPE, tensors))]
+        except (KeyError, AttributeError):  # the first of these shapes, or an optional input is absent
+            loader = self._find(tensors)
+            tensors = [value for value in tensors if value is not None]
         if loader is None:
-            return self._model.forward(tensors)
-        outputs: list[Any] = loader.run([value for value in tensors if value is not None])
+            return None
+        outputs: list[Any] = loader.run(tensors)
         return outputs
 
     def takes(self, tensors: list[Any]) -> bool:
@@ -63,11 +71,12 @@ class Package:
 
     def _find(self, tensors: list[Any]) -> Any:
         shapes = tuple([None if value is None else value.shape for value in tensors])
-        if shapes not in self._loaders:
+        try:
+            return self._loaders[shapes]
+        except KeyError:
             if len(self._loaders) == MOST_SHAPES:
                 self._loaders.clear()
-            self._loaders[shapes] = self._loader(shapes)
-        return self._loaders[shapes]
+            return self._loaders.setdefault(shapes, self._loader(shapes))
 
     def _loader(self, shapes: tuple[Any, ...]) -> Any:
         """Return the variant for inputs of these *shapes*, if any: compiled code does not check sizes."""

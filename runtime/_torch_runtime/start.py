@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ LONGEST_EXTRACTION = 3600.0
 _SAMPLE = 2**20
 """How many bytes at both ends of a weight file a model's digest covers: reading all of them takes too long."""
 _SHOWN = 12
+_FILES = ' "files": '
+"""How a manifest's list of files begins."""
 
 
 def identity(engine: Engine) -> dict[str, str]:
@@ -36,10 +39,12 @@ def identity(engine: Engine) -> dict[str, str]:
 
 
 def _manifest() -> dict[str, Any]:
+    """Return what the environment's manifest says before its list of files, which is long and comes last."""
     path = os.path.join(sys.prefix, "share", "envbuilder", "manifest.json")
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            head = "".join(itertools.takewhile(lambda line: not line.startswith(_FILES), file))
+        found, _ = json.JSONDecoder().raw_decode(head.rstrip().rstrip(",") + "}")
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

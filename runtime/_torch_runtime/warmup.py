@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,10 @@ def warm_up(engine: Engine) -> None:
     """
     with engine.model.mode:
         WarmUp(engine).run()
-    # Imported and compiled objects stay: the garbage collector need not scan them between requests.
-    gc.collect()
+    # What was imported and compiled stays: the collector need not look through it again between requests. Only
+    # compiling leaves garbage that is worth the search for it.
+    if "torch._dynamo" in sys.modules:
+        gc.collect()
     gc.freeze()
 
 

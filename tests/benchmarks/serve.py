@@ -27,7 +27,6 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,9 @@ from envbuilder.recipe.load import load_recipe
 from envbuilder.store.local import Store
 from envbuilder.store.session import Session
 from envbuilder.verification.server.tritonserver import RunningServer, StartOptions, TritonServer, find_server
+from tests.benchmarks.serve_models import DEFAULT, MODELS, SAMPLES, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = ROOT / "tests" / "models"
 CLIENT_WHEEL = Artifact(
     name="tritonclient",
     version="2.44.0",
@@ -60,35 +59,6 @@ BASELINE = "baseline"
 PLACES = ("server", "stub", "client")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """A sample model, as any of the runtimes can serve it: one file, one input, one output."""
-
-    name: str
-    serve: str
-    """The class to be served."""
-    extra: str = ""
-    """Further source."""
-    shape: tuple[int, ...]
-    """The shape of a row of the input."""
-
-
-SAMPLES = {
-    "mlp": Sample(name="mlp", serve="MLP", shape=(128,)),
-    "convnet": Sample(name="convnet", serve="ConvNet", shape=(3, 32, 32)),
-    "encoder": Sample(
-        name="encoder",
-        serve="AEncoder",  # the baseline serves the first class by the alphabet
-        extra="""
-class AEncoder(Encoder):
-    def forward(self, ids):
-        return super().forward(ids)["pooled"]
-""",
-        shape=(48,),
-    ),
-}
-
-
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -96,7 +66,9 @@ def main() -> None:
     )
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="another runtime to compare with")
     parser.add_argument("--json", action="store_true", help="print JSON only")
-    parser.add_argument("--models", default=",".join(SAMPLES), help=f"default: {','.join(SAMPLES)}")
+    parser.add_argument(
+        "--models", default=",".join(DEFAULT), help=f"of {', '.join(SAMPLES)}; default: %(default)s"
+    )
     parser.add_argument("--concurrency", default="1,8,32", help="default: 1,8,32")
     parser.add_argument(
         "--rounds", type=int, default=12, help="windows of each runtime at each concurrency; default: 12"
@@ -223,7 +195,7 @@ def serving(
         (repository / runtime / "config.pbtxt").write_text(
             configuration(sample, runtime, environment, options)
         )
-        (version / "model.py").write_text(flattened(sample))
+        (version / "model.py").write_text(sample.source())
     for path, file in runtime_files("torch_runtime.py").items():
         (repository / "ours" / "1" / path).parent.mkdir(exist_ok=True)
         shutil.copy(file, repository / "ours" / "1" / path)
@@ -258,9 +230,11 @@ def runtimes(options: argparse.Namespace) -> list[str]:
 
 def configuration(sample: Sample, runtime: str, environment: Path, options: argparse.Namespace) -> str:
     """Return the sample's config.pbtxt with the first input and output, for *runtime*."""
-    text = (MODELS / sample.name / "config.pbtxt").read_text()
+    text = (MODELS / sample.folder / "config.pbtxt").read_text()
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
     del config.input[1:], config.output[1:]
+    if not sample.integers:
+        config.input[0].dims[:] = sample.shape
     config.parameters.clear()
     config.parameters["EXECUTION_ENV_PATH"].string_value = str(environment)
     if options.threads:
@@ -273,14 +247,6 @@ def configuration(sample: Sample, runtime: str, environment: Path, options: argp
     return text_format.MessageToString(config)
 
 
-def flattened(sample: Sample) -> str:
-    """Return the sample's source in one file: the baseline knows no package."""
-    folder = MODELS / sample.name / "1"
-    blocks = (folder / "blocks.py").read_text() if (folder / "blocks.py").exists() else ""
-    model = re.sub(r"^from \.blocks import .*\n", "", (folder / "model.py").read_text(), flags=re.MULTILINE)
-    return f"{blocks}\n{model}\n{sample.extra}"
-
-
 def measure(
     sample: Sample, running: RunningServer, analyzer: Analyzer, options: argparse.Namespace
 ) -> dict[str, Any]:
@@ -289,7 +255,7 @@ def measure(
     result: dict[str, Any] = {"sweep": {}, "throughput": {}}
     for runtime in compared:
         result["sweep"][runtime] = sweep(sample, running, runtime)
-    shape = f"ids:{sample.shape[0]}" if sample.name == "encoder" else None
+    shape = f"ids:{sample.shape[0]}" if sample.integers else None
     asked = [int(number) for number in options.concurrency.split(",")]
     for runtime in compared:
         for concurrency in asked:
@@ -340,7 +306,7 @@ def sweep(sample: Sample, running: RunningServer, runtime: str) -> dict[str, flo
     with contextlib.closing(tritonclient.grpc.InferenceServerClient(running.grpc)) as client:
         config = client.get_model_config(runtime).config
         (described,) = config.input  # what was asked here has connected the client, too
-        kind = "INT64" if sample.name == "encoder" else "FP32"
+        kind = "INT64" if sample.integers else "FP32"
         seconds = []
         for size in range(1, config.max_batch_size + 1):
             data = np.zeros((size, *sample.shape), np.int64 if kind == "INT64" else np.float32)

@@ -122,6 +122,7 @@ def test_the_collector_leaves_alone_what_was_loaded(serve: Serve) -> None:
     serve.write(LINEAR)
     model = serve.load(simple())
     assert gc.get_freeze_count() > 0
+    assert gc.isenabled()  # it is off only while torch is imported
     model.finalize()
     assert gc.get_freeze_count() == 0
     serve.models.clear()
