@@ -79,7 +79,7 @@ def test_an_operator_of_another_torch_is_explained(serve: Serve) -> None:
     assert serve.error(simple(MODEL_CLASS="vision:resnet18")) == (
         "MODEL_CLASS: vision cannot be imported: RuntimeError: operator torchvision::nms does not exist; its "
         "torchvision was built for another torch: for a CPU both come from PyTorch's index "
-        "(pytorch-index, or --find-links with the wheel)"
+        "(pytorch-index, or --find-links with the wheel), or both from the package index (cuda: pypi)"
     )
 
 
