@@ -84,11 +84,12 @@ class Pretrained:
 
     def _generating(self, module: Any) -> torch.nn.Module:
         """Return *module* answered for by its generate(): it has a graph for each length, and is not compiled."""
+        generating = GeneratingModel(module)
         self._log.info(f"{SEQUENCES} is answered by generate(), uncompiled; generation_config.json says how")
         parameters = self._parameters
         if parameters.asks_torch_compile and not parameters.compile_options.get("disable"):
             self._log.warn(f"{COMPILE} has no effect: generate() is not compiled")
-        return GeneratingModel(module).eval()
+        return generating.eval()
 
     def _finds(self, weights: WeightSet) -> bool:
         """Say whether ``from_pretrained`` takes *weights* by itself: a file goes before shards of its format."""
