@@ -51,8 +51,8 @@ def init(
     """Write a starter recipe and return its path: ``recipes/NAME.yaml``, or NAME if it is a path.
 
     The JSON schema for editors is written next to it. *source* is a folder written by Hugging Face's
-    ``save_pretrained``, or ``module:name`` of torchvision or timm: the recipe gets its dependencies, and
-    ``models/NAME`` in *root* becomes a model directory with a complete configuration.
+    ``save_pretrained`` or timm's ``save_for_hf``, or ``module:name`` of torchvision or timm: the recipe gets its
+    dependencies, and ``models/NAME`` in *root* becomes a model directory with a complete configuration.
 
     Raises:
         RecipeError: the recipe exists already, or the values do not make a valid recipe.

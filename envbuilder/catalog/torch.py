@@ -159,3 +159,11 @@ def torch_of(project: str, version: str) -> str | None:
     patch = release[2] if len(release) > 2 else 0
     found = f"2.{release[1] - 15}.{max(0, patch - 1) if release[1] == 15 else patch}"
     return found if find_build(found) is not None else None
+
+
+def torchvision_of(torch: str) -> str | None:
+    """Return the version of torchvision that was built for *torch*; None: it is not known."""
+    plain = Version(torch).base_version
+    _, minor, patch = (*Version(plain).release, 0, 0)[:3]
+    found = f"0.{minor + 15}.{patch + (minor == 0)}"
+    return found if torch_of("torchvision", found) == plain else None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--from",
     "source",
     metavar="FOLDER|MODULE:NAME",
-    help="A folder that save_pretrained wrote, or a class such as torchvision.models:resnet50: "
+    help="A folder that save_pretrained or timm wrote, or a class such as torchvision.models:resnet50: "
     "writes the model directory models/NAME, too.",
 )
 @shared_options

@@ -15,6 +15,7 @@ from typing import Any
 
 from envbuilder.deployment.config import CONFIG
 from envbuilder.deployment.pbtxt import quote
+from envbuilder.deployment.weight_files import describes_timm
 from envbuilder.errors import DeployError
 from envbuilder.util.files import read_regular
 from envbuilder.util.printable import printable_line, shown
@@ -74,7 +75,7 @@ class LibraryModel:
 
 
 def describe_source(source: str) -> LibraryModel:
-    """Describe *source*: a folder that ``save_pretrained`` wrote, or ``module:name``.
+    """Say what *source* is: a folder that ``save_pretrained`` or timm wrote, or ``module:name``.
 
     Raises:
         DeployError: it is neither, or its inputs and outputs cannot be determined.
@@ -158,6 +159,8 @@ def _describe_folder(folder: Path) -> LibraryModel:
     config = _json(folder / "config.json")
     if (folder / "modules.json").is_file():
         return _sentences(folder, config)
+    if describes_timm(config):
+        return _timm(folder, config)
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else None
     if not isinstance(architecture, str):
@@ -175,6 +178,32 @@ def _describe_folder(folder: Path) -> LibraryModel:
         inputs=inputs,
         outputs=outputs,
         dependencies=("transformers",),
+        folder=folder,
+    )
+
+
+def _timm(folder: Path, config: dict[str, Any]) -> LibraryModel:
+    architecture = config["architecture"]
+    try:
+        trained = config.get("pretrained_cfg", config)
+        channels, height, width = trained["input_size"]
+        made = config.get("model_args") or {}  # goes before what it was trained with
+        channels, size = made.get("in_chans") or channels, made.get("img_size") or (height, width)
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        # Without classes it returns what it would classify by.
+        classes = int(config.get("num_classes", trained.get("num_classes", 1000))) or int(
+            config["num_features"]
+        )
+        image = Tensor(name="image", data_type="FP32", dims=(int(channels), int(height), int(width)))
+        scores = Tensor(name="scores", data_type="FP32", dims=(classes,))
+        _check(image, scores)
+    except _UNTOLD as error:
+        raise _untold(folder / "config.json", architecture) from error
+    return LibraryModel(
+        what=f"{printable_line(architecture)}, as timm wrote it: images scaled as pretrained_cfg in config.json says",
+        inputs=(image,),
+        outputs=(scores,),
+        dependencies=("timm", "torchvision"),
         folder=folder,
     )
 

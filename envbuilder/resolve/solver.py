@@ -14,8 +14,10 @@ from typing import Any
 
 import tomli_w
 from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidationError
+from packaging.requirements import Requirement
 from uv import find_uv_bin
 
+from envbuilder.catalog.torch import torchvision_of
 from envbuilder.errors import IntegrityError, ResolveError
 from envbuilder.lockfile.model import Lock
 from envbuilder.lockfile.pylock import lock_text
@@ -146,7 +148,7 @@ def solve(question: Question, target: Target, session: Session) -> list[Package]
                 timeout=_SECONDS,
             )
         except CommandError as error:
-            raise _refusal(error.output, folder) from error
+            raise _refusal(error.output, folder, question) from error
         answer = read_regular(folder / "pylock.toml", most=LISTING.size + 1)
         document = dict(parse_toml(answer, where="uv's answer", cap=LISTING).value)
     for package in document.get("packages", []):
@@ -235,7 +237,7 @@ def _needed(document: dict[str, Any], target: Target) -> list[Package]:
         raise ResolveError(f"uv's answer cannot be used: {error}") from error
 
 
-def _refusal(output: str, folder: Path) -> ResolveError | IntegrityError:
+def _refusal(output: str, folder: Path, question: Question) -> ResolveError | IntegrityError:
     text = output.replace(f"{folder}/", "")  # uv leaves credentials out of what it says itself
     causes = [line.strip().removeprefix("cause: ") for line in text.splitlines() if line.strip()]
     lines = [line for line in causes if not line.startswith("warning:")]
@@ -248,15 +250,10 @@ def _refusal(output: str, folder: Path) -> ResolveError | IntegrityError:
             hint="an index may be sending an endless page: `envbuilder doctor` shows how each one responds",
         )
     if "Failed to fetch" in said or "error sending request" in said or "Could not connect" in said:
-        companion = re.search(r"/(torchvision|torchaudio)/", said)
         hint = "check the address, proxy and certificates, or use a wheelhouse with --find-links"
-        if companion:
-            name = companion[1]
-            hint = (
-                f"{name} for this build of torch is on PyTorch's index only; the package index has one for CUDA. "
-                "Name a mirror (pytorch-index in envbuilder.toml), or run `pip download --no-deps --index-url <it> "
-                f"{name}` where that index responds, and lock with --find-links and the folder of that wheel"
-            )
+        companion = re.search(r"Failed to fetch: (\S+/([\w.]+))/(torchvision|torchaudio)/", said)
+        if companion and companion[3] in question.pinned:
+            hint = _companion_hint(companion[3], companion[1], companion[2], question)
         return Unreachable(f"a source does not respond:\n{_indented(said)}", hint=hint)
     if "Hash mismatch" in said:
         return IntegrityError(f"a file is not what its index says:\n{_indented(said)}")
@@ -265,6 +262,22 @@ def _refusal(output: str, folder: Path) -> ResolveError | IntegrityError:
     if "Failed to build" in said:
         return ResolveError(f"a dependency has no wheel, and none can be built:\n{_indented(said)}")
     return ResolveError(f"uv failed:\n{_indented(said)}")
+
+
+def _companion_hint(name: str, index: str, cuda: str, question: Question) -> str:
+    """Say where else a build of torchvision or torchaudio comes from than *index*, PyTorch's for *cuda*."""
+    requirements = [Requirement(line) for line in question.requirements]
+    versions = [one.version for each in requirements if each.name == "torch" for one in each.specifier]
+    version = torchvision_of(versions[0]) if name == "torchvision" and len(versions) == 1 else None
+    wanted = f"{name}=={version}" if version else name
+    platform = "a CPU" if cuda == "cpu" else cuda
+    return (
+        f"builds of {name} for {platform} are on PyTorch's index only; the package index's is for the torch there, and "
+        "cannot be imported beside this one. Name a mirror (pytorch-index in envbuilder.toml); or run `pip download "
+        f"--no-deps --index-url {index} {wanted}` where that responds, and lock and build with --find-links and the "
+        f"folder of the wheel; or take both from the package index (cuda: pypi): they run on a CPU as well, and the "
+        "archive is some GB larger"
+    )
 
 
 def _indented(text: str) -> str:

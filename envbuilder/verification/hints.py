@@ -7,6 +7,10 @@ from envbuilder.catalog.system import remedy
 from envbuilder.catalog.triton import Release
 
 REBUILD = "build it again with `envbuilder build`"
+MATCH_TORCHVISION = (
+    "this torchvision was built for another torch: take both from PyTorch's index (or a mirror: pytorch-index), or "
+    "both from the package index (cuda: pypi)"
+)
 
 
 def get_library(soname: str, project: str | None, host: bool) -> str:

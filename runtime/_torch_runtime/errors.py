@@ -28,3 +28,13 @@ def describe(error: BaseException, folder: str) -> str:
 def in_words(error: BaseException, folder: str) -> str:
     """Describe *error* in one line; a ModelError's message is used as it is."""
     return str(error) if isinstance(error, (ModelError, NotExportableError)) else describe(error, folder)
+
+
+def hint_for(error: BaseException) -> str:
+    """Say what to do about an error of an import the text of which does not tell."""
+    if "torchvision::" in str(error):
+        return (
+            "; its torchvision was built for another torch: for a CPU both come from PyTorch's index "
+            "(pytorch-index, or --find-links with the wheel), or both from the package index (cuda: pypi)"
+        )
+    return ""

@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
-from .errors import ModelError, describe, in_words
+from .errors import ModelError, describe, hint_for, in_words
 from .evidence import Evidence
 from .loading import Loaded, construct, give_weights
 from .log import Log
 from .parameters import Parameters
 from .pretrained import Pretrained
 from .source import Files, forget_other_folders
-from .weight_files import is_pretrained
+from .timm_folder import make_timm
+from .weight_files import is_pretrained, is_timm
 
 
 def names_library(parameters: Parameters) -> bool:
@@ -41,15 +42,21 @@ def load_library(files: Files, folder: str, parameters: Parameters, outputs: lis
     forget_other_folders(folder)
     sys.path.insert(0, folder)  # code beside the weights, as MODEL_CLASS may name it
     found = import_named(wanted) if wanted else None
-    if is_pretrained(folder) and (found is None or hasattr(found, "from_pretrained")):
+    alone = found is None and not is_timm(folder)
+    if is_pretrained(folder) and (alone or hasattr(found, "from_pretrained")):
         return Pretrained(files, folder, parameters, log).load(found, outputs)
     if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
         raise ModelError(
             f"MODEL_KWARGS has no effect: {wanted} is an instance already, not a class or a function"
         )
+    if found is None and not files.sets and not parameters.model_weights:
+        raise ModelError(f"{folder} contains a config.json but no weights")
     evidence = Evidence()
     with evidence:
-        module = found if isinstance(found, torch.nn.Module) else make(found, parameters, folder)
+        if found is None:
+            module = make_timm(folder, parameters)
+        else:
+            module = found if isinstance(found, torch.nn.Module) else make(found, parameters, folder)
     return give_weights(module, files, folder, parameters, evidence, log)
 
 
@@ -85,16 +92,6 @@ def import_named(wanted: str) -> Any:
     if not callable(value):
         raise ModelError(f"MODEL_CLASS: {wanted} is a {type(value).__name__}, not a class or a function")
     return value
-
-
-def hint_for(error: BaseException) -> str:
-    """Return a hint for an error whose text does not say what to do."""
-    if "torchvision::" in str(error):
-        return (
-            "; its torchvision was built for another torch: for a CPU both come from PyTorch's index "
-            "(pytorch-index, or --find-links with the wheel)"
-        )
-    return ""
 
 
 def make(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:

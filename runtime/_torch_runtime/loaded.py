@@ -15,6 +15,7 @@ from .batching import Arguments, argument_defaults, decode
 from .equality import rough_outputs
 from .errors import ModelError
 from .fields import TORCH_DTYPES, Field, read_fields
+from .generating import GeneratingModel
 from .library import load_library, names_library
 from .loading import Loaded, load, pick_device, without_downloads
 from .log import Log
@@ -154,7 +155,8 @@ class LoadedModel:
     def can_compile(self) -> bool:
         """Whether torch.compile supports it: not if it is compiled already, or takes strings."""
         compiled = ("AOTICompiledModel", AOTInductorModel.__name__)
-        done = isinstance(self.eager, torch.jit.ScriptModule) or type(self.eager).__name__ in compiled
+        done = isinstance(self.eager, (torch.jit.ScriptModule, GeneratingModel))
+        done |= type(self.eager).__name__ in compiled
         return not done and all(field.data_type != "STRING" for field in self.inputs)
 
     def result(self, target: Any, tensors: list[Any]) -> Any:

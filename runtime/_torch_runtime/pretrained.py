@@ -13,9 +13,10 @@ import torch
 
 from .errors import ModelError, describe
 from .evidence import Evidence
+from .generating import SEQUENCES, GeneratingModel
 from .loading import Loaded, give_weights
 from .log import Log
-from .parameters import Parameters
+from .parameters import COMPILE, Parameters
 from .source import Files, kind_of
 from .tokenizing import SENTENCE, SentenceModel
 from .weight_files import (
@@ -75,9 +76,20 @@ class Pretrained:
         else:
             module = self._from_config(found, config)
             loaded = give_weights(module, self._files, self._folder, self._parameters, Evidence(), self._log)
+        if SEQUENCES in outputs:
+            return loaded._replace(target=self._generating(module))
         if "past_key_values" not in outputs and getattr(module.config, "use_cache", None):
             module.config.use_cache = False  # outputs that are not configured need not be computed
         return loaded._replace(target=module.eval())
+
+    def _generating(self, module: Any) -> torch.nn.Module:
+        """Return *module* answered for by its generate(): it has a graph for each length, and is not compiled."""
+        generating = GeneratingModel(module)
+        self._log.info(f"{SEQUENCES} is answered by generate(), uncompiled; generation_config.json says how")
+        parameters = self._parameters
+        if parameters.asks_torch_compile and not parameters.compile_options.get("disable"):
+            self._log.warn(f"{COMPILE} has no effect: generate() is not compiled")
+        return generating.eval()
 
     def _finds(self, weights: WeightSet) -> bool:
         """Return whether ``from_pretrained`` chooses *weights*: it prefers a file to shards of the same format."""

@@ -153,7 +153,9 @@ def with_tokenizer(
             raise ModelError(
                 "the tokenizer has no token to pad texts with: set its pad_token, and write it again (save_pretrained)"
             )
-        tokenizer.pad_token = tokenizer.eos_token  # GPT-2 and its like have none; the mask hides the padding
+        tokenizer.pad_token = tokenizer.eos_token  # GPT-2's kind has none; the mask hides what is padded
+    if getattr(model, "pads_left", False):
+        tokenizer.padding_side = "left"
     config: Any = getattr(model, "config", None)
     if config is not None and getattr(config, "pad_token_id", 0) is None:
         config.pad_token_id = tokenizer.pad_token_id  # classifiers look for the last token before it

@@ -131,10 +131,28 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
 
 
 def is_pretrained(folder: str) -> bool:
-    """Return whether Hugging Face's ``save_pretrained`` wrote *folder*."""
+    """Say whether a library of Hugging Face's wrote *folder*: by ``save_pretrained``, or timm by ``save_for_hf``."""
     config = read_json(os.path.join(folder, CONFIG))
     known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
-    return known or os.path.isfile(os.path.join(folder, MODULES))
+    return known or describes_timm(config) or os.path.isfile(os.path.join(folder, MODULES))
+
+
+def is_timm(folder: str) -> bool:
+    """Say whether *folder* is one that timm's ``save_for_hf`` wrote."""
+    return describes_timm(read_json(os.path.join(folder, CONFIG)))
+
+
+def describes_timm(config: Any) -> bool:
+    """Say whether *config*, what a config.json holds, is timm's.
+
+    It names an ``architecture`` and, in ``pretrained_cfg``, what the model was trained with; timm before 0.9 had that
+    on the level of the architecture.
+    """
+    if not isinstance(config, dict) or "model_type" in config or "architectures" in config:
+        return False
+    return isinstance(config.get("architecture"), str) and (
+        "pretrained_cfg" in config or "input_size" in config
+    )
 
 
 def read_json(path: str) -> Any:

@@ -12,6 +12,7 @@ from envbuilder.catalog.torch import (
     is_newer_than_table,
     newest_python,
     table,
+    torchvision_of,
 )
 
 
@@ -124,3 +125,11 @@ def test_the_newest_python_that_torch_has_wheels_for() -> None:
     assert newest_python("2.1.0", ("3.8", "3.10", "3.11", "3.12")) == "3.11"
     assert newest_python("2.13.0", ("3.8", "3.10", "3.12")) == "3.12"
     assert newest_python("99.0.0", ("3.8", "3.12")) == "3.12"
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchvision"),
+    [("2.0.1", "0.15.2"), ("2.7.1+cpu", "0.22.1"), ("2.13.0", "0.28.0"), ("99.0.0", None)],
+)
+def test_the_torchvision_of_a_torch(torch: str, torchvision: str | None) -> None:
+    assert torchvision_of(torch) == torchvision

@@ -114,6 +114,28 @@ def test_a_class_of_torchvision(tmp_path: Path) -> None:
     assert "on PyTorch's index only" in path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("more", "image", "scores"),
+    [
+        ({"num_classes": 5}, (3, 64, 96), 5),
+        ({"num_classes": 0, "num_features": 512}, (3, 64, 96), 512),
+        ({"num_classes": 5, "model_args": {"in_chans": 1}}, (1, 64, 96), 5),
+        ({"num_classes": 5, "model_args": {"img_size": 32}}, (3, 32, 32), 5),
+        ({"num_classes": 5, "model_args": {"img_size": [32, 64]}}, (3, 32, 64), 5),
+    ],
+    ids=["classes", "features", "other channels", "another size", "another height and width"],
+)
+def test_a_folder_of_timm(tmp_path: Path, more: dict[str, Any], image: tuple[int, ...], scores: int) -> None:
+    trained = {"input_size": [3, 64, 96], "num_classes": 1000}
+    config = {"architecture": "resnet18", "pretrained_cfg": trained, **more}
+    path = api.init("mine", source=str(pretrained(tmp_path / "source", config)), root=tmp_path)
+    model = tmp_path / "models" / "mine"
+    read = read_config(model)
+    assert [tuple(one.dims) for one in (*read.message.input, *read.message.output)] == [image, (scores,)]
+    assert [f for f in find_problems(model, read, make_manifest(), plain=False) if f.level == "error"] == []
+    assert {"timm", "torchvision"} <= {str(one) for one in load_recipe(path).dependencies}
+
+
 def test_half_precision_is_what_comes_out(tmp_path: Path) -> None:
     config = {"architectures": ["BertModel"], "dtype": "bfloat16", **BERT}
     found = describe_source(str(pretrained(tmp_path / "source", config)))
@@ -138,7 +160,13 @@ def test_sources_that_are_refused(tmp_path: Path, source: str, told: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"architectures": ["AcmeForPlanning"]}, {"architectures": ["BertModel"]}]
+    "config",
+    [
+        {},
+        {"architectures": ["AcmeForPlanning"]},
+        {"architectures": ["BertModel"]},
+        {"architecture": "resnet18", "pretrained_cfg": {"input_size": [3]}},
+    ],
 )
 def test_folders_of_which_nothing_can_be_told(tmp_path: Path, config: dict[str, Any]) -> None:
     source = pretrained(tmp_path / "source", config)

@@ -1,7 +1,8 @@
 """Models of random weights, written and asked by the libraries themselves: runs in an environment that has them.
 
-``python pretrained.py FOLDER`` writes ``FOLDER/NAME/1`` for each model, as ``save_pretrained`` writes it, and
-``FOLDER/NAME.npz`` with inputs and what the library answers: ``CASE/in/INPUT`` and ``CASE/out/OUTPUT``.
+``python pretrained.py FOLDER`` writes ``FOLDER/NAME/1`` for each model, as ``save_pretrained``, timm's ``save_for_hf``
+or torch.save writes it, and ``FOLDER/NAME.npz`` with inputs and what the library answers: ``CASE/in/INPUT`` and
+``CASE/out/OUTPUT``. ``FOLDER/NAME_generated.npz`` is of its ``generate()``, ``FOLDER/NAME_text.npz`` of its tokenizer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Any
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 TEXTS = ("a short one", "and another one, of more words than the first", "third")
+SIZES = ((1, 5), (3, 9), (4, 5))
+"""Batches, and tokens in each text."""
+NEW_TOKENS = 6
 
 
 def models() -> dict[str, tuple[Any, tuple[str, ...]]]:
@@ -26,7 +30,14 @@ def models() -> dict[str, tuple[Any, tuple[str, ...]]]:
         "masked": t.BertForMaskedLM(t.BertConfig(vocab_size=100, **SMALL)),
         "gpt2": t.GPT2LMHeadModel(
             t.GPT2Config(
-                vocab_size=100, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=2
+                vocab_size=100,
+                n_embd=32,
+                n_layer=2,
+                n_head=2,
+                n_positions=64,
+                bos_token_id=1,
+                eos_token_id=2,
+                initializer_range=0.5,  # with less it repeats the last token
             )
         ),
         "t5": t.T5ForConditionalGeneration(
@@ -98,22 +109,106 @@ def inputs(name: str, size: int, length: int) -> dict[str, Any]:
 
 def main(folder: Path) -> None:
     """Write all models."""
-    import numpy as np
     import torch
 
     torch.manual_seed(0)
     for name, (model, wanted) in models().items():
+        if name in ("gpt2", "t5", "whisper"):
+            options = model.generation_config
+            # As long in each batch: a row that ends early is filled up to the longest beside it.
+            options.max_new_tokens = options.min_new_tokens = NEW_TOKENS
+            given = [generation_inputs(name, *size) for size in SIZES]
+            save(folder, f"{name}_generated", [(one, {"sequences": model.generate(**one)}) for one in given])
         model.save_pretrained(folder / name / "1")
-        saved = {}
-        for size, length in ((1, 5), (3, 9), (4, 5)):
-            given = inputs(name, size, length)
-            with torch.no_grad():
-                answer = model(**given)
-            case = f"{size}x{length}"
-            saved.update({f"{case}/in/{key}": value.numpy() for key, value in given.items()})
-            saved.update({f"{case}/out/{key}": answer[key].numpy() for key in wanted})
-        np.savez(folder / f"{name}.npz", **saved)
+        given = [inputs(name, *size) for size in SIZES]
+        answers = [model(**one) for one in given]
+        save(
+            folder,
+            name,
+            [(one, {key: answer[key] for key in wanted}) for one, answer in zip(given, answers, strict=True)],
+        )
+        if name in ("bert", "gpt2"):
+            texts(folder, name, model)
+    images(folder)
     sentences(folder)
+
+
+def save(folder: Path, name: str, cases: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Write inputs and outputs of *cases*."""
+    import numpy as np
+
+    saved = {}
+    for number, sides in enumerate(cases):
+        for side, tensors in zip(("in", "out"), sides, strict=True):
+            arrays = {k: v.numpy() if hasattr(v, "numpy") else v for k, v in tensors.items()}
+            saved.update({f"{number}/{side}/{key}": value for key, value in arrays.items()})
+    np.savez(folder / f"{name}.npz", **saved)
+
+
+def generation_inputs(name: str, size: int, length: int) -> dict[str, Any]:
+    """Return inputs of ``generate()``: the first of several texts is shorter, and begins with padding."""
+    given = {key: value for key, value in inputs(name, size, length).items() if key != "decoder_input_ids"}
+    if name == "gpt2":
+        given["attention_mask"][0, :2], given["attention_mask"][0, -2:] = 0, 1
+    return given
+
+
+def texts(folder: Path, name: str, model: Any) -> None:
+    """Write a tokenizer of words beside a model, and what both answer for texts."""
+    import numpy as np
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {
+        word: number for number, word in enumerate(["[UNK]", "[PAD]", "[END]", *" ".join(TEXTS).split()])
+    }
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    side = "left" if name == "gpt2" else "right"
+    whole = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        eos_token="[END]",
+        model_max_length=32,
+    )
+    whole.save_pretrained(folder / name / "1")
+    cases = []
+    for asked in (TEXTS[:1], TEXTS, TEXTS[1:]):
+        tokens = whole(list(asked), padding=True, padding_side=side, return_tensors="pt")
+        tokens.pop("token_type_ids", None)
+        answer = (
+            {"sequences": model.generate(**tokens)}
+            if name == "gpt2"
+            else {"logits": model(**tokens)["logits"]}
+        )
+        cases.append(({"text": np.array([[one] for one in asked], dtype=object)}, answer))
+    save(folder, f"{name}_text", cases)
+
+
+def images(folder: Path) -> None:
+    """Write models of torchvision and of timm, each in a way that it writes them."""
+    import timm
+    import torch
+    import torchvision
+
+    made = {
+        "resnet": torchvision.models.resnet18(),
+        "timm_resnet": timm.create_model("test_resnet", num_classes=7),
+        "timm_vit": timm.create_model("test_vit", num_classes=0, img_size=96, in_chans=1),
+    }
+    for name, model in made.items():
+        version = folder / name / "1"
+        if name == "resnet":
+            version.mkdir(parents=True)
+            torch.save(model.state_dict(), version / "resnet18.pth")
+            size = (3, 224, 224)
+        else:
+            timm.models.save_for_hf(model, version, safe_serialization=name == "timm_resnet")
+            size = model.pretrained_cfg["input_size"] if name == "timm_resnet" else (1, 96, 96)
+        given = [torch.randn(batch, *size) for batch, _ in SIZES]
+        model.eval()
+        save(folder, name, [({"image": one}, {"scores": model(one)}) for one in given])
 
 
 def sentences(folder: Path) -> None:
@@ -136,4 +231,7 @@ def sentences(folder: Path) -> None:
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
-    main(Path(sys.argv[1]))
+    import torch
+
+    with torch.no_grad():
+        main(Path(sys.argv[1]))

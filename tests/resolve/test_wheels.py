@@ -465,8 +465,10 @@ def test_a_torchvision_that_only_pytorchs_index_has(tmp_path: Path, sources: Sou
     settings = sources.settings(find_links=(house,), pytorch_index="http://127.0.0.1:9/whl")
     _, hint = refuse(write_recipe(tmp_path, "torchvision"), settings, store)
     assert hint is not None
-    assert hint.startswith("torchvision for this build of torch is on PyTorch's index only; ")
-    assert hint.endswith("and lock with --find-links and the folder of that wheel")
+    assert hint.startswith("builds of torchvision for a CPU are on PyTorch's index only; ")
+    command = "`pip download --no-deps --index-url http://127.0.0.1:9/whl/cpu torchvision==0.22.1`"
+    assert command in hint
+    assert hint.endswith("(cuda: pypi): they run on a CPU as well, and the archive is some GB larger")
 
 
 def test_a_refusal_leaves_nothing_behind(tmp_path: Path, sources: Sources, store: Store) -> None:

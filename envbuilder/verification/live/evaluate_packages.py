@@ -247,11 +247,12 @@ class PackageEvaluator:
 
     def _unknown(self, one: Failure, found: str, in_uv: Status, status: Status) -> Check:
         works = self.uv(one.package, one.module)
-        fix = (
-            f"add the project that has the module {one.missing} to the recipe's dependencies"
-            if one.missing
-            else f"use another version of {one.package}, or add what the text names"
-        )
+        if one.missing:
+            fix = f"add the project that has the module {one.missing} to the recipe's dependencies"
+        elif "torchvision::" in one.text:  # what its compiled operators, which were not loaded, would define
+            fix = hints.MATCH_TORCHVISION
+        else:
+            fix = f"use another version of {one.package}, or add what the text names"
         if works is False:
             return self._check(f"{found}; it also fails in uv's own installation of the lock", in_uv, fix)
         if works:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from envbuilder.catalog.triton import find_release
+from envbuilder.verification import hints
 from envbuilder.verification.live.evaluate_packages import PackageEvaluator, UvTried, soname_candidates
 from envbuilder.verification.live.packages import Imported, ModuleOutcome, PackageOutcome, import_packages
 from envbuilder.verification.report import Check
@@ -275,6 +276,13 @@ def test_a_process_that_dies(tmp_path: Path) -> None:
     ((status, found, fix),) = judged(distribution("a", {"a.py": code}), tmp_path)
     assert (status, found) == ("failed", "a: importing a was killed by signal 4: Illegal instruction")
     assert fix == "use another version of a, or add what the text names"
+
+
+def test_a_torchvision_of_another_torch(tmp_path: Path) -> None:
+    code = "raise RuntimeError('operator torchvision::nms does not exist')"
+    ((status, _, fix),) = judged(distribution("torchvision", {"torchvision.py": code}), tmp_path)
+    assert status == "failed"
+    assert fix == hints.MATCH_TORCHVISION
 
 
 def test_the_sonames_that_a_file_may_have() -> None:

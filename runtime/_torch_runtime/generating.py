@@ -1,0 +1,62 @@
+"""A model of transformers that is answered for by its ``generate()``: token after token, with a cache between them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from .errors import ModelError
+
+SEQUENCES = "sequences"
+"""What transformers calls the output of ``generate()``."""
+
+
+class GeneratingModel(torch.nn.Module):
+    """A model that takes the inputs of its forward and returns ``sequences``: token ids ``[batch, tokens]``.
+
+    How it generates is in ``generation_config.json``, as ``save_pretrained`` writes it. Rows that end before the
+    longest are filled with its ``pad_token_id``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """Wrap *model*.
+
+        Raises:
+            ModelError: it does not generate.
+        """
+        super().__init__()
+        if not callable(getattr(model, "generate", None)):
+            raise ModelError(
+                f"output {SEQUENCES!r} is what generate() returns, and {type(model).__name__} has none: name an output "
+                "of its forward"
+            )
+        self.model, self.config, options = model, model.config, model.generation_config
+        self.pads_left = not getattr(model.config, "is_encoder_decoder", False)
+        """Whether a shorter text must end, and not begin, with the others: its next token follows its last."""
+        self.longest = self._most_given(options)
+        """Tokens of a text that leave room for those that are generated."""
+        if options.pad_token_id is None and options.eos_token_id is not None:
+            ends = options.eos_token_id
+            options.pad_token_id = ends[0] if isinstance(ends, (list, tuple)) else ends
+        self._names = list(inspect.signature(model.forward).parameters)
+        self.forward = _with_signature(self._generate, model.forward)
+
+    def _most_given(self, options: Any) -> int | None:
+        most, new = getattr(self.config, "max_position_embeddings", None), options.max_new_tokens
+        return most - new if self.pads_left and most and new and most > new else None
+
+    def _generate(self, *values: Any, **inputs: Any) -> dict[str, torch.Tensor]:
+        given = self.model.generate(**dict(zip(self._names, values)), **inputs)
+        return {SEQUENCES: getattr(given, SEQUENCES, given)}
+
+
+def _with_signature(function: Any, other: Any) -> Any:
+    """Return *function* with the arguments of *other*, as they are looked at to find inputs by name."""
+
+    def called(*values: Any, **inputs: Any) -> Any:
+        return function(*values, **inputs)
+
+    called.__signature__ = inspect.signature(other)  # type: ignore[attr-defined]  # what inspect looks for
+    return called
