@@ -27,7 +27,8 @@ def load_state(
 
     Missing keys that are other names of tensors that are there (tied weights) are no error. Buffers that a constructor
     computes may be absent or too many, with a warning. A prefix that all keys of one side have is taken off, or put
-    on, where that makes it fit, and that is said; keys beside a prefix below which all of the module's lie are left out.
+    on, where that makes it fit, and that is said; keys beside a prefix below which all of the module's lie are left
+    out.
 
     Raises:
         ModelError: it belongs to another model; missing, unexpected and misshapen keys are named.
@@ -55,7 +56,7 @@ def load_state(
             raise ModelError(f"{file} does not fit {type(module).__name__}: {error}") from error
         missing = [key for key in found.missing_keys if not _may_be_absent(module, key, expected)]
         problems = [*_named("missing", missing), *_named("unexpected", found.unexpected_keys)]
-        absent = [key for key in found.missing_keys if key not in missing]
+        absent = [key for key in found.missing_keys if key not in missing and key not in derived]
         if absent and not problems:
             log.warn(f"{file} has no {listed(absent)}: as the constructor computes them")
     else:

@@ -31,6 +31,8 @@ _WRAPPING = {
     "_forward_module",
 }
 """Parts of keys that wrappers of single layers add: those above, FSDP's, activation checkpointing's, and Fabric's."""
+_DEEPEST = 3
+"""How many parts a prefix may have below which a model's keys are looked for."""
 _MOST_NAMED = 8
 
 
@@ -66,7 +68,9 @@ def fit_keys(state: State, expected: State, aliases: Iterable[Sequence[str]], fi
 
 
 def _misfits(candidate: State, expected: State, tied: dict[str, set[str]]) -> int:
-    missing = [k for k in expected if k not in candidate and not tied.get(k, set()) & set(candidate)]
+    missing = [
+        k for k in expected if k not in candidate and not any(one in candidate for one in tied.get(k, ()))
+    ]
     unexpected = [k for k in candidate if k not in expected]
     return sum(1 for key in (*missing, *unexpected) if not DERIVED.fullmatch(key))
 
@@ -79,7 +83,8 @@ def _candidates(state: State, expected: State) -> Iterator[tuple[str, State]]:
         return
     back = {bare: key for key, bare in wanted.items()}
     bared = {names[key]: value for key, value in state.items()}
-    for said, rename in [("", str), *_renames(bared, {bare: expected[key] for bare, key in back.items()})]:
+    same: Rename = ("", str)
+    for said, rename in [same, *_renames(bared, {bare: expected[key] for bare, key in back.items()})]:
         renamed = {rename(key): value for key, value in bared.items()}
         yield said, {back.get(key, key): value for key, value in renamed.items()}
 
@@ -93,7 +98,10 @@ def _unwrapped(keys: Iterable[str]) -> dict[str, str] | None:
 def _part(state: State, expected: State, tied: dict[str, set[str]], file: str) -> Fitted | None:
     """Return what lies below the one prefix in *state* whose keys are the model's, at least half of the file."""
     found = {}
-    prefixes = {key[: place + 1] for key in state for place in range(len(key)) if key[place] == "."}
+    parts = [key.split(".")[:-1] for key in state]
+    prefixes = {
+        ".".join([*one[:depth], ""]) for one in parts for depth in range(1, min(len(one), _DEEPEST) + 1)
+    }
     for prefix in sorted(prefixes):
         inside = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
         large = 2 * len(inside) >= len(state)

@@ -173,7 +173,7 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
 
 
 def _states(state: Any, depth: int = 0) -> dict[str, Any]:
-    """Return the state_dicts in a checkpoint by name, but for an optimizer's; where there are none, those one deeper."""
+    """Return the state_dicts in a checkpoint by name, but for an optimizer's; else those one deeper."""
     if not isinstance(state, dict):
         return {}
     parts = {key: value for key, value in state.items() if isinstance(key, str) and not _TRAINING.match(key)}
