@@ -97,7 +97,9 @@ def test_a_folder_of_transformers(
 
 def test_a_model_of_sentence_transformers_takes_text(tmp_path: Path) -> None:
     source = pretrained(tmp_path / "source", BERT, "tokenizer.json")
-    (source / "modules.json").write_text("{}")
+    modules = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
+    modules.append({"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"})
+    (source / "modules.json").write_text(json.dumps(modules))
     (source / "1_Pooling").mkdir()
     (source / "1_Pooling" / "config.json").write_text('{"word_embedding_dimension": 384}')
     found = describe_source(str(source))
