@@ -465,6 +465,8 @@ def test_weights_where_nothing_looks_for_them(serve: Serve, name: str) -> None:
     if name.endswith(".zip"):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("net/model.pt", b"x")
+    elif name.endswith(".gz"):
+        path.write_bytes(b"\x1f\x8b")
     elif name.endswith(".safetensors"):
         save_file(state(), path)
     else:
