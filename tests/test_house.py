@@ -31,6 +31,9 @@ TOGETHER = {
         *("guest/cases", "guest/compare_package", "guest/job"),
         *("guest/probe", "guest/serving"),
     ),
+    "deployment/test_from_library": (
+        *("deployment/architectures", "deployment/library_folders", "deployment/library_model"),
+    ),
     "hostile/test_origin": (
         *("verification/origin/bytecode", "verification/origin/check", "verification/origin/claims"),
         *("verification/origin/compare", "verification/origin/expected", "verification/origin/locked"),

@@ -13,6 +13,7 @@ from envbuilder.store.session import Session
 from envbuilder.util.files import StrPath, optional_path
 
 if TYPE_CHECKING:
+    from envbuilder.deployment.library_model import LibrarySource
     from envbuilder.recipe.importing.convert import Choices, Import
     from envbuilder.resolve.lock import LockResult
 
@@ -45,14 +46,15 @@ def init(
     triton: str | None = None,
     torch: str | None = None,
     cuda: str | None = None,
-    source: str | None = None,
-    root: StrPath | None = None,
+    source: str | LibrarySource | None = None,
+    root: Path | None = None,
 ) -> Path:
     """Write a starter recipe and return its path: ``recipes/NAME.yaml``, or NAME if it is a path.
 
     The JSON schema for editors is written next to it. *source* is a folder written by Hugging Face's
-    ``save_pretrained`` or timm's ``save_for_hf``, or ``module:name`` of torchvision or timm: the recipe gets its
-    dependencies, and ``models/NAME`` in *root* becomes a model directory with a complete configuration.
+    ``save_pretrained``, or ``module:name`` of torchvision or timm: the recipe gets its dependencies, and
+    ``models/NAME`` in *root* becomes a model directory with a complete configuration. A
+    :class:`LibrarySource` says what a function of a library is called with, and the file of its weights.
 
     Raises:
         RecipeError: the recipe exists already, or the values do not make a valid recipe.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from envbuilder.cli.options import open_session, recipes_argument, shared_options, sources_option
+from envbuilder.cli.options import json_object, open_session, recipes_argument, shared_options, sources_option
 from envbuilder.cli.output import out, short, suggest
 from envbuilder.cli.tables import show_table
 from envbuilder.cli.terminal import make_reporter
@@ -33,15 +33,26 @@ if TYPE_CHECKING:
     help="A folder that save_pretrained or timm wrote, or a class such as torchvision.models:resnet50: "
     "writes the model directory models/NAME, too.",
 )
+@click.option(
+    "--model-kwargs",
+    metavar="JSON",
+    callback=json_object,
+    help="With --from MODULE:NAME: a JSON object of what it is called with.",
+)
+@click.option(
+    "--weights",
+    metavar="FILE|none",
+    help="With --from MODULE:NAME: the weights to copy into the model directory; none serves it as constructed.",
+)
 @shared_options
 def init(
     name: str,
-    triton: str | None,
-    torch: str | None,
-    cuda: str | None,
     source: str | None,
+    model_kwargs: dict[str, Any] | None,
+    weights: str | None,
     as_json: bool,
     quiet: bool,
+    **choices: Any,
 ) -> None:
     """Write a commented recipe to start from.
 
@@ -50,13 +61,20 @@ def init(
     suggested.
     """
     from envbuilder import api
+    from envbuilder.deployment.library_model import LibrarySource
 
-    path = api.init(name, triton=triton, torch=torch, cuda=cuda, source=source)
+    if source is None and (model_kwargs or weights):
+        raise click.UsageError("--model-kwargs and --weights need --from MODULE:NAME")
+    made = LibrarySource(name=source, kwargs=model_kwargs or {}, weights=weights) if source else None
+    path = api.init(name, source=made, **choices)
     if source is None:
         out({"recipe": path}, as_json, f"wrote {short(path)}")
     else:
         model = Path("models") / path.stem
-        out({"recipe": path, "model": model}, as_json, f"wrote {short(path)} and {model}")
+        told = f"wrote {short(path)} and {model}"
+        if weights is None and not Path(source).is_dir():
+            told += f"\nput its weights into {model / '1'}: without them it is not deployed"
+        out({"recipe": path, "model": model}, as_json, told)
     suggest("envbuilder", "lock", name, quiet=quiet or as_json)
 
 

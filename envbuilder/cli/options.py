@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -33,6 +34,19 @@ def shared_options(command: _F) -> _F:
         callback=_show_programs,
         help="Show each program that is run.",
     )(command)
+
+
+def json_object(_: click.Context, option: click.Parameter, text: str | None) -> dict[str, Any] | None:
+    """Read the value of an option that is a JSON object."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"not JSON: {error}", param=option) from error
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"a JSON object is expected, not {text}", param=option)
+    return value
 
 
 def _show_programs(ctx: click.Context, _: click.Parameter, value: bool) -> None:

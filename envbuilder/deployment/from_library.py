@@ -9,100 +9,143 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from envbuilder.deployment.architectures import UNTOLD, Tensor, check
 from envbuilder.deployment.config import CONFIG
-from envbuilder.deployment.pbtxt import quote
-from envbuilder.deployment.weight_files import describes_timm
+from envbuilder.deployment.library_folders import describe_folder
+from envbuilder.deployment.library_model import LibraryModel, LibrarySource
+from envbuilder.deployment.weight_files import examine
 from envbuilder.errors import DeployError
-from envbuilder.util.files import read_regular
-from envbuilder.util.printable import printable_line, shown
+from envbuilder.util.printable import shown
 from envbuilder.util.tempdirs import draft_folder, output_folder
 
-_MOST = 2**20
-"""Largest JSON file that is read, in bytes."""
-_TOKENIZERS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "tokenizer.model",
+_BY_HAND = (
+    "for a model of transformers, name the folder that save_pretrained wrote; for others, write config.pbtxt by hand, "
+    'with parameters {{ key: "MODEL_CLASS" value {{ string_value: "{source}" }} }}'
 )
-_VISION = ("torchvision.models", "timm")
-_BATCH = 8
-_TYPES = {"float16": "FP16", "bfloat16": "BF16", "float64": "FP64"}
+_NO_MODEL = re.compile(r"(list_|get_model_|get_weight|is_model|register_|.*_weights$)|[A-Z]")
+_CLIPS = ("r3d_18", "mc3_18", "r2plus1d_18")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tensor:
-    """An input or an output of a configuration."""
-
-    name: str
-    data_type: str
-    dims: tuple[int, ...]
-
-    def text(self) -> str:
-        """Return it in protobuf's text format."""
-        return f"{{ name: {quote(self.name)} data_type: TYPE_{self.data_type} dims: {[*self.dims]} }}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LibraryModel:
-    """A model that needs no code of its own."""
-
-    what: str
-    """A description, for a comment."""
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    dependencies: tuple[str, ...]
-    """Dependencies of the recipe."""
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None
-    """The source of each file of the version folder."""
-
-    def config(self) -> str:
-        """Return the text of its config.pbtxt."""
-        lines = [f"# {self.what}", f"max_batch_size: {_BATCH}"]
-        for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
-            lines += [f"{kind} [", ",\n".join(f"  {one.text()}" for one in tensors), "]"]
-        lines += ["dynamic_batching { }", "instance_group [ { count: 1 } ]"]
-        for key, value in self.parameters.items():
-            lines.append(f"parameters {{ key: {quote(key)} value {{ string_value: {quote(value)} }} }}")
-        return "\n".join(lines) + "\n"
-
-
-def describe_source(source: str) -> LibraryModel:
-    """Say what *source* is: a folder that ``save_pretrained`` or timm wrote, or ``module:name``.
+def describe_source(what: str | LibrarySource) -> LibraryModel:
+    """Say what a folder that ``save_pretrained`` wrote, or ``module:name`` of torchvision or timm, is.
 
     Raises:
         DeployError: it is neither, or its inputs and outputs cannot be determined.
     """
+    made = LibrarySource(name=what) if isinstance(what, str) else what
+    source, weights = made.name, made.weights
     folder = Path(source)
     if folder.is_dir():
-        return _describe_folder(folder)
+        if made.kwargs or weights:
+            raise DeployError(
+                f"--from {source}: a folder says itself what its model is made with, and has its weights"
+            )
+        return describe_folder(folder)
     module, _, name = source.partition(":")
     if not re.fullmatch(r"\w+(\.\w+)*", module) or not re.fullmatch(r"\w+(\.\w+)*", name):
         raise DeployError(
             f"--from {shown(source)}: neither an existing folder nor a MODULE:NAME",
             hint="expected for example torchvision.models:resnet50, or a folder written by save_pretrained",
         )
-    if not module.startswith(_VISION):
+    given = dict(made.kwargs)
+    if refused := [key for key in ("pretrained", "weights", "weights_backbone") if given.get(key)]:
         raise DeployError(
-            f"--from {source}: inputs and outputs of a class cannot be determined from its name",
-            hint="for a model of transformers, name the folder that save_pretrained wrote; for others, write "
-            f'config.pbtxt by hand, with parameters {{ key: "MODEL_CLASS" value {{ string_value: "{source}" }} }}',
+            f"--model-kwargs: {refused[0]} would download weights, and a server uses no network",
+            hint="save the weights, and name their file with --weights",
         )
-    project = module.split(".")[0]
-    return LibraryModel(
-        what=f"{source} of {project}: images with three channels, scaled as in the training of its weights",
-        inputs=(Tensor(name="image", data_type="FP32", dims=(3, 224, 224)),),
-        outputs=(Tensor(name="scores", data_type="FP32", dims=(1000,)),),
-        dependencies=(project, "torchvision") if project == "timm" else (project,),
-        parameters={"MODEL_CLASS": source},
+    try:
+        found = _vision(source, module, name, given)
+        check(*found.inputs, *found.outputs)
+    except UNTOLD as error:
+        raise DeployError(
+            f"--from {source}: inputs and outputs cannot be determined from {json.dumps(given)}",
+            hint=_BY_HAND.format(source=source),
+        ) from error
+    if weights == "none":
+        return replace(found, parameters={**found.parameters, "MODEL_WEIGHTS": "none"})
+    if weights is not None:
+        return replace(found, weights=_weights(Path(weights)))
+    return found
+
+
+def _weights(path: Path) -> Path:
+    holds, problem = examine(str(path)) if path.exists() else (False, "there is no such file")
+    if problem or not holds:
+        why = problem or "it is none that torch.save or safetensors wrote"
+        raise DeployError(f"--weights {path}: {why}", hint="name the file of a state_dict, or: none")
+    return path
+
+
+def _vision(source: str, module: str, name: str, given: dict[str, Any]) -> LibraryModel:
+    """Describe a function of torchvision or timm that is called with what is *given*."""
+    untold = DeployError(
+        f"--from {source}: inputs and outputs of a class cannot be determined from its name",
+        hint=_BY_HAND.format(source=source),
     )
+    project = module.split(".")[0]
+    if project == "timm":
+        if module != "timm" and not module.startswith("timm.models"):
+            raise untold
+        made = given.get("model_name") if name == "create_model" else name
+        key, maker = "model_name", "timm:create_model"
+    elif module.startswith("torchvision.models"):
+        made = given.get("name") if name == "get_model" else name
+        key, maker = "name", "torchvision.models:get_model"
+    else:
+        raise untold
+    if not isinstance(made, str):
+        raise DeployError(
+            f"--from {source}: it makes models of any name, and none is given",
+            hint=f'--model-kwargs \'{{"{key}": "resnet18"}}\' with {maker}',
+        )
+    if _NO_MODEL.match(made) or (module == "timm" and name != "create_model"):
+        raise DeployError(
+            f"--from {source}: {made} is not a function that makes a model",
+            hint=f"expected for example {project + '.models' if project == 'torchvision' else 'timm.models'}:resnet18",
+        )
+    tensors = _timm(made, given) if project == "timm" else _torchvision(source, module, made, given)
+    return LibraryModel(
+        what=f"{made} of {project}: images with three channels, scaled as in the training of its weights",
+        inputs=tensors[:1],
+        outputs=tensors[1:],
+        dependencies=(project, "torchvision") if project == "timm" else (project,),
+        parameters={"MODEL_CLASS": source, **({"MODEL_KWARGS": json.dumps(given)} if given else {})},
+    )
+
+
+def _floats(name: str, *dims: int) -> Tensor:
+    return Tensor(name=name, data_type="FP32", dims=dims)
+
+
+def _timm(made: str, given: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    if given.get("features_only") or given.get("num_classes") == 0:
+        raise ValueError(made)
+    sized = re.search(r"_(\d{3})(?![\d])", made)
+    size = given.get("img_size") or (int(sized[1]) if sized else 518 if "dinov2" in made else 224)
+    height, width = size if isinstance(size, list) else (size, size)
+    image = _floats("image", int(given.get("in_chans", 3)), int(height), int(width))
+    return image, _floats("scores", int(given.get("num_classes", 1000)))
+
+
+def _torchvision(source: str, module: str, made: str, given: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    kind = module.removeprefix("torchvision.models").removeprefix(".").split(".")[0]
+    if kind == "segmentation":
+        classes = int(given.get("num_classes", 21))
+        return _floats("image", 3, 224, 224), _floats("out", classes, 224, 224)
+    if kind == "video" and made in _CLIPS:
+        return _floats("clip", 3, 16, 112, 112), _floats("scores", int(given.get("num_classes", 400)))
+    if kind in ("detection", "optical_flow", "quantization", "video"):
+        raise DeployError(
+            f"--from {source}: models of torchvision.models.{kind} do not take and return one tensor for a batch",
+            hint="write a model.py whose forward takes a batch of images and returns tensors of one shape, with boxes "
+            "padded for instance, and its config.pbtxt",
+        )
+    size = int(given.get("image_size", 299 if made == "inception_v3" else 224))
+    return _floats("image", 3, size, size), _floats("scores", int(given.get("num_classes", 1000)))
 
 
 def recipe_for(model: LibraryModel, text: str, directory: Path) -> str:
@@ -126,7 +169,9 @@ def write_model(model: LibraryModel, target: Path) -> None:
             version = draft / "model" / "1"
             version.mkdir(parents=True)
             if model.folder is not None:
-                _copy(model.folder, version)
+                _copy(model.folder, version, set(model.left_out))
+            if model.weights is not None:
+                shutil.copyfile(model.weights, version / model.weights.name)
             (draft / "model" / CONFIG).write_text(model.config())
             if target.exists():
                 raise DeployError(f"{target} already exists", hint="delete it, or choose another name")
@@ -135,168 +180,11 @@ def write_model(model: LibraryModel, target: Path) -> None:
         raise DeployError(f"{target} cannot be written: {error.strerror}") from error
 
 
-def _copy(source: Path, version: Path) -> None:
+def _copy(source: Path, version: Path, left_out: set[str]) -> None:
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
+        if relative.as_posix() in left_out:
+            continue
         if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             (version / relative).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, version / relative)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(read_regular(path, most=_MOST))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise DeployError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise DeployError(f"{path} does not contain a JSON object")
-    return found
-
-
-def _describe_folder(folder: Path) -> LibraryModel:
-    config = _json(folder / "config.json")
-    if (folder / "modules.json").is_file():
-        return _sentences(folder, config)
-    if describes_timm(config):
-        return _timm(folder, config)
-    named = config.get("architectures")
-    architecture = named[0] if isinstance(named, list) and named else None
-    if not isinstance(architecture, str):
-        raise DeployError(
-            f"{folder} contains no config.json that names an architecture",
-            hint="name the folder that save_pretrained wrote",
-        )
-    try:
-        inputs, outputs = _tensors(architecture, config)
-        _check(*inputs, *outputs)
-    except _UNTOLD as error:
-        raise _untold(folder / "config.json", architecture) from error
-    return LibraryModel(
-        what=f"{printable_line(architecture)}, as transformers wrote it",
-        inputs=inputs,
-        outputs=outputs,
-        dependencies=("transformers",),
-        folder=folder,
-    )
-
-
-def _timm(folder: Path, config: dict[str, Any]) -> LibraryModel:
-    architecture = config["architecture"]
-    try:
-        trained = config.get("pretrained_cfg", config)
-        channels, height, width = trained["input_size"]
-        made = config.get("model_args") or {}  # goes before what it was trained with
-        channels, size = made.get("in_chans") or channels, made.get("img_size") or (height, width)
-        height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        # Without classes it returns what it would classify by.
-        classes = int(config.get("num_classes", trained.get("num_classes", 1000))) or int(
-            config["num_features"]
-        )
-        image = Tensor(name="image", data_type="FP32", dims=(int(channels), int(height), int(width)))
-        scores = Tensor(name="scores", data_type="FP32", dims=(classes,))
-        _check(image, scores)
-    except _UNTOLD as error:
-        raise _untold(folder / "config.json", architecture) from error
-    return LibraryModel(
-        what=f"{printable_line(architecture)}, as timm wrote it: images scaled as pretrained_cfg in config.json says",
-        inputs=(image,),
-        outputs=(scores,),
-        dependencies=("timm", "torchvision"),
-        folder=folder,
-    )
-
-
-def _sentences(folder: Path, config: dict[str, Any]) -> LibraryModel:
-    pooling = _json(folder / "1_Pooling" / "config.json")
-    try:
-        size = int(pooling.get("word_embedding_dimension") or _size(config))
-        output = Tensor(name="sentence_embedding", data_type="FP32", dims=(size,))
-        _check(output)
-    except _UNTOLD as error:
-        raise _untold(folder / "1_Pooling" / "config.json", "sentence-transformers") from error
-    text = any((folder / name).is_file() for name in _TOKENIZERS)
-    inputs = (Tensor(name="text", data_type="STRING", dims=(1,)),) if text else _IDS
-    return LibraryModel(
-        what="a model of sentence-transformers: an embedding for each text",
-        inputs=inputs,
-        outputs=(output,),
-        dependencies=("transformers", "sentence-transformers"),
-        folder=folder,
-    )
-
-
-_UNTOLD = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError)
-
-
-def _check(*tensors: Tensor) -> None:
-    if any(not (dim == -1 or 0 < dim < 2**31) for tensor in tensors for dim in tensor.dims):
-        raise ValueError
-
-
-def _untold(path: Path, what: str) -> DeployError:
-    return DeployError(
-        f"{path}: inputs and outputs of {shown(what)} cannot be determined",
-        hint="write the model's config.pbtxt by hand: inputs are the arguments of its forward, outputs the fields "
-        "of its result",
-    )
-
-
-_ID = Tensor(name="input_ids", data_type="INT64", dims=(-1,))
-_MASK = Tensor(name="attention_mask", data_type="INT64", dims=(-1,))
-_DECODER = Tensor(name="decoder_input_ids", data_type="INT64", dims=(-1,))
-_IDS = (_ID, _MASK)
-
-
-def _size(config: Mapping[str, Any]) -> int:
-    keys = [key for key in ("hidden_size", "d_model", "n_embd", "dim") if key in config]
-    return int(config[keys[0] if keys else "hidden_size"])
-
-
-def _labels(config: Mapping[str, Any]) -> int:
-    return len(config["id2label"]) if "id2label" in config else int(config.get("num_labels", 2))
-
-
-def _picture(config: Mapping[str, Any]) -> Tensor:
-    size = config.get("image_size", 224)
-    height, width = size if isinstance(size, list) else (size, size)
-    dims = (int(config.get("num_channels", 3)), int(height), int(width))
-    return Tensor(name="pixel_values", data_type="FP32", dims=dims)
-
-
-def _tensors(architecture: str, config: dict[str, Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Return inputs and outputs of an *architecture* of transformers.
-
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError, ArithmeticError: they cannot be determined.
-    """
-    kind = _TYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "FP32")
-
-    def output(name: str, *dims: int) -> Tensor:
-        return Tensor(name=name, data_type=kind, dims=dims)
-
-    if architecture.endswith("ForImageClassification"):
-        return (_picture(config),), (output("logits", _labels(config)),)
-    if architecture == "CLIPModel":
-        size = int(config["projection_dim"])
-        inputs = (_ID, _picture(config["vision_config"]), _MASK)
-        return inputs, (output("image_embeds", size), output("text_embeds", size))
-    if architecture == "WhisperForConditionalGeneration":
-        dims = (int(config["num_mel_bins"]), 2 * int(config["max_source_positions"]))
-        sound = Tensor(name="input_features", data_type="FP32", dims=dims)
-        return (sound, _DECODER), (output("logits", -1, int(config["vocab_size"])),)
-    if architecture.endswith("ForConditionalGeneration"):
-        return (*_IDS, _DECODER), (output("logits", -1, int(config["vocab_size"])),)
-    if architecture.endswith("ForSequenceClassification"):
-        return _IDS, (output("logits", _labels(config)),)
-    if architecture.endswith("ForTokenClassification"):
-        return _IDS, (output("logits", -1, _labels(config)),)
-    if architecture.endswith("ForQuestionAnswering"):
-        return _IDS, (output("start_logits", -1), output("end_logits", -1))
-    if architecture.endswith(("ForMaskedLM", "ForCausalLM", "LMHeadModel")):
-        return _IDS, (output("logits", -1, int(config["vocab_size"])),)
-    if not architecture.endswith("Model"):
-        raise ValueError(architecture)
-    shown_to: tuple[Tensor, ...] = (_picture(config),) if "image_size" in config else _IDS
-    return shown_to, (output("last_hidden_state", -1, _size(config)),)

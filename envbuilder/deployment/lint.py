@@ -41,6 +41,8 @@ MODEL_WEIGHTS = "MODEL_WEIGHTS"
 """The parameter that names the weights of a version."""
 _LOADS = re.compile(r"\b(from_pretrained|load_state_dict|load_file|load_model|safe_open|torch\.load)\b")
 """Matches code that reads weights itself."""
+_LIBRARIES = ("torchvision.models", "timm", "transformers:", "torch.nn:")
+"""Whose classes have random weights until they are given others; those of other libraries may read them themselves."""
 _RESERVED_BACKENDS = ("python", "pytorch", "onnxruntime", "tensorrt", "tensorflow", "openvino", "dali", "fil")
 
 
@@ -232,6 +234,8 @@ def _loadable(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[F
             message=f"{where} contains a config.json but no weights: a server will not load it",
             hint="copy all files that save_pretrained wrote, model.safetensors among them, into the version folder",
         )
+    elif not (sets or wanted) and _names_library(config):
+        yield from _without_weights(version, config)
     elif len(sets) > 1:
         yield _unclear(sets, where)
     elif sets and not (defined or sets[0].is_program or _is_torchscript(version / sets[0].name)):
@@ -251,6 +255,20 @@ def _names_library(config: model_config_pb2.ModelConfig) -> bool:
 def _needs_no_code(version: Path, config: model_config_pb2.ModelConfig) -> bool:
     """Whether a library defines the model: MODEL_CLASS names a class of one, or Hugging Face wrote the folder."""
     return _names_library(config) or is_pretrained(str(version))
+
+
+def _without_weights(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[Finding]:
+    """Say that a class of a library has no weights; a server refuses it, if it has parameters."""
+    if _LOADS.search(_code(version)):
+        return  # code beside it may read them from elsewhere
+    named = config.parameters["MODEL_CLASS"].string_value
+    yield Finding(
+        id="class-without-weights",
+        level="error" if named.startswith(_LIBRARIES) else "warning",
+        message=f"version {version.name} contains no weights for {printable_line(named)}, which would be random",
+        hint="put the weights into the version folder, as torch.save or safetensors write them; "
+        'parameters { key: "MODEL_WEIGHTS" value { string_value: "none" } } serves it as it is made',
+    )
 
 
 def _beside_program(where: str, config: model_config_pb2.ModelConfig) -> Iterator[Finding]:
@@ -338,15 +356,7 @@ def _tensors(message: model_config_pb2.ModelConfig) -> Iterator[Finding]:
         names: set[str] = set()
         for index, tensor in enumerate(tensors):
             what = f"{kind} {tensor.name!r}" if tensor.name else f"{kind} number {index + 1}"
-            lacks = [
-                field
-                for field, given in (
-                    ("name", tensor.name),
-                    ("data_type", tensor.data_type),
-                    ("dims", list(tensor.dims)),
-                )
-                if not given
-            ]
+            lacks = [key for key in ("name", "data_type", "dims") if not getattr(tensor, key)]
             if lacks:
                 yield Finding(
                     id="tensor-incomplete",

@@ -11,24 +11,34 @@ from typing import Any, Callable
 
 TICK = 5.0
 """Seconds between two lines of progress."""
+POLL = 0.5
+"""Seconds between two looks at whether the work has become too much."""
 AGAIN = 1.0
 """Seconds until an exception that was lost in a destructor is raised again."""
 
 
 class OutOfTimeError(BaseException):
-    """Compiling takes too long. Not an ``Exception``, so that a compiler's own handlers let it through."""
+    """Compiling takes longer, or makes more, than it may. No ``Exception``: handlers of compilers must let it by."""
 
 
 class Deadline:
-    """A context that ends its work by an :class:`OutOfTimeError` after *seconds*.
+    """A context in which work ends when *seconds* are over, or it is too much, by an :class:`OutOfTimeError`.
 
     On the main thread, where Triton's stub loads a model, it is a signal that raises it: that ends waiting for a
     compiler, too. Elsewhere it comes between two steps of Python.
     """
 
-    def __init__(self, seconds: float, tell: Callable[[float], None]) -> None:
-        """*tell* is called every few seconds, on another thread, with the elapsed seconds."""
-        self._seconds, self._tell = seconds, tell
+    def __init__(
+        self, seconds: float, tell: Callable[[float], None], too_much: Callable[[], bool] = bool
+    ) -> None:
+        """Prepare the context.
+
+        Args:
+            seconds: after these the work ends.
+            tell: called every few seconds, on another thread, with the seconds that have passed.
+            too_much: called more often there; the work ends when it says so.
+        """
+        self._seconds, self._tell, self._too_much = seconds, tell, too_much
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="compile-deadline", daemon=True)
         self._began = 0.0
@@ -67,12 +77,13 @@ class Deadline:
             raise OutOfTimeError
 
     def _watch(self) -> None:
-        told = 0.0
+        told, ending = 0.0, False
         while True:
             left = self._seconds - self.passed
-            if self._over.wait(min(TICK, left) if left > 0 else AGAIN):
+            if self._over.wait(AGAIN if ending or left <= 0 else min(POLL, TICK, left)):
                 return
-            if self.passed >= self._seconds:
+            ending = ending or self.passed >= self._seconds or self._too_much()
+            if ending:
                 self._interrupt()
             elif self.passed - told >= TICK:
                 told = self.passed

@@ -47,7 +47,7 @@ class Compiler:
         import torch._inductor.config
 
         self._counters = torch._dynamo.utils.counters
-        self._graphs = int(self._counters["stats"]["unique_graphs"])
+        self._first = self._graphs = int(self._counters["stats"]["unique_graphs"])
         if self._limit is not None:
             config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
             name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
@@ -102,6 +102,11 @@ class Compiler:
         """The number of graphs compiled since the last call of :meth:`new_graphs`."""
         return int(self._counters["stats"]["unique_graphs"]) - self._graphs
 
+    @property
+    def all_graphs(self) -> int:
+        """How many graphs were compiled for the model."""
+        return int(self._counters["stats"]["unique_graphs"]) - self._first
+
     def new_graphs(self) -> int:
         """Return the number of graphs compiled since the last call."""
         before, self._graphs = self._graphs, int(self._counters["stats"]["unique_graphs"])
@@ -109,8 +114,12 @@ class Compiler:
 
 
 @contextlib.contextmanager
-def limits_said(log: Log) -> Iterator[None]:
-    """Log to the server when Dynamo keeps no more graphs: its own warning does not get there."""
+def limits_said(log: Log) -> Iterator[list[str]]:
+    """Say in the server's log where Dynamo keeps no more graphs: it says so where nobody looks.
+
+    What is yielded gets the functions for which it keeps no more.
+    """
+    full: list[str] = []
 
     class Said(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -118,6 +127,7 @@ def limits_said(log: Log) -> Iterator[None]:
             if "recompile_limit" in text or "cache_size_limit" in text:
                 lines = text.strip().split("\n")
                 function = next((line.strip() for line in lines if "function:" in line), "a function")
+                full.append(function)
                 log.warn(
                     f"no more graphs for {function}: further shapes run uncompiled; RECOMPILE_LIMIT raises that"
                 )
@@ -126,7 +136,7 @@ def limits_said(log: Log) -> Iterator[None]:
     logger = logging.getLogger("torch._dynamo")
     logger.addHandler(handler)
     try:
-        yield
+        yield full
     finally:
         logger.removeHandler(handler)
 

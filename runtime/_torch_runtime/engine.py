@@ -191,6 +191,12 @@ class Engine:
         shapes = {f.name: list(v.shape) for f, v in zip(self.model.inputs, values) if v is not None}
         if not denied:
             self.model.log.warn(f"compiled again while serving, for inputs {shapes}")
+            if compiler.all_graphs >= self.model.parameters.most_graphs:
+                compiler.seal()
+                self.model.log.warn(
+                    f"{compiler.all_graphs} graphs are compiled, as many as RECOMPILE_LIMIT allows: "
+                    "other shapes are answered uncompiled"
+                )
         elif str(shapes) not in self._uncompiled and len(self._uncompiled) < MOST_SAID:
             self._uncompiled.add(str(shapes))
             cure = 'cover such sizes with WARMUP, or compile while serving with RECOMPILE: "allow"'

@@ -44,6 +44,8 @@ class Evidence:
         """The files and folders that were read, as far as they are known."""
         self._given: set[int] = set()
         """The parameters of modules that were given weights, by identity."""
+        self._calls: dict[FrameType, str | None] = {}
+        """Which functions that load weights are at it, and what they load from."""
         self._kept: list[Any] = []
         """References to those, so that no identity is reused."""
         self._before: Any = None
@@ -63,20 +65,29 @@ class Evidence:
         if event == "c_call":
             if getattr(argument, "__name__", "") == "get_tensor":  # safetensors.safe_open
                 self.loaded = True
-        elif event == "return" and frame.f_code.co_name in _GIVERS:
+        elif event == "call" and frame.f_code.co_name in _NAMES:
+            self._begun(frame)
+        elif event == "return" and frame in self._calls:
+            path = self._calls.pop(frame)
+            if argument is None:  # it raised an exception: nothing was loaded
+                return
+            self.loaded = True
+            if path is not None:
+                self.paths.append(path)
+        if event == "return" and argument is not None and frame.f_code.co_name in _GIVERS:
             given = frame.f_locals.get("self") if frame.f_code.co_name == "load_state_dict" else argument
             if _GIVERS[frame.f_code.co_name] in frame.f_code.co_filename:
                 self._gave(given)
-        elif event == "call" and frame.f_code.co_name in _NAMES:
-            file = frame.f_code.co_filename
-            for (end, name), argument_name in READERS.items():
-                if name == frame.f_code.co_name and file.endswith(end):
-                    self.loaded = True
-                    where = frame.f_locals.get(argument_name)
-                    if not isinstance(where, os.PathLike):  # the name of a Path is only its last part
-                        where = getattr(where, "name", where)  # an open file
-                    if isinstance(where, (str, os.PathLike)):
-                        self.paths.append(os.fspath(where))
+
+    def _begun(self, frame: FrameType) -> None:
+        file = frame.f_code.co_filename
+        for (end, name), argument_name in READERS.items():
+            if name == frame.f_code.co_name and file.endswith(end):
+                where = frame.f_locals.get(argument_name)
+                if not isinstance(where, os.PathLike):  # a path's name is its last part only
+                    where = getattr(where, "name", where)  # an open file
+                known = os.fspath(where) if isinstance(where, (str, os.PathLike)) else None
+                self._calls[frame] = known
 
     def _gave(self, given: Any) -> None:
         module = given[0] if isinstance(given, tuple) and given else given  # with output_loading_info
@@ -88,6 +99,15 @@ class Evidence:
     def gave_all(self, module: Any) -> bool:
         """Return whether every parameter of *module* belongs to a module that was given weights."""
         return all(id(parameter) in self._given for parameter in module.parameters())
+
+    def ungiven(self, module: Any) -> list[str]:
+        """Return the parameters of *module* that have their values from its constructor, as far as that can be seen.
+
+        Code that loads tensors and puts them into place itself is believed.
+        """
+        if self.loaded and not self._given:
+            return []
+        return [name for name, parameter in module.named_parameters() if id(parameter) not in self._given]
 
     def has_read(self, path: str) -> bool:
         """Return whether the file at *path* was loaded, or is found by itself in a folder that was."""

@@ -1,30 +1,20 @@
-"""Load a state_dict into a module: which keys may be missing or unexpected, and which prefixes are ignored."""
+"""A state_dict, given to a module: which keys may be absent or too many, and which dtypes and shapes fit."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 from collections.abc import Collection
-from typing import Any, Callable, Dict, Tuple
+from typing import Any
 
 import torch
 
 from .errors import ModelError
+from .keys import DERIVED, EXTRA, State, fit_keys, listed
 from .log import Log
 
-State = Dict[str, torch.Tensor]
-
-_DERIVED = re.compile(
-    r"(^|.*\.)(position_ids|token_type_ids|num_batches_tracked|relative_position_index|relative_coords_table"
-    r"|attn_mask|(rotary_emb\.)?inv_freq|masked_bias|embed_positions\.weights)"
-)
-"""Names of buffers that a constructor computes, and that only some releases of a library save."""
 _CAUSAL_MASK = re.compile(r"(^|.*\.)(attn|attention|attn\.attention)\.bias")
 """GPT-2's and its kind's: a lower triangle of ones, ``[1, 1, n, n]``."""
-_WRAPPERS = ("module.", "_orig_mod.")
-"""Prefixes that DistributedDataParallel and torch.compile add to each key."""
-_MOST_NAMED = 8
 
 
 def load_state(
@@ -35,19 +25,24 @@ def load_state(
     Tensors are converted to the dtypes of *module*, as by torch's own ``load_state_dict``; those of a dtype that
     the configuration's inputs have (*kept*) are not converted.
 
-    Missing keys that are other names of present tensors (tied weights) are not an error. Buffers that a constructor
-    computes may be missing or unexpected, with a warning. A prefix that all keys of one side have is removed or
-    added where that makes the state fit, with a warning.
+    Missing keys that are other names of tensors that are there (tied weights) are no error. Buffers that a constructor
+    computes may be absent or too many, with a warning. A prefix that all keys of one side have is taken off, or put
+    on, where that makes it fit, and that is said; keys beside a prefix below which all of the module's lie are left
+    out.
 
     Raises:
         ModelError: it belongs to another model; the message names missing and unexpected keys, and wrong shapes.
     """
-    expected = {k: v for k, v in module.state_dict(keep_vars=True).items() if isinstance(v, torch.Tensor)}
+    whole = module.state_dict(keep_vars=True)
+    expected = {key: value for key, value in whole.items() if isinstance(value, torch.Tensor)}
+    extras = {key: value for key, value in state.items() if key.endswith(EXTRA) and key in whole}
+    state = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     state = _without_count(state, expected)
     aliases = _aliases(expected)
-    renamed, state = _fitted(state, expected, aliases)
+    fitted = fit_keys(state, expected, aliases, file)
+    state = fitted.state
     derived = _derived(module, state, expected)
-    filled = {key: value for key, value in state.items() if key not in derived or key in expected}
+    filled = {key: value for key, value in state.items() if key not in derived}
     problems = _misshapen(filled, expected)
     converted = [] if problems else _convert(filled, expected, kept)
     _fill_tied(filled, aliases, file)
@@ -56,26 +51,30 @@ def load_state(
         assign = "assign" in inspect.signature(module.load_state_dict).parameters
         option = {"assign": True} if assign else {}
         try:
-            found = module.load_state_dict(filled, strict=False, **option)
+            found = module.load_state_dict({**filled, **extras}, strict=False, **option)
         except RuntimeError as error:  # a hook of the module's own
             raise ModelError(f"{file} does not fit {type(module).__name__}: {error}") from error
         missing = [key for key in found.missing_keys if not _may_be_absent(module, key, expected)]
         problems = [*_named("missing", missing), *_named("unexpected", found.unexpected_keys)]
-        absent = [key for key in found.missing_keys if key not in missing]
+        absent = [key for key in found.missing_keys if key not in missing and key not in derived]
         if absent and not problems:
-            log.warn(f"{file} has no {_listed(absent)}: as the constructor computes them")
+            log.warn(f"{file} has no {listed(absent)}: as the constructor computes them")
     else:
         missing = [k for k in expected if k not in filled and not _may_be_absent(module, k, expected)]
         unexpected = [k for k in filled if k not in expected]
         problems = [*_named("missing", missing), *_named("unexpected", unexpected), *problems]
     if problems:
         raise ModelError(f"{file} does not fit {type(module).__name__}: {'; '.join(problems)}")
-    if renamed:
-        log.info(f"{file}: {renamed}")
+    if fitted.said:
+        log.info(f"{file}: {fitted.said}")
+    if fitted.left:
+        log.warn(
+            f"{file} has {listed(fitted.left)}, which {type(module).__name__} has no place for: not loaded"
+        )
     for pair in converted:
         log.info(f"{file}: {pair}, which {type(module).__name__} is made in; DTYPE serves it in another")
     if derived:
-        log.warn(f"{file} has {_listed(derived)}, which {type(module).__name__} computes itself: not loaded")
+        log.warn(f"{file} has {listed(derived)}, which {type(module).__name__} computes itself: not loaded")
 
 
 def _aliases(expected: State) -> list[list[str]]:
@@ -114,11 +113,20 @@ def _misshapen(state: State, expected: State) -> list[str]:
         lazy = torch.nn.parameter.is_lazy(tensor)
         if key not in state or lazy:
             continue
-        if state[key].shape != tensor.shape:
-            problems.append(f"{key} has the shape {list(state[key].shape)}, the model {list(tensor.shape)}")
-        elif state[key].is_complex() and not tensor.is_complex():
+        given, weight = state[key], isinstance(tensor, torch.nn.Parameter)
+        if given.is_quantized != tensor.is_quantized or (weight and _is_number(given) != _is_number(tensor)):
+            kinds = f"{given.dtype}, the model's {tensor.dtype}".replace("torch.", "")
+            problems.append(f"{key} is {kinds}: what turns one into the other is not in the file")
+        elif given.shape != tensor.shape:
+            problems.append(f"{key} has the shape {list(given.shape)}, the model {list(tensor.shape)}")
+        elif given.is_complex() and not tensor.is_complex():
             problems.append(f"{key} is complex, and the model's is not")
     return problems
+
+
+def _is_number(tensor: torch.Tensor) -> bool:
+    """Say whether a tensor holds numbers with a fraction: whole ones in their place are quantized, and need a scale."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _convert(state: State, expected: State, kept: Collection[torch.dtype]) -> list[str]:
@@ -128,7 +136,11 @@ def _convert(state: State, expected: State, kept: Collection[torch.dtype]) -> li
     """
     said = set()
     for key, tensor in expected.items():
-        if key not in state or torch.nn.parameter.is_lazy(tensor) or state[key].dtype == tensor.dtype:
+        if key not in state or torch.nn.parameter.is_lazy(tensor):
+            continue
+        if state[key].layout != tensor.layout and tensor.layout is torch.strided:
+            state[key] = state[key].to_dense()
+        if state[key].dtype == tensor.dtype:
             continue
         given = state[key].dtype
         if tensor.dtype is torch.float32 and given in kept:
@@ -148,25 +160,26 @@ def _without_count(state: State, expected: State) -> State:
 
 
 def _named(what: str, keys: list[str]) -> list[str]:
-    return [f"{what}: {_listed(keys)}"] if keys else []
-
-
-def _listed(keys: list[str]) -> str:
-    more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
-    return ", ".join(keys[:_MOST_NAMED]) + more
+    return [f"{what}: {listed(keys)}"] if keys else []
 
 
 def _derived(module: torch.nn.Module, state: State, expected: State) -> list[str]:
-    """Return the keys of *state* that are buffers which *module* computes, or an older release of it computed."""
+    """Return the keys of *state* that are buffers which *module* computes, or once computed.
+
+    One that it keeps has its value from the file, unless the shape is another: it was computed for other sizes.
+    """
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     modules = {name for name, _ in module.named_modules()}
     ignored = [re.compile(one) for one in getattr(module, "_keys_to_ignore_on_load_unexpected", None) or ()]
     found = []
     for key, tensor in state.items():
         if key in expected:
+            other = key in buffers and not torch.nn.parameter.is_lazy(expected[key])
+            if other and DERIVED.fullmatch(key) and tensor.shape != expected[key].shape:
+                found.append(key)
             continue
         known = key in buffers or any(pattern.search(key) for pattern in ignored)
-        known = known or bool(_DERIVED.fullmatch(key)) or _is_causal_mask(key, tensor)
+        known = known or bool(DERIVED.fullmatch(key)) or _is_causal_mask(key, tensor)
         if known and key.rpartition(".")[0] in modules:
             found.append(key)
     return found
@@ -183,62 +196,4 @@ def _may_be_absent(module: torch.nn.Module, key: str, expected: State) -> bool:
     tensor = expected.get(key)
     if tensor is None or isinstance(tensor, torch.nn.Parameter):
         return False
-    return bool(_DERIVED.fullmatch(key)) or any(re.search(one, key) for one in ignored)
-
-
-Rename = Tuple[str, Callable[[str], str]]
-
-
-def _fitted(state: State, expected: State, aliases: list[list[str]]) -> tuple[str, State]:
-    """Return *state* with the prefix removed or added that makes it fit best, and a description of the change."""
-    tied = {key: set(keys) for keys in aliases for key in keys}
-
-    def misfits(candidate: State) -> int:
-        missing = [k for k in expected if k not in candidate and not tied.get(k, set()) & set(candidate)]
-        unexpected = [k for k in candidate if k not in expected]
-        return sum(1 for key in (*missing, *unexpected) if not _DERIVED.fullmatch(key))
-
-    best, said, chosen = misfits(state), "", state
-    for text, rename in _renames(state, expected):
-        if not best:
-            break
-        candidate = {rename(key): value for key, value in state.items()}
-        found = misfits(candidate)
-        if found < best:
-            best, said, chosen = found, text, candidate
-    return said, chosen
-
-
-def _renames(state: State, expected: State) -> list[Rename]:
-    """Return each way to remove a prefix from all keys of *state*, or to add one that all of *expected* have."""
-    renames: list[Rename] = []
-    for prefix in _prefixes(list(state)):
-        said = f"all its keys begin with {prefix}, which the model lacks: removed"
-        renames.append(("" if _is_wrapper(prefix) else said, functools.partial(_without, prefix)))
-    wrappers = [prefix for prefix in _prefixes(list(state)) if _is_wrapper(prefix)]
-    for prefix in _prefixes(list(expected)):
-        said = f"all keys of the model begin with {prefix}, which it lacks: added"
-        renames.append((said, prefix.__add__))
-        renames += [(said, functools.partial(_instead, wrapper, prefix)) for wrapper in wrappers]
-    return renames
-
-
-def _without(prefix: str, key: str) -> str:
-    return key[len(prefix) :]
-
-
-def _instead(wrapper: str, prefix: str, key: str) -> str:
-    return prefix + key[len(wrapper) :]
-
-
-def _is_wrapper(prefix: str) -> bool:
-    return not re.sub("|".join(map(re.escape, _WRAPPERS)), "", prefix)
-
-
-def _prefixes(keys: list[str]) -> list[str]:
-    """Return the common prefixes of all *keys*, each up to a dot, the shortest first."""
-    if not keys:
-        return []
-    low, high = min(keys), max(keys)
-    length = next((i for i, (a, b) in enumerate(zip(low, high)) if a != b), min(len(low), len(high)))
-    return [low[: place + 1] for place in range(length) if low[place] == "."]
+    return bool(DERIVED.fullmatch(key)) or any(re.search(one, key) for one in ignored)

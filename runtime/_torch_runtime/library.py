@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import sys
+import types
 from typing import Any
 
 import torch
 
-from .errors import ModelError, describe, hint_for, in_words
-from .evidence import Evidence
+from .errors import ModelError, describe, in_words
+from .evidence import Evidence, may_load
 from .loading import Loaded, construct, give_weights
 from .log import Log
 from .parameters import Parameters
 from .pretrained import Pretrained
-from .source import Files, forget_other_folders
-from .timm_folder import make_timm
-from .weight_files import is_pretrained, is_timm
+from .source import PACKAGE, Files, ended, forget_other_folders
+from .weight_files import is_pretrained
 
 
 def names_library(parameters: Parameters) -> bool:
@@ -40,24 +41,33 @@ def load_library(files: Files, folder: str, parameters: Parameters, outputs: lis
     if parameters.model_function:
         raise ModelError("MODEL_FUNCTION has no effect: it names a function of a model.py, and there is none")
     forget_other_folders(folder)
-    sys.path.insert(0, folder)  # code beside the weights, as MODEL_CLASS may name it
-    found = import_named(wanted) if wanted else None
-    alone = found is None and not is_timm(folder)
-    if is_pretrained(folder) and (alone or hasattr(found, "from_pretrained")):
+    _note_folder(folder)
+    evidence = Evidence()
+    with evidence if may_load(folder) else contextlib.nullcontext():
+        found = import_named(wanted) if wanted else None
+    if is_pretrained(folder) and (found is None or hasattr(found, "from_pretrained")):
         return Pretrained(files, folder, parameters, log).load(found, outputs)
     if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
         raise ModelError(
             f"MODEL_KWARGS has no effect: {wanted} is an instance already, not a class or a function"
         )
-    if found is None and not files.sets and not parameters.model_weights:
-        raise ModelError(f"{folder} contains a config.json but no weights")
-    evidence = Evidence()
     with evidence:
         if found is None:
             module = make_timm(folder, parameters)
         else:
             module = found if isinstance(found, torch.nn.Module) else make(found, parameters, folder)
     return give_weights(module, files, folder, parameters, evidence, log)
+
+
+def _note_folder(folder: str) -> None:
+    """Make code beside the weights importable, as MODEL_CLASS may name it, and note whose it is.
+
+    Another model in this process forgets it (:func:`forget_other_folders`), as it may have code of the same name.
+    """
+    sys.path.insert(0, folder)
+    package = types.ModuleType(f"{PACKAGE}{abs(hash(folder))}")
+    package.__path__ = [folder]
+    sys.modules[package.__name__] = package
 
 
 def import_named(wanted: str) -> Any:
@@ -81,6 +91,8 @@ def import_named(wanted: str) -> Any:
         raise ModelError(
             f"MODEL_CLASS: {name} cannot be imported: {describe(error, '')}{hint_for(error)}"
         ) from error
+    except SystemExit as error:
+        raise ModelError(f"MODEL_CLASS: {ended(name, error)}") from error
     for part in attribute.split("."):
         try:
             value = getattr(value, part)

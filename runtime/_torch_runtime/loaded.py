@@ -105,7 +105,7 @@ class LoadedModel:
         if wants_tokenizer(self.folder, self.inputs):
             check_texts(self.folder, self.inputs, self.batched)
             taken = list(argument_defaults(loaded.target))
-            text = with_tokenizer(loaded.target, self.folder, self.parameters, taken)
+            text = with_tokenizer(loaded.target, self.folder, self.parameters, taken, names)
             loaded = loaded._replace(target=text)
         return loaded
 

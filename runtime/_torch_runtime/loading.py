@@ -17,9 +17,10 @@ from .errors import ModelError, describe, in_words
 from .evidence import Evidence, may_load
 from .fields import FLOATS, TORCH_DTYPES
 from .fit import load_state
+from .keys import listed
 from .log import Log
 from .parameters import NO_WEIGHTS, Parameters
-from .source import Files, find_model, import_source, kind_of
+from .source import Files, ended, find_model, import_source, kind_of
 from .weight_files import UNREADABLE, WeightSet, choose_named, find_elsewhere, unclear, without_model
 from .weights import read_weights
 
@@ -53,8 +54,8 @@ def load(
     evidence = Evidence()
     with evidence if may_load(folder) else contextlib.nullcontext():
         found = find_model(import_source(files.source, package), parameters)
-    if not isinstance(found, torch.nn.Module) and not inspect.isclass(found):
-        return _function(found, files, parameters)
+    if not isinstance(found, torch.nn.Module) and not inspect.isclass(found) and not parameters.model_class:
+        return _function(found, files, folder, parameters, evidence)
     with evidence:
         module = found if isinstance(found, torch.nn.Module) else construct(found, parameters, folder)
     if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
@@ -86,13 +87,18 @@ def without_downloads() -> Iterator[None]:
 
 
 def construct(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
-    """Return an instance of the class *found*, constructed with MODEL_KWARGS."""
+    """Return an instance of the class *found*, or what the function *found* returns, given MODEL_KWARGS."""
+    name = getattr(found, "__name__", type(found).__name__)
     try:
         module = found(**parameters.model_kwargs)
     except Exception as error:
-        raise ModelError(f"the constructor of {found.__name__} raised {in_words(error, folder)}") from error
+        lacks = isinstance(error, TypeError) and " missing " in str(error) and " argument" in str(error)
+        hint = "; MODEL_KWARGS gives arguments, as a JSON object" if lacks else ""
+        raise ModelError(f"the constructor of {name} raised {in_words(error, folder)}{hint}") from error
+    except SystemExit as error:
+        raise ModelError(ended(f"the constructor of {name}", error)) from error
     if not isinstance(module, torch.nn.Module):
-        raise ModelError(f"{found.__name__} returned a {type(module).__name__}, not an nn.Module")
+        raise ModelError(f"{name} returned a {type(module).__name__}, not an nn.Module")
     return module
 
 
@@ -111,9 +117,21 @@ def give_weights(
     """
     chosen = _chosen(files, folder, parameters, evidence, log)
     if chosen is None:
-        if parameters.model_weights != NO_WEIGHTS:
-            _check_unread(module, folder, evidence)
-        return Loaded(module, (), own=evidence.loaded or parameters.model_weights == NO_WEIGHTS)
+        if parameters.model_weights == NO_WEIGHTS:
+            return Loaded(module, (), own=True)
+        _check_unread(module, folder, evidence)
+        ungiven = evidence.ungiven(module)
+        if ungiven and files.source is None:
+            raise ModelError(
+                f"{type(module).__name__} has parameters and the version folder no weights: {listed(ungiven)} would be "
+                f'random. Put the weights there; MODEL_WEIGHTS: "{NO_WEIGHTS}" serves what '
+                f"{parameters.model_class} returns as it is"
+            )
+        if ungiven and evidence.loaded:
+            log.warn(
+                f"no weights were loaded into {listed(ungiven)} of {type(module).__name__}: as constructed"
+            )
+        return Loaded(module, (), own=evidence.loaded)
     if chosen.problem:
         raise ModelError(f"{chosen.name} cannot be read: {chosen.problem}")
     paths = [os.path.join(folder, file) for file in chosen.files]
@@ -188,16 +206,22 @@ def _check_unused(parameters: Parameters, path: str, *, weights: bool = False) -
         )
 
 
-def _function(found: Any, files: Files, parameters: Parameters) -> Loaded:
+def _function(found: Any, files: Files, folder: str, parameters: Parameters, evidence: Evidence) -> Loaded:
     weights = parameters.model_weights if parameters.model_weights != NO_WEIGHTS else None
+    function = getattr(found, "__name__", "the function")
     for name, value in (("MODEL_KWARGS", parameters.model_kwargs), ("MODEL_WEIGHTS", weights)):
         if value:
-            what = getattr(found, "__name__", "the function")
-            raise ModelError(f"{name} has no effect: {what} is a function, which is called with the inputs")
+            raise ModelError(
+                f"{name} has no effect: {function} is a function, which is called with the inputs"
+            )
     stem = [one for one in files.sets if os.path.splitext(one.name)[0] == files.stem]
-    if stem:
-        function = getattr(found, "__name__", "the function")
-        raise ModelError(f"{stem[0].name} has no effect: {function} is a function, not an nn.Module")
+    read = read_by_code(folder, [one.name for one in stem])
+    for one in stem:
+        if one.name not in read and not evidence.has_read(os.path.join(folder, one.name)):
+            raise ModelError(
+                f"{one.name} has no effect: {function} is a function, not an nn.Module; if it makes the model, "
+                f"name it with MODEL_CLASS"
+            )
     return Loaded(found, (), own=True)
 
 

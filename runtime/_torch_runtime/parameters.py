@@ -19,6 +19,9 @@ OPTIONS = {"fullgraph": bool, "dynamic": bool, "backend": str, "mode": str, "opt
 COMPILE_TIMEOUT = 300
 """Default limit for compiling and warming, in seconds."""
 
+MOST_GRAPHS = 64
+"""Graphs that may be compiled for a model, where nothing else is said."""
+
 NO_WEIGHTS = "none"
 """Value of MODEL_WEIGHTS for a module that is served as constructed."""
 
@@ -61,6 +64,7 @@ class Parameters:
         self.fails_late = wanted == "error"
         self.compile_timeout = self._number("COMPILE_TIMEOUT") or COMPILE_TIMEOUT
         self.recompile_limit = self._number("RECOMPILE_LIMIT")
+        self.most_graphs = self.recompile_limit or MOST_GRAPHS
         recompile = self._choice("RECOMPILE", ("deny", "allow"))
         self.denies_recompiles = (recompile or ("deny" if self.warms_up else "allow")) == "deny"
         if self.model_class and self.model_function:

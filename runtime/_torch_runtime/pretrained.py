@@ -26,7 +26,9 @@ from .weight_files import (
     SAFETENSORS,
     WeightSet,
     choose_named,
+    find_weights,
     holds_weights,
+    read_json,
     unclear,
 )
 from .weights import read_state, unpickle
@@ -117,7 +119,7 @@ class Pretrained:
         if self._parameters.model_weights:
             found = [choose_named(self._folder, self._parameters.model_weights)]
         else:
-            found = list(self._files.sets)
+            found = list(self._files.sets) or self._in_first_module()
         if not found:
             raise ModelError(f"{self._folder} contains a config.json but no weights")
         if len(found) > 1:
@@ -127,6 +129,20 @@ class Pretrained:
         for file in found[0].files:
             _check_file(os.path.join(self._folder, file))
         return found[0]
+
+    def _in_first_module(self) -> list[WeightSet]:
+        """Return the weights of the first module of sentence-transformers', which may have a folder of its own."""
+        modules = read_json(os.path.join(self._folder, MODULES))
+        first = modules[0] if isinstance(modules, list) and modules else None
+        inside = str(first.get("path") or "") if isinstance(first, dict) else ""
+        folder = os.path.join(self._folder, inside)
+        if os.path.basename(inside) != inside or inside in ("", ".", "..") or not os.path.isdir(folder):
+            return []
+        sets = find_weights(folder)
+        return [
+            one._replace(name=f"{inside}/{one.name}", files=tuple(f"{inside}/{file}" for file in one.files))
+            for one in sets
+        ]
 
     def _from_config(self, found: Any, config: Any) -> Any:
         unknown = sorted(name for name in self._parameters.model_kwargs if not hasattr(config, name))

@@ -129,7 +129,17 @@ def import_source(path: str, package: str) -> types.ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ModelError(f"{os.path.basename(path)} cannot be imported: {describe(error, folder)}") from error
+    except SystemExit as error:  # it would end the process that Triton waits for
+        raise ModelError(ended(os.path.basename(path), error)) from error
     return module
+
+
+def ended(what: str, error: SystemExit) -> str:
+    """Say that code which is to be imported, or to construct a model, is a program that ends."""
+    return (
+        f"{what} ends the process (SystemExit: {error.code}): what it does as a program belongs under "
+        "`if __name__ == '__main__':`"
+    )
 
 
 def forget_other_folders(folder: str) -> None:
@@ -146,16 +156,18 @@ def forget_other_folders(folder: str) -> None:
 def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
     """Return the object of *module* to serve: a subclass of ``nn.Module``, an instance of one, or a plain function.
 
+    A function that MODEL_CLASS names makes the model; what MODEL_FUNCTION names, or is found, is the model.
+
     Raises:
         ModelError: none, several, or not the one that MODEL_CLASS or MODEL_FUNCTION names.
     """
     file = os.path.basename(str(module.__file__))
     own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
-    classes = [n for n, v in own.items() if is_class(v)]
+    classes = [n for n, v in own.items() if is_class(v) and not inspect.isabstract(v)]
     functions = [n for n, v in own.items() if inspect.isfunction(v) and not n.startswith("_")]
     instances = _instances(module, [own[name] for name in classes])
     for parameter, wanted, fits, names in (
-        ("MODEL_CLASS", parameters.model_class, is_served, [*classes, *instances]),
+        ("MODEL_CLASS", parameters.model_class, makes_model, [*classes, *instances]),
         ("MODEL_FUNCTION", parameters.model_function, callable, functions),
     ):
         value = getattr(module, wanted or "", None)
@@ -185,9 +197,9 @@ def is_class(value: Any) -> bool:
     return inspect.isclass(value) and issubclass(value, torch.nn.Module)
 
 
-def is_served(value: Any) -> bool:
-    """Return whether *value* is a subclass or an instance of ``nn.Module``."""
-    return is_class(value) or isinstance(value, torch.nn.Module)
+def makes_model(value: Any) -> bool:
+    """Say whether *value* is a class of modules, a module, or a function that may return one."""
+    return is_class(value) or (callable(value) and not inspect.isclass(value))
 
 
 def _instances(module: types.ModuleType, classes: list[Any]) -> list[str]:

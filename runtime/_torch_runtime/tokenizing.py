@@ -49,9 +49,10 @@ class SentenceModel(torch.nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.tokenizer = model.tokenizer
+        self.tokenizer = getattr(model, "tokenizer", None)
         self.longest: int | None = model.get_max_seq_length()
-        self.config = getattr(model[0], "auto_model", model).config
+        self.takes_ids = hasattr(model[0], "auto_model")
+        self.config = getattr(getattr(model[0], "auto_model", model), "config", None)
 
     def forward(
         self,
@@ -60,13 +61,19 @@ class SentenceModel(torch.nn.Module):
         token_type_ids: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return ``sentence_embedding`` ``[batch, dim]`` and ``token_embeddings`` ``[batch, tokens, dim]``."""
+        if not self.takes_ids:
+            kind = type(self.model[0]).__name__
+            raise ModelError(
+                f"its first module, {kind}, takes text and no token ids: make the input TYPE_STRING"
+            )
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             features["token_type_ids"] = token_type_ids
         found = self.model.forward(features)
-        return {name: found[name] for name in SENTENCE}
+        kept = getattr(self.model, "truncate_dim", None)
+        return {name: found[name][..., :kept] if name == SENTENCE[0] else found[name] for name in SENTENCE}
 
 
 class TextModel(torch.nn.Module):
@@ -97,10 +104,34 @@ class TextModel(torch.nn.Module):
         return self.model(**given)
 
 
+class SentenceTextModel(TextModel):
+    """The same by text, as its ``encode`` answers: with its default prompt, its case, and its length."""
+
+    def __init__(self, model: SentenceModel, longest: int | None) -> None:
+        super().__init__(model, None, longest, [])
+        if longest:
+            model.model.max_seq_length = longest
+
+    def forward(self, *texts: list[str]) -> Any:
+        """Return ``sentence_embedding`` ``[batch, dim]``."""
+        (given,) = texts
+        library: Any = self.model.model
+        found = library.encode(
+            list(given), batch_size=max(1, len(given)), convert_to_tensor=True, show_progress_bar=False
+        )
+        return {SENTENCE[0]: found}
+
+
 def wants_tokenizer(folder: str, inputs: list[Field]) -> bool:
     """Return whether an input is text and *folder* contains a tokenizer."""
     strings = [field for field in inputs if field.data_type == "STRING"]
-    there = any(os.path.isfile(os.path.join(folder, name)) for name in TOKENIZER_FILES)
+    with os.scandir(
+        folder
+    ) as entries:  # sentence-transformers may put its first module into a folder of its own
+        first = [one.path for one in entries if one.name.startswith("0_") and one.is_dir()]
+    there = any(
+        os.path.isfile(os.path.join(one, name)) for one in (folder, *first) for name in TOKENIZER_FILES
+    )
     return bool(strings) and len(strings) == len(inputs) and there
 
 
@@ -138,13 +169,20 @@ def check_texts(folder: str, inputs: list[Field], batched: bool) -> None:
 
 
 def with_tokenizer(
-    model: torch.nn.Module, folder: str, parameters: Parameters, taken: list[str]
+    model: torch.nn.Module, folder: str, parameters: Parameters, taken: list[str], outputs: list[str]
 ) -> TextModel:
-    """Return *model* with the tokenizer in *folder*; *taken* are its arguments.
+    """Return *model* with the tokenizer in *folder*; *taken* are its arguments, *outputs* what it is asked for.
 
     Raises:
-        ModelError: the tokenizer cannot be loaded.
+        ModelError: the tokenizer cannot be loaded, or a prompt of the model cannot be put before the texts.
     """
+    if isinstance(model, SentenceModel) and outputs == [SENTENCE[0]]:
+        return SentenceTextModel(model, parameters.longest_text)
+    if isinstance(model, SentenceModel) and getattr(model.model, "default_prompt_name", None):
+        raise ModelError(
+            f"the model has a default prompt, which is put before texts for {SENTENCE[0]} only: "
+            "leave out other outputs, or send token ids"
+        )
     tokenizer: Any = getattr(model, "tokenizer", None)
     if tokenizer is None:
         tokenizer = _load_tokenizer(folder, parameters.trust_remote_code)

@@ -57,6 +57,7 @@ class WarmUp:
         self._stage = "loading compiled code"
         self._refused = ""
         self._said_rounding = False
+        self._full: list[str] = []
 
     def run(self) -> None:
         """Choose, compile and warm, within COMPILE_TIMEOUT.
@@ -68,7 +69,8 @@ class WarmUp:
             self._run()
             return
         try:
-            with Deadline(self._parameters.compile_timeout, self._tell), limits_said(self._model.log):
+            deadline = Deadline(self._parameters.compile_timeout, self._tell, self._makes_too_many)
+            with limits_said(self._model.log) as self._full, deadline:
                 self._run()
         except OutOfTimeError as error:
             self._out_of_time(error)
@@ -82,21 +84,30 @@ class WarmUp:
         self._model.log.info(f"{self._stage}: {seconds:.0f} s{graphs}, of at most {most} s (COMPILE_TIMEOUT)")
         self._engine.metrics.compiled(seconds)
 
+    def _makes_too_many(self) -> bool:
+        """Say whether more graphs were compiled than may be, for the model or, where that was said, for a function."""
+        compiler, parameters = self._engine.compiler, self._parameters
+        too_many = compiler is not None and compiler.all_graphs > parameters.most_graphs
+        return too_many or (parameters.recompile_limit is not None and bool(self._full))
+
     def _out_of_time(self, error: BaseException) -> None:
         """Handle a timeout: fall back to eager, or raise if the configuration asks for compilation."""
         import torch._dynamo
 
         compiler = self._engine.compiler
-        graphs = f"; {compiler.graphs} graphs were" if compiler else ""
-        what = (
-            f"{self._stage} was not done after {self._parameters.compile_timeout} s (COMPILE_TIMEOUT){graphs}"
-        )
+        done = f"{compiler.graphs} graphs" if compiler else ""
+        if self._makes_too_many():
+            limit, more, most = "RECOMPILE_LIMIT", "compile more", self._parameters.most_graphs
+            what = f"{self._stage} needs more graphs than {most} ({limit}): {done} were compiled"
+        else:
+            limit, more, most = "COMPILE_TIMEOUT", "wait longer", self._parameters.compile_timeout
+            what = f"{self._stage} was not done after {most} s ({limit}){f'; {done} were' if done else ''}"
         self._engine.serve(self._model)
         torch._dynamo.reset()
         if self._parameters.fails_late:
             raise ModelError(f'{what}; COMPILE_FALLBACK: "eager" serves it uncompiled') from error
         self._model.log.warn(
-            f"{what}: served uncompiled. Increase COMPILE_TIMEOUT to wait longer; "
+            f"{what}: served uncompiled. Increase {limit} to {more}; "
             f'{COMPILE}: {{"disable": true}} does not try'
         )
 
@@ -265,6 +276,8 @@ class WarmUp:
         try:
             with self._compiling():
                 self._call(values)
+            if self._makes_too_many():
+                raise OutOfTimeError
             for _ in range(2):  # CUDA graphs and TorchScript's profiler settle in the third call
                 self._call(values)
         except Exception as error:

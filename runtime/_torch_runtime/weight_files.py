@@ -18,30 +18,21 @@ SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt")
 """Suffixes of files that hold weights regardless of their content, so that a broken one is reported, not ignored."""
 PROGRAM = ".pt2"
 INDEX = (".safetensors.index.json", ".bin.index.json")
-UNREADABLE = (
-    ".h5",
-    ".hdf5",
-    ".keras",
-    ".msgpack",
-    ".npz",
-    ".npy",
-    ".gguf",
-    ".onnx",
-    ".tflite",
+_LIBRARIES = (".h5", ".hdf5", ".keras", ".msgpack", ".npz", ".npy", ".gguf", ".onnx", ".tflite", ".pb", ".t7")
+_GENERAL = (
     ".pkl",
     ".pickle",
     ".bin",
     ".weights",
     ".ot",
-    ".pb",
     ".pdparams",
     ".params",
     ".caffemodel",
     ".distcp",
     ".tar",
-    ".t7",
 )
-"""Suffixes of weights in other frameworks' formats, which count only if a model has no other weights."""
+UNREADABLE = (*_LIBRARIES, *_GENERAL)
+"""Of weights in formats of others; they count only where a model has no other weights."""
 CONFIG = "config.json"
 MODULES = "modules.json"
 """The file of sentence-transformers that lists the modules of a sentence embedding."""
@@ -61,21 +52,13 @@ _TRAINING = re.compile(
 _SHARD = re.compile(
     r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.safetensors|\.bin|\.pt|\.pth)"
 )
-_NO_POINTER = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".gif",
-    ".svg",
-    ".pdf",
-    ".mp4",
-    ".wav",
-    ".csv",
-    ".parquet",
-    ".ipynb",
-    ".spm",
+_PACKED = re.compile(
+    r"\.(safetensors|pt|pth|ckpt|bin|pt2)\.(gz|xz|bz2|zst|zip|7z)$|\.(tar\.(gz|xz|bz2|zst)|tgz|7z|rar)$"
 )
-"""Suffixes of files in Git LFS that are not weights."""
+"""Of names of archives that may hold weights; what lies in a zip archive can be seen."""
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf")
+_NO_POINTER = (*_PICTURES, ".mp4", ".wav", ".csv", ".parquet", ".ipynb", ".spm")
+"""Of files that lie in Git LFS and are no weights."""
 _NOTHING = "it is a link to nothing: copy the file itself into the version folder"
 _LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
@@ -112,7 +95,7 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
         for entry in os.scandir(folder)
         if not entry.name.startswith((".", *_OURS))
         and entry.name not in left_out
-        and not os.path.isdir(entry.path)
+        and (not os.path.isdir(entry.path) or is_named(entry.name))
     )
     found = [read_index(folder, name) for name in names if name.endswith(INDEX)]
     taken = {file for one in found for file in one.files}
@@ -121,9 +104,24 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
     shards = [match for match in map(_SHARD.fullmatch, rest) if match]
     groups = sorted({(match["stem"], match["count"], match["suffix"]) for match in shards})
     for stem, count, suffix in groups:
-        parts = tuple(f"{stem}-{number:05}-of-{count}{suffix}" for number in range(1, int(count) + 1))
+        parts: tuple[str, ...] = tuple(
+            f"{stem}-{number:05}-of-{count}{suffix}" for number in range(1, int(count) + 1)
+        )
         problems = [f"{part}: {rest[part]}" for part in parts if rest.get(part)]
         problems += [f"{part} is not there" for part in parts if part not in names]
+        index = next(
+            (one for one in found if not taken.isdisjoint(parts) and not set(one.files).isdisjoint(parts)),
+            None,
+        )
+        if index:  # its shards, but not all of them
+            rest_of = next(part for part in parts if part not in index.files)
+            found.remove(index)
+            found.append(
+                index._replace(
+                    problem=index.problem or f"it does not name {rest_of}, which is one of its shards"
+                )
+            )
+            continue
         found.append(WeightSet(f"{stem}-*-of-{count}{suffix}", parts, problems[0] if problems else None))
     grouped = {match.string for match in shards}
     found += [WeightSet(name, (name,), problem) for name, problem in rest.items() if name not in grouped]
@@ -210,6 +208,12 @@ def holds_weights(path: str) -> bool:
     return examine(path)[0]
 
 
+def is_named(name: str) -> bool:
+    """Say whether a file of this *name* is one of weights, whatever it holds."""
+    name = name.lower()
+    return name.endswith((*SUFFIXES, PROGRAM)) or bool(re.fullmatch(r"pytorch_model.*\.bin", name))
+
+
 def examine(path: str) -> tuple[bool, str | None]:
     """Return whether the file at *path* holds weights, or should, and why they cannot be read, if they cannot.
 
@@ -218,8 +222,10 @@ def examine(path: str) -> tuple[bool, str | None]:
     name = os.path.basename(path).lower()
     if _TRAINING.fullmatch(name) or name.endswith(_NEVER):
         return False, None
-    named = name.endswith((*SUFFIXES, PROGRAM)) or bool(re.fullmatch(r"pytorch_model.*\.bin", name))
+    named = is_named(name)
     likely = named or name.endswith(".bin")
+    if os.path.isdir(path):
+        return likely, "it is a folder, not a file: put the file itself into the version folder"
     if not os.path.isfile(path):
         return likely, _NOTHING if os.path.islink(path) else "it is not a regular file"
     try:
@@ -291,20 +297,38 @@ def zip_members(path: str) -> list[zipfile.ZipInfo]:
 
 
 def find_elsewhere(folder: str) -> list[str]:
-    """Return files that may hold weights but are not read: in subfolders of *folder*, or in other formats."""
-    found = []
+    """Return what may hold weights and is not read: below *folder* or beside it, hidden, packed, in other formats."""
+    above = os.path.dirname(os.path.abspath(folder))
+    with os.scandir(above) as entries:
+        beside = sorted(one.name for one in entries if is_named(one.name) and one.is_file())
+    found = [os.path.join(os.pardir, name) for name in beside if holds_weights(os.path.join(above, name))]
     seen = 0
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _FOLDERS and not name.startswith("."))
         for name in sorted(names):
             seen += 1
             path = os.path.join(root, name)
-            deeper = root != folder and not name.endswith(INDEX) and holds_weights(path)
-            if deeper or (name.lower().endswith(UNREADABLE) and not _TRAINING.fullmatch(name)):
+            hidden = name.startswith(".") and not name.startswith("._")  # the latter are macOS's
+            deeper = (root != folder or hidden) and not name.endswith(INDEX) and holds_weights(path)
+            foreign = name.lower().endswith(UNREADABLE) and not _TRAINING.fullmatch(name)
+            if deeper or foreign or _holds_packed(path):
                 found.append(os.path.relpath(path, folder))
         if seen > MOST_FILES:
             break
     return found
+
+
+def _holds_packed(path: str) -> bool:
+    """Say whether an archive may hold weights: by its name, or by those of the files in it."""
+    name = os.path.basename(path).lower()
+    if _PACKED.search(name):
+        return True
+    if not name.endswith(".zip"):
+        return False
+    try:
+        return any(is_named(member.filename) for member in zip_members(path))
+    except (OversizedZip, zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return True
 
 
 def choose_named(folder: str, wanted: str) -> WeightSet:

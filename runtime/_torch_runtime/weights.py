@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from .errors import ModelError, describe
+from .keys import EXTRA
 from .weight_files import LEGACY
 
 MOST_HEADER = 100_000_000
@@ -27,6 +28,10 @@ _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat
 _DTYPES.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"})
 _DTYPES.update({"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64"})
 _DTYPES.update({"U16": "uint16", "U32": "uint32", "U64": "uint64"})
+_TRAINING = re.compile(r"(optim|.*(_|^)optimizer|.*scheduler|scaler|.*callbacks|loops|rng|.*rng_state)")
+"""Beginnings of keys of a checkpoint under which trainers keep what they go on from."""
+_DEEPEST = 1
+"""How many levels down state_dicts are looked for."""
 _BROKEN = (
     ValueError,
     LookupError,
@@ -90,9 +95,15 @@ def unpickle(path: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, **option)
     except Exception as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
+        why = re.search(r"WeightsUnpickler error: *\n*(.+)", str(error))
         if refused:
             text = f"{name} wants {refused[1]} while it is unpickled, which could run code: refused; "
             raise ModelError(text + "save it again as torch.save(module.state_dict(), path)") from error
+        if why:  # the rest of torch's words advises to run the code
+            raise ModelError(
+                f"{name} is no state_dict of torch.save ({why[1].strip().rstrip('.')}): save it again as "
+                "torch.save(module.state_dict(), path)"
+            ) from error
         raise ModelError(f"{name} cannot be read: {describe(error, '')}") from error
 
 
@@ -137,6 +148,9 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
     """
     inside = _states(state)
     if wanted is not None:
+        part = _below(state, wanted) if wanted.endswith(".") else {}
+        if part:
+            return part
         if wanted not in inside:
             raise ModelError(
                 f"{name} has no state_dict {wanted!r}; it has {', '.join(inside) or 'none by name'}"
@@ -158,15 +172,23 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
     raise ModelError(f"{name} contains a {type(state).__name__}, not a state_dict{_no_tensor(state)}")
 
 
-def _states(state: Any) -> dict[str, Any]:
-    """Return the state_dicts in a checkpoint, except an optimizer's."""
+def _states(state: Any, depth: int = 0) -> dict[str, Any]:
+    """Return the state_dicts in a checkpoint by name, but for an optimizer's; else those one deeper."""
     if not isinstance(state, dict):
         return {}
-    return {
-        str(key): value
-        for key, value in state.items()
-        if _is_state(value) and key not in ("optimizer", "optimizer_state_dict")
-    }
+    parts = {key: value for key, value in state.items() if isinstance(key, str) and not _TRAINING.match(key)}
+    found = {key: value for key, value in parts.items() if _is_state(value)}
+    if found or depth > _DEEPEST:
+        return found
+    deeper = {key: _states(value, depth + 1) for key, value in parts.items()}
+    return {f"{key}.{name}": one for key, states in deeper.items() for name, one in states.items()}
+
+
+def _below(state: Any, prefix: str) -> dict[str, Any]:
+    """Return what of a state_dict lies below *prefix*, without it."""
+    states = [state] if _is_state(state) else list(_states(state).values())
+    flat = states[0] if len(states) == 1 else {}
+    return {key[len(prefix) :]: value for key, value in flat.items() if key.startswith(prefix)}
 
 
 def _is_another(one: dict[str, Any], main: dict[str, Any], key: str) -> bool:
@@ -191,7 +213,11 @@ def _is_state(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and bool(value)
-        and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
+        and all(
+            isinstance(k, str) and (isinstance(v, torch.Tensor) or k.endswith(EXTRA))
+            for k, v in value.items()
+        )
+        and any(isinstance(v, torch.Tensor) for v in value.values())
     )
 
 

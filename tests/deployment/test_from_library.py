@@ -11,6 +11,7 @@ import pytest
 from envbuilder import api
 from envbuilder.deployment.config import read_config
 from envbuilder.deployment.from_library import describe_source
+from envbuilder.deployment.library_model import LibrarySource
 from envbuilder.deployment.lint import find_problems
 from envbuilder.errors import DeployError
 from envbuilder.recipe.load import load_recipe
@@ -97,7 +98,9 @@ def test_a_folder_of_transformers(
 
 def test_a_model_of_sentence_transformers_takes_text(tmp_path: Path) -> None:
     source = pretrained(tmp_path / "source", BERT, "tokenizer.json")
-    (source / "modules.json").write_text("{}")
+    modules = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
+    modules.append({"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"})
+    (source / "modules.json").write_text(json.dumps(modules))
     (source / "1_Pooling").mkdir()
     (source / "1_Pooling" / "config.json").write_text('{"word_embedding_dimension": 384}')
     found = describe_source(str(source))
@@ -173,6 +176,231 @@ def test_folders_of_which_nothing_can_be_told(tmp_path: Path, config: dict[str, 
     with pytest.raises(DeployError, match=r"architecture|cannot be determined"):
         api.init("mine", source=str(source), root=tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == ["source"]
+
+
+def sentences(
+    folder: Path, pooling: dict[str, Any], *more: tuple[str, dict[str, Any]], first: str = ""
+) -> Path:
+    """Write what sentence-transformers does: a first module, pooling, and others."""
+    pretrained(folder / first, BERT, "tokenizer.json")
+    parts = [("Pooling", pooling), *more]
+    modules = [{"path": first, "type": "sentence_transformers.models.Transformer"}]
+    for number, (kind, config) in enumerate(parts, 1):
+        (folder / f"{number}_{kind}").mkdir()
+        (folder / f"{number}_{kind}" / "config.json").write_text(json.dumps(config))
+        modules.append({"path": f"{number}_{kind}", "type": f"sentence_transformers.models.{kind}"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pooling", "more", "size"),
+    [
+        ({"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}, [], 32),
+        (
+            {"word_embedding_dimension": 32, "pooling_mode_cls_token": True, "pooling_mode_max_tokens": True},
+            [("Normalize", {})],
+            64,
+        ),
+        ({"embedding_dimension": 32, "pooling_mode": ["cls", "mean", "lasttoken"]}, [], 96),
+        ({"embedding_dimension": 32, "pooling_mode": "cls"}, [("Dense", {"out_features": 5})], 5),
+        ({}, [], 32),
+    ],
+)
+@pytest.mark.parametrize("first", ["", "0_Transformer"])
+def test_the_size_of_an_embedding(
+    tmp_path: Path, pooling: dict[str, Any], more: list[tuple[str, dict[str, Any]]], size: int, first: str
+) -> None:
+    found = describe_source(str(sentences(tmp_path / "source", pooling, *more, first=first)))
+    assert [one.dims for one in found.outputs] == [(size,)]
+    assert found.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: (f / "tokenizer.json").unlink(), "contains no tokenizer"),
+        (lambda f: (f / "model.safetensors").unlink(), "contains no weights that torch reads"),
+        (lambda f: (f / "modules.json").write_text("[]"), "a model of no module' cannot be determined"),
+        (
+            lambda f: (f / "modules.json").write_text('[{"type": "a.StaticEmbedding", "path": ""}]'),
+            "a model of StaticEmbedding' cannot be determined",
+        ),
+        (lambda f: (f / "2_Dense" / "config.json").unlink(), "cannot be determined"),
+    ],
+)
+def test_sentences_that_are_refused(tmp_path: Path, change: Any, told: str) -> None:
+    source = sentences(tmp_path / "source", {}, ("Dense", {"out_features": 5}))
+    change(source)
+    with pytest.raises(DeployError, match=told):
+        describe_source(str(source))
+
+
+def test_weights_in_several_forms(tmp_path: Path) -> None:
+    others = [
+        "pytorch_model.bin",
+        "tf_model.h5",
+        "onnx/model.onnx",
+        "checkpoint-5/model.safetensors",
+        "optimizer.pt",
+    ]
+    source = pretrained(tmp_path / "source", {"architectures": ["BertModel"], **BERT}, *others)
+    api.init("mine", source=str(source), root=tmp_path)
+    version = tmp_path / "models" / "mine" / "1"
+    there = sorted(one.relative_to(version).as_posix() for one in version.rglob("*") if one.is_file())
+    assert there == ["config.json", "model.safetensors", "optimizer.pt"]
+    assert "# not copied: checkpoint-5/model.safetensors, onnx/model.onnx" in (
+        version.parent / "config.pbtxt"
+    ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_shards_of_a_folder(tmp_path: Path, whole: bool) -> None:
+    source = pretrained(tmp_path / "source", {"architectures": ["BertModel"], **BERT})
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    (source / "model.safetensors").rename(source / names[0])
+    if whole:
+        (source / names[1]).write_bytes((source / names[0]).read_bytes())
+    index = {"weight_map": {name: name for name in names}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    if whole:
+        assert describe_source(str(source)).left_out == ()
+    else:
+        with pytest.raises(
+            DeployError, match=r"it names model-00002-of-00002\.safetensors, which does not exist"
+        ):
+            describe_source(str(source))
+
+
+def test_the_type_of_stored_weights_is_what_comes_out(tmp_path: Path) -> None:
+    source = pretrained(tmp_path / "source", {"architectures": ["ViTModel"], **PICTURE})
+    header = json.dumps({"a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    path = source / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    found = describe_source(str(source))
+    assert [one.data_type for one in (*found.inputs, *found.outputs)] == ["FP16", "FP16"]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DeployError, match="is cut short"):
+        describe_source(str(source))
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "told"),
+    [
+        ({"quantization_config": {"quant_method": "awq"}}, [], r"the weights are quantized \('awq'\)"),
+        ({"auto_map": {"AutoModel": "modeling.Net"}}, [], "names code of the model's own repository"),
+        ({"_class_name": "AutoencoderKL", "architectures": None}, [], "cannot be determined|architecture"),
+        ({}, ["adapter_config.json"], "contains an adapter of PEFT"),
+        ({}, ["model_index.json"], "is a pipeline of diffusers"),
+        (
+            {},
+            ["model.fp16.safetensors", "pytorch_model.pt", "-model.safetensors"],
+            "several files of weights",
+        ),
+        ({}, ["model.gguf", "-model.safetensors"], "contains no weights that torch reads, only model.gguf"),
+        ({}, ["-model.safetensors"], "contains no weights that torch reads"),
+        (
+            {"architectures": ["GPT2ForSequenceClassification"], "n_embd": 4},
+            [],
+            "without pad_token_id takes no batches",
+        ),
+        (
+            {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}},
+            [],
+            "cannot be determined",
+        ),
+        ({"architectures": ["ResNetModel"], "num_channels": 3}, [], "cannot be determined"),
+    ],
+)
+def test_folders_that_are_refused(
+    tmp_path: Path, config: dict[str, Any], files: list[str], told: str
+) -> None:
+    source = pretrained(tmp_path / "source", {"architectures": ["BertModel"], **BERT, **config})
+    for name in files:
+        if name.startswith("-"):
+            (source / name[1:]).unlink()
+        else:
+            (source / name).write_bytes(b"x")
+    with pytest.raises(DeployError, match=told):
+        api.init("mine", source=str(source), root=tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_folder_with_only_another_format(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(DeployError, match=r"files in other formats: \.onnx"):
+        describe_source(str(tmp_path))
+
+
+def test_a_folder_of_timm(tmp_path: Path) -> None:
+    config = {"architecture": "vit_tiny", "num_classes": 7, "pretrained_cfg": {"input_size": [3, 96, 96]}}
+    found = describe_source(str(pretrained(tmp_path / "source", config)))
+    assert [one.dims for one in (*found.inputs, *found.outputs)] == [(3, 96, 96), (7,)]
+    assert found.parameters["MODEL_CLASS"] == "timm:create_model"
+    assert json.loads(found.parameters["MODEL_KWARGS"]) == {"model_name": "vit_tiny", "num_classes": 7}
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "inputs", "outputs"),
+    [
+        ("timm:create_model", {"model_name": "vit_base_patch16_384", "num_classes": 5}, (3, 384, 384), (5,)),
+        ("timm.models:resnet18", {"in_chans": 1}, (1, 224, 224), (1000,)),
+        ("torchvision.models:inception_v3", {}, (3, 299, 299), (1000,)),
+        ("torchvision.models:get_model", {"name": "resnet18", "num_classes": 3}, (3, 224, 224), (3,)),
+        ("torchvision.models.segmentation:fcn_resnet50", {}, (3, 224, 224), (21, 224, 224)),
+        ("torchvision.models.video:r3d_18", {}, (3, 16, 112, 112), (400,)),
+    ],
+)
+def test_functions_of_libraries(
+    name: str, kwargs: dict[str, Any], inputs: tuple[int, ...], outputs: tuple[int, ...]
+) -> None:
+    found = describe_source(LibrarySource(name=name, kwargs=kwargs))
+    assert [one.dims for one in (*found.inputs, *found.outputs)] == [inputs, outputs]
+    assert found.parameters.get("MODEL_KWARGS", "{}") == json.dumps(kwargs)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "told"),
+    [
+        ("timm:create_model", {}, "it makes models of any name, and none is given"),
+        ("torchvision.models:get_model", {}, "it makes models of any name, and none is given"),
+        ("torchvision.models:ResNet", {}, "ResNet is not a function that makes a model"),
+        ("torchvision.models:list_models", {}, "list_models is not a function that makes a model"),
+        ("torchvision.models.detection:fasterrcnn_resnet50_fpn", {}, "do not take and return one tensor"),
+        ("timm:create_model", {"model_name": "a", "num_classes": 0}, "cannot be determined from"),
+        ("timm:create_model", {"model_name": "a", "pretrained": True}, "pretrained would download weights"),
+        ("timm.data:create_transform", {}, "cannot be determined from its name"),
+    ],
+)
+def test_functions_of_libraries_that_are_refused(name: str, kwargs: dict[str, Any], told: str) -> None:
+    with pytest.raises(DeployError, match=told):
+        describe_source(LibrarySource(name=name, kwargs=kwargs))
+
+
+def test_a_class_is_not_deployed_without_weights(tmp_path: Path) -> None:
+    def problems(name: str) -> list[str]:
+        model = tmp_path / "models" / name
+        found = find_problems(model, read_config(model), make_manifest(), plain=False)
+        return [one.id for one in found if one.level == "error"]
+
+    file = tmp_path / "resnet.safetensors"
+    pretrained(tmp_path, {})
+    (tmp_path / "model.safetensors").rename(file)
+    for name, weights in (("bare", None), ("given", str(file)), ("random", "none")):
+        source = LibrarySource(name="torchvision.models:resnet50", weights=weights)
+        api.init(name, source=source, root=tmp_path)
+    assert problems("bare") == ["class-without-weights"]
+    assert problems("given") == problems("random") == []
+    assert (tmp_path / "models" / "given" / "1" / "resnet.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("file", "told"), [("absent.pt", "there is no such file"), ("empty.pt", "it is empty")]
+)
+def test_weights_that_are_none(tmp_path: Path, file: str, told: str) -> None:
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(DeployError, match=told):
+        describe_source(LibrarySource(name="torchvision.models:resnet50", weights=str(tmp_path / file)))
 
 
 def test_what_is_there_is_left_alone(tmp_path: Path) -> None:

@@ -213,6 +213,8 @@ def tell(folder: Path) -> str:
 def test_what_a_folder_of_hugging_face_says(tmp_path: Path) -> None:
     """What cannot be understood is refused, and nothing else is raised; no text of it becomes a line of its own."""
     (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    (tmp_path / "tokenizer.json").touch()
     for architecture in (*ARCHITECTURES, EVIL + "Model"):
         for key in (*KEYS, "architectures", "dtype", "id2label"):
             for bad in [*BAD, -(2**70), 2**31]:
@@ -220,7 +222,8 @@ def test_what_a_folder_of_hugging_face_says(tmp_path: Path) -> None:
                 (tmp_path / "config.json").write_text(json.dumps({**sound, key: bad}))
                 said = tell(tmp_path)
                 assert "\x1b" not in said, (architecture, key, bad)
-    (tmp_path / "modules.json").write_text("[]")
+    modules = [{"type": "s.Transformer", "path": ""}, {"type": "s.Pooling", "path": "1_Pooling"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
     for bad in [*BAD, 2**31]:
         (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": bad}))
         (tmp_path / "config.json").write_text(json.dumps({"hidden_size": bad}))

@@ -69,3 +69,14 @@ def test_what_is_done_in_time_goes_on_and_progress_is_told(monkeypatch: pytest.M
     assert len(told) >= 2
     assert told == sorted(told)
     time.sleep(0.3)  # nothing comes afterwards
+
+
+def test_work_ends_when_it_is_too_much() -> None:
+    module = deadline_module()
+    began = time.monotonic()
+    with (
+        pytest.raises(module.OutOfTimeError),
+        module.Deadline(60, print, lambda: time.monotonic() > began + 0.1),
+    ):
+        sleep_in_python()
+    assert time.monotonic() - began < 10

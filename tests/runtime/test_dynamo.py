@@ -131,6 +131,7 @@ def test_the_recompile_limit(serve: Serve) -> None:
     for size in range(1, 9):
         model.infer(x=x(size))
     assert graphs() - before == 3
+    assert sum("as many as RECOMPILE_LIMIT allows" in text for text in serve.warnings()) == 1
 
 
 def test_a_model_that_does_not_compile_whole(serve: Serve) -> None:

@@ -117,3 +117,22 @@ def test_which_parameters_were_given_weights() -> None:
     with evidence:
         layers[1].load_state_dict(layers[0].state_dict())
     assert evidence.gave_all(layers)
+
+
+def test_a_load_that_failed_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"x")
+    with watched() as evidence:
+        for one in (path, tmp_path / "absent.bin"):
+            with pytest.raises(Exception, match=r"."):
+                torch.load(one, weights_only=True)
+    assert not evidence.loaded
+    assert evidence.paths == []
+
+
+def test_parameters_that_no_load_gave(tmp_path: Path) -> None:
+    body, head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    with watched() as evidence:
+        body.load_state_dict(torch.nn.Linear(2, 2).state_dict())
+    assert evidence.ungiven(torch.nn.Sequential(body, head)) == ["1.weight", "1.bias"]
+    assert evidence.ungiven(body) == []

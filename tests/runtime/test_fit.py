@@ -266,3 +266,52 @@ def test_what_is_no_state_dict_names_its_key(serve: Serve, state: Any, told: str
     serve.write(LINEAR)
     torch.save(state, serve.folder() / "model.pt")
     assert serve.error(simple()) == f"model.pt contains a dict, not a state_dict: {told}"
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.bool])
+def test_quantized_weights_of_a_model_that_is_not(serve: Serve, dtype: torch.dtype) -> None:
+    serve.write(LINEAR)
+    torch.save(plain(dtype), serve.folder() / "model.pt")
+    name = str(dtype).removeprefix("torch.")
+    told = f"linear.weight is {name}, the model's float32: what turns one into the other is not in the file"
+    assert told in serve.error(simple())
+
+
+def test_sparse_weights(serve: Serve) -> None:
+    serve.write(LINEAR)
+    given = {key: value.to_sparse() if value.dim() == 2 else value for key, value in plain().items()}
+    torch.save(given, serve.folder() / "model.pt")
+    loaded = serve.load(simple()).instance.engine.model.eager
+    assert torch.equal(loaded.linear.weight, plain()["linear.weight"])
+
+
+def test_a_computed_buffer_of_another_size(serve: Serve) -> None:
+    source = LINEAR.replace(
+        "\n    def forward",
+        "        self.register_buffer('position_ids', torch.arange(8))\n\n    def forward",
+    )
+    serve.write(source)
+    torch.save({**plain(), "position_ids": torch.arange(4)}, serve.folder() / "model.pt")
+    loaded = serve.load(simple()).instance.engine.model.eager
+    assert torch.equal(loaded.position_ids, torch.arange(8))
+    assert serve.warnings() == ["net: model.pt has position_ids, which Net computes itself: not loaded"]
+
+
+def test_a_head_that_no_load_gave_is_said(serve: Serve) -> None:
+    serve.write("""
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Linear(4, 4)
+        self.body.load_state_dict(torch.nn.Linear(4, 4).state_dict())
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+""")
+    serve.load(simple())
+    assert serve.warnings() == [
+        "net: no weights were loaded into head.weight, head.bias of Net: as constructed"
+    ]

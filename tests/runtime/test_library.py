@@ -38,10 +38,45 @@ def test_a_function_beside_the_weights_that_makes_the_model(serve: Serve) -> Non
     np.testing.assert_allclose(model.infer(x=X)["y"][:, 0], X.sum(1), rtol=1e-6)
 
 
-def test_a_class_without_weights_is_said(serve: Serve) -> None:
+def test_a_class_without_weights_is_refused(serve: Serve) -> None:
     serve.folder()
-    serve.load(simple(MODEL_CLASS="torch.nn:Linear", MODEL_KWARGS=SHAPE))
-    assert serve.warnings() == ["net: Linear has parameters but no weights file: served as constructed"]
+    assert serve.error(simple(MODEL_CLASS="torch.nn:Linear", MODEL_KWARGS=SHAPE)) == (
+        "Linear has parameters and the version folder no weights: weight, bias would be random. Put the weights there; "
+        'MODEL_WEIGHTS: "none" serves what torch.nn:Linear returns as it is'
+    )
+
+
+def test_a_class_that_is_served_as_constructed_where_that_is_said(serve: Serve) -> None:
+    serve.folder()
+    serve.load(simple(MODEL_CLASS="torch.nn:Linear", MODEL_KWARGS=SHAPE, MODEL_WEIGHTS="none"))
+
+
+@pytest.mark.parametrize("name", ["small", "made"])
+def test_code_beside_the_weights_that_reads_them(serve: Serve, name: str) -> None:
+    text = """
+import os
+
+def small():
+    net = Net(bias=False)
+    net.load_state_dict(torch.load(os.path.join(os.path.dirname(__file__), "model.pt")))
+    return net
+
+made = small()
+"""
+    serve.write(LINEAR + text, file="zoo.py")
+    torch.save({"linear.weight": torch.ones(3, 4)}, serve.folder() / "model.pt")
+    model = serve.load(simple(MODEL_CLASS=f"zoo:{name}"))
+    np.testing.assert_allclose(model.infer(x=X)["y"][:, 0], X.sum(1), rtol=1e-6)
+    assert serve.warnings() == []
+
+
+def test_two_models_whose_code_has_one_name(serve: Serve) -> None:
+    for name, value in (("one", 1.0), ("two", 2.0)):
+        text = "import torch\n\ndef make():\n    return Twice()\n\nclass Twice(torch.nn.Module):\n"
+        text += f"    def forward(self, x):\n        return x[:, :3] * {value}\n"
+        serve.write(text, name, file="zoo.py")
+    answers = [serve.load(simple(MODEL_CLASS="zoo:make"), name).infer(x=X)["y"] for name in ("one", "two")]
+    np.testing.assert_allclose(answers[1], 2 * answers[0])
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,35 @@ def test_a_state_dict_without_its_model(serve: Serve, linear: torch.nn.Linear) -
 def test_weights_beside_a_function(serve: Serve, linear: torch.nn.Linear) -> None:
     serve.write("def f(x):\n    return x\n")
     torch.save(linear.state_dict(), serve.folder() / "model.pt")
-    assert serve.error(simple()) == "model.pt has no effect: f is a function, not an nn.Module"
+    assert serve.error(simple()) == (
+        "model.pt has no effect: f is a function, not an nn.Module; if it makes the model, name it with MODEL_CLASS"
+    )
+
+
+def test_weights_that_a_function_reads(serve: Serve, linear: torch.nn.Linear) -> None:
+    serve.write("""
+import os
+import torch
+
+net = torch.jit.load(os.path.join(os.path.dirname(__file__), "model.pt"))
+
+def f(x):
+    return net(x)
+""")
+    save_script(linear, serve.folder() / "model.pt")
+    np.testing.assert_allclose(serve.load(simple()).infer(x=X)["y"], expected(linear), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "makes", ["def make(bias=True):\n    return Net(bias)\n", "make = functools.partial(Net, bias=True)\n"]
+)
+def test_a_function_that_makes_the_model(serve: Serve, linear: torch.nn.Linear, makes: str) -> None:
+    serve.write(f"import functools\n{LINEAR}\n{makes}")
+    torch.save(
+        {f"linear.{key}": value for key, value in linear.state_dict().items()}, serve.folder() / "model.pt"
+    )
+    model = serve.load(simple(MODEL_CLASS="make", MODEL_KWARGS='{"bias": true}'))
+    np.testing.assert_allclose(model.infer(x=X)["y"], expected(linear), rtol=1e-6)
 
 
 def save_script(module: torch.nn.Module, path: Path) -> None:

@@ -260,3 +260,26 @@ def test_the_users_file_is_called_otherwise(serve: Serve, linear: torch.nn.Linea
     torch.save(state(linear), serve.folder() / "net.pt")
     named = {**simple(), "default_model_filename": "net.py"}
     np.testing.assert_allclose(serve.load(named).infer(x=X)["y"], expected(linear), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["import sys\nsys.exit(3)\n", "import argparse\nargparse.ArgumentParser().parse_args(['--data'])\n"],
+)
+def test_a_program_that_ends(serve: Serve, program: str) -> None:
+    serve.write(LINEAR + program)
+    told = serve.error(simple())
+    assert told.startswith("model.py ends the process (SystemExit: ")
+    assert told.endswith("): what it does as a program belongs under `if __name__ == '__main__':`")
+
+
+def test_a_constructor_that_ends_the_process(serve: Serve) -> None:
+    serve.write(LINEAR.replace("self.linear =", "raise SystemExit(1)\n        self.linear ="))
+    assert serve.error(simple()).startswith("the constructor of Net ends the process (SystemExit: 1)")
+
+
+def test_an_abstract_class_is_no_candidate(serve: Serve) -> None:
+    base = "import abc, torch\nclass Base(torch.nn.Module, abc.ABC):\n"
+    base += "    @abc.abstractmethod\n    def forward(self, x): ...\n"
+    serve.write(base + LINEAR.replace("torch.nn.Module", "Base"))
+    serve.load(simple())

@@ -150,6 +150,44 @@ def test_compiling_that_takes_too_long_is_an_error_if_that_is_asked_for(serve: S
     assert told.endswith('COMPILE_FALLBACK: "eager" serves it uncompiled')
 
 
+IN_PIECES = """
+import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+PIECES
+        return x[:, :3]
+""".replace("PIECES", "        if x.sum() < 1e9:\n            x = x + 1\n" * 5)
+
+
+@pytest.mark.parametrize("limit", ["2", "3"])
+def test_graphs_are_counted_for_the_model_and_not_for_a_function(serve: Serve, limit: str) -> None:
+    serve.write(IN_PIECES)
+    parameters = {SEED: '{"backend": "aot_eager"}', "RECOMPILE_LIMIT": limit}
+    model = serve.load(config([X4], [Y3], max_batch_size=8, parameters=parameters))
+    (warning,) = serve.warnings()
+    assert f"torch.compile needs more graphs than {limit} (RECOMPILE_LIMIT): " in warning
+    assert "served uncompiled. Increase RECOMPILE_LIMIT to compile more" in warning
+    assert model.instance.engine.served == "eager"
+    np.testing.assert_array_equal(model.infer(x=np.zeros((2, 4), np.float32))["y"], np.full((2, 3), 5))
+
+
+def test_too_many_graphs_are_an_error_if_that_is_asked_for(serve: Serve) -> None:
+    serve.write(IN_PIECES)
+    parameters = {SEED: '{"backend": "aot_eager"}', "RECOMPILE_LIMIT": "2", "COMPILE_FALLBACK": "error"}
+    told = serve.error(config([X4], [Y3], max_batch_size=8, parameters=parameters))
+    assert told.startswith("torch.compile needs more graphs than 2 (RECOMPILE_LIMIT): ")
+    assert told.endswith('COMPILE_FALLBACK: "eager" serves it uncompiled')
+
+
+def test_as_many_graphs_as_may_be(serve: Serve) -> None:
+    serve.write(IN_PIECES)
+    parameters = {SEED: '{"backend": "aot_eager"}', "RECOMPILE_LIMIT": "40"}
+    model = serve.load(config([X4], [Y3], max_batch_size=8, parameters=parameters))
+    assert model.instance.engine.served == "dynamo"
+    assert serve.warnings() == []
+
+
 HALF = LINEAR.replace(
     "self.linear(x)", "self.linear(torch.relu(self.linear(x) @ self.linear.weight)).float()"
 )

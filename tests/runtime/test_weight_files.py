@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -444,3 +445,43 @@ def test_arguments_and_scores_beside_the_weights(serve: Serve) -> None:
     kept = {"model": state(), "args": argparse.Namespace(lr=0.1), "best": np.float64(0.9), "n": np.int64(3)}
     torch.save(kept, serve.folder() / "last.ckpt")
     assert is_loaded(serve.load(simple()))
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors", "pytorch_model.bin"])
+def test_a_folder_in_the_place_of_a_file(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    (serve.folder() / name).mkdir()
+    assert serve.error(simple()) == (
+        f"{name} cannot be read: it is a folder, not a file: put the file itself into the version folder"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [".model.pt", "../model.safetensors", "model.pth.gz", "model.tar.gz", "weights.zip"]
+)
+def test_weights_where_nothing_looks_for_them(serve: Serve, name: str) -> None:
+    serve.write(LINEAR)
+    path = serve.folder() / name
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("net/model.pt", b"x")
+    elif name.endswith(".gz"):
+        path.write_bytes(b"\x1f\x8b")
+    elif name.endswith(".safetensors"):
+        save_file(state(), path)
+    else:
+        torch.save(state(), path)
+    assert f"Net has parameters, and nothing has read {name}: " in serve.error(simple())
+    serve.load(simple(MODEL_WEIGHTS="none"))
+
+
+def test_an_index_that_leaves_a_shard_out(serve: Serve) -> None:
+    serve.write(LINEAR)
+    for number, (key, value) in enumerate(state().items(), 1):
+        save_file({key: value}, serve.folder() / f"model-{number:05}-of-00002.safetensors")
+    index = {"weight_map": {"linear.weight": "model-00001-of-00002.safetensors"}}
+    (serve.folder() / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert serve.error(simple()) == (
+        "model.safetensors.index.json cannot be read: it does not name model-00002-of-00002.safetensors, "
+        "which is one of its shards"
+    )
