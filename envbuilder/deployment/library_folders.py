@@ -22,6 +22,7 @@ from envbuilder.deployment.weight_files import (
     SAFETENSORS,
     UNREADABLE,
     WeightSet,
+    describes_timm,
     find_weights,
     holds_weights,
     unclear,
@@ -71,7 +72,7 @@ def describe_folder(folder: Path) -> LibraryModel:
         return _sentences(folder)
     config = _json(folder / "config.json")
     _refuse_special(folder, config)
-    if isinstance(config.get("architecture"), str) and isinstance(config.get("pretrained_cfg"), dict):
+    if describes_timm(config):
         return _timm(folder, config)
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else None
@@ -214,23 +215,26 @@ def _left_out(folder: Path, weights: WeightSet, kept: Sequence[str] = ()) -> tup
 
 
 def _timm(folder: Path, config: Mapping[str, Any]) -> LibraryModel:
-    pretrained = config["pretrained_cfg"]
     weights = _weights(folder)
     try:
-        size = tuple(map(int, pretrained.get("input_size") or (3, 224, 224)))
-        classes = int(config.get("num_classes") or pretrained["num_classes"])
-        picture = Tensor(name="image", data_type="FP32", dims=size)
-        scores = Tensor(name="scores", data_type="FP32", dims=(classes,))
+        pretrained = config.get("pretrained_cfg", config)
+        channels, height, width = pretrained["input_size"]
+        made = config.get("model_args") or {}  # takes precedence over what the model was trained with
+        channels, size = made.get("in_chans") or channels, made.get("img_size") or (height, width)
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        # A model without classes returns its features.
+        classes = int(config.get("num_classes", pretrained.get("num_classes", 1000)))
+        picture = Tensor(name="image", data_type="FP32", dims=(int(channels), int(height), int(width)))
+        scores = Tensor(name="scores", data_type="FP32", dims=(classes or int(config["num_features"]),))
         check(picture, scores)
     except UNTOLD as error:
         raise _untold(folder / "config.json", str(config["architecture"])) from error
-    made = {"model_name": config["architecture"], "num_classes": classes, **(config.get("model_args") or {})}
+    architecture = printable_line(str(config["architecture"]))
     return LibraryModel(
-        what=f"{printable_line(str(config['architecture']))} of timm",
+        what=f"{architecture}, as timm wrote it: images scaled as pretrained_cfg in config.json says",
         inputs=(picture,),
         outputs=(scores,),
         dependencies=("timm", "torchvision"),
-        parameters={"MODEL_CLASS": "timm:create_model", "MODEL_KWARGS": json.dumps(made)},
         folder=folder,
         left_out=_left_out(folder, weights),
     )

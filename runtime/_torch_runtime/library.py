@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from .errors import ModelError, describe, in_words
+from .errors import ModelError, describe, hint_for, in_words
 from .evidence import Evidence, may_load
 from .loading import Loaded, construct, give_weights
 from .log import Log
 from .parameters import Parameters
 from .pretrained import Pretrained
 from .source import PACKAGE, Files, ended, forget_other_folders
-from .weight_files import is_pretrained
+from .timm_folder import make_timm
+from .weight_files import is_pretrained, is_timm
 
 
 def names_library(parameters: Parameters) -> bool:
@@ -45,12 +46,15 @@ def load_library(files: Files, folder: str, parameters: Parameters, outputs: lis
     evidence = Evidence()
     with evidence if may_load(folder) else contextlib.nullcontext():
         found = import_named(wanted) if wanted else None
-    if is_pretrained(folder) and (found is None or hasattr(found, "from_pretrained")):
+    alone = found is None and not is_timm(folder)
+    if is_pretrained(folder) and (alone or hasattr(found, "from_pretrained")):
         return Pretrained(files, folder, parameters, log).load(found, outputs)
     if isinstance(found, torch.nn.Module) and parameters.model_kwargs:
         raise ModelError(
             f"MODEL_KWARGS has no effect: {wanted} is an instance already, not a class or a function"
         )
+    if found is None and not files.sets and not parameters.model_weights:
+        raise ModelError(f"{folder} contains a config.json but no weights")
     with evidence:
         if found is None:
             module = make_timm(folder, parameters)

@@ -332,14 +332,6 @@ def test_a_folder_with_only_another_format(tmp_path: Path) -> None:
         describe_source(str(tmp_path))
 
 
-def test_a_folder_of_timm(tmp_path: Path) -> None:
-    config = {"architecture": "vit_tiny", "num_classes": 7, "pretrained_cfg": {"input_size": [3, 96, 96]}}
-    found = describe_source(str(pretrained(tmp_path / "source", config)))
-    assert [one.dims for one in (*found.inputs, *found.outputs)] == [(3, 96, 96), (7,)]
-    assert found.parameters["MODEL_CLASS"] == "timm:create_model"
-    assert json.loads(found.parameters["MODEL_KWARGS"]) == {"model_name": "vit_tiny", "num_classes": 7}
-
-
 @pytest.mark.parametrize(
     ("name", "kwargs", "inputs", "outputs"),
     [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.helpers.runtime import LINEAR, SEED, config, field, simple
+from tests.helpers.runtime import LINEAR, simple
 from tests.runtime.conftest import Serve
 
 pytestmark = pytest.mark.torch
@@ -122,67 +122,3 @@ def test_a_library_and_a_file(serve: Serve) -> None:
 def test_a_function_of_a_model_file_where_there_is_none(serve: Serve) -> None:
     (serve.folder() / "config.json").write_text('{"model_type": "bert"}')
     assert serve.error(simple(MODEL_FUNCTION="f")).startswith("MODEL_FUNCTION has no effect: ")
-
-
-class Pretrained(torch.nn.Linear):
-    """Stands in for a class of transformers."""
-
-    config = types.SimpleNamespace(use_cache=True)
-
-    @classmethod
-    def from_pretrained(cls, *_: Any, **__: Any) -> Any:
-        return cls(4, 3), {}
-
-    @classmethod
-    def from_config(cls, _: Any) -> Any:
-        return cls(4, 3)
-
-
-@pytest.fixture
-def transformers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """A folder of a model that the library's stand-in loads."""
-    library = types.ModuleType("transformers")
-    library.__version__ = "4.0"  # type: ignore[attr-defined]
-    found = types.SimpleNamespace(architectures=None)
-    library.AutoConfig = types.SimpleNamespace(from_pretrained=lambda *_, **__: found)  # type: ignore[attr-defined]
-    library.AutoModel = Pretrained  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "transformers", library)
-    (serve.folder() / "config.json").write_text('{"model_type": "bert"}')
-    save_file({"weight": torch.ones(3, 4), "bias": torch.zeros(3)}, serve.folder() / "model.safetensors")
-    return serve
-
-
-def test_an_adapter_that_is_not_served_is_said(transformers: Serve) -> None:
-    (transformers.folder() / "adapter_config.json").write_text("{}")
-    transformers.load(simple())
-    assert transformers.warnings()[0].startswith("net: adapter_config.json: served without its adapter")
-
-
-def test_shards_beside_a_file_that_the_library_would_take(transformers: Serve) -> None:
-    folder = transformers.folder()
-    save_file({"weight": torch.zeros(3, 4), "bias": torch.zeros(3)}, folder / "part.safetensors")
-    index = {"weight_map": {"weight": "part.safetensors", "bias": "part.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    model = transformers.load(simple(MODEL_WEIGHTS="model.safetensors.index.json"))
-    assert not model.infer(x=X)["y"].any()
-
-
-def test_kwargs_that_a_configuration_has_not(transformers: Serve) -> None:
-    folder = transformers.folder()
-    (folder / "model.safetensors").rename(folder / "net.safetensors")
-    assert transformers.error(simple(MODEL_KWARGS='{"size": 1}')) == "MODEL_KWARGS: config.json has no 'size'"
-
-
-def test_generate_answers_for_sequences(transformers: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    described = config([field("input", "FP32", [4])], [field("sequences", "FP32", [3])], max_batch_size=8)
-    described["parameters"] = {SEED: {"string_value": '{"dynamic": true}'}}
-    assert transformers.error(described).startswith(
-        "output 'sequences' is what generate() returns, and Pretrained has none: "
-    )
-    options = types.SimpleNamespace(pad_token_id=0, eos_token_id=None, max_new_tokens=None)
-    monkeypatch.setattr(Pretrained, "generation_config", options, raising=False)
-    monkeypatch.setattr(Pretrained, "generate", lambda _, input: input[:, :3] + 1, raising=False)
-    model = transformers.load(described)
-    np.testing.assert_array_equal(model.infer(input=X)["sequences"], X[:, :3] + 1)
-    assert transformers.warnings() == [f"net: {SEED} has no effect: generate() is not compiled"]
-    assert any("served by eager" in text for _, text in transformers.pb.Logger.lines)

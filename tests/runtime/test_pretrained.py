@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.helpers.runtime import simple
+from tests.helpers.runtime import SEED, config, field, simple
 from tests.runtime.conftest import Serve
 
 pytestmark = pytest.mark.torch
@@ -170,3 +170,18 @@ def test_kwargs_that_a_configuration_has_not(transformers: Serve) -> None:
     folder = transformers.folder()
     (folder / "model.safetensors").rename(folder / "net.safetensors")
     assert transformers.error(simple(MODEL_KWARGS='{"size": 1}')) == "MODEL_KWARGS: config.json has no 'size'"
+
+
+def test_generate_answers_for_sequences(transformers: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = config([field("input", "FP32", [4])], [field("sequences", "FP32", [3])], max_batch_size=8)
+    described["parameters"] = {SEED: {"string_value": '{"dynamic": true}'}}
+    assert transformers.error(described).startswith(
+        "output 'sequences' is what generate() returns, and Pretrained has none: "
+    )
+    options = types.SimpleNamespace(pad_token_id=0, eos_token_id=None, max_new_tokens=None)
+    monkeypatch.setattr(Pretrained, "generation_config", options, raising=False)
+    monkeypatch.setattr(Pretrained, "generate", lambda _, input: input[:, :3] + 1, raising=False)
+    model = transformers.load(described)
+    np.testing.assert_array_equal(model.infer(input=X)["sequences"], X[:, :3] + 1)
+    assert transformers.warnings() == [f"net: {SEED} has no effect: generate() is not compiled"]
+    assert any("served by eager" in text for _, text in transformers.pb.Logger.lines)

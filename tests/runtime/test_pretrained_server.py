@@ -17,8 +17,10 @@ from tritonclient.utils import InferenceServerException
 
 from envbuilder.building.build import build
 from envbuilder.config.settings import Settings
-from envbuilder.deployment.from_library import LibraryModel, Tensor, describe_source, write_model
+from envbuilder.deployment.architectures import Tensor
+from envbuilder.deployment.from_library import describe_source, write_model
 from envbuilder.deployment.layout import deploy
+from envbuilder.deployment.library_model import LibraryModel
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.lockfile.check import check_lock
 from envbuilder.recipe.load import load_recipe

@@ -24,7 +24,8 @@ pytestmark = [
 def test_what_a_start_was_made_of(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prefix = tmp_path / "python_env_abc" / "0"
     (prefix / "share" / "envbuilder").mkdir(parents=True)
-    (prefix / "share" / "envbuilder" / "manifest.json").write_text('{"recipe": "cpu", "lock_digest": "ab12"}')
+    manifest = '{\n "lock_digest": "ab12",\n "recipe": "cpu",\n "files": [the long list is not read]\n}\n'
+    (prefix / "share" / "envbuilder" / "manifest.json").write_text(manifest)
     (prefix / "bin").mkdir()
     (prefix / "bin" / "python").touch()
     monkeypatch.setattr(sys, "prefix", str(prefix))
