@@ -47,14 +47,14 @@ def init(
     torch: str | None = None,
     cuda: str | None = None,
     source: str | LibrarySource | None = None,
-    root: Path | None = None,
+    root: StrPath | None = None,
 ) -> Path:
     """Write a starter recipe and return its path: ``recipes/NAME.yaml``, or NAME if it is a path.
 
     The JSON schema for editors is written next to it. *source* is a folder written by Hugging Face's
-    ``save_pretrained``, or ``module:name`` of torchvision or timm: the recipe gets its dependencies, and
-    ``models/NAME`` in *root* becomes a model directory with a complete configuration. A
-    :class:`LibrarySource` says what a function of a library is called with, and the file of its weights.
+    ``save_pretrained`` or timm's ``save_for_hf``, or ``module:name`` of torchvision or timm: the recipe gets its
+    dependencies, and ``models/NAME`` in *root* becomes a model directory with a complete configuration. A
+    :class:`LibrarySource` gives the arguments of a library's function and the file with its weights.
 
     Raises:
         RecipeError: the recipe exists already, or the values do not make a valid recipe.

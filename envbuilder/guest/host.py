@@ -313,7 +313,7 @@ def stand_in() -> Any:
     import triton_python_backend_utils as found
 
     if os.path.dirname(str(found.__file__)).startswith(STUB):
-        return _hosting.get("module", found)
+        return hosting.get("module", found)
     own = "_envbuilder_guest.stub.triton_python_backend_utils"
     module = importlib.import_module(own)
     for name in module.__all__:
@@ -322,7 +322,7 @@ def stand_in() -> Any:
     return module
 
 
-_hosting: dict[str, Any] = {}
+hosting: dict[str, Any] = {}
 """The stand-in with the names that a host needs, once a model does not see those."""
 
 
@@ -330,7 +330,7 @@ def hide_host_names() -> None:
     """Take from Triton's module what it has for a host only: a model that names that fails on a server, too."""
     module = stand_in()
     if isinstance(module, types.ModuleType) and module is sys.modules.get("triton_python_backend_utils"):
-        _hosting["module"] = types.SimpleNamespace(
+        hosting["module"] = types.SimpleNamespace(
             **{name: getattr(module, name) for name in module.__all__}, HOST_ONLY=module.HOST_ONLY
         )
         for name in module.HOST_ONLY:

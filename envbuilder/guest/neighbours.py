@@ -74,9 +74,11 @@ class Neighbours:
             child.close()
 
     def ready(self, name: str, version: str) -> bool:
-        """Say whether a model could be asked: it is there, or it is the one that asks."""
-        job = self.job if name == self.job["config"].get("name") else self.known.get(name, {})
-        if "reason" in job or "model" not in job:
+        """Return whether a server has the model: also one that cannot run here, and the one that asks."""
+        job = self.job if name == self.job.get("config", {}).get("name") else self.known.get(name, {})
+        if "reason" in job:
+            return "config" in job  # without one, no server can load it
+        if "model" not in job:
             return False
         return version in ("", job["version"]) or os.path.isdir(os.path.join(job["model"], version))
 
@@ -104,7 +106,7 @@ class Neighbours:
         self.children.clear()
 
     def _config(self, name: str) -> dict[str, Any]:
-        if name not in self.known and name == self.job["config"].get("name"):
+        if name not in self.known and name == self.job.get("config", {}).get("name"):
             raise self._not_known("it calls itself")
         if name not in self.known:
             self.unknown.append(f"it calls the model '{name}', which is not available")

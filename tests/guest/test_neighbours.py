@@ -135,11 +135,13 @@ def test_it_is_loaded_again_with_another_configuration(asking: Neighbours, pb: A
 
 
 def test_what_is_not_there_is_noted(models: Models, pb: Any) -> None:
-    models.known["apart"] = {"reason": "which runs in another environment"}
+    models.known["apart"] = {"reason": "which runs in another environment", "config": described("apart")}
+    models.known["bad"] = {"reason": "which no server can load: it has no version"}
     neighbours = models.neighbours()
     assert neighbours.ready("apart", "1")
+    assert not neighbours.ready("bad", "1")
     assert not neighbours.ready("none", "1")
-    with pytest.raises(pb.TritonModelException, match="Request for unknown model: 'none' is not found"):
+    with pytest.raises(pb.TritonModelException, match="Model 'none' is not ready"):
         neighbours.answer("none", {"x": X}, [])
     with pytest.raises(pb.TritonModelException, match="this needs a server"):
         neighbours.answer("apart", {"x": X}, [])
@@ -164,7 +166,7 @@ def test_a_model_that_asks_another(models: Models, pb: Any) -> None:
     neighbours = models.neighbours()
     try:
         assert neighbours.answer("caller", {"x": X}, ["y"])[0]["y"].tolist() == [[2.0, 4.0]]
-        with pytest.raises(pb.TritonModelException, match="'nowhere' is not found"):
+        with pytest.raises(pb.TritonModelException, match="Model 'nowhere' is not ready"):
             neighbours.answer("lost", {"x": X}, ["y"])
         assert neighbours.unknown == ["it calls the model 'nowhere', which is not available"]
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envbuilder.guest.host import Host
+from envbuilder.guest.host import Host, stand_in
 from envbuilder.guest.neighbours import Neighbours
 from envbuilder.guest.probe import Probe, outside_modules
 from envbuilder.guest.serving import StageError
@@ -68,8 +68,9 @@ class Made:
 
 @pytest.fixture(autouse=True)
 def _alone(pb: Any) -> Iterator[None]:
+    before = stand_in().use_router(Neighbours({}))  # which knows no other model
     yield
-    pb.use_router(Neighbours({}))  # which knows no other model
+    stand_in().use_router(before)
 
 
 def test_a_model_that_works(tmp_path: Path) -> None:

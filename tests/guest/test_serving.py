@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from envbuilder.guest.cases import packed
-from envbuilder.guest.host import Host
+from envbuilder.guest.host import Host, stand_in
 from envbuilder.guest.neighbours import Neighbours
 from envbuilder.guest.serving import Ensemble, OwnModel, RuntimeModel, cpp_compiler, seed, unique_graphs
 from tests.helpers.runtime import LINEAR, RUNTIME, field
@@ -42,8 +42,9 @@ class TritonPythonModel:
 @pytest.fixture
 def scratch(tmp_path: Path, pb: Any) -> Iterator[Path]:
     (tmp_path / "scratch").mkdir()
+    before = stand_in().use_router(Neighbours({}))  # which knows no other model
     yield tmp_path / "scratch"
-    pb.use_router(Neighbours({}))  # which knows no other model
+    stand_in().use_router(before)
 
 
 def host_of(scratch: Path, config: dict[str, Any], **rest: Any) -> Host:

@@ -57,9 +57,10 @@ class _State:
     """Whether the model of this process is decoupled."""
 
 
-def use_router(router: Router) -> None:
-    """Let *router* ask other models from now on. Triton's module has no such function."""
-    _State.router = router
+def use_router(router: Router) -> Router:
+    """Let *router* ask other models from now on; return the one before. Triton's module has no such function."""
+    before, _State.router = _State.router, router
+    return before
 
 
 def begin_serving(decoupled: bool) -> None:
