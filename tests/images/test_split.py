@@ -104,6 +104,7 @@ def test_members_are_one_stream_with_places(tmp_path: Path) -> None:
         (gzip.compress(b"x" * 1000)[:-9], "it is truncated: its gzip stream is incomplete"),
         (gzip.compress(b"x") + b"more", "its gzip stream is damaged: "),
     ],
+    ids=["no gzip", "cut off", "more behind it"],
 )
 def test_members_that_are_none(tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "members"
