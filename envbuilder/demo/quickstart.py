@@ -30,7 +30,7 @@ from envbuilder.verification.server.tritonserver import RunningServer, find_serv
 from envbuilder.verification.verify import VerifyRequest, verify
 
 RECIPE: Final = "cpu"
-_SERVER_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+SERVER_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 """The server's PATH, on which it finds a compiler."""
 _ROWS: Final = 3
 
@@ -101,7 +101,7 @@ def quickstart(session: Session, *, keep: Path | None = None) -> Quickstart:
             output=folder / "envs",
             interpreter_change=True,
         )
-        compiled = any(shutil.which(name, path=_SERVER_PATH) for name in ("g++", "c++"))
+        compiled = any(shutil.which(name, path=SERVER_PATH) for name in ("g++", "c++"))
         model = _sample(folder / "models", compiled, reporter)
         checks = verified(report.archive, model, session)
         reporter.step("Deploying the sample model")
@@ -174,7 +174,7 @@ def _serve(
 def ask(running: RunningServer) -> np.ndarray[Any, Any]:
     """Send three rows at once, and the first alone, which must give the same outputs."""
     rows = np.random.default_rng(0).standard_normal((_ROWS, 128), dtype=np.float32)
-    together, alone = _infer(running, rows), _infer(running, rows[:1])
+    together, alone = infer(running, rows), infer(running, rows[:1])
     differing = differences({"y": together[:1]}, {"y": alone})
     if together.shape != (_ROWS, 16) or differing or not np.isfinite(together).all():
         raise VerifyError(
@@ -185,7 +185,8 @@ def ask(running: RunningServer) -> np.ndarray[Any, Any]:
     return together
 
 
-def _infer(running: RunningServer, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def infer(running: RunningServer, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the served model's output for *rows*, of shape ``[rows, 128]``, requested over HTTP."""
     from tritonclient import http  # seconds of gevent, and needed only now
 
     with http.InferenceServerClient(running.http, network_timeout=120) as client:

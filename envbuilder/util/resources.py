@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _folder(name: str) -> Path:
-    installed = _PACKAGE / "_data" / name
-    return installed if installed.is_dir() else _PACKAGE.parent / name
+    installed = PACKAGE / "_data" / name
+    return installed if installed.is_dir() else PACKAGE.parent / name
 
 
 def runtime_file() -> Path:
@@ -35,6 +35,6 @@ def sample_model() -> Path:
 
 def sample_models() -> list[Path]:
     """The shipped model directories: a perceptron, a convolution net and an encoder."""
-    installed = _PACKAGE / "_data" / "models"
-    folder = installed if installed.is_dir() else _PACKAGE.parent / "tests" / "models"
+    installed = PACKAGE / "_data" / "models"
+    folder = installed if installed.is_dir() else PACKAGE.parent / "tests" / "models"
     return [folder / name for name in ("mlp", "convnet", "encoder")]

@@ -37,7 +37,7 @@ def test_without_a_compiler(tmp_path: Path, store: Store, monkeypatch: pytest.Mo
     """The model is served all the same, and it is said that nothing was compiled; nothing is left behind."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(module, "_SERVER_PATH", str(tmp_path))
+    monkeypatch.setattr(module, "SERVER_PATH", str(tmp_path))
     monkeypatch.setattr(module, "verified", lambda *_: "none checked")  # it is, in test_release.py
     listener = Listener()
     done = quickstart(Session.open(store=store, reporter=listener))
@@ -62,7 +62,7 @@ def test_a_wrong_answer_is_an_error(
     monkeypatch: pytest.MonkeyPatch, together: np.ndarray[Any, Any], alone: np.ndarray[Any, Any]
 ) -> None:
     answers = iter([together, alone])
-    monkeypatch.setattr(module, "_infer", lambda running, rows: next(answers))
+    monkeypatch.setattr(module, "infer", lambda running, rows: next(answers))
     with pytest.raises(VerifyError, match=r"the server returned shape \(\d, 16\) for 3 rows, and "):
         module.ask(None)  # type: ignore[arg-type]  # nobody asks it
 

@@ -29,7 +29,7 @@ def test_in_an_installation_they_are_inside_the_package(
     data = tmp_path / "envbuilder" / "_data"
     for name in ("runtime", "recipes", "models/mlp"):
         (data / name).mkdir(parents=True)
-    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "envbuilder")
+    monkeypatch.setattr(resources, "PACKAGE", tmp_path / "envbuilder")
     assert resources.runtime_file() == data / "runtime" / "model.py"
     assert resources.shipped_recipes() == data / "recipes"
     assert resources.sample_model() == data / "models" / "mlp"
