@@ -50,7 +50,7 @@ def runtime_module(name: str) -> Any:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Import without the garbage collector: torch makes 170,000 objects that stay, a seventh of the time to look at."""
+    """Turn the garbage collector off: importing torch creates 170,000 lasting objects, a seventh of its CPU time."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -83,7 +83,7 @@ class TritonPythonModel:
             parameters = runtime_module("parameters").Parameters(config)
             runtime_module("process").prepare_process(parameters.instances)
             with uncollected():
-                engine = runtime_module("engine")  # imports torch, which reads once what was prepared
+                engine = runtime_module("engine")  # imports torch, which reads the prepared variables once
                 warmup = runtime_module("warmup")
             times.append(time.monotonic())
             self.engine = engine.Engine(args, config, parameters, __file__)

@@ -1,8 +1,8 @@
-"""In which release each name of ``triton_python_backend_utils`` came, and what a model of its own may do.
+"""The release in which each addition to ``triton_python_backend_utils`` since 23.08 appeared.
 
 Source: ``pb_stub.cc``, ``infer_request.cc``, ``pb_stub_utils.cc`` and ``triton_python_backend_utils.py`` of
-triton-inference-server/python_backend, compared on each of its release branches from r23.08 to r26.07; each row names
-the pull request that brought it. Names that every release from 23.08 on has are not listed.
+triton-inference-server/python_backend, compared on each release branch from r23.08 to r26.07; each row has the number
+of the pull request. Names that every release since 23.08 has are not listed.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from typing import Final
 
 FIRST_RELEASE: Final = "23.08"
-"""The first release whose Python backend takes execution environments as this tool writes them."""
+"""The first release whose Python backend supports the execution environments that this tool writes."""
 PYTRITON: Final = "pytriton-0.7.0"
-"""The release inside the ``nvidia-pytriton`` 0.7.0 wheel: server 2.51.0, that is 24.10."""
+"""The Triton release in the ``nvidia-pytriton`` 0.7.0 wheel: server 2.51.0, which is 24.10."""
 PYTRITON_RELEASE: Final = "24.10"
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """Something that came with a release."""
+    """A name or capability that a release added."""
 
     name: str
-    """``Class.attribute``, ``Class.method(argument)``, the name of a constant, or in words what became possible."""
+    """``Class.attribute``, ``Class.method(argument)``, the name of a constant, or a description of a capability."""
     release: str
     """The first release that has it."""
     request: int
-    """The pull request that brought it."""
+    """The number of the pull request that added it."""
 
 
 ADDITIONS: Final = (
@@ -66,11 +66,11 @@ ADDITIONS: Final = (
 
 
 def lacked_by(release: str) -> tuple[str, ...]:
-    """Name what *release* (``24.10``, ``pytriton-0.7.0``) does not have, and a later one does."""
+    """Return the names of additions that are newer than *release* (``24.10``, ``pytriton-0.7.0``)."""
     number = PYTRITON_RELEASE if release == PYTRITON else release
     return tuple(one.name for one in ADDITIONS if one.release > number)
 
 
 def came_with(name: str) -> str | None:
-    """Return the release that brought *name*; None where that is not one of :data:`ADDITIONS`."""
+    """Return the release that added *name*; None if it is not in :data:`ADDITIONS`."""
     return next((one.release for one in ADDITIONS if one.name == name), None)

@@ -162,7 +162,7 @@ def torch_of(project: str, version: str) -> str | None:
 
 
 def torchvision_of(torch: str) -> str | None:
-    """Return the version of torchvision that was built for *torch*; None: it is not known."""
+    """Return the version of torchvision that was built for the version *torch*; None if it is not known."""
     plain = Version(torch).base_version
     _, minor, patch = (*Version(plain).release, 0, 0)[:3]
     found = f"0.{minor + 15}.{patch + (minor == 0)}"

@@ -1,6 +1,6 @@
-"""What each Triton release requires of an execution environment, and what its Python backend offers to a model.
+"""What each Triton release requires of an execution environment, and what its Python backend lacks.
 
-Only this package knows release numbers.
+Release numbers appear in no other package than :mod:`envbuilder.catalog`.
 
 Sources: the Python backend's and the core's source on each release branch (``stub_launcher.cc``,
 ``pb_env.cc``, ``pb_stub.cc``), the support matrix of the NGC images, and measurements on the server of the
@@ -62,7 +62,7 @@ class Release:
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """What later releases offer to a model, and this one does not: :mod:`envbuilder.catalog.python_backend`."""
+        """Names of :mod:`envbuilder.catalog.python_backend` that only later releases have."""
         return lacked_by(self.name)
 
     def conda_requirements(self, python: str) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def _row(name: str) -> Release:
 
 
 def release_ranges() -> tuple[tuple[str, Release], ...]:
-    """Return the releases that demand the same, oldest first: what to call them, and the newest that was read."""
+    """Return ranges of releases with equal requirements, oldest first: a title and the newest release examined."""
     return (
         (PYTRITON, _row(PYTRITON)),
         (f"{FIRST_RELEASE} \N{EN DASH} 24.10", _row("24.10")),

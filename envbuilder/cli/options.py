@@ -37,7 +37,11 @@ def shared_options(command: _F) -> _F:
 
 
 def json_object(_: click.Context, option: click.Parameter, text: str | None) -> dict[str, Any] | None:
-    """Read the value of an option that is a JSON object."""
+    """Parse the value of an option as a JSON object (callback of click).
+
+    Raises:
+        click.BadParameter: it is not JSON, or not an object.
+    """
     if text is None:
         return None
     try:

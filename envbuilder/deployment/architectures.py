@@ -1,7 +1,7 @@
-"""Inputs and outputs of the classes of transformers, as far as ``config.json`` tells.
+"""Derive inputs and outputs of transformers models from ``config.json``.
 
-Names are those of the arguments of ``forward`` and of the fields of what it returns. What is not known to be right is
-refused: a configuration that looks complete and is wrong fails at the first request.
+Inputs are named like arguments of ``forward``, outputs like fields of its result. Architectures without a known rule
+are refused, because a wrong configuration would only fail at the first request. Dims are without the batch.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _VISION = (
     "CLIPVision",
     "SiglipVision",
 )
-"""Whose models answer with a row of ``hidden_size`` for each patch."""
+"""Vision models whose ``last_hidden_state`` is ``[batch, patches, hidden_size]``."""
 _DETECTION = ("Detr", "ConditionalDetr", "TableTransformer", "Yolos")
 _ANSWER = ("XLNet", "XLM", "Flaubert", "Tapas", "Longformer")
-"""Whose answers to questions are no scores for beginnings and ends, or need marks between the texts."""
+"""Models whose question answering returns something else than start and end logits, or needs separator tokens."""
 _OTHERS = (
     "Perceiver",
     "ImageGPT",
@@ -36,7 +36,7 @@ _OTHERS = (
     "Wav2Vec2Bert",
     *(f"{name}ForQuestion" for name in _ANSWER),
 )
-"""Beginnings of classes whose ``forward`` takes or returns something else than others with the same last part."""
+"""Prefixes of classes whose ``forward`` differs from that of other classes with the same suffix."""
 _UNMASKED = ("FNet",)
 _DECODERS = (
     "GPT",
@@ -51,7 +51,7 @@ _DECODERS = (
     "OpenAIGPT",
     "StableLm",
 )
-"""Beginnings of classes that classify by the last token before padding, and must know the latter."""
+"""Prefixes of decoders that classify by the last token before padding, and so need ``pad_token_id``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class Tensor:
     dims: tuple[int, ...]
 
     def text(self) -> str:
-        """Return it in protobuf's text format."""
+        """Return the tensor in protobuf's text format."""
         return f"{{ name: {quote(self.name)} data_type: TYPE_{self.data_type} dims: {[*self.dims]} }}"
 
 
@@ -75,32 +75,40 @@ IDS = (ID, MASK)
 _DECODER = Tensor(name="decoder_input_ids", data_type="INT64", dims=(-1,))
 
 UNTOLD = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError)
-"""What is raised where they cannot be told."""
+"""Errors raised if inputs and outputs cannot be determined."""
 
 
 def data_type(config: Mapping[str, Any], stored: str | None = None) -> str:
-    """Return the type of a model's floats: as *config* says, else as its weights are *stored*."""
+    """Return the Triton type of a model's floats: that of *config*, or else of its weights (*stored*), or FP32."""
     said = config.get("dtype") or config.get("torch_dtype")
     return _TYPES.get(str(said or stored), "FP32")
 
 
 def check(*tensors: Tensor) -> None:
-    """Check that each dim is one that a configuration may have."""
+    """Check that the dims are valid in a configuration: -1, or a positive int32.
+
+    Raises:
+        ValueError: one is not.
+    """
     if any(not (dim == -1 or 0 < dim < 2**31) for tensor in tensors for dim in tensor.dims):
         raise ValueError
 
 
 def hidden_size(config: Mapping[str, Any]) -> int:
-    """Return how many numbers a model has for each token."""
+    """Return the size of a model's hidden states.
+
+    Raises:
+        One of UNTOLD: *config* does not have it.
+    """
     keys = [key for key in _SIZES if key in config]
     return int(config[keys[0] if keys else _SIZES[0]])
 
 
 def describe_architecture(architecture: str, config: Mapping[str, Any], kind: str) -> Tensors:
-    """Return inputs and outputs of an *architecture*, whose floats are of the Triton type *kind*.
+    """Return inputs and outputs of an *architecture*, whose floats have the Triton type *kind*.
 
     Raises:
-        One of UNTOLD: they cannot be told.
+        One of UNTOLD: they cannot be determined.
     """
     model = _Model(architecture, config, kind)
     for describe in (_clip, _whisper, _sound, _picture_model, _text):
@@ -111,7 +119,7 @@ def describe_architecture(architecture: str, config: Mapping[str, Any], kind: st
 
 
 def needs_padding(architecture: str, config: Mapping[str, Any]) -> bool:
-    """Whether a batch is an error for a classifier, as its configuration names no token that pads."""
+    """Return whether a classifier fails on batches because *config* has no ``pad_token_id``."""
     classifies = architecture.endswith("ForSequenceClassification") and architecture.startswith(_DECODERS)
     return classifies and config.get("pad_token_id") is None
 
@@ -128,25 +136,25 @@ class _Model:
         self.is_page = "max_2d_position_embeddings" in config
 
     def ends(self, *ends: str) -> bool:
-        """Whether the class is one of those."""
+        """Return whether the class name ends with one of *ends*, and the class is not an exception."""
         return self.name.endswith(ends) and not self.name.startswith(_OTHERS)
 
     def number(self, key: str) -> int:
-        """Return a number of the configuration."""
+        """Return the integer under *key* of the configuration."""
         return int(self.config[key])
 
     @property
     def labels(self) -> int:
-        """How many classes there are."""
+        """The number of classes; transformers' default is 2."""
         said = self.config.get("id2label")
         return len(said) if said is not None else int(self.config.get("num_labels", 2))
 
     def tensor(self, name: str, *dims: int) -> Tensor:
-        """Return a tensor of the model's own floats."""
+        """Return a tensor with the model's float type."""
         return Tensor(name=name, data_type=self.kind, dims=dims)
 
     def picture(self, config: Mapping[str, Any] | None = None, size: int = 224) -> Tensor:
-        """Return the input of pictures."""
+        """Return the image input, ``[channels, height, width]``."""
         config = self.config if config is None else config
         said = config.get("image_size", size)
         if isinstance(said, Mapping):
@@ -191,7 +199,7 @@ def _sound(model: _Model) -> Tensors | None:
 
 
 def _picture_model(model: _Model) -> Tensors | None:
-    if model.has_parts and not model.ends("ForObjectDetection"):  # of text and pictures, or of a backbone
+    if model.has_parts and not model.ends("ForObjectDetection"):  # text and images, or a backbone
         raise ValueError(model.name)
     if model.ends("ForImageClassification"):
         return (model.picture(),), (model.tensor("logits", model.labels),)

@@ -31,10 +31,10 @@ _CLIPS = ("r3d_18", "mc3_18", "r2plus1d_18")
 
 
 def describe_source(what: str | LibrarySource) -> LibraryModel:
-    """Say what a folder that ``save_pretrained`` wrote, or ``module:name`` of torchvision or timm, is.
+    """Describe a folder that ``save_pretrained`` or timm wrote, or ``module:name`` of torchvision or timm.
 
     Raises:
-        DeployError: it is neither, or its inputs and outputs cannot be determined.
+        DeployError: it is neither, its inputs and outputs cannot be determined, or it cannot be served.
     """
     made = LibrarySource(name=what) if isinstance(what, str) else what
     source, weights = made.name, made.weights
@@ -81,7 +81,7 @@ def _weights(path: Path) -> Path:
 
 
 def _vision(source: str, module: str, name: str, given: dict[str, Any]) -> LibraryModel:
-    """Describe a function of torchvision or timm that is called with what is *given*."""
+    """Describe the model that *name* of *module* (torchvision or timm) returns for the arguments *given*."""
     untold = DeployError(
         f"--from {source}: inputs and outputs of a class cannot be determined from its name",
         hint=_BY_HAND.format(source=source),

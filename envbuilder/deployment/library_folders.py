@@ -1,4 +1,4 @@
-"""Folders that libraries wrote: what is in them, which files a model needs, and what cannot be served as it is."""
+"""Describe folders written by transformers, sentence-transformers or timm, and select the files to deploy."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from envbuilder.util.files import read_regular
 from envbuilder.util.printable import printable_line, shown
 
 _MOST = 2**20
-"""Bytes of a JSON file that are read."""
+"""Largest JSON file that is read, in bytes."""
 _STANDARD = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""In the order in which ``from_pretrained`` prefers them."""
+"""Names of weights files, in the order in which ``from_pretrained`` prefers them."""
 _TOKENIZERS = (
     "tokenizer.json",
     "vocab.txt",
@@ -62,10 +62,11 @@ _MERGE = "merge it into its model (merge_and_unload), and save_pretrained the wh
 
 
 def describe_folder(folder: Path) -> LibraryModel:
-    """Say what is in a *folder* that transformers, sentence-transformers or timm wrote.
+    """Describe a *folder* that transformers, sentence-transformers or timm wrote.
 
     Raises:
-        DeployError: it is something else, it cannot be served as it is, or its inputs and outputs cannot be told.
+        DeployError: it is something else, it cannot be served as it is, or its inputs and outputs cannot be
+            determined.
     """
     _refuse_others(folder)
     if (folder / "modules.json").is_file():
@@ -109,7 +110,7 @@ def describe_folder(folder: Path) -> LibraryModel:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Refuse what no class of transformers describes."""
+    """Refuse folders that no transformers class describes: pipelines of diffusers, adapters, other formats."""
     if (folder / "model_index.json").is_file():
         raise DeployError(
             f"{folder} is a pipeline of diffusers: several models, and a loop over them",
@@ -156,10 +157,10 @@ def _refuse_special(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _weights(folder: Path) -> WeightSet:
-    """Return the weights that are served: those that ``from_pretrained`` would take, of several.
+    """Return the weights to deploy; of several, those that ``from_pretrained`` prefers.
 
     Raises:
-        DeployError: there are none, they cannot be read, or it is unclear which are meant.
+        DeployError: there are none, they cannot be read, or they are ambiguous.
     """
     sets = find_weights(str(folder))
     if not sets:
@@ -178,10 +179,10 @@ def _weights(folder: Path) -> WeightSet:
 
 
 def _stored_type(folder: Path, weights: WeightSet) -> str | None:
-    """Return the dtype of the first floats in a file of safetensors, by torch's name; None for another format.
+    """Return torch's name of the dtype of the first float tensor in a safetensors file; None for another format.
 
     Raises:
-        DeployError: the file is damaged.
+        DeployError: the file is damaged or truncated.
     """
     if not weights.files[0].endswith(SAFETENSORS):
         return None
@@ -201,7 +202,7 @@ def _stored_type(folder: Path, weights: WeightSet) -> str | None:
 
 
 def _left_out(folder: Path, weights: WeightSet, kept: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the files that a model does not need: weights in other forms, and below folders that are not *kept*."""
+    """Return the files not to copy: other weights, except in the subfolders *kept*; paths are relative to *folder*."""
     needed = {*weights.files, weights.name}
     names = []
     for path in sorted(folder.rglob("*")):
@@ -219,10 +220,10 @@ def _timm(folder: Path, config: Mapping[str, Any]) -> LibraryModel:
     try:
         pretrained = config.get("pretrained_cfg", config)
         channels, height, width = pretrained["input_size"]
-        made = config.get("model_args") or {}  # takes precedence over what the model was trained with
+        made = config.get("model_args") or {}  # takes precedence over pretrained_cfg
         channels, size = made.get("in_chans") or channels, made.get("img_size") or (height, width)
         height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        # A model without classes returns its features.
+        # A model with zero classes returns its features.
         classes = int(config.get("num_classes", pretrained.get("num_classes", 1000)))
         picture = Tensor(name="image", data_type="FP32", dims=(int(channels), int(height), int(width)))
         scores = Tensor(name="scores", data_type="FP32", dims=(classes or int(config["num_features"]),))
@@ -241,7 +242,7 @@ def _timm(folder: Path, config: Mapping[str, Any]) -> LibraryModel:
 
 
 def _sentences(folder: Path) -> LibraryModel:
-    """Describe a model of sentence-transformers, module after module."""
+    """Describe a model of sentence-transformers from its list of modules."""
     where = folder / "modules.json"
     modules = _list(where)
     try:
@@ -287,7 +288,7 @@ def _sentences(folder: Path) -> LibraryModel:
 
 
 def _pooled(pooling: Mapping[str, Any], config: Mapping[str, Any]) -> int:
-    """Return how long a pooled embedding is: each way of pooling adds one of the size of a token's."""
+    """Return the size of the pooled embedding: pooling modes are concatenated, each of the size of a token's."""
     size = (
         pooling.get("word_embedding_dimension") or pooling.get("embedding_dimension") or hidden_size(config)
     )

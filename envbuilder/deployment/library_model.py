@@ -1,4 +1,4 @@
-"""A model that a library defines, as a configuration and a recipe describe it."""
+"""A model that a library defines, and the config.pbtxt for it."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _SHOWN = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LibrarySource:
-    """What a model is made from: a folder that a library wrote, or a function of one."""
+    """The source of a model: a folder that a library wrote, or a class or function of a library."""
 
     name: str
     """The folder, or ``module:name``."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """What the function is called with."""
+    """Keyword arguments for the class or function (MODEL_KWARGS)."""
     weights: str | None = None
-    """The file of its weights; ``none`` to serve what it returns as it is."""
+    """The weights file; ``none`` to serve the model as constructed; None: no file is copied."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LibraryModel:
-    """A model that needs no code of its own."""
+    """A model that a library defines, so that no ``model.py`` is needed."""
 
     what: str
-    """What it was found to be, for a comment."""
+    """A description, for a comment in config.pbtxt."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     dependencies: tuple[str, ...]
-    """What the recipe needs."""
+    """Dependencies for the recipe."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    """Where the files of its version come from."""
+    """The folder whose files are copied into the version folder."""
     weights: Path | None = None
-    """The file of its weights, where those come by themselves."""
+    """A weights file to copy, if it is not in *folder*."""
     left_out: tuple[str, ...] = ()
-    """Which of them it does not need."""
+    """Files of *folder* that are not copied, as paths relative to it."""
 
     def config(self) -> str:
-        """Return the text of its config.pbtxt."""
+        """Return the text of the config.pbtxt."""
         lines = [f"# {self.what}"]
         if self.left_out:
             more = f" and {len(self.left_out) - _SHOWN} more" if len(self.left_out) > _SHOWN else ""

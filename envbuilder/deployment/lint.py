@@ -42,7 +42,7 @@ MODEL_WEIGHTS = "MODEL_WEIGHTS"
 _LOADS = re.compile(r"\b(from_pretrained|load_state_dict|load_file|load_model|safe_open|torch\.load)\b")
 """Matches code that reads weights itself."""
 _LIBRARIES = ("torchvision.models", "timm", "transformers:", "torch.nn:")
-"""Whose classes have random weights until they are given others; those of other libraries may read them themselves."""
+"""Prefixes of MODEL_CLASS whose classes have random weights at first; those of other libraries may load their own."""
 _RESERVED_BACKENDS = ("python", "pytorch", "onnxruntime", "tensorrt", "tensorflow", "openvino", "dali", "fil")
 
 
@@ -51,7 +51,7 @@ class Finding:
     """A finding about a model directory."""
 
     id: str
-    """Stable."""
+    """A stable identifier."""
     level: Literal["error", "warning"]
     message: str
     hint: str | None = None
@@ -258,9 +258,9 @@ def _needs_no_code(version: Path, config: model_config_pb2.ModelConfig) -> bool:
 
 
 def _without_weights(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[Finding]:
-    """Say that a class of a library has no weights; a server refuses it, if it has parameters."""
+    """Yield a finding for a library class without weights, which the runtime refuses if it has parameters."""
     if _LOADS.search(_code(version)):
-        return  # code beside it may read them from elsewhere
+        return  # code in the version folder may read them from elsewhere
     named = config.parameters["MODEL_CLASS"].string_value
     yield Finding(
         id="class-without-weights",

@@ -45,7 +45,7 @@ STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stub")
 
 
 class ResponseError(RuntimeError):
-    """A model has answered with an error."""
+    """A model answered a request with an error response."""
 
 
 class Host:
@@ -143,14 +143,16 @@ class Host:
         final: bool = False,
         said: dict[str, Any] | None = None,
     ) -> list[Answer]:
-        """Return the answers to *requests*, sent together: of each the responses, arrays by name.
+        """Return the answers to *requests*, sent as one batch: for each its responses, as arrays by output name.
 
-        What each of them says besides, parameters and ids, is *said*.
-
-        A final flag that comes alone is an empty response, left out but for who asks for the *final* one.
+        Args:
+            model: the loaded model.
+            requests: arrays by input name.
+            final: whether to keep the empty response that a final flag without a response makes.
+            said: further arguments of each ``InferenceRequest``, such as parameters and ids.
 
         Raises:
-            ResponseError: one of them is an error.
+            ResponseError: one of the responses is an error.
         """
         self.asked = " and ".join(described(request) for request in requests)
         answers = []
@@ -174,7 +176,7 @@ class Host:
         tensors += [self._control(control) for control in self.sequence.get("control_input") or []]
         tensors += [self._state(state) for state in self.sequence.get("state") or []]
         id = TEXT_ID if self._text_ids else 1
-        # Its own first and last, unless another model has begun it.
+        # A sequence of one request, unless the calling model sent its own sequence id and flags.
         own = {} if said.get("correlation_id") else {"correlation_id": id, "flags": 3}
         return model.request(tensors, **{**said, **own})
 
@@ -323,11 +325,11 @@ def stand_in() -> Any:
 
 
 hosting: dict[str, Any] = {}
-"""The stand-in with the names that a host needs, once a model does not see those."""
+"""Under ``module``: the stub module with the names for hosts, after :func:`hide_host_names` removed them from it."""
 
 
 def hide_host_names() -> None:
-    """Take from Triton's module what it has for a host only: a model that names that fails on a server, too."""
+    """Remove names for hosts from the stub module, so that a model that uses them fails here as on a server."""
     module = stand_in()
     if isinstance(module, types.ModuleType) and module is sys.modules.get("triton_python_backend_utils"):
         hosting["module"] = types.SimpleNamespace(
@@ -339,7 +341,7 @@ def hide_host_names() -> None:
 
 
 def lacking_in(text: str) -> str:
-    """Return what of a later release made a model fail with *text*; empty: nothing."""
+    """Return the addition of a later release whose absence made a model fail with *text*; empty if none did."""
     module = sys.modules.get("triton_python_backend_utils")
     return "" if module is None else str(stand_in().lacking_in(text))
 

@@ -27,7 +27,7 @@ def main(job_path: str, *pipe: str) -> None:
         job = json.load(file)
     found: dict[str, Any] = {"conditions": conditions()} if job["task"] == "probe" else {}
     strip_library_path(sys.prefix)
-    # As in a stub: no arguments, and no file that a process started by multiprocessing would run again.
+    # As in a stub: no arguments, and no main file that a process started by multiprocessing would run again.
     sys.argv = [""]
     sys.modules["__main__"].__dict__.pop("__file__", None)
     if job["task"] == "packages":

@@ -74,7 +74,7 @@ class Neighbours:
             child.close()
 
     def ready(self, name: str, version: str) -> bool:
-        """Return whether a server has the model: also one that cannot run here, and the one that asks."""
+        """Return whether a server would have the model: also one that cannot run here, or the calling one."""
         job = self.job if name == self.job.get("config", {}).get("name") else self.known.get(name, {})
         if "reason" in job:
             return "config" in job  # without one, no server can load it
@@ -87,7 +87,10 @@ class Neighbours:
     def answer(
         self, name: str, inputs: dict[str, Any], wanted: List[str], said: dict[str, Any] | None = None
     ) -> Answer:
-        """Return the responses of the model *name*; *said* is what a request says besides."""
+        """Return the responses of the model *name* to *inputs*, arrays by name.
+
+        *wanted* are the requested outputs, empty for all; *said* are further arguments of ``InferenceRequest``.
+        """
         config = self._config(name)
         if config.get("ensemble_scheduling"):
             return run_ensemble(config, inputs, self.answer, wanted)
@@ -118,7 +121,7 @@ class Neighbours:
         return config
 
     def _check_version(self, name: str, version: int) -> None:
-        """Refuse a version that is not there; one that is, and is not the latest, only a server can ask."""
+        """Refuse a version that does not exist; an existing one that is not the latest needs a server."""
         job = self.known[name]
         if version == -1 or "model" not in job or str(version) == job["version"]:
             return
@@ -150,9 +153,9 @@ def _not_running(name: str) -> Exception:
 
 
 def find_fault(config: dict[str, Any], tensors: List[Any], wanted: List[str]) -> str | None:
-    """Return what a server says of a request that a model makes and that does not fit the *config* of the other.
+    """Return the server's error for a BLS request that does not fit the called model's *config*; None if it fits.
 
-    The texts are those of ``infer_request.cc`` of Triton's core.
+    The texts are those of ``infer_request.cc`` in Triton core.
     """
     model, known = config["name"], {one["name"]: one for one in config.get("input") or []}
     outputs = [one["name"] for one in config.get("output") or []]
@@ -178,7 +181,10 @@ def find_fault(config: dict[str, Any], tensors: List[Any], wanted: List[str]) ->
 
 
 def _find_misfit(field: dict[str, Any], tensor: Any, most: int) -> Tuple[str, str] | None:
-    """Return how a tensor does not fit what a configuration says of an input, before and after the model's name."""
+    """Return the error for a tensor that does not fit the input *field*: the text before and after the model's name.
+
+    *most* is the model's ``max_batch_size``. None: the tensor fits.
+    """
     name, kind, shape = field["name"], field["data_type"].replace("TYPE_", ""), tensor.shape()
     kinds = [key.replace("TYPE_", "") for key in stand_in().TRITON_STRING_TO_NUMPY]
     found = "BF16" if tensor.number() == BFLOAT16 else kinds[tensor.number() - 1]

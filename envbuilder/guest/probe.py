@@ -17,7 +17,7 @@ from .packages import outside_libraries
 from .serving import Ensemble, OwnModel, RuntimeModel, StageError
 
 CHILD_TIMEOUT = 120.0
-"""Seconds until a child has imported a few modules."""
+"""Limit in seconds for a child that imports a few modules."""
 
 
 class Probe:
@@ -127,7 +127,7 @@ class Probe:
         return bool(torch.cuda.is_available())
 
     def run_child(self) -> dict[str, str]:
-        """Start this Python as torch does for its workers; it has to find its library by itself."""
+        """Start this Python as torch starts its workers: without ENV/lib on the loader's path, its RUNPATH must do."""
         script = "import sys, ctypes, hashlib, ssl, sqlite3, lzma, bz2, zlib; print(sys.prefix)"
         said = {"executable": sys.executable}
         try:

@@ -140,7 +140,7 @@ class OwnModel(_Served):
         not_ready = "" if model is None else model.why_not_ready()
         if not_ready:
             found["not_ready"] = not_ready
-        if not self.cases:  # what it takes is not known here
+        if not self.cases:  # its requests are unknown
             return
         answers = self.asked(model, "answer")
         varying = self.varying(answers, self.asked(model, "answer", self.some))

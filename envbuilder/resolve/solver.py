@@ -265,7 +265,7 @@ def _refusal(output: str, folder: Path, question: Question) -> ResolveError | In
 
 
 def _companion_hint(name: str, index: str, cuda: str, question: Question) -> str:
-    """Say where else a build of torchvision or torchaudio comes from than *index*, PyTorch's for *cuda*."""
+    """Return a hint on other sources of torchvision or torchaudio than *index*, PyTorch's index for *cuda*."""
     requirements = [Requirement(line) for line in question.requirements]
     versions = [one.version for each in requirements if each.name == "torch" for one in each.specifier]
     version = torchvision_of(versions[0]) if name == "torchvision" and len(versions) == 1 else None

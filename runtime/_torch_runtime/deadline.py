@@ -12,20 +12,20 @@ from typing import Any, Callable
 TICK = 5.0
 """Seconds between two lines of progress."""
 POLL = 0.5
-"""Seconds between two looks at whether the work has become too much."""
+"""Seconds between two calls of ``too_much``."""
 AGAIN = 1.0
 """Seconds until an exception that was lost in a destructor is raised again."""
 
 
 class OutOfTimeError(BaseException):
-    """Compiling takes longer, or makes more, than it may. No ``Exception``: handlers of compilers must let it by."""
+    """Compiling exceeds a limit. Not an ``Exception``, so that a compiler's own handlers let it through."""
 
 
 class Deadline:
-    """A context in which work ends when *seconds* are over, or it is too much, by an :class:`OutOfTimeError`.
+    """A context that ends its work by an :class:`OutOfTimeError` after *seconds*, or when *too_much* returns true.
 
-    On the main thread, where Triton's stub loads a model, it is a signal that raises it: that ends waiting for a
-    compiler, too. Elsewhere it comes between two steps of Python.
+    On the main thread, where Triton's stub loads a model, a signal handler raises it, which also interrupts waiting
+    for a compiler. On another thread it is raised between two bytecode instructions.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class Deadline:
         """Prepare the context.
 
         Args:
-            seconds: after these the work ends.
-            tell: called every few seconds, on another thread, with the seconds that have passed.
-            too_much: called more often there; the work ends when it says so.
+            seconds: the time limit.
+            tell: called every :data:`TICK` seconds, on another thread, with the elapsed seconds.
+            too_much: called every :data:`POLL` seconds on that thread; true ends the work.
         """
         self._seconds, self._tell, self._too_much = seconds, tell, too_much
         self._over = threading.Event()

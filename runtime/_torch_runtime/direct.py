@@ -1,10 +1,10 @@
-"""The short way from requests to responses, for inputs and outputs that are numbers in this machine's memory.
+"""The fast path from requests to responses, for batches of numeric tensors in host memory.
 
-What a small model costs beside its arithmetic is steps of Python and of torch's dispatcher, each with caches that other
-processes have emptied meanwhile. Here are as few as it takes: NumPy views of what the server sent, joined by NumPy, one
-tensor for a call, and a view of its results for each response. They leave by DLPack, which takes a stub two thirds of
-the time of an array. The capsules are torch's: NumPy's end a stub before 24.11, which gives them a name that NumPy does
-not know.
+The overhead of a small model is Python code and torch's dispatcher, with cold caches on a busy machine. So this path
+takes as few steps as possible: NumPy views of the inputs are concatenated by NumPy, each input becomes one tensor per
+call, and each response gets a view of the outputs. Outputs are passed as DLPack capsules, which takes the stub two
+thirds of the time that arrays take. torch creates the capsules: those of NumPy crash a stub before 24.11, which renames
+them to a name that NumPy does not recognize.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .errors import ModelError
 from .loaded import LoadedModel
 
 TYPES = frozenset(("INT8", "INT16", "INT32", "INT64", "UINT8", "FP16", "FP32", "FP64"))
-"""Data types of which every release of torch and of NumPy shares the memory."""
+"""Data types that every release of torch and NumPy exchanges without a copy."""
 
 
 class Direct:
-    """Answers plain requests."""
+    """Answers requests on the fast path."""
 
     def __init__(self, model: LoadedModel) -> None:
-        """Note what :meth:`answer` needs of *model*, one that :func:`is_plain`."""
+        """Prepare :meth:`answer` for *model*, which must satisfy :func:`is_plain`."""
         self._inputs, self._outputs = [field.name for field in model.inputs], model.outputs
-        # Looked up once: each of them is needed for each request.
+        # Looked up once, as every request needs them.
         self._get, self._response = pb_utils.get_input_tensor_by_name, pb_utils.InferenceResponse
         self._from_dlpack = pb_utils.Tensor.from_dlpack
         self._to_dlpack = torch.utils.dlpack.to_dlpack  # type: ignore[attr-defined]  # public, not in its __all__
@@ -39,13 +39,14 @@ class Direct:
     def answer(
         self, requests: Sequence[Any], run: Callable[[list[Any]], list[Any] | None]
     ) -> tuple[list[Any], int] | None:
-        """Answer all *requests* by one call of *run*: tensors in, outputs out, each in the configuration's order.
+        """Answer all *requests* with one call of *run*, which maps input tensors to outputs in configured order.
 
-        Returns: the responses, and how many rows they have. None: a request lacks an input, they cannot be joined,
-            have no rows, or *run* returns None.
+        Returns:
+            The responses and their total number of rows; None if a request lacks an input, the inputs cannot be
+            concatenated or have no rows, or *run* returns None.
 
         Raises:
-            Exception: of any kind, where *run* fails or its outputs are no batch of the same rows.
+            Exception: of any type, if *run* fails or an output has another number of rows than the inputs.
         """
         get, names, counts = self._get, self._inputs, []
         try:
@@ -71,7 +72,7 @@ class Direct:
                 value = to_send(value, field, batched=True, dtype=None)
             name = field.name
             check_rows(value, name, rows)
-            # "Unsafe" for who changes the parts: they are only read. Views that autograd knows take a quarter longer.
+            # Unsafe only if the parts are modified, and they are not; views tracked by autograd take a quarter longer.
             parts = value.unsafe_split_with_sizes(counts) if counts else (value,)
             outputs.append([from_dlpack(name, to_dlpack(part)) for part in parts])
         if not counts:
@@ -80,17 +81,17 @@ class Direct:
 
 
 def check_rows(value: Any, name: str, rows: int) -> None:
-    """Compare an output called *name* with the *rows* of the batch.
+    """Check that the output *name* has as many *rows* as the batch.
 
     Raises:
-        ModelError: it has others.
+        ModelError: it has another number of rows.
     """
     if value.shape[0] != rows:
         raise ModelError(f"output {name!r} has {value.shape[0]} rows for a batch of {rows}")
 
 
 def is_plain(model: LoadedModel) -> bool:
-    """Say whether all inputs and outputs of *model* are batches of numbers in this machine's memory, as they are."""
+    """Return whether all inputs and outputs of *model* are numeric batches in host memory that need no conversion."""
     if not model.batched or not model.on_cpu or model.parameters.dtype or not model.inputs:
         return False
     inputs = all(field.data_type in TYPES and not field.optional for field in model.inputs)
@@ -98,7 +99,7 @@ def is_plain(model: LoadedModel) -> bool:
 
 
 def _arrays_are_right() -> bool:
-    """Say whether the stub's arrays hold what they should: with NumPy 2, those of stubs before 24.11 do not."""
+    """Return whether the stub's arrays have the right content: with NumPy 2, those of stubs before 24.11 do not."""
     expected = torch.arange(6, dtype=torch.float32).reshape(2, 3)
     try:
         capsule = torch.utils.dlpack.to_dlpack(expected)  # type: ignore[attr-defined]  # public, not in its __all__

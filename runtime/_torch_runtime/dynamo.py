@@ -49,7 +49,7 @@ class Compiler:
         self._counters = torch._dynamo.utils.counters
         self._first = self._graphs = int(self._counters["stats"]["unique_graphs"])
         if self._limit is not None:
-            config = torch._dynamo.config  # the limit has one name before torch 2.7 and another since
+            config = torch._dynamo.config  # torch 2.7 renamed the limit
             name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
             setattr(config, name, self._limit)
         if self._options.get("backend", "inductor") == "inductor":
@@ -104,7 +104,7 @@ class Compiler:
 
     @property
     def all_graphs(self) -> int:
-        """How many graphs were compiled for the model."""
+        """The number of graphs compiled for the model so far."""
         return int(self._counters["stats"]["unique_graphs"]) - self._first
 
     def new_graphs(self) -> int:
@@ -115,9 +115,10 @@ class Compiler:
 
 @contextlib.contextmanager
 def limits_said(log: Log) -> Iterator[list[str]]:
-    """Say in the server's log where Dynamo keeps no more graphs: it says so where nobody looks.
+    """Log to the server when Dynamo reaches its limit of graphs: its own warning does not get there.
 
-    What is yielded gets the functions for which it keeps no more.
+    Yields:
+        A list to which each function that reached the limit is appended.
     """
     full: list[str] = []
 

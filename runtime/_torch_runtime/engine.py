@@ -95,7 +95,7 @@ class Engine:
         """Answer *requests* with as few calls of the model as their shapes allow."""
         responses = self._answer_directly(self._direct, requests) if self._direct and self._checked else None
         if responses is None:
-            # The tensors, too, are made in the mode: their kind is something that compiled code asks.
+            # The tensors are created in inference mode, too: compiled code has a guard on that.
             with self.model.mode:
                 responses = self._answer_all(requests)
         self.metrics.tell()
@@ -104,11 +104,10 @@ class Engine:
         return responses
 
     def _answer_directly(self, direct: Direct, requests: list[Any]) -> list[Any] | None:
-        """Answer all *requests* by one call, in few steps; None where they are not all alike."""
+        """Answer all *requests* with one call on the fast path; return None if their inputs cannot be joined."""
         try:
-            if isinstance(
-                self.form, Package
-            ):  # to which the mode is nothing; to enter it takes longer than to read
+            if isinstance(self.form, Package):
+                # A package ignores inference mode, and entering it takes longer than reading the inputs.
                 answered = direct.answer(requests, self.form.run)
             else:
                 with self.model.mode:
@@ -125,14 +124,14 @@ class Engine:
         return responses
 
     def _run(self, tensors: list[Any]) -> list[Any]:
-        """Return the outputs of what is served for *tensors*."""
+        """Return the outputs of the served form for *tensors*."""
         results = self.form.forward(tensors)
         if self.compiler:
             self._look_after(self.compiler, tensors)
         return results
 
     def _answer_all(self, requests: list[Any]) -> list[Any]:
-        """Answer *requests* of any kind, each group of equal shapes by one call."""
+        """Answer *requests* of any kind, with one call for each group of equal shapes."""
         responses: list[Any] = [None] * len(requests)
         for indexes, columns in self._groups(requests, responses):
             self._answer(indexes, columns, responses)

@@ -31,7 +31,7 @@ def in_words(error: BaseException, folder: str) -> str:
 
 
 def hint_for(error: BaseException) -> str:
-    """Say what to do about an error of an import the text of which does not tell."""
+    """Return a hint for an import error whose text does not say what to do; empty if there is none."""
     if "torchvision::" in str(error):
         return (
             "; its torchvision was built for another torch: for a CPU both come from PyTorch's index "

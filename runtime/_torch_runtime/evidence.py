@@ -19,7 +19,7 @@ READERS = {
     ("numpy/lib/npyio.py", "load"): "file",
     ("numpy/lib/_npyio_impl.py", "load"): "file",
 }
-"""Functions that load weights, by the end of their file's path and their name; the argument that says from where."""
+"""Functions that load weights, by the end of their file's path and their name, with the argument that is the path."""
 _STANDARD = re.compile(
     r"(model|pytorch_model|diffusion_pytorch_model|adapter_model)(\.\w+)?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
 )
@@ -45,7 +45,7 @@ class Evidence:
         self._given: set[int] = set()
         """The parameters of modules that were given weights, by identity."""
         self._calls: dict[FrameType, str | None] = {}
-        """Which functions that load weights are at it, and what they load from."""
+        """Calls of loading functions that have not returned yet, each with the path it loads from, if known."""
         self._kept: list[Any] = []
         """References to those, so that no identity is reused."""
         self._before: Any = None
@@ -69,7 +69,7 @@ class Evidence:
             self._begun(frame)
         elif event == "return" and frame in self._calls:
             path = self._calls.pop(frame)
-            if argument is None:  # it raised an exception: nothing was loaded
+            if argument is None:  # it raised an exception, so nothing was loaded
                 return
             self.loaded = True
             if path is not None:
@@ -84,7 +84,7 @@ class Evidence:
         for (end, name), argument_name in READERS.items():
             if name == frame.f_code.co_name and file.endswith(end):
                 where = frame.f_locals.get(argument_name)
-                if not isinstance(where, os.PathLike):  # a path's name is its last part only
+                if not isinstance(where, os.PathLike):  # the name of a Path is only its last part
                     where = getattr(where, "name", where)  # an open file
                 known = os.fspath(where) if isinstance(where, (str, os.PathLike)) else None
                 self._calls[frame] = known
@@ -101,16 +101,17 @@ class Evidence:
         return all(id(parameter) in self._given for parameter in module.parameters())
 
     def ungiven(self, module: Any) -> list[str]:
-        """Return the parameters of *module* that have their values from its constructor, as far as that can be seen.
+        """Return the names of parameters of *module* that still seem to have the values of its constructor.
 
-        Code that loads tensors and puts them into place itself is believed.
+        If code loaded tensors without ``load_state_dict`` or ``from_pretrained``, it is trusted to have assigned them
+        all.
         """
         if self.loaded and not self._given:
             return []
         return [name for name, parameter in module.named_parameters() if id(parameter) not in self._given]
 
     def has_read(self, path: str) -> bool:
-        """Return whether the file at *path* was loaded, or is found by itself in a folder that was."""
+        """Return whether the file at *path* was loaded, or ``from_pretrained`` finds it in a folder that was."""
         candidates = [one for one in self.paths if os.path.exists(one)]
         if not os.path.exists(path):
             return False

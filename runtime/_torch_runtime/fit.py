@@ -1,4 +1,4 @@
-"""A state_dict, given to a module: which keys may be absent or too many, and which dtypes and shapes fit."""
+"""Load a state_dict into a module: which keys may be missing or unexpected, and which dtypes and shapes fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .keys import DERIVED, EXTRA, State, fit_keys, listed
 from .log import Log
 
 _CAUSAL_MASK = re.compile(r"(^|.*\.)(attn|attention|attn\.attention)\.bias")
-"""GPT-2's and its kind's: a lower triangle of ones, ``[1, 1, n, n]``."""
+"""The causal mask of GPT-2 and similar models: a lower triangle of ones, ``[1, 1, n, n]``."""
 
 
 def load_state(
@@ -25,10 +25,10 @@ def load_state(
     Tensors are converted to the dtypes of *module*, as by torch's own ``load_state_dict``; those of a dtype that
     the configuration's inputs have (*kept*) are not converted.
 
-    Missing keys that are other names of tensors that are there (tied weights) are no error. Buffers that a constructor
-    computes may be absent or too many, with a warning. A prefix that all keys of one side have is taken off, or put
-    on, where that makes it fit, and that is said; keys beside a prefix below which all of the module's lie are left
-    out.
+    Missing keys that are other names of present tensors (tied weights) are not an error. Buffers that a constructor
+    computes may be missing or unexpected, with a warning. A prefix that all keys of one side have is removed or
+    added if the state then fits, which is logged. If all keys of the module are found below one prefix of the file,
+    the file's other keys are ignored, with a warning.
 
     Raises:
         ModelError: it belongs to another model; the message names missing and unexpected keys, and wrong shapes.
@@ -125,7 +125,7 @@ def _misshapen(state: State, expected: State) -> list[str]:
 
 
 def _is_number(tensor: torch.Tensor) -> bool:
-    """Say whether a tensor holds numbers with a fraction: whole ones in their place are quantized, and need a scale."""
+    """Return whether the dtype is floating or complex: integers in place of such weights are quantized ones."""
     return tensor.is_floating_point() or tensor.is_complex()
 
 
@@ -164,9 +164,9 @@ def _named(what: str, keys: list[str]) -> list[str]:
 
 
 def _derived(module: torch.nn.Module, state: State, expected: State) -> list[str]:
-    """Return the keys of *state* that are buffers which *module* computes, or once computed.
+    """Return the keys of *state* not to load: buffers that *module* computes, or an older release of it computed.
 
-    One that it keeps has its value from the file, unless the shape is another: it was computed for other sizes.
+    A buffer that *module* saves is loaded, unless its shape differs: then it was computed for other sizes.
     """
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     modules = {name for name, _ in module.named_modules()}

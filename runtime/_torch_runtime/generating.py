@@ -1,4 +1,4 @@
-"""A model of transformers that is answered for by its ``generate()``: token after token, with a cache between them."""
+"""Serve a transformers model by its ``generate()``, which returns token ids."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 from .errors import ModelError
 
 SEQUENCES = "sequences"
-"""What transformers calls the output of ``generate()``."""
+"""The name of the output of ``generate()`` in transformers."""
 
 
 class GeneratingModel(torch.nn.Module):
-    """A model that takes the inputs of its forward and returns ``sequences``: token ids ``[batch, tokens]``.
+    """A module with the inputs of the model's forward that returns ``sequences``: token ids ``[batch, tokens]``, int64.
 
-    How it generates is in ``generation_config.json``, as ``save_pretrained`` writes it. Rows that end before the
-    longest are filled with its ``pad_token_id``.
+    ``generation_config.json``, as ``save_pretrained`` writes it, sets how tokens are generated. Rows that end early
+    are padded with its ``pad_token_id``, or else with the end token.
     """
 
     def __init__(self, model: Any) -> None:
         """Wrap *model*.
 
         Raises:
-            ModelError: it does not generate.
+            ModelError: it has no ``generate()``.
         """
         super().__init__()
         if not callable(getattr(model, "generate", None)):
@@ -34,9 +34,9 @@ class GeneratingModel(torch.nn.Module):
             )
         self.model, self.config, options = model, model.config, model.generation_config
         self.pads_left = not getattr(model.config, "is_encoder_decoder", False)
-        """Whether a shorter text must end, and not begin, with the others: its next token follows its last."""
+        """Whether texts are padded on the left: a decoder continues after the last token of each row."""
         self.longest = self._most_given(options)
-        """Tokens of a text that leave room for those that are generated."""
+        """The most tokens of a text that leave room for ``max_new_tokens``; None: no limit is known."""
         if options.pad_token_id is None and options.eos_token_id is not None:
             ends = options.eos_token_id
             options.pad_token_id = ends[0] if isinstance(ends, (list, tuple)) else ends
@@ -53,10 +53,10 @@ class GeneratingModel(torch.nn.Module):
 
 
 def _with_signature(function: Any, other: Any) -> Any:
-    """Return *function* with the arguments of *other*, as they are looked at to find inputs by name."""
+    """Return *function* with the signature of *other*, which is inspected to pass inputs by name."""
 
     def called(*values: Any, **inputs: Any) -> Any:
         return function(*values, **inputs)
 
-    called.__signature__ = inspect.signature(other)  # type: ignore[attr-defined]  # what inspect looks for
+    called.__signature__ = inspect.signature(other)  # type: ignore[attr-defined]  # read by inspect.signature
     return called

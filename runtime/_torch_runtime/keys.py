@@ -1,4 +1,4 @@
-"""Which keys of a file are which of a model: prefixes and wrappers are only a matter of names."""
+"""Match the keys of a state_dict to those of a module: prefixes and wrappers change names only."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DERIVED = re.compile(
     r"(^|.*\.)(position_ids|token_type_ids|num_batches_tracked|relative_position_index|relative_coords_table"
     r"|attn_mask|(rotary_emb\.)?inv_freq|masked_bias|embed_positions\.weights)"
 )
-"""Buffers that a constructor computes, and that come and go with releases of a library, by their names."""
+"""Names of buffers that a constructor computes, and that only some releases of a library save."""
 EXTRA = "_extra_state"
-"""The last part of keys under which modules keep what is no tensor (``get_extra_state``)."""
+"""The end of keys whose values are not tensors but what ``get_extra_state`` of a module returned."""
 _WRAPPERS = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put in front of each key."""
+"""Prefixes that DistributedDataParallel and torch.compile add to each key."""
 _WRAPPING = {
     "module",
     "_orig_mod",
@@ -30,30 +30,36 @@ _WRAPPING = {
     "_checkpoint_wrapped_module",
     "_forward_module",
 }
-"""Parts of keys that wrappers of single layers add: those above, FSDP's, activation checkpointing's, and Fabric's."""
+"""Parts that wrappers add to keys at any depth: the above, FSDP, activation checkpointing and Lightning Fabric."""
 _DEEPEST = 3
-"""How many parts a prefix may have below which a model's keys are looked for."""
+"""The most parts of a prefix below which the keys of a model are searched."""
 _MOST_NAMED = 8
 
 
 class Fitted(NamedTuple):
-    """A state_dict with the keys of a model."""
+    """A state_dict with its keys renamed to those of a model."""
 
     state: State
     said: str = ""
-    """In words what was done to its keys, where that is worth saying."""
+    """A description of the renaming for the log; empty if it needs none."""
     left: tuple[str, ...] = ()
-    """Keys of the file that belong to other modules."""
+    """Keys of the file that were left out because they belong to other modules."""
 
 
 def fit_keys(state: State, expected: State, aliases: Iterable[Sequence[str]], file: str) -> Fitted:
-    """Return *state* with the prefix taken off or put on that makes it fit *expected* best.
+    """Return *state* with the prefix removed or added that makes its keys fit *expected* best.
 
-    *aliases* are the keys under which one tensor of the model is known. Where nothing done to all keys makes the file
-    fit, the keys below one prefix may be the model's, all of them, and the others those of a loss or of metrics.
+    If renaming all keys does not make them fit, but those below one prefix are exactly the model's, only these are
+    used: the others belong to a loss or to metrics.
+
+    Args:
+        state: the tensors of the file by key.
+        expected: the tensors of the model by key.
+        aliases: groups of keys that are names of one tensor of the model (tied weights).
+        file: the name of the file, for messages.
 
     Raises:
-        ModelError: there are several such prefixes.
+        ModelError: the keys below several prefixes fit.
     """
     tied = {key: set(keys) for keys in aliases for key in keys}
     best = _misfits(state, expected, tied)
@@ -90,13 +96,13 @@ def _candidates(state: State, expected: State) -> Iterator[tuple[str, State]]:
 
 
 def _unwrapped(keys: Iterable[str]) -> dict[str, str] | None:
-    """Return *keys* without the parts that wrappers of layers add; None: two of them would be one."""
+    """Return each of *keys* without the parts that wrappers add; None if two keys would become equal."""
     bare = {key: ".".join(part for part in key.split(".") if part not in _WRAPPING) for key in keys}
     return bare if len(set(bare.values())) == len(bare) else None
 
 
 def _part(state: State, expected: State, tied: dict[str, set[str]], file: str) -> Fitted | None:
-    """Return what lies below the one prefix in *state* whose keys are the model's, at least half of the file."""
+    """Return the part of *state* below the prefix whose keys fit the model and are at least half of all; else None."""
     found = {}
     parts = [key.split(".")[:-1] for key in state]
     prefixes = {
@@ -125,7 +131,7 @@ def _same_shapes(state: State, expected: State) -> bool:
 
 
 def _renames(state: State, expected: State) -> list[Rename]:
-    """Return each way of taking a prefix off all keys of *state*, or of putting one on that all of *expected* have."""
+    """Return each way to remove a prefix from all keys of *state*, or to add one that all of *expected* have."""
     renames: list[Rename] = []
     for prefix in _prefixes(list(state)):
         said = f"all its keys begin with {prefix}, which the model lacks: removed"
@@ -151,7 +157,7 @@ def _is_wrapper(prefix: str) -> bool:
 
 
 def _prefixes(keys: list[str]) -> list[str]:
-    """Return the prefixes, each up to a dot, that all of *keys* have: the shortest first."""
+    """Return the common prefixes of all *keys*, each up to a dot, the shortest first."""
     if not keys:
         return []
     low, high = min(keys), max(keys)
@@ -160,6 +166,6 @@ def _prefixes(keys: list[str]) -> list[str]:
 
 
 def listed(keys: Sequence[str]) -> str:
-    """Return the first of *keys*, and how many more there are."""
+    """Return the first of *keys* as text, with the number of further ones."""
     more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
     return ", ".join(keys[:_MOST_NAMED]) + more

@@ -64,9 +64,10 @@ def load_library(files: Files, folder: str, parameters: Parameters, outputs: lis
 
 
 def _note_folder(folder: str) -> None:
-    """Make code beside the weights importable, as MODEL_CLASS may name it, and note whose it is.
+    """Make code beside the weights importable, as MODEL_CLASS may name it, and record the folder it came from.
 
-    Another model in this process forgets it (:func:`forget_other_folders`), as it may have code of the same name.
+    Before another model of this process is loaded, :func:`forget_other_folders` removes such modules: it may have
+    modules of the same names.
     """
     sys.path.insert(0, folder)
     package = types.ModuleType(f"{PACKAGE}{abs(hash(folder))}")

@@ -87,7 +87,7 @@ def without_downloads() -> Iterator[None]:
 
 
 def construct(found: Any, parameters: Parameters, folder: str) -> torch.nn.Module:
-    """Return an instance of the class *found*, or what the function *found* returns, given MODEL_KWARGS."""
+    """Return the module that the class or function *found* returns when it is called with MODEL_KWARGS."""
     name = getattr(found, "__name__", type(found).__name__)
     try:
         module = found(**parameters.model_kwargs)
@@ -173,7 +173,7 @@ def _chosen(
 def _check_unread(module: torch.nn.Module, folder: str, evidence: Evidence) -> None:
     """Refuse to serve *module* if it has parameters without weights and the folder has files that nothing has read.
 
-    It does not suffice that its code has read something, which may have been a mean, or the weights of one part.
+    That its code has read some file does not suffice: it may have been a mean, or the weights of one part.
     """
     if evidence.gave_all(module):
         return

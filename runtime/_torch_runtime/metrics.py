@@ -67,7 +67,7 @@ class Metrics:
         self._values[key] += number
 
     def answered(self, rows: int) -> None:
-        """Count a call of the model with *rows*."""
+        """Count one call of the model with *rows* rows."""
         values = self._values
         values["batches"] += 1
         values["batch_rows"] += rows

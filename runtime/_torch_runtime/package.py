@@ -49,15 +49,15 @@ class Package:
             self._variants[tuple(variant["present"])] = (loader, variant["dims"], variant["ranges"])
 
     def forward(self, tensors: list[Any]) -> list[Any]:
-        """Return the outputs for *tensors*; the model itself has those for shapes that it was not made for."""
+        """Return the outputs for *tensors*; shapes that the package does not support are run by the model itself."""
         outputs = self.run(tensors)
         return self._model.forward(tensors) if outputs is None else outputs
 
     def run(self, tensors: list[Any]) -> list[Any] | None:
-        """Return the outputs for *tensors*, in or out of inference mode; None: it was not made for their shapes."""
+        """Return the outputs for *tensors*, in or out of inference mode; None if their shapes are not supported."""
         try:
             loader = self._loaders[tuple(map(_SHAPE, tensors))]
-        except (KeyError, AttributeError):  # the first of these shapes, or an optional input is absent
+        except (KeyError, AttributeError):  # shapes not seen before, or an optional input is absent
             loader = self._find(tensors)
             tensors = [value for value in tensors if value is not None]
         if loader is None:

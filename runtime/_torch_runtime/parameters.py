@@ -20,7 +20,7 @@ COMPILE_TIMEOUT = 300
 """Default limit for compiling and warming, in seconds."""
 
 MOST_GRAPHS = 64
-"""Graphs that may be compiled for a model, where nothing else is said."""
+"""Default limit for the graphs compiled for a model."""
 
 NO_WEIGHTS = "none"
 """Value of MODEL_WEIGHTS for a module that is served as constructed."""

@@ -39,7 +39,7 @@ _STANDARD = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""Files that ``from_pretrained`` finds by itself."""
+"""Names of files that ``from_pretrained`` finds."""
 _TRUST = {"trust_remote_code", "weights_only"}
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -85,7 +85,7 @@ class Pretrained:
         return loaded._replace(target=module.eval())
 
     def _generating(self, module: Any) -> torch.nn.Module:
-        """Return *module* answered for by its generate(): it has a graph for each length, and is not compiled."""
+        """Wrap *module* to answer with its generate(), uncompiled: each length would need its own graph."""
         generating = GeneratingModel(module)
         self._log.info(f"{SEQUENCES} is answered by generate(), uncompiled; generation_config.json says how")
         parameters = self._parameters
@@ -131,7 +131,7 @@ class Pretrained:
         return found[0]
 
     def _in_first_module(self) -> list[WeightSet]:
-        """Return the weights of the first module of sentence-transformers', which may have a folder of its own."""
+        """Return the weights in the folder of sentence-transformers' first module, if it has a separate one."""
         modules = read_json(os.path.join(self._folder, MODULES))
         first = modules[0] if isinstance(modules, list) and modules else None
         inside = str(first.get("path") or "") if isinstance(first, dict) else ""

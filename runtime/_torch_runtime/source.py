@@ -129,13 +129,13 @@ def import_source(path: str, package: str) -> types.ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ModelError(f"{os.path.basename(path)} cannot be imported: {describe(error, folder)}") from error
-    except SystemExit as error:  # it would end the process that Triton waits for
+    except SystemExit as error:  # it would end the stub, which Triton waits for
         raise ModelError(ended(os.path.basename(path), error)) from error
     return module
 
 
 def ended(what: str, error: SystemExit) -> str:
-    """Say that code which is to be imported, or to construct a model, is a program that ends."""
+    """Return the message for code (*what*) that calls ``sys.exit`` while it is imported or constructs a model."""
     return (
         f"{what} ends the process (SystemExit: {error.code}): what it does as a program belongs under "
         "`if __name__ == '__main__':`"
@@ -156,10 +156,10 @@ def forget_other_folders(folder: str) -> None:
 def find_model(module: types.ModuleType, parameters: Parameters) -> Any:
     """Return the object of *module* to serve: a subclass of ``nn.Module``, an instance of one, or a plain function.
 
-    A function that MODEL_CLASS names makes the model; what MODEL_FUNCTION names, or is found, is the model.
+    A function that MODEL_CLASS names is a factory that returns the model; otherwise a function is the model itself.
 
     Raises:
-        ModelError: none, several, or not the one that MODEL_CLASS or MODEL_FUNCTION names.
+        ModelError: there is none, there are several, or MODEL_CLASS or MODEL_FUNCTION names another.
     """
     file = os.path.basename(str(module.__file__))
     own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
@@ -198,14 +198,14 @@ def is_class(value: Any) -> bool:
 
 
 def makes_model(value: Any) -> bool:
-    """Say whether *value* is a class of modules, a module, or a function that may return one."""
+    """Return whether *value* is a subclass or an instance of ``nn.Module``, or a function that may return one."""
     return is_class(value) or (callable(value) and not inspect.isclass(value))
 
 
 def _instances(module: types.ModuleType, classes: list[Any]) -> list[str]:
     """Return the names of module instances in the file.
 
-    If it defines classes, only those that contain one of them.
+    If it defines module classes, only instances that contain one of these count.
     """
     found: dict[int, str] = {}
     for name, value in vars(module).items():

@@ -23,7 +23,7 @@ _SAMPLE = 2**20
 """How many bytes at both ends of a weight file a model's digest covers: reading all of them takes too long."""
 _SHOWN = 12
 _FILES = ' "files": '
-"""How a manifest's list of files begins."""
+"""The beginning of the line that starts a manifest's list of files."""
 
 
 def identity(engine: Engine) -> dict[str, str]:
@@ -39,7 +39,7 @@ def identity(engine: Engine) -> dict[str, str]:
 
 
 def _manifest() -> dict[str, Any]:
-    """Return what the environment's manifest says before its list of files, which is long and comes last."""
+    """Return the environment's manifest without its list of files, which is long and comes last; empty if none."""
     path = os.path.join(sys.prefix, "share", "envbuilder", "manifest.json")
     try:
         with open(path, encoding="utf-8") as file:

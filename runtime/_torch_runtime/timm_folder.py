@@ -1,4 +1,4 @@
-"""A folder as timm's ``save_for_hf`` writes it: its configuration says how to make the model."""
+"""Construct the model that a folder written by timm's ``save_for_hf`` describes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .weight_files import CONFIG, read_json
 def make_timm(folder: str, parameters: Parameters) -> torch.nn.Module:
     """Return the model that the ``config.json`` in *folder* describes, without its weights.
 
-    MODEL_KWARGS goes before what is written there. The arguments are passed one by one, not as timm's own
-    ``local-dir:``: only timm 1.0.16 and later has that, and it would load weights, too.
+    MODEL_KWARGS takes precedence over the file. timm's ``local-dir:`` scheme is not used: only timm 1.0.16 and later
+    has it, and it also loads the weights.
 
     Raises:
-        ModelError: timm is not in the environment, or cannot make the model.
+        ModelError: timm is not in the environment, or cannot construct the model.
     """
     config: Any = read_json(os.path.join(folder, CONFIG))
     name = config["architecture"]
@@ -43,7 +43,7 @@ def make_timm(folder: str, parameters: Parameters) -> torch.nn.Module:
 
 
 def arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``timm.create_model`` is called with for a *config* that timm wrote."""
+    """Return the keyword arguments of ``timm.create_model`` for a *config* that timm wrote."""
     trained = config.get("pretrained_cfg", config)
     trained = trained if isinstance(trained, dict) else {}
     size = trained.get("input_size")
@@ -52,6 +52,6 @@ def arguments(config: dict[str, Any]) -> dict[str, Any]:
         found["in_chans"] = size[0]
         if trained.get("fixed_input_size"):
             found["img_size"] = size[1:]
-    given = config.get("model_args")  # of timm 1 and later
+    given = config.get("model_args")  # written by timm 1 and later
     found.update(given if isinstance(given, dict) else {})
     return {name: value for name, value in found.items() if value is not None}

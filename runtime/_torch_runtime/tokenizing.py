@@ -40,7 +40,7 @@ _OFFSET = (
 )
 """Model types whose positions begin after that of padding, so that fewer tokens fit."""
 _LONGEST = 1_000_000
-"""In tokens: a tokenizer's limit above this means that it has none."""
+"""Tokens: a tokenizer with a larger limit has none (transformers then sets 1e30)."""
 
 
 class SentenceModel(torch.nn.Module):
@@ -105,7 +105,7 @@ class TextModel(torch.nn.Module):
 
 
 class SentenceTextModel(TextModel):
-    """The same by text, as its ``encode`` answers: with its default prompt, its case, and its length."""
+    """A sentence-transformers model called with texts: its ``encode`` applies default prompt, case and truncation."""
 
     def __init__(self, model: SentenceModel, longest: int | None) -> None:
         super().__init__(model, None, longest, [])
@@ -125,9 +125,7 @@ class SentenceTextModel(TextModel):
 def wants_tokenizer(folder: str, inputs: list[Field]) -> bool:
     """Return whether an input is text and *folder* contains a tokenizer."""
     strings = [field for field in inputs if field.data_type == "STRING"]
-    with os.scandir(
-        folder
-    ) as entries:  # sentence-transformers may put its first module into a folder of its own
+    with os.scandir(folder) as entries:  # sentence-transformers may write its first module into a subfolder
         first = [one.path for one in entries if one.name.startswith("0_") and one.is_dir()]
     there = any(
         os.path.isfile(os.path.join(one, name)) for one in (folder, *first) for name in TOKENIZER_FILES
@@ -171,10 +169,17 @@ def check_texts(folder: str, inputs: list[Field], batched: bool) -> None:
 def with_tokenizer(
     model: torch.nn.Module, folder: str, parameters: Parameters, taken: list[str], outputs: list[str]
 ) -> TextModel:
-    """Return *model* with the tokenizer in *folder*; *taken* are its arguments, *outputs* what it is asked for.
+    """Return *model* with the tokenizer in *folder*.
+
+    Args:
+        model: the model, called with token ids.
+        folder: the version folder.
+        parameters: the limit of tokens, and whether the tokenizer's own code may run.
+        taken: names of the arguments of the model.
+        outputs: names of the configured outputs.
 
     Raises:
-        ModelError: the tokenizer cannot be loaded, or a prompt of the model cannot be put before the texts.
+        ModelError: the tokenizer cannot be loaded, or the configured outputs exclude the model's default prompt.
     """
     if isinstance(model, SentenceModel) and outputs == [SENTENCE[0]]:
         return SentenceTextModel(model, parameters.longest_text)
@@ -191,7 +196,7 @@ def with_tokenizer(
             raise ModelError(
                 "the tokenizer has no token to pad texts with: set its pad_token, and write it again (save_pretrained)"
             )
-        tokenizer.pad_token = tokenizer.eos_token  # GPT-2's kind has none; the mask hides what is padded
+        tokenizer.pad_token = tokenizer.eos_token  # GPT-2 and similar have none; the mask hides the padding
     if getattr(model, "pads_left", False):
         tokenizer.padding_side = "left"
     config: Any = getattr(model, "config", None)

@@ -33,8 +33,8 @@ def warm_up(engine: Engine) -> None:
     """
     with engine.model.mode:
         WarmUp(engine).run()
-    # What was imported and compiled stays: the collector need not look through it again between requests. Only
-    # compiling leaves garbage that is worth the search for it.
+    # Imported and compiled objects stay: the garbage collector need not scan them between requests. Only compiling
+    # leaves enough garbage to be worth a collection.
     if "torch._dynamo" in sys.modules:
         gc.collect()
     gc.freeze()
@@ -85,7 +85,7 @@ class WarmUp:
         self._engine.metrics.compiled(seconds)
 
     def _makes_too_many(self) -> bool:
-        """Say whether more graphs were compiled than may be, for the model or, where that was said, for a function."""
+        """Return whether the model, or with RECOMPILE_LIMIT one of its functions, exceeds its limit of graphs."""
         compiler, parameters = self._engine.compiler, self._parameters
         too_many = compiler is not None and compiler.all_graphs > parameters.most_graphs
         return too_many or (parameters.recompile_limit is not None and bool(self._full))

@@ -32,7 +32,7 @@ _GENERAL = (
     ".tar",
 )
 UNREADABLE = (*_LIBRARIES, *_GENERAL)
-"""Of weights in formats of others; they count only where a model has no other weights."""
+"""Suffixes of weights in other frameworks' formats, which count only if a model has no other weights."""
 CONFIG = "config.json"
 MODULES = "modules.json"
 """The file of sentence-transformers that lists the modules of a sentence embedding."""
@@ -55,10 +55,10 @@ _SHARD = re.compile(
 _PACKED = re.compile(
     r"\.(safetensors|pt|pth|ckpt|bin|pt2)\.(gz|xz|bz2|zst|zip|7z)$|\.(tar\.(gz|xz|bz2|zst)|tgz|7z|rar)$"
 )
-"""Of names of archives that may hold weights; what lies in a zip archive can be seen."""
+"""Matches names of compressed files that may hold weights; of a plain zip archive, the member names are read."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf")
 _NO_POINTER = (*_PICTURES, ".mp4", ".wav", ".csv", ".parquet", ".ipynb", ".spm")
-"""Of files that lie in Git LFS and are no weights."""
+"""Suffixes of files in Git LFS that are not weights."""
 _NOTHING = "it is a link to nothing: copy the file itself into the version folder"
 _LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
@@ -113,7 +113,7 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
             (one for one in found if not taken.isdisjoint(parts) and not set(one.files).isdisjoint(parts)),
             None,
         )
-        if index:  # its shards, but not all of them
+        if index:  # these are its shards, but it does not name all of them
             rest_of = next(part for part in parts if part not in index.files)
             found.remove(index)
             found.append(
@@ -129,22 +129,22 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
 
 
 def is_pretrained(folder: str) -> bool:
-    """Say whether a library of Hugging Face's wrote *folder*: by ``save_pretrained``, or timm by ``save_for_hf``."""
+    """Return whether ``save_pretrained`` of a Hugging Face library, or timm's ``save_for_hf``, wrote *folder*."""
     config = read_json(os.path.join(folder, CONFIG))
     known = isinstance(config, dict) and ("model_type" in config or "architectures" in config)
     return known or describes_timm(config) or os.path.isfile(os.path.join(folder, MODULES))
 
 
 def is_timm(folder: str) -> bool:
-    """Say whether *folder* is one that timm's ``save_for_hf`` wrote."""
+    """Return whether timm's ``save_for_hf`` wrote *folder*."""
     return describes_timm(read_json(os.path.join(folder, CONFIG)))
 
 
 def describes_timm(config: Any) -> bool:
-    """Say whether *config*, what a config.json holds, is timm's.
+    """Return whether *config*, the content of a config.json, was written by timm.
 
-    It names an ``architecture`` and, in ``pretrained_cfg``, what the model was trained with; timm before 0.9 had that
-    on the level of the architecture.
+    timm writes ``architecture``, and the settings of the training in ``pretrained_cfg``; before timm 0.9 these were
+    keys of the top level.
     """
     if not isinstance(config, dict) or "model_type" in config or "architectures" in config:
         return False
@@ -209,7 +209,7 @@ def holds_weights(path: str) -> bool:
 
 
 def is_named(name: str) -> bool:
-    """Say whether a file of this *name* is one of weights, whatever it holds."""
+    """Return whether *name* is that of a weights file, whatever the file holds."""
     name = name.lower()
     return name.endswith((*SUFFIXES, PROGRAM)) or bool(re.fullmatch(r"pytorch_model.*\.bin", name))
 
@@ -297,7 +297,10 @@ def zip_members(path: str) -> list[zipfile.ZipInfo]:
 
 
 def find_elsewhere(folder: str) -> list[str]:
-    """Return what may hold weights and is not read: below *folder* or beside it, hidden, packed, in other formats."""
+    """Return files that may hold weights but are not read: in subfolders, beside *folder*, hidden, packed, foreign.
+
+    Paths are relative to *folder*.
+    """
     above = os.path.dirname(os.path.abspath(folder))
     with os.scandir(above) as entries:
         beside = sorted(one.name for one in entries if is_named(one.name) and one.is_file())
@@ -319,7 +322,7 @@ def find_elsewhere(folder: str) -> list[str]:
 
 
 def _holds_packed(path: str) -> bool:
-    """Say whether an archive may hold weights: by its name, or by those of the files in it."""
+    """Return whether an archive may hold weights, judging by its name or the names of its members."""
     name = os.path.basename(path).lower()
     if _PACKED.search(name):
         return True

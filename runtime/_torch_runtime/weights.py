@@ -29,9 +29,9 @@ _DTYPES.update({"I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BO
 _DTYPES.update({"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64"})
 _DTYPES.update({"U16": "uint16", "U32": "uint32", "U64": "uint64"})
 _TRAINING = re.compile(r"(optim|.*(_|^)optimizer|.*scheduler|scaler|.*callbacks|loops|rng|.*rng_state)")
-"""Beginnings of keys of a checkpoint under which trainers keep what they go on from."""
+"""Matches the beginning of checkpoint keys under which trainers save their own state, to resume training."""
 _DEEPEST = 1
-"""How many levels down state_dicts are looked for."""
+"""The deepest level whose nested dicts are searched for state_dicts; the checkpoint itself is level 0."""
 _BROKEN = (
     ValueError,
     LookupError,
@@ -99,7 +99,7 @@ def unpickle(path: str) -> Any:
         if refused:
             text = f"{name} wants {refused[1]} while it is unpickled, which could run code: refused; "
             raise ModelError(text + "save it again as torch.save(module.state_dict(), path)") from error
-        if why:  # the rest of torch's words advises to run the code
+        if why:  # the rest of torch's message advises to run the code
             raise ModelError(
                 f"{name} is no state_dict of torch.save ({why[1].strip().rstrip('.')}): save it again as "
                 "torch.save(module.state_dict(), path)"
@@ -173,7 +173,7 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
 
 
 def _states(state: Any, depth: int = 0) -> dict[str, Any]:
-    """Return the state_dicts in a checkpoint by name, but for an optimizer's; else those one deeper."""
+    """Return a checkpoint's state_dicts by dotted key, without those of optimizers; if none, those nested deeper."""
     if not isinstance(state, dict):
         return {}
     parts = {key: value for key, value in state.items() if isinstance(key, str) and not _TRAINING.match(key)}
@@ -185,7 +185,7 @@ def _states(state: Any, depth: int = 0) -> dict[str, Any]:
 
 
 def _below(state: Any, prefix: str) -> dict[str, Any]:
-    """Return what of a state_dict lies below *prefix*, without it."""
+    """Return the entries of a state_dict below *prefix*, without it; empty if the file has several state_dicts."""
     states = [state] if _is_state(state) else list(_states(state).values())
     flat = states[0] if len(states) == 1 else {}
     return {key[len(prefix) :]: value for key, value in flat.items() if key.startswith(prefix)}

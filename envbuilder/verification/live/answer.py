@@ -43,7 +43,7 @@ def check_answer(answer: Record) -> Mapping[str, Any]:
 
 
 def check_failed(failed: Record) -> Mapping[str, Any]:
-    """Return what the guest says of a failure.
+    """Parse the guest's record of a failure.
 
     Raises:
         DocumentError: it is malformed.
@@ -66,7 +66,7 @@ def _check_torch(torch: Record) -> None:
 
 
 def _check_served(served: Record) -> None:
-    """Check what is known of a device; ``cases`` comes with all that is known once the model has answered."""
+    """Check the results for a device; ``cases`` and the rest exist once the model has answered."""
     for key in {"own", "constructed"} & set(served.value):
         served.boolean(key)
     if "cases" not in served:

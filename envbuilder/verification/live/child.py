@@ -1,4 +1,4 @@
-"""What a probe found of a child: the environment's Python, started as torch starts its compile workers."""
+"""Evaluate the probe's child process: the environment's Python, started as torch starts its compile workers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ _ELSEWHERE: Final = {
         "verify it on the processor that serves",
     ),
 }
-"""Signals that tell of the machine, and not of the environment."""
+"""Signals whose cause is the machine and not the environment, each with the cause and what to do."""
 
 
 def judge_child(found: Mapping[str, Any], prefix: str) -> tuple[Status, str, str | None]:
-    """Return what to say of a child that should say its *prefix*: the status, what was found, and what to change."""
+    """Evaluate a child that should print *prefix*, its ``sys.prefix``.
+
+    *found* has ``executable``, ``output``, and as ``returncode`` a number, ``timeout`` or ``not started``.
+
+    Returns:
+        The status, what was found, and what to change.
+    """
     program, code, output = found["executable"], found["returncode"], found["output"]
     if code == "0" and output == prefix:
         return "passed", f"{program} starts without ENV/lib on the loader's path", None

@@ -47,7 +47,7 @@ class DeployedModel:
     config: model_config_pb2.ModelConfig
     version: str
     older: bool = False
-    """Whether a later version is served as well, and judged by itself."""
+    """Whether the server serves a later version as well, which is checked separately."""
     questions: Questions = NOT_ASKED
     compiler: str | None = None
     """The path of the environment's own C++ compiler."""
@@ -67,17 +67,17 @@ class DeployedModel:
 
     @property
     def title(self) -> str:
-        """What it is called where checks tell of it: its name, and the version if that is not the latest."""
+        """Its name in checks: the model's name, with the version if it is not the latest (``scorer/1``)."""
         return f"{self.name}/{self.version}" if self.older else self.name
 
     @property
     def key(self) -> str:
-        """How the names of its files begin."""
+        """The prefix of the names of its files in the sandbox."""
         return f"{self.name}-{self.version}" if self.older else self.name
 
     @property
     def outputs(self) -> Path:
-        """Where its answers are, eager's if it has an eager form, once a probe ran."""
+        """The file with its outputs, those of eager if it has an eager form, once a probe ran."""
         return self.sandbox.root / "verify" / f"outputs-{self.key}.npz"
 
     @property

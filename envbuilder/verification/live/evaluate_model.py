@@ -38,11 +38,11 @@ class ModelFacts:
     compiler: str | None = None
     """The path of the environment's own C++ compiler."""
     unexpected: tuple[str, ...] = ()
-    """Where its answers are not those that were expected."""
+    """How its outputs differ from the expected ones."""
 
 
 def facts_of(deployed: DeployedModel, probed: Probed, compiler: str | None) -> ModelFacts:
-    """Return what is known of a model that was deployed and probed."""
+    """Collect what is known of a model that was deployed and probed."""
     return ModelFacts(
         own=deployed.own,
         questions=deployed.questions,
@@ -52,7 +52,7 @@ def facts_of(deployed: DeployedModel, probed: Probed, compiler: str | None) -> M
 
 
 def newer_name(failed: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Say that a model *failed* for a name of a later release, and what to change; None: for another cause."""
+    """Return that a model *failed* because it uses a name of a later release, and what to change; else None."""
     lacking = failed.get("lacking", "")
     since = came_with(lacking)
     if since is None:

@@ -172,7 +172,7 @@ class PackageEvaluator:
     system: System
     uv: UvTried
     wanted: Collection[str] | None = None
-    """The packages that the recipe names; None: it is not at hand."""
+    """The packages that the recipe names; None: the recipe is not available."""
 
     def checks(self, imported: Imported) -> Iterator[Check]:
         """Yield a check for each package that could not be imported, or one for all packages."""
@@ -192,9 +192,10 @@ class PackageEvaluator:
             yield replace(self._check(text, "passed", None), seconds=imported.seconds)
 
     def _judged(self, one: Failure, needed: bool, named: bool) -> Check:
-        """Say what follows of a failure: what nobody *needed* when packages were imported is no server's failure.
+        """Evaluate a failure.
 
-        What the recipe has *named* its models import.
+        A package that is not *needed*, because no required package imports it, cannot fail the check. For a package
+        that the recipe has *named* a failure counts even if uv's own installation has it, too: models import it.
         """
         found = f"{one.package}: {one.text}"
         status: Status = "failed" if needed else "warning"
@@ -240,7 +241,7 @@ class PackageEvaluator:
         return self._check(found, status, hints.get_library(soname, one.package, host))
 
     def _is_main(self, one: Failure) -> bool:
-        """Say whether it is the module that people import of the package, and none that lies beside it."""
+        """Return whether the module is the package's main one, by its name or as the only one."""
         package = self.archive.installed[one.package]
         modules = modules_of(package, self.archive.contents.members)
         return len(modules) == 1 or one.module.lower() == one.package.replace("-", "_")
@@ -249,7 +250,7 @@ class PackageEvaluator:
         works = self.uv(one.package, one.module)
         if one.missing:
             fix = f"add the project that has the module {one.missing} to the recipe's dependencies"
-        elif "torchvision::" in one.text:  # what its compiled operators, which were not loaded, would define
+        elif "torchvision::" in one.text:  # an operator of its extension, which could not be loaded
             fix = hints.MATCH_TORCHVISION
         else:
             fix = f"use another version of {one.package}, or add what the text names"

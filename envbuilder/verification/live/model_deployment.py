@@ -53,7 +53,7 @@ class ModelChoice:
         """Return the model directories.
 
         Raises:
-            VerifyError: there is no such repository, or it has no such model, or inputs are given to several.
+            VerifyError: there is no such repository, it has no such model, or inputs are given for several models.
         """
         if self.repository is not None:
             if self.inputs is not None and len(self.names) != 1:
@@ -89,7 +89,10 @@ class ModelDeployment:
     def deploy(
         self, asked: ModelChoice, release: Release | None, models: list[DeployedModel]
     ) -> Iterator[Check]:
-        """Deploy what is *asked* for, add it to *models*, and say so; *release* completes configurations."""
+        """Deploy the models that are *asked* for, add them to *models*, and yield checks.
+
+        ``auto_complete_config`` runs as under *release*; without one configurations stay incomplete.
+        """
         try:
             wanted = asked.wanted()
             prepared = functools.partial(
@@ -145,7 +148,7 @@ class ModelDeployment:
     def _complete(
         self, deployed: DeployedModel, release: Release | None
     ) -> tuple[DeployedModel, list[Check]]:
-        """Return *deployed* with its configuration complete, as far as that is possible here, and why it is not."""
+        """Return *deployed* with its configuration completed as far as possible here, and checks if it is not."""
         if release is None or deployed.apart is not None:
             return replace(deployed, incomplete=True), []
         try:

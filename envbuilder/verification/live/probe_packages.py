@@ -33,7 +33,7 @@ class PackageProbe:
     """A folder for uv's own installation, if one is needed."""
     reporter: Reporter
     recipe: Recipe | None = None
-    """The archive's own, if available."""
+    """The recipe of the archive, if available."""
     _imported: dict[Launch, Imported] = field(default_factory=dict)
     _uv: UvInstallation | None = None
 
@@ -60,7 +60,7 @@ class PackageProbe:
         return evaluator.checks(imported)
 
     def _wanted(self) -> set[str] | None:
-        """Return the packages that the recipe names, and what it names otherwise: torch."""
+        """Return the packages that the recipe names, and torch; None if unknown, or for conda packages."""
         if self.recipe is None or self.recipe.provider == "conda":
             return None
         return {"torch", *(canonicalize_name(Requirement(one).name) for one in self.recipe.dependencies)}

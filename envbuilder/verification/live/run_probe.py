@@ -26,7 +26,7 @@ __all__ = ["DeployedModel", "Probed", "complete", "prepare", "run_probe"]
 
 
 class CompletionError(VerifyError):
-    """``auto_complete_config`` of a model fails; *failed* is what the guest says of that."""
+    """A model's ``auto_complete_config`` failed; ``failed`` is the guest's record of that."""
 
     def __init__(self, message: str, failed: Mapping[str, Any]) -> None:
         super().__init__(message)
@@ -63,14 +63,14 @@ class Probed:
 def complete(
     deployed: DeployedModel, launch: Launch, *, lacks: Sequence[str] = (), timeout: float = PROBE_TIMEOUT
 ) -> DeployedModel:
-    """Return *deployed* with its configuration as ``auto_complete_config`` of its model leaves it.
+    """Return *deployed* with its configuration completed by ``auto_complete_config`` of its model.
 
-    As on a server, that runs in a process of its own before the model is loaded, wherever it comes from. A model
-    without it stays as it is. Of Triton's module it finds nothing of what the release *lacks*.
+    As on a server, that runs in a separate process before the model is loaded. A model without it is unchanged. The
+    stub module is without the names that the release *lacks* (:mod:`envbuilder.catalog.python_backend`).
 
     Raises:
-        CompletionError: it fails.
-        VerifyError: its process ended, or what it returns cannot be read.
+        CompletionError: it raised an exception.
+        VerifyError: its process ended early, or its result cannot be parsed.
     """
     path = deployed.folder / deployed.version / deployed.file
     if not deployed.own or not path.is_file():
@@ -111,9 +111,10 @@ def run_probe(
     brief: bool = False,
     timeout: float = PROBE_TIMEOUT,
 ) -> Probed:
-    """Run the probe in the environment as *launch* runs a stub; *brief*: find out of the model only.
+    """Run the probe in the environment as *launch* runs a stub; *brief*: examine only the model.
 
-    Of Triton's module it finds nothing of what the release *lacks*.
+    The stub module is without the names that the release *lacks* (:mod:`envbuilder.catalog.python_backend`).
+    *timeout* is in seconds.
     """
     began = time.monotonic()
     sandbox, name = deployed.sandbox, f"{deployed.key}-{launch}{f'-{len(lacks)}' if lacks else ''}"

@@ -41,13 +41,13 @@ class LiveStage:
     session: Session
     scratch: Path
     recipe: Recipe | None = None
-    """The archive's own, if available."""
+    """The recipe of the archive, if available."""
     models: list[DeployedModel] = field(default_factory=list)
     """The models that are verified, once deployed."""
     many: bool = False
-    """Whether the repository holds more models than one."""
+    """Whether the repository contains more than one model."""
     probes: dict[tuple[str, Launch, tuple[str, ...]], Probed] = field(default_factory=dict)
-    """What the environment said, by model, launch and what the release lacks."""
+    """The probe's results, by model, launch, and the names that the release lacks."""
     met: dict[Release, list[tuple[str, str]]] = field(default_factory=dict)
     """Packages whose import failed, each with the missing library."""
 
@@ -119,7 +119,7 @@ class LiveStage:
             text = f"{deployed.title}: it {deployed.apart}; only a server can test it"
             yield check("probe.model", "omitted", text, None, release)
             return
-        lacks = release.lacks if deployed.own else ()  # the runtime does without
+        lacks = release.lacks if deployed.own else ()  # the runtime uses only what every release has
         key = (deployed.title, release.launch, lacks)
         if key not in self.probes:
             self.session.reporter.step(
@@ -151,7 +151,7 @@ class LiveStage:
                 self.met[release] = packages.missed(imported, release)
 
     def answers_of(self, deployed: DeployedModel) -> Mapping[str, Any] | None:
-        """Return what a probe found of a model's answers, the last one that found any: it wrote them."""
+        """Return the results of the last probe that has outputs of the model: it wrote the file."""
         found = [probed.served for (name, _, _), probed in self.probes.items() if name == deployed.title]
         return next((one for one in reversed(found) if one is not None), None)
 

@@ -57,7 +57,7 @@ _UNKNOWN_MODEL: Final = re.compile(
 
 
 def _comes_in_batches(deployed: DeployedModel) -> bool:
-    """Say whether a server may give the model of a user's several requests in one call."""
+    """Return whether a server may pass several requests to a user's model in one call."""
     config, first = deployed.config, deployed.questions.cases[0].inputs
     rows = max((len(array) for array in first.values() if array.ndim), default=1)
     batching = config.HasField("dynamic_batching") and not deployed.decoupled
@@ -66,26 +66,26 @@ def _comes_in_batches(deployed: DeployedModel) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Served:
-    """What a server answered."""
+    """The checks of a server."""
 
     checks: tuple[Check, ...]
     server: str | None
-    """Which it was, if it became ready."""
+    """A description of the server, if it became ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedModel:
-    """A model that the server is asked for, and what is known of it."""
+    """A model to request from the server, and what is known of it."""
 
     deployed: DeployedModel
     probed: Mapping[str, Any] | None = None
-    """What the probe found of its answers; None: it found none."""
+    """The probe's results for it; None: there are none."""
     numpy: str = ""
-    """Version in the environment."""
+    """The version in the environment."""
 
     @property
     def known(self) -> dict[str, Answer]:
-        """The answers of the probe by request, eager's if the model has an eager form."""
+        """The probe's answers by request, those of eager if the model has an eager form."""
         if self.probed is None or not self.deployed.outputs.is_file():
             return {}
         return sample.load(self.deployed.outputs)
@@ -101,45 +101,45 @@ class ServedModel:
 
     @property
     def against(self) -> str:
-        """What answers are compared with."""
+        """A name for the answers to compare with."""
         return "eager" if self.probed is not None and self.probed.get("compiled") else "the probe"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Heard:
-    """What came of asking for a model by one protocol."""
+    """The results of requests to a model by one protocol."""
 
     labels: Sequence[str]
     lost: Sequence[str] = ()
-    """Outputs whose values did not arrive."""
+    """Outputs whose values were lost in transfer."""
     missing: Sequence[str] = ()
     """Outputs that were not sent."""
     undescribed: Sequence[str] = ()
-    """Where an answer is not as config.pbtxt describes it."""
+    """How outputs differ from their description in config.pbtxt."""
     wrong: Sequence[str] = ()
-    """Where an answer is not what the probe answered."""
+    """How outputs differ from the probe's."""
     unexpected: Sequence[str] = ()
-    """Where an answer is not what its user expects."""
+    """How outputs differ from those that the user expects."""
     varying: Sequence[str] = ()
     compared: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerChecks:
-    """A server, the models it is asked for, and what is known of both."""
+    """Runs the checks of *models* on a server."""
 
     server: Server
     models: Sequence[DeployedModel]
     subjects: Callable[[], Sequence[ServedModel]]
-    """Waits for the probe, and gives the same models with what it found."""
+    """Waits for the probe, and returns the same models with its results."""
     manifest: Manifest
     python: str
-    """Minor version, which decides the stub."""
+    """The environment's Python, ``3.12``, which selects the stub."""
     many: bool = False
-    """Whether the repository holds more than the one model that is asked for."""
+    """Whether the repository contains more than one model."""
 
     def run(self, log: Path, timeout: float) -> Served:
-        """Start the server, ask it by HTTP and gRPC, compare with eager's answers; *timeout* in seconds."""
+        """Start the server, send requests by HTTP and gRPC, and compare the answers; *timeout* is in seconds."""
         began = time.monotonic()
         checks: list[Check] = []
         caches = {name: str(log.parent / "cache") for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
@@ -185,7 +185,7 @@ class ServerChecks:
         return f"{name}, with its stub for Python {self.python}; the archive is for {self.manifest.release}"
 
     def _model(self, subject: ServedModel, running: RunningServer) -> list[Check]:
-        """Ask for one model."""
+        """Send requests for one model, and yield checks."""
         made: list[Check] = []
         if self.many:
             reason = client.not_ready(running, subject.deployed)
@@ -202,7 +202,7 @@ class ServerChecks:
         return [check.of_model(name) for check in made] if self.many else made
 
     def _asked(self, subject: ServedModel, running: RunningServer) -> list[Check]:
-        """Ask for one model that is served."""
+        """Send requests for one model that is ready."""
         made: list[Check] = []
         if not subject.deployed.questions.cases:
             fix = "describe its inputs in config.pbtxt"
@@ -220,7 +220,7 @@ class ServerChecks:
         return made
 
     def _with_short_id(self, check: Check, subject: ServedModel, running: RunningServer) -> Check:
-        """Ask once more, with a sequence id that a server up to 24.10 does not take."""
+        """Send one more request, with a short text as sequence id, which servers up to 24.10 refuse."""
         inputs = subject.deployed.questions.cases[0].inputs
         refused = client.refuses_short_id(running, subject.deployed, inputs)
         if refused is None:
@@ -230,7 +230,7 @@ class ServerChecks:
         return replace(check, status="warning", found=text, fix=fix)
 
     def _together(self, check: Check, subject: ServedModel, running: RunningServer) -> Check:
-        """Make requests at once, until the dynamic batcher has given the model two of them in one call."""
+        """Send simultaneous requests until the dynamic batcher passes two of them to the model in one call."""
         inputs = subject.deployed.questions.cases[0].inputs
         batching = subject.deployed.config.dynamic_batching
         limited = batching.HasField("default_queue_policy") or batching.priority_queue_policy
@@ -260,7 +260,7 @@ class ServerChecks:
         )
 
     def _ask(self, protocol: str, ask: Ask, subject: ServedModel, running: RunningServer) -> Check:
-        """Make some of the requests and judge the answers."""
+        """Send some of the requests and check the answers."""
         began = time.monotonic()
         attempt = Attempt(ask)
         try:
@@ -306,7 +306,7 @@ class ServerChecks:
     def _refused(
         self, protocol: str, subject: ServedModel, error: Exception, running: RunningServer, attempt: Attempt
     ) -> _Verdict:
-        """Judge a request that was not answered."""
+        """Evaluate a request that was refused."""
         questions, said = subject.deployed.questions, f"{type(error).__name__}: {error}"
         answered_by_model = isinstance(error, InferenceServerException)
         if answered_by_model and subject.deployed.own and not self.many and _UNKNOWN_MODEL.search(str(error)):
@@ -315,7 +315,7 @@ class ServerChecks:
         lacked = lacked_by_server(self.server, self.manifest.release, said)
         if lacked is not None:
             return "omitted", lacked, None
-        # A model that sends an error judges its input; one that raises may do so for any.
+        # An error response may be about the input; an exception may be raised for any input.
         judged = subject.deployed.own and not _RAISED.search(str(error))
         if (
             answered_by_model

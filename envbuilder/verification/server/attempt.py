@@ -14,11 +14,11 @@ from envbuilder.verification.server.process import RunningServer
 
 Ask = Callable[[RunningServer, DeployedModel, Inputs], Answer]
 PATIENCE: Final = 60.0
-"""Seconds: where an answer did not come for longer, no other values are tried."""
+"""Seconds: after a request that took longer, no other values are tried."""
 
 
 class Attempt:
-    """Makes requests with *ask*, and knows the last one."""
+    """Sends requests with *ask*, and remembers the last one."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -42,5 +42,5 @@ class Attempt:
         return self._ask(running, deployed, inputs)
 
     def may_be_the_values(self) -> bool:
-        """Say whether the last request, which was refused, would be answered with other floats."""
+        """Return whether the last request, which was refused, is answered with other float values."""
         return self._again()

@@ -57,7 +57,7 @@ def ask_grpc(running: RunningServer, deployed: DeployedModel, inputs: sample.Inp
 
 
 def not_ready(running: RunningServer, deployed: DeployedModel) -> str | None:
-    """Say why the server does not serve the model; None where it does."""
+    """Return why the server does not serve the model; None if it does."""
     name = deployed.name
     with tritonclient.http.InferenceServerClient(running.http, network_timeout=CLIENT_TIMEOUT) as client:
         if client.is_model_ready(name, deployed.version if deployed.older else ""):
@@ -164,7 +164,7 @@ def _as_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _version(deployed: DeployedModel) -> str:
-    """Return the version to ask for: the one that was probed, unless the server may serve others only."""
+    """Return the version to request: the one that was probed, unless the server may serve only others."""
     chosen = deployed.config.version_policy.WhichOneof("policy_choice") is not None
     return "" if chosen and not deployed.older else deployed.version
 

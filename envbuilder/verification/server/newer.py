@@ -1,4 +1,4 @@
-"""A server that is older than the release of an archive: what it refuses of a model, that release may have."""
+"""Recognize failures of a server that is older than an archive's release, and lacks a name that the release has."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from envbuilder.verification.server.servers import Server
 
 
 def lacked_by_server(server: Server, release: str, said: str) -> str | None:
-    """Say what a *server* that failed with *said* lacks for a model, if the *release* of the archive has it.
+    """Return a message if *server* failed because it lacks a name that the archive's *release* has; else None.
 
-    None: its failure is for another reason, or its release is not known.
+    *said* is the error of the server. None also if the release of the server or of the archive is unknown.
     """
     if server.release is None:
         return None
     try:
         archive = find_release(release)
-    except RecipeError:  # another tool's archive says none
+    except RecipeError:  # an archive of another tool names no release
         return None
     for name in find_release(server.release).lacks:
         if name not in archive.lacks and _is_named(name, said):
@@ -31,7 +31,7 @@ def lacked_by_server(server: Server, release: str, said: str) -> str | None:
 
 
 def _is_named(name: str, said: str) -> bool:
-    """Say whether an error of a stub, as pybind11 words it, is about *name*."""
+    """Return whether *said*, an error of Python or pybind11 in a stub, is about *name*."""
     owner, _, attribute = name.partition(".")
     method, _, argument = attribute.partition("(")
     if not argument:

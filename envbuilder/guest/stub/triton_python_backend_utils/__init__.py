@@ -1,11 +1,11 @@
-"""An honest stand-in for the module of this name that Triton's stub offers to a model.
+"""A replacement for the module of this name that Triton's stub provides to a model.
 
 It lets a model run without a server: in unit tests, and in the probe of `envbuilder verify`, inside the packed
-interpreter. So it needs NumPy and nothing else (torch only where a tensor crosses by DLPack), Python 3.8 and later.
-It has every public name of the real module (the file ``triton_python_backend_utils.py`` of the Python backend, and what
-``pb_stub.cc`` adds to it); it fails where Triton fails and with Triton's words (``pb_tensor.cc``,
-``infer_response.cc``, ``pb_stub.cc`` of release 24.10), and it forgives nothing that Triton does not forgive. Names are
-those of the newest release; :func:`lack` takes from it what another one does not have.
+interpreter. So it needs only NumPy (torch only for tensors that cross by DLPack) and Python 3.8 or later. It has every
+public name of the real module (the file ``triton_python_backend_utils.py`` of the Python backend, and what
+``pb_stub.cc`` adds to it), is as strict as the real one, and raises errors with the same text (``pb_tensor.cc``,
+``infer_response.cc``, ``pb_stub.cc`` of release 24.10). The names are those of the newest release; :func:`lack` removes
+what an older one does not have.
 """
 
 import json
@@ -111,7 +111,7 @@ HOST_ONLY = (
     "lacks",
     "use_router",
 )
-"""Of what is here, what Triton's module does not offer to a model."""
+"""Names of this module that Triton's does not have: they are for the code that hosts a model."""
 CLASSES.update(
     (kind.__name__, kind)
     for kind in (

@@ -1,4 +1,4 @@
-"""Arguments are refused as pybind11 refuses them in the stub: a TypeError where another type is declared."""
+"""Check argument types as pybind11 does in the stub: a TypeError for a value that the declared type does not take."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -7,29 +7,41 @@ import operator
 from typing import Any, Tuple
 
 UINT32, UINT64, INT64 = (0, 2**32 - 1), (0, 2**64 - 1), (-(2**63), 2**63 - 1)
-"""What whole numbers of C++ hold."""
+"""Ranges of C++ integer types: smallest and largest value."""
 
 
 def refuse_type(function: str, value: Any) -> TypeError:
-    """Return what is raised where *function* is given *value*."""
+    """Return the error for calling *function* with *value*."""
     return TypeError(f"{function}(): incompatible function arguments: {type(value).__name__}")
 
 
 def check_text(function: str, *values: Any) -> None:
-    """Refuse what is no text."""
+    """Check that all *values* are str or bytes.
+
+    Raises:
+        TypeError: one is not.
+    """
     for value in values:
         if not isinstance(value, (str, bytes)):
             raise refuse_type(function, value)
 
 
 def check_kind(function: str, value: Any, kind: type) -> None:
-    """Refuse what is no *kind*."""
+    """Check that *value* is an instance of *kind*.
+
+    Raises:
+        TypeError: it is not.
+    """
     if not isinstance(value, kind):
         raise refuse_type(function, value)
 
 
 def whole(function: str, value: Any, limits: Tuple[int, int]) -> int:
-    """Return *value*, a whole number of any type, within *limits*."""
+    """Return *value*, any type with ``__index__``, as an int.
+
+    Raises:
+        TypeError: it is not an integer, or not within *limits*, both inclusive.
+    """
     try:
         number = operator.index(value)
     except TypeError:
@@ -40,7 +52,11 @@ def whole(function: str, value: Any, limits: Tuple[int, int]) -> int:
 
 
 def real(function: str, value: Any) -> float:
-    """Return *value*, a number of any type."""
+    """Return *value*, a number of any type, as a float.
+
+    Raises:
+        TypeError: it is not a number.
+    """
     if isinstance(value, (str, bytes)):
         raise refuse_type(function, value)
     try:

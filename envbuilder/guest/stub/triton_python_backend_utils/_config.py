@@ -1,4 +1,4 @@
-"""A model's configuration: asked by helpers, and completed by ``auto_complete_config``."""
+"""A model's configuration: functions that read it, and the class that ``auto_complete_config`` completes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def _by_name(model_config: Record, key: str, name: str) -> Record | None:
 
 
 def get_input_config_by_name(model_config: Record, name: str) -> Record | None:
-    """Return what *model_config* says of the input called *name*, or None."""
+    """Return the entry of *model_config* for the input *name*, or None."""
     return _by_name(model_config, "input", name)
 
 
 def get_output_config_by_name(model_config: Record, name: str) -> Record | None:
-    """Return what *model_config* says of the output called *name*, or None."""
+    """Return the entry of *model_config* for the output *name*, or None."""
     return _by_name(model_config, "output", name)
 
 
 def using_decoupled_model_transaction_policy(model_config: Record) -> bool:
-    """Say whether the model may send any number of responses to a request."""
+    """Return whether the model may send any number of responses to a request."""
     if "model_transaction_policy" in model_config:
         decoupled: bool = model_config["model_transaction_policy"]["decoupled"]
         return decoupled
@@ -33,7 +33,7 @@ def using_decoupled_model_transaction_policy(model_config: Record) -> bool:
 
 
 class ModelConfig:
-    """What ``auto_complete_config`` is given and returns; it refuses what contradicts config.pbtxt."""
+    """The argument and result of ``auto_complete_config``; it refuses values that contradict config.pbtxt."""
 
     def __init__(self, model_config: str) -> None:
         self._model_config: Record = json.loads(model_config)
@@ -43,7 +43,7 @@ class ModelConfig:
         return self._model_config
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
-        """Set it; ValueError where config.pbtxt has a larger one."""
+        """Set ``max_batch_size``; ValueError if config.pbtxt has a larger one."""
         has = self._model_config["max_batch_size"]
         if has > max_batch_size:
             raise ValueError(
@@ -53,7 +53,7 @@ class ModelConfig:
         self._model_config["max_batch_size"] = max_batch_size
 
     def set_dynamic_batching(self) -> None:
-        """Choose the dynamic batcher; ValueError where config.pbtxt has another scheduler."""
+        """Enable dynamic batching; ValueError if config.pbtxt has another scheduler."""
         for other in ("sequence_batching", "ensemble_scheduling"):
             if other in self._model_config:
                 raise ValueError(
@@ -63,7 +63,7 @@ class ModelConfig:
         self._model_config.setdefault("dynamic_batching", {})
 
     def add_input(self, input: Record) -> None:
-        """Add an input: ``name``, ``data_type``, ``dims``, perhaps ``optional``; ValueError as Triton has it."""
+        """Add an input: ``name``, ``data_type``, ``dims`` and perhaps ``optional``; ValueError as in Triton."""
         optional = "'optional' in ModelConfig.add_input"
         if lacks(optional) and "optional" in input:
             text = f"input '{input.get('name')}' in auto-complete-config function for model '{self._name}' contains"
@@ -71,11 +71,11 @@ class ModelConfig:
         self._add("input", input, ("name", "data_type", "dims", "optional"))
 
     def add_output(self, output: Record) -> None:
-        """Add an output: ``name``, ``data_type`` and ``dims``; ValueError as Triton has it."""
+        """Add an output: ``name``, ``data_type`` and ``dims``; ValueError as in Triton."""
         self._add("output", output, ("name", "data_type", "dims"))
 
     def set_model_transaction_policy(self, transaction_policy_dict: Record) -> None:
-        """Set ``decoupled``; ValueError where config.pbtxt says the other."""
+        """Set ``decoupled``; ValueError if config.pbtxt has the opposite."""
         if set(transaction_policy_dict) - {"decoupled"}:
             raise ValueError(
                 f"model transaction property in auto-complete-config function for model '{self._name}' contains "

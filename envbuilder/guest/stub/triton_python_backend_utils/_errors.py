@@ -1,4 +1,4 @@
-"""Errors: of one response, and what a model raises."""
+"""The error of a response, and the exception that a model raises."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import enum
 
 
 class TritonModelException(Exception):
-    """What a model raises; Triton tells it to the client, or to the log while a model loads."""
+    """An exception of a model; Triton sends its text to the client, or logs it while a model loads."""
 
 
 class ErrorCode(enum.IntEnum):
-    """The kind of an error; it equals its number, which as in Triton does not stand for it."""
+    """The code of an error. A member equals its number, but as in Triton no number is accepted in place of a member."""
 
     UNKNOWN, INTERNAL, NOT_FOUND, INVALID_ARG, UNAVAILABLE, UNSUPPORTED, ALREADY_EXISTS, CANCELLED = range(8)
 
@@ -31,5 +31,5 @@ class TritonError:
         return self._message
 
     def code(self) -> ErrorCode:
-        """Return the kind of error."""
+        """Return the error code."""
         return self._code

@@ -1,4 +1,4 @@
-"""A model in this process, as the stub has it. Triton's module has no ``Model``: it is for code that hosts one."""
+"""Host a model in this process as the stub does. Triton's module has no ``Model``: it is for code that hosts one."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -28,13 +28,13 @@ from ._tensor import Tensor
 
 _model_dir = ""
 FINAL_TIMEOUT = 300.0
-"""Seconds until a model that took a response sender has sent its last response."""
+"""Limit in seconds for the last response of a model that took a response sender."""
 UNCLAIMED_TIMEOUT = 60.0
-"""Seconds after ``execute`` returned until the model has at least taken the response sender."""
+"""Limit in seconds, after ``execute`` returned, for taking the response sender."""
 _RESCHEDULES = 10_000
-"""Times that a request comes again."""
+"""How often a request may be rescheduled."""
 READY_TIMEOUT = 5.0
-"""Seconds that a server waits for a model's own ``is_ready``."""
+"""Seconds that a server waits for a model's ``is_ready``."""
 _COROUTINE, _NONE = "a coroutine as execute of a decoupled model", "None as a result of execute"
 
 
@@ -44,7 +44,7 @@ def get_model_dir() -> str:
 
 
 class Model:
-    """A model: what the stub does with a runtime, and what the server checks of its answers."""
+    """A loaded model: does what the stub does with it, and the server's checks of its responses."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class Model:
         kind: str = "CPU",
         device: str = "0",
     ) -> None:
-        """Initialize *runtime*, a file or a module that was made of one, for the model in *model_directory*.
+        """Initialize *runtime*, a Python file or an imported module, for the model in *model_directory*.
 
-        *config* is the configuration as JSON has it (``data_type: "TYPE_FP32"``); *kind* is CPU, GPU or MODEL.
+        *config* is the configuration as decoded from JSON (``data_type: "TYPE_FP32"``); *kind* is CPU, GPU or MODEL.
         """
         global _model_dir
         self.name = name or os.path.basename(os.path.normpath(model_directory))
@@ -70,7 +70,7 @@ class Model:
         module = _import_file(runtime, self.name) if isinstance(runtime, str) else runtime
         self.instance: Any = module.TritonPythonModel()
         self._loop: asyncio.AbstractEventLoop | None = None
-        if hasattr(self.instance, "initialize"):  # as Triton, which asks before it calls
+        if hasattr(self.instance, "initialize"):  # optional, as in Triton
             self.instance.initialize(
                 {
                     "model_config": json.dumps(config),
@@ -85,12 +85,12 @@ class Model:
         _models.begin_serving(self.decoupled)
 
     def respond(self, requests: Sequence[InferenceRequest]) -> List[List[InferenceResponse]]:
-        """Give *requests* to the model as one batch; return what a server would send to each, in order.
+        """Pass *requests* to the model as one batch; return the responses that a server would send to each, in order.
 
-        The last response to a request of a decoupled model may be empty: its final flag.
+        The last response of a decoupled model may be empty: then the final flag came without a response.
 
         Raises:
-            TritonModelException: the server would refuse the answer, or ``execute`` raises.
+            TritonModelException: the server would refuse a response, or ``execute`` raises.
         """
         for request in requests:
             request.want(sorted(request.requested_output_names()) or self._outputs)
@@ -112,14 +112,14 @@ class Model:
         return [self._collected(request) for request in requests]
 
     def execute(self, requests: Sequence[InferenceRequest]) -> List[InferenceResponse]:
-        """Give *requests* to a model that sends one response to each, and return those; see :meth:`respond`."""
+        """Pass *requests* to a model that sends one response to each, and return these; see :meth:`respond`."""
         return [responses[0] for responses in self.respond(requests)]
 
     def infer(self, **inputs: np.ndarray[Any, Any]) -> Dict[str, np.ndarray[Any, Any]]:
-        """Ask one request of arrays and return its outputs.
+        """Send one request with arrays by input name, and return the outputs by name.
 
         Raises:
-            TritonModelException: the model answered with an error, which is the message.
+            TritonModelException: the model answered with an error, whose text is the message.
         """
         (response,) = self.execute(
             [self.request([Tensor(name, data).sent() for name, data in inputs.items()])]
@@ -130,13 +130,13 @@ class Model:
         return {tensor.name(): tensor.content() for tensor in response.output_tensors()}
 
     def request(self, tensors: Sequence[Tensor], **rest: Any) -> InferenceRequest:
-        """Return a request of this model, as the server hands it over; *rest* as the constructor takes it."""
+        """Return a request to this model as the server passes it; *rest* are arguments of ``InferenceRequest``."""
         return InferenceRequest(
             **{"inputs": tensors, "requested_output_names": [], "model_name": self.name, **rest}
         )
 
     def why_not_ready(self) -> str:
-        """Ask the model's own ``is_ready``, if it has one; return what keeps a server from calling it ready."""
+        """Call the model's ``is_ready``, if it has one; return why a server would report it as not ready, or empty."""
         if not hasattr(self.instance, "is_ready") or lacks("is_ready of a model"):
             return ""
         began = time.monotonic()
@@ -172,7 +172,7 @@ class Model:
                 returned.close()
                 refuse(_COROUTINE, self._returns_something())
             future = asyncio.run_coroutine_threadsafe(returned, self._running_loop())
-            # That of a decoupled model runs in the background; what it raises is told by the missing response.
+            # A server runs that of a decoupled model in the background; its exception shows as a missing response.
             returned = future.result()
         if returned is None and not (lacks(_NONE) and not self.decoupled):
             return
@@ -209,9 +209,8 @@ class Model:
 
     def _sender(self, request: InferenceRequest) -> InferenceResponseSender:
         def sent(response: InferenceResponse) -> InferenceResponse:
-            return response.keep(
-                sorted(request.requested_output_names())
-            )  # as the stub: it leaves out all others
+            # Like the stub, drop the outputs that were not requested.
+            return response.keep(sorted(request.requested_output_names()))
 
         return InferenceResponseSender(self.decoupled, lambda: request.cancelled, sent)
 
@@ -236,7 +235,7 @@ class Model:
         )
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop that runs coroutines, in a thread of its own as the stub's."""
+        """Return the event loop for coroutines, which runs in a separate thread as in the stub."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=_run, args=(self._loop,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a model logs and counts, kept."""
+"""The logger and the custom metrics of a model; both keep what they are given."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ._arguments import check_kind, check_text, real
 from ._errors import TritonModelException
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-"""Of a metric, as Prometheus takes it."""
+"""Matches names of metrics that Prometheus accepts."""
 
 
 class LogLevel(enum.Enum):
@@ -22,7 +22,7 @@ class LogLevel(enum.Enum):
 
 
 class Logger:
-    """Keeps what is logged; ``lines`` holds (level, message)."""
+    """Keeps all messages: ``lines`` holds (level, message)."""
 
     LogLevel: Any = LogLevel
     INFO, WARNING, ERROR, VERBOSE = LogLevel
@@ -33,14 +33,14 @@ class Logger:
 
     @classmethod
     def log(cls, message: str, level: Any = LogLevel.INFO) -> None:
-        """Log *message*, a text and nothing else, at *level*."""
+        """Log *message*, which must be a text, at *level*."""
         check_text("log", message)
         check_kind("log", level, LogLevel)
         cls.lines.append((level.value, message))
 
     @classmethod
     def log_info(cls, message: str) -> None:
-        """Log for information."""
+        """Log an informational message."""
         cls.log(message, cls.INFO)
 
     @classmethod
@@ -55,18 +55,18 @@ class Logger:
 
     @classmethod
     def log_verbose(cls, message: str) -> None:
-        """Log verbosely."""
+        """Log a verbose message."""
         cls.log(message, cls.VERBOSE)
 
 
 class MetricKind(enum.Enum):
-    """The kind of a family; as in Triton, no number stands for it."""
+    """The kind of a family; as in Triton, no number is accepted in place of a member."""
 
     COUNTER, GAUGE, HISTOGRAM = range(3)
 
 
 class Metric:
-    """One series of a family, which must live as long."""
+    """One series of a family; the family must outlive it."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class Metric:
         self._kind, self._buckets = kind, list(buckets)
         self._value: float = before._value if before is not None and before.is_usable() else 0.0
         self.observed: List[float] = []
-        """What a histogram was given."""
+        """The observations of a histogram."""
 
     def increment(self, value: float, /) -> None:
-        """Add *value*; a counter takes no negative one."""
+        """Add *value*, which must not be negative for a counter."""
         value = real("increment", value)
         self._check("increment")
         if self._kind == MetricKind.HISTOGRAM:
@@ -101,7 +101,7 @@ class Metric:
         self._value = value
 
     def observe(self, value: float, /) -> None:
-        """Give a histogram *value*."""
+        """Add the observation *value* to a histogram."""
         value = real("observe", value)
         self._check("observe")
         if self._kind != MetricKind.HISTOGRAM:
@@ -116,11 +116,11 @@ class Metric:
         return self._value
 
     def belongs_to(self, family: MetricFamily) -> bool:
-        """Say whether it is a series of that very object."""
+        """Return whether it is a series of that very object."""
         return self._family() is family
 
     def is_usable(self) -> bool:
-        """Say whether its family is there."""
+        """Return whether its family still exists."""
         return self._family() is not None
 
     def _check(self, what: str) -> None:
@@ -133,7 +133,7 @@ class Metric:
 
 
 class MetricFamily:
-    """Series of one name; ``families`` holds those of this process, each with its series."""
+    """The series of one name; ``families`` holds the series of this process by family and labels."""
 
     COUNTER, GAUGE, HISTOGRAM = MetricKind
     families: Dict[str, Dict[Any, Metric]] = {}  # noqa: RUF012 - one registry for the process, as in Triton
@@ -148,7 +148,7 @@ class MetricFamily:
         self._kind = kind
 
     def Metric(self, labels: Dict[str, str] | None = None, buckets: Sequence[float] | None = None) -> Metric:
-        """Return a series; that of a histogram has *buckets*, bounds that go up, and no other has any."""
+        """Return a series; a histogram needs *buckets*, ascending bounds, and other kinds take none."""
         labels = {} if labels is None else labels
         if not isinstance(labels, dict):
             raise TritonModelException("Failed to create metric. Labels must be a dictionary.")
@@ -166,6 +166,6 @@ class MetricFamily:
         key = tuple(sorted(labels.items()))
         known = self._series.get(key)
         if known is None or not known.belongs_to(self):
-            # Of two families with one name each has series of its own, which end with it; the server adds them up.
+            # Two families of one name have separate series, which end with their family; the server adds them up.
             self._series[key] = Metric(self, self._kind, buckets or (), before=known)
         return self._series[key]

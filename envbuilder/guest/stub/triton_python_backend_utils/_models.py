@@ -1,4 +1,4 @@
-"""The other models of the repository, as far as the host of this one can reach them."""
+"""Requests to the other models of the repository (BLS), passed to the router that the host sets."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -10,23 +10,23 @@ from ._errors import TritonModelException
 
 
 class Router(Protocol):
-    """Asks other models. Each method raises TritonModelException where the server would."""
+    """Sends requests to other models. Each method raises TritonModelException where the server would."""
 
     def infer(self, request: Any, decoupled: bool) -> List[Any]:
         """Return the responses to an ``InferenceRequest``: one, or (*decoupled*) all, the last perhaps empty."""
 
     def load(self, name: str, config: str, files: Dict[str, bytes]) -> None:
-        """Load a model, with another configuration (JSON) and files in place of its own, if any are given."""
+        """Load a model, with *config* (JSON) and *files* in place of its own, if given."""
 
     def unload(self, name: str, dependents: bool) -> None:
         """Unload a model."""
 
     def ready(self, name: str, version: str) -> bool:
-        """Say whether a model can be asked."""
+        """Return whether a model is ready."""
 
 
 class _Alone:
-    """No other model is known."""
+    """The default router: no other model is known."""
 
     def infer(self, request: Any, decoupled: bool) -> List[Any]:
         raise TritonModelException(not_running(request.asked_model()))
@@ -45,7 +45,7 @@ class _Alone:
 
 
 def not_running(name: str) -> str:
-    """Return what a server says of a request to a model that it does not serve."""
+    """Return the server's error for a request to a model that it does not serve."""
     said = f"Failed for execute the inference request. Model '{name}' is not ready."
     return f"Model {name} - Error when running inference: {said}"
 
@@ -58,35 +58,35 @@ class _State:
 
 
 def use_router(router: Router) -> Router:
-    """Let *router* ask other models from now on; return the one before. Triton's module has no such function."""
+    """Send requests to other models by *router* from now on; return the previous one. Triton has no such function."""
     before, _State.router = _State.router, router
     return before
 
 
 def begin_serving(decoupled: bool) -> None:
-    """Note that a model is initialized: from now on it may ask others."""
+    """Note that a model is initialized: from now on it may call others."""
     _State.serving += 1
     _State.decoupled = decoupled
 
 
 def is_decoupled() -> bool:
-    """Say whether the model that was initialized last is decoupled."""
+    """Return whether the model that was initialized last is decoupled."""
     return _State.decoupled
 
 
 def end_serving() -> None:
-    """Note that a model is to be finalized: it may ask no other."""
+    """Note that a model is being finalized: it may no longer call others."""
     _State.serving -= 1
 
 
 def require_serving() -> None:
-    """Refuse what a model asks of another one before it is initialized, or once it is finalized."""
+    """Refuse a call of another model before the calling one is initialized, or after it is finalized."""
     if not _State.serving:
         raise TritonModelException("BLS is only supported during the 'execute' function.")
 
 
 def infer(request: Any, decoupled: bool) -> List[Any]:
-    """Ask the model that *request* names."""
+    """Send *request* to the model that it names; return the responses."""
     return _State.router.infer(request, decoupled)
 
 
@@ -105,6 +105,6 @@ def unload_model(model_name: str, unload_dependents: bool = False) -> None:
 
 
 def is_model_ready(model_name: str, model_version: str = "") -> bool:
-    """Say whether a model can be asked."""
+    """Return whether a model is ready."""
     check_text("is_model_ready", model_name, model_version)
     return _State.router.ready(model_name, model_version)

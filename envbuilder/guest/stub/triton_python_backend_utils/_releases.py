@@ -1,4 +1,4 @@
-"""What the module of one release lacks: names that a later one brought, and what a model may do with it."""
+"""Make the module that of an older release: remove names and capabilities that later releases added."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -10,32 +10,32 @@ from typing import Any, Callable, Dict, Iterable, NoReturn, Set
 
 _lacking: Set[str] = set()
 CLASSES: Dict[str, type] = {}
-"""Those of which a release may have less, by name; the package fills it."""
+"""Classes of the package by name, whose attributes a release may lack; filled by ``__init__.py``."""
 _met: Dict[str, str] = {}
-"""What a model was told, and what it had asked for."""
+"""Texts of errors that were raised, each with the lacking name that the model used."""
 
 
 def lacks(name: str) -> bool:
-    """Say whether the release is without *name*, as the host has it."""
+    """Return whether the host has declared that the release lacks *name*."""
     return name in _lacking
 
 
 def refuse(name: str, error: Exception) -> NoReturn:
-    """Raise *error*, which a model meets that uses *name*."""
+    """Raise *error* for a model that uses *name*, and record it for :func:`lacking_in`."""
     _met[str(error)] = name
     raise error
 
 
 def lacking_in(text: str) -> str:
-    """Return what of a later release a model has used that failed with *text*; empty where that is not the cause."""
+    """Return the lacking name that made a model fail with *text*; empty if another cause did."""
     return next((name for told, name in _met.items() if told in text), "")
 
 
 def lack(names: Iterable[str]) -> None:
-    """Be the module of a release that is without *names*, for the rest of this process.
+    """Remove *names* from the module for the rest of this process.
 
-    A name is that of a constant, or ``Class.attribute``, or ``Class.method(argument)``; any other is a text for
-    :func:`lacks`.
+    A name is that of a constant, ``Class.attribute`` or ``Class.method(argument)``; any other is the description of a
+    capability, which code of this package checks with :func:`lacks`.
     """
     package: Any = sys.modules[__package__]
     for name in set(names) - _lacking:
@@ -56,7 +56,7 @@ def lack(names: Iterable[str]) -> None:
 
 
 def refuse_name(package: str, name: str) -> NoReturn:
-    """Raise what Python raises of a module without *name*."""
+    """Raise the AttributeError of a module without *name*."""
     error = AttributeError(f"module {package!r} has no attribute {name!r}")
     if not lacks(name):
         raise error
@@ -65,7 +65,7 @@ def refuse_name(package: str, name: str) -> NoReturn:
 
 
 class _Absent:
-    """In the place of an attribute of a class."""
+    """A descriptor in place of a removed attribute: access raises AttributeError."""
 
     def __init__(self, name: str, kind: type, attribute: str) -> None:
         self._name, self._kind, self._attribute = name, kind, attribute
@@ -77,7 +77,7 @@ class _Absent:
 
 
 def _without_argument(name: str, kind: type, method: Callable[..., Any], argument: str) -> Callable[..., Any]:
-    """Return *method* of *kind* without its *argument*, which is its last."""
+    """Return *method* of *kind* without its last *argument*: passing it raises TypeError."""
     most = list(inspect.signature(method).parameters).index(argument)
 
     @functools.wraps(method)

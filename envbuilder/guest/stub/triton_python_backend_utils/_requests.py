@@ -1,4 +1,4 @@
-"""Requests: those that the server hands over, and those that a model makes of another model."""
+"""Requests: those that the server passes to a model, and those that a model sends to another one."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
 
 
 class MemoryType(enum.IntEnum):
-    """Kinds of memory; as in Triton, no number stands for one."""
+    """Kinds of memory; as in Triton, no number is accepted in place of a member."""
 
     TRITONSERVER_MEMORY_GPU, TRITONSERVER_MEMORY_CPU = range(2)
 
@@ -32,7 +32,7 @@ TRITONSERVER_MEMORY_GPU, TRITONSERVER_MEMORY_CPU = MemoryType
 
 
 class PreferredMemory:
-    """Where a model wants to have the outputs of another."""
+    """The memory in which a model wants the outputs of another one."""
 
     def __init__(self, preferred_memory_type: MemoryType, preferred_device_id: int = 0) -> None:
         check_kind("PreferredMemory", preferred_memory_type, MemoryType)
@@ -40,10 +40,10 @@ class PreferredMemory:
 
 
 class InferenceTrace:
-    """The trace of a request: there is none."""
+    """The trace of a request, always without a context."""
 
     def get_context(self) -> str | None:
-        """Return the context that tracing handed on."""
+        """Return the context that tracing propagates: None."""
         return None
 
 
@@ -116,32 +116,32 @@ class InferenceRequest:
         self._trace = trace
         self._parameters = parameters_text(parameters)
         self.release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
-        """What the model says of it once ``execute`` has returned."""
+        """The release flags that the model set, applied when ``execute`` returns."""
         self.sender: InferenceResponseSender | None = None
-        """Set where the server handed it over."""
+        """Its response sender, if the server passed the request to the model."""
         self.sender_taken = False
-        """Whether the model has asked for it."""
+        """Whether the model took the response sender."""
         self.cancelled = False
-        """Whether the client has gone."""
+        """Whether the client cancelled the request."""
 
     def inputs(self) -> List[Tensor]:
-        """Return its tensors."""
+        """Return the input tensors."""
         return self._inputs
 
     def requested_output_names(self) -> Set[str]:
-        """Return the outputs that the client wants: in no order, as in Triton."""
+        """Return the names of the requested outputs, unordered as in Triton."""
         return set(self._requested)
 
     def want(self, names: Sequence[str]) -> None:
-        """Set the outputs that the client wants, as the server does where it named none."""
+        """Set the requested outputs, as the server does if the client named none."""
         self._requested = list(names)
 
     def request_id(self) -> str:
-        """Return the client's id."""
+        """Return the request id of the client."""
         return self._id
 
     def correlation_id(self) -> Any:
-        """Return the id of its sequence, a number or a text; 0 for none."""
+        """Return the sequence id, a number or a text; 0 for none."""
         return self._correlation_id
 
     def flags(self) -> int:
@@ -153,27 +153,27 @@ class InferenceRequest:
         self._flags = whole("set_flags", flags, UINT32)
 
     def timeout(self) -> int:
-        """Return the client's timeout, microseconds; 0 for none."""
+        """Return the client's timeout in microseconds; 0 for none."""
         return self._timeout
 
     def parameters(self) -> str:
-        """Return its parameters as JSON: ``{}`` where there are none."""
+        """Return the parameters as JSON; ``{}`` if there are none."""
         return self._parameters
 
     def trace(self) -> InferenceTrace:
-        """Return its trace."""
+        """Return the trace."""
         return self._trace
 
     def asked_model(self) -> str:
-        """Return the name of the model that is asked. Triton's has no such method: it is for the host."""
+        """Return the name of the called model. For the host: Triton's class has no such method."""
         return self._model
 
     def asked_version(self) -> int:
-        """Return the version of the model that is asked, -1 for the latest, for the host."""
+        """Return the requested version of the called model, -1 for the latest. For the host."""
         return self._version
 
     def said(self) -> Dict[str, Any]:
-        """Return what the request says besides its tensors, as the constructor takes it, for the host."""
+        """Return the constructor arguments of the request that are neither tensors nor names. For the host."""
         return {
             "request_id": self._id,
             "correlation_id": self._correlation_id,
@@ -183,7 +183,7 @@ class InferenceRequest:
         }
 
     def is_cancelled(self) -> bool:
-        """Say whether the client has gone."""
+        """Return whether the client cancelled the request."""
         if self.sender is None:
             raise TritonModelException(
                 "is_cancelled of a request that a model makes: it ends the stub of Triton 24.10"
@@ -191,7 +191,7 @@ class InferenceRequest:
         return self.cancelled
 
     def get_response_sender(self) -> InferenceResponseSender:
-        """Return what sends responses to it."""
+        """Return the sender of responses to this request."""
         if self.sender is None:
             raise TritonModelException(
                 "Response sender is not available for a request that a model has made."
@@ -204,13 +204,13 @@ class InferenceRequest:
         return self.sender
 
     def set_release_flags(self, flags: int, /) -> None:
-        """Say whether the request is done, or comes again (``TRITONSERVER_REQUEST_RELEASE_RESCHEDULE``)."""
+        """Set whether the request is done, or rescheduled (``TRITONSERVER_REQUEST_RELEASE_RESCHEDULE``)."""
         self.release_flags = whole("set_release_flags", flags, UINT32)
 
     def exec(self, decoupled: bool = False) -> Any:
-        """Ask the model and return its response; an iterator of them where *decoupled*.
+        """Send the request to the model and return its response, or an iterator of responses if *decoupled*.
 
-        What goes wrong is an error of the response, as in Triton; it raises outside of ``execute``.
+        As in Triton, a failure is an error of the response; a call outside of serving raises.
         """
         _models.require_serving()
         try:
@@ -220,7 +220,7 @@ class InferenceRequest:
         return ResponseIterator(responses) if decoupled else responses[0]
 
     def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
-        """Return an awaitable of what :meth:`exec` returns."""
+        """Return an awaitable with the result of :meth:`exec`."""
         decoupled_too = "async_exec in a decoupled model"
         if _models.is_decoupled() and lacks(decoupled_too):
             text = "Async BLS request execution is not support in the decoupled API."

@@ -1,4 +1,4 @@
-"""Responses: returned, or sent by a sender, one by one."""
+"""Responses, returned by ``execute`` or sent by a response sender."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -15,7 +15,11 @@ TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
 
 def parameters_text(parameters: Dict[str, Any] | None) -> str:
-    """Return *parameters* as Triton keeps them, JSON; only texts, whole numbers and truth values are any."""
+    """Return *parameters* as JSON, the form in which Triton keeps them.
+
+    Raises:
+        TritonModelException: a key is not a str, or a value is none of str, int and bool.
+    """
     if parameters is not None and not isinstance(parameters, dict):
         raise TritonModelException(f"Expect N8pybind114dictE, got {type(parameters)}")
     for key, value in (parameters or {}).items():
@@ -28,7 +32,7 @@ def parameters_text(parameters: Dict[str, Any] | None) -> str:
 
 
 class InferenceResponse:
-    """The answer to one request: tensors, or an error."""
+    """The response to one request: tensors, or an error."""
 
     __slots__ = ("_error", "_parameters", "_tensors")
 
@@ -49,11 +53,11 @@ class InferenceResponse:
         self._parameters = parameters_text(parameters)
 
     def output_tensors(self) -> List[Tensor]:
-        """Return its tensors."""
+        """Return the output tensors."""
         return self._tensors
 
     def has_error(self) -> bool:
-        """Say whether it is an error."""
+        """Return whether it is an error."""
         return self._error is not None
 
     def error(self) -> TritonError | None:
@@ -61,11 +65,11 @@ class InferenceResponse:
         return self._error
 
     def parameters(self) -> str:
-        """Return its parameters as JSON; ``{}`` where there are none."""
+        """Return the parameters as JSON; ``{}`` if there are none."""
         return self._parameters
 
     def keep(self, wanted: Sequence[str]) -> InferenceResponse:
-        """Return what of it reaches a client that wants the outputs *wanted*, copied as the server copies it."""
+        """Return a copy with the outputs *wanted*, as the server sends it to the client."""
         sent = InferenceResponse(error=self._error)
         sent._parameters = self._parameters
         sent._tensors = [tensor.sent() for tensor in self._tensors if tensor.name() in wanted]
@@ -73,7 +77,7 @@ class InferenceResponse:
 
 
 class InferenceResponseSender:
-    """Sends the responses to one request, in any thread, until it says which was the last."""
+    """Sends the responses to one request, from any thread, until one has the final flag."""
 
     def __init__(
         self, decoupled: bool, cancelled: Callable[[], bool], check: Callable[[InferenceResponse], Any]
@@ -81,14 +85,14 @@ class InferenceResponseSender:
         self.decoupled, self._is_cancelled, self._check = decoupled, cancelled, check
         self._lock = threading.Lock()
         self.sent: List[InferenceResponse] = []
-        """What the client would have."""
+        """The responses that the client would have received."""
         self.closed = threading.Event()
-        """Set once the last was sent."""
+        """Set when the final flag was sent."""
         self.final_alone = False
         """Whether the final flag came without a response."""
 
     def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
-        """Send *response*; with the final flag it is the last, which may be None."""
+        """Send *response*; the one with the final flag is the last, and may be None."""
         flags = whole("send", flags, UINT32)
         if response is not None:
             check_kind("send", response, InferenceResponse)
@@ -107,7 +111,7 @@ class InferenceResponseSender:
                 self.closed.set()
 
     def is_cancelled(self) -> bool:
-        """Say whether the client has gone."""
+        """Return whether the client cancelled the request."""
         return self._is_cancelled()
 
     def _refuse(self, response: InferenceResponse | None, flags: int) -> None:
@@ -124,9 +128,9 @@ class InferenceResponseSender:
 
 
 class ResponseIterator:
-    """The responses of a decoupled model to a request of another; it starts over with each ``for``.
+    """The responses of a decoupled model to a request of another model; each ``for`` starts over.
 
-    The last may have no tensors, where the model sent its final flag alone.
+    The last one has no tensors if the model sent its final flag without a response.
     """
 
     def __init__(self, responses: Sequence[InferenceResponse]) -> None:
@@ -144,10 +148,10 @@ class ResponseIterator:
         return self._responses[self._next - 1]
 
     def cancel(self) -> None:
-        """Want no more of them."""
+        """Cancel the remaining responses."""
         self._responses = self._responses[: self._next]
 
 
 def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> Tensor | None:
-    """Return the output called *name*, or None."""
+    """Return the output *name*, or None."""
     return next((tensor for tensor in inference_response.output_tensors() if tensor.name() == name), None)

@@ -1,4 +1,4 @@
-"""A tensor as Triton hands it over."""
+"""Triton's tensor class."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -19,18 +19,18 @@ _CPU, _CUDA = 1, 2
 _UNSIGNED, _BFLOAT = 1, 4
 """``DLDataTypeCode``."""
 _CODE_AT = 20
-"""Where the code of the type is in a ``DLManagedTensor``: after a pointer, the device, and the number of dims."""
+"""Offset in bytes of the type code in a ``DLManagedTensor``: after a pointer, the device, and the number of dims."""
 
 _DELETER_AT = 56
-"""Where the function is that gives a ``DLManagedTensor`` back: after its tensor, and a pointer."""
+"""Offset in bytes of the deleter in a ``DLManagedTensor``: after the ``DLTensor`` and a pointer."""
 
 
 class Tensor:
-    """A named tensor: an array, which holds the bits of BF16 as uint16, or (on a GPU, or BF16) a tensor of torch."""
+    """A named tensor, stored as a NumPy array (BF16 as uint16 bits) or, on a GPU or for BF16, as a torch tensor."""
 
     __slots__ = ("_data", "_dtype", "_given", "_name")
     _given: np.ndarray[Any, Any] | None
-    """What it was made of: strings are serialized when a tensor is made, and its maker still reads the given ones."""
+    """The array given to the constructor: strings are serialized then, but ``as_numpy`` returns the given ones."""
 
     def __init__(self, name: str, data: np.ndarray[Any, Any], /) -> None:
         check_text("Tensor", name)
@@ -39,7 +39,7 @@ class Tensor:
         if not isinstance(data, np.ndarray):
             raise TypeError(f"__init__(): incompatible constructor arguments: {type(data).__name__}")
         kind = np.dtype(np.object_) if data.dtype.kind == "S" else data.dtype
-        number = numpy_to_triton_type(kind)  # None for another byte order, too
+        number = numpy_to_triton_type(kind)  # also None for a type of another byte order
         if number is None:
             raise TritonModelException("NumPy dtype is not supported.")
         self._name, self._dtype = name, number
@@ -48,7 +48,7 @@ class Tensor:
 
     @classmethod
     def from_dlpack(cls, name: str, source: Any, /) -> Tensor:
-        """Take over a DLPack capsule, or an object that can make one."""
+        """Return a tensor that shares memory with *source*, a DLPack capsule or an object with ``__dlpack__``."""
         check_text("from_dlpack", name)
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
@@ -73,14 +73,14 @@ class Tensor:
 
     @classmethod
     def from_bits(cls, name: str, bits: np.ndarray[Any, Any]) -> Tensor:
-        """Return a tensor of BF16, given its bits as uint16. Triton has no such function: it is for the host."""
+        """Return a BF16 tensor from its bits as uint16. For the host: Triton has no such function."""
         _check_half(BF16)
         tensor = cls.__new__(cls)
         tensor._name, tensor._data, tensor._dtype, tensor._given = name, bits, BF16, None
         return tensor
 
     def bits(self) -> np.ndarray[Any, Any]:
-        """Return the bits of BF16 in the host's memory, for the host."""
+        """Return the bits of a BF16 tensor as uint16 in host memory. For the host."""
         if isinstance(self._data, np.ndarray):
             return self._data
         import torch
@@ -89,30 +89,30 @@ class Tensor:
         return bits
 
     def name(self) -> str:
-        """Return its name."""
+        """Return the name."""
         return self._name
 
     def shape(self) -> List[int]:
-        """Return its shape."""
+        """Return the shape."""
         return [int(size) for size in self._data.shape]
 
     def triton_dtype(self) -> int:
-        """Raise TypeError, as Triton's does: its module has no name for the enumeration."""
+        """Raise TypeError as in Triton, whose module does not expose the enumeration."""
         raise TypeError(
             "Unable to convert function return value to a Python type! The signature was\n"
             "\t(self: c_python_backend_utils.Tensor) -> TRITONSERVER_datatype_enum"
         )
 
     def number(self) -> int:
-        """Return the number of its data type in Triton's enumeration, for the host."""
+        """Return the number of the data type in Triton's enumeration. For the host."""
         return self._dtype
 
     def is_cpu(self) -> bool:
-        """Say whether it is in the host's memory."""
+        """Return whether it is in host memory."""
         return isinstance(self._data, np.ndarray) or self._data.device.type == "cpu"
 
     def as_numpy(self) -> np.ndarray[Any, Any]:
-        """Return it as an array that shares its memory."""
+        """Return the tensor as an array that shares its memory."""
         if not self.is_cpu():
             raise TritonModelException("Tensor is stored in GPU and cannot be converted to NumPy.")
         if self._dtype == BF16:
@@ -122,12 +122,12 @@ class Tensor:
         return self.content() if self._given is None else self._given
 
     def content(self) -> np.ndarray[Any, Any]:
-        """Return it as the server has it, strings as bytes. Triton has no such function: it is for the host."""
+        """Return the array as the server has it, strings as bytes. For the host: Triton has no such function."""
         array: np.ndarray[Any, Any] = self._data
         return array
 
     def to_dlpack(self) -> Any:
-        """Return it as a DLPack capsule."""
+        """Return the tensor as a DLPack capsule."""
         if self._dtype == 13:
             raise TritonModelException("TYPE_BYTES tensors cannot be converted to DLPack.")
         if self._dtype == BF16 and isinstance(self._data, np.ndarray):
@@ -135,7 +135,7 @@ class Tensor:
             _code_of(capsule).value = _BFLOAT
             return capsule
         if isinstance(self._data, np.ndarray) and "torch" not in sys.modules:
-            data = self._data if self._data.flags.writeable else self._data.copy()  # NumPy lends no other
+            data = self._data if self._data.flags.writeable else self._data.copy()  # NumPy exports no read-only one
             return _lent_by_us(data)
         import torch
         from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
@@ -143,18 +143,18 @@ class Tensor:
         return to_dlpack(torch.from_numpy(self._data) if isinstance(self._data, np.ndarray) else self._data)
 
     def __dlpack__(self, stream: Any = None) -> Any:
-        """Return it as a DLPack capsule; *stream* is of no matter to what is complete."""
+        """Return the tensor as a DLPack capsule; *stream* is ignored, as the data is complete."""
         return self.to_dlpack()
 
     def __dlpack_device__(self) -> Tuple[int, int]:
-        """Return the kind and the number of the device that holds it."""
+        """Return the type (``DLDeviceType``) and the number of the device."""
         return (_CPU, 0) if self.is_cpu() else (_CUDA, int(self._data.device.index or 0))
 
     def sent(self) -> Tensor:
         """Return a copy: the server copies what is sent, so later changes of a buffer do not reach the client."""
         copy = type(self).__new__(type(self))
         copy._name, copy._dtype, copy._given = self._name, self._dtype, None
-        # Of a masked array, or a matrix, its elements.
+        # Of a masked array or a matrix, only the elements.
         copy._data = np.array(self._data) if isinstance(self._data, np.ndarray) else self._data.clone()
         return copy
 
@@ -165,7 +165,7 @@ def _check_half(kind: int) -> None:
 
 
 class _Capsule:
-    """A bare DLPack capsule in the form that NumPy takes; NumPy refuses one of another device itself."""
+    """A DLPack capsule as the object that NumPy expects; NumPy itself refuses capsules of other devices."""
 
     def __init__(self, capsule: Any) -> None:
         self._capsule = capsule
@@ -178,7 +178,7 @@ class _Capsule:
 
 
 _ours: Set[int] = set()
-"""Where the DLPack tensors are that :meth:`Tensor.to_dlpack` has NumPy make."""
+"""Addresses of the DLPack tensors that NumPy created for :meth:`Tensor.to_dlpack`."""
 
 
 def _lent_by_us(array: np.ndarray[Any, Any]) -> Any:
@@ -188,7 +188,7 @@ def _lent_by_us(array: np.ndarray[Any, Any]) -> Any:
 
 
 def _is_of_numpy(capsule: Any) -> bool:
-    """Say whether NumPy made a capsule, and not a tensor of this module: it names NumPy's function to give it back."""
+    """Return whether NumPy made a capsule (it has NumPy's deleter), but not for a tensor of this module."""
     if not hasattr(np.ndarray, "__dlpack__"):
         return False
     mine = np.ones(1).__dlpack__()
@@ -204,12 +204,12 @@ def _pointer_of(capsule: Any) -> int:
 
 
 def _code_of(capsule: Any) -> ctypes.c_uint8:
-    """Return the code of the type in a DLPack capsule, which can be set."""
+    """Return a reference to the type code of a DLPack capsule, which can be assigned."""
     return ctypes.c_uint8.from_address(_pointer_of(capsule) + _CODE_AT)
 
 
 def _bits_of(source: Any) -> Any:
-    """Return the bits of BF16 in *source*, a capsule or what makes one; None where it is of another type."""
+    """Return the bits of BF16 in *source*, a capsule or an object with ``__dlpack__``; None for another type."""
     try:
         capsule = source if type(source).__name__ == "PyCapsule" else source.__dlpack__()
         code = _code_of(capsule)
@@ -222,7 +222,7 @@ def _bits_of(source: Any) -> Any:
 
 
 def _from_dlpack(source: Any) -> Tuple[Any, int]:
-    """Return a NumPy array, or a torch tensor if torch is available or NumPy cannot convert *source*; and its type."""
+    """Return *source* as a NumPy array, or as a torch tensor if torch is loaded or NumPy fails; and its type number."""
     if not hasattr(source, "__dlpack_device__"):
         lent = _Capsule(source) if type(source).__name__ == "PyCapsule" else None
     else:
@@ -232,7 +232,7 @@ def _from_dlpack(source: Any) -> Tuple[Any, int]:
             array = np.from_dlpack(lent)
             return array, _number_of(array.dtype)
         except (AttributeError, BufferError, RuntimeError, TypeError):
-            pass  # an old NumPy, or what it cannot hold
+            pass  # an old NumPy, or a type that it does not have
         bits = _bits_of(source)
         if bits is not None:
             return bits, BF16
@@ -248,7 +248,7 @@ def _from_dlpack(source: Any) -> Tuple[Any, int]:
 
 
 def _as_bytes(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return *data* as it comes out of Triton's serialization: every element is bytes."""
+    """Return *data* as after Triton's serialization: every element is a bytes object."""
     items = elements(data)
     result = np.empty(len(items), dtype=np.object_)
     result[:] = items

@@ -1,4 +1,4 @@
-"""Data types and byte tensors, as Triton's own file converts them."""
+"""Conversions of data types and byte tensors, as in Triton's ``triton_python_backend_utils.py``."""
 
 # ruff: noqa: UP006 - Python 3.8
 from __future__ import annotations
@@ -27,7 +27,7 @@ NUMBERED: Dict[int, Any] = {
     number: np.bool_ if kind is bool else kind
     for number, kind in enumerate(TRITON_STRING_TO_NUMPY.values(), start=1)
 }
-"""NumPy's types by Triton's enumeration."""
+"""NumPy types by number in Triton's enumeration."""
 BF16 = 14
 
 
@@ -42,7 +42,7 @@ def triton_to_numpy_type(data_type: int) -> Any:
 
 
 def numpy_to_triton_type(data_type: Any) -> int | None:
-    """Return the number of a NumPy type, or of a dtype, in Triton's enumeration; None where there is none."""
+    """Return the number of a NumPy type or dtype in Triton's enumeration; None if it has none."""
     for number, kind in NUMBERED.items():
         if data_type == kind:
             return number
@@ -50,9 +50,9 @@ def numpy_to_triton_type(data_type: Any) -> int | None:
 
 
 def serialize_byte_tensor(input_tensor: np.ndarray[Any, Any]) -> Any:
-    """Return the elements of an array of strings, each after its length in 4 bytes; ``()`` where it is empty.
+    """Return the elements of an array of strings, each after its length as uint32; ``()`` for an empty array.
 
-    None for an array that holds no strings.
+    None for an array of another type.
     """
     if input_tensor.size == 0:
         return ()
@@ -62,9 +62,10 @@ def serialize_byte_tensor(input_tensor: np.ndarray[Any, Any]) -> Any:
 
 
 def elements(array: np.ndarray[Any, Any]) -> List[bytes]:
-    """Return what Triton's module serializes of an array of strings, in order. Only the host needs it by itself.
+    """Return the elements of an array of strings as bytes, as Triton's module serializes them.
 
-    Of an array of objects, ``bytes`` as they are, and the text of all else, that of a ``numpy.bytes_`` (``b'x'``) too.
+    In an array of objects, ``bytes`` are unchanged; of all others the ``str()`` is encoded as UTF-8, also of a
+    ``numpy.bytes_`` (``b'x'``).
     """
     if array.dtype.type == np.bytes_:
         return [bytes(item) for item in array.ravel()]
@@ -72,7 +73,7 @@ def elements(array: np.ndarray[Any, Any]) -> List[bytes]:
 
 
 def deserialize_bytes_tensor(encoded_tensor: bytes) -> np.ndarray[Any, Any]:
-    """Return what :func:`serialize_byte_tensor` wrote as a flat array of bytes objects."""
+    """Return the result of :func:`serialize_byte_tensor` as a flat array of bytes objects."""
     items, offset = [], 0
     while offset < len(encoded_tensor):
         (length,) = struct.unpack_from("<I", encoded_tensor, offset)
