@@ -28,12 +28,12 @@ from envbuilder.util.files import read_regular
 from envbuilder.util.process import CommandError, limited, run
 from envbuilder.util.text import human
 
-# What uv and git may know of the user: certificates, proxies, credentials, and where tools lie. Never uv's
-# own settings (UV_INDEX and others): those are in Settings already, and must not count twice.
 _MEMORY = 8 * 2**30
-"""Bytes of address space that uv gets: it keeps the pages of indexes in memory, and what they send has no end there."""
+"""Limit for uv's address space, in bytes: uv keeps pages of indexes in memory, without a limit for their size."""
 _SECONDS = 1800.0
-"""How long it may take, however slow an index is."""
+"""Limit for a run of uv, in seconds."""
+# The variables that uv and git get: certificates, proxies, credentials, and paths of tools. Never uv's own settings
+# (UV_INDEX and others): Settings has read them already, and they must not apply twice.
 _PASSED_ON = (
     *("HOME", "PATH", "TMPDIR", "USER", "LANG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
@@ -142,7 +142,7 @@ def solve(question: Question, target: Target, session: Session) -> list[Package]
         try:
             run(
                 limited(command, _MEMORY),
-                # uv builds what does not say its metadata otherwise.
+                # uv builds sources whose metadata is not static.
                 env={**solver_environment(session), "SOURCE_DATE_EPOCH": EPOCH},
                 cwd=folder,
                 timeout=_SECONDS,

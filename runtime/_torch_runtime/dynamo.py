@@ -54,7 +54,7 @@ class Compiler:
             setattr(config, name, self._limit)
         if self._options.get("backend", "inductor") == "inductor":
             self._prefix.use()
-            torch._inductor.config.freezing = self._freeze  # Dynamo asks it, and not the options of the call
+            torch._inductor.config.freezing = self._freeze  # Dynamo reads it instead of the call's options
         return torch.compile(bare_forward(target), **self._options)
 
     def seal(self) -> None:

@@ -23,7 +23,7 @@ READERS = {
 _STANDARD = re.compile(
     r"(model|pytorch_model|diffusion_pytorch_model|adapter_model)(\.\w+)?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
 )
-"""Files that ``from_pretrained`` finds in a folder by itself, with shards and variants."""
+"""Matches names of files that ``from_pretrained`` finds in a folder, with shards and variants."""
 _NAMES = {name for _, name in READERS}
 _GIVERS = {
     "load_state_dict": "torch/nn/modules/module.py",

@@ -251,7 +251,7 @@ def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch
 
 
 def load_saved(path: str, device: torch.device | None) -> Any:
-    """Load a file that is a model by itself."""
+    """Load the file at *path*, which contains a whole model, onto *device* (None: the default)."""
     name, kind, version = os.path.basename(path), kind_of(path), torch.__version__
     if kind == "state_dict":
         raise ModelError(f"{name} holds weights without a model: {without_model(os.path.dirname(path))}")

@@ -145,9 +145,9 @@ class ServerChecks:
         caches = {name: str(log.parent / "cache") for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
         first = self.models[0]
         own = any(model.own for model in self.models)
-        # A model of the user's own may load others, which other modes refuse.
+        # A user's model may load others, which other modes of model control refuse.
         loading = ("--model-control-mode=explicit", "--load-model=*")
-        # One model that does not load is no reason for the others not to be asked.
+        # If one model does not load, the others are tested all the same.
         lenient = ("--exit-on-error=false", "--strict-readiness=false")
         options = StartOptions(
             env=caches,
@@ -155,7 +155,7 @@ class ServerChecks:
             within=tuple(hiding(first.hidden)),
             extra_args=(*(loading if own or self.many else ()), *(lenient if self.many else ())),
             metrics=own,
-            unload=False,  # nothing that it may still say is asked
+            unload=False,  # what it may log while it unloads is not needed
         )
         try:
             with self.server.start(
@@ -265,7 +265,7 @@ class ServerChecks:
         attempt = Attempt(ask)
         try:
             verdict = self._judge(protocol, subject, self._hear(attempt, subject, running))
-        except Exception as error:  # whatever a client meets is what the check found
+        except Exception as error:  # any error of a client is a result of the check
             verdict = self._refused(protocol, subject, error, running, attempt)
         status, found, fix = verdict
         seconds = time.monotonic() - began
@@ -277,7 +277,7 @@ class ServerChecks:
         rough = rough_outputs(config)
         cases = deployed.questions.few
         answers = {case.label: ask(running, deployed, case.inputs) for case in cases}
-        if deployed.own:  # what varies with the process, the time or the host the probe cannot have seen
+        if deployed.own:  # outputs may vary with the process, time or host, which the probe cannot detect
             again = ask(running, deployed, cases[0].inputs)
             varying |= set(varying_outputs(answers[cases[0].label], again, rough))
         wrong, surprising = [], []

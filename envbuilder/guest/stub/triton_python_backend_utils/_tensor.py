@@ -135,7 +135,8 @@ class Tensor:
             _code_of(capsule).value = _BFLOAT
             return capsule
         if isinstance(self._data, np.ndarray) and "torch" not in sys.modules:
-            data = self._data if self._data.flags.writeable else self._data.copy()  # NumPy exports no read-only one
+            # NumPy exports only writable arrays.
+            data = self._data if self._data.flags.writeable else self._data.copy()
             return _lent_by_us(data)
         import torch
         from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # public, yet not in its __all__
