@@ -33,7 +33,7 @@ class FileFacts:
     mode: int
     size: int
     sha256: str
-    """Of the content; of a link, of its target."""
+    """SHA-256 of the content, or of a link's target."""
     link: str | None = None
     elf: ElfFacts | None = None
 

@@ -163,7 +163,7 @@ def _document(
 def _too_much(
     error: Exhausted, recipe: Recipe, channels: Sequence[Channel], condarc: Condarc, session: Session
 ) -> ResolveError:
-    """Say which channel's listing is too large: the one that is so when it is read alone."""
+    """Return an error that names the channel whose listing is too large, found by reading each one alone."""
     large = list(channels)
     if len(channels) > 1:
         nothing = CondaQuestion(specs=("python",), constraints=(), virtual=())

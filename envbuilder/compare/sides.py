@@ -58,7 +58,7 @@ class Side:
     """Its requirements on the machine that serves it."""
     packages: Mapping[str, Package]
     files: Mapping[str, ManifestFile] = field(default_factory=dict)
-    """Of an archive, by path."""
+    """The files of an archive by path."""
     size: int | None = None
     """Size in bytes of the archive, or of a lock's artifacts."""
     unpacked_size: int | None = None

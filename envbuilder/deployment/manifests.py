@@ -27,7 +27,7 @@ class Manifests:
 
     files: Mapping[Path, bytes]
     overwritten: tuple[str, ...]
-    """Those of them that deployments did not write, or that were edited."""
+    """The files among them that deployments did not write, or that were edited."""
 
 
 def plan_manifests(texts: Mapping[Path, str], model: str, *, replace: bool) -> Manifests:

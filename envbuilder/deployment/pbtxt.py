@@ -33,11 +33,11 @@ class Value:
     start: int
     end: int
     fields: tuple[Field, ...] | None = None
-    """Of a message."""
+    """The fields, if it is a message."""
     items: tuple[Value, ...] | None = None
-    """Of a list in brackets."""
+    """The items, if it is a list in brackets."""
     separators: tuple[int, ...] = ()
-    """Of a list: the positions of its commas."""
+    """The positions of the commas of a list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

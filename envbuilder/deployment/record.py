@@ -34,7 +34,7 @@ class Record:
     environment: str
     """The name of the archive, or of the folder into which it is unpacked."""
     sha256: str
-    """Of the archive."""
+    """SHA-256 of the archive."""
     recipe: str
     release: str
     repositories: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ class Texts:
     """The metadata files of an archive by path; of licence files, the beginning."""
 
     sha256: str
-    """Of the archive."""
+    """SHA-256 of the archive."""
     size: int
     """Size of the archive in bytes."""
     files: Mapping[str, bytes]

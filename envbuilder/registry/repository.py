@@ -34,9 +34,9 @@ from envbuilder.util.text import human
 _ACCEPT: Final = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 _PART: Final = re.compile(r"bytes ([0-9]{1,18})-")
 _MOUNTS: Final = (201, 202, 400, 401, 403, 404, 405)
-"""Answers to the wish to mount a blob: all but the first mean that it is to be uploaded."""
+"""Status codes of a request to mount a blob: after all but the first it has to be uploaded."""
 _MOST_PAGES: Final = 100
-"""Of one answer: more are not read."""
+"""Most pages of one listing that are read."""
 _DAMAGED: Final = (
     "try again; if it persists, the registry's storage is damaged: its owner must delete the blob, then push again "
     "(a push does not replace what the registry has)"
@@ -66,7 +66,7 @@ class Repository:
 
     @property
     def place(self) -> str:
-        """What it is called in errors."""
+        """Its name in errors."""
         return self._connection.place
 
     # -- blobs -----------------------------------------------------------------------------------------
@@ -299,6 +299,6 @@ class Repository:
 
 
 def _begins_at(answer: httpx2.Response, offset: int) -> bool:
-    """Say whether a partial answer begins at *offset*, as it was asked to; not all registries say where it does."""
+    """Return whether a partial response begins at the requested *offset*; not all registries send its range."""
     found = _PART.match(answer.headers.get("Content-Range", ""))
     return int(found[1]) == offset if found else offset > 0

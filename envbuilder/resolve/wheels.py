@@ -168,7 +168,7 @@ def _ask_for_numpy(plan: Plan, question: Question, builder: Builder) -> list[Pac
 
 
 def _no_numpy(clashes: Sequence[Clash], plan: Plan, error: ResolveError) -> ResolveError:
-    """Say that nothing runs with the NumPy that is demanded."""
+    """Return the error that no version runs with the required NumPy."""
     recipe, last = plan.recipe, clashes[-1]
     demands = [demand for demand in recipe.release.demands if Requirement(demand).specifier]
     why = (

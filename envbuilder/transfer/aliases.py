@@ -40,7 +40,7 @@ class Move:
     number: int
     """From 1."""
     sha256: str
-    """Of the archive that it points to since."""
+    """SHA-256 of the archive that it points to now."""
     time: str
     """When, UTC, ISO 8601."""
 

@@ -27,12 +27,12 @@ _WRITTEN = "push the image that `envbuilder image` writes, as it is"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyTarget:
-    """What is verified."""
+    """The archive or image to verify."""
 
     name: str
     archive: Path
     checks: tuple[Check, ...] = ()
-    """Of the image, where it is one."""
+    """The checks of the image, if it is one."""
 
     @property
     def is_image(self) -> bool:
@@ -48,7 +48,7 @@ class VerifyTarget:
 
 @contextmanager
 def open_target(what: str, session: Session) -> Iterator[VerifyTarget]:
-    """Give the archive *what*; where it is an image (``oci://…``, a layout), the one in it, and what its checks found.
+    """Yield the archive *what*, or for an image (``oci://…``, a layout) the archive in it, with the image's checks.
 
     Of a layout with several images, ``PATH:NAME`` is one.
 

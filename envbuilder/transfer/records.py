@@ -15,7 +15,7 @@ from envbuilder.store.session import Session
 
 
 def upload_record(key: str, record: BuildRecord, store: Store, remote: RemoteStore) -> bool:
-    """Say in the remote store what the build *key* made; return whether it was not said yet."""
+    """Record in the remote store what the build *key* made; return whether there was no record yet."""
     with store.scratch("send") as scratch:
         return remote.put_signed("builds", key, record.text(), scratch)
 
@@ -51,7 +51,7 @@ def read_record(key: str, remote: RemoteStore) -> BuildRecord | None:
 
 
 def find_record(key: str, remote: RemoteStore, reporter: Reporter) -> BuildRecord | None:
-    """Return what the build *key* made, if the remote store knows it; where that cannot be told, say why."""
+    """Return the remote store's record of the build *key*, if there is one; report why it cannot be read."""
     try:
         return read_record(key, remote)
     except EnvbuilderError as error:

@@ -16,7 +16,7 @@ else:
 TABLES: Final = 500_000
 """Tables, lists and dots of keys: a lock of a thousand projects for all platforms has 60,000."""
 PARTS: Final = 32
-"""Of one key: for each, all before it are copied. The deepest keys of pyproject.toml files have eight."""
+"""Most parts of a dotted key: the parser copies all previous ones for each. pyproject.toml files have up to eight."""
 _LONG_NUMBER: Final = re.compile(rb"[0-9_]{101}")
 _OPENING: Final = re.compile(rb'"""|\'\'\'|"|\'|#')
 _CLOSING: Final = {

@@ -53,7 +53,7 @@ class Value:
     source: str
     """The file, as it was named."""
     line: int
-    """Of the value, or of its key."""
+    """The line of the value, or of its key."""
     raw: str = ""
     """The scalar as written."""
 
@@ -79,7 +79,7 @@ class Key:
     minimum: int | None = None
     maximum: int | None = None
     keys: Mapping[str, Key] | None = None
-    """Of a mapping; None: any keys."""
+    """The keys of a mapping; None: any."""
     matrix: bool = False
     """A string that may be a list in a matrix recipe."""
 

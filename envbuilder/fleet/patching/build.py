@@ -25,11 +25,11 @@ from envbuilder.util.files import atomic_write
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What is to be built."""
+    """The builds of a patch."""
 
     jobs: Sequence[Job]
     rows: Mapping[Path, PatchedRecipe]
-    """Of each, the row that it has if all goes well."""
+    """The row of each recipe's job if it succeeds."""
     holdings: Mapping[Path, Holding]
     served: frozenset[Path]
     """Recipes with models in the repositories: those are verified with them, before they are deployed."""
@@ -40,11 +40,11 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """What became of the jobs."""
+    """The results of the jobs."""
 
     rows: dict[Path, PatchedRecipe]
     left: dict[Path, tuple[Held, ...]]
-    """What a new archive holds that no newer version of a package mends."""
+    """Affected components of a new archive that no newer version of a package fixes."""
 
 
 def build(

@@ -1,4 +1,4 @@
-"""The end of a patch: aliases that pointed to the archive before are moved, and what still holds it is said."""
+"""Finish a patch: move aliases of the previous archive, and report what still contains the affected component."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Holding:
     models: tuple[Model, ...] = ()
     """Models of the repositories that are deployed with it, or will be."""
     outdated: tuple[Outdated, ...] = ()
-    """Those of them with an affected environment."""
+    """The models among them whose environment is affected."""
     aliases: tuple[Pointing, ...] = ()
     images: tuple[Pointing, ...] = ()
     """Images in registries."""

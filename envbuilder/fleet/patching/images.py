@@ -28,7 +28,7 @@ class Found:
     name: str
     """Its reference: ``oci://HOST/REPOSITORY:TAG``, or a layout and its name there."""
     sha256: str
-    """Of the archive that it was made of."""
+    """SHA-256 of the archive that it was made from."""
     lock_digest: str
     recipe: str
 

@@ -1,4 +1,4 @@
-"""Relock every recipe that holds what is to be patched: that package alone moves."""
+"""Relock every recipe that contains the component to patch: only that package changes its version."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _followed(
     session: Session,
     done: dict[int, Job | EnvbuilderError],
 ) -> list[Holding]:
-    """Write the locks that have the answer of *first*; return the holdings that must be asked for themselves."""
+    """Write the locks that have the same solution as *first*; return the holdings that must be solved separately."""
     others = list(others)
     if isinstance(solved, EnvbuilderError):
         return others
@@ -78,7 +78,7 @@ def _followed(
     try:
         answer = answer_of(first, solved.lock, there)
     except (EnvbuilderError, OSError, ValueError):
-        answer = None  # who builds it says what is wrong
+        answer = None  # the build of each one reports what is wrong
     left = []
     for holding in others:
         lock = None if answer is None else lock_with(holding, answer)

@@ -29,10 +29,10 @@ class Scope:
 
     recipes: Sequence[Recipe]
     models: Sequence[Model]
-    """Of the repositories."""
+    """The models of the repositories."""
     archives: Path
     images: tuple[str, ...] = ()
-    """Of registries."""
+    """References of images in registries."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ class Search:
 
     holdings: tuple[Holding, ...]
     rows: tuple[PatchedRecipe, ...]
-    """What no relock mends: what cannot be read or looked into, and what holds it without a recipe."""
+    """Rows of what relocking cannot fix: what cannot be read or examined, and what contains it without a recipe."""
     inventories: Inventories
 
 
@@ -52,7 +52,7 @@ class _Found:
     holding: Holding
     session: Session
     digest: str
-    """Of its lock."""
+    """The digest of its lock."""
     aliases: list[Pointing] = field(default_factory=list)
     images: list[Pointing] = field(default_factory=list)
     layouts: list[str] = field(default_factory=list)
@@ -107,7 +107,7 @@ def search(subject: Subject, scope: Scope, session: Session) -> Search:
 def _deployed(
     subject: Subject, models: Iterable[Model], inventories: Inventories
 ) -> Iterator[Outdated | PatchedRecipe]:
-    """Yield the models whose environment holds it, and rows of those of which it cannot be told."""
+    """Yield the models whose environment contains it, and rows of models for which that cannot be determined."""
     for model in models:
         place = place_of(model) if model.config is not None else model.error
         problem: EnvbuilderError | None = None
@@ -189,7 +189,7 @@ def _add_aliases(every: Sequence[_Found], targets: Targets) -> None:
 def _add_images(
     every: Sequence[_Found], targets: Targets, scope: Scope, session: Session
 ) -> Iterator[PatchedRecipe]:
-    """Give each recipe its images; yield rows of those of which nothing can be told, and of those without recipe."""
+    """Add the images to their recipes; yield rows of images that cannot be examined, or belong to no recipe."""
     sessions = [one.session for one in every]
     for found in images_of(scope.images, sessions, session.with_remote()):
         if isinstance(found, Unanswered):
@@ -201,7 +201,7 @@ def _add_images(
         if pointing is None:
             continue
         if unknown is not None and owner is not None and owner.digest == pointing.lock_digest:
-            # The archive is not here, but the lock tells.
+            # The archive is not on this machine, but its lock is known.
             pointing = replace(pointing, held=owner.holding.held)
             unknown = None if pointing.held or owner.holding.archive is not None else unknown
         if pointing.held and owner is not None:

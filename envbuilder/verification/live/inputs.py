@@ -61,7 +61,7 @@ class Questions:
     """Whether a model may accept some inputs of these types and reject others: strings, integers, variable sizes.
     For floats, several values are tried, see :func:`envbuilder.guest.cases.is_the_inputs_fault`."""
     names: tuple[str, ...] = ()
-    """Of the inputs."""
+    """The names of the inputs."""
 
     def how_to_give(self) -> str:
         """Return how to provide inputs that the model accepts."""

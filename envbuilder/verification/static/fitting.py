@@ -16,7 +16,7 @@ class Fitting:
     """The result for all known releases."""
 
     releases: tuple[Release, ...]
-    """Those that would load it, the newest of each range; if none would, the closest one."""
+    """The releases that would load it, the newest of each range; if none would, the closest one."""
     checks: tuple[Check, ...]
     """The check of which releases would load it and why others would not; then the checks for *releases*."""
 
