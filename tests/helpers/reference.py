@@ -81,10 +81,10 @@ def releases_page() -> Iterator[str]:
         )
     yield "\n## What a model may use of `triton_python_backend_utils`\n"
     yield (
-        "Additions since 23.08, with the pull request of `triton-inference-server/python_backend`; `pytriton-0.7.0` is "
-        "24.10. `verify` runs a model with the names of the targeted release only.\n"
+        "What came after 23.08, with the pull request of `triton-inference-server/python_backend` that brought it; "
+        "`pytriton-0.7.0` is 24.10. In the probe a model finds what its release has.\n"
     )
-    yield "| since | addition | pull request |"
+    yield "| since | what | pull request |"
     yield "|---|---|---|"
     for since, request in dict.fromkeys((one.release, one.request) for one in ADDITIONS):
         names = [one.name for one in ADDITIONS if (one.release, one.request) == (since, request)]
