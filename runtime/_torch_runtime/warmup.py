@@ -21,6 +21,7 @@ from .threads import settle_threads
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .loaded import LoadedModel
 
 NOT_ITS_ANSWERS = "its answers differ from the model's"
 
@@ -116,7 +117,7 @@ class WarmUp:
         given = self._packages.find() if self._compiles else None
         if given and self._serves(given):
             return
-        sizes = self._sizes()
+        sizes = sizes_to_warm(self._model, self._compiles)
         runs = [absent for absent in self._model.absences if sizes and self._runs_eagerly(sizes[0], absent)]
         if self._may_export() and runs == list(self._model.absences):
             self._stage = "exporting and compiling to a package"
@@ -154,7 +155,7 @@ class WarmUp:
             try:
                 self._call(values)
             except Exception as error:
-                self._model.log.verbose(self._failed(f"inputs of {value}", error))
+                self._model.log.verbose(failure(self._model, f"inputs of {value}", error))
 
     def _may_export(self) -> bool:
         """Return whether to make a package: torch.compile is not requested, and making one has not failed before."""
@@ -168,7 +169,7 @@ class WarmUp:
             tried = [self._agrees(package, absent) for absent in self._model.absences]
             why = self._refused if False in tried else None
         except Exception as error:
-            tried, why = [], self._failed("an example", error)
+            tried, why = [], failure(self._model, "an example", error)
         if why is not None:
             self._packages.refuse(package.path, why)
             return False
@@ -219,17 +220,6 @@ class WarmUp:
             )
         return True
 
-    def _sizes(self) -> list[int]:
-        """Return the batch sizes to warm; the first is the one compiled for all sizes."""
-        sizes, most = self._parameters.warmup["batch"], self._model.max_batch
-        if sizes is not None:
-            return list(sizes)
-        if not self._model.batched:
-            return [1]
-        if self._compiles and self._parameters.compile_options.get("dynamic") is False:
-            return list(range(1, most + 1))
-        return sorted({1, min(2, most), most}, reverse=True)
-
     def _runs_eagerly(self, size: int, absent: bool) -> bool:
         """Run the eager model and check its outputs; False if guessed inputs may be why it fails."""
         dims = self._parameters.warmup["dims"]
@@ -238,15 +228,15 @@ class WarmUp:
             self._engine.outputs(self._model, self._model.examples(size, absent))
         except Exception as error:
             if absent:
-                why = self._failed("an input without its optional parts", error)
+                why = failure(self._model, "an input without its optional parts", error)
                 self._model.log.warn(f"not warmed for that: {why}")
             elif isinstance(error, ModelError):
                 raise
             elif not guessed:
                 what = "an input of zeros as the configuration describes it"
-                raise ModelError(self._failed(what, error)) from error
+                raise ModelError(failure(self._model, what, error)) from error
             else:
-                why = self._failed("guessed sizes", error)
+                why = failure(self._model, "guessed sizes", error)
                 hint = f'say WARMUP: {{"dims": {{...}}}} for {", ".join(guessed)}'
                 if not self._compiles:
                     then = ""
@@ -282,7 +272,7 @@ class WarmUp:
                 self._call(values)
         except Exception as error:
             if self._engine.compiler is None:
-                raise ModelError(self._failed(f"a batch of {size}", error)) from error
+                raise ModelError(failure(self._model, f"a batch of {size}", error)) from error
             self._fall_back(error)
 
     @contextlib.contextmanager
@@ -300,12 +290,26 @@ class WarmUp:
             self._engine.compiler.mark(tensors)
         self._engine.to_send(self._engine.form.forward(tensors))
 
-    def _failed(self, what: str, error: BaseException) -> str:
-        return f"the model fails on {what}: {in_words(error, self._model.folder)}"
-
     def _fall_back(self, error: BaseException) -> None:
         text = f"torch.compile failed: {describe(error, self._model.folder)}"
         if not self._parameters.fallback:
             raise ModelError(f'{text}; COMPILE_FALLBACK: "eager" serves it uncompiled') from error
         self._model.log.warn(f"{text}; served uncompiled")
         self._engine.serve(self._model)
+
+
+def sizes_to_warm(model: LoadedModel, compiles: bool) -> list[int]:
+    """Return the batch sizes to warm *model* with; the first is the one compiled for all sizes."""
+    sizes, most = model.parameters.warmup["batch"], model.max_batch
+    if sizes is not None:
+        return list(sizes)
+    if not model.batched:
+        return [1]
+    if compiles and model.parameters.compile_options.get("dynamic") is False:
+        return list(range(1, most + 1))
+    return sorted({1, min(2, most), most}, reverse=True)
+
+
+def failure(model: LoadedModel, what: str, error: BaseException) -> str:
+    """Return the text that *model* fails on *what*, with its *error*."""
+    return f"the model fails on {what}: {in_words(error, model.folder)}"

@@ -19,19 +19,9 @@ SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt")
 PROGRAM = ".pt2"
 INDEX = (".safetensors.index.json", ".bin.index.json")
 _LIBRARIES = (".h5", ".hdf5", ".keras", ".msgpack", ".npz", ".npy", ".gguf", ".onnx", ".tflite", ".pb", ".t7")
-_GENERAL = (
-    ".pkl",
-    ".pickle",
-    ".bin",
-    ".weights",
-    ".ot",
-    ".pdparams",
-    ".params",
-    ".caffemodel",
-    ".distcp",
-    ".tar",
-)
-UNREADABLE = (*_LIBRARIES, *_GENERAL)
+_PICKLES = (".pkl", ".pickle", ".bin", ".tar")
+_GENERAL = (".weights", ".ot", ".pdparams", ".params", ".caffemodel", ".distcp")
+UNREADABLE = (*_LIBRARIES, *_PICKLES, *_GENERAL)
 """Suffixes of weights in other frameworks' formats, which count only if a model has no other weights."""
 CONFIG = "config.json"
 MODULES = "modules.json"
@@ -167,11 +157,8 @@ def without_model(folder: str) -> str:
     if os.path.isfile(os.path.join(folder, ADAPTER)):
         return "they are an adapter of PEFT: merge it into its model (merge_and_unload), and save_pretrained the whole"
     if os.path.isfile(os.path.join(folder, CONFIG)):
-        said = (
-            "names no model_type, and no architectures"
-            if read_json(os.path.join(folder, CONFIG))
-            else "is not JSON"
-        )
+        is_json = bool(read_json(os.path.join(folder, CONFIG)))
+        said = "names no model_type, and no architectures" if is_json else "is not JSON"
         return f"add the model.py that defines it; {CONFIG} is not one of transformers': it {said}"
     return "add the model.py that defines it"
 
