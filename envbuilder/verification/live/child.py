@@ -11,6 +11,8 @@ from envbuilder.verification.report import Status
 
 RUNPATH: Final = "its own RUNPATH ($ORIGIN/../lib) must lead to its libpython: torch starts it as a worker"
 _LIBRARY: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
+_OTHER_PYTHON: Final = re.compile(r"undefined symbol: _?Py|libpython")
+"""What a program writes that found no libpython, or the system's, which lacks symbols of the environment's."""
 _MODULE: Final = re.compile(r"No module named '(?P<module>[\w.]+)'")
 _ELSEWHERE: Final = {
     int(signal.SIGKILL): ("the system ended it, perhaps for lack of memory", "verify it with more memory"),
@@ -69,4 +71,6 @@ def _fix(output: str) -> str:
             f"the environment's standard library has no {module['module']}: lock and build with a CPython that has it, "
             "and keep it in `pack: {exclude: …}`"
         )
-    return RUNPATH if library is not None or "libpython" in output else "fix what the text names"
+    if library is not None or _OTHER_PYTHON.search(output):
+        return RUNPATH
+    return "fix what the text names"

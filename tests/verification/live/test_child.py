@@ -18,6 +18,7 @@ CASES = [
         "exited with 127",
         RUNPATH,
     ),
+    ("1", "ImportError: /e/0/_ssl.so: undefined symbol: _PyModule_Add", "failed", "exited with 1", RUNPATH),
     ("1", f"ImportError: libsqlite3.so.0: {OPEN}", "failed", "exited with 1", "needs libsqlite3.so.0: lock"),
     ("1", "ModuleNotFoundError: No module named '_lzma'", "failed", "exited with 1", "library has no _lzma"),
     ("2", "no such option", "failed", "exited with 2: no such option", "fix what the text names"),
