@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 400
-IN_THE_RUNTIME = {"module": 350, "class": 250}
 """Lines of a module: what is longer does more than one thing."""
 LOOSE = {"__init__", "__main__", "bootstrap", "errors", "progress"}
 """The modules at the top of the package: all else has a package."""
@@ -76,22 +74,6 @@ def test_no_module_is_too_long() -> None:
     lengths = {path: path.read_bytes().count(b"\n") for path in modules()}
     assert len(lengths) > 200
     assert {str(path): length for path, length in lengths.items() if length > LONGEST} == {}
-
-
-def test_the_runtime_is_read_in_small_pieces() -> None:
-    """It is copied beside the models of others, who read it when something fails."""
-    too_long = []
-    for path in sorted((ROOT / "runtime").rglob("*.py")):
-        text = path.read_text()
-        if text.count("\n") > IN_THE_RUNTIME["module"]:
-            too_long.append(path.name)
-        for node in ast.walk(ast.parse(text)):
-            if (
-                isinstance(node, ast.ClassDef)
-                and (node.end_lineno or 0) - node.lineno >= IN_THE_RUNTIME["class"]
-            ):
-                too_long.append(f"{path.name}: {node.name}")
-    assert too_long == []
 
 
 def test_nothing_lies_loose() -> None:
