@@ -100,6 +100,7 @@ def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) 
     Returns: whether the weights are inside; otherwise the module's own are used.
     """
     try:
+        from torch._inductor import config
         from torch._inductor.graph import GraphLowering
         from torch._inductor.package import package_aoti  # type: ignore[attr-defined]  # torch's
     except ImportError:
@@ -118,6 +119,8 @@ def write_package(path: str, programs: dict[str, Any], options: dict[str, Any]) 
         "joint_graph_constant_folding": False,  # weights that are all 1 would become constants
         "cpp.dynamic_threads": True,  # it may serve with another number of threads, and on another machine
     }
+    if hasattr(config.aot_inductor, "precompile_headers"):
+        options["aot_inductor.precompile_headers"] = False  # used once each, they take longer than they save
     made: dict[str, Any] = {}
     for name, program in programs.items():
         arguments, _ = program.example_inputs
