@@ -12,11 +12,11 @@ import pytest
 
 from envbuilder.archive.manifest import MANIFEST_PATH
 from envbuilder.deployment.compiled import KEY_FILE
-from tests.deployment.conftest import CONFIG, MODEL, make_manifest, write_archive
+from tests.deployment.conftest import archive, make_manifest, model
 from tests.helpers.compiling import DEPENDS_ON_DATA, Inside, compiling, net, packaged
 from tests.runtime.conftest import _process, pb, serve
 
-__all__ = ["_process", "compiling", "packaged", "pb", "serve"]
+__all__ = ["_process", "archive", "compiling", "model", "packaged", "pb", "serve"]
 DESCRIBED = {**net(), "input": net()["input"][:1]}
 
 
@@ -31,22 +31,6 @@ def cached(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         assert found["devices"]["CPU"]["file"] == "compiled.cpu.zip", found
 
     return once("cached", fill) / "net"
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """An archive in which nothing runs."""
-    return write_archive(tmp_path / "built")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A model directory called ``net``, complete but for its instance group."""
-    folder = tmp_path / "models" / "net"
-    (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(CONFIG)
-    (folder / "1" / "model.py").write_text(MODEL)
-    return folder
 
 
 @pytest.fixture
