@@ -147,8 +147,8 @@ class Neighbours:
 
 
 def _not_running(name: str) -> Exception:
-    said = f"Failed for execute the inference request. Model '{name}' is not ready."
-    error: Exception = stand_in().TritonModelException(f"Model {name} - Error when running inference: {said}")
+    pb_utils = stand_in()
+    error: Exception = pb_utils.TritonModelException(pb_utils.not_running(name))
     return error
 
 

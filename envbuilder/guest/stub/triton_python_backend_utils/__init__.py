@@ -23,7 +23,7 @@ from ._config import (
 from ._errors import TritonError, TritonModelException
 from ._hosted import Model, get_model_dir
 from ._logger import Logger, Metric, MetricFamily
-from ._models import is_model_ready, load_model, unload_model, use_router
+from ._models import is_model_ready, load_model, not_running, unload_model, use_router
 from ._releases import CLASSES, lack, lacking_in, lacks, refuse_name
 from ._requests import (
     TRITONSERVER_MEMORY_CPU,
@@ -89,6 +89,7 @@ __all__ = [
     "lacking_in",
     "lacks",
     "load_model",
+    "not_running",
     "np",
     "numpy_to_triton_type",
     "serialize_byte_tensor",
@@ -109,6 +110,7 @@ HOST_ONLY = (
     "lack",
     "lacking_in",
     "lacks",
+    "not_running",
     "use_router",
 )
 """Names of this module that Triton's does not have: they are for the code that hosts a model."""
