@@ -86,6 +86,7 @@ def test_what_is_not_there_and_what_is_shorter_than_was_said(url: str, draft: Pa
         read(files, "a/one", 12)
 
 
+@pytest.mark.parametrize("url", ["file", "s3"], indirect=True)  # fsspec's memory has no conditional write
 def test_of_two_at_once_one_creates_it(url: str, tmp_path: Path) -> None:
     both, created = threading.Barrier(2, timeout=30), []
 

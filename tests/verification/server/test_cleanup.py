@@ -61,7 +61,9 @@ with fake.start(folder, python="3.11", log=folder / "log"):
     assert list(Path("/dev/shm").glob(region)) == []
 
 
-def test_a_stubborn_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stubborn_server_leaves_nothing(
+    tmp_path: Path, another_server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process_module, "TERMINATE_AFTER", 0.5)
     fake = program(tmp_path, "import tempfile" + STUBBORN + SERVING)
     with tempfile.TemporaryDirectory(prefix="python_env_", dir="/tmp") as foreign:
@@ -116,8 +118,11 @@ def test_a_server_ended_while_it_loads_leaves_nothing(
 
 
 @pytest.fixture
-def extracted() -> Iterator[Path]:
-    """A folder as a server extracts an environment into."""
+def extracted(another_server: int) -> Iterator[Path]:
+    """A folder as a server extracts an environment into.
+
+    Beside it runs "another server", so that a test at the same time does not take it for that of a server it killed.
+    """
     folder = Path(tempfile.mkdtemp(prefix="python_env_", dir="/tmp"))
     folder = folder.rename(f"/tmp/python_env_{os.urandom(3).hex()}")
     (folder / "0").mkdir()
