@@ -25,6 +25,7 @@ from envbuilder.recipe.model import PackOptions, Recipe
 from envbuilder.store.local import CACHE_VARIABLE, Store
 from envbuilder.store.remote import RemoteStore
 from envbuilder.store.session import Session
+from envbuilder.util.spread import spread_folders
 from envbuilder.verification.server.tritonserver import TritonServer, find_server
 from tests.helpers.channels import make_channel
 from tests.helpers.conda_parts import greeting_cut, interpreter_cuts
@@ -60,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A folder that all workers of this run share."""
     base = tmp_path_factory.getbasetemp()
+    spread_folders(base)
     folder = (base if worker_id == "master" else base.parent) / "shared"
     folder.mkdir(exist_ok=True)
     return folder

@@ -18,6 +18,7 @@ import platformdirs
 
 from envbuilder.errors import IntegrityError, RecipeError
 from envbuilder.util.files import file_sha256
+from envbuilder.util.spread import spread_folders
 from envbuilder.util.tempdirs import lasting_folder, locked_folder, remove_stale
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ class Store:
 def _scratch(root: Path, prefix: str) -> Iterator[Path]:
     parent = root / "tmp"
     parent.mkdir(parents=True, exist_ok=True)
+    spread_folders(parent)
     with locked_folder(parent, prefix) as folder:
         yield folder
 
