@@ -123,8 +123,8 @@ class Run:
             stage = self.live = self._live_stage(self.manifest, scratch)
             stage.deploy(live)
             if stage.models:
-                watched = Watched(self.sandbox.environment)
-                probe = crew.start(lambda: stage.probe(live), beside=beside)
+                watched: list[Watched] = []
+                probe = crew.start(lambda: self._probe(stage, watched, live), beside=beside)
                 if sum(_size(deployed.folder) for deployed in stage.models) > _SMALL:
                     probe.wait()
                 if proof.result():
@@ -133,7 +133,7 @@ class Run:
                     probe.stop()
                 probe.result()
                 live.append(
-                    watched.check(
+                    watched[0].check(
                         self.extracted.contents.members,
                         foreign=self.extracted.is_foreign,
                         readonly=self.sandbox.readonly,
@@ -269,6 +269,11 @@ class Run:
             scratch=scratch,
             recipe=self.request.recipe,
         )
+
+    def _probe(self, stage: LiveStage, watched: list[Watched], found: list[Check]) -> bool:
+        """Run the probe, after adding the state of the environment before it to *watched*: no server waits for that."""
+        watched.append(Watched(self.sandbox.environment))
+        return stage.probe(found)
 
     def _serve(self, live: LiveStage, found: list[Check], scratch: Path, probe: Job[bool]) -> None:
         """Send requests to a real server, whatever the probe found: the server's result takes precedence.

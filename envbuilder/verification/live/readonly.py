@@ -84,12 +84,15 @@ def _is_bytecode(path: str) -> bool:
     return path.endswith((".pyc", "/__pycache__"))
 
 
-def _states(folder: Path) -> Iterator[tuple[str, _State]]:
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = os.path.join(place, name)
-            status = os.lstat(path)
-            yield os.path.relpath(path, folder), (status.st_size, status.st_mtime_ns, status.st_ino)
+def _states(folder: Path, above: str = "") -> Iterator[tuple[str, _State]]:
+    """Yield the state of each file and folder in *folder*, by its path after the prefix *above*."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = above + entry.name
+            status = entry.stat(follow_symlinks=False)
+            yield path, (status.st_size, status.st_mtime_ns, status.st_ino)
+            if entry.is_dir(follow_symlinks=False):
+                yield from _states(Path(entry.path), f"{path}/")
 
 
 def _without_bytecode(paths: Iterable[str]) -> list[str]:
