@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+PATIENCE = 60.0
+"""Seconds: after a request that took longer, no other values are tried."""
+
 
 def packed(label: str, name: str, array: Any) -> tuple[str, Any]:
     """Return a key for an input, and an array that can be written; strings are serialized as Triton sends them."""

@@ -20,7 +20,7 @@ from .answers import (
     undescribed_outputs,
     varying_outputs,
 )
-from .cases import is_the_inputs_fault, read_cases, titled
+from .cases import PATIENCE, is_the_inputs_fault, read_cases, titled
 from .ensemble import run_ensemble
 from .equality import rough_outputs
 from .host import Host, stand_in, words
@@ -57,10 +57,11 @@ class _Served:
 
     def ask_alone(self, model: Any, request: Dict[str, Any]) -> Answer:
         """Return the answer to one request; if it is refused, record whether others would be accepted."""
+        began = time.monotonic()
         try:
             return self.ask(model, [request])[0]
         except Exception:
-            if self.host.job.get("made_up"):
+            if self.host.job.get("made_up") and time.monotonic() - began < PATIENCE:
                 asked = self.host.asked
                 self.host.otherwise = is_the_inputs_fault(request, lambda other: self.answers(model, other))
                 self.host.asked = asked

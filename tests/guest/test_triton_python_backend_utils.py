@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -417,23 +418,71 @@ def test_a_sender_refuses_what_triton_refuses(pb: Any, tmp_path: Path) -> None:
         sender.send(flags=1)
 
 
+NO_RESPONSE = "returned no response to a request, and took no response sender for it"
+NO_FINAL = "sent no final response (TRITONSERVER_RESPONSE_COMPLETE_FINAL)"
+IN_A_THREAD = """import threading
+        def send(sender):
+            sender.send(pb.InferenceResponse([pb.Tensor("y", np.ones(1, np.float32))]))
+            {then}
+        for request in requests:
+            threading.Thread(target=send, args=(request.get_response_sender(),)).start()"""
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        ("return [None]", f"{NO_RESPONSE}, and has dropped the request: its client waits forever"),
+        ("return None", f"{NO_RESPONSE}, and has dropped the request: its client waits forever"),
+        ("self.kept = list(requests)", f"{NO_RESPONSE} within 0.2 s: its client waits forever"),
         (
-            "return [None]",
-            "returned no response to a request, and took no response sender for it within 0.1 s",
+            "[r.get_response_sender() for r in requests]",
+            f"{NO_FINAL}, and has dropped the request: its client waits for it",
         ),
-        ("return None", "returned no response to a request, and took no response sender for it within 0.1 s"),
-        ("[r.get_response_sender() for r in requests]", "sent no final response "),
+        (
+            "self.kept = [r.get_response_sender() for r in requests]",
+            f"{NO_FINAL} within 0.2 s: its client waits for it",
+        ),
+        (
+            # A cycle holds it, which nothing else does.
+            "s = [r.get_response_sender() for r in requests]; s.append(s)",
+            f"{NO_FINAL}, and has dropped the request: its client waits for it",
+        ),
     ],
 )
 def test_a_response_that_nobody_sends(
     pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
 ) -> None:
-    monkeypatch.setattr("triton_python_backend_utils._hosted.UNCLAIMED_TIMEOUT", 0.1)
-    monkeypatch.setattr("triton_python_backend_utils._hosted.FINAL_TIMEOUT", 0.1)
-    assert refused(pb, tmp_path, body).startswith(f"model 'm' {said}")
+    hosted = "triton_python_backend_utils._hosted"
+    limit = 0.2 if "0.2" in said else 60.0
+    monkeypatch.setattr(f"{hosted}.UNCLAIMED_TIMEOUT", limit)
+    monkeypatch.setattr(f"{hosted}.FINAL_TIMEOUT", limit)
+    began = time.monotonic()
+    assert refused(pb, tmp_path, body) == f"model 'm' {said}"
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("then", ["pass", "return sender", "del sender"])
+def test_a_thread_that_ends_before_the_last_response(pb: Any, tmp_path: Path, then: str) -> None:
+    model = decoupled(pb, tmp_path, IN_A_THREAD.format(then=then))
+    began = time.monotonic()
+    with pytest.raises(pb.TritonModelException) as refusal:
+        model.respond([model.request([pb.Tensor("x", ONE)])])
+    assert str(refusal.value) == (
+        "model 'm' sent no final response (TRITONSERVER_RESPONSE_COMPLETE_FINAL) after 1 response, and has dropped the "
+        "request: its client waits for it"
+    )
+    assert time.monotonic() - began < 10
+
+
+def test_responses_with_long_pauses_are_waited_for(
+    pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triton_python_backend_utils._hosted.FINAL_TIMEOUT", 0.5)
+    model = decoupled(
+        pb, tmp_path, SENDS.replace("sender.send(pb", "import time; time.sleep(0.3); sender.send(pb")
+    )
+    (responses,) = model.respond([model.request([pb.Tensor("x", ONE)])])
+    assert len(responses) == 4
 
 
 def test_a_coroutine_and_a_request_that_comes_again(pb: Any, tmp_path: Path) -> None:

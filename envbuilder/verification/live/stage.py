@@ -155,6 +155,13 @@ class LiveStage:
         found = [probed.served for (name, _, _), probed in self.probes.items() if name == deployed.title]
         return next((one for one in reversed(found) if one is not None), None)
 
+    def is_silent(self, deployed: DeployedModel) -> bool:
+        """Return whether a probe waited in vain for a response of the model."""
+        answers = [probed.answer for (name, _, _), probed in self.probes.items() if name == deployed.title]
+        return any(
+            "its client waits" in (answer or {}).get("failed", {}).get("text", "") for answer in answers
+        )
+
     def settle(self, found: list[Check]) -> None:
         """Update the checks on required libraries in *found*, now that every package was imported."""
         for release, met in self.met.items():

@@ -46,6 +46,8 @@ _RAISED: Final = re.compile(r"Failed to process the request|\bnot ready\b|[Uu]nh
 """A server's error if a model raised an exception, or its process ended, instead of returning an error."""
 _NOT_TAKEN: Final = re.compile(r"Exceeds maximum queue size|Request timeout expired")
 """A server's error if its queue policy rejects a request before the model gets it."""
+_SILENT: Final = 15.0
+"""Seconds that clients wait for a model that did not answer in the probe."""
 _AT_ONCE: Final = 8
 _ROUNDS: Final = 5
 _NO_GPU: Final = "but no GPUs are available"
@@ -82,6 +84,8 @@ class ServedModel:
     """The probe's results for it; None: there are none."""
     numpy: str = ""
     """The version in the environment."""
+    silent: bool = False
+    """Whether the probe waited in vain for the model's last response."""
 
     @property
     def known(self) -> dict[str, Answer]:
@@ -204,6 +208,8 @@ class ServerChecks:
     def _asked(self, subject: ServedModel, running: RunningServer) -> list[Check]:
         """Send requests for one model that is ready."""
         made: list[Check] = []
+        if subject.silent:
+            running = replace(running, patience=_SILENT)
         if not subject.deployed.questions.cases:
             fix = "describe its inputs in config.pbtxt"
             return [Check(id="server.grpc", status="unknown", found=NO_INPUTS, fix=fix)]

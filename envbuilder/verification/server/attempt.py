@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
 
 from envbuilder.guest.answers import Answer
-from envbuilder.guest.cases import is_the_inputs_fault
+from envbuilder.guest.cases import PATIENCE, is_the_inputs_fault
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.inputs import Inputs
 from envbuilder.verification.server.process import RunningServer
 
 Ask = Callable[[RunningServer, DeployedModel, Inputs], Answer]
-PATIENCE: Final = 60.0
-"""Seconds: after a request that took longer, no other values are tried."""
 
 
 class Attempt:

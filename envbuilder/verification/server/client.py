@@ -20,8 +20,6 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.server.process import MOST_LOG, RunningServer
 
-CLIENT_TIMEOUT: Final = 120.0
-"""Timeout in seconds for one request, and between two responses."""
 LOST: Final = np.empty(0, np.void)
 """An output whose values were lost in transfer. An output that is meant to be empty has a shape and a type."""
 _UNLOADED: Final = "unloaded"
@@ -36,7 +34,7 @@ def ask_http(running: RunningServer, deployed: DeployedModel, inputs: sample.Inp
     Raises:
         InferenceServerException: the server refuses, or the model answers with an error.
     """
-    with tritonclient.http.InferenceServerClient(running.http, network_timeout=CLIENT_TIMEOUT) as client:
+    with tritonclient.http.InferenceServerClient(running.http, network_timeout=running.patience) as client:
         return [_infer(tritonclient.http, client.infer, deployed, inputs)]
 
 
@@ -48,10 +46,10 @@ def ask_grpc(running: RunningServer, deployed: DeployedModel, inputs: sample.Inp
     """
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         if deployed.decoupled:
-            return _stream(client, deployed, inputs)
+            return _stream(client, deployed, inputs, running.patience)
 
         def infer(*args: Any, **options: Any) -> Any:
-            return client.infer(*args, client_timeout=CLIENT_TIMEOUT, **options)
+            return client.infer(*args, client_timeout=running.patience, **options)
 
         return [_infer(tritonclient.grpc, infer, deployed, inputs)]
 
@@ -59,7 +57,7 @@ def ask_grpc(running: RunningServer, deployed: DeployedModel, inputs: sample.Inp
 def not_ready(running: RunningServer, deployed: DeployedModel) -> str | None:
     """Return why the server does not serve the model; None if it does."""
     name = deployed.name
-    with tritonclient.http.InferenceServerClient(running.http, network_timeout=CLIENT_TIMEOUT) as client:
+    with tritonclient.http.InferenceServerClient(running.http, network_timeout=running.patience) as client:
         if client.is_model_ready(name, deployed.version if deployed.older else ""):
             return None
         index = [entry for entry in client.get_model_repository_index() if entry.get("name") == name]
@@ -73,7 +71,7 @@ def config_of(running: RunningServer, name: str) -> model_config_pb2.ModelConfig
     """Return the server's configuration of the model *name*; None if it does not return one."""
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         try:
-            config = client.get_model_config(name, client_timeout=CLIENT_TIMEOUT).config
+            config = client.get_model_config(name, client_timeout=running.patience).config
         except InferenceServerException:
             return None
         assert isinstance(config, model_config_pb2.ModelConfig)
@@ -116,7 +114,7 @@ def _infer(
     return outputs_of(result)
 
 
-def _stream(client: Any, deployed: DeployedModel, inputs: sample.Inputs) -> Answer:
+def _stream(client: Any, deployed: DeployedModel, inputs: sample.Inputs, patience: float) -> Answer:
     arrived: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: arrived.put((result, error)))
     try:
@@ -130,10 +128,10 @@ def _stream(client: Any, deployed: DeployedModel, inputs: sample.Inputs) -> Answ
         answer: Answer = []
         while True:
             try:
-                result, error = arrived.get(timeout=CLIENT_TIMEOUT)
+                result, error = arrived.get(timeout=patience)
             except queue.Empty:
                 raise InferenceServerException(
-                    f"no response within {CLIENT_TIMEOUT:g} s; {len(answer)} came before, none of them final"
+                    f"no response within {patience:g} s; {len(answer)} came before, none of them final"
                 ) from None
             if error is not None:
                 raise error
@@ -198,9 +196,9 @@ def ask_together(
                 _tensors(tritonclient.grpc, deployed, inputs),
                 lambda result, error: came.put(error),
                 model_version=_version(deployed),
-                client_timeout=CLIENT_TIMEOUT,
+                client_timeout=running.patience,
             )
-        errors = [came.get(timeout=2 * CLIENT_TIMEOUT) for _ in range(count)]
+        errors = [came.get(timeout=2 * running.patience) for _ in range(count)]
         return [str(error) for error in errors if error is not None], _executions(
             client, deployed.name
         ) - before
@@ -214,7 +212,7 @@ def _executions(client: Any, name: str) -> int:
 def refuses_short_id(running: RunningServer, deployed: DeployedModel, inputs: sample.Inputs) -> str | None:
     """Return the server's error for a sequence id of fewer than 128 bytes; None if it accepts it."""
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
-        more = {**_SEQUENCE, "sequence_id": "1", "client_timeout": CLIENT_TIMEOUT}
+        more = {**_SEQUENCE, "sequence_id": "1", "client_timeout": running.patience}
         try:
             client.infer(deployed.name, _tensors(tritonclient.grpc, deployed, inputs), **more)
         except InferenceServerException as error:

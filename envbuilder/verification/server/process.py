@@ -49,6 +49,8 @@ class RunningServer:
     """The server's own version: ``2.51.0``."""
     pid: int | None = None
     """Its process id, if it is a process of this machine."""
+    patience: float = 120.0
+    """Seconds that clients wait for a response, or for the next one."""
 
     def last_lines(self, count: int = _LAST_LINES) -> str:
         """Return the end of its log."""

@@ -76,7 +76,12 @@ class ServerStage:
             probe.result()
             numpy = live.environment.get("numpy", "")
             return [
-                ServedModel(deployed=deployed, probed=live.answers_of(deployed), numpy=numpy)
+                ServedModel(
+                    deployed=deployed,
+                    probed=live.answers_of(deployed),
+                    numpy=numpy,
+                    silent=live.is_silent(deployed),
+                )
                 for deployed in live.models
             ]
 

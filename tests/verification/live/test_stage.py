@@ -158,6 +158,21 @@ def test_the_environment_answers_for_the_model(tmp_path: Path, model: Path) -> N
     assert sum(step.startswith("Running double") for step in steps) == 1
 
 
+def test_a_model_that_keeps_its_client_waiting(tmp_path: Path, model: Path) -> None:
+    """A model does not, that another one beside it does."""
+    silent = DOUBLE.replace('return pb_utils.InferenceResponse([pb_utils.Tensor("Y", x * 2)])', "return None")
+    assert silent != DOUBLE
+    write(tmp_path / "models", "silent", silent, FLOATS)
+    live = stage(tmp_path, None)
+    live.choice = ModelChoice(repository=tmp_path / "models")
+    found: list[Check] = []
+    live.deploy(found)
+    live.probe(found)
+    assert [(one.name, live.is_silent(one)) for one in live.models] == [("double", False), ("silent", True)]
+    (text,) = [one.found for one in found if one.id == "probe.model" and one.status != "passed"]
+    assert "returned no response to a request" in text
+
+
 def test_an_environment_that_does_not_run(tmp_path: Path, model: Path) -> None:
     """Nothing answers, and its packages are not imported."""
     live = stage_of_nothing_that_runs(tmp_path, model)

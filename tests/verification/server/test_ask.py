@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,26 @@ def test_right_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert checks[0].found.endswith(" s after its start: pytriton-0.7.0 (Triton 2.51.0, release 24.10)")
     assert checks[1].found == "answers by http for batches of 1, 3, 4, the same as eager torch"
+
+
+@pytest.mark.parametrize(("silent", "seconds"), [(False, 120), (True, 15)])
+def test_how_long_clients_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: bool, seconds: float
+) -> None:
+    """Not long for what did not answer in the probe."""
+    waited = []
+
+    def ask(running: RunningServer, _: DeployedModel, inputs: sample.Inputs) -> Answer:
+        waited.append(running.patience)
+        return [{"y": right(len(inputs["x"]))}]
+
+    for name in ("ask_http", "ask_grpc"):
+        monkeypatch.setattr(client, name, ask)
+    server = Quiet(binary=Path("/x"), backends=tmp_path, stubs={})
+    checks = checks_of_server(tmp_path, server)
+    subjects = [replace(one, silent=silent) for one in checks.subjects()]
+    replace(checks, subjects=lambda: subjects).run(tmp_path / "log", 1)
+    assert set(waited) == {seconds}
 
 
 def test_wrong_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

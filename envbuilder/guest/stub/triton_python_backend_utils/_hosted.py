@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import json
 import os
 import sys
 import threading
 import time
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -21,16 +22,19 @@ from ._releases import lacks, refuse
 from ._requests import TRITONSERVER_REQUEST_RELEASE_RESCHEDULE, InferenceRequest
 from ._responses import (
     TRITONSERVER_RESPONSE_COMPLETE_FINAL,
+    Delivery,
     InferenceResponse,
-    InferenceResponseSender,
 )
 from ._tensor import Tensor
 
 _model_dir = ""
-FINAL_TIMEOUT = 300.0
-"""Limit in seconds for the last response of a model that took a response sender."""
+FINAL_TIMEOUT = 120.0
+"""Limit in seconds for the next response of a model that took a response sender, and keeps it."""
 UNCLAIMED_TIMEOUT = 60.0
-"""Limit in seconds, after ``execute`` returned, for taking the response sender."""
+"""Limit in seconds, after ``execute`` returned, for taking the response sender of a request that it keeps."""
+_POLL = 0.05
+_COLLECT_EVERY = 1.0
+"""Seconds."""
 _RESCHEDULES = 10_000
 """How often a request may be rescheduled."""
 READY_TIMEOUT = 5.0
@@ -99,17 +103,9 @@ class Model:
                     raise TritonModelException(
                         f"unexpected inference output '{wanted}' for model '{self.name}'"
                     )
-            request.sender = self._sender(request)
-        waiting = list(requests)
-        for _ in range(_RESCHEDULES):
-            for request in waiting:
-                request.release_flags = 1
-            self._execute(waiting)
-            again = TRITONSERVER_REQUEST_RELEASE_RESCHEDULE
-            waiting = [request for request in waiting if request.release_flags == again]
-            if not waiting:
-                break
-        return [self._collected(request) for request in requests]
+        deliveries = [Delivery(self.decoupled, self._sent(request)) for request in requests]
+        held = self._pass(requests, deliveries)
+        return [self._collected(delivery, still) for delivery, still in zip(deliveries, held)]
 
     def execute(self, requests: Sequence[InferenceRequest]) -> List[InferenceResponse]:
         """Pass *requests* to a model that sends one response to each, and return these; see :meth:`respond`."""
@@ -163,6 +159,22 @@ class Model:
 
     # -- one call of execute
 
+    def _pass(
+        self, requests: Sequence[InferenceRequest], deliveries: Sequence[Delivery]
+    ) -> List[Callable[[], bool]]:
+        """Pass *requests* to the model; return for each whether the model still holds it or its response sender."""
+        passed = [request.passed(delivery) for request, delivery in zip(requests, deliveries)]
+        held = [request.holders() for request in passed]
+        for _ in range(_RESCHEDULES):
+            for request in passed:
+                request.release_flags = 1
+            self._execute(passed)
+            again = TRITONSERVER_REQUEST_RELEASE_RESCHEDULE
+            passed = [request for request in passed if request.release_flags == again]
+            if not passed:
+                break
+        return held
+
     def _execute(self, requests: List[InferenceRequest]) -> None:
         if not hasattr(self.instance, "execute"):
             raise TritonModelException(f"Python model {_model_dir} does not implement `execute` method.")
@@ -204,30 +216,42 @@ class Model:
             )
         if not isinstance(response, InferenceResponse):
             raise _no_response(response)
-        assert request.sender is not None
-        request.sender.send(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        assert request.delivery is not None
+        request.delivery.take(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    def _sender(self, request: InferenceRequest) -> InferenceResponseSender:
-        def sent(response: InferenceResponse) -> InferenceResponse:
-            # Like the stub, drop the outputs that were not requested.
-            return response.keep(sorted(request.requested_output_names()))
+    def _sent(self, request: InferenceRequest) -> Callable[[InferenceResponse], InferenceResponse]:
+        wanted = sorted(request.requested_output_names())
+        # Like the stub, drop the outputs that were not requested.
+        return lambda response: response.keep(wanted)
 
-        return InferenceResponseSender(self.decoupled, lambda: request.cancelled, sent)
+    def _collected(self, delivery: Delivery, held: Callable[[], bool]) -> List[InferenceResponse]:
+        """Wait for the last response, as long as anybody can send it: the request or its sender is *held*."""
+        returned = collected = time.monotonic()
+        while not delivery.closed.wait(_POLL) and held():
+            now = time.monotonic()
+            limit = FINAL_TIMEOUT if delivery.claimed else UNCLAIMED_TIMEOUT
+            if now - max(returned, delivery.last) > limit:
+                raise self._unanswered(delivery, f" within {limit:g} s")
+            if now - collected > _COLLECT_EVERY:  # what is held by a cycle only is not held
+                gc.collect()
+                collected = time.monotonic()
+        if not delivery.closed.is_set():
+            raise self._unanswered(delivery, ", and has dropped the request")
+        final = [InferenceResponse()] if delivery.final_alone and self.decoupled else []
+        return [*delivery.sent, *final]
 
-    def _collected(self, request: InferenceRequest) -> List[InferenceResponse]:
-        sender = request.sender
-        assert sender is not None
-        if not sender.closed.wait(UNCLAIMED_TIMEOUT) and not request.sender_taken:
-            raise TritonModelException(
-                f"model '{self.name}' returned no response to a request, and took no response sender for it within "
-                f"{UNCLAIMED_TIMEOUT:g} s: its client waits forever"
+    def _unanswered(self, delivery: Delivery, how: str) -> TritonModelException:
+        if not delivery.claimed:
+            return TritonModelException(
+                f"model '{self.name}' returned no response to a request, and took no response sender for it{how}: its "
+                "client waits forever"
             )
-        if not sender.closed.wait(FINAL_TIMEOUT):
-            raise TritonModelException(
-                f"model '{self.name}' sent no final response (TRITONSERVER_RESPONSE_COMPLETE_FINAL) within "
-                f"{FINAL_TIMEOUT:g} s; until then its client waits"
-            )
-        return [*sender.sent, *([InferenceResponse()] if sender.final_alone and self.decoupled else [])]
+        count = len(delivery.sent)
+        after = f" after {count} response{'s' if count > 1 else ''}" if count else ""
+        return TritonModelException(
+            f"model '{self.name}' sent no final response (TRITONSERVER_RESPONSE_COMPLETE_FINAL){after}{how}: its "
+            "client waits for it"
+        )
 
     def _returns_something(self) -> TritonModelException:
         return TritonModelException(

@@ -4,16 +4,24 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import enum
 import functools
 import json
-from typing import Any, Awaitable, Dict, List, Sequence, Set
+import weakref
+from typing import Any, Awaitable, Callable, Dict, List, Sequence, Set
 
 from . import _models
 from ._arguments import INT64, UINT32, UINT64, check_kind, check_text, refuse_type, whole
 from ._errors import TritonError, TritonModelException
 from ._releases import lacks, refuse
-from ._responses import InferenceResponse, InferenceResponseSender, ResponseIterator, parameters_text
+from ._responses import (
+    Delivery,
+    InferenceResponse,
+    InferenceResponseSender,
+    ResponseIterator,
+    parameters_text,
+)
 from ._tensor import Tensor
 
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
@@ -54,6 +62,7 @@ class InferenceRequest:
     """One request."""
 
     __slots__ = (
+        "__weakref__",
         "_correlation_id",
         "_flags",
         "_id",
@@ -61,13 +70,13 @@ class InferenceRequest:
         "_model",
         "_parameters",
         "_requested",
+        "_sender",
         "_timeout",
         "_trace",
         "_version",
         "cancelled",
+        "delivery",
         "release_flags",
-        "sender",
-        "sender_taken",
     )
 
     def __init__(
@@ -117,10 +126,9 @@ class InferenceRequest:
         self._parameters = parameters_text(parameters)
         self.release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
         """The release flags that the model set, applied when ``execute`` returns."""
-        self.sender: InferenceResponseSender | None = None
-        """Its response sender, if the server passed the request to the model."""
-        self.sender_taken = False
-        """Whether the model took the response sender."""
+        self.delivery: Delivery | None = None
+        """Where its responses go, if the server passed the request to the model."""
+        self._sender: InferenceResponseSender | None = None
         self.cancelled = False
         """Whether the client cancelled the request."""
 
@@ -182,9 +190,25 @@ class InferenceRequest:
             "parameters": json.loads(self._parameters),
         }
 
+    def passed(self, delivery: Delivery) -> InferenceRequest:
+        """Return this request as the server passes it to the model, whose responses *delivery* takes. For the host.
+
+        It is a copy, so that the host learns when the model has let go of it and of its response sender.
+        """
+        request = copy.copy(self)
+        request.delivery = delivery
+        request._sender = InferenceResponseSender(delivery, lambda: self.cancelled)
+        return request
+
+    def holders(self) -> Callable[[], bool]:
+        """Return a function that returns whether it or its response sender still exists. For the host."""
+        found: List[Callable[[], object]] = [weakref.ref(self)]
+        found += [weakref.ref(self._sender)] if self._sender is not None else []
+        return lambda: any(one() is not None for one in found)
+
     def is_cancelled(self) -> bool:
         """Return whether the client cancelled the request."""
-        if self.sender is None:
+        if self.delivery is None:
             raise TritonModelException(
                 "is_cancelled of a request that a model makes: it ends the stub of Triton 24.10"
             )
@@ -192,16 +216,16 @@ class InferenceRequest:
 
     def get_response_sender(self) -> InferenceResponseSender:
         """Return the sender of responses to this request."""
-        if self.sender is None:
+        if self.delivery is None or self._sender is None:
             raise TritonModelException(
                 "Response sender is not available for a request that a model has made."
             )
         by_default = "get_response_sender in a model that is not decoupled"
-        if not self.sender.decoupled and lacks(by_default):
+        if not self.delivery.decoupled and lacks(by_default):
             text = "'get_response_sender' function must be called only when the model is using the decoupled "
             refuse(by_default, TritonModelException(text + "transaction policy."))
-        self.sender_taken = True
-        return self.sender
+        self.delivery.claimed = True
+        return self._sender
 
     def set_release_flags(self, flags: int, /) -> None:
         """Set whether the request is done, or rescheduled (``TRITONSERVER_REQUEST_RELEASE_RESCHEDULE``)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any, Callable, Dict, Iterator, List, Sequence
 
 from ._arguments import UINT32, check_kind, whole
@@ -76,13 +77,11 @@ class InferenceResponse:
         return sent
 
 
-class InferenceResponseSender:
-    """Sends the responses to one request, from any thread, until one has the final flag."""
+class Delivery:
+    """The responses to one request, as its client would receive them. For the host."""
 
-    def __init__(
-        self, decoupled: bool, cancelled: Callable[[], bool], check: Callable[[InferenceResponse], Any]
-    ) -> None:
-        self.decoupled, self._is_cancelled, self._check = decoupled, cancelled, check
+    def __init__(self, decoupled: bool, check: Callable[[InferenceResponse], Any]) -> None:
+        self.decoupled, self._check = decoupled, check
         self._lock = threading.Lock()
         self.sent: List[InferenceResponse] = []
         """The responses that the client would have received."""
@@ -90,29 +89,25 @@ class InferenceResponseSender:
         """Set when the final flag was sent."""
         self.final_alone = False
         """Whether the final flag came without a response."""
+        self.claimed = False
+        """Whether the model took the response sender."""
+        self.last = time.monotonic()
+        """When the last response was sent, or this was created."""
 
-    def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
-        """Send *response*; the one with the final flag is the last, and may be None."""
-        flags = whole("send", flags, UINT32)
-        if response is not None:
-            check_kind("send", response, InferenceResponse)
-        if flags not in (0, TRITONSERVER_RESPONSE_COMPLETE_FINAL):
-            raise TritonModelException("Unable to send response. Unsupported flag provided.")
-        if flags == 0 and response is None:
-            raise TritonModelException(
-                "Inference Response object must be provided when the response flags is set to zero."
-            )
+    def take(self, response: InferenceResponse | None, flags: int) -> None:
+        """Take what a sender sends.
+
+        Raises:
+            TritonModelException: Triton would refuse it.
+        """
         with self._lock:
             self._refuse(response, flags)
             if response is not None:
                 self.sent.append(self._check(response))
+            self.last = time.monotonic()
             if flags:
                 self.final_alone = response is None
                 self.closed.set()
-
-    def is_cancelled(self) -> bool:
-        """Return whether the client cancelled the request."""
-        return self._is_cancelled()
 
     def _refuse(self, response: InferenceResponse | None, flags: int) -> None:
         if not self.decoupled and response is not None and self.sent:
@@ -125,6 +120,30 @@ class InferenceResponseSender:
             )
         if self.closed.is_set():
             raise TritonModelException("Unable to send response. Response sender has been closed.")
+
+
+class InferenceResponseSender:
+    """Sends the responses to one request, from any thread, until one has the final flag."""
+
+    def __init__(self, delivery: Delivery, cancelled: Callable[[], bool]) -> None:
+        self._delivery, self._is_cancelled = delivery, cancelled
+
+    def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
+        """Send *response*; the one with the final flag is the last, and may be None."""
+        flags = whole("send", flags, UINT32)
+        if response is not None:
+            check_kind("send", response, InferenceResponse)
+        if flags not in (0, TRITONSERVER_RESPONSE_COMPLETE_FINAL):
+            raise TritonModelException("Unable to send response. Unsupported flag provided.")
+        if flags == 0 and response is None:
+            raise TritonModelException(
+                "Inference Response object must be provided when the response flags is set to zero."
+            )
+        self._delivery.take(response, flags)
+
+    def is_cancelled(self) -> bool:
+        """Return whether the client cancelled the request."""
+        return self._is_cancelled()
 
 
 class ResponseIterator:
