@@ -18,7 +18,8 @@ from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.inputs import Questions
 from envbuilder.verification.live.launch import Sandbox
-from envbuilder.verification.server.ask import ServedModel, ServerChecks
+from envbuilder.verification.server.ask import ServerChecks
+from envbuilder.verification.server.served_model import ServedModel
 from envbuilder.verification.server.servers import Server
 from envbuilder.verification.server.tritonserver import RunningServer, TritonServer
 from tests.helpers.environments import environment, manifest

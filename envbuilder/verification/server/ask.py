@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from packaging.requirements import Requirement
 from tritonclient.utils import InferenceServerException
@@ -16,7 +16,6 @@ from envbuilder.archive.manifest import Manifest
 from envbuilder.catalog.triton import find_release
 from envbuilder.errors import VerifyError
 from envbuilder.guest.answers import (
-    Answer,
     mismatches,
     missing_outputs,
     undescribed_outputs,
@@ -35,6 +34,7 @@ from envbuilder.verification.server.attempt import Ask, Attempt
 from envbuilder.verification.server.completed import NO_INPUTS, as_served
 from envbuilder.verification.server.newer import lacked_by_server
 from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.served_model import ServedModel
 from envbuilder.verification.server.servers import Server, StartOptions
 
 _Verdict = tuple[Status, str, str | None]
@@ -48,6 +48,11 @@ _NOT_TAKEN: Final = re.compile(r"Exceeds maximum queue size|Request timeout expi
 """A server's error if its queue policy rejects a request before the model gets it."""
 _SILENT: Final = 15.0
 """Seconds that clients wait for a model that did not answer in the probe."""
+_TIMED_OUT: Final = re.compile(r"no response within|Deadline Exceeded|timed out")
+_ANSWER: Final = (
+    "return a response to each request, or send the last one with TRITONSERVER_RESPONSE_COMPLETE_FINAL, also where it "
+    "fails: InferenceResponse(error=TritonError(…))"
+)
 _AT_ONCE: Final = 8
 _ROUNDS: Final = 5
 _NO_GPU: Final = "but no GPUs are available"
@@ -73,40 +78,6 @@ class Served:
     checks: tuple[Check, ...]
     server: str | None
     """A description of the server, if it became ready."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServedModel:
-    """A model to request from the server, and what is known of it."""
-
-    deployed: DeployedModel
-    probed: Mapping[str, Any] | None = None
-    """The probe's results for it; None: there are none."""
-    numpy: str = ""
-    """The version in the environment."""
-    silent: bool = False
-    """Whether the probe waited in vain for the model's last response."""
-
-    @property
-    def known(self) -> dict[str, Answer]:
-        """The probe's answers by request, those of eager if the model has an eager form."""
-        if self.probed is None or not self.deployed.outputs.is_file():
-            return {}
-        return sample.load(self.deployed.outputs)
-
-    @property
-    def varying(self) -> list[str]:
-        """Outputs that vary from call to call, or from one start of a server to the next."""
-        if self.probed is None:
-            return []
-        if self.probed.get("constructed"):
-            return [output.name for output in self.deployed.config.output]
-        return list(self.probed.get("varying", ()))
-
-    @property
-    def against(self) -> str:
-        """A name for the answers to compare with."""
-        return "eager" if self.probed is not None and self.probed.get("compiled") else "the probe"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,6 +292,9 @@ class ServerChecks:
         lacked = lacked_by_server(self.server, self.manifest.release, said)
         if lacked is not None:
             return "omitted", lacked, None
+        if subject.silent and _TIMED_OUT.search(said):
+            text = f"no answer by {protocol} within {running.patience:g} s, nor any in the probe: {said}"
+            return "failed", text, _ANSWER
         # An error response may be about the input; an exception may be raised for any input.
         judged = subject.deployed.own and not _RAISED.search(str(error))
         if (

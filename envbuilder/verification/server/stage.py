@@ -14,7 +14,8 @@ from envbuilder.util.crew import Job
 from envbuilder.verification.failures import fix, guarded
 from envbuilder.verification.live.stage import LiveStage
 from envbuilder.verification.report import Check, failed, omitted
-from envbuilder.verification.server.ask import ServedModel, ServerChecks
+from envbuilder.verification.server.ask import ServerChecks
+from envbuilder.verification.server.served_model import ServedModel
 from envbuilder.verification.server.servers import Server, ServerChoice, ServerFinder
 from envbuilder.verification.server.stubs import add_stubs
 

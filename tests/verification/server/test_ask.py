@@ -96,6 +96,33 @@ def test_how_long_clients_wait(
     assert set(waited) == {seconds}
 
 
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [
+        InferenceServerException("no response within 15 s; 1 came before, none of them final"),
+        InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED"),
+        TimeoutError("timed out"),
+    ],
+)
+def test_a_model_that_never_answers_fails_whatever_it_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: bool, error: Exception
+) -> None:
+    def ask(*_: Any) -> Answer:
+        raise error
+
+    for name in ("ask_http", "ask_grpc"):
+        monkeypatch.setattr(client, name, ask)
+    server = Quiet(binary=Path("/x"), backends=tmp_path, stubs={})
+    checks = checks_of_server(tmp_path, server, own=True, probed=None)
+    subjects = [replace(one, silent=silent) for one in checks.subjects()]
+    grpc = replace(checks, subjects=lambda: subjects).run(tmp_path / "log", 1).checks[-1]
+    assert (grpc.id, grpc.status == "failed") == ("server.grpc", silent or isinstance(error, TimeoutError))
+    assert ("within 15 s, nor any in the probe" in grpc.found) is silent
+    if silent:
+        assert "TRITONSERVER_RESPONSE_COMPLETE_FINAL" in str(grpc.fix)
+
+
 def test_wrong_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, fix = failures(hold(tmp_path, monkeypatch, lambda size: right(size) + (size == 3)))["server.grpc"]
     assert text == "answers differ from those of eager torch: batch of 3: y differs from eager by up to 1"

@@ -16,7 +16,7 @@ from envbuilder.errors import VerifyError
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.report import Check
 from envbuilder.verification.server import client
-from envbuilder.verification.server.ask import ServedModel
+from envbuilder.verification.server.served_model import ServedModel
 from tests.helpers.serving import CONFIG, Quiet, checks_of_server
 
 DECOUPLED = "model_transaction_policy { decoupled: true }"
