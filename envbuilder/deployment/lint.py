@@ -27,6 +27,7 @@ from envbuilder.deployment.weight_files import (
     find_elsewhere,
     find_weights,
     is_pretrained,
+    preferred,
     without_model,
 )
 from envbuilder.errors import DeployError
@@ -206,7 +207,7 @@ def _loadable(version: Path, config: model_config_pb2.ModelConfig) -> Iterator[F
     if (version / "model.pt2").is_file():
         yield from _beside_program(where, config)
         return
-    sets = find_weights(str(version), [RUNTIME_FILE])
+    sets: Sequence[WeightSet] = preferred(str(version), find_weights(str(version), [RUNTIME_FILE]))
     wanted = config.parameters[MODEL_WEIGHTS].string_value if MODEL_WEIGHTS in config.parameters else ""
     if wanted:
         sets = [] if wanted == "none" else [choose_named(str(version), wanted)]

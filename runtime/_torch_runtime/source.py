@@ -14,7 +14,7 @@ import torch
 
 from .errors import ModelError, describe
 from .parameters import Parameters
-from .weight_files import WeightSet, find_weights, not_weights, zip_members
+from .weight_files import WeightSet, find_weights, not_weights, preferred, zip_members
 
 PACKAGE = "triton_model_"
 MOST_COMPRESSED = 2**30
@@ -54,7 +54,7 @@ def find_files(folder: str, default_name: str, runtime: str) -> Files:
     if exported and extension in (".pt2", ""):  # complete: a model.py beside it is its source
         return Files(None, exported, runtime, stem=stem)
     runtimes = [os.path.basename(runtime)] if os.path.dirname(runtime) == folder else []
-    return Files(source, None, runtime, tuple(find_weights(folder, runtimes)), stem=stem)
+    return Files(source, None, runtime, preferred(folder, find_weights(folder, runtimes)), stem=stem)
 
 
 def kind_of(path: str) -> str:

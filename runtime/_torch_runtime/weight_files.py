@@ -30,8 +30,7 @@ ADAPTER = "adapter_config.json"
 MOST_INDEX = 64 * 2**20
 """Largest index that is read, in bytes."""
 MOST_DIRECTORY = 32 * 2**20
-"""Largest zip directory that is read, in bytes: that of 700,000 members, of which torch writes one for each
-tensor."""
+"""Largest zip directory that is read, in bytes: torch writes one member for each tensor, this is 700,000."""
 MOST_FILES = 10_000
 """How many files below a version folder are examined."""
 
@@ -42,6 +41,8 @@ _TRAINING = re.compile(
 _SHARD = re.compile(
     r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.safetensors|\.bin|\.pt|\.pth)"
 )
+_NEWER = re.compile(r"model(-\*-of-\d{5})?\.safetensors(\.index\.json)?")
+_OLDER = re.compile(r"pytorch_model(-\*-of-\d{5})?\.bin(\.index\.json)?")
 _PACKED = re.compile(
     r"\.(safetensors|pt|pth|ckpt|bin|pt2)\.(gz|xz|bz2|zst|zip|7z)$|\.(tar\.(gz|xz|bz2|zst)|tgz|7z|rar)$"
 )
@@ -118,6 +119,16 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
     return sorted(found, key=lambda one: one.name)
 
 
+def preferred(folder: str, sets: Iterable[WeightSet]) -> tuple[WeightSet, ...]:
+    """Return *sets* as ``from_pretrained`` chooses: no pytorch_model.bin beside model.safetensors, if it is its folder.
+
+    Downloads have both. Where a library did not write *folder*, it remains unclear which is meant.
+    """
+    found = tuple(sets)
+    newer = any(_NEWER.fullmatch(one.name) for one in found) and is_pretrained(folder)
+    return tuple(one for one in found if not (newer and _OLDER.fullmatch(one.name)))
+
+
 def is_pretrained(folder: str) -> bool:
     """Return whether ``save_pretrained`` of a Hugging Face library, or timm's ``save_for_hf``, wrote *folder*."""
     config = read_json(os.path.join(folder, CONFIG))
@@ -131,11 +142,7 @@ def is_timm(folder: str) -> bool:
 
 
 def describes_timm(config: Any) -> bool:
-    """Return whether *config*, the content of a config.json, was written by timm.
-
-    timm writes ``architecture``, and the settings of the training in ``pretrained_cfg``; before timm 0.9 these were
-    keys of the top level.
-    """
+    """Return whether timm wrote *config*: ``architecture`` and ``pretrained_cfg``, whose keys 0.9 had at the top."""
     if not isinstance(config, dict) or "model_type" in config or "architectures" in config:
         return False
     return isinstance(config.get("architecture"), str) and (
@@ -276,18 +283,13 @@ def zip_members(path: str) -> list[zipfile.ZipInfo]:
         # The library's own look at the end says how much it would read.
         end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001
         if end and end[5] > MOST_DIRECTORY:
-            raise OversizedZip(
-                f"the directory of this zip archive has {end[5]:,} bytes, of {MOST_DIRECTORY:,} at most"
-            )
+            raise OversizedZip(f"its directory has {end[5]:,} bytes, of {MOST_DIRECTORY:,} at most")
         with zipfile.ZipFile(file) as archive:
             return archive.infolist()
 
 
 def find_elsewhere(folder: str) -> list[str]:
-    """Return files that may hold weights but are not read: in subfolders, beside *folder*, hidden, packed, foreign.
-
-    Paths are relative to *folder*.
-    """
+    """Return files, relative to *folder*, that may hold weights but are not read: elsewhere, packed, foreign."""
     above = os.path.dirname(os.path.abspath(folder))
     with os.scandir(above) as entries:
         beside = sorted(one.name for one in entries if is_named(one.name) and one.is_file())
@@ -343,5 +345,4 @@ def choose_named(folder: str, wanted: str) -> WeightSet:
 
 def unclear(sets: Iterable[WeightSet]) -> str:
     """Return the text that *sets* are ambiguous, and what to do."""
-    names = ", ".join(one.name for one in sets)
-    return f"{names}; keep one, or name it with MODEL_WEIGHTS"
+    return f"{', '.join(one.name for one in sets)}; keep one, or name it with MODEL_WEIGHTS"

@@ -275,6 +275,17 @@ def test_unclear_weights(model: Path) -> None:
     assert "weights-unclear" not in problems(model)
 
 
+def test_both_formats_of_a_download_are_not_unclear(model: Path) -> None:
+    for name in ("pytorch_model.bin", "model.safetensors"):
+        write_torch(model / "1" / name)
+    (model / "1" / "config.json").write_text('{"model_type": "bert"}')
+    assert "weights-unclear" not in problems(model)
+    write_torch(model / "1" / "best.pt")
+    assert problems(model)["weights-unclear"].message == (
+        "version 1 contains several weight files: best.pt, model.safetensors"
+    )
+
+
 @pytest.mark.parametrize("line", ["open('pytorch_model.bin')", "Net.from_pretrained('.')"])
 def test_weights_that_the_code_may_read(model: Path, line: str) -> None:
     for name in ("pytorch_model.bin", "model.safetensors"):

@@ -89,6 +89,28 @@ def test_two_that_may_be_meant(serve: Serve, first: str, second: str) -> None:
     assert is_loaded(serve.load(simple(MODEL_WEIGHTS=second)), 1)
 
 
+@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize(
+    "config", ['{"architectures": ["Net"]}', '{"architecture": "net", "pretrained_cfg": {}}']
+)
+def test_of_both_formats_of_a_library_the_newer_is_taken(serve: Serve, config: str, shards: bool) -> None:
+    """A download from Hugging Face holds both, and ``from_pretrained`` takes the newer."""
+    serve.write(LINEAR)
+    (serve.folder() / "config.json").write_text(config)
+    save_file(state(1), serve.folder() / "model.safetensors")
+    if shards:
+        shard(serve.folder(), "bin")
+    else:
+        torch.save(state(0), serve.folder() / "pytorch_model.bin")
+    assert is_loaded(serve.load(simple()), 1)
+    named = "pytorch_model.bin.index.json" if shards else "pytorch_model.bin"
+    assert is_loaded(serve.load(simple(MODEL_WEIGHTS=named)), 0)
+    save_file(state(2), serve.folder() / "other.safetensors")
+    assert serve.error(simple()) == (
+        f"several files of weights in {serve.folder()}: model.safetensors, other.safetensors; {CURE}"
+    )
+
+
 def shard(folder: Path, suffix: str = "safetensors") -> str:
     name = "model" if suffix == "safetensors" else "pytorch_model"
     names = [f"{name}-0000{number}-of-00002.{suffix}" for number in (1, 2)]
