@@ -22,6 +22,7 @@ METADATA: Final = re.compile(
     rf"(?P<site>{SITE})/(?P<folder>[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info))"
 )
 """Metadata of packages: PEP 376's, setuptools', and distutils' single file."""
+_FOLDER: Final = re.compile(r"[^-]+-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 CONDA_META: Final = re.compile(r"conda-meta/(?P<stem>[^/]+)\.json")
 _HEADERS: Final = 2**20
 """Limit for the fields of a METADATA file, in bytes: the largest known have some 100 kB."""
@@ -151,13 +152,15 @@ def _requested(found: Record) -> tuple[str, ...]:
 def _named(content: bytes, path: str) -> tuple[str, str] | None:
     """Return name and version in the fields of a METADATA file, whatever of it is a description.
 
-    None: it names no package; pip passes over it, too.
+    None: it names no package; pip passes over it, too. Without a version, that of the folder's name counts.
     """
     fields = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0][:_HEADERS]
     message = BytesHeaderParser().parsebytes(fields)
     if message["Name"] is None:
         return None
-    record = Record({"name": str(message["Name"]), "version": str(message["Version"])}, path)
+    folder = _FOLDER.fullmatch(path.removesuffix("/METADATA").removesuffix("/PKG-INFO").rpartition("/")[2])
+    version = message["Version"] or (folder["version"] if folder is not None else "")
+    record = Record({"name": str(message["Name"]), "version": str(version)}, path)
     return record.text("name", grammar.PROJECT, longest=200), record.text("version", longest=200)
 
 

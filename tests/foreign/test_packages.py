@@ -139,6 +139,8 @@ def test_a_description_is_no_field() -> None:
 def test_what_names_no_package_is_none() -> None:
     path = f"{SITE}/a-1.dist-info/METADATA"
     assert find_packages({path: b"Version: 1\n"}).pip == ()
+    (own,) = find_packages({path: b"Name: a\n"}).pip
+    assert own.package.version == "1", "of the folder's name"
     with pytest.raises(DocumentError, match=path):
         find_packages({path: b"Name: ../a\nVersion: 1\n"})
 
