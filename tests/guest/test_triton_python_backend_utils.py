@@ -477,9 +477,9 @@ def test_a_thread_that_ends_before_the_last_response(pb: Any, tmp_path: Path, th
 def test_responses_with_long_pauses_are_waited_for(
     pb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triton_python_backend_utils._hosted.FINAL_TIMEOUT", 0.5)
+    monkeypatch.setattr("triton_python_backend_utils._hosted.FINAL_TIMEOUT", 3.0)
     model = decoupled(
-        pb, tmp_path, SENDS.replace("sender.send(pb", "import time; time.sleep(0.3); sender.send(pb")
+        pb, tmp_path, SENDS.replace("sender.send(pb", "import time; time.sleep(1.2); sender.send(pb")
     )
     (responses,) = model.respond([model.request([pb.Tensor("x", ONE)])])
     assert len(responses) == 4
