@@ -52,6 +52,20 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 _NUMBERS = itertools.count()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Spread what servers extract into /tmp over the disk while the tests run; see :mod:`envbuilder.util.spread`."""
+    if shutil.which("chattr") is None or hasattr(config, "workerinput"):
+        return
+
+    def change(flag: str) -> None:
+        subprocess.run(["chattr", flag, "/tmp"], capture_output=True, check=False)
+
+    flags = subprocess.run(["lsattr", "-d", "/tmp"], capture_output=True, text=True, check=False).stdout
+    if "T" not in flags.partition(" ")[0]:
+        change("+T")
+        config.add_cleanup(lambda: change("-T"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long: at the end of a run no worker waits for the last one."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
