@@ -231,7 +231,7 @@ exec g++ "$@"
 def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An environment whose stable name leads elsewhere, to a folder that is gone, while the first compiler runs."""
     from torch._dynamo.callback import callback_handler
-    from torch._inductor import config, cpp_builder
+    from torch._inductor import codecache, config, cpp_builder
     from torch.utils import cpp_extension
 
     prefix, temporary = tmp_path / "prefix", tmp_path / "temporary"
@@ -254,8 +254,12 @@ def disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         CXX.format(marker=tmp_path / "ran", gone=tmp_path / "gone", links=temporary / "torch-environment-*")
     )
     compiler.chmod(0o755)
-    with config.patch({"cpp.cxx": (None, str(compiler))}):
+    # torch remembers a precompiled header, which goes with the folder of its test; and who made or restored caches in
+    # this process turned them off.
+    codecache._precompile_header.cache_clear()  # noqa: SLF001 - there is no other way
+    with config.patch({"cpp.cxx": (None, str(compiler)), "cpp_cache_precompile_headers": True}):
         yield temporary
+    codecache._precompile_header.cache_clear()  # noqa: SLF001 - there is no other way
 
 
 @pytest.mark.parametrize("warmup", ["{}", "false"])  # while loading, and while a request waits
@@ -267,3 +271,34 @@ def test_a_server_that_stops_takes_no_headers_from_one_that_compiles(
     assert model.infer(x=x(3))["y"].shape == (3, 3)
     assert [link.readlink() for link in disturbed.glob("torch-environment-*")] == [Path(sys.prefix)]
     assert (disturbed.parent / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        ("Guard failed on the same frame it was created. This is a bug - please create an issue.", True),
+        ("another error", False),
+    ],
+)
+def test_a_guard_that_was_false_for_a_moment_is_tried_again(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, error: str, again: bool
+) -> None:
+    serve.write(LINEAR)
+    model = serve.load(simple(**{SEED: '{"backend": "aot_eager"}'}))
+    loaded = model.instance.engine.model
+    result, calls = type(loaded).result, []
+
+    def fail_once(self: Any, target: Any, tensors: Any) -> Any:
+        calls.append(target)
+        if len(calls) == 1:
+            raise AssertionError(error)
+        return result(self, target, tensors)
+
+    monkeypatch.setattr(type(loaded), "result", fail_once)
+    compiler = type(model.instance.engine.compiler)(loaded)
+    if again:
+        assert compiler.forward([torch.zeros(2, 4)])[0].shape == (2, 3)
+        assert len(calls) == 2
+    else:
+        with pytest.raises(AssertionError, match=error):
+            compiler.forward([torch.zeros(2, 4)])
