@@ -45,6 +45,7 @@ class Deadline:
         self._target = 0
         self._before: Any = None
         self._signals = False
+        self._raised = False
 
     def __enter__(self) -> Deadline:
         self._began, self._target = time.monotonic(), threading.get_ident()
@@ -66,6 +67,9 @@ class Deadline:
                 continue
         if self._signals:
             signal.signal(signal.SIGALRM, self._before or signal.SIG_DFL)
+        if self._raised and isinstance(error, Exception):
+            # What was interrupted made another error of it: a guard of Dynamo, evaluated in C++, is just false then.
+            raise OutOfTimeError from error
 
     @property
     def passed(self) -> float:
@@ -74,6 +78,7 @@ class Deadline:
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if not self._over.is_set():
+            self._raised = True
             raise OutOfTimeError
 
     def _watch(self) -> None:
@@ -93,6 +98,7 @@ class Deadline:
         if self._signals:
             signal.pthread_kill(self._target, signal.SIGALRM)
         else:
+            self._raised = True
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._target), ctypes.py_object(OutOfTimeError)
             )

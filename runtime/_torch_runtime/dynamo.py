@@ -21,9 +21,6 @@ from .log import Log
 from .package_key import KEY_FILE, environment_digest
 from .sealed import UNCOMPILED, Seal
 
-_FALSE_GUARD = "Guard failed on the same frame it was created"
-"""Dynamo's error if a guard that it has just made is false: rarely, on a busy machine, and not if tried again."""
-
 
 class Compiler:
     """Compiles one model, and counts the graphs that Dynamo compiles after warm-up."""
@@ -78,10 +75,10 @@ class Compiler:
             return self._outputs(result)
         try:
             result = self._model.result(self._compiled, tensors)
-        except Exception as error:
-            # Another server removed the headers that a compiler was reading; or the guard was false for a moment.
-            if not (self._prefix.was_taken() or _FALSE_GUARD in str(error)):
+        except Exception:
+            if not self._prefix.was_taken():
                 raise
+            # Another server removed the headers that a compiler was reading.
             result = self._model.result(self._compiled, tensors)
         return self._outputs(result)
 

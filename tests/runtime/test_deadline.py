@@ -80,3 +80,32 @@ def test_work_ends_when_it_is_too_much() -> None:
     ):
         sleep_in_python()
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_what_makes_another_error_of_it_is_out_of_time_too(thread: bool) -> None:
+    """As Dynamo does, whose guards are evaluated in C++ and are false if they raise."""
+    module, caught = deadline_module(), []
+
+    def work() -> None:
+        try:
+            with module.Deadline(0.1, print):
+                try:
+                    sleep_in_python()
+                except module.OutOfTimeError:
+                    raise AssertionError("Guard failed") from None
+        except BaseException as error:
+            caught.append((type(error), str(error.__cause__)))
+
+    if thread:
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+    else:
+        work()
+    assert caught == [(module.OutOfTimeError, "Guard failed")]
+
+
+def test_an_error_before_the_time_is_up_stays_what_it_is() -> None:
+    with pytest.raises(ValueError, match="wrong"), deadline_module().Deadline(60, print):
+        raise ValueError("wrong")

@@ -271,34 +271,3 @@ def test_a_server_that_stops_takes_no_headers_from_one_that_compiles(
     assert model.infer(x=x(3))["y"].shape == (3, 3)
     assert [link.readlink() for link in disturbed.glob("torch-environment-*")] == [Path(sys.prefix)]
     assert (disturbed.parent / "ran").exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "again"),
-    [
-        ("Guard failed on the same frame it was created. This is a bug - please create an issue.", True),
-        ("another error", False),
-    ],
-)
-def test_a_guard_that_was_false_for_a_moment_is_tried_again(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, error: str, again: bool
-) -> None:
-    serve.write(LINEAR)
-    model = serve.load(simple(**{SEED: '{"backend": "aot_eager"}'}))
-    loaded = model.instance.engine.model
-    result, calls = type(loaded).result, []
-
-    def fail_once(self: Any, target: Any, tensors: Any) -> Any:
-        calls.append(target)
-        if len(calls) == 1:
-            raise AssertionError(error)
-        return result(self, target, tensors)
-
-    monkeypatch.setattr(type(loaded), "result", fail_once)
-    compiler = type(model.instance.engine.compiler)(loaded)
-    if again:
-        assert compiler.forward([torch.zeros(2, 4)])[0].shape == (2, 3)
-        assert len(calls) == 2
-    else:
-        with pytest.raises(AssertionError, match=error):
-            compiler.forward([torch.zeros(2, 4)])
