@@ -96,10 +96,10 @@ def find_packages(texts: Mapping[str, bytes]) -> Packages:
         match = METADATA.fullmatch(path)
         if match is None:
             continue
-        named = _named(texts[path], path)
-        if named is None:
+        about = named(texts[path], path)
+        if about is None:
             continue
-        name, version = named
+        name, version = about
         if path in of_conda:
             provides[canonicalize_name(name)] = version
         else:
@@ -149,8 +149,8 @@ def _requested(found: Record) -> tuple[str, ...]:
     return (spec,) if spec and spec != "None" else ()
 
 
-def _named(content: bytes, path: str) -> tuple[str, str] | None:
-    """Return name and version in the fields of a METADATA file, whatever of it is a description.
+def named(content: bytes, path: str) -> tuple[str, str] | None:
+    """Return name and version in the fields of a METADATA file at *path*, whatever of it is a description.
 
     None: it names no package; pip passes over it, too. Without a version, that of the folder's name counts.
     """

@@ -14,7 +14,7 @@ from typing import Final
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from envbuilder.foreign.packages import METADATA, Packages
+from envbuilder.foreign.packages import METADATA, Packages, named
 
 _RECORD: Final = re.compile(
     r"(?P<site>lib/python3\.\d+/site-packages)/(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info/RECORD"
@@ -65,13 +65,15 @@ def with_recorded(
         match = METADATA.fullmatch(path)
         if match is None:
             continue
-        message = email.message_from_bytes((environment / path).read_bytes())
-        name = canonicalize_name(str(message["Name"]))
+        about = named((environment / path).read_bytes(), path)
+        if about is None:
+            continue
+        name = canonicalize_name(about[0])
         added.setdefault(
             name,
             Installed(
                 name=name,
-                version=str(message["Version"]),
+                version=about[1],
                 site=match["site"],
                 files=files,
                 requires=frozenset(_requires(environment / path)),
