@@ -7,7 +7,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envbuilder.verification.static.packages import installed_packages, owners, with_requirements
+from envbuilder.foreign.packages import find_packages
+from envbuilder.verification.static.packages import (
+    installed_packages,
+    owners,
+    with_recorded,
+    with_requirements,
+)
 from tests.helpers.environments import SITE
 
 INFO = f"{SITE}/My_Package-1.0.dist-info"
@@ -47,3 +53,11 @@ def test_requirements_in_a_circle(tmp_path: Path) -> None:
 def test_whatever_it_says_it_is_read(tmp_path: Path, record: bytes, metadata: bytes | None) -> None:
     (package,) = installed_packages(tmp_path, write(tmp_path, record, metadata)).values()
     assert all(isinstance(path, str) for path in package.files)
+
+
+def test_an_egg_without_a_version_has_that_of_its_name(tmp_path: Path) -> None:
+    path = "lib/python3.11/site-packages/beta-2.egg-info"
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_bytes(b"Name: Beta\n")
+    found = with_recorded({}, tmp_path, find_packages({path: b"Name: Beta\n"}))
+    assert {name: one.version for name, one in found.items()} == {"beta": "2"}
