@@ -69,8 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long: at the end of a run no worker waits for the last one.
 
-    Lines are not counted while a slow test waits for a real server: most of it runs in other processes, where nothing is
-    counted, and to count costs what runs here a third of its time.
+    Lines are not counted while a slow test uses a real server: most of it runs in other processes, where nothing is
+    counted, and counting makes what runs here take a third longer.
     """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:

@@ -22,9 +22,11 @@ class TwoOwnersError(AssembleError):
     """Two artifacts have different bytes for one path: *first* and *second* differ."""
 
     def __init__(self, path: str, first: str, second: str) -> None:
+        names = [one.partition("-")[0].replace("_", "-").lower() for one in (first, second)]
         super().__init__(
             f"{path} is in {first} and, with different content, in {second}",
-            hint="remove one of them, or exclude the path with pack: {exclude: …}",
+            hint=f"keep one of the two: remove {' or '.join(names)} from `dependencies`; if other packages require it, "
+            f"`exclude-dependencies: [{names[0]}]` locks without it",
         )
         self.path = path
         self.second = second

@@ -1,4 +1,4 @@
-"""The release in which each addition to ``triton_python_backend_utils`` since 23.08 appeared.
+"""What the Python backend needs, and which release added what to ``triton_python_backend_utils`` since 23.08.
 
 Source: ``pb_stub.cc``, ``infer_request.cc``, ``pb_stub_utils.cc`` and ``triton_python_backend_utils.py`` of
 triton-inference-server/python_backend, compared on each release branch from r23.08 to r26.07; each row has the number
@@ -12,6 +12,8 @@ from typing import Final
 
 FIRST_RELEASE: Final = "23.08"
 """The first release whose Python backend supports the execution environments that this tool writes."""
+NEEDED: Final = frozenset({"numpy", "torch"})
+"""The projects that every environment has: the stub imports the first, and the shipped runtime serves the second."""
 PYTRITON: Final = "pytriton-0.7.0"
 """The Triton release in the ``nvidia-pytriton`` 0.7.0 wheel: server 2.51.0, which is 24.10."""
 PYTRITON_RELEASE: Final = "24.10"

@@ -1,4 +1,4 @@
-"""``dependencies``, ``constraints`` and ``build-from-source`` of a recipe, each entry checked."""
+"""The keys of a recipe that list requirements and projects, each entry checked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from envbuilder.catalog.python_backend import NEEDED
 from envbuilder.recipe.importing.remark import SourceLine
 from envbuilder.recipe.importing.requirements import read_pip_lines
 from envbuilder.util.project_name import project_name
@@ -28,12 +29,17 @@ class Dependencies:
     requirements: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     build_from_source: list[str] = field(default_factory=list)
+    exclude_dependencies: list[str] = field(default_factory=list)
 
 
 def read_dependencies(
-    dependencies: Sequence[Value], constraints: Sequence[Value], build: Sequence[Value], path: Path
+    dependencies: Sequence[Value],
+    constraints: Sequence[Value],
+    build: Sequence[Value],
+    excluded: Sequence[Value],
+    path: Path,
 ) -> Dependencies:
-    """Read the entries of the recipe *path*.
+    """Read the entries of the recipe *path*: ``dependencies``, ``constraints``, ``build-from-source``, and so on.
 
     Raises:
         RecipeError: one is invalid, or names a missing file; the message has file and line.
@@ -50,11 +56,24 @@ def read_dependencies(
             _include(value, path, found, constrains=True)
         else:
             found.constraints.append(_constraint(value, value.data.strip()))
-    for value in build:
-        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value.data):
-            raise value.error(f"`build-from-source` has {value.data!r}; expected a project's name")
-        found.build_from_source.append(canonicalize_name(value.data))
+    found.build_from_source += [_project(value, "build-from-source") for value in build]
+    required = {canonicalize_name(Requirement(text).name) for text in found.requirements}
+    for value in excluded:
+        name = _project(value, "exclude-dependencies")
+        if name in NEEDED:
+            raise value.error(f"`exclude-dependencies` has {name}, without which no server runs a model")
+        if name in required:
+            raise value.error(
+                f"{name} is in `dependencies` and in `exclude-dependencies`", "remove one of the two"
+            )
+        found.exclude_dependencies.append(name)
     return found
+
+
+def _project(value: Value, key: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value.data):
+        raise value.error(f"`{key}` has {value.data!r}; expected a project's name")
+    return canonicalize_name(value.data)
 
 
 def _include(value: Value, path: Path, found: Dependencies, *, constrains: bool) -> None:

@@ -117,9 +117,9 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
     problem = None if conda.torch else find_problem(torch, cuda, python)
     if problem is not None:
         raise found.get(problem.key, found["torch"]).error(problem.message, problem.hint)
-    keys = ("dependencies", "constraints", "build-from-source")
-    dependencies, constraints, build = (_items(found.get(key)) for key in keys)
-    asked = read_dependencies(dependencies, constraints, build, path)
+    keys = ("dependencies", "constraints", "build-from-source", "exclude-dependencies")
+    dependencies, constraints, build, excluded = (_items(found.get(key)) for key in keys)
+    asked = read_dependencies(dependencies, constraints, build, excluded, path)
     return Recipe(
         name=name,
         path=path.absolute(),
@@ -131,6 +131,7 @@ def parse_recipe(document: Value, path: Path, name: str) -> Recipe:
         constraints=tuple(asked.constraints),
         prereleases=_plain(found, "prereleases", False),
         build_from_source=tuple(dict.fromkeys(asked.build_from_source)),
+        exclude_dependencies=tuple(dict.fromkeys(asked.exclude_dependencies)),
         provider=_plain(found, "provider", "cpython"),
         channels=conda.channels,
         conda=conda.specs,

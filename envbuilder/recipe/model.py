@@ -90,6 +90,8 @@ class Recipe:
     """Whether pre-releases of every package are allowed."""
     build_from_source: tuple[str, ...] = ()
     """Normalized names of projects that may be built from an sdist."""
+    exclude_dependencies: tuple[str, ...] = ()
+    """Normalized names of projects that are not installed, whichever package requires them."""
     provider: str = "cpython"
     channels: tuple[str, ...] = ()
     """Conda channels, as written; folders are ``file:`` addresses after loading."""
@@ -146,6 +148,8 @@ class Recipe:
         canonical |= {"constraints": sorted(self.constraints)} if self.constraints else {}
         canonical |= {"prereleases": True} if self.prereleases else {}
         canonical |= {"build-from-source": sorted(self.build_from_source)} if self.build_from_source else {}
+        excluded = sorted(self.exclude_dependencies)
+        canonical |= {"exclude-dependencies": excluded} if excluded else {}
         if self.provider == "conda":
             canonical |= {
                 "channels": [channel_name(channel) for channel in self.channels],

@@ -123,6 +123,11 @@ KEYS = {
         doc="projects that may be built from source, once, when the recipe is locked; for others, only wheels are used",
         examples=(["flash-attn"],),
     ),
+    "exclude-dependencies": Key(
+        kind="list of texts",
+        doc="projects that are not installed although others require them: one of two that provide the same files",
+        examples=(["opencv-python"],),
+    ),
     "python": Key(
         kind="text",
         matrix=True,

@@ -82,6 +82,8 @@ class Question:
     upgrade_packages: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
     """Projects that may be built from source; all others need wheels."""
+    excluded: tuple[str, ...] = ()
+    """Projects that are not installed, whichever package requires them."""
     prereleases: bool = False
     """Whether pre-releases of every package are allowed."""
     interpreter: Path = Path(sys.executable)
@@ -186,10 +188,12 @@ def _write_question(
     (folder / "pyproject.toml").write_text(tomli_w.dumps(project), encoding="utf-8")
     write_configuration(question.indexes, folder)
     (folder / "constraints.txt").write_text("\n".join(question.constraints), encoding="utf-8")
+    (folder / "excludes.txt").write_text("\n".join(question.excluded), encoding="utf-8")
     if question.previous is not None:
         (folder / "pylock.toml").write_text(lock_text(question.previous), encoding="utf-8")
     command = [find_uv_bin(), "pip", "compile", "--config-file", "uv.toml", "--no-header", "--quiet"]
     command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--constraint", "constraints.txt"]
+    command += ["--excludes", "excludes.txt"]
     # The first index that has a fitting version counts: wheelhouses, then the package index, then further ones.
     command += ["--index-strategy", "unsafe-first-match", "--no-python-downloads"]
     command += ["--python", str(question.interpreter)]

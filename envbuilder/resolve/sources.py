@@ -56,6 +56,7 @@ class Plan:
                 *recipe.constraints,
                 *self._other_builds(),
             ),
+            excluded=recipe.exclude_dependencies,
             prereleases=recipe.prereleases,
             exclude_newer=recipe.exclude_newer,
             build=tuple(

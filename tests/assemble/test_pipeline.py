@@ -98,6 +98,10 @@ def test_two_contents_of_one_path_are_refused(
     with open_pipeline(lock, make(), session) as pipeline, pytest.raises(TwoOwnersError) as caught:
         list(pipeline.segments())
     assert caught.value.path == f"{SITE}/a.py"
+    assert caught.value.hint == (
+        "keep one of the two: remove one or two from `dependencies`; if other packages require it, "
+        "`exclude-dependencies: [one]` locks without it"
+    )
 
 
 def test_what_cannot_be_fetched_is_raised_where_it_is_awaited(

@@ -50,14 +50,29 @@ def test_extras_of_a_local_project(project: Path) -> None:
     assert found == f"my-own[fast] @ file://{project}/own"
 
 
+NOTHING = "constraints: []\nprereleases: false\nbuild-from-source: []\nexclude-dependencies: []\n"
+
+
 def test_what_is_not_said_leaves_the_digest_as_it_was(project: Path) -> None:
     plain = load(project, "").digest()
-    assert load(project, "constraints: []\nprereleases: false\nbuild-from-source: []\n").digest() == plain
+    assert load(project, NOTHING).digest() == plain
     said = {
         load(project, more).digest()
-        for more in ("constraints: [a<1]", "prereleases: true", "build-from-source: [a]")
+        for more in (
+            "constraints: [a<1]",
+            "prereleases: true",
+            "build-from-source: [a]",
+            "exclude-dependencies: [a]",
+        )
     }
-    assert len({plain, *said}) == 4
+    assert len({plain, *said}) == 5
+
+
+def test_what_others_require_may_be_left_out(project: Path) -> None:
+    recipe = load(
+        project, "dependencies: [albumentations]\nexclude-dependencies: [OpenCV_Python, opencv-python]\n"
+    )
+    assert recipe.exclude_dependencies == ("opencv-python",)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +116,21 @@ def test_what_is_not_said_leaves_the_digest_as_it_was(project: Path) -> None:
         ),
         ('constraints: ["="]', "'=' is not a constraint: ", None),
         ('build-from-source: ["a b"]', "`build-from-source` has 'a b'; expected a project's name", None),
+        (
+            'exclude-dependencies: ["a<2"]',
+            "`exclude-dependencies` has 'a<2'; expected a project's name",
+            None,
+        ),
+        (
+            "exclude-dependencies: [NumPy]",
+            "`exclude-dependencies` has numpy, without which no server runs a model",
+            None,
+        ),
+        (
+            "exclude-dependencies: [A.b]\ndependencies: ['a_b>1']",
+            "a-b is in `dependencies` and in `exclude-dependencies`",
+            "remove one of the two",
+        ),
     ],
 )
 def test_what_is_refused(project: Path, more: str, message: str, hint: str | None) -> None:

@@ -297,6 +297,17 @@ def test_fetch_fills_a_wheelhouse_that_any_installer_takes(bench: Bench, tmp_pat
     assert {"torch.py", "numpy.py", "safetensors.py", "torch-2.7.1+cpu.dist-info"} <= found
 
 
+def test_what_is_excluded_is_not_locked_whoever_requires_it(bench: Bench) -> None:
+    bench.sources.publish("pypi", "vision", "1.0")
+    bench.sources.publish("pypi", "augment", "1.0", requires=["vision", "safetensors"])
+    bench.change("augment")
+    assert {"augment", "vision"} < {one.name for one in bench.lock().lock.artifacts}
+    bench.change("augment", more="exclude-dependencies: [Vision]")
+    left = {one.name for one in bench.lock().lock.artifacts}
+    assert left >= {"augment", "safetensors"}
+    assert "vision" not in left
+
+
 def test_a_filled_wheelhouse_does_not_hold_an_upgrade_back(bench: Bench) -> None:
     bench.lock(fetch=True)
     bench.sources.publish("pypi", "safetensors", "0.9.0")

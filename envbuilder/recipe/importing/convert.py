@@ -125,6 +125,7 @@ def make_recipe(imported: Imported, folder: Path, choices: Choices | None = None
         "constraints": wheels.constraints,
         "prereleases": True if imported.wanted.prereleases is not None else None,
         "build-from-source": sorted({canonicalize_name(name) for name in imported.wanted.build}),
+        "exclude-dependencies": sorted({canonicalize_name(name) for name in imported.wanted.excluded}),
     }
     ordered = sorted(one_fate(remarks, notes), key=lambda remark: _order(remark, imported.path))
     left_out = [remark for remark in ordered if remark.fate == "left out"]

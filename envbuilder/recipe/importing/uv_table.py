@@ -7,6 +7,7 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from envbuilder.catalog.python_backend import NEEDED
 from envbuilder.recipe.importing.documents import Document, inner, records, shown_value, texts
 from envbuilder.recipe.importing.indexes import ELSEWHERE, is_nightly, variant_of
 from envbuilder.recipe.importing.remark import SourceLine
@@ -14,7 +15,16 @@ from envbuilder.recipe.importing.requirement import git_reference, narrowed, rea
 from envbuilder.recipe.importing.wanted import PYTHONS, Wanted, for_pythons, pythons_of, read_marker
 from envbuilder.util.documents import Record
 
-_READ: Final = frozenset({"sources", "index", "constraint-dependencies", "prerelease", "no-binary-package"})
+_READ: Final = frozenset(
+    {
+        "sources",
+        "index",
+        "constraint-dependencies",
+        "exclude-dependencies",
+        "prerelease",
+        "no-binary-package",
+    }
+)
 _ANY_VERSION: Final = "a recipe does not limit versions by their date: pin what must not be newer"
 _WITHOUT_EFFECT: Final = {
     "default-groups": "groups are named: --group NAME",
@@ -24,8 +34,7 @@ _WITHOUT_EFFECT: Final = {
     "managed": "how uv treats the project",
     "workspace": "members of a workspace are named as dependencies",
     "conflicts": "name one of the groups that exclude each other",
-    "override-dependencies": "a recipe cannot override what packages require: use constraints",
-    "exclude-dependencies": "a recipe cannot drop what packages require",
+    "override-dependencies": "a recipe cannot override what packages require: use constraints, or exclude-dependencies",
     "build-constraint-dependencies": "limits of builds, not of the environment",
     "no-build": "a recipe takes wheels only, unless build-from-source names a project",
     "no-binary": "it names no project: list those to build from source under build-from-source",
@@ -113,6 +122,8 @@ class Uv:
             self.found.build.append(name)
             line = self.document.locate(name, "no-binary-package")
             self.found.remarks.append(line.changed(f"build-from-source: [{name}]"))
+        for name in texts(self.table, "exclude-dependencies"):
+            self._exclude(name)
         for sources in self._sources.values():
             self.found.remarks += [
                 place.left_out(_unused(source)) for place, source in sources if place not in self._used
@@ -121,6 +132,17 @@ class Uv:
             if key not in _READ and key != "dev-dependencies":
                 why = _WITHOUT_EFFECT.get(key, "recipes have no such setting")
                 self.found.remarks.append(self.document.key(f"tool.uv.{key}", key).left_out(why))
+
+    def _exclude(self, name: str) -> None:
+        line = self.document.locate(name, "exclude-dependencies")
+        if canonicalize_name(name) in self.found.names():
+            why = "the project itself requires it: remove it from its dependencies"
+            self.found.remarks.append(line.left_out(why))
+        elif canonicalize_name(name) in NEEDED:
+            self.found.remarks.append(line.left_out("no server runs a model without it"))
+        else:
+            self.found.excluded.append(name)
+            self.found.remarks.append(line.carried())
 
     def _prerelease(self, value: str) -> None:
         line = self.document.key(f"prerelease = {value}", "prerelease")

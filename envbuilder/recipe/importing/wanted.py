@@ -46,6 +46,8 @@ class Wanted:
     prereleases: SourceLine | None = None
     build: list[str] = field(default_factory=list)
     """Projects that may be built from source."""
+    excluded: list[str] = field(default_factory=list)
+    """Projects that are not installed, whichever package requires them."""
 
     def on(self, python: str) -> Wanted:
         """Return the parts that apply to a server with CPython *python*."""
@@ -88,6 +90,7 @@ class Wanted:
             getattr(self, name).extend(getattr(other, name))
         self.own_index += other.own_index
         self.build += other.build
+        self.excluded += other.excluded
         self.compares = self.compares and (other.compares or not other.indexes)
         self.elsewhere |= other.elsewhere
         self.prereleases = self.prereleases or other.prereleases

@@ -78,14 +78,24 @@ def test_every_setting_has_a_fate(tmp_path: Path) -> None:
     )  # fmt: skip
     values = dict.fromkeys(keys, '"x"') | {
         "no-binary-package": '["six"]',
+        "exclude-dependencies": '["OpenCV-Python", "numpy", "mine"]',
         "constraint-dependencies": '["idna<3"]',
         "prerelease": '"if-necessary"',
     }
     lines = "".join(f"{key} = {value}\n" for key, value in values.items())
-    text = f'[project]\nname = "x"\n[tool.uv]\n{lines}[tool.uv.pip]\ntorch-backend = "cpu"\n'
+    text = f'[project]\nname = "x"\ndependencies = ["mine"]\n[tool.uv]\n{lines}[tool.uv.pip]\ntorch-backend = "cpu"\n'
     recipe, fates = becomes(tmp_path, {"pyproject.toml": text})
-    assert {int(line.split(": ")[1]) for line in fates if line.split(": ")[1].isdecimal()} == {*range(4, 14)}
+    assert {int(line.split(": ")[1]) for line in fates if line.split(": ")[1].isdecimal()} == {
+        3,
+        *range(5, 15),
+    }
     assert (recipe["build-from-source"], recipe["constraints"]) == (["six"], ["idna<3"])
+    assert recipe["exclude-dependencies"] == ["opencv-python"]
+    assert [fate for fate in fates if "OpenCV" in fate or ": numpy" in fate or ": mine: " in fate] == [
+        "carried over: 7: OpenCV-Python",
+        "left out: 7: numpy: no server runs a model without it",
+        "left out: 7: mine: the project itself requires it: remove it from its dependencies",
+    ]
 
 
 def test_a_member_of_the_workspace_is_told(tmp_path: Path) -> None:
