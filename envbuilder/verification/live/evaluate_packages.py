@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from envbuilder.archive.exclude import PackRules, rule_of
+from envbuilder.archive.exclude import rule_of
 from envbuilder.catalog.system import DRIVER
 from envbuilder.catalog.triton import Release
 from envbuilder.util.text import counted
 from envbuilder.verification import hints
+from envbuilder.verification.live.left_out import pattern_that_left_out
 from envbuilder.verification.live.packages import (
     Imported,
     ModuleOutcome,
@@ -102,7 +103,7 @@ def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) ->
     if library is not None:
         soname = library["soname"]
         return failure("gpu" if DRIVER.fullmatch(soname) else "library", soname=soname)
-    pattern = _left_out(said, archive)
+    pattern = pattern_that_left_out(archive, missing=said.missing, text=said.text, file=said.file)
     if pattern is not None:
         return failure("left-out", pattern=pattern)
     if _NUMPY.search(everything):
@@ -110,30 +111,6 @@ def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) ->
     if said.error == "ModuleNotFoundError" and said.missing:
         return failure("module", missing=said.missing)
     return failure("gpu" if _NO_GPU.search(everything) else "other")
-
-
-def _left_out(said: ModuleOutcome, archive: Archive) -> str | None:
-    """Return the pattern that excluded the missing module or file from the archive, if any."""
-    manifest = archive.manifest
-    if manifest is None:
-        return None
-    rules = PackRules(exclude=tuple(manifest.pack.get("exclude", ())))
-    minor = ".".join(manifest.python.split(".")[:2])
-    library = f"lib/python{minor}"
-    paths = []
-    if said.file and "/python_env_" in said.file:
-        paths.append(re.sub(r"^.*/python_env_[^/]+/[^/]+/", "", said.file))
-    names = [said.missing] if said.missing else []
-    match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", said.text)
-    if match is not None:
-        names.append(f"{match[2]}.{match[1]}")
-    for name in names:
-        inner = name.replace(".", "/")
-        for folder in (f"{library}/site-packages", library):
-            paths += [f"{folder}/{inner}.py", f"{folder}/{inner}/__init__.py"]
-        paths.append(f"{library}/lib-dynload/{inner}.so")
-    there = archive.contents.members
-    return next((found for path in paths if path not in there and (found := rules.excluded_by(path))), None)
 
 
 def _died(module: str, found: PackageOutcome) -> str:

@@ -95,7 +95,9 @@ def test_not_isolated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("isolate", [True, False])
 def test_its_home_is_its_own_and_empty(tmp_path: Path, isolate: bool) -> None:
     made = sandbox(tmp_path, isolate=isolate)
-    (made.environment / "bin" / "python3").write_text('#!/bin/sh\nls "$HOME"\ntouch "$HOME/own"\necho "$HOME"\n')
+    (made.environment / "bin" / "python3").write_text(
+        '#!/bin/sh\nls "$HOME"\ntouch "$HOME/own"\necho "$HOME"\n'
+    )
     (home,) = made.run_python("direct", []).stdout.splitlines()
     assert (made.root / "tmp" / "home" / "own").exists()
     assert home == made.seen(made.root / "tmp" / "home")
