@@ -150,6 +150,8 @@ class PackageEvaluator:
     uv: UvTried
     wanted: Collection[str] | None = None
     """The packages that the recipe names; None: the recipe is not available."""
+    used: Collection[str] = ()
+    """The modules that the verified models imported."""
 
     def checks(self, imported: Imported) -> Iterator[Check]:
         """Yield a check for each package that could not be imported, or one for all packages."""
@@ -181,6 +183,10 @@ class PackageEvaluator:
             return self._check(
                 f"{found}; `build` left it out ({rule_of(pattern)})", "failed", hints.keep_file(pattern)
             )
+        if one.module in self.used and one.kind != "image":  # the model, too, had this machine's library
+            # keras and others ask what the process sets before it imports them (KERAS_BACKEND).
+            fix = "let other models that import it do the same before"
+            return self._check(f"{found}; the verified model imports it nevertheless", "warning", fix)
         if not needed:
             found += "; no package that the recipe requires imports it"
         if one.kind in ("library", "image"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,11 +51,15 @@ class PackageProbe:
             )
         return known
 
-    def checks(self, imported: Imported, release: Release) -> Iterator[Check]:
-        """Evaluate the results of the packages for *release*."""
-        system = system_of(self.archive, release)
+    def checks(self, imported: Imported, release: Release, used: Collection[str] = ()) -> Iterator[Check]:
+        """Evaluate the results of the packages for *release*; the verified models imported the modules *used*."""
         evaluator = PackageEvaluator(
-            archive=self.archive, release=release, system=system, uv=self._in_uv, wanted=self._wanted()
+            archive=self.archive,
+            release=release,
+            system=system_of(self.archive, release),
+            uv=self._in_uv,
+            wanted=self._wanted(),
+            used=used,
         )
         return evaluator.checks(imported)
 

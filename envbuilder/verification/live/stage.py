@@ -145,7 +145,8 @@ class LiveStage:
         probed = [found for (_, launch, _), found in self.probes.items() if launch == release.launch]
         if any(found.answer is not None for found in probed):
             imported = packages.imported(release, hidden=deployed.hidden)
-            made = packages.checks(imported, release)
+            used = {name for one in probed for name in (one.answer or {}).get("imported", ())}
+            made = packages.checks(imported, release, used)
             yield from foreign.imported(made, release) if self.extracted.is_foreign else made
             if imported.found is not None:
                 self.met[release] = packages.missed(imported, release)
