@@ -45,6 +45,8 @@ class ModelFacts:
     """How its outputs differ from the expected ones."""
     left_out: str | None = None
     """The pattern by which `build` left out a module that it imports."""
+    needs: frozenset[str] | None = None
+    """The sonames that ELF files of the environment need; None: not known."""
 
 
 def facts_of(deployed: DeployedModel, probed: Probed, archive: Archive) -> ModelFacts:
@@ -55,6 +57,7 @@ def facts_of(deployed: DeployedModel, probed: Probed, archive: Archive) -> Model
         questions=deployed.questions,
         compiler=archive.compiler,
         unexpected=probed.unexpected,
+        needs=frozenset(need for facts in archive.linking.files.values() for need in facts.needs),
         left_out=pattern_that_left_out(archive, missing=failed.get("missing"), text=failed.get("text", "")),
     )
 

@@ -128,6 +128,15 @@ def _not_in_image(path: str, system: System) -> str | None:
     return None if any(one is not False for one in known) else names[-1]
 
 
+def lent_libraries(imported: Imported, system: System) -> dict[str, list[str]]:
+    """Return the libraries of this machine that packages loaded and *system* is known not to have."""
+    lent = {
+        name: [path for path in found.libraries if _not_in_image(path, system) is not None]
+        for name, found in (imported.found or {}).items()
+    }
+    return {name: paths for name, paths in lent.items() if paths}
+
+
 def soname_candidates(name: str) -> list[str]:
     """Return possible sonames of the library file *name*: ``libx.so.1.2``, ``libx.so.1``."""
     stem, so, version = name.partition(".so")
