@@ -29,6 +29,14 @@ from envbuilder.verification.static.loader import SYSTEM_FOLDERS, System
 Kind = Literal["left-out", "library", "numpy", "gpu", "image", "timeout", "module", "other"]
 _SONAME: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
 _CTYPES: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*): cannot open")
+_WINDOWS_NAME: Final = re.compile(r"cannot load library '(?P<stem>lib[\w.+-]+)-(?P<number>\d+)'")
+"""cffi's error, of a package that tries the names of all systems and Windows' last (WeasyPrint)."""
+_OWN_WORDS: Final = {
+    "PortAudio library not found": "libportaudio.so.2",
+    "Unable to find zbar shared library": "libzbar.so.0",
+    "failed to find libmagic": "libmagic.so.1",
+}
+"""What packages say that look for a library by themselves (sounddevice, pyzbar, python-magic)."""
 _NO_GPU: Final = re.compile(
     r"no NVIDIA driver|CUDA driver|no CUDA-capable device|NVML|libnvidia-ml|no CUDA GPUs|requires a GPU|no GPU",
     re.IGNORECASE,
@@ -99,9 +107,8 @@ def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) ->
     def failure(kind: Kind, **more: str | None) -> Failure:
         return Failure(package=package, module=module, kind=kind, text=first, **more)
 
-    library = _SONAME.search(everything) or _CTYPES.search(everything)
-    if library is not None:
-        soname = library["soname"]
+    soname = _missing_library(everything)
+    if soname is not None:
         return failure("gpu" if DRIVER.fullmatch(soname) else "library", soname=soname)
     pattern = pattern_that_left_out(archive, missing=said.missing, text=said.text, file=said.file)
     if pattern is not None:
@@ -111,6 +118,17 @@ def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) ->
     if said.error == "ModuleNotFoundError" and said.missing:
         return failure("module", missing=said.missing)
     return failure("gpu" if _NO_GPU.search(everything) else "other")
+
+
+def _missing_library(text: str) -> str | None:
+    """Return the soname of the library that an error's text names."""
+    library = _SONAME.search(text) or _CTYPES.search(text)
+    if library is not None:
+        return library["soname"]
+    other = _WINDOWS_NAME.search(text)
+    if other is not None:
+        return f"{other['stem']}.so.{other['number']}"
+    return next((soname for words, soname in _OWN_WORDS.items() if words in text), None)
 
 
 def _died(module: str, found: PackageOutcome) -> str:

@@ -138,6 +138,32 @@ def test_a_library_that_nobody_is_known_to_have(tmp_path: Path) -> None:
     )
 
 
+FOUND_BY_THEMSELVES = [
+    ("sounddevice", "PortAudio library not found", "libportaudio2"),
+    ("pyzbar", "Unable to find zbar shared library", "libzbar0"),
+    ("python-magic", "failed to find libmagic.  Check your installation", "libmagic1"),
+    (
+        "weasyprint",
+        "cannot load library 'libpango-1.0-0': libpango-1.0-0: cannot open shared object file: No such file",
+        "libpango-1.0-0",
+    ),
+    (
+        "pyvips",
+        "cannot load library 'libvips.so.42': libvips.so.42: cannot open shared object file",
+        "libvips42",
+    ),
+]
+
+
+@pytest.mark.parametrize(("package", "text", "debian"), FOUND_BY_THEMSELVES)
+def test_a_library_that_a_package_looks_for_by_itself(
+    tmp_path: Path, package: str, text: str, debian: str
+) -> None:
+    found = failing(package, text, "OSError")
+    ((status, _, fix),) = judged(distribution(package, {f"{package}.py": ""}), tmp_path, found)
+    assert (status, fix) == ("failed", f"`apt-get install {debian}` on each machine that serves")
+
+
 def test_a_library_that_this_machine_lacks_and_the_image_has(tmp_path: Path) -> None:
     found = failing("a", "libcurl.so.4: cannot open shared object file: No such file or directory")
     assert judged(distribution("a", {"a.py": ""}), tmp_path, found, release="24.10") == [
