@@ -119,7 +119,8 @@ class Remedy:
 
 
 _DEBIAN: Final = {
-    "libEGL.so.1": "libegl1", "libGL.so.1": "libgl1", "libGLU.so.1": "libglu1-mesa", "libGLX.so.0": "libglx0",
+    "libEGL.so.1": "libegl1", "libGL.so.1": "libgl1", "libGLESv2.so.2": "libgles2",
+    "libGLU.so.1": "libglu1-mesa", "libGLX.so.0": "libglx0",
     "libICE.so.6": "libice6", "libOpenCL.so.1": "ocl-icd-libopencl1", "libOpenGL.so.0": "libopengl0",
     "libSDL2-2.0.so.0": "libsdl2-2.0-0", "libSM.so.6": "libsm6", "libX11-xcb.so.1": "libx11-xcb1",
     "libX11.so.6": "libx11-6", "libXcomposite.so.1": "libxcomposite1", "libXcursor.so.1": "libxcursor1",
@@ -132,7 +133,8 @@ _DEBIAN: Final = {
     "libcairo.so.2": "libcairo2", "libcap.so.2": "libcap2", "libcrypt.so.1": "libcrypt1", "libcrypto.so.3": "libssl3",
     "libcurl.so.4": "libcurl4", "libdbus-1.so.3": "libdbus-1-3", "libdrm.so.2": "libdrm2",
     "libexpat.so.1": "libexpat1", "libffi.so.8": "libffi8", "libfontconfig.so.1": "libfontconfig1",
-    "libfreetype.so.6": "libfreetype6", "libgbm.so.1": "libgbm1", "libgdk_pixbuf-2.0.so.0": "libgdk-pixbuf-2.0-0",
+    "libfreetype.so.6": "libfreetype6", "libfribidi.so.0": "libfribidi0",
+    "libgbm.so.1": "libgbm1", "libgdk_pixbuf-2.0.so.0": "libgdk-pixbuf-2.0-0",
     "libgeos_c.so.1": "libgeos-c1v5", "libgfortran.so.5": "libgfortran5", "libgio-2.0.so.0": "libglib2.0-0",
     "libglib-2.0.so.0": "libglib2.0-0", "libgmp.so.10": "libgmp10", "libgobject-2.0.so.0": "libglib2.0-0",
     "libgomp.so.1": "libgomp1", "libgssapi_krb5.so.2": "libgssapi-krb5-2", "libgthread-2.0.so.0": "libglib2.0-0",
@@ -141,7 +143,8 @@ _DEBIAN: Final = {
     "libmariadb.so.3": "libmariadb3", "libmpi.so.40": "libopenmpi3", "libncursesw.so.6": "libncursesw6",
     "libnspr4.so": "libnspr4", "libnss3.so": "libnss3", "libnuma.so.1": "libnuma1", "libodbc.so.2": "libodbc2",
     "libopenblas.so.0": "libopenblas0", "libpango-1.0.so.0": "libpango-1.0-0",
-    "libpangocairo-1.0.so.0": "libpangocairo-1.0-0", "libpng16.so.16": "libpng16-16",
+    "libpangocairo-1.0.so.0": "libpangocairo-1.0-0", "libpangoft2-1.0.so.0": "libpangoft2-1.0-0",
+    "libpng16.so.16": "libpng16-16",
     "libportaudio.so.2": "libportaudio2", "libpq.so.5": "libpq5", "libpulse.so.0": "libpulse0",
     "libquadmath.so.0": "libquadmath0", "librdmacm.so.1": "librdmacm1", "libreadline.so.8": "libreadline8",
     "libsndfile.so.1": "libsndfile1", "libsodium.so.23": "libsodium23", "libsqlite3.so.0": "libsqlite3-0",
@@ -149,7 +152,7 @@ _DEBIAN: Final = {
     "libtesseract.so.5": "libtesseract5",
     "libtiff.so.6": "libtiff6", "libtinfo.so.6": "libtinfo6", "libtk8.6.so": "libtk8.6", "libudev.so.1": "libudev1",
     "libunwind.so.8": "libunwind8", "libusb-1.0.so.0": "libusb-1.0-0", "libuuid.so.1": "libuuid1",
-    "libvulkan.so.1": "libvulkan1", "libwebp.so.7": "libwebp7", "libxcb.so.1": "libxcb1",
+    "libvips.so.42": "libvips42", "libvulkan.so.1": "libvulkan1", "libwebp.so.7": "libwebp7", "libxcb.so.1": "libxcb1",
     "libxkbcommon.so.0": "libxkbcommon0", "libxml2.so.2": "libxml2", "libxslt.so.1": "libxslt1.1",
     "libz.so.1": "zlib1g", "libzbar.so.0": "libzbar0", "libzmq.so.5": "libzmq5", "libzstd.so.1": "libzstd1",
 }  # fmt: skip

@@ -55,6 +55,7 @@ class Probe:
         finally:
             self.neighbours.close()
             self.found["unknown"] = list(dict.fromkeys(self.neighbours.unknown))
+            self.found["imported"] = imported_modules()
             self.found["modules"] = outside_modules(self.folders)
             self.found["libraries"] = outside_libraries(self.folders)
 
@@ -143,6 +144,13 @@ class Probe:
             return {**said, "returncode": "not started", "output": words(error)}
         output = done.stdout.decode(errors="replace").strip()
         return {**said, "returncode": str(done.returncode), "output": output[-1000:]}
+
+
+def imported_modules() -> list[str]:
+    """List what was imported, down to the depth at which packages lie in namespaces."""
+    names = [name.split(".") for name, module in list(sys.modules.items()) if module is not None]
+    short = [parts for parts in names if len(parts) < 4 and all(part.isidentifier() for part in parts)]
+    return [".".join(parts) for parts in sorted(short, key=lambda parts: (len(parts), parts))[:5000]]
 
 
 def outside_modules(folders: list[str]) -> list[str]:

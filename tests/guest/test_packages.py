@@ -18,6 +18,7 @@ def test_each_package_is_imported_in_a_process_of_its_own(tmp_path: Path) -> Non
         **distribution("dies", {"dies.py": "import os, signal, sys\nprint('why', flush=1)\nos.kill(os.getpid(), 11)"}),
         **distribution("slow", {"slow.py": "import time\ntime.sleep(60)"}),
         **distribution("daemon", {"daemon.py": "import os, time\nif not os.fork():\n    time.sleep(60)"}),
+        **distribution("home", {"home.py": "import os\nos.mkdir(os.environ['HOME'] + '/.home')"}),
         **distribution("file", {"file.py": "import os\nopen(os.path.dirname(__file__) + '/data')"}),
     }  # fmt: skip
     archive, place = opened(tree, tmp_path)
@@ -36,6 +37,7 @@ def test_each_package_is_imported_in_a_process_of_its_own(tmp_path: Path) -> Non
     assert found["slow"].timeout
     assert found["daemon"].modules == {"daemon": ModuleOutcome(done=True)}
     assert not found["daemon"].timeout
+    assert found["home"].modules == {"home": ModuleOutcome(done=True)}, "containers have one, too"
     assert found["file"].modules["file"].file == str(place.environment / SITE / "data")
     assert "numpy" not in found  # it has no modules here
 

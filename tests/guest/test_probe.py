@@ -81,6 +81,7 @@ def test_a_model_that_works(tmp_path: Path) -> None:
     assert made.found["unknown"] == []
     assert "torch" not in made.found, "brief: the environment was looked at before"
     assert not [name for name in made.found["modules"] if str(tmp_path) in name], "the model's own"
+    assert {"json", "os.path"} <= set(made.found["imported"])
     made.probe.finish()
     assert "finalize" not in made.found["CPU"]
     (kept,) = made.kept

@@ -24,7 +24,7 @@ def check_answer(answer: Record) -> Mapping[str, Any]:
         _check_torch(answer.record("torch"))
     if "numpy" in answer:
         answer.text("numpy")
-    for key in ("modules", "libraries"):
+    for key in ("imported", "modules", "libraries"):
         if key in answer:
             _check_texts(answer, key)
     if "child" in answer:

@@ -33,6 +33,7 @@ def check_probe(
         isolated=isolated,
         own_compiler=subject.compiler,
         own=subject.own,
+        needs=subject.needs,
         system=System(release=release, besides=frozenset(manifest.system_libraries)),
     )
     if probed.answer is None:
@@ -70,6 +71,7 @@ class _Evaluator:
     isolated: bool
     own_compiler: str | None
     own: bool
+    needs: frozenset[str] | None
     system: System
 
     def passed(self, id: str, found: str) -> Check:
@@ -156,7 +158,13 @@ class _Evaluator:
         elif lacking:
             fixes = dict.fromkeys(hints.get_library(soname, None, False) for soname in lacking)
             text = f"loaded from this machine, but missing from {self.system.name}: {some(lacking)}"
-            yield self.failed("probe.outside", text, "; ".join(fixes))
+            if self.needs is None or not self.needs.isdisjoint(lacking):
+                yield self.failed("probe.outside", text, "; ".join(fixes))
+                return
+            # Opened by name (dlopen): Pillow goes on without libfribidi, pyvips not without libvips.
+            text += "; no file of the environment is linked to it: whether the model needs it is not known"
+            fix = f"verify in {self.system.name}; if it is needed: {'; '.join(fixes)}"
+            yield self.check("probe.outside", "warning", text, fix)
         elif unknown:
             text = f"loaded from this machine, and possibly missing from {self.system.name}: {some(unknown)}"
             yield self.check("probe.outside", "warning", text, f"verify in {self.system.name}")

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from envbuilder.archive.exclude import rule_of
 from envbuilder.catalog.python_backend import came_with
 from envbuilder.util.text import counted
+from envbuilder.verification.hints import keep_file
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.inputs import Questions, labels_in_words
+from envbuilder.verification.live.left_out import pattern_that_left_out
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check, Status, some
+from envbuilder.verification.static.extracted import Archive
 
 _LENT: Final = ("c_python_backend_utils",)
 """Modules that exist only in a stub."""
@@ -39,15 +43,22 @@ class ModelFacts:
     """The path of the environment's own C++ compiler."""
     unexpected: tuple[str, ...] = ()
     """How its outputs differ from the expected ones."""
+    left_out: str | None = None
+    """The pattern by which `build` left out a module that it imports."""
+    needs: frozenset[str] | None = None
+    """The sonames that ELF files of the environment need; None: not known."""
 
 
-def facts_of(deployed: DeployedModel, probed: Probed, compiler: str | None) -> ModelFacts:
-    """Collect what is known of a model that was deployed and probed."""
+def facts_of(deployed: DeployedModel, probed: Probed, archive: Archive) -> ModelFacts:
+    """Collect what is known of a model that was deployed with *archive* and probed."""
+    failed = (probed.answer or {}).get("failed", {})
     return ModelFacts(
         own=deployed.own,
         questions=deployed.questions,
-        compiler=compiler,
+        compiler=archive.compiler,
         unexpected=probed.unexpected,
+        needs=frozenset(need for facts in archive.linking.files.values() for need in facts.needs),
+        left_out=pattern_that_left_out(archive, missing=failed.get("missing"), text=failed.get("text", "")),
     )
 
 
@@ -114,6 +125,9 @@ class ModelEvaluator:
         failed, unknown = answer.get("failed"), list(answer.get("unknown", ()))
         stages = ("eager", "compiled", "answer", *(("runtime", "ended", "probe") if self.subject.own else ()))
         if failed is not None and failed["stage"] in stages:
+            if self.subject.left_out is not None:
+                yield self._left_out(failed, self.subject.left_out)
+                return
             yield self._own_failed(failed, unknown) if self.subject.own else self._failed(failed)
             return
         questions = self.subject.questions
@@ -138,6 +152,10 @@ class ModelEvaluator:
             return self.make("probe.compile", "failed", f"torch.compile fails: {text}", fix)
         fix = "it loads and compiles, but a request to it fails"
         return self.make("probe.answers", "failed", f"the model does not answer: {text}", fix)
+
+    def _left_out(self, failed: Mapping[str, Any], pattern: str) -> Check:
+        text = f"`build` left out what the model imports ({rule_of(pattern)}): {failed['text']}"
+        return self.make("probe.model", "failed", text, keep_file(pattern))
 
     def _own_failed(self, failed: Mapping[str, Any], unknown: list[str]) -> Check:
         missing = failed.get("missing", "")

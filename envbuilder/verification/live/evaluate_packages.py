@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from envbuilder.archive.exclude import PackRules, rule_of
+from envbuilder.archive.exclude import rule_of
 from envbuilder.catalog.system import DRIVER
 from envbuilder.catalog.triton import Release
 from envbuilder.util.text import counted
 from envbuilder.verification import hints
+from envbuilder.verification.live.left_out import pattern_that_left_out
 from envbuilder.verification.live.packages import (
     Imported,
     ModuleOutcome,
@@ -28,6 +29,14 @@ from envbuilder.verification.static.loader import SYSTEM_FOLDERS, System
 Kind = Literal["left-out", "library", "numpy", "gpu", "image", "timeout", "module", "other"]
 _SONAME: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
 _CTYPES: Final = re.compile(r"(?P<soname>lib[\w.+-]+\.so[\w.]*): cannot open")
+_WINDOWS_NAME: Final = re.compile(r"cannot load library '(?P<stem>lib[\w.+-]+)-(?P<number>\d+)'")
+"""cffi's error, of a package that tries the names of all systems and Windows' last (WeasyPrint)."""
+_OWN_WORDS: Final = {
+    "PortAudio library not found": "libportaudio.so.2",
+    "Unable to find zbar shared library": "libzbar.so.0",
+    "failed to find libmagic": "libmagic.so.1",
+}
+"""What packages say that look for a library by themselves (sounddevice, pyzbar, python-magic)."""
 _NO_GPU: Final = re.compile(
     r"no NVIDIA driver|CUDA driver|no CUDA-capable device|NVML|libnvidia-ml|no CUDA GPUs|requires a GPU|no GPU",
     re.IGNORECASE,
@@ -98,11 +107,10 @@ def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) ->
     def failure(kind: Kind, **more: str | None) -> Failure:
         return Failure(package=package, module=module, kind=kind, text=first, **more)
 
-    library = _SONAME.search(everything) or _CTYPES.search(everything)
-    if library is not None:
-        soname = library["soname"]
+    soname = _missing_library(everything)
+    if soname is not None:
         return failure("gpu" if DRIVER.fullmatch(soname) else "library", soname=soname)
-    pattern = _left_out(said, archive)
+    pattern = pattern_that_left_out(archive, missing=said.missing, text=said.text, file=said.file)
     if pattern is not None:
         return failure("left-out", pattern=pattern)
     if _NUMPY.search(everything):
@@ -112,28 +120,15 @@ def _caused(package: str, module: str, said: ModuleOutcome, archive: Archive) ->
     return failure("gpu" if _NO_GPU.search(everything) else "other")
 
 
-def _left_out(said: ModuleOutcome, archive: Archive) -> str | None:
-    """Return the pattern that excluded the missing module or file from the archive, if any."""
-    manifest = archive.manifest
-    if manifest is None:
-        return None
-    rules = PackRules(exclude=tuple(manifest.pack.get("exclude", ())))
-    minor = ".".join(manifest.python.split(".")[:2])
-    library = f"lib/python{minor}"
-    paths = []
-    if said.file and "/python_env_" in said.file:
-        paths.append(re.sub(r"^.*/python_env_[^/]+/[^/]+/", "", said.file))
-    names = [said.missing] if said.missing else []
-    match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", said.text)
-    if match is not None:
-        names.append(f"{match[2]}.{match[1]}")
-    for name in names:
-        inner = name.replace(".", "/")
-        for folder in (f"{library}/site-packages", library):
-            paths += [f"{folder}/{inner}.py", f"{folder}/{inner}/__init__.py"]
-        paths.append(f"{library}/lib-dynload/{inner}.so")
-    there = archive.contents.members
-    return next((found for path in paths if path not in there and (found := rules.excluded_by(path))), None)
+def _missing_library(text: str) -> str | None:
+    """Return the soname of the library that an error's text names."""
+    library = _SONAME.search(text) or _CTYPES.search(text)
+    if library is not None:
+        return library["soname"]
+    other = _WINDOWS_NAME.search(text)
+    if other is not None:
+        return f"{other['stem']}.so.{other['number']}"
+    return next((soname for words, soname in _OWN_WORDS.items() if words in text), None)
 
 
 def _died(module: str, found: PackageOutcome) -> str:
@@ -149,6 +144,15 @@ def _not_in_image(path: str, system: System) -> str | None:
     names = soname_candidates(posixpath.basename(path))
     known = [system.has(name) for name in names]
     return None if any(one is not False for one in known) else names[-1]
+
+
+def lent_libraries(imported: Imported, system: System) -> dict[str, list[str]]:
+    """Return the libraries of this machine that packages loaded and *system* is known not to have."""
+    lent = {
+        name: [path for path in found.libraries if _not_in_image(path, system) is not None]
+        for name, found in (imported.found or {}).items()
+    }
+    return {name: paths for name, paths in lent.items() if paths}
 
 
 def soname_candidates(name: str) -> list[str]:
@@ -173,6 +177,8 @@ class PackageEvaluator:
     uv: UvTried
     wanted: Collection[str] | None = None
     """The packages that the recipe names; None: the recipe is not available."""
+    used: Collection[str] = ()
+    """The modules that the verified models imported."""
 
     def checks(self, imported: Imported) -> Iterator[Check]:
         """Yield a check for each package that could not be imported, or one for all packages."""
@@ -204,6 +210,10 @@ class PackageEvaluator:
             return self._check(
                 f"{found}; `build` left it out ({rule_of(pattern)})", "failed", hints.keep_file(pattern)
             )
+        if one.module in self.used and one.kind != "image":  # the model, too, had this machine's library
+            # keras and others ask what the process sets before it imports them (KERAS_BACKEND).
+            fix = "let other models that import it do the same before"
+            return self._check(f"{found}; the verified model imports it nevertheless", "warning", fix)
         if not needed:
             found += "; no package that the recipe requires imports it"
         if one.kind in ("library", "image"):

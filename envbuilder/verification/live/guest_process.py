@@ -63,6 +63,7 @@ def run_guest(
     folder = sandbox.root / "verify"
     _add(folder / PACKAGE)
     answer, path = folder / f"{name}.answer", folder / f"{name}.json"
+    answer.unlink(missing_ok=True)  # that of an earlier run
     path.write_text(json.dumps({**job, "answer": sandbox.seen(answer)}))
     args = ["-B", sandbox.seen(folder / PACKAGE / "__main__.py"), sandbox.seen(path)]
     try:

@@ -26,6 +26,8 @@ SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "sys", "dev")
 """Folders of the machine that a program in the new root can see. /usr/local is emptied: interpreters live there
 too."""
+_HOME: Final = "tmp/home"
+"""The home of whatever runs here, empty at first: container runtimes always set HOME, and packages read it."""
 _HIDE: Final = """
 set -e
 for path in $HIDDEN; do
@@ -116,7 +118,7 @@ class Sandbox:
             elif system.is_dir():
                 (root / name).mkdir()
         environment = root / "tmp" / f"python_env_{secrets.token_hex(3)}" / "0"
-        for folder in (environment, root / "verify", root / "models"):
+        for folder in (environment, root / _HOME, root / "verify", root / "models"):
             folder.mkdir(parents=True)
         isolated = isolate and mount_namespace() is not None
         return cls(root=root, environment=environment, isolated=isolated, readonly=readonly and isolated)
@@ -144,7 +146,8 @@ class Sandbox:
         """
         environment = self.seen(self.environment)
         python = [f"{environment}/bin/python3", "-I", "-X", "utf8=0", *args]
-        env = {"PATH": SEARCH_PATH, "LC_ALL": "C", **(variables or {})}
+        home = self.seen(self.root / _HOME)
+        env = {"PATH": SEARCH_PATH, "LC_ALL": "C", "HOME": home, **(variables or {})}
         command, env = self.inside(*launched(launch, environment, python, env), hidden=hidden)
         # A model may leave programs running; they are ended once the model has answered.
         return run(command, env=env, timeout=timeout, check=False, cwd=Path("/"), until_exit=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -13,7 +13,8 @@ from envbuilder.catalog.triton import Launch, Release
 from envbuilder.progress import Reporter
 from envbuilder.recipe.model import Recipe
 from envbuilder.store.local import Store
-from envbuilder.verification.live.evaluate_packages import PackageEvaluator, failures
+from envbuilder.util.text import counted
+from envbuilder.verification.live.evaluate_packages import PackageEvaluator, failures, lent_libraries
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.live.packages import Imported, import_packages
 from envbuilder.verification.live.uv_install import UvInstallation
@@ -35,10 +36,14 @@ class PackageProbe:
     recipe: Recipe | None = None
     """The recipe of the archive, if available."""
     _imported: dict[Launch, Imported] = field(default_factory=dict)
+    _without: dict[tuple[Launch, tuple[str, ...]], Imported] = field(default_factory=dict)
+    """The packages that loaded libraries of this machine, imported again without these."""
+    _hidden: Sequence[str] = ()
     _uv: UvInstallation | None = None
 
     def imported(self, release: Release, *, hidden: Sequence[str]) -> Imported:
         """Import every package as *release* launches a stub, unless done before; files *hidden* are not visible."""
+        self._hidden = hidden
         known = self._imported.get(release.launch)
         if known is None:
             self.reporter.step(f"Importing {len(self.archive.installed)} packages")
@@ -51,13 +56,45 @@ class PackageProbe:
             )
         return known
 
-    def checks(self, imported: Imported, release: Release) -> Iterator[Check]:
-        """Evaluate the results of the packages for *release*."""
-        system = system_of(self.archive, release)
+    def checks(self, imported: Imported, release: Release, used: Collection[str] = ()) -> Iterator[Check]:
+        """Evaluate the results of the packages for *release*; the verified models imported the modules *used*."""
         evaluator = PackageEvaluator(
-            archive=self.archive, release=release, system=system, uv=self._in_uv, wanted=self._wanted()
+            archive=self.archive,
+            release=release,
+            system=system_of(self.archive, release),
+            uv=self._in_uv,
+            wanted=self._wanted(),
+            used=used,
         )
-        return evaluator.checks(imported)
+        return evaluator.checks(self._in_image(imported, release))
+
+    def _in_image(self, imported: Imported, release: Release) -> Imported:
+        """Return *imported* with the results of packages that can do without what the image of *release* lacks.
+
+        Pillow loads libfribidi where it is found, and goes on where it is not.
+        """
+        lent = lent_libraries(imported, system_of(self.archive, release))
+        paths = tuple(sorted({path for some in lent.values() for path in some}))
+        if imported.found is None or not paths or not self.sandbox.isolated:
+            return imported
+        key = (release.launch, paths)
+        if key not in self._without:
+            self.reporter.step(f"Importing {counted(len(lent), 'package')} without libraries of this machine")
+            self._without[key] = import_packages(
+                self.sandbox,
+                release.launch,
+                {name: self.archive.installed[name] for name in lent},
+                self.archive.contents.members,
+                hidden=[*self._hidden, *paths],
+            )
+        again = self._without[key].found or {}
+        works = {
+            name: one
+            for name, one in again.items()
+            if not (one.timeout or one.signal or one.exited)
+            and all(said.done for said in one.modules.values())
+        }
+        return replace(imported, found={**imported.found, **works})
 
     def _wanted(self) -> set[str] | None:
         """Return the packages that the recipe names, and torch; None if unknown, or for conda packages."""
@@ -67,6 +104,7 @@ class PackageProbe:
 
     def missed(self, imported: Imported, release: Release) -> list[tuple[str, str]]:
         """Return the packages whose import failed because of a missing library, each with that library."""
+        imported = self._in_image(imported, release)
         found = failures(imported, self.archive, system_of(self.archive, release))
         return [(one.package, one.soname) for one in found if one.soname is not None]
 

@@ -127,7 +127,7 @@ class LiveStage:
             )
             brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
             self.probes[key] = run_probe(deployed, release.launch, lacks=lacks, brief=brief)
-        subject = facts_of(deployed, self.probes[key], self.extracted.compiler)
+        subject = facts_of(deployed, self.probes[key], self.extracted)
         made = list(
             check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
         )
@@ -145,7 +145,8 @@ class LiveStage:
         probed = [found for (_, launch, _), found in self.probes.items() if launch == release.launch]
         if any(found.answer is not None for found in probed):
             imported = packages.imported(release, hidden=deployed.hidden)
-            made = packages.checks(imported, release)
+            used = {name for one in probed for name in (one.answer or {}).get("imported", ())}
+            made = packages.checks(imported, release, used)
             yield from foreign.imported(made, release) if self.extracted.is_foreign else made
             if imported.found is not None:
                 self.met[release] = packages.missed(imported, release)

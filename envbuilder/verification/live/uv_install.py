@@ -18,6 +18,8 @@ from envbuilder.util.process import CommandError, run
 from envbuilder.verification.static.packages import Installed, with_requirements
 
 _SECONDS: Final = 300.0
+_IMPORTED: Final = 86
+"""The exit code after an import: a module that ends the process itself was not imported."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -36,12 +38,15 @@ class UvInstallation:
         python = self._installed(package)
         if python is None:
             return None
-        command = [str(python), "-I", "-X", "utf8=0", "-c", f"import {module}"]
+        # Without Python's own end: a crash there is none of the import.
+        code = f"import {module}; import os; os._exit({_IMPORTED})"
+        command = [str(python), "-I", "-X", "utf8=0", "-c", code]
+        env = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self.folder)}
         try:
-            run(command, env={"PATH": os.defpath, "LC_ALL": "C"}, cwd=Path("/"), timeout=_SECONDS)
+            done = run(command, env=env, cwd=Path("/"), timeout=_SECONDS, check=False, until_exit=True)
         except CommandError:
             return False
-        return True
+        return done.returncode == _IMPORTED
 
     def _installed(self, package: str) -> Path | None:
         names = with_requirements(package, self.installed) - self._there

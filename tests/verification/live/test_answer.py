@@ -60,6 +60,7 @@ WRONG: list[tuple[str, object]] = [
     ("torch.devices", [1]),
     ("torch.devices", MANY),
     ("numpy", 1),
+    ("imported", "x"),
     ("modules", "x"),
     ("libraries", MANY),
     ("child.output", []),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from envbuilder.catalog.triton import find_release
 from envbuilder.verification.live.evaluate import check_probe, environment_facts
+from envbuilder.verification.live.evaluate_model import ModelFacts
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check
 from tests.helpers.environments import failures
@@ -171,10 +173,12 @@ def test_what_a_model_makes_comes_from_itself() -> None:
     assert outside("pytriton-0.7.0", made).status == "passed"
 
 
-def outside(release: str, libraries: list[str], system_libraries: tuple[str, ...] = ()) -> Check:
+def outside(
+    release: str, libraries: list[str], system_libraries: tuple[str, ...] = (), **known: Any
+) -> Check:
     probed = Probed(launch="sourced", answer={**GOOD, "libraries": libraries}, ended="", seconds=1.0)
     listed = dataclasses.replace(MANIFEST, system_libraries=system_libraries)
-    checks = check_probe(probed, find_release(release), listed, True)
+    checks = check_probe(probed, find_release(release), listed, True, subject=ModelFacts(**known))
     (check,) = [check for check in checks if check.id == "probe.outside"]
     return check
 
@@ -197,6 +201,19 @@ def test_what_came_from_this_machine_and_is_not_in_the_image() -> None:
         "build again",
     )
     assert outside("24.10", LENT, system_libraries=("libGL.so.1",)).status == "passed"
+
+
+def test_what_was_opened_by_name_may_not_be_needed() -> None:
+    # Pillow goes on without libfribidi; what an ELF file is linked to cannot be missing.
+    libraries = ["/usr/lib/x86_64-linux-gnu/libfribidi.so.0.4.0"]
+    check = outside("24.10", libraries, needs=frozenset(("libc.so.6",)))
+    assert check.status == "warning"
+    assert check.found.endswith("linked to it: whether the model needs it is not known")
+    assert check.fix is not None
+    assert "`system-libraries: [libfribidi.so.0]`" in check.fix
+    both = [*libraries, *LENT]
+    for needs, status in (({"libfribidi.so.0"}, "failed"), ({"libGL.so.1"}, "failed"), (set(), "warning")):
+        assert outside("24.10", both, needs=frozenset(needs)).status == status
 
 
 def test_what_came_from_this_machine_and_may_be_in_the_image() -> None:

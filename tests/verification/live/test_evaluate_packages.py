@@ -37,6 +37,7 @@ def judged(
     release: str = "pytriton-0.7.0",
     uv: UvTried = unknown,
     wanted: set[str] | None = None,
+    used: tuple[str, ...] = (),
     **packed: tuple[str, ...],
 ) -> Judged:
     """The checks of what is *found*, or of what really becomes of the packages of *tree*."""
@@ -49,7 +50,7 @@ def judged(
         imported = Imported(launch="sourced", found=found, modules=modules, ended="", seconds=0.0)
     its = find_release(release)
     evaluator = PackageEvaluator(
-        archive=archive, release=its, system=system_of(archive, its), uv=uv, wanted=wanted
+        archive=archive, release=its, system=system_of(archive, its), uv=uv, wanted=wanted, used=used
     )
     checks: list[Check] = list(evaluator.checks(imported))
     assert {check.id for check in checks} == {"probe.packages"}
@@ -137,6 +138,32 @@ def test_a_library_that_nobody_is_known_to_have(tmp_path: Path) -> None:
     )
 
 
+FOUND_BY_THEMSELVES = [
+    ("sounddevice", "PortAudio library not found", "libportaudio2"),
+    ("pyzbar", "Unable to find zbar shared library", "libzbar0"),
+    ("python-magic", "failed to find libmagic.  Check your installation", "libmagic1"),
+    (
+        "weasyprint",
+        "cannot load library 'libpango-1.0-0': libpango-1.0-0: cannot open shared object file: No such file",
+        "libpango-1.0-0",
+    ),
+    (
+        "pyvips",
+        "cannot load library 'libvips.so.42': libvips.so.42: cannot open shared object file",
+        "libvips42",
+    ),
+]
+
+
+@pytest.mark.parametrize(("package", "text", "debian"), FOUND_BY_THEMSELVES)
+def test_a_library_that_a_package_looks_for_by_itself(
+    tmp_path: Path, package: str, text: str, debian: str
+) -> None:
+    found = failing(package, text, "OSError")
+    ((status, _, fix),) = judged(distribution(package, {f"{package}.py": ""}), tmp_path, found)
+    assert (status, fix) == ("failed", f"`apt-get install {debian}` on each machine that serves")
+
+
 def test_a_library_that_this_machine_lacks_and_the_image_has(tmp_path: Path) -> None:
     found = failing("a", "libcurl.so.4: cannot open shared object file: No such file or directory")
     assert judged(distribution("a", {"a.py": ""}), tmp_path, found, release="24.10") == [
@@ -150,10 +177,13 @@ def test_a_library_that_this_machine_lacks_and_the_image_has(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("release", "fails"), [("24.10", True), ("pytriton-0.7.0", False)])
-def test_a_library_that_only_this_machine_has(tmp_path: Path, release: str, fails: bool) -> None:
+@pytest.mark.parametrize("used", [(), ("a",)])
+def test_a_library_that_only_this_machine_has(
+    tmp_path: Path, release: str, fails: bool, used: tuple[str, ...]
+) -> None:
     libraries = ("/usr/lib/x86_64-linux-gnu/libGL.so.1.7.0", "/usr/lib/x86_64-linux-gnu/libz.so.1.2.13")
     found = {"a": PackageOutcome(modules={"a": ModuleOutcome(done=True)}, libraries=libraries)}
-    checks = judged(distribution("a", {"a.py": ""}), tmp_path, found, release=release)
+    checks = judged(distribution("a", {"a.py": ""}), tmp_path, found, release=release, used=used)
     if fails:
         assert checks[0][:2] == (
             "failed",
@@ -242,6 +272,21 @@ def test_what_fails_in_uv_too_fails_where_a_model_imports_it(tmp_path: Path) -> 
     ]
     (_, b) = judged(tree, tmp_path / "2", uv=in_uv, wanted={"a"})
     assert (b[0], "no package that the recipe requires imports it" in b[1]) == ("warning", True)
+
+
+def test_what_the_verified_model_imports_all_the_same_is_a_warning(tmp_path: Path) -> None:
+    # keras imports tensorflow, which nobody has, unless a model sets KERAS_BACKEND before.
+    tree = {
+        **distribution("keras", {"keras.py": "import nowhere"}),
+        **distribution("b", {"b.py": "import nowhere"}),
+    }
+    b, keras = judged(tree, tmp_path, wanted={"keras", "b"}, used=("keras", "torch"))
+    assert keras == (
+        "warning",
+        "keras: ModuleNotFoundError: No module named 'nowhere'; the verified model imports it nevertheless",
+        "let other models that import it do the same before",
+    )
+    assert b[0] == "failed"
 
 
 def test_what_no_other_package_comes_to_is_a_warning(tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def test_not_isolated(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-2] == f"{made.environment}/lib:  yes C"
 
 
+@pytest.mark.parametrize("isolate", [True, False])
+def test_its_home_is_its_own_and_empty(tmp_path: Path, isolate: bool) -> None:
+    made = sandbox(tmp_path, isolate=isolate)
+    (made.environment / "bin" / "python3").write_text(
+        '#!/bin/sh\nls "$HOME"\ntouch "$HOME/own"\necho "$HOME"\n'
+    )
+    (home,) = made.run_python("direct", []).stdout.splitlines()
+    assert (made.root / "tmp" / "home" / "own").exists()
+    assert home == made.seen(made.root / "tmp" / "home")
+
+
 def test_without_mount_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     contract.mount_namespace.cache_clear()

@@ -14,12 +14,19 @@ from envbuilder.verification.static.packages import Installed
 from tests.helpers.environments import environment, manifest
 from tests.helpers.wheels import write_wheel
 
+ENDS = {
+    "leaves": b"raise SystemExit(0)",
+    "quits": b"import os; os._exit(0)",
+    "crashes": b"import atexit, os; atexit.register(os.abort)",
+    "home": b"import os; os.listdir(os.environ['HOME'])",
+}
+
 
 @pytest.fixture
 def installation(tmp_path: Path) -> UvInstallation:
     store = Store.open(tmp_path / "store")
     packages, installed = [], {}
-    sources = {"alpha": b"import beta", "beta": b"", "gamma": b"import nowhere"}
+    sources = {"alpha": b"import beta", "beta": b"", "gamma": b"import nowhere", **ENDS}
     for name, source in sources.items():
         artifact = write_wheel(tmp_path / "wheels", name, files={f"{name}.py": source})
         with store.artifact_writer(artifact.sha256) as writer:
@@ -45,6 +52,12 @@ def test_what_uv_installs_is_imported_or_not(installation: UvInstallation) -> No
     assert installation.imports("alpha", "alpha") is True
     assert installation.imports("gamma", "gamma") is False
     assert installation.imports("beta", "beta") is True
+
+
+def test_what_ends_the_process_was_not_imported(installation: UvInstallation) -> None:
+    installation.folder.mkdir()
+    found = {name: installation.imports(name, name) for name in ENDS}
+    assert found == {"leaves": False, "quits": False, "crashes": True, "home": True}
 
 
 def test_without_the_wheels_nothing_is_known(installation: UvInstallation) -> None:
