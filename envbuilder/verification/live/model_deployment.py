@@ -135,11 +135,16 @@ class ModelDeployment:
             one, said = self._complete(deployed, release)
             completed.append(one)
             yield from said
+        as_written = {one.name: one for one in found}
         for deployed in knowing_each_other(completed):
             yield from self._ready(deployed, asked, models)
             if models and models[-1].name == deployed.name:
-                latest = models[-1]
-                models += [replace(latest, version=one, older=True) for one in older[deployed.name]]
+                # Each version completes the configuration by itself, and a server loads none if one of them fails.
+                for version in older[deployed.name]:
+                    before = replace(as_written[deployed.name], version=version, older=True)
+                    one, said = self._complete(before, release)
+                    yield from said
+                    yield from self._ready(replace(one, neighbours=deployed.neighbours), asked, models)
 
     def is_unchanged(self, sha256: str) -> bool:
         """Return whether the archive with that *sha256* was deployed."""
@@ -158,11 +163,11 @@ class ModelDeployment:
             if newer is not None:
                 made = check("probe.names", "failed", *newer, release)
                 return replace(deployed, incomplete=True), [
-                    made.of_model(deployed.name) if self.many else made
+                    made.of_model(deployed.title) if self.many else made
                 ]
             fix = "correct it: a server loads no model where it fails; or describe all in config.pbtxt, without it"
             made = Check(id="probe.config", status="unknown", found=f"not known: {error.message}", fix=fix)
-            return replace(deployed, incomplete=True), [made.of_model(deployed.name) if self.many else made]
+            return replace(deployed, incomplete=True), [made.of_model(deployed.title) if self.many else made]
 
     def _ready(
         self, deployed: DeployedModel, asked: ModelChoice, models: list[DeployedModel]
@@ -171,8 +176,9 @@ class ModelDeployment:
         config, folder, unsure = deployed.config, deployed.folder, deployed.incomplete
         fault = find_fault(config, folder, incomplete=unsure) if deployed.own else None
         if fault is not None:
-            shutil.rmtree(folder)  # it may prevent others from being served
-            yield failed("model.deployed", f"{deployed.name}: no server takes it: {fault[0]}", fault[1])
+            if not deployed.older:
+                shutil.rmtree(folder)  # it may prevent others from being served
+            yield failed("model.deployed", f"{deployed.title}: no server takes it: {fault[0]}", fault[1])
             return
         read = functools.partial(
             questions_for,
@@ -187,15 +193,15 @@ class ModelDeployment:
             questions = NOT_ASKED if deployed.own and unasked else read(config)
         except VerifyError as error:
             if not unsure:
-                text = f"{deployed.name}: {error.message}" if self.many else error.message
+                text = f"{deployed.title}: {error.message}" if self.many else error.message
                 yield failed("model.inputs", text, error.hint or "give other inputs: `--inputs FILE`")
                 return
         if not questions.cases or not config.input:
-            text = f"{deployed.name}: what it takes is not known: its configuration has no complete inputs"
+            text = f"{deployed.title}: what it takes is not known: its configuration has no complete inputs"
             fix = f"describe its inputs in config.pbtxt, or {ASK_A_SERVER}"
             yield Check(id="model.inputs", status="unknown", found=text, fix=fix)
             if not deployed.own:
                 return
         elif not questions.made_up:
-            yield passed("model.inputs", f"{deployed.name} gets requests from {questions.source}")
+            yield passed("model.inputs", f"{deployed.title} gets requests from {questions.source}")
         models.append(replace(deployed, questions=questions, read_questions=read))

@@ -67,11 +67,13 @@ def not_ready(running: RunningServer, deployed: DeployedModel) -> str | None:
         return str(reasons[-1]) if reasons else "it does not say why"
 
 
-def config_of(running: RunningServer, name: str) -> model_config_pb2.ModelConfig | None:
-    """Return the server's configuration of the model *name*; None if it does not return one."""
+def config_of(running: RunningServer, deployed: DeployedModel) -> model_config_pb2.ModelConfig | None:
+    """Return the server's configuration of a model's version, each of which completes it; None if it returns none."""
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         try:
-            config = client.get_model_config(name, client_timeout=running.patience).config
+            config = client.get_model_config(
+                deployed.name, _version(deployed), client_timeout=running.patience
+            ).config
         except InferenceServerException:
             return None
         assert isinstance(config, model_config_pb2.ModelConfig)
