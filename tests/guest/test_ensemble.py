@@ -11,15 +11,17 @@ from envbuilder.guest.ensemble import run_ensemble
 
 
 def step(model: str, source: str, target: str) -> dict[str, Any]:
-    return {"model_name": model, "input_map": {"x": source}, "output_map": {"y": target}}
+    more = {"model_version": 5} if model == "other" else {}
+    return {"model_name": model, **more, "input_map": {"x": source}, "output_map": {"y": target}}
 
 
 def ensemble(*steps: dict[str, Any]) -> dict[str, Any]:
     return {"ensemble_scheduling": {"step": list(steps)}, "output": [{"name": "out"}]}
 
 
-def ask(name: str, inputs: dict[str, Any], wanted: list[str]) -> Answer:
+def ask(name: str, inputs: dict[str, Any], wanted: list[str], *, version: int) -> Answer:
     assert wanted == ["y"]
+    assert version == (5 if name == "other" else -1)
     x = inputs["x"]
     found: dict[str, Answer] = {
         "add": [{"y": x + 1}],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class ModelDeployment:
                 compiler=self.compiler,
                 reporter=self.reporter,
             )
-            found, refused = deploy_models(
+            placed = deploy_models(
                 wanted,
                 self.archive,
                 self.sandbox,
@@ -114,9 +114,10 @@ class ModelDeployment:
         except (DeployError, VerifyError) as error:
             yield Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
             return
-        older = {one.name: served_versions(one.folder, one.config)[:-1] for one in found}
-        self.many = len(wanted.models) + len(wanted.others) > 1 or any(older.values())
-        for name, refusal in refused.items():
+        found = placed.models
+        older = {one.name: served_versions(one.folder, one.config)[:-1] for one in (*found, *placed.others)}
+        self.many = len(wanted.models) + len(wanted.others) > 1 or any(older[one.name] for one in found)
+        for name, refusal in placed.refused.items():
             text = f"{name}: {refusal.message}" if asked.repository is not None else refusal.message
             yield Check(id="model.deployed", status="failed", found=text, fix=refusal.hint)
         for deployed in found:
@@ -130,21 +131,20 @@ class ModelDeployment:
         if wanted.others:
             beside = ", ".join(path.name for path in wanted.others)
             yield passed("model.deployed", f"deployed with it, as models it may call: {beside}")
-        completed = []
+        completed: list[DeployedModel] = []
         for deployed in found:
-            one, said = self._complete(deployed, release)
-            completed.append(one)
-            yield from said
-        as_written = {one.name: one for one in found}
-        for deployed in knowing_each_other(completed):
-            yield from self._ready(deployed, asked, models)
-            if models and models[-1].name == deployed.name:
-                # Each version completes the configuration by itself, and a server loads none if one of them fails.
-                for version in older[deployed.name]:
-                    before = replace(as_written[deployed.name], version=version, older=True)
-                    one, said = self._complete(before, release)
-                    yield from said
-                    yield from self._ready(replace(one, neighbours=deployed.neighbours), asked, models)
+            for one in _with_older(deployed, older[deployed.name]):
+                whole, said = self._complete(one, release)
+                completed.append(whole)
+                yield from said
+        others = [
+            self._complete(one, release)[0]
+            for deployed in placed.others
+            for one in _with_older(deployed, older[deployed.name])
+        ]
+        for deployed in knowing_each_other(completed, others):
+            if not deployed.older or any(one.name == deployed.name for one in models):
+                yield from self._ready(deployed, asked, models)
 
     def is_unchanged(self, sha256: str) -> bool:
         """Return whether the archive with that *sha256* was deployed."""
@@ -205,3 +205,11 @@ class ModelDeployment:
         elif not questions.made_up:
             yield passed("model.inputs", f"{deployed.title} gets requests from {questions.source}")
         models.append(replace(deployed, questions=questions, read_questions=read))
+
+
+def _with_older(deployed: DeployedModel, versions: Sequence[str]) -> list[DeployedModel]:
+    """Return a model, and its older *versions* that are served, too.
+
+    Each version completes the configuration by itself, and a server loads none if one of them fails.
+    """
+    return [deployed, *(replace(deployed, version=one, older=True) for one in versions)]
