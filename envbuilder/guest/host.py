@@ -72,7 +72,7 @@ class Host:
         self.asked = ""
         """A description of the last request."""
         self.otherwise = False
-        """Whether it accepts other values than those that it refused."""
+        """Whether it accepts, or may accept, other values than those that it refused."""
         add_paths(job)
 
     def import_file(self) -> Any:

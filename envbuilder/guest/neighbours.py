@@ -29,8 +29,9 @@ class Neighbours:
     def __init__(self, job: dict[str, Any]) -> None:
         self.known: Dict[str, Any] = job.get("neighbours") or {}
         self.job = job
-        self.above: List[List[str]] = [*(job.get("above") or []), _place(job)]
-        """Who waits for an answer of this process: names and versions, this process's own model last."""
+        ensemble = (job.get("config") or {}).get("ensemble_scheduling")
+        self.above: List[List[str]] = [*(job.get("above") or []), *([] if ensemble else [_place(job)])]
+        """Who waits for an answer: names and versions, the model of this process last."""
         self.children: Dict[Tuple[str, str], Child] = {}
         self.lock = threading.Lock()
         self.unknown: List[str] = []

@@ -59,7 +59,7 @@ class Questions:
 
     narrow: bool = False
     """Whether a model may accept some inputs of these types and reject others: strings, integers, variable sizes.
-    For floats, several values are tried, see :func:`envbuilder.guest.cases.is_the_inputs_fault`."""
+    For floats, several values are tried, see :func:`envbuilder.guest.cases.may_be_the_inputs_fault`."""
     names: tuple[str, ...] = ()
     """The names of the inputs."""
 
