@@ -20,7 +20,7 @@ from envbuilder.deployment.code_reads import mentioned, read_by_code
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.plain_model import MOST_CODE, defines_model
 from envbuilder.deployment.runtime_files import foreign_name
-from envbuilder.deployment.versions import find_misnamed, is_numbered
+from envbuilder.deployment.versions import find_misnamed, is_numbered, served_versions
 from envbuilder.deployment.weight_files import (
     WeightSet,
     choose_named,
@@ -138,6 +138,12 @@ def version_folders(model: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
+def loaded_versions(model: Path, config: ModelConfig) -> list[Path]:
+    """Return the version folders that a server loads: those that ``version_policy`` serves; all if it serves none."""
+    folders, served = version_folders(model), served_versions(model, config.message)
+    return [path for path in folders if path.name in served] or folders
+
+
 def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
     """Whether a version has its own ``TritonPythonModel``, which needs no runtime."""
     name = config.message.default_model_filename
@@ -156,7 +162,7 @@ def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain
             message=f"config.pbtxt: default_model_filename is {shown(name)}, not a file in the version folder",
         )
     if not plain:
-        for version in version_folders(model):
+        for version in loaded_versions(model, config):
             yield from _loadable(version, config.message)
         yield from _tensors(config.message)
     yield from _environment(model, config.message, manifest)

@@ -105,11 +105,12 @@ def skipped_files(model: Path, left: Collection[str]) -> Iterator[str]:
 
 def brings_runtime(model: Path, config: ModelConfig) -> bool:
     """Whether the model needs no runtime."""
-    plain = {lint.is_plain_python_model(version, config) for version in lint.version_folders(model)}
+    plain = {lint.is_plain_python_model(version, config) for version in lint.loaded_versions(model, config)}
     if len(plain) > 1:
         raise DeployError(
             f"{model}: some versions have their own TritonPythonModel and some do not",
-            hint="default_model_filename applies to all versions: deploy them as two models",
+            hint="default_model_filename applies to all versions: deploy them as two models, or let version_policy "
+            "serve only one kind",
         )
     return plain == {True}
 
