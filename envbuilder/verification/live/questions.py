@@ -16,7 +16,7 @@ from envbuilder.errors import VerifyError
 from envbuilder.guest.answers import fits
 from envbuilder.util.documents import is_inside
 from envbuilder.util.files import read_regular
-from envbuilder.util.text import human
+from envbuilder.util.text import human, listed
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.input_files import (
     bytes_as_tensor,
@@ -46,6 +46,8 @@ def questions_for(
     """
     if inputs is not None:
         given = read_inputs(inputs, config)
+        for number, one in enumerate(given, 1):
+            _check_rows(one, config, f"{inputs}: step {number}" if len(given) > 1 else str(inputs))
         answers = validation_of(inputs, config) if expected is None else read_expected(expected, config)
         if answers and len(answers) != len(given):
             raise VerifyError(
@@ -68,6 +70,23 @@ def questions_for(
     if warm:
         return _asked(config, warm, f"model_warmup of {CONFIG}")
     return sample.made_up(config)
+
+
+def _check_rows(inputs: Inputs, config: model_config_pb2.ModelConfig, where: str) -> None:
+    """Refuse a request that every server refuses, whatever the model does with it."""
+    most = int(config.max_batch_size)
+    rows = {name: len(array) for name, array in inputs.items()} if most > 0 else {}
+    if len(set(rows.values())) > 1:
+        counts = listed([f"{name} has {count}" for name, count in rows.items()], "and")
+        raise VerifyError(
+            f"{where}: the inputs have different numbers of rows: {counts}",
+            hint="the first dim is the batch: give all inputs of a request the same number of rows",
+        )
+    if max(rows.values(), default=0) > most:
+        raise VerifyError(
+            f"{where} is a batch of {max(rows.values())}, and max_batch_size is {most}",
+            hint=f"give at most {most} rows in a request, or correct max_batch_size in {CONFIG}",
+        )
 
 
 def _asked(config: model_config_pb2.ModelConfig, steps: list[tuple[str, Inputs]], source: str) -> Questions:
