@@ -20,7 +20,13 @@ from envbuilder.deployment.code_reads import mentioned, read_by_code
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.plain_model import MOST_CODE, defines_model
 from envbuilder.deployment.runtime_files import foreign_name
-from envbuilder.deployment.versions import find_misnamed, is_numbered, served_versions
+from envbuilder.deployment.versions import (
+    VERSION,
+    find_misnamed,
+    is_numbered,
+    loaded_versions,
+    version_folders,
+)
 from envbuilder.deployment.weight_files import (
     WeightSet,
     choose_named,
@@ -37,7 +43,6 @@ from envbuilder.util.printable import is_plain, printable_line, shown
 from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
-_VERSION = re.compile(r"0|[1-9][0-9]*")
 MODEL_WEIGHTS = "MODEL_WEIGHTS"
 """The parameter that names the weights of a version."""
 _LOADS = re.compile(r"\b(from_pretrained|load_state_dict|load_file|load_model|safe_open|torch\.load)\b")
@@ -132,18 +137,6 @@ def check_environment_path(path: str) -> None:
         )
 
 
-def version_folders(model: Path) -> list[Path]:
-    """Return the version folders of a model directory, in order."""
-    found = [path for path in model.iterdir() if path.is_dir() and _VERSION.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name))
-
-
-def loaded_versions(model: Path, config: ModelConfig) -> list[Path]:
-    """Return the version folders that a server loads: those that ``version_policy`` serves; all if it serves none."""
-    folders, served = version_folders(model), served_versions(model, config.message)
-    return [path for path in folders if path.name in served] or folders
-
-
 def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
     """Whether a version has its own ``TritonPythonModel``, which needs no runtime."""
     name = config.message.default_model_filename
@@ -162,7 +155,7 @@ def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain
             message=f"config.pbtxt: default_model_filename is {shown(name)}, not a file in the version folder",
         )
     if not plain:
-        for version in loaded_versions(model, config):
+        for version in loaded_versions(model, config.message):
             yield from _loadable(version, config.message)
         yield from _tensors(config.message)
     yield from _environment(model, config.message, manifest)
@@ -189,7 +182,7 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
     wrong = find_misnamed(model, message)
     for path in sorted(model.iterdir()):
         if path.name in wrong or (
-            path.is_dir() and is_numbered(path.name) and not _VERSION.fullmatch(path.name)
+            path.is_dir() and is_numbered(path.name) and not VERSION.fullmatch(path.name)
         ):
             ignored = f"folder {shown(path.name)}: Triton parses a version from its name, or ignores it"
             yield Finding(

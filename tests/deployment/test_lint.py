@@ -13,8 +13,8 @@ from envbuilder.deployment.lint import (
     check_name,
     find_problems,
     is_plain_python_model,
-    version_folders,
 )
+from envbuilder.deployment.versions import version_folders
 from envbuilder.errors import DeployError
 from tests.deployment.conftest import CONFIG, make_manifest
 

@@ -175,9 +175,7 @@ def test_a_model_that_asks_another(models: Models, pb: Any) -> None:
 
 def request(pb: Any, name: str, version: int = -1) -> Any:
     x = [pb.Tensor("x", X)]
-    return pb.InferenceRequest(
-        model_name=name, model_version=version, requested_output_names=["y"], inputs=x
-    )
+    return pb.InferenceRequest(model_name=name, model_version=version, requested_output_names=["y"], inputs=x)
 
 
 def test_an_older_version_is_called_in_its_own_process(models: Models, pb: Any) -> None:

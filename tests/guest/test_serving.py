@@ -127,9 +127,7 @@ def test_a_refusal_for_a_range_is_told_from_others(scratch: Path) -> None:
     assert host.asked == "x float32[1, 3]", "of the one that was refused"
 
 
-def test_after_a_slow_refusal_nothing_else_is_tried(
-    scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_slow_refusal_nothing_else_is_tried(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envbuilder.guest.cases.PATIENCE", 0.0)
     model, host = own(scratch, "no_such_name", made_up=True)
     slow = model.load()

@@ -138,7 +138,9 @@ def test_a_name_may_be_bytes_as_the_items_of_an_input_are(pb: Any) -> None:
     assert {tensor.name(), request.asked_model(), *request.requested_output_names()} == {name.decode()}
     assert request.request_id() == "7"
     assert pb.TritonError(name).message() == name.decode()
-    with pytest.raises(pb.TritonModelException, match="unknown model: 'caf\N{LATIN SMALL LETTER E WITH ACUTE}'"):
+    with pytest.raises(
+        pb.TritonModelException, match="unknown model: 'caf\N{LATIN SMALL LETTER E WITH ACUTE}'"
+    ):
         pb.load_model(name)
 
 

@@ -209,7 +209,11 @@ def test_a_name_that_is_not_the_folders(tmp_path: Path, sandbox: Sandbox) -> Non
         name: f"config.pbtxt says name: 'other', and the folder is {name!r}: a server takes no other name"
         for name in ("twice", "older", "own")
     }
-    assert placed.models[0].neighbours["beside"]["reason"].startswith("which no server can load: config.pbtxt says")
+    assert (
+        placed.models[0]
+        .neighbours["beside"]["reason"]
+        .startswith("which no server can load: config.pbtxt says")
+    )
     for name, status in (("own", []), ("twice", ["twice"])):  # a deployment names the folder as the model
         shutil.rmtree(sandbox.root / "models")
         placed = deploy_models(
