@@ -152,7 +152,9 @@ class ModelEvaluator:
             fix = "add the package that provides it to the recipe's dependencies, then lock and build again"
             return self.make("probe.model", "failed", text, fix)
         if unknown:
-            return self.make("probe.model", "unknown", f"not known: {some(unknown)}", self._give_models(unknown))
+            return self.make(
+                "probe.model", "unknown", f"not known: {some(unknown)}", self._give_models(unknown)
+            )
         asked = failed.get("inputs", "")
         if failed["stage"] == "answer" and asked and self._may_be_the_inputs(failed):
             return self.make(

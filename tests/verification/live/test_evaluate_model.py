@@ -159,7 +159,11 @@ def test_a_model_that_asks_what_is_not_in_reach_is_not_known() -> None:
 
 def test_a_name_from_a_generated_input_is_cured_by_an_input() -> None:
     for name, questions, fix in (
-        ("envbuilder", TEXTS, "the name was made up from config.pbtxt, in an input: give inputs that the model"),
+        (
+            "envbuilder",
+            TEXTS,
+            "the name was made up from config.pbtxt, in an input: give inputs that the model",
+        ),
         ("other", TEXTS, "name the repository"),
         ("envbuilder", GIVEN, "name the repository"),
     ):

@@ -29,6 +29,7 @@ from tests.helpers.own_models import (
     HELPER,
     NEVER,
     ROOT,
+    ROUTER,
     SCALING,
     SHY,
     TICKER,
@@ -199,6 +200,21 @@ def test_each_version_completes_the_configuration_by_itself(tmp_path: Path, depl
     ]
     assert said[0].found.startswith("old/1: not known: auto_complete_config of model.py: AttributeError: ")
     assert [model.incomplete for model in models] == [False, True]
+
+
+def test_a_model_that_is_called_completes_its_configuration_too(tmp_path: Path, deploy: Deploy) -> None:
+    caller = write(tmp_path, "router", ROUTER.replace('"helper"', '"own"'), FLOATS)
+    write(tmp_path, "own", COMPLETED, BARE)
+    models, said = deploy(model=caller)
+    assert said == []
+    assert [model.name for model in models] == ["router"]
+    assert [one["name"] for one in models[0].neighbours["own"]["config"]["input"]] == ["X"]
+
+    shutil.rmtree(tmp_path / "sandbox" / "models")
+    (tmp_path / "own" / "1" / "model.py").write_text(SHY)
+    models, said = deploy(model=caller)
+    assert said == [], "it is not asked itself"
+    assert models[0].neighbours["own"]["reason"] == "whose configuration only a server can complete"
 
 
 def test_a_version_that_completes_what_no_server_takes_fails(tmp_path: Path, deploy: Deploy) -> None:
