@@ -105,7 +105,7 @@ class Neighbours:
         job = self._known(name, version)
         config = job["config"]
         if config.get("ensemble_scheduling"):
-            return run_ensemble(config, inputs, self.answer, wanted)
+            return run_ensemble(config, inputs, self.step, wanted)
         found = self._child(job).ask((inputs, list(wanted), said or {}))
         if "unknown" in found:
             self.unknown += found["unknown"]
@@ -113,6 +113,16 @@ class Neighbours:
             raise stand_in().TritonModelException(found["error"])
         answer: Answer = found["answer"]
         return answer
+
+    def step(self, name: str, inputs: dict[str, Any], wanted: List[str], *, version: int) -> Answer:
+        """Return the responses of a step of an ensemble, which has to fit the model's configuration."""
+        config = self._known(name, version)["config"]
+        half = {one["name"] for one in config.get("input") or [] if one["data_type"] == "TYPE_BF16"}
+        tensors = [tensor_of(key, array, half=key in half) for key, array in inputs.items()]
+        fault = find_fault(config, tensors, wanted)
+        if fault is not None:
+            raise stand_in().TritonModelException(fault)
+        return self.answer(name, inputs, wanted, version=version)
 
     def close(self) -> None:
         """End every child."""

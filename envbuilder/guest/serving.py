@@ -179,7 +179,13 @@ class Ensemble(OwnModel):
     def ask(self, model: Any, requests: List[Dict[str, Any]]) -> List[Answer]:
         """Return the answers to *requests*, one after the other."""
         config = self.host.config
-        return [run_ensemble(config, request, self.neighbours.answer, []) for request in requests]
+        answers = [run_ensemble(config, request, self.neighbours.step, []) for request in requests]
+        wrong = undescribed_outputs(config, {"an answer": [one for answer in answers for one in answer]})
+        if wrong:  # where the configurations of ensemble and step differ, a server does not even load it
+            raise stand_in().TritonModelException(
+                f"outputs are not as config.pbtxt describes them: {wrong[0]}"
+            )
+        return answers
 
 
 class RuntimeModel(_Served):

@@ -144,22 +144,44 @@ def test_what_finalize_raises(scratch: Path) -> None:
     assert model.finish() == "OSError: busy"
 
 
-def test_an_ensemble_is_its_steps(scratch: Path) -> None:
+def ensemble_of(scratch: Path, inner: dict[str, Any], **changes: Any) -> Ensemble:
+    """Return an ensemble of one step, a model with the configuration *inner*."""
     own(scratch)
     step = {"model_name": "own", "input_map": {"x": "x"}, "output_map": {"y": "y"}}
-    config = {**CONFIG, "ensemble_scheduling": {"step": [step]}, "max_batch_size": 0}
+    config = {**CONFIG, "ensemble_scheduling": {"step": [step]}, **changes}
     config.pop("dynamic_batching")
     host = host_of(scratch, config)
-    inner = {"model": str(scratch.parent / "own"), "version": "1", "file": "model.py"}
-    neighbours = Neighbours(
-        {"neighbours": {"own": {**inner, "config": {**CONFIG, "name": "own"}}}, **host.job}
-    )
-    ensemble = Ensemble(host, lambda _, work, *args: work(*args), neighbours)
+    job = {"model": str(scratch.parent / "own"), "version": "1", "file": "model.py"}
+    neighbours = Neighbours({"neighbours": {"own": {**job, "config": {**inner, "name": "own"}}}, **host.job})
+    return Ensemble(host, lambda _, work, *args: work(*args), neighbours)
+
+
+@pytest.mark.parametrize(
+    ("inner", "changes", "told"),
+    [
+        ({"max_batch_size": 1}, {}, "batch-size must be <= 1"),
+        ({"input": [field("x", "FP64", [3])]}, {}, "data-type is 'FP32', but model 'own' expects 'FP64'"),
+        ({}, {"output": [field("y", "INT32", [3])]}, "outputs are not as config.pbtxt describes them"),
+    ],
+)
+def test_an_ensemble_that_does_not_fit_its_steps_is_not_answered(
+    scratch: Path, inner: dict[str, Any], changes: dict[str, Any], told: str
+) -> None:
+    ensemble = ensemble_of(scratch, {**CONFIG, **inner}, **changes)
+    try:
+        with pytest.raises(Exception, match=told):
+            ensemble.serve({})
+    finally:
+        ensemble.neighbours.close()
+
+
+def test_an_ensemble_is_its_steps(scratch: Path) -> None:
+    ensemble = ensemble_of(scratch, CONFIG)
     found: dict[str, Any] = {}
     try:
         ensemble.serve(found)
     finally:
-        neighbours.close()
+        ensemble.neighbours.close()
     assert found["cases"] == ["1", "2"]
     assert found["differs"] == []
     assert ensemble.finish() is None

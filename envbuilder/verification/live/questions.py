@@ -133,15 +133,21 @@ def _warm_up(warm: Any, config: model_config_pb2.ModelConfig, folder: Path) -> I
                     f"{CONFIG}: {what}: {given.input_data_file!r} is not a file of the folder {WARMUP_FOLDER}",
                     hint="the server reads it from there",
                 )
-            path = folder / WARMUP_FOLDER / given.input_data_file
+            file = f"{WARMUP_FOLDER}/{given.input_data_file}"
             try:
-                data = read_regular(path, most=sample.MOST)
+                data = read_regular(folder / file, most=sample.MOST)
                 if kind != "BYTES":  # the server reads the beginning of a longer file
                     data = data[: sample.array_size(kind, dims, what) // (2 if kind == "BF16" else 1)]
                 array = bytes_as_tensor(data, kind, dims)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise VerifyError(
-                    f"{what}: {path} is not {kind}{dims}: {error}",
+                    f"{what}: {file} cannot be read: {error.strerror}",
+                    hint=f"a server does not load the model without it: put it into the folder {WARMUP_FOLDER} of the model "
+                    f"directory, or correct model_warmup in {CONFIG}",
+                ) from None
+            except ValueError as error:
+                raise VerifyError(
+                    f"{what}: {file} is not {kind}{dims}: {error}",
                     hint="expected the tensor's bytes, little-endian; each string after its length in 4 bytes",
                 ) from None
         elif which == "random_data" and kind != "BYTES":

@@ -68,8 +68,11 @@ def test_a_warm_up_of_zeros_and_of_random_values(tmp_path: Path) -> None:
 def test_a_file_of_a_warm_up_that_does_not_fit(tmp_path: Path) -> None:
     files = ('input_data_file: "x.bin"', "zero_data: true")
     config = model(INPUT % 0 + WARM_UP % ("w", 0, *files))
-    with pytest.raises(VerifyError, match=r"model_warmup 'w': input 'x': .*x\.bin is not FP32\[2\]"):
+    told = "model_warmup 'w': input 'x': warmup/x.bin cannot be read: No such file or directory"
+    with pytest.raises(VerifyError, match=told) as missing:
         questions_for(config, tmp_path)
+    assert missing.value.hint is not None
+    assert "put it into the folder warmup" in missing.value.hint
     (tmp_path / "warmup").mkdir()
     (tmp_path / "warmup" / "x.bin").write_bytes(b"abc")
     with pytest.raises(VerifyError, match=r"x\.bin is not FP32\[2\]"):
