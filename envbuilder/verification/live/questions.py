@@ -142,8 +142,8 @@ def _warm_up(warm: Any, config: model_config_pb2.ModelConfig, folder: Path) -> I
             except OSError as error:
                 raise VerifyError(
                     f"{what}: {file} cannot be read: {error.strerror}",
-                    hint=f"a server does not load the model without it: put it into the folder {WARMUP_FOLDER} of the model "
-                    f"directory, or correct model_warmup in {CONFIG}",
+                    hint="a server does not load the model without it: put it there in the model directory, or correct "
+                    f"model_warmup in {CONFIG}",
                 ) from None
             except ValueError as error:
                 raise VerifyError(

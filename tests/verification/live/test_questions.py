@@ -72,7 +72,7 @@ def test_a_file_of_a_warm_up_that_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(VerifyError, match=told) as missing:
         questions_for(config, tmp_path)
     assert missing.value.hint is not None
-    assert "put it into the folder warmup" in missing.value.hint
+    assert "put it there in the model directory" in missing.value.hint
     (tmp_path / "warmup").mkdir()
     (tmp_path / "warmup" / "x.bin").write_bytes(b"abc")
     with pytest.raises(VerifyError, match=r"x\.bin is not FP32\[2\]"):
