@@ -170,9 +170,12 @@ def _version(deployed: DeployedModel) -> str:
 
 
 def _more(deployed: DeployedModel) -> dict[str, Any]:
+    batching = deployed.config.sequence_batching
     if not deployed.config.HasField("sequence_batching"):
         return {}
-    return {**_SEQUENCE, "sequence_id": TEXT_ID if has_text_ids(deployed) else 1}
+    # An iterative sequence is one request, which the model may ask for again: after an end flag a server would not.
+    flags = {**_SEQUENCE, "sequence_end": not batching.iterative_sequence}
+    return {**flags, "sequence_id": TEXT_ID if has_text_ids(deployed) else 1}
 
 
 def has_text_ids(deployed: DeployedModel) -> bool:
