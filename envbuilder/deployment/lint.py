@@ -158,7 +158,7 @@ def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain
         for version in loaded_versions(model, config.message):
             yield from _loadable(version, config.message)
         yield from _tensors(config.message)
-    yield from _environment(model, config.message, manifest)
+    yield from _environment(model, config.message, manifest, plain=plain)
 
 
 def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Finding]:
@@ -368,7 +368,9 @@ def _tensors(message: model_config_pb2.ModelConfig) -> Iterator[Finding]:
             names.add(tensor.name)
 
 
-def _environment(model: Path, message: model_config_pb2.ModelConfig, manifest: Manifest) -> Iterator[Finding]:
+def _environment(
+    model: Path, message: model_config_pb2.ModelConfig, manifest: Manifest, *, plain: bool
+) -> Iterator[Finding]:
     release = find_release(manifest.release)
     minor = ".".join(manifest.python.split(".")[:2])
     if minor not in release.pythons:
@@ -391,7 +393,7 @@ def _environment(model: Path, message: model_config_pb2.ModelConfig, manifest: M
     if manifest.cuda == "cpu" and any(group.kind == gpu for group in message.instance_group):
         yield Finding(
             id="gpu-without-cuda",
-            level="error",
+            level="warning" if plain else "error",  # a TritonPythonModel may use the GPU without torch, or not at all
             message="instance_group asks for KIND_GPU, and the archive's torch is a CPU build",
             hint="use an archive with CUDA, or set KIND_CPU",
         )

@@ -144,6 +144,16 @@ def test_what_finalize_raises(scratch: Path) -> None:
     assert model.finish() == "OSError: busy"
 
 
+@pytest.mark.parametrize(("iterative", "flags"), [(False, 3), (True, 1)])
+def test_an_iterative_sequence_does_not_end_by_a_flag(scratch: Path, iterative: bool, flags: int) -> None:
+    own(scratch, "np.full(x.shape, request.flags(), np.float32)")
+    batching = {"iterative_sequence": iterative, "max_sequence_idle_microseconds": 1}
+    config = {key: value for key, value in CONFIG.items() if key != "dynamic_batching"}
+    host = host_of(scratch, {**config, "sequence_batching": batching})
+    ((answer,),) = host.ask(host.load_own(), [{"x": np.ones((1, 3), np.float32)}])
+    assert answer["y"].tolist() == [[float(flags)] * 3]
+
+
 def ensemble_of(scratch: Path, inner: dict[str, Any], **changes: Any) -> Ensemble:
     """Return an ensemble of one step, a model with the configuration *inner*."""
     own(scratch)
