@@ -393,9 +393,7 @@ def _environment(
     if manifest.cuda == "cpu" and any(group.kind == gpu for group in message.instance_group):
         yield Finding(
             id="gpu-without-cuda",
-            level="warning"
-            if plain
-            else "error",  # a TritonPythonModel may use the GPU without torch, or not at all
+            level="warning" if plain else "error",  # a user's own model may not use torch
             message="instance_group asks for KIND_GPU, and the archive's torch is a CPU build",
             hint="use an archive with CUDA, or set KIND_CPU",
         )
