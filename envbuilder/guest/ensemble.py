@@ -9,7 +9,7 @@ from typing import Any
 from .answers import Answer
 
 LATEST = -1
-"""The version that a request or a step means that names none; Triton reads 0, protobuf's default, as that too."""
+"""The version of a request that names none. A step of an ensemble that names none means version 0, as protobuf does."""
 
 
 def run_ensemble(
@@ -46,7 +46,7 @@ def _run(
     answers = []
     for step in able:
         given = {name: values[source] for name, source in step["input_map"].items()}
-        version = int(step.get("model_version") or LATEST)
+        version = int(step.get("model_version", LATEST))
         responses = ask(step["model_name"], given, list(step["output_map"]), version=version)
         # A response without outputs only marks the end.
         answers.append([_renamed(one, step["output_map"]) for one in responses if one])

@@ -49,6 +49,18 @@ def test_the_responses_of_an_ensemble(steps: list[dict[str, Any]], answer: list[
     assert run_ensemble(ensemble(*steps), {"in": 0}, ask, []) == [{"out": value} for value in answer]
 
 
+def test_a_step_without_a_version_means_version_0_on_a_server() -> None:
+    asked: list[int] = []
+
+    def noting(*_: Any, version: int) -> Answer:
+        asked.append(version)
+        return [{"y": 1}]
+
+    for version in (0, -1, 3):
+        run_ensemble(ensemble({**step("add", "in", "out"), "model_version": version}), {"in": 0}, noting, [])
+    assert asked == [0, -1, 3]
+
+
 def test_an_output_that_no_step_gives() -> None:
     for config in (ensemble(step("add", "elsewhere", "out")), ensemble(step("other", "in", "out"))):
         with pytest.raises(RuntimeError, match="no step of the ensemble gives"):
