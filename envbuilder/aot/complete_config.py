@@ -10,10 +10,10 @@ from typing import Final
 from envbuilder.aot.model_sandbox import ModelSandbox
 from envbuilder.archive.manifest import Manifest
 from envbuilder.deployment.config import CONFIG, read_config
-from envbuilder.deployment.lint import version_folders
 from envbuilder.deployment.model_directory import model_files
 from envbuilder.deployment.pbtxt import quote
 from envbuilder.deployment.tree import link_file
+from envbuilder.deployment.versions import version_folders
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.util.documents import Grammar, Record

@@ -13,10 +13,11 @@ from tritonclient.grpc import model_config_pb2
 from envbuilder.catalog.triton import Launch, find_release
 from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, migrated_from, read_config
 from envbuilder.deployment.environments import read_environment
-from envbuilder.deployment.lint import is_plain_python_model, version_folders
+from envbuilder.deployment.lint import is_plain_python_model
 from envbuilder.deployment.model_directory import model_files
 from envbuilder.deployment.runtime_files import is_runtime_file, runtime_files
 from envbuilder.deployment.tree import link_file, link_tree, unpack
+from envbuilder.deployment.versions import version_folders
 from envbuilder.errors import DeployError
 from envbuilder.util.documents import Record
 from envbuilder.verification.live import inputs

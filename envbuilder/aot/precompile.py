@@ -12,7 +12,7 @@ from typing import Final
 from envbuilder.aot.model_sandbox import ModelSandbox
 from envbuilder.deployment.compiled import COMPILED, Compiled, read_key
 from envbuilder.deployment.config import CONFIG
-from envbuilder.deployment.lint import version_folders
+from envbuilder.deployment.versions import version_folders
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT, Reporter
 from envbuilder.util.documents import DocumentError, Grammar

@@ -10,8 +10,8 @@ from typing import Final
 import conda_pack
 
 from envbuilder.deployment.config import ENVIRONMENT, read_config
-from envbuilder.deployment.lint import version_folders
 from envbuilder.deployment.pbtxt import remove, set_parameter, set_string
+from envbuilder.deployment.versions import version_folders
 from envbuilder.util.process import run
 
 _MODEL_FILE: Final = """\

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from envbuilder.archive.names import Describe, open_archive
+from envbuilder.archive.names import Describe, ReadArchive, open_archive
 from envbuilder.deployment.compiled import Compiled
 from envbuilder.deployment.layouts import LAYOUTS
 from envbuilder.deployment.locking import locked, locked_all
@@ -43,7 +43,7 @@ from envbuilder.progress import SILENT, Reporter
 
 
 def deploy(
-    archive: Path,
+    archive: Path | ReadArchive,
     model: Path,
     repository: Path,
     options: DeployOptions = DeployOptions(),
@@ -55,7 +55,8 @@ def deploy(
     """Put the model directory *model*, the environment *archive* and the runtime into *repository*.
 
     Args:
-        archive: as ``envbuilder build`` wrote it, or conda-pack.
+        archive: as ``envbuilder build`` wrote it, or conda-pack. One that was read is not read again: for a caller that
+            deploys many models with it, and makes sure itself that it does not change meanwhile.
         model: a directory with config.pbtxt and version folders; it may already lie in the repository.
         repository: what the server is given as ``--model-repository``.
         options: the layout, and the names of model, backend and folders.
@@ -74,7 +75,7 @@ def deploy(
     repository, model = absolute(repository), absolute(model)
     with os_errors_as_deploy_errors(model):
         read_model(model, repository, options.name)
-    read = open_archive(archive, describe=describe)
+    read = archive if isinstance(archive, ReadArchive) else open_archive(archive, describe=describe)
     layout = LAYOUTS.get(options.layout)
     folder = layout.folder(repository, options, read.manifest)
     if folder is not None:

@@ -20,7 +20,13 @@ from envbuilder.deployment.code_reads import mentioned, read_by_code
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.plain_model import MOST_CODE, defines_model
 from envbuilder.deployment.runtime_files import foreign_name
-from envbuilder.deployment.versions import find_misnamed, is_numbered
+from envbuilder.deployment.versions import (
+    VERSION,
+    find_misnamed,
+    is_numbered,
+    loaded_versions,
+    version_folders,
+)
 from envbuilder.deployment.weight_files import (
     WeightSet,
     choose_named,
@@ -37,7 +43,6 @@ from envbuilder.util.printable import is_plain, printable_line, shown
 from envbuilder.util.zips import BadZipError, zip_names
 
 STUB = "triton_python_backend_stub"
-_VERSION = re.compile(r"0|[1-9][0-9]*")
 MODEL_WEIGHTS = "MODEL_WEIGHTS"
 """The parameter that names the weights of a version."""
 _LOADS = re.compile(r"\b(from_pretrained|load_state_dict|load_file|load_model|safe_open|torch\.load)\b")
@@ -132,12 +137,6 @@ def check_environment_path(path: str) -> None:
         )
 
 
-def version_folders(model: Path) -> list[Path]:
-    """Return the version folders of a model directory, in order."""
-    found = [path for path in model.iterdir() if path.is_dir() and _VERSION.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name))
-
-
 def is_plain_python_model(version: Path, config: ModelConfig) -> bool:
     """Whether a version has its own ``TritonPythonModel``, which needs no runtime."""
     name = config.message.default_model_filename
@@ -156,10 +155,10 @@ def find_problems(model: Path, config: ModelConfig, manifest: Manifest, *, plain
             message=f"config.pbtxt: default_model_filename is {shown(name)}, not a file in the version folder",
         )
     if not plain:
-        for version in version_folders(model):
+        for version in loaded_versions(model, config.message):
             yield from _loadable(version, config.message)
         yield from _tensors(config.message)
-    yield from _environment(model, config.message, manifest)
+    yield from _environment(model, config.message, manifest, plain=plain)
 
 
 def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Finding]:
@@ -183,7 +182,7 @@ def _versions(model: Path, message: model_config_pb2.ModelConfig) -> Iterator[Fi
     wrong = find_misnamed(model, message)
     for path in sorted(model.iterdir()):
         if path.name in wrong or (
-            path.is_dir() and is_numbered(path.name) and not _VERSION.fullmatch(path.name)
+            path.is_dir() and is_numbered(path.name) and not VERSION.fullmatch(path.name)
         ):
             ignored = f"folder {shown(path.name)}: Triton parses a version from its name, or ignores it"
             yield Finding(
@@ -369,7 +368,9 @@ def _tensors(message: model_config_pb2.ModelConfig) -> Iterator[Finding]:
             names.add(tensor.name)
 
 
-def _environment(model: Path, message: model_config_pb2.ModelConfig, manifest: Manifest) -> Iterator[Finding]:
+def _environment(
+    model: Path, message: model_config_pb2.ModelConfig, manifest: Manifest, *, plain: bool
+) -> Iterator[Finding]:
     release = find_release(manifest.release)
     minor = ".".join(manifest.python.split(".")[:2])
     if minor not in release.pythons:
@@ -392,7 +393,7 @@ def _environment(model: Path, message: model_config_pb2.ModelConfig, manifest: M
     if manifest.cuda == "cpu" and any(group.kind == gpu for group in message.instance_group):
         yield Finding(
             id="gpu-without-cuda",
-            level="error",
+            level="warning" if plain else "error",  # a user's own model may not use torch
             message="instance_group asks for KIND_GPU, and the archive's torch is a CPU build",
             hint="use an archive with CUDA, or set KIND_CPU",
         )

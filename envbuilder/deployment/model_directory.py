@@ -12,6 +12,7 @@ from envbuilder.deployment.compiled import COMPILED
 from envbuilder.deployment.config import ModelConfig, migrated_from, read_config
 from envbuilder.deployment.mark import MARK
 from envbuilder.deployment.record import placed_environments, record_beside
+from envbuilder.deployment.versions import loaded_versions
 from envbuilder.errors import DeployError
 
 _PYCACHE = "__pycache__"
@@ -105,11 +106,14 @@ def skipped_files(model: Path, left: Collection[str]) -> Iterator[str]:
 
 def brings_runtime(model: Path, config: ModelConfig) -> bool:
     """Whether the model needs no runtime."""
-    plain = {lint.is_plain_python_model(version, config) for version in lint.version_folders(model)}
+    plain = {
+        lint.is_plain_python_model(version, config) for version in loaded_versions(model, config.message)
+    }
     if len(plain) > 1:
         raise DeployError(
             f"{model}: some versions have their own TritonPythonModel and some do not",
-            hint="default_model_filename applies to all versions: deploy them as two models",
+            hint="default_model_filename applies to all versions: deploy them as two models, or let version_policy "
+            "serve only one kind",
         )
     return plain == {True}
 

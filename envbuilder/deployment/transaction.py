@@ -48,6 +48,7 @@ from envbuilder.deployment.tree import (
     paths,
     put,
 )
+from envbuilder.deployment.versions import version_folders
 from envbuilder.errors import DeployError
 from envbuilder.progress import Reporter
 
@@ -286,7 +287,7 @@ def _model_entries(job: Job, serving: Serving, reporter: Reporter) -> dict[str, 
             plan[f"{compiled.version}/{compiled.file.name}"] = Copy(path=compiled.file)
     plan[CONFIG] = Text(data=edit_config(job.config, serving).encode())
     if serving.model_file == RUNTIME_FILE:
-        for version in lint.version_folders(job.model):
+        for version in version_folders(job.model):
             plan |= runtime_entries(RUNTIME_FILE, f"{version.name}/")
     return plan
 

@@ -14,6 +14,8 @@ from tritonclient.grpc import model_config_pb2
 
 from envbuilder.util.printable import shown
 
+VERSION: Final = re.compile(r"0|[1-9][0-9]*")
+"""The name of a version folder, as people write it."""
 _NUMBER: Final = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 _MOST: Final = 2**63
 """The first number that ``std::stoll`` refuses, which Triton does not expect."""
@@ -45,6 +47,18 @@ def served_versions(model: Path, config: model_config_pb2.ModelConfig) -> list[s
     elif not policy.HasField("all"):
         versions = versions[-(policy.latest.num_versions or 1) :]
     return [str(one) for one in versions]
+
+
+def version_folders(model: Path) -> list[Path]:
+    """Return the version folders of a model directory, in order."""
+    found = [path for path in model.iterdir() if path.is_dir() and VERSION.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def loaded_versions(model: Path, config: model_config_pb2.ModelConfig) -> list[Path]:
+    """Return the version folders that a server loads: those that ``version_policy`` serves; all if it serves none."""
+    folders, served = version_folders(model), served_versions(model, config)
+    return [path for path in folders if path.name in served] or folders
 
 
 def find_misnamed(model: Path, config: model_config_pb2.ModelConfig) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 PATIENCE = 60.0
-"""Seconds: after a request that took longer, no other values are tried."""
+"""Seconds: after a request that took longer, no other values are tried, and whether these would do is not known."""
 
 
 def packed(label: str, name: str, array: Any) -> tuple[str, Any]:
@@ -36,12 +36,16 @@ def read_cases(path: str) -> dict[str, dict[str, Any]]:
     return cases
 
 
-def is_the_inputs_fault(inputs: dict[str, Any], answers: Callable[[dict[str, Any]], bool]) -> bool:
-    """Return whether a model refuses generated *inputs* because of the values of their floats.
+def may_be_the_inputs_fault(
+    inputs: dict[str, Any], answers: Callable[[dict[str, Any]], bool], *, seconds: float
+) -> bool:
+    """Return whether a model may refuse generated *inputs* because of the values of their floats.
 
     Some models accept only a range: probabilities, arguments of roots or logarithms. *answers* returns whether a
-    request is accepted; the refused one must be refused again.
+    request is accepted; the refused one, which took *seconds*, must be refused again.
     """
+    if seconds >= PATIENCE:
+        return any(array.dtype.kind == "f" for array in inputs.values())
     return any(map(answers, _with_other_floats(inputs))) and not answers(inputs)
 
 

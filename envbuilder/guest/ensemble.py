@@ -8,11 +8,14 @@ from typing import Any
 
 from .answers import Answer
 
+LATEST = -1
+"""The version of a request that names none. A step of an ensemble that names none means version 0, as protobuf does."""
+
 
 def run_ensemble(
     config: dict[str, Any],
     inputs: dict[str, Any],
-    ask: Callable[[str, dict[str, Any], list[str]], Answer],
+    ask: Callable[..., Answer],
     wanted: list[str],
 ) -> Answer:
     """Run the steps as their inputs become available; return responses with the *wanted* outputs.
@@ -22,7 +25,7 @@ def run_ensemble(
     Args:
         config: the ensemble's configuration.
         inputs: arrays by name.
-        ask: returns the responses of a model, given its name, its inputs, and the requested outputs.
+        ask: returns the responses of a model, given its name, its inputs, the requested outputs, and its ``version``.
         wanted: names of outputs; none: all.
     """
     names = wanted or [output["name"] for output in config["output"]]
@@ -33,7 +36,7 @@ def run_ensemble(
 def _run(
     steps: list[dict[str, Any]],
     values: dict[str, Any],
-    ask: Callable[[str, dict[str, Any], list[str]], Answer],
+    ask: Callable[..., Answer],
 ) -> Iterator[dict[str, Any]]:
     """Yield the final tensors, once for each response that results from *values*."""
     able = [step for step in steps if all(source in values for source in step["input_map"].values())]
@@ -43,7 +46,8 @@ def _run(
     answers = []
     for step in able:
         given = {name: values[source] for name, source in step["input_map"].items()}
-        responses = ask(step["model_name"], given, list(step["output_map"]))
+        version = int(step.get("model_version", LATEST))
+        responses = ask(step["model_name"], given, list(step["output_map"]), version=version)
         # A response without outputs only marks the end.
         answers.append([_renamed(one, step["output_map"]) for one in responses if one])
     left = [step for step in steps if step not in able]

@@ -72,7 +72,7 @@ class Host:
         self.asked = ""
         """A description of the last request."""
         self.otherwise = False
-        """Whether it accepts other values than those that it refused."""
+        """Whether it accepts, or may accept, other values than those that it refused."""
         add_paths(job)
 
     def import_file(self) -> Any:
@@ -176,8 +176,10 @@ class Host:
         tensors += [self._control(control) for control in self.sequence.get("control_input") or []]
         tensors += [self._state(state) for state in self.sequence.get("state") or []]
         id = TEXT_ID if self._text_ids else 1
-        # A sequence of one request, unless the calling model sent its own sequence id and flags.
-        own = {} if said.get("correlation_id") else {"correlation_id": id, "flags": 3}
+        # A sequence of one request, unless the calling model sent its own sequence id and flags. An iterative one has
+        # no end flag: the model may ask for the request again.
+        flags = 1 if self.sequence.get("iterative_sequence") else 3
+        own = {} if said.get("correlation_id") else {"correlation_id": id, "flags": flags}
         return model.request(tensors, **{**said, **own})
 
     def _tensor(self, name: str, array: Any) -> Any:

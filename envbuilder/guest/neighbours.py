@@ -16,17 +16,23 @@ import threading
 from typing import Any, BinaryIO, Dict, List, Tuple
 
 from .answers import Answer
-from .ensemble import run_ensemble
-from .host import BFLOAT16, Host, ResponseError, as_array, stand_in, tensor_of, words
+from .ensemble import LATEST, run_ensemble
+from .host import BFLOAT16, Host, ResponseError, as_array, completed, stand_in, tensor_of, words
 
 
 class Neighbours:
-    """Calls the models that a *job* lists under ``neighbours``: by name, a job for each, or why there is none."""
+    """Calls the models that a *job* lists under ``neighbours``: by name, a job for each, or why there is none.
+
+    The job of a model with several served versions is that of the latest; its ``versions`` are the jobs of the others.
+    """
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.known: Dict[str, Any] = job.get("neighbours") or {}
         self.job = job
-        self.children: Dict[str, Child] = {}
+        ensemble = (job.get("config") or {}).get("ensemble_scheduling")
+        self.above: List[List[str]] = [*(job.get("above") or []), *([] if ensemble else [_place(job)])]
+        """Who waits for an answer: names and versions, the model of this process last."""
+        self.children: Dict[Tuple[str, str], Child] = {}
         self.lock = threading.Lock()
         self.unknown: List[str] = []
         """Why a call cannot be answered here, although a server could."""
@@ -38,8 +44,8 @@ class Neighbours:
         pb_utils = stand_in()
         inputs = {tensor.name(): as_array(tensor) for tensor in request.inputs()}
         name = request.asked_model()
-        config = self._config(name)
-        self._check_version(name, request.asked_version())
+        version = request.asked_version()
+        config = self._known(name, version)["config"]
         wanted = sorted(request.requested_output_names())
         fault = find_fault(config, request.inputs(), wanted)
         if fault is not None:
@@ -50,7 +56,7 @@ class Neighbours:
                 "the decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' "
                 "calls for decoupled models."
             )
-        answer = self.answer(name, inputs, wanted, request.said())
+        answer = self.answer(name, inputs, wanted, said=request.said(), version=version)
         half = {one["name"] for one in config.get("output") or [] if one["data_type"] == "TYPE_BF16"}
         return [
             pb_utils.InferenceResponse([tensor_of(k, v, half=k in half) for k, v in one.items()])
@@ -61,40 +67,46 @@ class Neighbours:
         """Reload a model, with other files or another configuration instead of its own."""
         if files:
             raise self._not_known(f"load_model('{name}') with files that the model generates")
-        self._config(name)
+        known = self._known(name)
         if config:
-            self.known[name] = {**self.known[name], "config": {**self._config(name), **json.loads(config)}}
+            self.known[name] = {**known, "config": {**known["config"], **json.loads(config)}}
         self.unload(name, False)
-        self._child(name)
+        self._child(self.known[name])
 
     def unload(self, name: str, dependents: bool) -> None:
         """Unload a model."""
-        child = self.children.pop(name, None)
-        if child is not None:
-            child.close()
+        for place in [place for place in self.children if place[0] == name]:
+            self.children.pop(place).close()
 
     def ready(self, name: str, version: str) -> bool:
         """Return whether a server would have the model: also one that cannot run here, or the calling one."""
-        job = self.job if name == self.job.get("config", {}).get("name") else self.known.get(name, {})
+        job = self.known.get(name) or (self.job if name == _place(self.job)[0] else {})
         if "reason" in job:
             return "config" in job  # without one, no server can load it
         if "model" not in job:
             return False
-        return version in ("", job["version"]) or os.path.isdir(os.path.join(job["model"], version))
+        return version in ("", job["version"], *(job.get("versions") or ()))
 
     # -- implementation
 
     def answer(
-        self, name: str, inputs: dict[str, Any], wanted: List[str], said: dict[str, Any] | None = None
+        self,
+        name: str,
+        inputs: dict[str, Any],
+        wanted: List[str],
+        *,
+        said: dict[str, Any] | None = None,
+        version: int = LATEST,
     ) -> Answer:
         """Return the responses of the model *name* to *inputs*, arrays by name.
 
         *wanted* are the requested outputs, empty for all; *said* are further arguments of ``InferenceRequest``.
         """
-        config = self._config(name)
+        job = self._known(name, version)
+        config = job["config"]
         if config.get("ensemble_scheduling"):
-            return run_ensemble(config, inputs, self.answer, wanted)
-        found = self._child(name).ask((inputs, list(wanted), said or {}))
+            return run_ensemble(config, inputs, self.step, wanted)
+        found = self._child(job).ask((inputs, list(wanted), said or {}))
         if "unknown" in found:
             self.unknown += found["unknown"]
         if "error" in found:
@@ -102,48 +114,69 @@ class Neighbours:
         answer: Answer = found["answer"]
         return answer
 
+    def step(self, name: str, inputs: dict[str, Any], wanted: List[str], *, version: int) -> Answer:
+        """Return the responses of a step of an ensemble, which has to fit the model's configuration."""
+        config = self._known(name, version)["config"]
+        half = {one["name"] for one in config.get("input") or [] if one["data_type"] == "TYPE_BF16"}
+        tensors = [tensor_of(key, array, half=key in half) for key, array in inputs.items()]
+        fault = find_fault(config, tensors, wanted)
+        if fault is not None:
+            raise stand_in().TritonModelException(fault)
+        return self.answer(name, inputs, wanted, version=version)
+
     def close(self) -> None:
         """End every child."""
         for child in self.children.values():
             child.close()
         self.children.clear()
 
-    def _config(self, name: str) -> dict[str, Any]:
-        if name not in self.known and name == self.job.get("config", {}).get("name"):
-            raise self._not_known("it calls itself")
+    def _known(self, name: str, version: int = LATEST) -> dict[str, Any]:
+        """Return the job of a model's *version*."""
         if name not in self.known:
-            self.unknown.append(f"it calls the model '{name}', which is not available")
+            own = name == _place(self.job)[0]
+            self.unknown.append(
+                "it calls itself" if own else f"it calls the model '{name}', which is not available"
+            )
             raise _not_running(name)
-        known = self.known[name]
+        known: dict[str, Any] = self.known[name]
         if "reason" in known:
             raise self._not_known(f"it calls the model '{name}', {known['reason']}")
-        config: dict[str, Any] = known["config"]
-        return config
-
-    def _check_version(self, name: str, version: int) -> None:
-        """Refuse a version that does not exist; an existing one that is not the latest needs a server."""
-        job = self.known[name]
-        if version == -1 or "model" not in job or str(version) == job["version"]:
-            return
-        if os.path.isdir(os.path.join(job["model"], str(version))):
-            raise self._not_known(
-                f"it calls version {version} of the model '{name}', which is not its latest"
-            )
-        raise _not_running(name)
+        if version == LATEST or str(version) == known.get("version", "1"):
+            return known
+        if str(version) not in (known.get("versions") or {}):
+            raise _not_running(name)
+        older: dict[str, Any] = known["versions"][str(version)]
+        if "reason" in older:
+            raise self._not_known(f"it calls version {version} of the model '{name}', {older['reason']}")
+        return older
 
     def _not_known(self, why: str) -> Exception:
         self.unknown.append(why)
         error: Exception = stand_in().TritonModelException(f"{why}: this needs a server")
         return error
 
-    def _child(self, name: str) -> Child:
+    def _child(self, job: dict[str, Any]) -> Child:
+        name, version = _place(job)
         with self.lock:
-            if name not in self.children:
-                others = {other: job for other, job in self.known.items() if other != name}
+            if (name, version) not in self.children:
+                busy = self.above.count([name, version])
+                if busy >= _instances(job["config"]):
+                    # Unless they have returned, and call it from a thread.
+                    raise self._not_known(
+                        f"it calls '{name}' while all of its instances ({busy}) may be waiting for that call"
+                    )
                 lacks = self.job.get("lacks") or []
-                job = {**self.known[name], "task": "serve", "neighbours": others, "lacks": lacks}
-                self.children[name] = Child(name, job, self.job["scratch"])
-            return self.children[name]
+                more = {"task": "serve", "neighbours": self.known, "lacks": lacks, "above": self.above}
+                self.children[name, version] = Child(name, {**job, **more}, self.job["scratch"])
+            return self.children[name, version]
+
+
+def _place(job: dict[str, Any]) -> List[str]:
+    return [str((job.get("config") or {}).get("name", "")), str(job.get("version", ""))]
+
+
+def _instances(config: dict[str, Any]) -> int:
+    return sum(int(group["count"]) for group in completed(config)["instance_group"])
 
 
 def _not_running(name: str) -> Exception:

@@ -396,6 +396,8 @@ def test_a_stub_of_another_python(tmp_path: Path, model: Path, repository: Path)
 def test_versions_of_two_kinds(archive: Path, model: Path, repository: Path) -> None:
     (model / "2").mkdir()
     (model / "2" / "model.py").write_text("class TritonPythonModel: pass\n")
+    with (model / "config.pbtxt").open("a") as file:
+        file.write("version_policy { all { } }\n")
     error = refused(DeployError, archive, model, repository=repository)
     assert error.message == f"{model}: some versions have their own TritonPythonModel and some do not"
 

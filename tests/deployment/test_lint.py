@@ -13,8 +13,8 @@ from envbuilder.deployment.lint import (
     check_name,
     find_problems,
     is_plain_python_model,
-    version_folders,
 )
+from envbuilder.deployment.versions import version_folders
 from envbuilder.errors import DeployError
 from tests.deployment.conftest import CONFIG, make_manifest
 
@@ -212,6 +212,7 @@ def test_a_stub_in_the_model(model: Path) -> None:
 def test_gpu_without_cuda(model: Path) -> None:
     (model / "config.pbtxt").write_text(f"{CONFIG}instance_group {{ kind: KIND_GPU }}\n")
     assert problems(model)["gpu-without-cuda"].level == "error"
+    assert problems(model, plain=True)["gpu-without-cuda"].level == "warning", "it may not use torch"
     assert problems(model, cuda="cu126") == {}
 
 

@@ -53,6 +53,11 @@ def test_all_versions_have_a_model_of_their_own_or_none(model: Path) -> None:
     assert not brings_runtime(model, read_config(model))
     (model / "2").mkdir()
     (model / "2" / "model.py").write_text("class TritonPythonModel:\n    pass\n")
+    assert brings_runtime(model, read_config(model)), "a server loads only the latest"
+    for policy, plain in (("specific { versions: [ 1, 5 ] }", False), ("latest { num_versions: 1 }", True)):
+        (model / "config.pbtxt").write_text(f'backend: "python"\nversion_policy {{ {policy} }}\n')
+        assert brings_runtime(model, read_config(model)) is plain
+    (model / "config.pbtxt").write_text('backend: "python"\nversion_policy { all { } }\n')
     with pytest.raises(DeployError, match="some versions have their own TritonPythonModel"):
         brings_runtime(model, read_config(model))
     (model / "1" / "model.py").write_text("class TritonPythonModel:\n    pass\n")

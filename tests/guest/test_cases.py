@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envbuilder.guest.cases import is_the_inputs_fault, packed, read_cases, titled
+from envbuilder.guest.cases import PATIENCE, may_be_the_inputs_fault, packed, read_cases, titled
 
 ARRAYS: dict[str, Any] = {
     "floats": np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3),
@@ -69,7 +69,7 @@ def test_a_model_that_takes_a_range_only() -> None:
         asked.append(inputs)
         return bool((inputs["x"] >= 0).all())
 
-    assert is_the_inputs_fault(MADE_UP, answers)
+    assert may_be_the_inputs_fault(MADE_UP, answers, seconds=0)
     assert asked[-1] is MADE_UP, "the one that was refused is refused again"
     assert asked[0]["x"].dtype == np.float32
     assert asked[0]["x"].shape == (2, 3)
@@ -77,8 +77,8 @@ def test_a_model_that_takes_a_range_only() -> None:
 
 
 def test_a_model_that_takes_nothing_or_everything() -> None:
-    assert not is_the_inputs_fault(MADE_UP, lambda _: False)
-    assert not is_the_inputs_fault(MADE_UP, lambda _: True), "then another thing was amiss"
+    assert not may_be_the_inputs_fault(MADE_UP, lambda _: False, seconds=0)
+    assert not may_be_the_inputs_fault(MADE_UP, lambda _: True, seconds=0), "then another thing was amiss"
 
 
 def test_without_floats_there_is_nothing_else_to_ask() -> None:
@@ -88,5 +88,19 @@ def test_without_floats_there_is_nothing_else_to_ask() -> None:
         asked.append(inputs)
         return True
 
-    assert not is_the_inputs_fault({"n": MADE_UP["n"]}, answers)
+    assert not may_be_the_inputs_fault({"n": MADE_UP["n"]}, answers, seconds=0)
     assert asked == []
+
+
+def test_after_a_request_that_took_long_nothing_else_is_tried_and_nothing_is_known() -> None:
+    asked: list[Any] = []
+
+    def answers(inputs: dict[str, Any]) -> bool:
+        asked.append(inputs)
+        return False
+
+    assert may_be_the_inputs_fault(MADE_UP, answers, seconds=PATIENCE)
+    assert not may_be_the_inputs_fault({"n": MADE_UP["n"]}, answers, seconds=PATIENCE)
+    assert asked == []
+    assert not may_be_the_inputs_fault(MADE_UP, answers, seconds=PATIENCE - 1)
+    assert asked

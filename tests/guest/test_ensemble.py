@@ -11,15 +11,17 @@ from envbuilder.guest.ensemble import run_ensemble
 
 
 def step(model: str, source: str, target: str) -> dict[str, Any]:
-    return {"model_name": model, "input_map": {"x": source}, "output_map": {"y": target}}
+    more = {"model_version": 5} if model == "other" else {}
+    return {"model_name": model, **more, "input_map": {"x": source}, "output_map": {"y": target}}
 
 
 def ensemble(*steps: dict[str, Any]) -> dict[str, Any]:
     return {"ensemble_scheduling": {"step": list(steps)}, "output": [{"name": "out"}]}
 
 
-def ask(name: str, inputs: dict[str, Any], wanted: list[str]) -> Answer:
+def ask(name: str, inputs: dict[str, Any], wanted: list[str], *, version: int) -> Answer:
     assert wanted == ["y"]
+    assert version == (5 if name == "other" else -1)
     x = inputs["x"]
     found: dict[str, Answer] = {
         "add": [{"y": x + 1}],
@@ -45,6 +47,18 @@ def ask(name: str, inputs: dict[str, Any], wanted: list[str]) -> Answer:
 )
 def test_the_responses_of_an_ensemble(steps: list[dict[str, Any]], answer: list[int]) -> None:
     assert run_ensemble(ensemble(*steps), {"in": 0}, ask, []) == [{"out": value} for value in answer]
+
+
+def test_a_step_without_a_version_means_version_0_on_a_server() -> None:
+    asked: list[int] = []
+
+    def noting(*_: Any, version: int) -> Answer:
+        asked.append(version)
+        return [{"y": 1}]
+
+    for version in (0, -1, 3):
+        run_ensemble(ensemble({**step("add", "in", "out"), "model_version": version}), {"in": 0}, noting, [])
+    assert asked == [0, -1, 3]
 
 
 def test_an_output_that_no_step_gives() -> None:

@@ -103,9 +103,9 @@ def test_a_model_is_loaded_once_and_asked_in_its_own_process(asking: Neighbours,
     ((first,),) = [asking.answer("double", {"x": X}, [])]
     ((second,),) = [asking.answer("double", {"x": X * 3}, ["y"])]
     assert first["y"].tolist() == [[2.0, 4.0]]
-    assert first["pid"].tolist() == [asking.children["double"].process.pid]
+    assert first["pid"].tolist() == [asking.children["double", "1"].process.pid]
     assert set(second) == {"y"}, "what was not asked for is not sent"
-    process = asking.children["double"].process
+    process = asking.children["double", "1"].process
     asking.close()
     assert process.returncode == 0
     assert asking.children == {}
@@ -122,7 +122,7 @@ def test_its_errors_are_the_servers(asking: Neighbours, pb: Any) -> None:
 
 def test_it_is_loaded_again_with_another_configuration(asking: Neighbours, pb: Any) -> None:
     asking.answer("double", {"x": X}, [])
-    before = asking.children["double"].process
+    before = asking.children["double", "1"].process
     asking.load("double", '{"parameters": {"times": {"string_value": "more"}}}', {})
     assert before.returncode == 0
     assert asking.answer("double", {"x": X}, ["y"])[0]["y"].tolist() == [[3.0, 6.0]]
@@ -173,6 +173,75 @@ def test_a_model_that_asks_another(models: Models, pb: Any) -> None:
         neighbours.close()
 
 
+def request(pb: Any, name: str, version: int = -1) -> Any:
+    x = [pb.Tensor("x", X)]
+    return pb.InferenceRequest(model_name=name, model_version=version, requested_output_names=["y"], inputs=x)
+
+
+def test_an_older_version_is_called_in_its_own_process(models: Models, pb: Any) -> None:
+    models.add("double", DOUBLE)
+    folder = models.root / "double" / "3"
+    folder.mkdir()
+    (folder / "model.py").write_text(DOUBLE.replace("x * self.times", "x + 100"))
+    older = models.known["double"]
+    models.known["double"] = {**older, "version": "3", "versions": {"1": older}}
+    (models.root / "double" / "2").mkdir()  # which is not served
+    neighbours = models.neighbours()
+    try:
+        for version, first in ((-1, 101), (3, 101), (1, 2)):
+            (answer,) = neighbours.infer(request(pb, "double", version), decoupled=False)
+            assert answer.output_tensors()[0].as_numpy()[0, 0] == first
+        assert list(neighbours.children) == [("double", "3"), ("double", "1")]
+        assert [neighbours.ready("double", version) for version in ("", "3", "1", "2")] == [
+            True,
+            True,
+            True,
+            False,
+        ]
+        with pytest.raises(pb.TritonModelException, match="Model 'double' is not ready"):
+            neighbours.infer(request(pb, "double", 2), decoupled=False)
+        assert neighbours.unknown == []
+        neighbours.unload("double", False)
+        assert neighbours.children == {}
+    finally:
+        neighbours.close()
+
+
+AGAIN = CALLER.replace(
+    'x = pb_utils.get_input_tensor_by_name(request, "x")',
+    """x = pb_utils.get_input_tensor_by_name(request, "x")
+            if x.as_numpy()[0, 0] < 2:
+                answers.append(pb_utils.InferenceResponse([pb_utils.Tensor("y", x.as_numpy())]))
+                continue
+            x = pb_utils.Tensor("x", x.as_numpy() - 1)""",
+)
+"""Calls another model, or itself, with less, until it is small enough."""
+
+
+@pytest.mark.parametrize("through", ["itself", "other"])
+@pytest.mark.parametrize(("count", "able"), [(1, False), (2, True)])
+def test_a_model_that_calls_itself_has_as_many_instances_as_it_has(
+    models: Models, pb: Any, through: str, count: int, able: bool
+) -> None:
+    models.add("itself", AGAIN.replace("NAME", f"'{through}'"), instance_group=[{"count": count}])
+    models.add("other", CALLER.replace("NAME", "'itself'"), instance_group=[{"count": count}])
+    own = models.known["itself"]
+    neighbours = Neighbours({**own, "neighbours": models.known, "scratch": str(models.root / "scratch")})
+    try:
+        if able:
+            (answer,) = neighbours.infer(request(pb, through), decoupled=False)
+            assert answer.output_tensors()[0].as_numpy()[0, 0] == 1
+            assert neighbours.unknown == []
+        else:
+            with pytest.raises(pb.TritonModelException, match="this needs a server"):
+                neighbours.infer(request(pb, through), decoupled=False)
+            assert neighbours.unknown == [
+                "it calls 'itself' while all of its instances (1) may be waiting for that call"
+            ]
+    finally:
+        neighbours.close()
+
+
 def test_an_ensemble_is_answered_by_its_steps(models: Models, pb: Any) -> None:
     models.add("double", DOUBLE)
     step = {"model_name": "double", "input_map": {"x": "x"}, "output_map": {"y": "y"}}
@@ -188,11 +257,8 @@ def test_an_ensemble_is_answered_by_its_steps(models: Models, pb: Any) -> None:
 def test_a_decoupled_model_is_asked_as_one_or_not_at_all(models: Models, pb: Any) -> None:
     models.add("ticker", DOUBLE, model_transaction_policy={"decoupled": True})
     neighbours = models.neighbours()
-    request = pb.InferenceRequest(
-        model_name="ticker", requested_output_names=["y"], inputs=[pb.Tensor("x", X)]
-    )
     with pytest.raises(pb.TritonModelException, match="ticker is using the decoupled"):
-        neighbours.infer(request, decoupled=False)
+        neighbours.infer(request(pb, "ticker"), decoupled=False)
     assert neighbours.children == {}
 
 

@@ -127,6 +127,16 @@ def test_a_refusal_for_a_range_is_told_from_others(scratch: Path) -> None:
     assert host.asked == "x float32[1, 3]", "of the one that was refused"
 
 
+def test_after_a_slow_refusal_nothing_else_is_tried(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envbuilder.guest.cases.PATIENCE", 0.0)
+    model, host = own(scratch, "no_such_name", made_up=True)
+    slow = model.load()
+    with pytest.raises(Exception, match="no_such_name"):
+        model.ask_alone(slow, {"x": np.ones((1, 3), np.float32)})
+    assert host.module.TritonPythonModel.asked == 1
+    assert host.otherwise, "not known"
+
+
 def test_what_finalize_raises(scratch: Path) -> None:
     model, _ = own(scratch, finalize="raise OSError('busy')")
     assert model.finish() is None, "it was not loaded"
@@ -134,22 +144,54 @@ def test_what_finalize_raises(scratch: Path) -> None:
     assert model.finish() == "OSError: busy"
 
 
-def test_an_ensemble_is_its_steps(scratch: Path) -> None:
+@pytest.mark.parametrize(("iterative", "flags"), [(False, 3), (True, 1)])
+def test_an_iterative_sequence_does_not_end_by_a_flag(scratch: Path, iterative: bool, flags: int) -> None:
+    own(scratch, "np.full(x.shape, request.flags(), np.float32)")
+    batching = {"iterative_sequence": iterative, "max_sequence_idle_microseconds": 1}
+    config = {key: value for key, value in CONFIG.items() if key != "dynamic_batching"}
+    host = host_of(scratch, {**config, "sequence_batching": batching})
+    ((answer,),) = host.ask(host.load_own(), [{"x": np.ones((1, 3), np.float32)}])
+    assert answer["y"].tolist() == [[float(flags)] * 3]
+
+
+def ensemble_of(scratch: Path, inner: dict[str, Any], **changes: Any) -> Ensemble:
+    """Return an ensemble of one step, a model with the configuration *inner*."""
     own(scratch)
     step = {"model_name": "own", "input_map": {"x": "x"}, "output_map": {"y": "y"}}
-    config = {**CONFIG, "ensemble_scheduling": {"step": [step]}, "max_batch_size": 0}
+    config = {**CONFIG, "ensemble_scheduling": {"step": [step]}, **changes}
     config.pop("dynamic_batching")
     host = host_of(scratch, config)
-    inner = {"model": str(scratch.parent / "own"), "version": "1", "file": "model.py"}
-    neighbours = Neighbours(
-        {"neighbours": {"own": {**inner, "config": {**CONFIG, "name": "own"}}}, **host.job}
-    )
-    ensemble = Ensemble(host, lambda _, work, *args: work(*args), neighbours)
+    job = {"model": str(scratch.parent / "own"), "version": "1", "file": "model.py"}
+    neighbours = Neighbours({"neighbours": {"own": {**job, "config": {**inner, "name": "own"}}}, **host.job})
+    return Ensemble(host, lambda _, work, *args: work(*args), neighbours)
+
+
+@pytest.mark.parametrize(
+    ("inner", "changes", "told"),
+    [
+        ({"max_batch_size": 1}, {}, "batch-size must be <= 1"),
+        ({"input": [field("x", "FP64", [3])]}, {}, "data-type is 'FP32', but model 'own' expects 'FP64'"),
+        ({}, {"output": [field("y", "INT32", [3])]}, "outputs are not as config.pbtxt describes them"),
+    ],
+)
+def test_an_ensemble_that_does_not_fit_its_steps_is_not_answered(
+    scratch: Path, inner: dict[str, Any], changes: dict[str, Any], told: str
+) -> None:
+    ensemble = ensemble_of(scratch, {**CONFIG, **inner}, **changes)
+    try:
+        with pytest.raises(Exception, match=told):
+            ensemble.serve({})
+    finally:
+        ensemble.neighbours.close()
+
+
+def test_an_ensemble_is_its_steps(scratch: Path) -> None:
+    ensemble = ensemble_of(scratch, CONFIG)
     found: dict[str, Any] = {}
     try:
         ensemble.serve(found)
     finally:
-        neighbours.close()
+        ensemble.neighbours.close()
     assert found["cases"] == ["1", "2"]
     assert found["differs"] == []
     assert ensemble.finish() is None

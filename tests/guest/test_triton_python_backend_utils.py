@@ -129,6 +129,21 @@ def test_arrays_are_made_contiguous(pb: Any) -> None:
     np.testing.assert_array_equal(pb.Tensor("x", array).as_numpy(), array)
 
 
+def test_a_name_may_be_bytes_as_the_items_of_an_input_are(pb: Any) -> None:
+    (name,) = np.array(["caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode()], dtype=object)
+    tensor = pb.Tensor(name, np.ones(1, np.float32))
+    request = pb.InferenceRequest(
+        model_name=name, requested_output_names=[name], inputs=[tensor], request_id=b"7"
+    )
+    assert {tensor.name(), request.asked_model(), *request.requested_output_names()} == {name.decode()}
+    assert request.request_id() == "7"
+    assert pb.TritonError(name).message() == name.decode()
+    with pytest.raises(
+        pb.TritonModelException, match="unknown model: 'caf\N{LATIN SMALL LETTER E WITH ACUTE}'"
+    ):
+        pb.load_model(name)
+
+
 def test_strings_become_bytes(pb: Any) -> None:
     given = np.array([["é", b"\xff"], ["", np.bytes_(b"a")]], dtype=object)
     tensor = pb.Tensor("x", given)

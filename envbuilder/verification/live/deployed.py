@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
+from envbuilder.archive.names import ReadArchive, open_archive
 from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, TORCH_PLATFORMS, read_config
 from envbuilder.deployment.layout import deploy
 from envbuilder.deployment.options import DeployOptions
 from envbuilder.deployment.outcome import Deployment
 from envbuilder.deployment.pbtxt import set_parameter
 from envbuilder.deployment.versions import find_misnamed, served_versions
-from envbuilder.foreign.measured import MeasuredManifest, read_measured
+from envbuilder.foreign.measured import read_measured
 from envbuilder.progress import Reporter
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.inputs import NOT_ASKED, Questions
@@ -132,12 +133,11 @@ def prepare(
     with suppress(OSError):  # another file system: then deploy copies it; or it exists already
         os.link(archive.resolve(), envs / archive.name)
     deployment = deploy(
-        archive,
+        _opened(archive),
         model,
         sandbox.root / "models",
         # Whichever environment the model names: this one is verified.
         DeployOptions(layout="shared", shared=envs, replace=True),
-        describe=_measured,  # problems of foreign environments are reported by the checks
         reporter=reporter,
     )
     config = read_config(deployment.folder).message
@@ -156,15 +156,15 @@ def prepare(
     )
 
 
-def _measured(path: Path) -> MeasuredManifest:
-    """Measure an archive, which is read to its end, once for all models that are deployed with it."""
+def _opened(path: Path) -> ReadArchive:
+    """Read an archive to its end, once for all models that are deployed with it."""
     found = path.stat()
-    return _measured_once(path, found.st_ino, found.st_mtime_ns, found.st_size)
+    return _opened_once(path, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
 
 
 @functools.lru_cache(maxsize=1)
-def _measured_once(path: Path, *_: int) -> MeasuredManifest:
-    return read_measured(path)
+def _opened_once(path: Path, *_: int) -> ReadArchive:
+    return open_archive(path, describe=read_measured)  # problems of foreign ones are reported by the checks
 
 
 def latest_version(folder: Path, config: model_config_pb2.ModelConfig) -> str:

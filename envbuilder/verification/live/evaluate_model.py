@@ -15,7 +15,7 @@ from envbuilder.catalog.python_backend import came_with
 from envbuilder.util.text import counted
 from envbuilder.verification.hints import keep_file
 from envbuilder.verification.live.deployed import DeployedModel
-from envbuilder.verification.live.inputs import Questions, labels_in_words
+from envbuilder.verification.live.inputs import TEXT, Questions, labels_in_words
 from envbuilder.verification.live.left_out import pattern_that_left_out
 from envbuilder.verification.live.run_probe import Probed
 from envbuilder.verification.report import Check, Status, some
@@ -170,7 +170,9 @@ class ModelEvaluator:
             fix = "add the package that provides it to the recipe's dependencies, then lock and build again"
             return self.make("probe.model", "failed", text, fix)
         if unknown:
-            return self.make("probe.model", "unknown", f"not known: {some(unknown)}", self._give_models())
+            return self.make(
+                "probe.model", "unknown", f"not known: {some(unknown)}", self._give_models(unknown)
+            )
         asked = failed.get("inputs", "")
         if failed["stage"] == "answer" and asked and self._may_be_the_inputs(failed):
             return self.make(
@@ -199,7 +201,10 @@ class ModelEvaluator:
         assert self.subject.questions is not None
         return self.subject.questions.how_to_give()
 
-    def _give_models(self) -> str:
+    def _give_models(self, unknown: Sequence[str]) -> str:
+        questions = self.subject.questions
+        if questions is not None and questions.made_up and any(f"'{TEXT}'" in text for text in unknown):
+            return f"the name was {questions.source}, in an input: {self._give_inputs()}"
         return "name the repository with the other models, and test on a server: `--repository DIR --server`"
 
     # -- answers
@@ -210,7 +215,7 @@ class ModelEvaluator:
         shapes = ", ".join(f"{name} {shape}" for name, shape in found["shapes"].items())
         if unknown:
             text = f"not known: {some(unknown)}"
-            yield self.make(f"probe.model{suffix}", "unknown", text, self._give_models())
+            yield self.make(f"probe.model{suffix}", "unknown", text, self._give_models(unknown))
             return
         text = f"the model answers{where}: {shapes or 'nothing'}"
         if found.get("not_ready"):

@@ -191,10 +191,13 @@ def _typed(array: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     dtype = np.dtype(np.float32 if kind == "BF16" else triton_to_np_dtype(kind))
     if array.dtype.kind not in "biuf":
         raise ValueError(f"its dtype is {array.dtype}")
-    cast = array.astype(dtype)
-    if not np.can_cast(array.dtype, dtype, "same_kind") and not np.array_equal(
-        cast.astype(array.dtype), array
-    ):
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+        if dtype.kind == "f":  # which may round, but not exceed its range
+            same = np.array_equal(np.isfinite(cast), np.isfinite(array))
+        else:
+            same = np.array_equal(cast.astype(array.dtype), array)
+    if not same:
         raise ValueError(f"its dtype is {array.dtype}, and converting would change values")
     return cast
 

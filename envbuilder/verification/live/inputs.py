@@ -23,6 +23,8 @@ from envbuilder.util.text import human
 Inputs = dict[str, np.ndarray[Any, Any]]
 MOST: Final = 2**30
 """Largest request, in bytes: this process and the serving one hold it in memory."""
+TEXT: Final = "envbuilder"
+"""The text of generated strings."""
 WITHOUT_OPTIONAL: Final = "a request without the optional inputs"
 """The label of a request without the inputs that clients may omit."""
 _SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 32, 64, 128)
@@ -59,7 +61,7 @@ class Questions:
 
     narrow: bool = False
     """Whether a model may accept some inputs of these types and reject others: strings, integers, variable sizes.
-    For floats, several values are tried, see :func:`envbuilder.guest.cases.is_the_inputs_fault`."""
+    For floats, several values are tried, see :func:`envbuilder.guest.cases.may_be_the_inputs_fault`."""
     names: tuple[str, ...] = ()
     """The names of the inputs."""
 
@@ -212,7 +214,7 @@ def _number(message: Any, data: dict[str, Any]) -> None:
 def random_values(random: np.random.Generator, kind: str, shape: list[int]) -> np.ndarray[Any, Any]:
     """Return values of a *kind* that nearly every model accepts."""
     if kind == "BYTES":
-        return np.full(shape, b"envbuilder", dtype=object)
+        return np.full(shape, TEXT.encode(), dtype=object)
     if kind == "BOOL":
         return random.random(shape) < 0.5
     if kind == "BF16":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class ModelDeployment:
                 compiler=self.compiler,
                 reporter=self.reporter,
             )
-            found, refused = deploy_models(
+            placed = deploy_models(
                 wanted,
                 self.archive,
                 self.sandbox,
@@ -114,9 +114,10 @@ class ModelDeployment:
         except (DeployError, VerifyError) as error:
             yield Check(id="model.deployed", status="failed", found=error.message, fix=error.hint)
             return
-        older = {one.name: served_versions(one.folder, one.config)[:-1] for one in found}
-        self.many = len(wanted.models) + len(wanted.others) > 1 or any(older.values())
-        for name, refusal in refused.items():
+        found = placed.models
+        older = {one.name: served_versions(one.folder, one.config)[:-1] for one in (*found, *placed.others)}
+        self.many = len(wanted.models) + len(wanted.others) > 1 or any(older[one.name] for one in found)
+        for name, refusal in placed.refused.items():
             text = f"{name}: {refusal.message}" if asked.repository is not None else refusal.message
             yield Check(id="model.deployed", status="failed", found=text, fix=refusal.hint)
         for deployed in found:
@@ -130,16 +131,20 @@ class ModelDeployment:
         if wanted.others:
             beside = ", ".join(path.name for path in wanted.others)
             yield passed("model.deployed", f"deployed with it, as models it may call: {beside}")
-        completed = []
+        completed: list[DeployedModel] = []
         for deployed in found:
-            one, said = self._complete(deployed, release)
-            completed.append(one)
-            yield from said
-        for deployed in knowing_each_other(completed):
-            yield from self._ready(deployed, asked, models)
-            if models and models[-1].name == deployed.name:
-                latest = models[-1]
-                models += [replace(latest, version=one, older=True) for one in older[deployed.name]]
+            for one in _with_older(deployed, older[deployed.name]):
+                whole, said = self._complete(one, release)
+                completed.append(whole)
+                yield from said
+        others = [
+            self._complete(one, release)[0]
+            for deployed in placed.others
+            for one in _with_older(deployed, older[deployed.name])
+        ]
+        for deployed in knowing_each_other(completed, others):
+            if not deployed.older or any(one.name == deployed.name for one in models):
+                yield from self._ready(deployed, asked, models)
 
     def is_unchanged(self, sha256: str) -> bool:
         """Return whether the archive with that *sha256* was deployed."""
@@ -158,11 +163,11 @@ class ModelDeployment:
             if newer is not None:
                 made = check("probe.names", "failed", *newer, release)
                 return replace(deployed, incomplete=True), [
-                    made.of_model(deployed.name) if self.many else made
+                    made.of_model(deployed.title) if self.many else made
                 ]
             fix = "correct it: a server loads no model where it fails; or describe all in config.pbtxt, without it"
             made = Check(id="probe.config", status="unknown", found=f"not known: {error.message}", fix=fix)
-            return replace(deployed, incomplete=True), [made.of_model(deployed.name) if self.many else made]
+            return replace(deployed, incomplete=True), [made.of_model(deployed.title) if self.many else made]
 
     def _ready(
         self, deployed: DeployedModel, asked: ModelChoice, models: list[DeployedModel]
@@ -171,8 +176,9 @@ class ModelDeployment:
         config, folder, unsure = deployed.config, deployed.folder, deployed.incomplete
         fault = find_fault(config, folder, incomplete=unsure) if deployed.own else None
         if fault is not None:
-            shutil.rmtree(folder)  # it may prevent others from being served
-            yield failed("model.deployed", f"{deployed.name}: no server takes it: {fault[0]}", fault[1])
+            if not deployed.older:
+                shutil.rmtree(folder)  # it may prevent others from being served
+            yield failed("model.deployed", f"{deployed.title}: no server takes it: {fault[0]}", fault[1])
             return
         read = functools.partial(
             questions_for,
@@ -187,15 +193,23 @@ class ModelDeployment:
             questions = NOT_ASKED if deployed.own and unasked else read(config)
         except VerifyError as error:
             if not unsure:
-                text = f"{deployed.name}: {error.message}" if self.many else error.message
+                text = f"{deployed.title}: {error.message}" if self.many else error.message
                 yield failed("model.inputs", text, error.hint or "give other inputs: `--inputs FILE`")
                 return
         if not questions.cases or not config.input:
-            text = f"{deployed.name}: what it takes is not known: its configuration has no complete inputs"
+            text = f"{deployed.title}: what it takes is not known: its configuration has no complete inputs"
             fix = f"describe its inputs in config.pbtxt, or {ASK_A_SERVER}"
             yield Check(id="model.inputs", status="unknown", found=text, fix=fix)
             if not deployed.own:
                 return
         elif not questions.made_up:
-            yield passed("model.inputs", f"{deployed.name} gets requests from {questions.source}")
+            yield passed("model.inputs", f"{deployed.title} gets requests from {questions.source}")
         models.append(replace(deployed, questions=questions, read_questions=read))
+
+
+def _with_older(deployed: DeployedModel, versions: Sequence[str]) -> list[DeployedModel]:
+    """Return a model, and its older *versions* that are served, too.
+
+    Each version completes the configuration by itself, and a server loads none if one of them fails.
+    """
+    return [deployed, *(replace(deployed, version=one, older=True) for one in versions)]

@@ -16,7 +16,7 @@ from envbuilder.errors import VerifyError
 from envbuilder.guest.answers import fits
 from envbuilder.util.documents import is_inside
 from envbuilder.util.files import read_regular
-from envbuilder.util.text import human
+from envbuilder.util.text import human, listed
 from envbuilder.verification.live import inputs as sample
 from envbuilder.verification.live.input_files import (
     bytes_as_tensor,
@@ -46,6 +46,8 @@ def questions_for(
     """
     if inputs is not None:
         given = read_inputs(inputs, config)
+        for number, one in enumerate(given, 1):
+            _check_rows(one, config, f"{inputs}: step {number}" if len(given) > 1 else str(inputs))
         answers = validation_of(inputs, config) if expected is None else read_expected(expected, config)
         if answers and len(answers) != len(given):
             raise VerifyError(
@@ -68,6 +70,23 @@ def questions_for(
     if warm:
         return _asked(config, warm, f"model_warmup of {CONFIG}")
     return sample.made_up(config)
+
+
+def _check_rows(inputs: Inputs, config: model_config_pb2.ModelConfig, where: str) -> None:
+    """Refuse a request that every server refuses, whatever the model does with it."""
+    most = int(config.max_batch_size)
+    rows = {name: len(array) for name, array in inputs.items()} if most > 0 else {}
+    if len(set(rows.values())) > 1:
+        counts = listed([f"{name} has {count}" for name, count in rows.items()], "and")
+        raise VerifyError(
+            f"{where}: the inputs have different numbers of rows: {counts}",
+            hint="the first dim is the batch: give all inputs of a request the same number of rows",
+        )
+    if max(rows.values(), default=0) > most:
+        raise VerifyError(
+            f"{where} is a batch of {max(rows.values())}, and max_batch_size is {most}",
+            hint=f"give at most {most} rows in a request, or correct max_batch_size in {CONFIG}",
+        )
 
 
 def _asked(config: model_config_pb2.ModelConfig, steps: list[tuple[str, Inputs]], source: str) -> Questions:
@@ -114,15 +133,21 @@ def _warm_up(warm: Any, config: model_config_pb2.ModelConfig, folder: Path) -> I
                     f"{CONFIG}: {what}: {given.input_data_file!r} is not a file of the folder {WARMUP_FOLDER}",
                     hint="the server reads it from there",
                 )
-            path = folder / WARMUP_FOLDER / given.input_data_file
+            file = f"{WARMUP_FOLDER}/{given.input_data_file}"
             try:
-                data = read_regular(path, most=sample.MOST)
+                data = read_regular(folder / file, most=sample.MOST)
                 if kind != "BYTES":  # the server reads the beginning of a longer file
                     data = data[: sample.array_size(kind, dims, what) // (2 if kind == "BF16" else 1)]
                 array = bytes_as_tensor(data, kind, dims)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise VerifyError(
-                    f"{what}: {path} is not {kind}{dims}: {error}",
+                    f"{what}: {file} cannot be read: {error.strerror}",
+                    hint="a server does not load the model without it: put it there in the model directory, or correct "
+                    f"model_warmup in {CONFIG}",
+                ) from None
+            except ValueError as error:
+                raise VerifyError(
+                    f"{what}: {file} is not {kind}{dims}: {error}",
                     hint="expected the tensor's bytes, little-endian; each string after its length in 4 bytes",
                 ) from None
         elif which == "random_data" and kind != "BYTES":

@@ -33,6 +33,7 @@ from envbuilder.verification.live.deployed import (
     latest_version,
     other_backend,
 )
+from envbuilder.verification.live.described import find_fault
 from envbuilder.verification.live.launch import Sandbox
 
 _MOST_SOURCE: Final = 2**20
@@ -128,15 +129,27 @@ def _texts(source: bytes) -> set[str]:
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployed:
+    """Models in a sandbox."""
+
+    models: list[DeployedModel]
+    """Those to be verified, with all as neighbours."""
+    others: list[DeployedModel]
+    """Those that they may call, as far as these can run here."""
+    refused: dict[str, DeployError]
+    """By name, why models to be verified cannot be deployed."""
+
+
 def deploy_models(
     wanted: Wanted, archive: Path, sandbox: Sandbox, prepare: Prepare, *, keep_environments: bool
-) -> tuple[list[DeployedModel], dict[str, DeployError]]:
-    """Deploy the *wanted* models into *sandbox*; return those to be verified, with the others as neighbours.
+) -> Deployed:
+    """Deploy the *wanted* models into *sandbox*.
 
-    With *keep_environments* a model that names its own environment keeps it. The second value has, by name, why
-    models to be verified cannot be deployed.
+    With *keep_environments* a model that names its own environment keeps it.
     """
     made: dict[str, DeployedModel] = {}
+    others: dict[str, DeployedModel] = {}
     known: dict[str, dict[str, Any]] = {}
     refused: dict[str, DeployError] = {}
     for path in (*wanted.models, *wanted.others):
@@ -161,17 +174,42 @@ def deploy_models(
             continue
         if judged:
             made[deployed.name] = deployed
+        elif deployed.apart is None:
+            others[deployed.name] = deployed
         known[deployed.name] = entry
     _mark_decoupled(made, known)
-    return [replace(deployed, neighbours=_others(known, name)) for name, deployed in made.items()], refused
+    models = [replace(deployed, neighbours=known) for deployed in made.values()]
+    return Deployed(models=models, others=list(others.values()), refused=refused)
 
 
-def knowing_each_other(models: Sequence[DeployedModel]) -> list[DeployedModel]:
-    """Return *models*, whose configurations were completed, with updated descriptions of each other."""
-    jobs = {one.name: one.job() for one in models if one.apart is None}
+def knowing_each_other(
+    models: Sequence[DeployedModel], others: Sequence[DeployedModel]
+) -> list[DeployedModel]:
+    """Return *models* with updated descriptions of each other and of the *others*.
+
+    Their configurations were completed. Each model stands before its own older versions.
+    """
+    jobs: dict[str, dict[str, Any]] = {}
+    for one in (*models, *others):
+        if one.apart is not None:
+            continue
+        unsure = {"reason": "whose configuration only a server can complete"} if is_unsure(one) else {}
+        entry = {**one.job(), **unsure}
+        if one.older:
+            jobs[one.name].setdefault("versions", {})[one.version] = entry
+        else:
+            jobs[one.name] = entry
     known = {**{name: entry for one in models for name, entry in one.neighbours.items()}, **jobs}
-    _mark_decoupled({one.name: one for one in models}, known)
-    return [replace(one, neighbours=_others(known, one.name)) for one in models]
+    _mark_decoupled({one.name: one for one in models if not one.older}, known)
+    return [replace(one, neighbours=known) for one in models]
+
+
+def is_unsure(deployed: DeployedModel) -> bool:
+    """Return whether what a model takes is not known, because its configuration could not be completed here."""
+    config = deployed.config
+    if not deployed.own or config.HasField("ensemble_scheduling"):
+        return False
+    return not config.input or find_fault(config, deployed.folder) is not None
 
 
 def _mark_decoupled(made: Mapping[str, DeployedModel], known: Mapping[str, Mapping[str, Any]]) -> None:
@@ -195,10 +233,6 @@ def _mark_decoupled(made: Mapping[str, DeployedModel], known: Mapping[str, Mappi
             config["model_transaction_policy"] = {"decoupled": True}
             if name in made:
                 made[name].config.model_transaction_policy.decoupled = True
-
-
-def _others(known: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Mapping[str, Any]]:
-    return {other: entry for other, entry in known.items() if other != name}
 
 
 class _NotDeployedError(Exception):

@@ -292,7 +292,8 @@ class ServerChecks:
         lacked = lacked_by_server(self.server, self.manifest.release, said)
         if lacked is not None:
             return "omitted", lacked, None
-        if subject.silent and _TIMED_OUT.search(said):
+        late = _TIMED_OUT.search(said) is not None
+        if subject.silent and late:
             text = f"no answer by {protocol} within {running.patience:g} s, nor any in the probe: {said}"
             return "failed", text, _ANSWER
         # An error response may be about the input; an exception may be raised for any input.
@@ -301,7 +302,7 @@ class ServerChecks:
             answered_by_model
             and subject.probed is None
             and questions.made_up
-            and (questions.narrow or judged or attempt.may_be_the_values())
+            and (questions.narrow or judged or (not late and attempt.may_be_the_values()))
         ):
             text = (
                 f"not known: the model rejects an input by {protocol}, which was {questions.source}: {said}"

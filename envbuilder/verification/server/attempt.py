@@ -1,4 +1,4 @@
-"""Requests to a model by one protocol, and whether another one would have been answered."""
+"""Requests to a model by one protocol, and whether another one may have been answered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from envbuilder.guest.answers import Answer
-from envbuilder.guest.cases import PATIENCE, is_the_inputs_fault
+from envbuilder.guest.cases import may_be_the_inputs_fault
 from envbuilder.verification.live.deployed import DeployedModel
 from envbuilder.verification.live.inputs import Inputs
 from envbuilder.verification.server.process import RunningServer
@@ -32,12 +32,13 @@ class Attempt:
                 return False
             return True
 
-        def again() -> bool:
-            return time.monotonic() - began < PATIENCE and is_the_inputs_fault(inputs, answers)
-
-        self._again = again
-        return self._ask(running, deployed, inputs)
+        try:
+            return self._ask(running, deployed, inputs)
+        except Exception:
+            seconds = time.monotonic() - began
+            self._again = lambda: may_be_the_inputs_fault(inputs, answers, seconds=seconds)
+            raise
 
     def may_be_the_values(self) -> bool:
-        """Return whether the last request, which was refused, is answered with other float values."""
+        """Return whether the last request, which was refused, may be answered with other float values."""
         return self._again()

@@ -67,11 +67,13 @@ def not_ready(running: RunningServer, deployed: DeployedModel) -> str | None:
         return str(reasons[-1]) if reasons else "it does not say why"
 
 
-def config_of(running: RunningServer, name: str) -> model_config_pb2.ModelConfig | None:
-    """Return the server's configuration of the model *name*; None if it does not return one."""
+def config_of(running: RunningServer, deployed: DeployedModel) -> model_config_pb2.ModelConfig | None:
+    """Return the server's configuration of a model's version, each of which completes it; None if it returns none."""
     with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         try:
-            config = client.get_model_config(name, client_timeout=running.patience).config
+            config = client.get_model_config(
+                deployed.name, _version(deployed), client_timeout=running.patience
+            ).config
         except InferenceServerException:
             return None
         assert isinstance(config, model_config_pb2.ModelConfig)
@@ -168,9 +170,12 @@ def _version(deployed: DeployedModel) -> str:
 
 
 def _more(deployed: DeployedModel) -> dict[str, Any]:
+    batching = deployed.config.sequence_batching
     if not deployed.config.HasField("sequence_batching"):
         return {}
-    return {**_SEQUENCE, "sequence_id": TEXT_ID if has_text_ids(deployed) else 1}
+    # An iterative sequence is one request, which the model may ask for again: after an end flag a server would not.
+    flags = {**_SEQUENCE, "sequence_end": not batching.iterative_sequence}
+    return {**flags, "sequence_id": TEXT_ID if has_text_ids(deployed) else 1}
 
 
 def has_text_ids(deployed: DeployedModel) -> bool:

@@ -19,7 +19,7 @@ def as_served(running: RunningServer, deployed: DeployedModel) -> DeployedModel:
     Raises:
         VerifyError: the user's inputs do not fit the configuration.
     """
-    config = client.config_of(running, deployed.name) if deployed.own else None
+    config = client.config_of(running, deployed) if deployed.own else None
     if config is None:
         return deployed
     questions = deployed.questions

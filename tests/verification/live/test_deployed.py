@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tritonclient.grpc import model_config_pb2
 
 from envbuilder.archive.manifest import MANIFEST_PATH
+from envbuilder.archive.names import ReadArchive, open_archive
 from envbuilder.deployment.config import ENVIRONMENT, RUNTIME_FILE, read_config
 from envbuilder.errors import DeployError
 from envbuilder.progress import SILENT
@@ -67,6 +70,29 @@ def test_the_users_own_model_stays_as_it_is(tmp_path: Path, sandbox: Sandbox, ar
     assert found.job()["config"]["name"] == "helper"
     assert found.outputs == sandbox.root / "verify" / "outputs-helper.npz"
     assert (tmp_path / "envs" / archive.name).samefile(archive)
+
+
+def test_the_archive_is_read_once_for_all_models_until_it_changes(
+    tmp_path: Path, sandbox: Sandbox, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def counting(path: Path, **rest: Any) -> ReadArchive:
+        opened.append(path)
+        return open_archive(path, **rest)
+
+    monkeypatch.setattr("envbuilder.verification.live.deployed.open_archive", counting)
+
+    def deploy(name: str) -> None:
+        model = write(tmp_path / "models", name, HELPER, FLOATS)
+        prepare(archive, model, sandbox, tmp_path / "envs", compile={}, reporter=SILENT)
+
+    for name in ("one", "two", "three"):
+        deploy(name)
+    assert opened == [archive]
+    os.utime(archive, (1, 1))
+    deploy("four")
+    assert opened == [archive, archive]
 
 
 def test_a_model_of_the_runtime_is_compiled_as_it_says_or_as_is_asked(

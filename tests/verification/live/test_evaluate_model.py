@@ -157,6 +157,24 @@ def test_a_model_that_asks_what_is_not_in_reach_is_not_known() -> None:
         assert (check.id, check.status, check.found) == ("probe.model", "unknown", f"not known: {unknown[0]}")
 
 
+def test_a_name_from_a_generated_input_is_cured_by_an_input() -> None:
+    for name, questions, fix in (
+        (
+            "envbuilder",
+            TEXTS,
+            "the name was made up from config.pbtxt, in an input: give inputs that the model",
+        ),
+        ("other", TEXTS, "name the repository"),
+        ("envbuilder", GIVEN, "name the repository"),
+    ):
+        unknown = [f"it calls the model '{name}', which is not available"]
+        answer = {**GOOD, "CPU": {}, "failed": {"stage": "answer", "text": "E", "trace": ""}}
+        found = judged({**answer, "unknown": unknown}, own=True, questions=questions)
+        (check,) = [one for one in found if one.status == "unknown"]
+        assert check.fix is not None
+        assert check.fix.startswith(fix)
+
+
 def test_what_is_expected_of_an_own_model_and_of_another() -> None:
     case = Case(label="1", inputs={}, expected=({},))
     asked = dataclasses.replace(GIVEN, cases=(case,))

@@ -105,6 +105,34 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "fits"),
+    [
+        ("INT8", [127, -128], True),
+        ("INT8", [128, 0], False),
+        ("INT32", [2**31, 0], False),
+        ("UINT64", [2**63, 0], True),
+        ("UINT8", [-1, 0], False),
+        ("FP16", [65504.0, 0.1], True),
+        ("FP16", [1e5, 0.1], False),
+        ("FP32", [1e39, 0], False),
+        ("FP32", [2**24 + 1, 0], True),
+        ("BOOL", [1, 0], True),
+        ("BOOL", [2, 0], False),
+    ],
+)
+def test_numbers_beyond_the_range_of_a_type(tmp_path: Path, kind: str, values: Any, fits: bool) -> None:
+    text = f'input [ {{ name: "x" data_type: TYPE_{kind} dims: [ 2 ] }} ]'
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    path = written(tmp_path, {"data": [{"x": values}]})
+    if fits:
+        (found,) = read_inputs(path, config)
+        assert np.allclose(found["x"].astype(np.float64), values, rtol=1e-3)
+    else:
+        with pytest.raises(VerifyError, match="converting would change values"):
+            read_inputs(path, config)
+
+
 @pytest.mark.parametrize(("document", "told"), WRONG)
 def test_what_is_wrong_is_told_by_its_name(tmp_path: Path, document: Any, told: str) -> None:
     with pytest.raises(VerifyError) as caught:

@@ -29,6 +29,7 @@ from tests.helpers.own_models import (
     HELPER,
     NEVER,
     ROOT,
+    ROUTER,
     SCALING,
     SHY,
     TICKER,
@@ -177,6 +178,53 @@ def test_an_ensemble_is_decoupled_by_a_step_that_completes_itself_so(tmp_path: P
     assert said == []
     assert {model.name: model.decoupled for model in models} == {"counted": True, "ticker": True}
     assert run_probe.run_probe(models[0], "direct").served is not None
+
+
+def test_each_version_completes_the_configuration_by_itself(tmp_path: Path, deploy: Deploy) -> None:
+    every = f"{BARE}version_policy {{ all {{ }} }}\n"
+    wider = COMPLETED.replace('"TYPE_FP32", "dims": [3]', '"TYPE_INT32", "dims": [5]')
+    models, said = deploy(model=write(tmp_path, "own", wider, every, {"2/model.py": COMPLETED.encode()}))
+    assert said == []
+    assert [(model.title, list(model.config.input[0].dims)) for model in models] == [
+        ("own", [3]),
+        ("own/1", [5]),
+    ]
+    assert models[1].questions.cases[0].inputs["X"].dtype == "int32"
+
+    hookless = {"2/model.py": COMPLETED.encode()}
+    failing = wider.replace("_model_config.set_max_batch_size(2)", "_model_config.no_such()")
+    models, said = deploy(model=write(tmp_path, "old", failing, every, hookless))
+    assert [(check.id, check.status) for check in said] == [
+        ("probe.config", "unknown"),
+        ("model.inputs", "unknown"),
+    ]
+    assert said[0].found.startswith("old/1: not known: auto_complete_config of model.py: AttributeError: ")
+    assert [model.incomplete for model in models] == [False, True]
+
+
+def test_a_model_that_is_called_completes_its_configuration_too(tmp_path: Path, deploy: Deploy) -> None:
+    caller = write(tmp_path, "router", ROUTER.replace('"helper"', '"own"'), FLOATS)
+    write(tmp_path, "own", COMPLETED, BARE)
+    models, said = deploy(model=caller)
+    assert said == []
+    assert [model.name for model in models] == ["router"]
+    assert [one["name"] for one in models[0].neighbours["own"]["config"]["input"]] == ["X"]
+
+    shutil.rmtree(tmp_path / "sandbox" / "models")
+    (tmp_path / "own" / "1" / "model.py").write_text(SHY)
+    models, said = deploy(model=caller)
+    assert said == [], "it is not asked itself"
+    assert models[0].neighbours["own"]["reason"] == "whose configuration only a server can complete"
+
+
+def test_a_version_that_completes_what_no_server_takes_fails(tmp_path: Path, deploy: Deploy) -> None:
+    every = f"{BARE}version_policy {{ all {{ }} }}\n"
+    zero = COMPLETED.replace('"dims": [3]', '"dims": [0]')
+    models, (check,) = deploy(model=write(tmp_path, "own", zero, every, {"2/model.py": COMPLETED.encode()}))
+    assert (check.id, check.status) == ("model.deployed", "failed")
+    assert check.found.startswith("own/1: no server takes it: input 'X' has the dimension 0")
+    assert [model.title for model in models] == ["own"]
+    assert models[0].folder.is_dir()
 
 
 def test_inputs_are_those_of_one_model(tmp_path: Path, deploy: Deploy) -> None:

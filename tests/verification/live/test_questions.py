@@ -68,8 +68,11 @@ def test_a_warm_up_of_zeros_and_of_random_values(tmp_path: Path) -> None:
 def test_a_file_of_a_warm_up_that_does_not_fit(tmp_path: Path) -> None:
     files = ('input_data_file: "x.bin"', "zero_data: true")
     config = model(INPUT % 0 + WARM_UP % ("w", 0, *files))
-    with pytest.raises(VerifyError, match=r"model_warmup 'w': input 'x': .*x\.bin is not FP32\[2\]"):
+    told = "model_warmup 'w': input 'x': warmup/x.bin cannot be read: No such file or directory"
+    with pytest.raises(VerifyError, match=told) as missing:
         questions_for(config, tmp_path)
+    assert missing.value.hint is not None
+    assert "put it there in the model directory" in missing.value.hint
     (tmp_path / "warmup").mkdir()
     (tmp_path / "warmup" / "x.bin").write_bytes(b"abc")
     with pytest.raises(VerifyError, match=r"x\.bin is not FP32\[2\]"):
@@ -124,3 +127,23 @@ def test_an_answer_to_each_request(tmp_path: Path) -> None:
     np.savez(tmp_path / "out.npz", y=np.ones(1, np.float32))
     with pytest.raises(VerifyError, match=r"has 1 answers, and .* has 2 requests"):
         questions_for(model(INPUT % 0), tmp_path, inputs=tmp_path / "in.json", expected=tmp_path / "out.npz")
+
+
+@pytest.mark.parametrize(
+    ("batches", "x", "t", "told"),
+    [
+        (4, 5, 5, "is a batch of 5, and max_batch_size is 4"),
+        (4, 2, 3, "the inputs have different numbers of rows: x has 2 and t has 3"),
+        (4, 4, 4, None),
+    ],
+)
+def test_rows_that_no_server_takes_are_not_the_models_fault(
+    tmp_path: Path, batches: int, x: int, t: int, told: str | None
+) -> None:
+    path = tmp_path / "given.npz"
+    np.savez(path, x=np.ones((x, 2), np.float32), t=np.full((t, 2), "a"))
+    if told is None:
+        assert questions_for(model(INPUT % batches), tmp_path, inputs=path).cases
+    else:
+        with pytest.raises(VerifyError, match=re.escape(told)):
+            questions_for(model(INPUT % batches), tmp_path, inputs=path)

@@ -157,22 +157,22 @@ def test_what_no_server_can_load(
     model = write(tmp_path, "m", None, f"{FLOATS}{config}\n", files)
     other = write(tmp_path, "other", HELPER, FLOATS)
     for wanted in (Wanted(models=(other, model)), Wanted(models=(other,), others=(model,))):
-        models, refused = deploy_models(
+        placed = deploy_models(
             wanted,
             tmp_path / "archive",
             sandbox,
             lambda path: deployed(path, sandbox),
             keep_environments=True,
         )
-        judged = [one.name for one in models]
-        entry = {one.name: one for one in models}["other"].neighbours["m"]
+        judged = [one.name for one in placed.models]
+        entry = {one.name: one for one in placed.models}["other"].neighbours["m"]
         if said is None:
-            assert refused == {}
+            assert placed.refused == {}
             assert judged == ["other", "m"][: len(wanted.models)]
             assert "reason" not in entry
         else:
             assert judged == ["other"]
-            assert [error.message.startswith(said) for error in refused.values()] == [True] * len(
+            assert [error.message.startswith(said) for error in placed.refused.values()] == [True] * len(
                 wanted.models[1:]
             )
             assert entry["reason"].startswith(f"which no server can load: {said}")
@@ -197,29 +197,33 @@ def test_a_name_that_is_not_the_folders(tmp_path: Path, sandbox: Sandbox) -> Non
         write(tmp_path, "right", None, TWICE + 'name: "right"\n'),
     )
     others = (write(tmp_path, "beside", None, TWICE + named),)
-    models, refused = deploy_models(
+    placed = deploy_models(
         Wanted(models=paths, others=others),
         tmp_path / "archive",
         sandbox,
         lambda path: deployed(path, sandbox),
         keep_environments=True,
     )
-    assert [model.name for model in models] == ["right"]
-    assert {name: error.message for name, error in refused.items()} == {
+    assert [model.name for model in placed.models] == ["right"]
+    assert {name: error.message for name, error in placed.refused.items()} == {
         name: f"config.pbtxt says name: 'other', and the folder is {name!r}: a server takes no other name"
         for name in ("twice", "older", "own")
     }
-    assert models[0].neighbours["beside"]["reason"].startswith("which no server can load: config.pbtxt says")
+    assert (
+        placed.models[0]
+        .neighbours["beside"]["reason"]
+        .startswith("which no server can load: config.pbtxt says")
+    )
     for name, status in (("own", []), ("twice", ["twice"])):  # a deployment names the folder as the model
         shutil.rmtree(sandbox.root / "models")
-        _, refused = deploy_models(
+        placed = deploy_models(
             Wanted(models=(tmp_path / name,)),
             tmp_path / "archive",
             sandbox,
             lambda path: renamed(path, sandbox),
             keep_environments=False,
         )
-        assert list(refused) == status
+        assert list(placed.refused) == status
 
 
 def test_an_ensemble_is_decoupled_where_a_step_is(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -231,15 +235,15 @@ def test_an_ensemble_is_decoupled_where_a_step_is(tmp_path: Path, sandbox: Sandb
         write(tmp_path, "itself", None, COUNTED.replace("STEP", "itself")),
     )
     others = (write(tmp_path, "ticker", TICKER, TICKS), write(tmp_path, "shout", SHOUT, SHOUTS))
-    models, refused = deploy_models(
+    placed = deploy_models(
         Wanted(models=paths, others=others),
         tmp_path / "archive",
         sandbox,
         lambda path: deployed(path, sandbox),
         keep_environments=True,
     )
-    assert refused == {}
-    found = {one.name: one for one in models}
+    assert placed.refused == {}
+    found = {one.name: one for one in placed.models}
     assert {name: one.decoupled for name, one in found.items()} == {
         "outer": True,
         "inner": True,
@@ -259,10 +263,10 @@ def test_one_that_cannot_be_deployed_leaves_the_others(tmp_path: Path, sandbox: 
         )
     )
     archive = tmp_path / "archive"
-    models, refused = deploy_models(
+    placed = deploy_models(
         wanted, archive, sandbox, lambda path: deployed(path, sandbox), keep_environments=True
     )
-    assert list(refused) == ["broken"]
-    assert [one.name for one in models] == ["older", "good"]
-    assert models[0].apart == "is for the backend 'onnxruntime_onnx'"
-    assert models[1].neighbours["broken"] == {"reason": "whose config.pbtxt cannot be read"}
+    assert list(placed.refused) == ["broken"]
+    assert [one.name for one in placed.models] == ["older", "good"]
+    assert placed.models[0].apart == "is for the backend 'onnxruntime_onnx'"
+    assert placed.models[1].neighbours["broken"] == {"reason": "whose config.pbtxt cannot be read"}

@@ -15,15 +15,17 @@ def refuse_type(function: str, value: Any) -> TypeError:
     return TypeError(f"{function}(): incompatible function arguments: {type(value).__name__}")
 
 
-def check_text(function: str, *values: Any) -> None:
-    """Check that all *values* are str or bytes.
+def text(function: str, value: Any) -> str:
+    """Return *value*, str or bytes, as a str: a name may come from the array of an input, whose items are bytes.
 
     Raises:
-        TypeError: one is not.
+        TypeError: it is neither.
     """
-    for value in values:
-        if not isinstance(value, (str, bytes)):
-            raise refuse_type(function, value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise refuse_type(function, value)
+    return str(value)
 
 
 def check_kind(function: str, value: Any, kind: type) -> None:

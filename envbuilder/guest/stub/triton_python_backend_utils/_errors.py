@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from ._arguments import text
+
 
 class TritonModelException(Exception):
     """An exception of a model; Triton sends its text to the client, or logs it while a model loads."""
@@ -20,11 +22,10 @@ class TritonError:
 
     UNKNOWN, INTERNAL, NOT_FOUND, INVALID_ARG, UNAVAILABLE, UNSUPPORTED, ALREADY_EXISTS, CANCELLED = ErrorCode
 
-    def __init__(self, message: str, code: ErrorCode = ErrorCode.INTERNAL) -> None:
-        for given, kind in ((message, str), (code, ErrorCode)):
-            if not isinstance(given, kind):
-                raise TypeError(f"__init__(): incompatible constructor arguments: {type(given).__name__}")
-        self._message, self._code = message, code
+    def __init__(self, message: str | bytes, code: ErrorCode = ErrorCode.INTERNAL) -> None:
+        if not isinstance(code, ErrorCode):
+            raise TypeError(f"__init__(): incompatible constructor arguments: {type(code).__name__}")
+        self._message, self._code = text("__init__", message), code
 
     def message(self) -> str:
         """Return the text."""

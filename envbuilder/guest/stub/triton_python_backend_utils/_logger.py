@@ -8,7 +8,7 @@ import re
 import weakref
 from typing import Any, Dict, List, Sequence
 
-from ._arguments import check_kind, check_text, real
+from ._arguments import check_kind, real, text
 from ._errors import TritonModelException
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -34,9 +34,9 @@ class Logger:
     @classmethod
     def log(cls, message: str, level: Any = LogLevel.INFO) -> None:
         """Log *message*, which must be a text, at *level*."""
-        check_text("log", message)
+        said = text("log", message)
         check_kind("log", level, LogLevel)
-        cls.lines.append((level.value, message))
+        cls.lines.append((level.value, said))
 
     @classmethod
     def log_info(cls, message: str) -> None:
@@ -139,7 +139,7 @@ class MetricFamily:
     families: Dict[str, Dict[Any, Metric]] = {}  # noqa: RUF012 - one registry for the process, as in Triton
 
     def __init__(self, name: str, description: str, kind: MetricKind) -> None:
-        check_text("MetricFamily", name, description)
+        name, _ = text("MetricFamily", name), text("MetricFamily", description)
         if not isinstance(kind, MetricKind):
             raise TypeError(f"__init__(): incompatible constructor arguments: {type(kind).__name__}")
         if not _NAME.fullmatch(name):

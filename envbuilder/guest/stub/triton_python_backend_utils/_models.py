@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Protocol
 
-from ._arguments import check_kind, check_text
+from ._arguments import check_kind, text
 from ._errors import TritonModelException
 
 
@@ -92,19 +92,18 @@ def infer(request: Any, decoupled: bool) -> List[Any]:
 
 def load_model(model_name: str, config: str = "", files: Dict[str, bytes] | None = None) -> None:
     """Load a model of the repository; with *config* (JSON) or *files* (``file:1/model.py``) in place of its own."""
-    check_text("load_model", model_name, config)
+    name, settings = text("load_model", model_name), text("load_model", config)
     for content in (files or {}).values():
         check_kind("load_model", content, bytes)
-    _State.router.load(model_name, config, files or {})
+    _State.router.load(name, settings, files or {})
 
 
 def unload_model(model_name: str, unload_dependents: bool = False) -> None:
     """Unload a model."""
-    check_text("unload_model", model_name)
-    _State.router.unload(model_name, unload_dependents)
+    _State.router.unload(text("unload_model", model_name), unload_dependents)
 
 
 def is_model_ready(model_name: str, model_version: str = "") -> bool:
     """Return whether a model is ready."""
-    check_text("is_model_ready", model_name, model_version)
-    return _State.router.ready(model_name, model_version)
+    name, version = text("is_model_ready", model_name), text("is_model_ready", model_version)
+    return _State.router.ready(name, version)

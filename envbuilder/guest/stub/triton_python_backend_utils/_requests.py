@@ -12,7 +12,7 @@ import weakref
 from typing import Any, Awaitable, Callable, Dict, List, Sequence, Set
 
 from . import _models
-from ._arguments import INT64, UINT32, UINT64, check_kind, check_text, refuse_type, whole
+from ._arguments import INT64, UINT32, UINT64, check_kind, refuse_type, text, whole
 from ._errors import TritonError, TritonModelException
 from ._releases import lacks, refuse
 from ._responses import (
@@ -103,7 +103,9 @@ class InferenceRequest:
                 text_id, TypeError("__init__(): incompatible constructor arguments: correlation_id is a text")
             )
         names = () if isinstance(requested_output_names, (str, bytes)) else requested_output_names or ()
-        check_text("InferenceRequest", request_id, model_name, *names)
+        self._id, self._model, *wanted = (
+            text("InferenceRequest", one) for one in (request_id, model_name, *names)
+        )
         check_kind("InferenceRequest", preferred_memory, PreferredMemory)
         check_kind("InferenceRequest", trace, InferenceTrace)
         if isinstance(requested_output_names, (str, bytes)):
@@ -116,10 +118,8 @@ class InferenceRequest:
         if not all(isinstance(tensor, Tensor) for tensor in inputs or ()):
             raise TypeError("__init__(): incompatible constructor arguments: inputs")
         self._inputs = list(inputs or ())
-        self._requested = list(dict.fromkeys(requested_output_names or ()))
-        self._id = request_id
+        self._requested = list(dict.fromkeys(wanted))
         self._correlation_id = int(correlation_id) if isinstance(correlation_id, int) else correlation_id
-        self._model = str(model_name)
         self._flags = whole("InferenceRequest", flags, UINT32)
         self._timeout = whole("InferenceRequest", timeout, UINT64)
         self._trace = trace

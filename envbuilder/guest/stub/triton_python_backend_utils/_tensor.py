@@ -9,7 +9,7 @@ from typing import Any, List, Set, Tuple
 
 import numpy as np
 
-from ._arguments import check_text
+from ._arguments import text
 from ._errors import TritonModelException
 from ._releases import lacks, refuse
 from ._types import BF16, NUMBERED, elements, numpy_to_triton_type
@@ -33,7 +33,7 @@ class Tensor:
     """The array given to the constructor: strings are serialized then, but ``as_numpy`` returns the given ones."""
 
     def __init__(self, name: str, data: np.ndarray[Any, Any], /) -> None:
-        check_text("Tensor", name)
+        name = text("Tensor", name)
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
         if not isinstance(data, np.ndarray):
@@ -49,7 +49,7 @@ class Tensor:
     @classmethod
     def from_dlpack(cls, name: str, source: Any, /) -> Tensor:
         """Return a tensor that shares memory with *source*, a DLPack capsule or an object with ``__dlpack__``."""
-        check_text("from_dlpack", name)
+        name = text("from_dlpack", name)
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
         if isinstance(source, np.ndarray):
