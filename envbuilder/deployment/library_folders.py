@@ -76,7 +76,7 @@ def describe_folder(folder: Path) -> LibraryModel:
     if describes_timm(config):
         return _timm(folder, config)
     named = config.get("architectures")
-    architecture = named[0] if isinstance(named, list) and named else None
+    architecture = named[0] if isinstance(named, list) and named else named
     if not isinstance(architecture, str):
         raise DeployError(
             f"{folder} contains no config.json that names an architecture",

@@ -53,6 +53,11 @@ def test_a_folder_of_timm(tmp_path: Path, more: dict[str, Any], image: tuple[int
     assert {"timm", "torchvision"} <= {str(one) for one in load_recipe(path).dependencies}
 
 
+def test_an_architecture_that_is_not_in_a_list(tmp_path: Path) -> None:
+    source = pretrained(tmp_path / "source", {"architectures": "BertModel", **BERT})
+    assert [one.name for one in describe_source(str(source)).outputs] == ["last_hidden_state"]
+
+
 def test_half_precision_is_what_comes_out(tmp_path: Path) -> None:
     config = {"architectures": ["BertModel"], "dtype": "bfloat16", **BERT}
     found = describe_source(str(pretrained(tmp_path / "source", config)))
