@@ -402,7 +402,7 @@ def make():
 """
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quantize_per|TypedStorage:UserWarning")
 def test_a_module_that_is_quantized(serve: Serve) -> None:
     """Its state_dict has values that are not tensors."""
     serve.write(QUANTIZED)

@@ -280,8 +280,10 @@ def test_an_error_that_nobody_foresaw_names_the_model(serve: Serve, monkeypatch:
 
 
 def test_a_function_without_inputs_makes_the_model(serve: Serve) -> None:
-    serve.write("import torch\n\ndef build():\n    return torch.nn.Identity()\n")
+    serve.write("import torch\n\ndef build():\n    return torch.nn.Linear(4, 3)\n")
     assert serve.error(simple()) == (
         "build takes no inputs, and a function is called with them: if it makes the model, name it with MODEL_CLASS"
     )
-    assert serve.load(simple(MODEL_CLASS="build"))
+    described = simple(MODEL_CLASS="build")
+    described["input"][0]["name"] = "input"
+    assert serve.load(described)
