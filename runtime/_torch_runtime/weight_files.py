@@ -45,6 +45,7 @@ _NO_POINTER = (*_PICTURES, ".mp4", ".wav", ".csv", ".parquet", ".ipynb", ".spm")
 """Suffixes of files in Git LFS that are not weights."""
 _NOTHING = "it is a link to nothing: copy the file itself into the version folder"
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
+_OTHER = "it is text"
 LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
 _NEVER = (".py", ".pyc", ".json", ".txt", ".md", ".yaml", ".yml", ".so", ".pbtxt", ".jinja", ".zip")
@@ -226,7 +227,7 @@ def examine(path: str) -> tuple[bool, str | None]:
     if head.startswith(LFS):
         other = name.endswith((*_NO_POINTER, *UNREADABLE)) and not likely
         return not other and not _TOKENIZER.fullmatch(name), problem
-    if problem and (named or (likely and not _TEXT.fullmatch(head))):
+    if likely and problem and (named or not problem.startswith(_OTHER)):  # words.bin may be a list of words
         return True, problem
     if head.startswith(b"PK\x03\x04") and not named:
         return _torch_zip(path, foreign=name.endswith((".npz", ".keras")))
@@ -245,7 +246,7 @@ def not_weights(head: bytes) -> str | None:
         return "it is a web page, not weights: a download that failed; download it again"
     if _TEXT.fullmatch(head):  # what hubs answer in place of a file, or pointers to one
         said = head[:32].decode().strip()
-        return f"it is text that begins with {said!r}, not weights: a download that failed; download it again"
+        return f"{_OTHER} that begins with {said!r}, not weights: a download that failed; download it again"
     return None
 
 
