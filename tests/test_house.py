@@ -16,6 +16,7 @@ LOOSE = {"__init__", "__main__", "bootstrap", "errors", "progress"}
 
 SHARED = {
     "deployment/code_reads.py": "code_reads.py",
+    "deployment/unread_weights.py": "unread_weights.py",
     "deployment/weight_files.py": "weight_files.py",
     "guest/equality.py": "equality.py",
 }

@@ -76,7 +76,7 @@ def describe_folder(folder: Path) -> LibraryModel:
     if describes_timm(config):
         return _timm(folder, config)
     named = config.get("architectures")
-    architecture = named[0] if isinstance(named, list) and named else None
+    architecture = named[0] if isinstance(named, list) and named else named
     if not isinstance(architecture, str):
         raise DeployError(
             f"{folder} contains no config.json that names an architecture",
@@ -269,6 +269,8 @@ def _sentences(folder: Path) -> LibraryModel:
                 size = int(_json(folder / path / "config.json")["out_features"])
             elif kind not in _SAME_SIZE:
                 raise ValueError(kind)
+        kept = _json(folder / "config_sentence_transformers.json").get("truncate_dim")
+        size = size if kept is None else min(size, int(kept))
         output = Tensor(name="sentence_embedding", data_type="FP32", dims=(size,))
         check(output)
     except UNTOLD as error:

@@ -20,6 +20,7 @@ from envbuilder.deployment.code_reads import mentioned, read_by_code
 from envbuilder.deployment.config import MODEL_DIRECTORY, RUNTIME_FILE, ModelConfig
 from envbuilder.deployment.plain_model import MOST_CODE, defines_model
 from envbuilder.deployment.runtime_files import foreign_name
+from envbuilder.deployment.unread_weights import find_elsewhere
 from envbuilder.deployment.versions import (
     VERSION,
     find_misnamed,
@@ -30,7 +31,6 @@ from envbuilder.deployment.versions import (
 from envbuilder.deployment.weight_files import (
     WeightSet,
     choose_named,
-    find_elsewhere,
     find_weights,
     is_pretrained,
     preferred,

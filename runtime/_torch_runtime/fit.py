@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
 import re
 from collections.abc import Collection
@@ -9,12 +10,14 @@ from typing import Any
 
 import torch
 
-from .errors import ModelError
-from .keys import DERIVED, EXTRA, State, fit_keys, listed
+from .errors import ModelError, describe
+from .keys import DERIVED, EXTRA, State, fit_keys, listed, versions_for
 from .log import Log
 
 _CAUSAL_MASK = re.compile(r"(^|.*\.)(attn|attention|attn\.attention)\.bias")
 """The causal mask of GPT-2 and similar models: a lower triangle of ones, ``[1, 1, n, n]``."""
+_MOST_SHOWN = 8
+"""How many tensors that do not fit are described."""
 
 
 def load_state(
@@ -36,10 +39,11 @@ def load_state(
     whole = module.state_dict(keep_vars=True)
     expected = {key: value for key, value in whole.items() if isinstance(value, torch.Tensor)}
     extras = {key: value for key, value in state.items() if key.endswith(EXTRA) and key in whole}
-    state = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    read, state = state, {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     state = _without_count(state, expected)
     aliases = _aliases(expected)
     fitted = fit_keys(state, expected, aliases, file)
+    versions = versions_for(read, whole, renamed=fitted.state is not state)
     state = fitted.state
     derived = _derived(module, state, expected)
     filled = {key: value for key, value in state.items() if key not in derived}
@@ -50,10 +54,13 @@ def load_state(
         # The parameters become the mapped pages (torch 2.1 and later), in the dtype of the file.
         assign = "assign" in inspect.signature(module.load_state_dict).parameters
         option = {"assign": True} if assign else {}
+        given: Any = collections.OrderedDict({**filled, **extras})
+        given._metadata = versions or None  # noqa: SLF001  # as torch names it
         try:
-            found = module.load_state_dict({**filled, **extras}, strict=False, **option)
-        except RuntimeError as error:  # a hook of the module's own
-            raise ModelError(f"{file} does not fit {type(module).__name__}: {error}") from error
+            found = module.load_state_dict(given, strict=False, **option)
+        except Exception as error:  # of the module's own code
+            told = str(error) if isinstance(error, RuntimeError) else describe(error, "")
+            raise ModelError(f"{file} does not fit {type(module).__name__}: {told}") from error
         missing = [key for key in found.missing_keys if not _may_be_absent(module, key, expected)]
         problems = [*_named("missing", missing), *_named("unexpected", found.unexpected_keys)]
         absent = [key for key in found.missing_keys if key not in missing and key not in derived]
@@ -121,7 +128,8 @@ def _misshapen(state: State, expected: State) -> list[str]:
             problems.append(f"{key} has the shape {list(given.shape)}, the model {list(tensor.shape)}")
         elif given.is_complex() and not tensor.is_complex():
             problems.append(f"{key} is complex, and the model's is not")
-    return problems
+    more = len(problems) - _MOST_SHOWN
+    return [*problems[:_MOST_SHOWN], f"and {more} more"] if more > 0 else problems
 
 
 def _is_number(tensor: torch.Tensor) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 import torch
 
@@ -19,8 +20,8 @@ DERIVED = re.compile(
     r"|attn_mask|(rotary_emb\.)?inv_freq|masked_bias|embed_positions\.weights)"
 )
 """Names of buffers that a constructor computes, and that only some releases of a library save."""
-EXTRA = "_extra_state"
-"""The end of keys whose values are not tensors but what ``get_extra_state`` of a module returned."""
+EXTRA = ("_extra_state", "_packed_params.dtype", "_packed_params._packed_params")
+"""Ends of keys whose values are not tensors: what ``get_extra_state`` returned, or layers of quantized modules."""
 _WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DistributedDataParallel and torch.compile add to each key."""
 _WRAPPING = {
@@ -163,6 +164,28 @@ def _prefixes(keys: list[str]) -> list[str]:
     low, high = min(keys), max(keys)
     length = next((i for i, (a, b) in enumerate(zip(low, high)) if a != b), min(len(low), len(high)))
     return [low[: place + 1] for place in range(length) if low[place] == "."]
+
+
+def versions_of(state: Any) -> dict[str, Any]:
+    """Return the versions of the modules whose ``state_dict`` *state* is, by their path: torch keeps them beside it."""
+    said = getattr(state, "_metadata", None)
+    if not isinstance(said, dict):
+        return {}
+    fits = all(isinstance(key, str) and isinstance(one, dict) for key, one in said.items())
+    return dict(said) if fits else {}
+
+
+def versions_for(state: Any, whole: Any, *, renamed: bool) -> dict[str, Any]:
+    """Return the versions with which to load *state* into a module whose ``state_dict`` is *whole*.
+
+    Modules that changed between releases of a library convert older weights, or refuse those of no version. Where
+    keys were *renamed*, those of the module itself are right if the file has as many of each; else none are known.
+    """
+    given, own = versions_of(state), versions_of(whole)
+    if not renamed:
+        return given
+    counts = [Counter(repr(one.get("version")) for one in versions.values()) for versions in (given, own)]
+    return own if not counts[1] - counts[0] else {}
 
 
 def listed(keys: Sequence[str]) -> str:

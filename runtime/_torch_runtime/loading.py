@@ -21,7 +21,8 @@ from .keys import listed
 from .log import Log
 from .parameters import NO_WEIGHTS, Parameters
 from .source import Files, ended, find_model, import_source, kind_of
-from .weight_files import UNREADABLE, WeightSet, choose_named, find_elsewhere, unclear, without_model
+from .unread_weights import find_elsewhere
+from .weight_files import UNREADABLE, WeightSet, choose_named, unclear, without_model
 from .weights import read_weights
 
 
@@ -214,6 +215,11 @@ def _function(found: Any, files: Files, folder: str, parameters: Parameters, evi
             raise ModelError(
                 f"{name} has no effect: {function} is a function, which is called with the inputs"
             )
+    if not _takes_inputs(found):
+        raise ModelError(
+            f"{function} takes no inputs, and a function is called with them: if it makes the model, name it with "
+            "MODEL_CLASS"
+        )
     stem = [one for one in files.sets if os.path.splitext(one.name)[0] == files.stem]
     read = read_by_code(folder, [one.name for one in stem])
     for one in stem:
@@ -223,6 +229,13 @@ def _function(found: Any, files: Files, folder: str, parameters: Parameters, evi
                 f"name it with MODEL_CLASS"
             )
     return Loaded(found, (), own=True)
+
+
+def _takes_inputs(function: Any) -> bool:
+    try:
+        return bool(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # written in C
+        return True
 
 
 def _load_alone(files: Files, folder: str, parameters: Parameters, device: torch.device | None) -> Loaded:

@@ -153,7 +153,7 @@ class Parameters:
         if sizes is not None and not isinstance(sizes, list):
             raise ModelError(f"WARMUP: batch must be a list of sizes, not {json.dumps(sizes)}")
         for size in sizes or []:
-            if not isinstance(size, int) or size < 1:
+            if type(size) is not int or size < 1:  # true is an int, too
                 raise ModelError(f"WARMUP: batch must contain sizes above 0, not {json.dumps(size)}")
             if size > largest:
                 raise ModelError(f"WARMUP: batch size {size} is above max_batch_size {largest}")

@@ -14,9 +14,11 @@ import torch
 from .errors import ModelError, describe
 from .evidence import Evidence
 from .generating import SEQUENCES, GeneratingModel
+from .keys import listed
 from .loading import Loaded, give_weights
 from .log import Log
-from .parameters import COMPILE, Parameters
+from .parameters import COMPILE, NO_WEIGHTS, Parameters
+from .pretrained_class import makes_models, named_class, without_pooler
 from .source import Files, kind_of
 from .tokenizing import SENTENCE, SentenceModel
 from .weight_files import (
@@ -31,7 +33,7 @@ from .weight_files import (
     read_json,
     unclear,
 )
-from .weights import read_state, unpickle
+from .weights import is_safetensors, read_state, unpickle
 
 _STANDARD = (
     "model.safetensors",
@@ -42,6 +44,10 @@ _STANDARD = (
 """Names of files that ``from_pretrained`` finds."""
 _TRUST = {"trust_remote_code", "weights_only"}
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+
+class MisfitError(ModelError):
+    """The library found weights of other names or shapes than its class has."""
 
 
 class Pretrained:
@@ -58,7 +64,8 @@ class Pretrained:
         Raises:
             ModelError: it cannot be loaded, or some of its weights are not in the folder.
         """
-        weights = self._weights()
+        constructed = self._parameters.model_weights == NO_WEIGHTS
+        weights = WeightSet(NO_WEIGHTS, ()) if constructed else self._weights()
         paths = tuple(os.path.join(self._folder, file) for file in weights.files)
         sentences = os.path.isfile(os.path.join(self._folder, MODULES)) and not set(outputs) - set(SENTENCE)
         if found is None and sentences:
@@ -71,18 +78,32 @@ class Pretrained:
                 "merge the adapter (merge_and_unload) and save the whole model"
             )
         config = self._config(transformers)
-        found = found or self._class(transformers, config)
-        if self._finds(weights):
-            module = self._from_pretrained(found, config, weights)
-            loaded = Loaded(module, paths, own=True)
-        else:
-            module = self._from_config(found, config)
-            loaded = give_weights(module, self._files, self._folder, self._parameters, Evidence(), self._log)
+        if found is None:
+            found = named_class(transformers, config, trusts=self._parameters.trust_remote_code)
+        elif not makes_models(found):
+            raise ModelError(f"MODEL_CLASS: {self._parameters.model_class} is not a class of models")
+        try:
+            loaded = self._by_library(found, config, weights, paths)
+        except MisfitError as misfit:
+            try:  # the keys of a wrapped model (module., _orig_mod.) mean nothing to the library
+                loaded = self._by_keys(found, config)
+            except ModelError:
+                raise misfit from None
+        module: Any = loaded.target
         if SEQUENCES in outputs:
             return loaded._replace(target=self._generating(module))
         if "past_key_values" not in outputs and getattr(module.config, "use_cache", None):
             module.config.use_cache = False  # outputs that are not configured need not be computed
         return loaded._replace(target=module.eval())
+
+    def _by_library(self, found: Any, config: Any, weights: WeightSet, paths: tuple[str, ...]) -> Loaded:
+        if not self._finds(weights):
+            return self._by_keys(found, config)
+        return Loaded(self._from_pretrained(found, config, weights), paths, own=True)
+
+    def _by_keys(self, found: Any, config: Any) -> Loaded:
+        module = self._from_config(found, config)
+        return give_weights(module, self._files, self._folder, self._parameters, Evidence(), self._log)
 
     def _generating(self, module: Any) -> torch.nn.Module:
         """Wrap *module* to answer with its generate(), uncompiled: each length would need its own graph."""
@@ -94,18 +115,25 @@ class Pretrained:
         return generating.eval()
 
     def _finds(self, weights: WeightSet) -> bool:
-        """Return whether ``from_pretrained`` chooses *weights*: it prefers a file to shards of the same format."""
+        """Return whether ``from_pretrained`` chooses and reads *weights*.
+
+        It prefers a file to shards of the same format, and takes the format from the name.
+        """
         one = weights.name.replace(".index.json", "")
         hidden = one != weights.name and os.path.exists(os.path.join(self._folder, one))
-        return weights.name in _STANDARD and not hidden
+        named = SAFETENSORS in weights.name
+        paths = [os.path.join(self._folder, file) for file in weights.files]
+        return weights.name in _STANDARD and not hidden and all(is_safetensors(one) == named for one in paths)
 
     def _check_sentences(self) -> None:
         """Refuse parameters that sentence-transformers ignores: it finds its weights itself."""
         parameters = self._parameters
         given = {"MODEL_KWARGS": parameters.model_kwargs, "MODEL_FUNCTION": parameters.model_function}
-        given["MODEL_WEIGHTS"] = parameters.model_weights if len(self._files.sets) > 1 else None
+        several, constructed = len(self._files.sets) > 1, parameters.model_weights == NO_WEIGHTS
+        given["MODEL_WEIGHTS"] = parameters.model_weights if several or constructed else None
         for name in [name for name, value in given.items() if value]:
-            cure = "keep only the wanted file" if name == "MODEL_WEIGHTS" else f"remove {name}"
+            chooses = name == "MODEL_WEIGHTS" and not constructed
+            cure = "keep only the wanted file" if chooses else f"remove {name}"
             raise ModelError(
                 f"{name} has no effect: modules.json describes the model, and sentence-transformers loads it; {cure}"
             )
@@ -183,25 +211,6 @@ class Pretrained:
                 setattr(config, key, value)
         return config
 
-    def _class(self, transformers: Any, config: Any) -> Any:
-        architectures = getattr(config, "architectures", None) or []
-        remote = getattr(config, "auto_map", None) or {}
-        if remote and self._parameters.trust_remote_code:
-            name = next((one for one in remote if one.startswith("AutoModel")), "AutoModel")
-            return getattr(transformers, name)
-        for name in architectures:
-            if hasattr(transformers, name):
-                return getattr(transformers, name)
-        if architectures and remote:
-            raise ModelError(
-                f"config.json names {architectures[0]}, whose code is in its own repository, which is not run: "
-                'TRUST_REMOTE_CODE: "true" runs the code in the version folder'
-            )
-        if architectures:
-            version = transformers.__version__
-            raise ModelError(f"config.json names {architectures[0]}, which transformers {version} has not")
-        return transformers.AutoModel
-
     def _from_pretrained(self, found: Any, config: Any, weights: WeightSet) -> Any:
         parameters, name = self._parameters, found.__name__
         options: dict[str, Any] = {"config": config, "local_files_only": True}
@@ -213,21 +222,24 @@ class Pretrained:
             options["trust_remote_code"] = True
         signature = inspect.signature(found.from_pretrained).parameters
         dtype = getattr(torch, parameters.dtype) if parameters.dtype else "auto"
+        options["ignore_mismatched_sizes"] = True  # they are refused below, by name
         options.setdefault("dtype" if "dtype" in signature or _is_v5() else "torch_dtype", dtype)
         try:
             module, told = found.from_pretrained(self._folder, output_loading_info=True, **options)
         except Exception as error:
             raise ModelError(f"{name}.from_pretrained: {_first(error)}") from error
         missing = sorted(map(str, told.get("missing_keys") or ()))
-        shapes = sorted(
-            str(one[0] if isinstance(one, tuple) else one) for one in told.get("mismatched_keys") or ()
-        )
+        shapes = sorted(map(_in_other_shape, told.get("mismatched_keys") or ()))
         if missing or shapes:
-            more = f" and {len(missing + shapes) - 8} more" if len(missing + shapes) > 8 else ""
-            raise ModelError(
-                f"the weights in the version folder do not fit {name}: missing: "
-                f"{', '.join((missing + shapes)[:8])}{more}; they would be random. MODEL_CLASS names the class "
-                "that the weights are of"
+            problems = [f"missing: {listed(missing)}"] * bool(missing) + [listed(shapes)] * bool(shapes)
+            hint = "MODEL_CLASS names the class that the weights are of"
+            if shapes:
+                hint = "config.json must be that of the weights; MODEL_KWARGS changes single values of it"
+            elif without_pooler(found, config, missing):
+                hint = 'MODEL_KWARGS: {"add_pooling_layer": false} serves the model without its pooler'
+            raise MisfitError(
+                f"the weights in the version folder do not fit {name}: {'; '.join(problems)}; they would be random. "
+                f"{hint}"
             )
         unexpected = sorted(map(str, told.get("unexpected_keys") or ()))
         if unexpected:
@@ -255,6 +267,15 @@ class Pretrained:
         return SentenceModel(model)
 
 
+def _in_other_shape(told: Any) -> str:
+    """Describe a key whose shape differs; releases of the library return it alone, or with both shapes."""
+    if not isinstance(told, tuple):
+        return f"{told} has another shape"
+    if len(told) < 3:
+        return f"{told[0]} has another shape"
+    return f"{told[0]} has the shape {list(told[1])}, the model {list(told[2])}"
+
+
 def _check_file(path: str) -> None:
     """Refuse a weight file that is invalid, truncated, or would run code when a library unpickles it.
 
@@ -263,7 +284,7 @@ def _check_file(path: str) -> None:
     kind, name = kind_of(path), os.path.basename(path)
     if kind != "state_dict":
         raise ModelError(f"{name} must contain weights, but contains {kind}")
-    if name.endswith(SAFETENSORS):
+    if is_safetensors(path):
         read_state(path)
     else:
         unpickle(path)

@@ -128,10 +128,21 @@ def import_source(path: str, package: str) -> types.ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ModelError(f"{os.path.basename(path)} cannot be imported: {describe(error, folder)}") from error
+        told = f"{describe(error, folder)}{_missing(error)}"
+        raise ModelError(f"{os.path.basename(path)} cannot be imported: {told}") from error
     except SystemExit as error:  # it would end the stub, which Triton waits for
         raise ModelError(ended(os.path.basename(path), error)) from error
     return module
+
+
+def _missing(error: Exception) -> str:
+    """Return what to do about a module that a model's code imports and that does not exist."""
+    name = (getattr(error, "name", None) or "").split(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not name or name.startswith(PACKAGE):
+        return ""
+    return (
+        f"; add what provides {name} to the recipe's dependencies, or put {name}.py into the version folder"
+    )
 
 
 def ended(what: str, error: SystemExit) -> str:

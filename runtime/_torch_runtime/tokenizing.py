@@ -10,6 +10,7 @@ import torch
 from .errors import ModelError, describe
 from .fields import Field
 from .parameters import Parameters
+from .weight_files import LFS
 
 SENTENCE = ("sentence_embedding", "token_embeddings")
 """Names of the outputs of sentence-transformers."""
@@ -222,7 +223,23 @@ def _load_tokenizer(folder: str, trusts: bool) -> Any:
                 'TRUST_REMOTE_CODE: "true" runs the code in the version folder'
             ) from error
         told = " ".join(describe(error, "").split())
-        raise ModelError(f"the tokenizer in the version folder cannot be loaded: {told}") from error
+        cure = _cure(folder)
+        raise ModelError(f"the tokenizer in the version folder cannot be loaded: {told}{cure}") from error
+
+
+def _cure(folder: str) -> str:
+    """Return what to do about a tokenizer that cannot be loaded, where transformers' own error does not say it."""
+    there = [name for name in TOKENIZER_FILES if os.path.isfile(os.path.join(folder, name))]
+    for name in there:
+        with open(os.path.join(folder, name), "rb") as file:
+            if file.read(len(LFS)) == LFS:
+                return f"; {name} is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
+    if "tokenizer.json" in there or not any(name.endswith((".model", ".spm")) for name in there):
+        return ""
+    return (
+        "; sentencepiece and protobuf are needed to read it: add them to the recipe's dependencies, or let "
+        "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) write a tokenizer.json, which needs neither"
+    )
 
 
 def most_tokens(model: torch.nn.Module, tokenizer: Any) -> int | None:

@@ -19,8 +19,8 @@ SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt")
 PROGRAM = ".pt2"
 INDEX = (".safetensors.index.json", ".bin.index.json")
 _LIBRARIES = (".h5", ".hdf5", ".keras", ".msgpack", ".npz", ".npy", ".gguf", ".onnx", ".tflite", ".pb", ".t7")
-_PICKLES = (".pkl", ".pickle", ".bin", ".tar")
-_GENERAL = (".weights", ".ot", ".pdparams", ".params", ".caffemodel", ".distcp")
+_PICKLES = (".pkl", ".pickle", ".bin", ".tar", ".joblib", ".dill", ".nemo", ".mar")
+_GENERAL = (".weights", ".ot", ".pdparams", ".params", ".caffemodel", ".distcp", ".engine", ".plan")
 UNREADABLE = (*_LIBRARIES, *_PICKLES, *_GENERAL)
 """Suffixes of weights in other frameworks' formats, which count only if a model has no other weights."""
 CONFIG = "config.json"
@@ -31,10 +31,7 @@ MOST_INDEX = 64 * 2**20
 """Largest index that is read, in bytes."""
 MOST_DIRECTORY = 32 * 2**20
 """Largest zip directory that is read, in bytes: torch writes one member for each tensor, this is 700,000."""
-MOST_FILES = 10_000
-"""How many files below a version folder are examined."""
-
-_TRAINING = re.compile(
+TRAINING = re.compile(
     r"(training_args|optimizer.*|scheduler.*|scaler|rng_state.*|random_states.*)\.(bin|pt|pth|pkl)"
 )
 """Files that trainers write beside the weights to resume training."""
@@ -43,21 +40,18 @@ _SHARD = re.compile(
 )
 _NEWER = re.compile(r"model(-\*-of-\d{5})?\.safetensors(\.index\.json)?")
 _OLDER = re.compile(r"pytorch_model(-\*-of-\d{5})?\.bin(\.index\.json)?")
-_PACKED = re.compile(
-    r"\.(safetensors|pt|pth|ckpt|bin|pt2)\.(gz|xz|bz2|zst|zip|7z)$|\.(tar\.(gz|xz|bz2|zst)|tgz|7z|rar)$"
-)
-"""Matches names of compressed files that may hold weights; of a plain zip archive, the member names are read."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf")
 _NO_POINTER = (*_PICTURES, ".mp4", ".wav", ".csv", ".parquet", ".ipynb", ".spm")
 """Suffixes of files in Git LFS that are not weights."""
 _NOTHING = "it is a link to nothing: copy the file itself into the version folder"
-_LFS = b"version https://git-lfs"
+_TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
+_OTHER = "it is text"
+LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")
 _NEVER = (".py", ".pyc", ".json", ".txt", ".md", ".yaml", ".yml", ".so", ".pbtxt", ".jinja", ".zip")
 LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 """The first bytes of a file of torch.save before 1.6."""
 _OURS = ("compiled.",)
-_FOLDERS = ("_torch_runtime", "__pycache__")
 
 
 class WeightSet(NamedTuple):
@@ -95,6 +89,8 @@ def find_weights(folder: str, leave_out: Iterable[str] = ()) -> list[WeightSet]:
     shards = [match for match in map(_SHARD.fullmatch, rest) if match]
     groups = sorted({(match["stem"], match["count"], match["suffix"]) for match in shards})
     for stem, count, suffix in groups:
+        if any(one.name == f"{stem}{suffix}.index.json" and not one.files for one in found):
+            continue  # they belong to an index that is broken
         parts: tuple[str, ...] = tuple(
             f"{stem}-{number:05}-of-{count}{suffix}" for number in range(1, int(count) + 1)
         )
@@ -164,7 +160,7 @@ def without_model(folder: str) -> str:
     if os.path.isfile(os.path.join(folder, ADAPTER)):
         return "they are an adapter of PEFT: merge it into its model (merge_and_unload), and save_pretrained the whole"
     if os.path.isfile(os.path.join(folder, CONFIG)):
-        is_json = bool(read_json(os.path.join(folder, CONFIG)))
+        is_json = read_json(os.path.join(folder, CONFIG)) is not None
         said = "names no model_type, and no architectures" if is_json else "is not JSON"
         return f"add the model.py that defines it; {CONFIG} is not one of transformers': it {said}"
     return "add the model.py that defines it"
@@ -214,7 +210,7 @@ def examine(path: str) -> tuple[bool, str | None]:
     A truncated file, an LFS pointer and a dangling link count: without them a model would have random weights.
     """
     name = os.path.basename(path).lower()
-    if _TRAINING.fullmatch(name) or name.endswith(_NEVER):
+    if TRAINING.fullmatch(name) or name.endswith(_NEVER):
         return False, None
     named = is_named(name)
     likely = named or name.endswith(".bin")
@@ -228,10 +224,10 @@ def examine(path: str) -> tuple[bool, str | None]:
     except OSError as error:
         return likely, f"{error.strerror or error}; it must be readable for the server"
     problem = not_weights(head)
-    if head.startswith(_LFS):
+    if head.startswith(LFS):
         other = name.endswith((*_NO_POINTER, *UNREADABLE)) and not likely
         return not other and not _TOKENIZER.fullmatch(name), problem
-    if likely and problem:
+    if likely and problem and (named or not problem.startswith(_OTHER)):  # words.bin may be a list of words
         return True, problem
     if head.startswith(b"PK\x03\x04") and not named:
         return _torch_zip(path, foreign=name.endswith((".npz", ".keras")))
@@ -244,10 +240,13 @@ def not_weights(head: bytes) -> str | None:
     """Return why a file that begins with *head* cannot hold weights, whatever its name; None: it may."""
     if not head:
         return "it is empty: copy or download it again"
-    if head.startswith(_LFS):
+    if head.startswith(LFS):
         return "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
     if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
         return "it is a web page, not weights: a download that failed; download it again"
+    if _TEXT.fullmatch(head):  # what hubs answer in place of a file, or pointers to one
+        said = head[:32].decode().strip()
+        return f"{_OTHER} that begins with {said!r}, not weights: a download that failed; download it again"
     return None
 
 
@@ -286,41 +285,6 @@ def zip_members(path: str) -> list[zipfile.ZipInfo]:
             raise OversizedZip(f"its directory has {end[5]:,} bytes, of {MOST_DIRECTORY:,} at most")
         with zipfile.ZipFile(file) as archive:
             return archive.infolist()
-
-
-def find_elsewhere(folder: str) -> list[str]:
-    """Return files, relative to *folder*, that may hold weights but are not read: elsewhere, packed, foreign."""
-    above = os.path.dirname(os.path.abspath(folder))
-    with os.scandir(above) as entries:
-        beside = sorted(one.name for one in entries if is_named(one.name) and one.is_file())
-    found = [os.path.join(os.pardir, name) for name in beside if holds_weights(os.path.join(above, name))]
-    seen = 0
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _FOLDERS and not name.startswith("."))
-        for name in sorted(names):
-            seen += 1
-            path = os.path.join(root, name)
-            hidden = name.startswith(".") and not name.startswith("._")  # the latter are macOS's
-            deeper = (root != folder or hidden) and not name.endswith(INDEX) and holds_weights(path)
-            foreign = name.lower().endswith(UNREADABLE) and not _TRAINING.fullmatch(name)
-            if deeper or foreign or _holds_packed(path):
-                found.append(os.path.relpath(path, folder))
-        if seen > MOST_FILES:
-            break
-    return found
-
-
-def _holds_packed(path: str) -> bool:
-    """Return whether an archive may hold weights, judging by its name or the names of its members."""
-    name = os.path.basename(path).lower()
-    if _PACKED.search(name):
-        return True
-    if not name.endswith(".zip"):
-        return False
-    try:
-        return any(is_named(member.filename) for member in zip_members(path))
-    except (OversizedZip, zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return True
 
 
 def choose_named(folder: str, wanted: str) -> WeightSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import importlib
 import inspect
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from .errors import ModelError, describe
-from .keys import EXTRA
+from .keys import EXTRA, versions_of
 from .weight_files import LEGACY
 
 MOST_HEADER = 100_000_000
@@ -53,6 +54,8 @@ def read_weights(paths: Sequence[str], key: str | None = None) -> dict[str, torc
     Raises:
         ModelError: a file cannot be read, or two of them hold the same key.
     """
+    if len(paths) == 1:
+        return read_state(paths[0], key)
     state: dict[str, torch.Tensor] = {}
     for path in paths:
         part = read_state(path, key)
@@ -66,7 +69,7 @@ def read_weights(paths: Sequence[str], key: str | None = None) -> dict[str, torc
 def read_state(path: str, key: str | None = None) -> dict[str, torch.Tensor]:
     """Read a state_dict, its tensors mapped from the file; never run code in it."""
     name = os.path.basename(path)
-    if _is_safetensors(path) or (path.endswith(".safetensors") and not _is_pickle(path)):
+    if is_safetensors(path):
         if key is not None:
             raise ModelError(f"{name} holds one state_dict, as all files of safetensors: leave out #{key}")
         return _read_safetensors(path)
@@ -132,10 +135,11 @@ def _is_pickle(path: str) -> bool:
     return zipfile.is_zipfile(path) or (head.startswith(b"\x80") and LEGACY in head)
 
 
-def _is_safetensors(path: str) -> bool:
-    """Return whether a file with another suffix is in safetensors format: its header is JSON."""
+def is_safetensors(path: str) -> bool:
+    """Return whether a file is in safetensors format, whatever its name; a damaged one is, by its suffix."""
     with open(path, "rb") as file:
-        return file.read(10)[8:] == b'{"'
+        by_content = file.read(10)[8:] == b'{"'  # the header is JSON
+    return by_content or (path.endswith(".safetensors") and not _is_pickle(path))
 
 
 def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tensor]:
@@ -155,9 +159,9 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
             raise ModelError(
                 f"{name} has no state_dict {wanted!r}; it has {', '.join(inside) or 'none by name'}"
             )
-        return dict(inside[wanted])
+        return _copied(inside[wanted])
     if _is_state(state):
-        return dict(state)
+        return _copied(state)
     main = inside.get("state_dict")  # used by Lightning and many others
     if main is not None:
         inside = {key: one for key, one in inside.items() if one is main or _is_another(one, main, key)}
@@ -168,8 +172,11 @@ def _state_in(state: Any, name: str, wanted: str | None) -> dict[str, torch.Tens
             f"{name} holds several state_dicts: {several}; say which: MODEL_WEIGHTS {name}#{first}, for instance"
         )
     if inside:
-        return dict(next(iter(inside.values())))
-    raise ModelError(f"{name} contains a {type(state).__name__}, not a state_dict{_no_tensor(state)}")
+        return _copied(next(iter(inside.values())))
+    raise ModelError(
+        f"{name} contains a {type(state).__name__}, not a state_dict{_no_tensor(state)}; save it again as "
+        "torch.save(module.state_dict(), path)"
+    )
 
 
 def _states(state: Any, depth: int = 0) -> dict[str, Any]:
@@ -188,7 +195,15 @@ def _below(state: Any, prefix: str) -> dict[str, Any]:
     """Return the entries of a state_dict below *prefix*, without it; empty if the file has several state_dicts."""
     states = [state] if _is_state(state) else list(_states(state).values())
     flat = states[0] if len(states) == 1 else {}
-    return {key[len(prefix) :]: value for key, value in flat.items() if key.startswith(prefix)}
+    part = {key[len(prefix) :]: value for key, value in flat.items() if key.startswith(prefix)}
+    return _copied(part, versions_of(flat))
+
+
+def _copied(state: dict[str, Any], versions: Any = None) -> dict[str, Any]:
+    """Return a copy of *state* with the *versions* of its modules, or else its own."""
+    copy: Any = collections.OrderedDict(state)
+    copy._metadata = versions_of(state) if versions is None else versions  # noqa: SLF001  # as torch names it
+    return copy  # type: ignore[no-any-return]
 
 
 def _is_another(one: dict[str, Any], main: dict[str, Any], key: str) -> bool:

@@ -53,6 +53,18 @@ def test_a_folder_of_timm(tmp_path: Path, more: dict[str, Any], image: tuple[int
     assert {"timm", "torchvision"} <= {str(one) for one in load_recipe(path).dependencies}
 
 
+def test_an_architecture_that_is_not_in_a_list(tmp_path: Path) -> None:
+    source = pretrained(tmp_path / "source", {"architectures": "BertModel", **BERT})
+    assert [one.name for one in describe_source(str(source)).outputs] == ["last_hidden_state"]
+
+
+@pytest.mark.parametrize(("kept", "size"), [(8, 8), (64, 32), (None, 32)])
+def test_embeddings_that_are_cut(tmp_path: Path, kept: int | None, size: int) -> None:
+    source = sentences(tmp_path / "source", {"embedding_dimension": 32, "pooling_mode": "cls"})
+    (source / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": kept}))
+    assert [one.dims for one in describe_source(str(source)).outputs] == [(size,)]
+
+
 def test_half_precision_is_what_comes_out(tmp_path: Path) -> None:
     config = {"architectures": ["BertModel"], "dtype": "bfloat16", **BERT}
     found = describe_source(str(pretrained(tmp_path / "source", config)))

@@ -14,6 +14,7 @@ from tests.runtime.conftest import Serve
 
 pytestmark = pytest.mark.torch
 
+CURE = "save it again as torch.save(module.state_dict(), path)"
 X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
 TIED = """
 import torch
@@ -265,7 +266,7 @@ def test_a_wrapper_in_the_file_and_a_prefix_in_the_model(serve: Serve) -> None:
 def test_what_is_no_state_dict_names_its_key(serve: Serve, state: Any, told: str) -> None:
     serve.write(LINEAR)
     torch.save(state, serve.folder() / "model.pt")
-    assert serve.error(simple()) == f"model.pt contains a dict, not a state_dict: {told}"
+    assert serve.error(simple()) == f"model.pt contains a dict, not a state_dict: {told}; {CURE}"
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.bool])
@@ -315,3 +316,104 @@ class Net(torch.nn.Module):
     assert serve.warnings() == [
         "net: no weights were loaded into head.weight, head.bias of Net: as constructed"
     ]
+
+
+MANY = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(10))
+
+    def forward(self, x):
+        return self.layers[0](x)
+"""
+
+
+def test_many_shapes_are_cut(serve: Serve) -> None:
+    serve.write(MANY)
+    layers = torch.nn.ModuleList(torch.nn.Linear(5, 5) for _ in range(10))
+    torch.save(
+        {f"layers.{key}": value for key, value in layers.state_dict().items()}, serve.folder() / "a.pt"
+    )
+    said = serve.error(simple())
+    assert said.endswith("; layers.3.bias has the shape [5], the model [4]; and 12 more")
+
+
+VERSIONED = """
+import torch
+
+class Net(torch.nn.Module):
+    _version = 2
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 3)
+
+    def _load_from_state_dict(self, state, prefix, metadata, *rest):
+        if metadata.get("version") not in (1, 2):  # as torchvision's MNASNet
+            raise ValueError(f"version should be 1 or 2, not {metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    def forward(self, x):
+        return self.linear(x)
+"""
+
+
+class Versioned(torch.nn.Module):
+    """Has a version, which torch.save keeps beside its weights."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 3)
+
+
+@pytest.mark.parametrize("wrap", ["", "module", "checkpoint", "two"])
+def test_versions_of_modules_are_kept(serve: Serve, wrap: str) -> None:
+    serve.write(VERSIONED)
+    net = Versioned()
+    saved: Any = torch.nn.ModuleDict({"module": net}).state_dict() if wrap == "module" else net.state_dict()
+    saved = {"epoch": 1, "state_dict": saved} if wrap == "checkpoint" else saved
+    named = {}
+    if wrap == "two":
+        saved = torch.nn.ModuleDict({"net": net, "average": Versioned()}).state_dict()
+        named = {"MODEL_WEIGHTS": "a.pt#net."}
+    torch.save(saved, serve.folder() / "a.pt")
+    model = serve.load(simple(**named))
+    assert torch.equal(model.instance.engine.model.eager.linear.weight, net.linear.weight)
+
+
+def test_what_the_code_of_a_module_refuses(serve: Serve) -> None:
+    serve.write(VERSIONED)
+    save_file(Versioned().state_dict(), serve.folder() / "model.safetensors")  # keeps no versions
+    assert serve.error(simple()) == (
+        "model.safetensors does not fit Net: ValueError: version should be 1 or 2, not None"
+    )
+
+
+QUANTIZED = """
+import torch
+
+def make():
+    return torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(torch.nn.Linear(4, 3)))
+"""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quantize_per|TypedStorage:UserWarning")
+def test_a_module_that_is_quantized(serve: Serve) -> None:
+    """Its state_dict has values that are not tensors."""
+    serve.write(QUANTIZED)
+    quantize: Any = torch.ao.quantization.quantize_dynamic
+    net = quantize(torch.nn.Sequential(torch.nn.Linear(4, 3)))
+    torch.save(net.state_dict(), serve.folder() / "model.pt")
+    described = simple(MODEL_CLASS="make")
+    described["input"][0]["name"] = "input"
+    x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+    y = serve.load(described).infer(input=x)["y"]
+    np.testing.assert_allclose(y, net(torch.from_numpy(x)).numpy(), rtol=1e-6)
+    float_state = torch.nn.Sequential(torch.nn.Linear(4, 3)).state_dict()
+    torch.save(float_state, serve.folder() / "model.pt")
+    assert serve.error(described).startswith("model.pt does not fit Sequential: KeyError: ")

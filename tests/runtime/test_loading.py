@@ -277,3 +277,13 @@ def test_an_error_that_nobody_foresaw_names_the_model(serve: Serve, monkeypatch:
         LINEAR.replace("return self.linear(x)", "pass\n\n    def to(self, **_):\n        raise KeyError(1)")
     )
     assert serve.error(simple(MODEL_WEIGHTS="none")) == "KeyError: 1 (model.py, line 13)"
+
+
+def test_a_function_without_inputs_makes_the_model(serve: Serve) -> None:
+    serve.write("import torch\n\ndef build():\n    return torch.nn.Linear(4, 3)\n")
+    assert serve.error(simple()) == (
+        "build takes no inputs, and a function is called with them: if it makes the model, name it with MODEL_CLASS"
+    )
+    described = simple(MODEL_CLASS="build")
+    described["input"][0]["name"] = "input"
+    assert serve.load(described)

@@ -111,6 +111,7 @@ def test_whether_requests_compile(net: Serve) -> None:
 def test_warmup_of_another_form(net: Serve) -> None:
     assert message(net, "WARMUP", '{"sizes": [1]}') == "WARMUP has no key 'sizes': allowed are batch, dims"
     assert message(net, "WARMUP", '{"batch": [0]}') == "WARMUP: batch must contain sizes above 0, not 0"
+    assert message(net, "WARMUP", '{"batch": [true]}') == "WARMUP: batch must contain sizes above 0, not true"
     assert message(net, "WARMUP", '{"batch": 4}') == "WARMUP: batch must be a list of sizes, not 4"
     assert message(net, "WARMUP", '{"batch": [9]}') == "WARMUP: batch size 9 is above max_batch_size 8"
     assert message(net, "WARMUP", '{"dims": {"z": [4]}}') == (

@@ -185,3 +185,99 @@ def test_generate_answers_for_sequences(transformers: Serve, monkeypatch: pytest
     np.testing.assert_array_equal(model.infer(input=X)["sequences"], X[:, :3] + 1)
     assert transformers.warnings() == [f"net: {SEED} has no effect: generate() is not compiled"]
     assert any("served by eager" in text for _, text in transformers.pb.Logger.lines)
+
+
+def told_by_library(monkeypatch: pytest.MonkeyPatch, **told: Any) -> None:
+    """Let the stand-in report what does not fit, as transformers does."""
+
+    def from_pretrained(cls: Any, *_: Any, **options: Any) -> Any:
+        assert options["ignore_mismatched_sizes"]  # else it raises an error that names no key
+        return cls(4, 3), told
+
+    monkeypatch.setattr(Pretrained, "from_pretrained", classmethod(from_pretrained))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_weights_of_a_wrapped_model(
+    transformers: Serve, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    """The library makes nothing of such keys: all weights would be random."""
+    told_by_library(monkeypatch, missing_keys={"weight", "bias"}, unexpected_keys={f"{prefix}weight"})
+    state = {f"{prefix}weight": torch.ones(3, 4), f"{prefix}bias": torch.zeros(3)}
+    save_file(state, transformers.folder() / "model.safetensors")
+    np.testing.assert_allclose(
+        transformers.load(simple()).infer(x=X)["y"], X.sum(1, keepdims=True) * [[1] * 3]
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"missing_keys": ["b", "a"]}, "missing: a, b; they would be random. MODEL_CLASS names the class"),
+        (
+            {"mismatched_keys": [("a", (3,), (7,))]},
+            "a has the shape [3], the model [7]; they would be random. con",
+        ),
+        ({"mismatched_keys": ["a"], "missing_keys": ["b"]}, "missing: b; a has another shape; they would be"),
+        (
+            {"missing_keys": [f"k{n}" for n in range(12)]},
+            "missing: k0, k1, k10, k11, k2, k3, k4, k5 and 4 more; they",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_the_class(
+    transformers: Serve, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], expected: str
+) -> None:
+    told_by_library(monkeypatch, **told)
+    save_file({"other": torch.ones(1)}, transformers.folder() / "model.safetensors")
+    said = transformers.error(simple())
+    assert said.startswith("the weights in the version folder do not fit Pretrained: ")
+    assert expected in said
+
+
+def test_a_hint_for_a_pooler_without_weights(transformers: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_by_library(monkeypatch, missing_keys=["pooler.dense.weight"])
+
+    def made(self: Any, *_: Any, add_pooling_layer: bool = True) -> None:
+        torch.nn.Linear.__init__(self, 4, 3)
+
+    monkeypatch.setattr(Pretrained, "__init__", made)
+    save_file({"other": torch.ones(1)}, transformers.folder() / "model.safetensors")
+    assert 'MODEL_KWARGS: {"add_pooling_layer": false} serves the model without' in transformers.error(
+        simple()
+    )
+
+
+def test_a_model_as_constructed(transformers: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pretrained, "from_pretrained", None)
+    transformers.load(simple(MODEL_WEIGHTS="none"))
+    (transformers.folder() / "model.safetensors").unlink()
+    transformers.load(simple(MODEL_WEIGHTS="none"))
+
+
+def test_a_sentence_model_is_never_as_constructed(serve: Serve) -> None:
+    (serve.folder() / "modules.json").write_text("[]")
+    config = simple(MODEL_WEIGHTS="none")
+    config["output"][0]["name"] = "sentence_embedding"
+    assert serve.error(config).endswith("sentence-transformers loads it; remove MODEL_WEIGHTS")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_a_format_that_the_library_takes_for_another(
+    transformers: Serve, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It goes by the name: safetensors in a .bin, or the reverse, fail there."""
+    monkeypatch.setattr(Pretrained, "from_pretrained", None)
+    folder = transformers.folder()
+    state = {"weight": torch.full((3, 4), 2.0), "bias": torch.zeros(3)}
+    (folder / "model.safetensors").unlink()
+    (save_file if name.endswith(".bin") else torch.save)(state, folder / name)
+    y = transformers.load(simple()).infer(x=X)["y"]
+    np.testing.assert_allclose(y, 2 * X.sum(1, keepdims=True) * [[1] * 3])
+
+
+def test_a_class_that_makes_no_models(transformers: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = type("Tokenizer", (), {"from_pretrained": None})
+    monkeypatch.setattr(sys.modules["transformers"], "Tokenizer", tokenizer, raising=False)
+    said = transformers.error(simple(MODEL_CLASS="transformers:Tokenizer"))
+    assert said == "MODEL_CLASS: transformers:Tokenizer is not a class of models"

@@ -208,7 +208,8 @@ def test_nothing_to_serve(serve: Serve) -> None:
 def test_a_file_that_cannot_be_imported(serve: Serve) -> None:
     serve.write("import torch\nimport not_there\n")
     assert serve.error(simple()) == (
-        "model.py cannot be imported: ModuleNotFoundError: No module named 'not_there' (model.py, line 2)"
+        "model.py cannot be imported: ModuleNotFoundError: No module named 'not_there' (model.py, line 2); "
+        "add what provides not_there to the recipe's dependencies, or put not_there.py into the version folder"
     )
     serve.write("def f(:\n")
     assert serve.error(simple()) == (

@@ -179,3 +179,70 @@ def test_text_for_a_folder_that_cannot_take_it(serve: Serve) -> None:
     assert told.startswith(
         "input 'text' is TYPE_STRING, and the version folder has no tokenizer (tokenizer.json, "
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"spiece.model": b"\n"},
+            "sentencepiece and protobuf are needed to read it: add them to the recipe's",
+        ),
+        ({"tokenizer.json": b"{", "spiece.model": b""}, "ValueError: as it is"),
+        ({"vocab.txt": b"a"}, "ValueError: as it is"),
+        (
+            {"vocab.txt": b"version https://git-lfs.github.com/spec/v1\n"},
+            "vocab.txt is a Git LFS pointer, not the file itself: `git lfs pull` fetches that",
+        ),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_loaded(
+    text: Serve, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes], told: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("as it is")
+
+    monkeypatch.setattr(sys.modules["transformers"].AutoTokenizer, "from_pretrained", fail)
+    (text.folder() / "sentencepiece.bpe.model").unlink()
+    for name, content in files.items():
+        (text.folder() / name).write_bytes(content)
+    said = text.error(described())
+    assert said.startswith("the tokenizer in the version folder cannot be loaded: ValueError: as it is")
+    assert told in said
+    assert ("sentencepiece" in said) is ("sentencepiece" in told)
+
+
+class Sentences(torch.nn.Sequential):
+    """Stands in for a model of sentence-transformers: an embedding is a text's length."""
+
+    max_seq_length = 8
+    tokenizer = None
+
+    def __init__(self) -> None:
+        super().__init__(torch.nn.Linear(1, 1))
+        self.asked: list[tuple[list[str], dict[str, Any]]] = []
+
+    def get_max_seq_length(self) -> int:
+        return self.max_seq_length
+
+    def encode(self, texts: list[str], **options: Any) -> torch.Tensor:
+        self.asked.append((texts, options))
+        return torch.tensor([[float(len(one))] for one in texts])
+
+
+@pytest.mark.parametrize("longest", [None, 5])
+def test_texts_of_a_sentence_model_go_through_its_encode(longest: int | None) -> None:
+    """It applies prompts and lower case, and keeps the order of the texts."""
+    module, library = load_runtime().runtime_module("tokenizing"), Sentences()
+    parameters = types.SimpleNamespace(longest_text=longest, trust_remote_code=False)
+    model = module.with_tokenizer(
+        module.SentenceModel(library), "", parameters, ["input_ids"], ["sentence_embedding"]
+    )
+    assert model(["a", "four", ""])["sentence_embedding"].tolist() == [[1.0], [4.0], [0.0]]
+    assert library.max_seq_length == (longest or 8)
+    (asked,) = library.asked
+    assert asked == (
+        ["a", "four", ""],
+        {"batch_size": 3, "convert_to_tensor": True, "show_progress_bar": False},
+    )
+    assert model([])["sentence_embedding"].numel() == 0

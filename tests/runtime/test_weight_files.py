@@ -304,6 +304,7 @@ NOTHING = "it is a link to nothing: copy the file itself into the version folder
 ZIP = "it is truncated or damaged: a zip archive without its end; copy or download it again"
 EMPTY = "it is empty: copy or download it again"
 PAGE = "it is a web page, not weights: a download that failed; download it again"
+TEXT = "it is text that begins with '{}', not weights: a download that failed; download it again"
 PULL = "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches that"
 
 
@@ -323,6 +324,9 @@ PULL = "it is a Git LFS pointer, not the file itself: `git lfs pull` fetches tha
             b"<!DOCTYPE html><p>",
             "it is a web page, not weights: a download that failed; download it again",
         ),
+        ("model.safetensors", b'{"error":"no such file"}', TEXT.format('{"error":"no such file"}')),
+        ("model.pt", b"Entry not found", TEXT.format("Entry not found")),
+        ("pytorch_model.bin", b"# xet version 0\nhash = 1\n", TEXT.format("# xet version 0\\nhash = 1")),
     ],
 )
 def test_a_damaged_file_is_named_and_not_passed_over(
@@ -507,3 +511,14 @@ def test_an_index_that_leaves_a_shard_out(serve: Serve) -> None:
         "model.safetensors.index.json cannot be read: it does not name model-00002-of-00002.safetensors, "
         "which is one of its shards"
     )
+
+
+@pytest.mark.parametrize("text", ["{}", "[", '{"weight_map": {"a": "../x"}}'])
+def test_shards_beside_a_broken_index(serve: Serve, text: str) -> None:
+    serve.write(LINEAR)
+    for number, (key, value) in enumerate(state().items(), 1):
+        save_file({key: value}, serve.folder() / f"model-{number:05}-of-00002.safetensors")
+    (serve.folder() / "model.safetensors.index.json").write_text(text)
+    assert serve.error(simple()).startswith("model.safetensors.index.json cannot be read: it")
+    (serve.folder() / "model.safetensors.index.json").unlink()
+    assert is_loaded(serve.load(simple()))

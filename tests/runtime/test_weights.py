@@ -142,7 +142,9 @@ def test_a_whole_module_pickled(serve: Serve, linear: torch.nn.Linear) -> None:
 def test_a_pickle_of_something_else(serve: Serve) -> None:
     serve.write(LINEAR)
     torch.save([torch.zeros(1)], serve.folder() / "model.pt")
-    assert serve.error(simple()) == "model.pt contains a list, not a state_dict"
+    assert serve.error(simple()) == (
+        "model.pt contains a list, not a state_dict; save it again as torch.save(module.state_dict(), path)"
+    )
 
 
 def _zip_bomb(path: Path, pickled: bytes, unpacked: int) -> None:

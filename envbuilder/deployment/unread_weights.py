@@ -1,0 +1,1 @@
+../../runtime/_torch_runtime/unread_weights.py
