@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def made_up(config: model_config_pb2.ModelConfig) -> Questions:
     sizes = batch_sizes(config)
     for size in sizes:
         total = sum(
-            array_size(data_type(field), [size, *_dims(field)], f"input {field.name!r}")
+            array_size(data_type(field), [size, *_dims(field, config)], f"input {field.name!r}")
             for field in config.input
         )
         if total > MOST:
@@ -142,14 +143,31 @@ def make_inputs(config: model_config_pb2.ModelConfig, size: int) -> Inputs:
     random = np.random.default_rng(size)
     inputs = {}
     for field in config.input:
-        dims = _dims(field)
+        dims = _dims(field, config)
         shape = [size, *dims] if config.max_batch_size > 0 else dims
         inputs[field.name] = random_values(random, data_type(field), shape)
     return inputs
 
 
-def _dims(field: Any) -> list[int]:
+def _dims(field: Any, config: model_config_pb2.ModelConfig) -> list[int]:
+    """Return the dims of a request: those that WARMUP names, as the model may accept no others, else made-up ones."""
+    warm = _warmup_dims(config).get(field.name)
+    if isinstance(warm, list) and len(warm) == len(field.dims):
+        pairs = list(zip(warm, field.dims, strict=True))
+        if all(type(size) is int and size > 0 and dim in (-1, size) for size, dim in pairs):
+            return warm
     return [36 + 8 * axis if dim == -1 else int(dim) for axis, dim in enumerate(field.dims)]
+
+
+def _warmup_dims(config: model_config_pb2.ModelConfig) -> dict[str, Any]:
+    """Return the first sizes that the parameter WARMUP names, by input; if it is invalid, the runtime says so."""
+    try:
+        found = json.loads(config.parameters["WARMUP"].string_value) if "WARMUP" in config.parameters else {}
+    except (ValueError, RecursionError):
+        return {}
+    dims = found.get("dims") if isinstance(found, dict) else None
+    first = dims[0] if isinstance(dims, list) and dims else dims
+    return first if isinstance(first, dict) else {}
 
 
 def array_size(kind: str, shape: Sequence[int], what: str) -> int:

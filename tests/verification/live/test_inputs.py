@@ -52,6 +52,27 @@ def test_inputs_without_batches() -> None:
     assert sample.make_inputs(model, 1)["x"].shape == (3,)
 
 
+@pytest.mark.parametrize(
+    ("warmup", "length"),
+    [
+        ('{"dims": {"x": [16000]}}', 16000),
+        ('{"dims": [{"x": [7]}, {"x": [9]}], "batch": [2]}', 7),
+        ('{"dims": {"y": [7]}}', 36),
+        ('{"dims": {"x": [7, 7]}}', 36),
+        ('{"dims": {"x": [true]}}', 36),
+        ('{"dims": {"x": [0]}}', 36),
+        ('{"dims": 3}', 36),
+        ("false", 36),
+        ("{", 36),
+    ],
+)
+def test_sizes_that_a_warm_up_names(warmup: str, length: int) -> None:
+    asked = config('max_batch_size: 2 input { name: "x" data_type: TYPE_FP32 dims: [ -1 ] }')
+    asked.parameters["WARMUP"].string_value = warmup
+    shapes = [case.inputs["x"].shape for case in sample.made_up(asked).cases]
+    assert shapes == [(1, length), (2, length)]
+
+
 def test_saved_and_loaded(tmp_path: Path) -> None:
     model = config('max_batch_size: 4 input [ { name: "a/b" data_type: TYPE_STRING dims: [ 1 ] } ]')
     odd = np.array([[b"\0\xff\0"], [b""]], dtype=object)
