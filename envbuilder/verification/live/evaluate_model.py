@@ -47,13 +47,19 @@ class ModelFacts:
     """The pattern by which `build` left out a module that it imports."""
     needs: frozenset[str] | None = None
     """The sonames that ELF files of the environment need; None: not known."""
+    whole: bool = False
+    """Whether the user named the repository, so that it has every model there will be."""
 
 
-def facts_of(deployed: DeployedModel, probed: Probed, archive: Archive) -> ModelFacts:
-    """Collect what is known of a model that was deployed with *archive* and probed."""
+def facts_of(deployed: DeployedModel, probed: Probed, archive: Archive, *, whole: bool = False) -> ModelFacts:
+    """Collect what is known of a model that was deployed with *archive* and probed.
+
+    *whole* is whether the user named the repository that has it.
+    """
     failed = (probed.answer or {}).get("failed", {})
     return ModelFacts(
         own=deployed.own,
+        whole=whole,
         questions=deployed.questions,
         compiler=archive.compiler,
         unexpected=probed.unexpected,
@@ -205,6 +211,8 @@ class ModelEvaluator:
         questions = self.subject.questions
         if questions is not None and questions.made_up and any(f"'{TEXT}'" in text for text in unknown):
             return f"the name was {questions.source}, in an input: {self._give_inputs()}"
+        if self.subject.whole:
+            return f"add what it calls to the repository, or correct the name; and {ASK_A_SERVER}"
         return "name the repository with the other models, and test on a server: `--repository DIR --server`"
 
     # -- answers

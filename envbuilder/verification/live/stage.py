@@ -127,7 +127,8 @@ class LiveStage:
             )
             brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
             self.probes[key] = run_probe(deployed, release.launch, lacks=lacks, brief=brief)
-        subject = facts_of(deployed, self.probes[key], self.extracted)
+        whole = self.choice.repository is not None
+        subject = facts_of(deployed, self.probes[key], self.extracted, whole=whole)
         made = list(
             check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
         )

@@ -33,7 +33,7 @@ from envbuilder.verification.server import client
 from envbuilder.verification.server.attempt import Ask, Attempt
 from envbuilder.verification.server.completed import NO_INPUTS, as_served
 from envbuilder.verification.server.newer import lacked_by_server
-from envbuilder.verification.server.process import RunningServer
+from envbuilder.verification.server.process import RunningServer, unfinished
 from envbuilder.verification.server.served_model import ServedModel
 from envbuilder.verification.server.servers import Server, StartOptions
 
@@ -112,6 +112,8 @@ class ServerChecks:
     """The environment's Python, ``3.12``, which selects the stub."""
     many: bool = False
     """Whether the repository contains more than one model."""
+    whole: bool = False
+    """Whether the repository is the user's: a model that it lacks is missing in production, too."""
 
     def run(self, log: Path, timeout: float) -> Served:
         """Start the server, send requests by HTTP and gRPC, and compare the answers; *timeout* is in seconds."""
@@ -149,9 +151,19 @@ class ServerChecks:
                 text = f"not known: a model wants a GPU, and this machine has none: {error.message}"
                 checks.append(Check(id="server.start", status="unknown", found=text, fix=_WITH_GPU))
             else:
-                checks.append(Check(id="server.start", status="failed", found=error.message, fix=error.hint))
+                checks.append(self._not_started(error, log))
             return Served(checks=tuple(checks), server=None)
         return Served(checks=tuple(checks), server=self.server.describe())
+
+    def _not_started(self, error: VerifyError, log: Path) -> Check:
+        """Report a server that did not become ready; of several models, those may be the cause that were loading."""
+        found, fix = error.message, error.hint
+        loading = unfinished(log) if self.many else []
+        if loading:
+            names = ", ".join(loading)
+            found += f"\nit had begun to load {names}, and had not ended"
+            fix = f"move {names} out of the repository, and verify again: the other models are then judged; {fix}"
+        return Check(id="server.start", status="failed", found=found, fix=fix)
 
     def _which(self) -> str:
         name = self.server.describe()
@@ -286,7 +298,12 @@ class ServerChecks:
         """Evaluate a request that was refused."""
         questions, said = subject.deployed.questions, f"{type(error).__name__}: {error}"
         answered_by_model = isinstance(error, InferenceServerException)
-        if answered_by_model and subject.deployed.own and not self.many and _UNKNOWN_MODEL.search(str(error)):
+        if (
+            answered_by_model
+            and subject.deployed.own
+            and not self.whole
+            and _UNKNOWN_MODEL.search(str(error))
+        ):
             text = f"not known: it calls a model that is missing from the repository: {said}"
             return "unknown", text, "name the repository with the other models: `--repository DIR`"
         lacked = lacked_by_server(self.server, self.manifest.release, said)

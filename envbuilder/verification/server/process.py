@@ -34,6 +34,10 @@ _UNHEALTHY: Final = re.compile(r"Stub process '.*' is not healthy")
 """The message of ``ReceiveMessageFromStub`` of the Python backend if a stub's health check timed out after 1,000
 ms."""
 _LINE_LENGTH: Final = 600
+_LOADING: Final = re.compile(r'"loading: (?P<name>.+):\d+"')
+_LOADED: Final = re.compile(
+    r"successfully loaded '(?P<name>[^']+)'|failed to load '(?P<failed>[^']+)' version"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +184,16 @@ class ServerProcess:
         self.leftovers.kill()
         self.process.wait()
         self.leftovers.clear(killed=self.process.returncode < 0)
+
+
+def unfinished(log: Path) -> list[str]:
+    """Return the models that a server began to load and, according to its log, neither loaded nor refused."""
+    try:
+        text = read_ends(log, MOST_LOG)
+    except OSError:
+        return []
+    ended = {match["name"] or match["failed"] for match in _LOADED.finditer(text)}
+    return sorted({match["name"] for match in _LOADING.finditer(text)} - ended)
 
 
 def _last_lines(log: Path, count: int = _LAST_LINES) -> str:

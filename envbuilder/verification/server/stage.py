@@ -93,6 +93,7 @@ class ServerStage:
             manifest=manifest,
             python=python,
             many=live.many,
+            whole=live.choice.repository is not None,
         )
         if live.many:
             stubs: Mapping[str, Path] = getattr(server, "stubs", {})

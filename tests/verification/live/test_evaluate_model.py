@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from envbuilder.verification.live.deployed import DeployedModel
-from envbuilder.verification.live.evaluate_model import let_server_decide
+from envbuilder.verification.live.evaluate_model import ASK_A_SERVER, let_server_decide
 from envbuilder.verification.live.inputs import Case, Questions
 from envbuilder.verification.live.launch import Sandbox
 from envbuilder.verification.report import Check
@@ -173,6 +173,14 @@ def test_a_name_from_a_generated_input_is_cured_by_an_input() -> None:
         (check,) = [one for one in found if one.status == "unknown"]
         assert check.fix is not None
         assert check.fix.startswith(fix)
+
+
+def test_a_model_that_the_named_repository_lacks_is_not_asked_for_again() -> None:
+    answer = {**GOOD, "CPU": {}, "failed": {"stage": "answer", "text": "E", "trace": ""}}
+    unknown = ["it calls the model 'other', which is not available"]
+    found = judged({**answer, "unknown": unknown}, own=True, whole=True)
+    (check,) = [one for one in found if one.status == "unknown"]
+    assert check.fix == f"add what it calls to the repository, or correct the name; and {ASK_A_SERVER}"
 
 
 def test_what_is_expected_of_an_own_model_and_of_another() -> None:

@@ -43,6 +43,7 @@ def hold(
     *,
     kind: type[TritonServer] = Quiet,
     together: Any = lambda *_: ([], 1),
+    whole: bool = False,
     **options: Any,
 ) -> list[Check]:
     """Let both clients answer with *answer* of the batch size."""
@@ -54,7 +55,8 @@ def hold(
     monkeypatch.setattr(client, "ask_grpc", ask)
     monkeypatch.setattr(client, "ask_together", together)
     server = kind(binary=Path("/x"), backends=folder, stubs={}, release="pytriton-0.7.0")
-    return list(checks_of_server(folder, server, **options).run(folder / "log", 1).checks)
+    asking = replace(checks_of_server(folder, server, **options), whole=whole)
+    return list(asking.run(folder / "log", 1).checks)
 
 
 def right(size: int) -> Any:
@@ -196,6 +198,33 @@ def test_a_server_that_does_not_start(tmp_path: Path) -> None:
     assert failures(served.checks) == {"server.start": ("it died", "why")}
 
 
+LOADING = """\
+I1201 09:00:00.000000 9 model_lifecycle.cc:472] "loading: right:1"
+I1201 09:00:00.000000 9 model_lifecycle.cc:472] "loading: wrong:1"
+I1201 09:00:00.000000 9 model_lifecycle.cc:472] "loading: stuck:2"
+I1201 09:00:01.000000 9 model_lifecycle.cc:839] "successfully loaded 'right'"
+E1201 09:00:01.000000 9 model_lifecycle.cc:642] "failed to load 'wrong' version 1: Internal: no"
+"""
+
+
+@pytest.mark.parametrize(
+    ("many", "found", "fix"),
+    [
+        (False, "it died", "why"),
+        (
+            True,
+            "it died\nit had begun to load stuck, and had not ended",
+            "move stuck out of the repository, and verify again: the other models are then judged; why",
+        ),
+    ],
+)
+def test_who_was_still_loading_when_a_server_ended(tmp_path: Path, many: bool, found: str, fix: str) -> None:
+    server = Dead(binary=Path("/x"), backends=tmp_path, stubs={})
+    (tmp_path / "log").write_text(LOADING)
+    (check,) = replace(checks_of_server(tmp_path, server), many=many).run(tmp_path / "log", 1).checks
+    assert (check.status, check.found, check.fix) == ("failed", found, fix)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WithoutGpu(Dead):
     """A server on a machine that has no GPU."""
@@ -327,6 +356,17 @@ def test_a_model_that_refuses_its_input(
     assert "no picture" in checks[1].found
     if status == "unknown":
         assert checks[1].fix == asked.how_to_give()
+
+
+@pytest.mark.parametrize(("whole", "status"), [(True, "failed"), (False, "unknown")])
+def test_a_called_model_is_missing_only_from_a_repository_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool, status: str
+) -> None:
+    def call(size: int) -> Any:
+        raise InferenceServerException(f"{RAISED}Request for unknown model: 'other' is not found")
+
+    checks = hold(tmp_path, monkeypatch, call, own=True, probed=None, whole=whole)
+    assert {check.status for check in checks[1:]} == {status}
 
 
 @pytest.mark.parametrize(
