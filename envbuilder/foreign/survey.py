@@ -30,7 +30,7 @@ _WANTED: Final = re.compile(
     rf"{SITE}/(?:.*/)?[^/]+\.(?:dist-info|egg-info)/"
     rf"(?:sboms/.+|METADATA|PKG-INFO|RECORD|installed-files\.txt|WHEEL|REQUESTED|direct_url\.json|{_LICENCE_NAME}|licenses/.+)"
     rf"|{SITE}/[^/]+\.(?:egg-info|pth|egg-link)"
-    rf"|{SITE}/torch/version\.py"
+    rf"|{SITE}/torch/version\.py|{SITE}/numpy/_?version\.py"
     r"|lib/python3\.\d+/LICENSE\.txt"
     r"|conda-meta/[^/]+\.json"
     r"|pyvenv\.cfg|bin/activate|bin/conda-unpack"

@@ -17,7 +17,7 @@ from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, ManifestFile, M
 from envbuilder.base.interpreter import recall_origins
 from envbuilder.base.library_origins import LibraryOrigin
 from envbuilder.errors import IntegrityError
-from envbuilder.foreign.measured import measure
+from envbuilder.foreign.measured import measure_all
 from envbuilder.foreign.survey import is_foreign, survey
 from envbuilder.inventory.debian_copyright import licence_in, purl_of
 from envbuilder.inventory.embedded import Embedded, read_sboms
@@ -108,7 +108,7 @@ def take_inventory(archive: Path, *, reporter: Reporter = SILENT) -> Inventory:
         if is_foreign(found.members):
             files = {path: text for path, text in found.texts.items() if describes(path)}
             texts = Texts(sha256=found.sha256, size=found.size, files=files)
-            return inventory_of(texts, archive, measure(found, where=str(archive)))
+            return inventory_of(texts, archive, measure_all(found, where=str(archive)))
     return inventory_of(texts, archive)
 
 
