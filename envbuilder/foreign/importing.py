@@ -108,7 +108,9 @@ def _kind(found: Survey, packages: Packages) -> str:
     what = "conda environment" if packages.conda else "venv" if "pyvenv.cfg" in found.texts else "environment"
     if found.compression == "folder":
         return f"the folder of a {what}" if what != "environment" else "the folder of an environment"
-    return "an archive of conda-pack" if "bin/conda-unpack" in found.members else f"an archive of a {what}"
+    if "bin/conda-unpack" in found.members:
+        return "an archive of conda-pack"
+    return "an archive of an environment" if what == "environment" else f"an archive of a {what}"
 
 
 def _release(whole: SourceLine, manifest: MeasuredManifest, found: Survey) -> Remark:

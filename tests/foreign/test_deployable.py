@@ -85,3 +85,11 @@ def test_its_contents_are_told(packed: Path, prefix: Path) -> None:
     changed = api.diff(str(packed), str(prefix))
     assert not changed.packages
     assert {one.path for one in changed.files} >= {"bin/activate"}
+
+
+@pytest.mark.parametrize(("text", "listed"), [(b"", False), (b"Name: nov\n", True)])
+def test_its_contents_are_told_where_metadata_says_little(tmp_path: Path, text: bytes, listed: bool) -> None:
+    tree = environment() | {"lib/python3.11/site-packages/nov-1.2.dist-info/METADATA": text}
+    components = {one["name"]: one for one in json.loads(api.sbom(pack(dict(tree), tmp_path)))["components"]}
+    assert ("nov" in components) == listed
+    assert not listed or components["nov"]["version"] == "1.2", "of the folder's name"
