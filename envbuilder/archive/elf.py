@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final
 
 MAGIC: Final = b"\x7fELF"
@@ -27,6 +28,15 @@ _MAX_NAME: Final = 4096
 _SHT_DYNAMIC: Final = 6
 _SHT_GNU_VERDEF: Final = 0x6FFFFFFD
 _SHT_GNU_VERNEED: Final = 0x6FFFFFFE
+_MACHINES: Final = {
+    3: "i386",
+    21: "ppc64",
+    22: "s390x",
+    40: "arm",
+    62: "x86-64",
+    183: "aarch64",
+    243: "riscv",
+}
 _DT_NULL, _DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 0, 1, 14, 15, 29
 
 
@@ -67,6 +77,20 @@ def read_elf(file: BinaryIO) -> ElfFacts | None:
         glibcxx=highest(name.removeprefix("GLIBCXX_") for name in asked if name.startswith("GLIBCXX_")),
         provides_glibcxx=bool(soname and soname.startswith("libstdc++.so")),
     )
+
+
+def machine_of(file: Path) -> str | None:
+    """Return the name of the processor for which the ELF file *file* is; None if it is no ELF file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(20)
+    if len(head) < 20 or not head.startswith(MAGIC):
+        return None
+    number = int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
+    return _MACHINES.get(number, f"machine {number}")
 
 
 def highest_defined(file: BinaryIO, prefix: str) -> str | None:

@@ -34,6 +34,8 @@ Problem = Literal[
     "outside",
     "no-folder",
     "through-link",
+    "charset",
+    "kind",
     "twice",
     "refused",
 ]
@@ -44,6 +46,10 @@ _KINDS: Final = {
     tarfile.BLKTYPE: "block device",
     tarfile.FIFOTYPE: "fifo",
 }
+_VOLUME_LABEL: Final = b"V"
+"""GNU tar's label of an archive, which libarchive passes over."""
+_CONVERTED: Final = ("path", "linkpath", "uname", "gname")
+"""PAX records that libarchive converts to the server's locale."""
 _OF_THE_MEMBER: Final = (
     errno.EEXIST,
     errno.EILSEQ,
@@ -165,7 +171,8 @@ class _Extraction:
         try:
             tar = BoundedTar(stream)
             for info in tar:
-                self._member(tar, info)
+                if info.type != _VOLUME_LABEL:
+                    self._member(tar, info)
             damage = trailing_data(stream, tar.last)
         except (EOFError, ValueError) as error:
             return str(error)
@@ -181,10 +188,12 @@ class _Extraction:
     def _member(self, tar: BoundedTar, info: tarfile.TarInfo) -> None:
         try:
             target = self.members.get(posixpath.normpath(info.linkname)) if info.islnk() else None
-            if target is not None and target.link is None:
+            if target is not None:
                 self.problems.append(("hard-link", f"{info.name} (to {info.linkname})"))
             else:
                 _check_kind(info)
+            if _is_inconvertible(info):
+                self.problems.append(("charset", info.name))
             path = self._safe_path(info)
             if path != ".":
                 self._write(tar, info, path)
@@ -200,7 +209,7 @@ class _Extraction:
             raise _too_deep(path)
         place = self._into / path
         if self.tree.kind(path) is not None and not (info.isdir() and path in self.folders):
-            raise _UnsafeError("twice", path)
+            self._replace(info, path)
         if info.isdir():
             self._make_folder(path)
             self._modes[path] = info.mode
@@ -217,9 +226,22 @@ class _Extraction:
     def _hard_link(self, info: tarfile.TarInfo, path: str, place: Path) -> None:
         """Write a hard link to an earlier file as a copy of it."""
         found = self.members[posixpath.normpath(info.linkname)]
-        os.link(self._into / found.path, place)
-        self.tree.add_file(path)
+        os.link(self._into / found.path, place, follow_symlinks=False)
+        if found.link is None:
+            self.tree.add_file(path)
+        else:
+            self.tree.add_link(path, found.link)
         self.members[path] = replace(found, path=path)
+
+    def _replace(self, info: tarfile.TarInfo, path: str) -> None:
+        """Remove the file or link *path* for a later one: as libarchive extracts them, the last counts."""
+        if path not in self.members or info.isdir() or info.islnk():
+            raise _UnsafeError("twice", path)
+        self.problems.append(("twice", path))
+        (self._into / path).unlink()
+        del self.members[path]
+        self.tree.remove(path)
+        self._real.clear()  # it may have been a link to a folder
 
     def _file(self, tar: BoundedTar, info: tarfile.TarInfo, path: str, place: Path) -> Member:
         self._room.take(info.size, info.name)
@@ -297,9 +319,22 @@ def _check_kind(info: tarfile.TarInfo) -> None:
         raise _UnsafeError("parent", name)
     if info.islnk():  # not to an earlier member
         raise _UnsafeError("hard-link", f"{name} (to {info.linkname})")
+    if info.type in _KINDS:
+        raise _UnsafeError("device", f"{name} ({_KINDS[info.type]})")
     if not (info.isreg() or info.isdir() or info.issym()):
-        raise _UnsafeError("device", f"{name} ({_KINDS.get(info.type, f'type {info.type!r}')})")
+        raise _UnsafeError("kind", f"{name} (type {info.type!r})")
     if not name:
         raise _UnsafeError("name", "a member without a name")
     if info.issym() and not info.linkname:
         raise _UnsafeError("name", f"{name} (a link to nothing)")
+
+
+def _is_inconvertible(info: tarfile.TarInfo) -> bool:
+    """Return whether a PAX record of *info* is beyond ASCII, and is not said to be mere bytes.
+
+    *Measured* (24.10): libarchive converts such a record to the server's locale, C, which is an error to Triton.
+    """
+    records = info.pax_headers
+    if records.get("hdrcharset") == "BINARY":
+        return False
+    return not all(records.get(key, "").isascii() for key in _CONVERTED)

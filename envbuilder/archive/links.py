@@ -74,6 +74,11 @@ class Tree:
         self._kinds[path] = "link"
         self._targets[path] = target
 
+    def remove(self, path: str) -> None:
+        """Remove the file or link at the real path *path*."""
+        del self._kinds[path]
+        self._targets.pop(path, None)
+
     def resolve(self, path: str, *, start: str = "", follow: bool = True) -> Resolved:
         """Resolve *path* from the folder *start*, a real path; *follow* says whether to follow a final link."""
         return _Walk(self, start).run(path, follow=follow)

@@ -59,8 +59,8 @@ def tar_header(path: bytes, *, size: int = 0, mode: int = 0o644, link: bytes | N
     plain = _block(split, size if size < _OCTAL_SIZE_LIMIT else 0, mode, kind, (link or b"")[:100])
     if not records:
         return plain
-    if any(not _is_utf8(value) for _, value in records):
-        records.insert(0, _BINARY)  # hdrcharset of records without a character set
+    if not all(value.isascii() for _, value in records):
+        records.insert(0, _BINARY)  # libarchive would convert them to the server's locale, C, and fail
     body = b"".join(_record(key.encode(), value) for key, value in records)
     name = (b"", b"PaxHeaders/" + path.rstrip(b"/").rsplit(b"/", 1)[-1][:80])
     return _block(name, len(body), 0o644, _PAX, b"") + body + padding(len(body)) + plain
@@ -115,11 +115,3 @@ def _record(key: bytes, value: bytes) -> bytes:
     while len(str(length)) + len(rest) != length:
         length = len(str(length)) + len(rest)
     return str(length).encode() + rest
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -181,7 +181,9 @@ def _walk(folder: Path, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _header(info: tarfile.TarInfo) -> bytes:
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    # A server cannot convert PAX records beyond ASCII to its locale; GNU's have no character set.
+    plain = (info.name + info.linkname).isascii()
+    return info.tobuf(tarfile.PAX_FORMAT if plain else tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
 def _content(file: BinaryIO, info: tarfile.TarInfo) -> Iterator[bytes]:

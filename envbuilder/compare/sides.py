@@ -15,7 +15,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from envbuilder.archive.manifest import Manifest, ManifestFile, manifest_beside, read_manifest
 from envbuilder.catalog.cuda import DRIVER_FLOORS
 from envbuilder.errors import RecipeError
-from envbuilder.foreign.measured import MeasuredManifest, measure
+from envbuilder.foreign.measured import MeasuredManifest, measure_all
 from envbuilder.foreign.survey import is_environment, survey
 from envbuilder.inventory.components import take_inventory
 from envbuilder.lockfile.pylock import read_lock
@@ -79,7 +79,7 @@ def read_side(name: str, root: Path, *, reporter: Reporter = SILENT) -> Side:
         return _of_lock(path)
     if path.is_dir() and is_environment(path):
         found = survey(path, reporter=reporter)
-        return _of_archive(measure(found, where=name), path.absolute().name, None)
+        return _of_archive(measure_all(found, where=name), path.absolute().name, None)
     if not name.endswith((*_ARCHIVES, ".json")):
         return _of_recipe(find_recipe(name, root))
     if path.exists() and not path.is_file():

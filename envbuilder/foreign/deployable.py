@@ -17,7 +17,7 @@ def describe_foreign(archive: Path) -> MeasuredManifest | None:
 
     Raises:
         DeployError: Triton would not load it, or only on the machine where it was made.
-        IntegrityError: it cannot be read to its end, or records of conda or pip in it are malformed.
+        IntegrityError: it cannot be read to its end.
     """
     found = survey(archive)
     if not is_foreign(found.members):

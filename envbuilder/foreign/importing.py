@@ -44,6 +44,8 @@ _OF_PACKERS: Final = re.compile(
     r"|conda-meta/.*|pyvenv\.cfg|CACHEDIR\.TAG|\.gitignore|\.lock|lib64|\.condarc|\.nonadmin"
     r"|.*/site-packages/_virtualenv\.(?:pth|py)"
 )
+_REFERENCE: Final = re.compile(r"git\+(?:https|ssh):|https?:[^#?]+\.whl(?:[#?]|$)")
+"""Addresses that a recipe can name; other version control, and source archives, it cannot."""
 _SHOWN: Final = 20
 """How many files of no package are listed; more are grouped by folder."""
 
@@ -67,7 +69,7 @@ def read_environment_import(
 
     Raises:
         RecipeError: it is not an environment of another tool.
-        IntegrityError: it cannot be read to its end, or what conda or pip wrote down in it cannot be understood.
+        IntegrityError: it cannot be read to its end.
     """
     found = survey(path, reporter=reporter)
     if not is_foreign(found.members):
@@ -82,6 +84,10 @@ def read_environment_import(
     reading.take_pip()
     conda = reading.take_conda() if packages.conda else None
     reading.take_files(found)
+    for why in packages.unread:
+        reading.wanted.remarks.append(
+            reading.whole.left_out(f"a package whose record cannot be understood: {why}")
+        )
     choices = choices or Choices()
     if choices.triton is None:
         reading.wanted.remarks.append(_release(reading.whole, manifest, found))
@@ -102,7 +108,9 @@ def _kind(found: Survey, packages: Packages) -> str:
     what = "conda environment" if packages.conda else "venv" if "pyvenv.cfg" in found.texts else "environment"
     if found.compression == "folder":
         return f"the folder of a {what}" if what != "environment" else "the folder of an environment"
-    return "an archive of conda-pack" if "bin/conda-unpack" in found.members else f"an archive of a {what}"
+    if "bin/conda-unpack" in found.members:
+        return "an archive of conda-pack"
+    return "an archive of an environment" if what == "environment" else f"an archive of a {what}"
 
 
 def _release(whole: SourceLine, manifest: MeasuredManifest, found: Survey) -> Remark:
@@ -157,7 +165,7 @@ class _Reading:
                 self._remark(line.left_out("determined by the build of torch"))
             elif one.editable:
                 self._remark(line.left_out(_editable(one)))
-            elif one.url is not None and not one.url.startswith("file:"):
+            elif one.url is not None and _REFERENCE.match(one.url):
                 reference = replace(line, text=f"{one.package.name} @ {one.url}")
                 self.wanted.require(reference, reference.text)
             else:

@@ -17,7 +17,6 @@ from envbuilder.errors import IntegrityError
 from envbuilder.foreign.packages import Packages, find_packages
 from envbuilder.foreign.survey import Survey, survey
 from envbuilder.progress import SILENT, Reporter
-from envbuilder.util.documents import DocumentError
 
 _LIBPYTHON: Final = re.compile(r"lib/libpython(3\.\d+)\.so\.1\.0")
 _LIBRARY: Final = re.compile(r"lib/python(3\.\d+)/.+")
@@ -40,7 +39,7 @@ class MeasuredManifest(Manifest):
 
 
 def read_measured(path: Path, *, reporter: Reporter = SILENT) -> MeasuredManifest:
-    """Measure the archive or folder *path*.
+    """Measure the archive or folder *path*, as far as its packages can be understood.
 
     Raises:
         IntegrityError: it cannot be read to its end, or holds no Python environment.
@@ -48,18 +47,27 @@ def read_measured(path: Path, *, reporter: Reporter = SILENT) -> MeasuredManifes
     return measure(survey(path, reporter=reporter), where=str(path))
 
 
-def measure(found: Survey, *, where: str) -> MeasuredManifest:
-    """Return the manifest for the survey *found*; *where* names it in errors.
+def measure_all(found: Survey, *, where: str) -> MeasuredManifest:
+    """Return the manifest for the survey *found*, for those who need to know of each package in it.
 
     Raises:
         IntegrityError: it is no Python environment, or what conda or pip wrote down in it cannot be understood.
     """
-    try:
-        packages = find_packages(found.texts)
-    except DocumentError as error:
-        raise IntegrityError(
-            f"{where}: {error.message}", hint="reinstall that package and pack again"
-        ) from error
+    unread = find_packages(found.texts).unread
+    if unread:
+        raise IntegrityError(f"{where}: {unread[0]}", hint="reinstall that package and pack again")
+    return measure(found, where=where)
+
+
+def measure(found: Survey, *, where: str) -> MeasuredManifest:
+    """Return the manifest for the survey *found*; *where* names it in errors.
+
+    Packages whose records cannot be understood are not in it: what serves it does not read them.
+
+    Raises:
+        IntegrityError: it is no Python environment.
+    """
+    packages = find_packages(found.texts)
     python = python_version(found, packages)
     if python is None:
         raise IntegrityError(

@@ -19,9 +19,11 @@ from envbuilder.util.documents import LISTING, DocumentError, Record, parse_json
 
 SITE: Final = r"lib/python3\.\d+/site-packages"
 METADATA: Final = re.compile(
-    rf"(?P<site>{SITE})/(?P<folder>[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info))"
+    rf"(?P<site>{SITE})/(?P<folder>[^/~][^/]*\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info))"
 )
-"""Metadata of packages: PEP 376's, setuptools', and distutils' single file."""
+"""Metadata of packages: PEP 376's, setuptools', and distutils' single file. With a ``~`` it is what pip removed."""
+NUMPY: Final = re.compile(rf"{SITE}/numpy/_?version\.py")
+_VERSION: Final = re.compile(rb"""^\s*"?(?:version|__version__)"?\s*[=:]\s*["'](\d[^"']*)""", re.MULTILINE)
 _FOLDER: Final = re.compile(r"[^-]+-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 CONDA_META: Final = re.compile(r"conda-meta/(?P<stem>[^/]+)\.json")
 _HEADERS: Final = 2**20
@@ -69,7 +71,9 @@ class Packages:
     conda: tuple[CondaRecord, ...]
     pip: tuple[PipPackage, ...]
     provides: Mapping[str, str]
-    """Name and version of each Python project from conda packages."""
+    """Name and version of each Python project from conda packages, and of NumPy without metadata."""
+    unread: tuple[str, ...] = ()
+    """Records that cannot be understood, and why: neither a server nor Python reads them."""
 
     @property
     def versions(self) -> dict[str, str]:
@@ -81,22 +85,29 @@ class Packages:
 def find_packages(texts: Mapping[str, bytes]) -> Packages:
     """Return the packages described by *texts*, an environment's metadata files by path.
 
-    Raises:
-        DocumentError: records of conda or pip are malformed.
+    What cannot be understood is told, and taken for no package.
     """
-    conda = tuple(
-        _conda(parse_json(texts[path], where=path, cap=LISTING), match["stem"])
-        for path in sorted(texts)
-        if (match := CONDA_META.fullmatch(path)) is not None
-    )
-    of_conda = frozenset[str]().union(*(one.files for one in conda))
+    conda: list[CondaRecord] = []
     pip: list[PipPackage] = []
     provides: dict[str, str] = {}
+    unread: list[str] = []
+    for path in sorted(texts):
+        match = CONDA_META.fullmatch(path)
+        if match is not None:
+            try:
+                conda.append(_conda(parse_json(texts[path], where=path, cap=LISTING), match["stem"]))
+            except DocumentError as error:
+                unread.append(error.message)
+    of_conda = frozenset[str]().union(*(one.files for one in conda))
     for path in sorted(texts):
         match = METADATA.fullmatch(path)
         if match is None:
             continue
-        about = named(texts[path], path)
+        try:
+            about = named(texts[path], path)
+        except DocumentError as error:
+            unread.append(error.message)
+            continue
         if about is None:
             continue
         name, version = about
@@ -104,7 +115,18 @@ def find_packages(texts: Mapping[str, bytes]) -> Packages:
             provides[canonicalize_name(name)] = version
         else:
             pip.append(_pip(name, version, path, match["site"], texts))
-    return Packages(conda=conda, pip=tuple(pip), provides=provides)
+    if "numpy" not in {*provides, *(canonicalize_name(one.package.name) for one in pip)}:
+        provides |= _bare_numpy(texts)
+    return Packages(conda=tuple(conda), pip=tuple(pip), provides=provides, unread=tuple(unread))
+
+
+def _bare_numpy(texts: Mapping[str, bytes]) -> dict[str, str]:
+    """Return NumPy's version from its own code, where its metadata was removed to save space."""
+    for path in sorted(texts):
+        found = _VERSION.search(texts[path]) if NUMPY.fullmatch(path) else None
+        if found is not None:
+            return {"numpy": found[1].decode(errors="replace")}
+    return {}
 
 
 def _conda(found: Record, stem: str) -> CondaRecord:
@@ -230,6 +252,8 @@ def _origin(data: bytes | None) -> tuple[str | None, bool]:
         if "vcs_info" in found:
             vcs = found.record("vcs_info")
             url = f"{vcs.text('vcs')}+{url}@{vcs.text('commit_id')}"
+        if "subdirectory" in found:
+            url += f"#subdirectory={found.text('subdirectory')}"
     except DocumentError:
         return None, False
     return url, editable

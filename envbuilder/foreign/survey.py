@@ -30,7 +30,7 @@ _WANTED: Final = re.compile(
     rf"{SITE}/(?:.*/)?[^/]+\.(?:dist-info|egg-info)/"
     rf"(?:sboms/.+|METADATA|PKG-INFO|RECORD|installed-files\.txt|WHEEL|REQUESTED|direct_url\.json|{_LICENCE_NAME}|licenses/.+)"
     rf"|{SITE}/[^/]+\.(?:egg-info|pth|egg-link)"
-    rf"|{SITE}/torch/version\.py"
+    rf"|{SITE}/torch/version\.py|{SITE}/numpy/_?version\.py"
     r"|lib/python3\.\d+/LICENSE\.txt"
     r"|conda-meta/[^/]+\.json"
     r"|pyvenv\.cfg|bin/activate|bin/conda-unpack"
@@ -154,12 +154,15 @@ class _Reading:
         self.texts: dict[str, bytes] = {}
         self.elf: dict[str, ElfFacts] = {}
         self.libstdcxx: dict[str, str | None] = {}
+        self._first = ""
+        """The path of the first member: every folder around everything is in it."""
         self._left = TEXTS
 
     def add(self, tar: BoundedTar, info: tarfile.TarInfo) -> None:
         path = posixpath.normpath(info.name)
         if path.startswith(("/", "../")) or path == "..":
             return  # not an environment's; verification reports it
+        self._first = self._first or path.removeprefix(".")
         if info.issym():
             digest = hashlib.sha256(info.linkname.encode(errors="surrogateescape")).hexdigest()
             self.members[path] = Member(path=path, mode=info.mode, size=0, sha256=digest, link=info.linkname)
@@ -202,12 +205,19 @@ class _Reading:
             sha256=digest.hexdigest(),
             elf=head.startswith(MAGIC),
         )
-        # The folder around everything is only known at the end.
-        if _WANTED.fullmatch(path) or _WANTED.fullmatch(path.partition("/")[2]):
+        if self._is_wanted(path):
             self._left -= len(text)
             if self._left < 0:
                 raise ValueError(f"the metadata of its packages takes more than {human(TEXTS)}")
             self.texts[path] = bytes(text)
+
+    def _is_wanted(self, path: str) -> bool:
+        """Return whether *path* is a metadata file: in a folder around everything, which is only known at the end."""
+        if _WANTED.fullmatch(path):
+            return True
+        folders = posixpath.commonpath([path, self._first]).count("/") + 1
+        parts = path.split("/")
+        return any(_WANTED.fullmatch("/".join(parts[n:])) for n in range(1, min(folders, len(parts) - 1) + 1))
 
     def _elf(self, path: str, file: IO[bytes]) -> None:
         facts = read_elf(file)  # type: ignore[arg-type]  # a binary file
@@ -268,14 +278,19 @@ def _bound(path: str) -> int:
 
 
 def folder_around(paths: Iterable[str]) -> str:
-    """Return the one folder that contains all *paths*, if it is an environment; otherwise empty."""
-    paths = list(paths)
-    tops = {path.partition("/")[0] for path in paths}
-    if len(tops) != 1:
-        return ""
-    (top,) = tops
-    within = {path.split("/")[1] for path in paths if "/" in path}
-    return top if within & {"lib", "conda-meta", "pyvenv.cfg"} and "bin" in within else ""
+    """Return the folder that contains all *paths*, if it is an environment; otherwise empty.
+
+    It may be in others: ``tar -czf env.tar.gz /opt/env`` packs ``opt/env``.
+    """
+    around, inside = "", list(paths)
+    while len(tops := {path.partition("/")[0] for path in inside}) == 1 and "site-packages" not in tops:
+        (top,) = tops
+        around = posixpath.join(around, top)
+        inside = [path[len(top) + 1 :] for path in inside if "/" in path]
+        within = {path.partition("/")[0] for path in inside}
+        if within & {"lib", "conda-meta", "pyvenv.cfg"} and "bin" in within:
+            return around
+    return ""
 
 
 def name_of(path: Path) -> str:

@@ -79,7 +79,8 @@ def unpack(blobs: Blobs, image: Image, folder: Path, *, reporter: Reporter = SIL
         blob.unlink()
         if contents.damage is not None:
             raise IntegrityError(f"{name}: {contents.damage}", hint="write the image again")
-        problems += [f"{name}: {text} ({kind})" for kind, text in contents.problems]
+        # A container runtime reads PAX records as UTF-8: it is only Triton's extraction that cannot.
+        problems += [f"{name}: {text} ({kind})" for kind, text in contents.problems if kind != "charset"]
         try:
             problems += _lay_over(tree, place, contents, name, seen, number)
         except OSError as error:

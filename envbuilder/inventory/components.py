@@ -17,7 +17,8 @@ from envbuilder.archive.manifest import MANIFEST_PATH, Manifest, ManifestFile, M
 from envbuilder.base.interpreter import recall_origins
 from envbuilder.base.library_origins import LibraryOrigin
 from envbuilder.errors import IntegrityError
-from envbuilder.foreign.measured import measure
+from envbuilder.foreign.measured import measure_all
+from envbuilder.foreign.packages import named
 from envbuilder.foreign.survey import is_foreign, survey
 from envbuilder.inventory.debian_copyright import licence_in, purl_of
 from envbuilder.inventory.embedded import Embedded, read_sboms
@@ -106,9 +107,10 @@ def take_inventory(archive: Path, *, reporter: Reporter = SILENT) -> Inventory:
     if MANIFEST_PATH not in texts.files:
         found = survey(archive, reporter=reporter)
         if is_foreign(found.members):
-            files = {path: text for path, text in found.texts.items() if describes(path)}
-            texts = Texts(sha256=found.sha256, size=found.size, files=files)
-            return inventory_of(texts, archive, measure(found, where=str(archive)))
+            measured = measure_all(found, where=str(archive))
+            told = {path: text for path, text in found.texts.items() if describes(path)}
+            files = {path: text for path, text in told.items() if not _is_nameless(path, text)}
+            return inventory_of(Texts(sha256=found.sha256, size=found.size, files=files), archive, measured)
     return inventory_of(texts, archive)
 
 
@@ -268,12 +270,22 @@ def _distributions(files: Mapping[str, bytes]) -> Iterator[Distribution]:
             yield Distribution(folder, metadata, texts)
 
 
+def _is_nameless(path: str, content: bytes) -> bool:
+    """Return whether *path* is metadata that names no package: pip passes over it, too."""
+    try:
+        return _DIST_INFO.fullmatch(path) is not None and named(content, path) is None
+    except DocumentError:
+        return False
+
+
 def _metadata(content: bytes, path: str) -> RawMetadata:
     """Return the fields of a METADATA file, without the description that follows them: an email of any depth."""
     fields = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
     if len(fields) > _METADATA:
         raise DocumentError(path, "", f"its fields take more than {human(_METADATA)}")
     metadata, _ = parse_email(fields)
+    if metadata.get("name") and not metadata.get("version") and (about := named(content, path)) is not None:
+        metadata["version"] = about[1]  # of the folder's name
     for key, field in (("name", metadata.get("name", "")), ("version", metadata.get("version", ""))):
         if not field or len(field) > _NAME or not is_plain(field):
             raise DocumentError(path, key, f"expected a line of text, found {shown(field)}")

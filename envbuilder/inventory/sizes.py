@@ -241,7 +241,8 @@ class _Contents:
             self.excluded = parse_manifest(content, where=path).excluded
         elif path.endswith(".json"):
             conda = parse_json(content, where=path, cap=LISTING)
-            self._own([path, *conda.texts("files")], conda.text("name"))
+            files = conda.texts("files") if "files" in conda else ()
+            self._own([path, *files], conda.text("name"))
         else:
             folder = posixpath.dirname(path)
             name = canonicalize_name(posixpath.basename(folder).removesuffix(".dist-info").rpartition("-")[0])

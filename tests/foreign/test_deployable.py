@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from envbuilder import api
 from envbuilder.deployment.options import DeployOptions
+from envbuilder.deployment.tree import unpack
 from envbuilder.errors import DeployError
 from envbuilder.util.files import file_sha256
 from envbuilder.util.resources import sample_model
-from tests.helpers.environments import environment, pack
+from tests.helpers.environments import add, environment, pack
 
 
 @pytest.mark.parametrize("layout", ["model", "shared", "backend"])
@@ -35,6 +37,14 @@ def test_unpacked(packed: Path, tmp_path: Path) -> None:
     (folder,) = [path for path in (tmp_path / "environments").iterdir() if path.is_dir()]
     assert (folder / "bin" / "activate").is_file()
     assert not api.deploy(packed, sample_model(), tmp_path / "models", options).changed
+
+
+def test_unpacked_names_are_no_matter_of_their_character_set(tmp_path: Path) -> None:
+    archive = tmp_path / "env.tar"
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        add(tar, "share/\xe9", b"1")
+    unpack(archive, tmp_path / "env")
+    assert (tmp_path / "env" / "share" / "\xe9").read_bytes() == b"1"
 
 
 @pytest.mark.parametrize(
@@ -85,3 +95,11 @@ def test_its_contents_are_told(packed: Path, prefix: Path) -> None:
     changed = api.diff(str(packed), str(prefix))
     assert not changed.packages
     assert {one.path for one in changed.files} >= {"bin/activate"}
+
+
+@pytest.mark.parametrize(("text", "listed"), [(b"", False), (b"Name: nov\n", True)])
+def test_its_contents_are_told_where_metadata_says_little(tmp_path: Path, text: bytes, listed: bool) -> None:
+    tree = environment() | {"lib/python3.11/site-packages/nov-1.2.dist-info/METADATA": text}
+    components = {one["name"]: one for one in json.loads(api.sbom(pack(dict(tree), tmp_path)))["components"]}
+    assert ("nov" in components) == listed
+    assert not listed or components["nov"]["version"] == "1.2", "of the folder's name"

@@ -106,3 +106,27 @@ def test_an_archive_of_a_build(tmp_path: Path) -> None:
     tree = environment()
     with pytest.raises(RecipeError, match="contains no environment made by another tool"):
         api.import_recipe(pack(tree, tmp_path, listed=tree), root=tmp_path)
+
+
+def test_what_a_recipe_cannot_name_is_taken_from_an_index(tmp_path: Path) -> None:
+    tree = environment() | {"conda-meta/bad-1-0.json": b"{"}
+    for name, url, more in (
+        ("alpha", "https://x.org/alpha", '"vcs_info": {"vcs": "svn", "commit_id": "12"}'),
+        ("beta", "http://x.org/beta-1.0.tar.gz", '"archive_info": {}'),
+        ("gamma", "https://x.org/gamma-1.0-py3-none-any.whl", '"archive_info": {}'),
+    ):
+        folder = f"lib/python3.11/site-packages/{name}-1.0.dist-info"
+        tree[f"{folder}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode()
+        tree[f"{folder}/direct_url.json"] = f'{{"url": "{url}", {more}}}'.encode()
+    made = api.import_recipe(pack(tree, tmp_path), root=tmp_path)
+    assert load_recipe(made.recipe).dependencies[:3] == (
+        "alpha==1.0",
+        "beta==1.0",
+        "gamma @ https://x.org/gamma-1.0-py3-none-any.whl",
+    )
+    why = fates(made)["beta==1.0"]
+    assert why == (
+        "changed",
+        "taken from an index in the same version: it was installed from beta-1.0.tar.gz",
+    )
+    assert any("conda-meta/bad-1-0.json: is not JSON" in one.why for one in made.remarks)

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from envbuilder.errors import IntegrityError
-from envbuilder.foreign.measured import MeasuredManifest, activated_folder, read_measured
+from envbuilder.foreign.measured import (
+    MeasuredManifest,
+    activated_folder,
+    measure_all,
+    read_measured,
+)
+from envbuilder.foreign.survey import survey
 from tests.helpers.environments import SITE, environment, pack, package
 
 
@@ -63,8 +69,11 @@ def test_what_is_no_environment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("record", [b"{", b"[]", b'{"name": "../x", "version": "1"}'])
 def test_a_record_that_cannot_be_understood(tmp_path: Path, record: bytes) -> None:
-    with pytest.raises(IntegrityError, match=r"conda-meta/x-1-0\.json"):
-        read_measured(pack(environment() | {"conda-meta/x-1-0.json": record}, tmp_path))
+    archive = pack(environment() | {"conda-meta/x-1-0.json": record}, tmp_path)
+    assert not read_measured(archive).conda, "a server does not read it"
+    with pytest.raises(IntegrityError, match=r"conda-meta/x-1-0\.json") as caught:
+        measure_all(survey(archive), where="x")
+    assert caught.value.hint == "reinstall that package and pack again"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from envbuilder.foreign.packages import CondaRecord, PipPackage, editable_paths, find_packages
-from envbuilder.util.documents import DocumentError
 
 SITE = "lib/python3.11/site-packages"
 TOOL: dict[str, Any] = {
@@ -108,8 +107,14 @@ def test_what_a_person_asked_for(changes: dict[str, Any], requested: tuple[str, 
     [{"name": "../x"}, {"version": None}, {"sha256": "1"}, {"files": ["../x"]}, {"subdir": "win-64"}],
 )
 def test_a_record_that_cannot_be_understood(changes: dict[str, Any]) -> None:
-    with pytest.raises(DocumentError, match=r"^conda-meta/tool-1\.2-h1_0\.json: "):
-        conda(**changes)
+    texts = {
+        "conda-meta/tool-1.2-h1_0.json": json.dumps({**TOOL, **changes}).encode(),
+        "conda-meta/x-1-0.json": b'{"name": "x", "version": "1"}',
+    }
+    found = find_packages(texts)
+    assert [one.package.name for one in found.conda] == ["x"], "the others are read"
+    (why,) = found.unread
+    assert why.startswith("conda-meta/tool-1.2-h1_0.json: ")
 
 
 # -- pip -------------------------------------------------------------------------------------------
@@ -131,6 +136,29 @@ def test_a_project_of_a_conda_package_is_none_of_pips() -> None:
     assert found.versions == {"alpha-x": "1", "beta": "2", "gamma": "3"}
 
 
+def test_what_pip_has_left_of_another_version_is_no_package() -> None:
+    texts = {
+        f"{SITE}/numpy-1.26.4.dist-info/METADATA": b"Name: numpy\nVersion: 1.26.4\n",
+        f"{SITE}/~umpy-2.1.0.dist-info/METADATA": b"Name: numpy\nVersion: 2.1.0\n",
+    }
+    assert find_packages(texts).versions == {"numpy": "1.26.4"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("version", b'"""About."""\nversion = "1.26.4"\n__version__ = version\n'),
+        ("_version", b"version_json = '''\n{\n \"dirty\": false,\n \"version\": \"1.26.4\"\n}\n'''\n"),
+    ],
+)
+def test_numpy_whose_metadata_was_removed(file: str, text: bytes) -> None:
+    of_code = {f"{SITE}/numpy/{file}.py": text}
+    assert find_packages(of_code).versions == {"numpy": "1.26.4"}
+    metadata = {f"{SITE}/numpy-1.26.5.dist-info/METADATA": b"Name: numpy\nVersion: 1.26.5\n"}
+    assert find_packages(of_code | metadata).versions == {"numpy": "1.26.5"}
+    assert find_packages({f"{SITE}/numpy/version.py": b"from ._version import get_versions\n"}).versions == {}
+
+
 def test_a_description_is_no_field() -> None:
     texts = {f"{SITE}/a-1.dist-info/METADATA": b"Name: a\r\nVersion: 1\r\n\r\nName: b\n"}
     assert find_packages(texts).versions == {"a": "1"}
@@ -141,8 +169,9 @@ def test_what_names_no_package_is_none() -> None:
     assert find_packages({path: b"Version: 1\n"}).pip == ()
     (own,) = find_packages({path: b"Name: a\n"}).pip
     assert own.package.version == "1", "of the folder's name"
-    with pytest.raises(DocumentError, match=path):
-        find_packages({path: b"Name: ../a\nVersion: 1\n"})
+    found = find_packages({path: b"Name: ../a\nVersion: 1\n"})
+    assert not found.pip
+    assert found.unread[0].startswith(path)
 
 
 def test_files_and_hashes_of_record() -> None:
@@ -182,6 +211,15 @@ def test_the_name_that_the_wheel_had() -> None:
         (
             {"url": "https://x.org/a", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
             "git+https://x.org/a@abc",
+            False,
+        ),
+        (
+            {
+                "url": "https://x.org/a",
+                "vcs_info": {"vcs": "git", "commit_id": "abc"},
+                "subdirectory": "pkgs/a",
+            },
+            "git+https://x.org/a@abc#subdirectory=pkgs/a",
             False,
         ),
         ({"url": 5}, None, False),

@@ -55,6 +55,16 @@ def test_a_folder_around_everything_is_none_of_the_environment(prefix: Path, tmp
     assert found.members.keys() == survey(prefix).members.keys()
 
 
+def test_folders_around_everything_are_none_of_the_environment(prefix: Path, tmp_path: Path) -> None:
+    archive, parts = tmp_path / "around.tar.gz", prefix.parts
+    above, inside = Path(*parts[:-2]), "/".join(parts[-2:])  # as `tar -czf FILE /FOLDER/ENV` does
+    subprocess.run(["tar", "-C", above, "-czf", archive, inside], check=True)
+    found = survey(archive)
+    assert found.around == inside
+    assert found.members.keys() == survey(prefix).members.keys()
+    assert found.texts == survey(prefix).texts
+
+
 def test_hard_links_are_the_file_that_they_link(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "lib").mkdir(parents=True)
@@ -85,6 +95,8 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     [
         (["env/bin/python3", "env/lib/x"], "env"),
         (["bin/python3", "lib/x"], ""),
+        (["opt", "opt/env", "opt/env/bin/python3", "opt/env/lib/x"], "opt/env"),
+        (["lib/python3.11/site-packages/torch/lib/x", "lib/python3.11/site-packages/torch/bin/x"], ""),
         (["env/readme"], ""),
         (["env/bin/python3", "other"], ""),
     ],

@@ -76,6 +76,12 @@ def test_layers_lie_over_each_other(tmp_path: Path) -> None:
     assert umoci(tmp_path / "image", "image", tmp_path / "bundle") == tree_of(found.tree)
 
 
+def test_names_in_pax_records_are_utf_8(tmp_path: Path) -> None:
+    found = unpacked(tmp_path, tars.pax((b"path", "é".encode())) + tars.file("e", b"1"))
+    assert found.problems == ()
+    assert (found.tree / "é").read_bytes() == b"1"
+
+
 def test_whiteouts(tmp_path: Path) -> None:
     lower = (
         tars.file("a/one", b"1")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from envbuilder.archive.extract import Problem
 from envbuilder.archive.manifest import MANIFEST_PATH
 from envbuilder.errors import IntegrityError
 from envbuilder.foreign.packages import editable_paths
@@ -24,6 +25,11 @@ from envbuilder.verification.static.extracted import Archive
 from envbuilder.verification.static.linking import host_runpaths
 from envbuilder.verification.static.members import MEMBER_PROBLEMS, check_name
 
+_EXTRACTED: Final[Mapping[Problem, str]] = {
+    "device": "; a model needs none, and a server that is not run by root may fail to create them",
+    "twice": "; the last of each counts",
+}
+"""Problems of members that a server extracts all the same, and what comes of them."""
 _INTERPRETER: Final = re.compile(r"bin/python[\d.]* -> .*")
 
 
@@ -61,24 +67,31 @@ def _check_readable(archive: Archive) -> Check:
 
 
 def _check_members(archive: Archive) -> Iterator[Check]:
-    texts, fixes, linked = [], [], []
+    texts, fixes, linked, lesser = [], [], [], []
     for problem, (what, fix) in MEMBER_PROBLEMS.items():
         names = [name for kind, name in archive.contents.problems if kind == problem]
         # A hard link to a member is extracted; one to anything else is not.
         if problem == "hard-link":
             linked = [name for name in names if name.partition(" (to ")[0] in archive.contents.members]
             names = [name for name in names if name not in linked]
+        if problem in _EXTRACTED:
+            extracted = [name for name in names if problem != "twice" or name in archive.contents.members]
+            names = [name for name in names if name not in extracted]
+            if extracted:
+                lesser.append((f"{what}: {some(extracted)}{_EXTRACTED[problem]}", fix))
         if names:
             texts.append(f"{what}: {some(names)}")
             fixes.append(fix)
-    if texts:
-        yield failed("archive.members", "; ".join(texts), "; ".join(fixes))
-    elif linked:
+    if linked:
         text = (
             f"hard links: {some(linked)}; when several models load in parallel, Triton fails to extract them"
         )
-        fix = "store every file separately, as `tar --hard-dereference` does"
-        yield check("archive.members", "warning", text, fix)
+        lesser.append((text, "store every file separately, as `tar --hard-dereference` does"))
+    if texts:
+        yield failed("archive.members", "; ".join(texts), "; ".join(fixes))
+    elif lesser:
+        found, cures = zip(*lesser, strict=True)
+        yield check("archive.members", "warning", "; ".join(found), "; ".join(cures))
     else:
         yield passed(
             "archive.members", "every member stays inside the environment; no hard links, no devices"
@@ -171,7 +184,15 @@ def _check_manifest(archive: Archive, lock: Lock | None) -> Iterator[Check]:
         f"CPython {measured.python} ({measured.interpreter.origin}), {counted(len(measured.conda), 'conda package')}, "
         f"{counted(len(measured.packages), 'pip package')}, {torch}"
     )
-    yield check("manifest.present", "omitted", text)
+    unread = archive.found_packages.unread
+    if unread:
+        text += (
+            f"; records of packages that cannot be understood, which a server does not read: {some(unread)}"
+        )
+        fix = "reinstall these packages, and pack it again: `sbom`, `licenses` and `audit` need to know all of them"
+        yield check("manifest.present", "warning", text, fix)
+    else:
+        yield check("manifest.present", "omitted", text)
     if lock is not None:
         fix = f"build the archive of this lock with `envbuilder build {lock.recipe}`"
         yield failed("manifest.lock", "the archive has no manifest, so it was not built from this lock", fix)

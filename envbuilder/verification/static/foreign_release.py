@@ -64,9 +64,10 @@ def _check_python(one: Check, archive: Archive, release: Release) -> Iterator[Ch
     base = base_python(archive)
     if base is None:
         conda = is_conda(archive)
+        right = any(archive.holds(f"lib/libpython{minor}.so.1.0") for minor in release.pythons)
         yield (
             one
-            if one.status == "passed"
+            if one.status == "passed" or right  # not its version is wrong
             else replace(one, fix=hints.other_python(release.pythons, conda, _others(archive, release)))
         )
         return
@@ -118,7 +119,9 @@ def _cure_demands(_: Check, archive: Archive, release: Release) -> str:
     lacking = [text for text in release.demands if not _fulfils(text, versions)]
     of_conda = archive.found_packages.provides
     by_conda = all(
-        name in of_conda if (name := Requirement(text).name) in versions else is_conda(archive)
+        is_conda(archive) and name in of_conda
+        if (name := Requirement(text).name) in versions
+        else is_conda(archive)
         for text in lacking
     )
     return hints.numpy(lacking, by_conda, _others(archive, release))

@@ -27,6 +27,12 @@ MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
         "store every file separately: when several models load in parallel, Triton fails to extract hard links",
     ),
     "device": ("device nodes or fifos", "pack files, folders and symbolic links only"),
+    "kind": ("members of an unknown kind", "pack files, folders and symbolic links only"),
+    "charset": (
+        "members whose PAX records are not ASCII, which Triton's libarchive cannot convert to a server's locale",
+        "extract it, and pack it in GNU's format, which has no character set: `tar --format=gnu -C ENV -czf "
+        "NAME.tar.gz .`",
+    ),
     "name": (
         "members without a name, or links without a target",
         "give each file a name, and each link a target",
@@ -43,7 +49,6 @@ MEMBER_PROBLEMS: Final[Mapping[Problem, tuple[str, str]]] = {
     ),
     "twice": ("duplicate members", "pack each path once"),
 }
-
 """The name of each problem, and what to change."""
 
 
@@ -51,7 +56,7 @@ def check_name(archive: Archive) -> Check:
     """Check that the name of *archive* matches its content."""
     name, digest = archive.path.name, archive.contents.sha256
     match = _NAMED.fullmatch(name)
-    if match is None:
+    if match is None or (archive.is_foreign and match["digest"] != digest[:12]):  # a date, or a commit
         text = f"the file name {name} does not contain the archive's sha256, {digest}"
         fix = f"name it NAME-{digest[:12]}.tar.gz: Triton identifies an environment by its path, not by its content"
         return check("archive.name", "warning", text, fix)

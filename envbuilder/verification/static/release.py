@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from envbuilder.archive.elf import machine_of
 from envbuilder.catalog.triton import Release
 from envbuilder.verification import hints
 from envbuilder.verification.failures import Made, guarded
@@ -51,6 +52,12 @@ def _check_libpython(archive: Archive, release: Release) -> Check:
     wanted = " or ".join(f"lib/libpython{minor}.so.1.0" for minor in release.pythons)
     found = [minor for minor in archive.libpythons if archive.holds(f"lib/libpython{minor}.so.1.0")]
     fitting = [minor for minor in found if minor in release.pythons]
+    library = archive.file(f"lib/libpython{fitting[0]}.so.1.0") if fitting else None
+    machine = machine_of(library) if library is not None else "x86-64"
+    if machine != "x86-64":
+        text = f"lib/libpython{fitting[0]}.so.1.0 is " + (f"for {machine}" if machine else "no ELF file")
+        fix = "create the environment on x86-64 Linux" if machine else "reinstall its Python"
+        return failed("layout.libpython", f"{text}; the stub of {release.name} is for x86-64", fix, release)
     if fitting:
         return passed("layout.libpython", f"lib/libpython{fitting[0]}.so.1.0 fits the stub", release)
     has = some([f"lib/libpython{minor}.so.1.0" for minor in found]) or "no libpython at all"

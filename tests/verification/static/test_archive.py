@@ -190,7 +190,9 @@ UNSAFE = [
 def test_unsafe_members(tmp_path: Path, bad: tarfile.TarInfo, text: str, fix: str) -> None:
     tree = environment()
     archive = pack({**tree, "bad member": bad}, tmp_path, listed=tree)
-    assert failures(verdicts(archive, tmp_path)) == {"archive.members": (text, fix)}
+    wrong = failures(verdicts(archive, tmp_path))
+    assert wrong.pop("archive.members") == (text, fix)
+    assert wrong.keys() <= {"manifest.files"}  # of a duplicate the last counts, as on a server
     assert not (tmp_path / "evil").exists()
     assert not Path("/evil").exists()
 

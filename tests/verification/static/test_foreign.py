@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from envbuilder.archive.extract import extract
+from envbuilder.foreign.folder import pack_folder
 from envbuilder.progress import SILENT
 from envbuilder.verification.live.foreign import settle_links
 from envbuilder.verification.report import check, failed, passed
 from envbuilder.verification.static.archive import check_archive
 from envbuilder.verification.static.extracted import open_archive
-from tests.helpers.environments import SITE, environment, failures, pack, verdicts
+from tests.helpers.environments import SITE, Tree, add, environment, failures, pack, verdicts
 
 
 def test_a_folder_around_everything_and_its_cure(tmp_path: Path) -> None:
@@ -116,3 +118,95 @@ def test_a_lock_cannot_be_compared(tmp_path: Path) -> None:
 
     lock = small_lock(recipe, [], describe(find_interpreter("3.11")))
     assert "manifest.lock" in failures(check_archive(extracted, lock))
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.size = kind, link, size
+    return made
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"a": member("pipe", tarfile.FIFOTYPE)}, "device nodes or fifos: pipe (fifo); a model needs none"),
+        ({"a": member("bin/activate")}, "duplicate members: bin/activate; the last of each counts"),
+        (
+            {"bin/py": "python3", "a": member("bin/again", tarfile.LNKTYPE, "bin/py")},
+            "hard links: bin/again (to bin/py); when several models",
+        ),
+    ],
+)
+def test_members_that_a_server_extracts_all_the_same(tmp_path: Path, more: Tree, text: str) -> None:
+    checks = verdicts(pack(environment() | more, tmp_path), tmp_path)
+    assert failures(checks) == {}
+    (found,) = [one for one in checks if one.id == "archive.members"]
+    assert found.status == "warning"
+    assert found.found.startswith(text)
+
+
+def test_of_duplicates_the_last_is_extracted(tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as tar:
+        add(tar, "share/y", b"1")
+        add(tar, "share/x", "../lib")
+        add(tar, "share/x", b"22")
+        add(tar, "share/y", "x")
+        tar.addfile(member("label", b"V"))
+    contents = extract(archive, tmp_path / "x")
+    assert contents.problems == (("twice", "share/x"), ("twice", "share/y"))
+    assert (tmp_path / "x" / "share" / "y").read_bytes() == b"22"
+    assert contents.tree.resolve("share/y").path == "share/x"
+    assert {path: (one.size, one.link) for path, one in contents.members.items()} == {
+        "share/x": (2, None),
+        "share/y": (0, "x"),
+    }
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_pax_records_that_no_server_converts_and_their_cure(tmp_path: Path, link: bool) -> None:
+    plain, archive = pack(environment(), tmp_path), tmp_path / "pax.tar"
+    with tarfile.open(plain) as old, tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        for one in old:
+            tar.addfile(one, old.extractfile(one))
+        add(tar, "share/a" if link else "share/\xe9", "\xe9" if link else b"1")
+    wrong = failures(verdicts(archive, tmp_path))
+    assert wrong.keys() == {"archive.members"}
+    text, fix = wrong["archive.members"]
+    assert text.startswith("members whose PAX records are not ASCII")
+    (cure,) = re.findall("`([^`]+)`", str(fix))
+    (tmp_path / "ENV").mkdir()
+    subprocess.run(["tar", "-C", "ENV", "-xf", archive], cwd=tmp_path, check=True)
+    subprocess.run(cure.split(), cwd=tmp_path, check=True)
+    (tmp_path / "again").mkdir()
+    assert failures(verdicts(tmp_path / "NAME.tar.gz", tmp_path / "again")) == {}
+    folder = pack_folder(tmp_path / "ENV", tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert failures(verdicts(folder, tmp_path / "folder")) == {}
+
+
+def test_a_date_in_its_name_is_no_digest(tmp_path: Path) -> None:
+    archive = pack(environment(), tmp_path)
+    archive = archive.rename(tmp_path / "env-202411301530.tar.gz")
+    assert failures(verdicts(archive, tmp_path)) == {}
+
+
+def test_a_record_that_nobody_understands_fails_nothing(tmp_path: Path) -> None:
+    checks = verdicts(pack(environment() | {"conda-meta/x-1-0.json": b"{"}, tmp_path), tmp_path)
+    assert failures(checks) == {}
+    (found,) = [one for one in checks if one.id == "manifest.present"]
+    assert found.status == "warning"
+    assert "conda-meta/x-1-0.json: is not JSON" in found.found
+
+
+@pytest.mark.parametrize(("machine", "text"), [(183, "is for aarch64"), (None, "is no ELF file")])
+def test_a_python_for_another_processor(tmp_path: Path, machine: int | None, text: str) -> None:
+    path = "lib/libpython3.11.so.1.0"
+    tree = environment()
+    data = bytearray(tree[path])  # type: ignore[arg-type]  # a file's bytes
+    data[18:20] = (machine or 0).to_bytes(2, "little")
+    tree[path] = bytes(data) if machine else b"\x7fELF"
+    wrong = failures(verdicts(pack(tree, tmp_path), tmp_path))
+    assert wrong["layout.libpython"][0] == f"{path} {text}; the stub of pytriton-0.7.0 is for x86-64"
+    cure = "create the environment on x86-64 Linux" if machine else "reinstall its Python"
+    assert wrong["layout.libpython"][1] == cure
