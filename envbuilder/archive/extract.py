@@ -323,6 +323,8 @@ def _check_kind(info: tarfile.TarInfo) -> None:
         raise _UnsafeError("device", f"{name} ({_KINDS[info.type]})")
     if not (info.isreg() or info.isdir() or info.issym()):
         raise _UnsafeError("kind", f"{name} (type {info.type!r})")
+    if info.isreg() and name.endswith("/"):
+        raise _UnsafeError("kind", f"{name} (a file, with the name of a folder)")
     if not name:
         raise _UnsafeError("name", "a member without a name")
     if info.issym() and not info.linkname:

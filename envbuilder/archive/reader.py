@@ -133,7 +133,9 @@ class BoundedTar:
             if len(text) > limits.PATH or max(map(len, text.split(b"/"))) > limits.PART:
                 raise self._refused(f"{said}: its {what} is longer than PATH_MAX")
         if member.issparse() or any(key.startswith("GNU.sparse.") for key in member.pax_headers):
-            raise self._refused(f"{said} is a sparse file, which is not supported")
+            raise self._refused(
+                f"{said} is a sparse file, which is not supported: pack it without --sparse (-S)"
+            )
         if member.size < 0:
             raise self._refused(f"{said}: its size is negative")
         if self._size > self._most:

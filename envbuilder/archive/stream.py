@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import queue
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ _OTHER_FILTERS: Final[dict[bytes, Other]] = {
     b"PK\x03\x04": "zip",
 }
 _LZ4: Final = b"\x04\x22\x4d\x18"
+_GIT_LFS: Final = b"version https://git-lfs.github.com/spec/"
+_PAGE: Final = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 
 
 def compression_of(head: bytes) -> Compression:
@@ -51,12 +54,17 @@ def unsupported_format(head: bytes) -> str | None:
     name = "lz4" if head.startswith(_LZ4) else compression_of(head)
     if name not in ("gzip", "none"):
         return f"it is compressed by {name}; Triton's libarchive reads gzip and plain tar"
+    if head.startswith(_GIT_LFS):
+        return "it is a Git LFS pointer in place of the archive, which `git lfs pull` fetches"
+    if _PAGE.match(head):
+        return "it is an HTML page, not an archive: look at what the download was answered with"
     return "it is empty" if not head else None
 
 
 def unreadable(head: bytes) -> str | None:
     """Return why an archive that begins with *head* is not supported here; None if it may be."""
-    return unsupported_format(head) if not head or head.startswith(_LZ4) else None
+    other = not head or head.startswith((_LZ4, _GIT_LFS)) or _PAGE.match(head)
+    return unsupported_format(head) if other else None
 
 
 def most_unpacked(size: int, compressed: bool) -> int:

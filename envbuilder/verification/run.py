@@ -109,7 +109,7 @@ class Run:
             trusted=self.request.trusted,
             options=self.request.options,
         )
-        if self.extracted.is_foreign and not self.releases:
+        if self.extracted.is_foreign and not self.releases and not self.extracted.is_unread:
             self.findings.place(guarded("contract.releases", self._find_releases))
         static = self.findings.places
         origin, live, served = (self.findings.place() for _ in range(3))

@@ -21,8 +21,10 @@ TAR = tars.file("a", b"1") + bytes(1024)
         (bz2.compress(TAR), "bzip2", "compressed by bzip2", None),
         (b"\x04\x22\x4d\x18", "none", "compressed by lz4", "compressed by lz4"),
         (b"", "none", "it is empty", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "none", "a Git LFS pointer", "a Git LFS pointer"),
+        (b"\n<!doctype  HTML>\n<html>", "none", "an HTML page", "an HTML page"),
     ],
-    ids=["tar", "gzip", "bzip2", "lz4", "empty"],
+    ids=["tar", "gzip", "bzip2", "lz4", "empty", "pointer", "page"],
 )
 def test_what_the_first_bytes_say(
     data: bytes, compression: str, refused: str | None, unreadable: str | None, tmp_path: Path

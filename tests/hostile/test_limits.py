@@ -23,7 +23,7 @@ GB = 10**9
 DECEIVES = "it is truncated, or deceives: 'x' says that it has {} GB, more than the archive can contain"
 NO_END = "a header takes more than 1.0 MB"
 NO_TIME = "'x': its time, {} s since 1970, is out of range"
-SPARSE = "'x' is a sparse file, which is not supported"
+SPARSE = "'x' is a sparse file, which is not supported: pack it without --sparse (-S)"
 NO_SENSE = "the next header is invalid"
 LONG = "longer than PATH_MAX"
 

@@ -40,6 +40,8 @@ def archive_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, C
         yield from foreign_checks(archive, lock)
         return
     yield "archive.readable", lambda: _check_readable(archive)
+    if archive.is_unread:
+        return
     yield "archive.name", lambda: check_name(archive)
     yield "archive.members", lambda: _check_members(archive)
     yield "layout.activate", lambda: _check_layout(archive)

@@ -63,6 +63,13 @@ class Archive:
         """Paths of the build machine in it."""
         return find_build_paths(self.environment, self.contents, self.places())
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether so little of it could be read that nothing else can be said of it."""
+        contents = self.contents
+        nothing = not contents.members and not contents.folders
+        return contents.damage is not None and (nothing or self.is_foreign)
+
     @functools.cached_property
     def is_foreign(self) -> bool:
         """Whether another tool made it: no manifest in it or beside it is from ``envbuilder build``."""

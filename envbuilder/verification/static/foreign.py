@@ -36,6 +36,8 @@ _INTERPRETER: Final = re.compile(r"bin/python[\d.]* -> .*")
 def foreign_checks(archive: Archive, lock: Lock | None) -> Iterator[tuple[str, Callable[[], Made]]]:
     """Yield the checks that apply to every release: the id, and the function that makes it."""
     yield "archive.readable", lambda: _check_readable(archive)
+    if archive.is_unread:
+        return
     yield "archive.name", lambda: check_name(archive)
     yield "archive.members", lambda: _check_members(archive)
     yield "layout.activate", lambda: _check_layout(archive)

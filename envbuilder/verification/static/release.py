@@ -21,7 +21,9 @@ from envbuilder.verification.static.needs import check_needs
 
 
 def check_release(archive: Archive, release: Release) -> Iterator[Check]:
-    """Check the requirements of *release*."""
+    """Check the requirements of *release*, unless nothing is known of the archive."""
+    if archive.is_unread:
+        return
     checks: tuple[tuple[str, Callable[[Archive, Release], Made]], ...] = (
         ("archive.through-links", _check_through_links),
         ("layout.libpython", _check_libpython),

@@ -145,6 +145,39 @@ def test_members_that_a_server_extracts_all_the_same(tmp_path: Path, more: Tree,
     assert found.found.startswith(text)
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "`git lfs pull` fetches"),
+        (b"<html><body>Sign in</body></html>", "it is an HTML page"),
+        (b"", "it is empty"),
+        (b"\x1f\x8b\x08", "its gzip stream is incomplete"),
+    ],
+)
+def test_of_what_cannot_be_read_nothing_else_is_said(tmp_path: Path, data: bytes, text: str) -> None:
+    archive = tmp_path / "a.tar.gz"
+    archive.write_bytes(data)
+    failed = failures(verdicts(archive, tmp_path))
+    found, fix = failed.pop("archive.readable")
+    assert text in found
+    assert fix == "copy it again, or pack the environment again"
+    assert failed == {}
+
+
+def test_an_archive_that_was_cut_lacks_nothing_but_its_end(tmp_path: Path) -> None:
+    whole = pack(environment(), tmp_path)
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(whole.read_bytes()[:2000])
+    assert failures(verdicts(cut, tmp_path)).keys() == {"archive.readable"}
+
+
+def test_a_file_with_the_name_of_a_folder_is_not_extracted(tmp_path: Path) -> None:
+    checks = verdicts(pack(environment() | {"a": member("bin/odd/")}, tmp_path), tmp_path)
+    assert failures(checks)["archive.members"][0] == (
+        "members of an unknown kind: bin/odd/ (a file, with the name of a folder)"
+    )
+
+
 def test_of_duplicates_the_last_is_extracted(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar"
     with tarfile.open(archive, "w") as tar:
