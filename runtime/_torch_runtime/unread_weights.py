@@ -44,6 +44,8 @@ def find_elsewhere(folder: str) -> list[str]:
 
 def _is_pickle(path: str) -> bool:
     """Return whether Python's pickle wrote a file, whatever its name: protocol 2 to 5."""
+    if not os.path.isfile(path):  # whoever opens a fifo waits
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(2) in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")

@@ -167,7 +167,7 @@ def _site(room: Room, name: str, write: Write) -> tuple[Path, Path]:
     """Return an archive, and a model with what *write* writes as *name*."""
     model = room.work / "models" / "net"
     (model / "1").mkdir(parents=True)
-    (model / "config.pbtxt").write_text(CONFIG)
+    (model / "config.pbtxt").write_text(f"{CONFIG}\nversion_policy {{ all {{}} }}\n")
     (model / "1" / "model.py").write_text(MODEL)
     (model / "1" / "mark.py").write_text(f"open({str(_marker(room))!r}, 'w').close()\n")
     write(model / "1" / name, _marker(room))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -46,6 +47,11 @@ def test_what_may_hold_weights(tmp_path: Path, name: str, content: bytes, found:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / name).write_bytes(content)
     assert find_elsewhere(str(tmp_path / "1")) == [name] * found
+
+
+def test_nobody_waits_for_a_fifo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert find_elsewhere(str(tmp_path)) == []
 
 
 def test_arrays_are_named_by_their_path(tmp_path: Path) -> None:
