@@ -44,7 +44,8 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf")
 _NO_POINTER = (*_PICTURES, ".mp4", ".wav", ".csv", ".parquet", ".ipynb", ".spm")
 """Suffixes of files in Git LFS that are not weights."""
 _NOTHING = "it is a link to nothing: copy the file itself into the version folder"
-_TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
+_TEXT = re.compile(rb"[\t\n\r\x20-\x7e]{12,}")
+"""Matches the beginning of a text; what hubs answer, and what points to a file, is longer than this."""
 _OTHER = "it is text"
 LFS = b"version https://git-lfs"
 _TOKENIZER = re.compile(r"(spiece|tokenizer|sentencepiece.*|spm|bpe)\.model")

@@ -202,13 +202,13 @@ def test_in_place_a_folder_that_looks_like_an_environment_is_the_users(archive: 
 
 def test_changed_weights(archive: Path, model: Path, repository: Path) -> None:
     weights = model / "1" / "model.pt"
-    weights.write_bytes(b"a" * 100)
+    weights.write_bytes(b"\0" * 100)
     deploy(archive, model, repository)
-    weights.write_bytes(b"b" * 100)
+    weights.write_bytes(b"\1" * 100)
     os.chmod(weights, 0o640)
     assert deploy(archive, model, repository).changed
     copy = repository / "net" / "1" / "model.pt"
-    assert copy.read_bytes() == b"b" * 100
+    assert copy.read_bytes() == b"\1" * 100
     assert copy.stat().st_mode & 0o777 == 0o640
     assert copy.stat().st_mtime_ns == weights.stat().st_mtime_ns
 
