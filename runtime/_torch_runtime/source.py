@@ -228,7 +228,12 @@ def _instances(module: types.ModuleType, classes: list[Any]) -> list[str]:
 
 
 def _imported(module: types.ModuleType) -> str:
-    """Return a hint with the module classes that *module* imports: one of them may be meant."""
+    """Return a hint with the classes of *module* that may be meant: those of Triton's interface, or imported ones."""
+    served = [
+        n for n, v in vars(module).items() if inspect.isclass(v) and callable(getattr(v, "execute", None))
+    ]
+    if served:
+        return f"; {served[0]} has execute: Triton serves such a class by the name TritonPythonModel"
     names = [n for n, v in vars(module).items() if is_class(v)]
     if not names:
         return ""

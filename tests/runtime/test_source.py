@@ -199,6 +199,14 @@ def test_no_candidate(serve: Serve) -> None:
     assert serve.error(simple()) == "model.py defines no nn.Module and no function"
 
 
+def test_a_class_for_triton_of_another_name(serve: Serve) -> None:
+    serve.write("class Model:\n    def execute(self, requests):\n        return []\n")
+    assert serve.error(simple()) == (
+        "model.py defines no nn.Module and no function; Model has execute: Triton serves such a class by the name "
+        "TritonPythonModel"
+    )
+
+
 def test_nothing_to_serve(serve: Serve) -> None:
     assert serve.error(simple()) == (
         f"nothing to serve in {serve.folder()}: no model.py, model.pt, model.safetensors or model.pt2"
