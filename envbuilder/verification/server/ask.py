@@ -63,6 +63,16 @@ _UNKNOWN_MODEL: Final = re.compile(
 )
 
 
+def _not_started(error: VerifyError, loading: Sequence[str]) -> Check:
+    """Report a server that did not become ready while it was *loading* some of several models."""
+    found, fix = error.message, error.hint
+    if loading:
+        names = ", ".join(loading)
+        found += f"\nit had begun to load {names}, and had not ended"
+        fix = f"move {names} out of the repository, and verify again: the other models are then judged; {fix}"
+    return Check(id="server.start", status="failed", found=found, fix=fix)
+
+
 def _comes_in_batches(deployed: DeployedModel) -> bool:
     """Return whether a server may pass several requests to a user's model in one call."""
     config, first = deployed.config, deployed.questions.cases[0].inputs
@@ -78,6 +88,8 @@ class Served:
     checks: tuple[Check, ...]
     server: str | None
     """A description of the server, if it became ready."""
+    loading: tuple[str, ...] = ()
+    """Of several models those that it was loading when it ended, if it did not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +126,8 @@ class ServerChecks:
     """Whether the repository contains more than one model."""
     whole: bool = False
     """Whether the repository is the user's: a model that it lacks is missing in production, too."""
+    loaded: tuple[str, ...] = ()
+    """The models of the repository that are loaded; empty: all."""
 
     def run(self, log: Path, timeout: float) -> Served:
         """Start the server, send requests by HTTP and gRPC, and compare the answers; *timeout* is in seconds."""
@@ -123,7 +137,8 @@ class ServerChecks:
         first = self.models[0]
         own = any(model.own for model in self.models)
         # A user's model may load others, which other modes of model control refuse.
-        loading = ("--model-control-mode=explicit", "--load-model=*")
+        names = self.loaded or ("*",)
+        loading = ("--model-control-mode=explicit", *(f"--load-model={name}" for name in names))
         # If one model does not load, the others are tested all the same.
         lenient = ("--exit-on-error=false", "--strict-readiness=false")
         options = StartOptions(
@@ -151,19 +166,11 @@ class ServerChecks:
                 text = f"not known: a model wants a GPU, and this machine has none: {error.message}"
                 checks.append(Check(id="server.start", status="unknown", found=text, fix=_WITH_GPU))
             else:
-                checks.append(self._not_started(error, log))
+                unready = unfinished(log) if self.many else []
+                checks.append(_not_started(error, unready))
+                return Served(checks=tuple(checks), server=None, loading=tuple(unready))
             return Served(checks=tuple(checks), server=None)
         return Served(checks=tuple(checks), server=self.server.describe())
-
-    def _not_started(self, error: VerifyError, log: Path) -> Check:
-        """Report a server that did not become ready; of several models, those may be the cause that were loading."""
-        found, fix = error.message, error.hint
-        loading = unfinished(log) if self.many else []
-        if loading:
-            names = ", ".join(loading)
-            found += f"\nit had begun to load {names}, and had not ended"
-            fix = f"move {names} out of the repository, and verify again: the other models are then judged; {fix}"
-        return Check(id="server.start", status="failed", found=found, fix=fix)
 
     def _which(self) -> str:
         name = self.server.describe()

@@ -15,6 +15,7 @@ from envbuilder.verification.failures import fix, guarded
 from envbuilder.verification.live.stage import LiveStage
 from envbuilder.verification.report import Check, failed, omitted
 from envbuilder.verification.server.ask import ServerChecks
+from envbuilder.verification.server.culprits import run_without_culprits
 from envbuilder.verification.server.served_model import ServedModel
 from envbuilder.verification.server.servers import Server, ServerChoice, ServerFinder
 from envbuilder.verification.server.stubs import add_stubs
@@ -106,6 +107,9 @@ class ServerStage:
         served = asking.run(scratch / "server.log", self.choice.ready_timeout)
         if served.server is None and not alone:
             probe.wait()
+        if served.server is None:
+            served = run_without_culprits(asking, served, scratch, self.choice.ready_timeout)
+        if served.server is None and not alone:
             # Beside the probe it may have lacked processors or memory: try again alone.
             served = asking.run(scratch / "alone" / "server.log", self.choice.ready_timeout)
         self.asked = served.server
