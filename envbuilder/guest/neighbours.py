@@ -67,6 +67,9 @@ class Neighbours:
         """Reload a model, with other files or another configuration instead of its own."""
         if files:
             raise self._not_known(f"load_model('{name}') with files that the model generates")
+        if name not in self.known:
+            self.unknown.append(f"it loads the model '{name}', which is not available")
+            raise self._not_loaded(name)
         known = self._known(name)
         if config:
             self.known[name] = {**known, "config": {**known["config"], **json.loads(config)}}
@@ -149,6 +152,15 @@ class Neighbours:
         if "reason" in older:
             raise self._not_known(f"it calls version {version} of the model '{name}', {older['reason']}")
         return older
+
+    def _not_loaded(self, name: str) -> Exception:
+        """Return the error of a server (measured: 24.10) for a model that its repository does not have."""
+        own = _place(self.job)[0]
+        error: Exception = stand_in().TritonModelException(
+            f"Failed to load model: Failed to process the request for model '{own}_0', message: failed to load "
+            f"'{name}', failed to poll from model repository"
+        )
+        return error
 
     def _not_known(self, why: str) -> Exception:
         self.unknown.append(why)

@@ -120,6 +120,17 @@ def test_its_errors_are_the_servers(asking: Neighbours, pb: Any) -> None:
     assert asking.unknown == []
 
 
+def test_a_model_that_is_not_there_cannot_be_loaded(asking: Neighbours, pb: Any) -> None:
+    """In the words of a server of 24.10."""
+    with pytest.raises(
+        pb.TritonModelException,
+        match=r"^Failed to load model: Failed to process the request for model '\w*_0', message: failed to load "
+        r"'absent', failed to poll from model repository$",
+    ):
+        asking.load("absent", "", {})
+    assert asking.unknown == ["it loads the model 'absent', which is not available"]
+
+
 def test_it_is_loaded_again_with_another_configuration(asking: Neighbours, pb: Any) -> None:
     asking.answer("double", {"x": X}, [])
     before = asking.children["double", "1"].process
