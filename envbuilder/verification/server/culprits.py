@@ -44,7 +44,8 @@ def run_without_culprits(asking: ServerChecks, failed: Served, folder: Path, tim
         culprits.append(name)
         (cause,) = tried.checks
         text = f"the server does not become ready with it: {cause.found}"
-        made = Check(id="server.model", status=cause.status, found=text, fix=cause.fix)
+        fix = "correct it, or move it out of the repository: while it is there, a server may serve none of its models"
+        made = Check(id="server.model", status=cause.status, found=text, fix=fix)
         checks += [made.of_model(model.title) for model in one.models]
     if not culprits:
         return replace(failed, checks=(*failed.checks, *checks[1:]), server=served.server)
