@@ -56,6 +56,11 @@ class LiveStage:
         """The environment's own versions, times and devices."""
         return environment_facts(list(self.probes.values()))
 
+    @property
+    def whole(self) -> bool:
+        """Whether the user named the repository, so that it has every model there will be."""
+        return self.choice.repository is not None
+
     def deploy(self, found: list[Check]) -> None:
         """Deploy the models with the archive; checks on that are added to *found*."""
         found.extend(guarded("model.deployed", self._deploy))
@@ -127,8 +132,7 @@ class LiveStage:
             )
             brief = any("child" in (probed.answer or {}) for probed in self.probes.values())
             self.probes[key] = run_probe(deployed, release.launch, lacks=lacks, brief=brief)
-        whole = self.choice.repository is not None
-        subject = facts_of(deployed, self.probes[key], self.extracted, whole=whole)
+        subject = facts_of(deployed, self.probes[key], self.extracted, whole=self.whole)
         made = list(
             check_probe(self.probes[key], release, self.manifest, self.sandbox.isolated, subject=subject)
         )

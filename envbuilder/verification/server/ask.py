@@ -159,6 +159,7 @@ class ServerChecks:
                 for subject in self.subjects():
                     checks += self._model(subject, running)
         except VerifyError as error:
+            unready: tuple[str, ...] = ()
             lacked = lacked_by_server(self.server, self.manifest.release, error.message)
             if lacked is not None:
                 checks.append(Check(id="server.start", status="omitted", found=lacked))
@@ -166,10 +167,9 @@ class ServerChecks:
                 text = f"not known: a model wants a GPU, and this machine has none: {error.message}"
                 checks.append(Check(id="server.start", status="unknown", found=text, fix=_WITH_GPU))
             else:
-                unready = unfinished(log) if self.many else []
+                unready = tuple(unfinished(log)) if self.many else ()
                 checks.append(_not_started(error, unready))
-                return Served(checks=tuple(checks), server=None, loading=tuple(unready))
-            return Served(checks=tuple(checks), server=None)
+            return Served(checks=tuple(checks), server=None, loading=unready)
         return Served(checks=tuple(checks), server=self.server.describe())
 
     def _which(self) -> str:

@@ -94,7 +94,7 @@ class ServerStage:
             manifest=manifest,
             python=python,
             many=live.many,
-            whole=live.choice.repository is not None,
+            whole=live.whole,
         )
         if live.many:
             stubs: Mapping[str, Path] = getattr(server, "stubs", {})
